@@ -1,0 +1,55 @@
+"""Group cells: additive sums from which every average over diagnosis and prediction follows (design, section 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass
+class Cell:
+    """Sums over the scans of one diagnosis and predicted group.
+
+    Attributes:
+        sums: (3, *native) float64: sum wh, sum w|h|, sum wh^2.
+        weight: sum of w.
+    """
+
+    sums: np.ndarray
+    weight: float = 0.0
+    scans: int = 0
+
+    def add(self, heatmap: np.ndarray, weight: float) -> None:
+        wide = heatmap.astype(np.float64)
+        self.sums[0] += weight * wide
+        self.sums[1] += weight * np.abs(wide)
+        self.sums[2] += weight * wide * wide
+        self.weight += weight
+        self.scans += 1
+
+
+def scan_weights(predictions: pd.DataFrame, weights: str) -> dict[tuple[str, str], float]:
+    """(model, scan) -> w: 1 / (explained scans of its subject in this model set), or 1 where scans weigh the same."""
+    counts = predictions.groupby("subject")["scan"].transform("count")
+    values = 1.0 / counts if weights == "subject" else pd.Series(1.0, index=counts.index)
+    return dict(zip(zip(predictions["model"], predictions["scan"], strict=True), values, strict=True))
+
+
+def accumulate(
+    heatmaps: Iterable[tuple[dict, np.ndarray]], weights: Mapping[tuple[str, str], float]
+) -> dict[tuple[str, str], Cell]:
+    """(diagnosis, predicted) -> cell, one heatmap in memory at a time.
+
+    Args:
+        heatmaps: (row of the predictions table, heatmap in its native grid).
+    """
+    cells: dict[tuple[str, str], Cell] = {}
+    for row, heatmap in heatmaps:
+        key = (row["diagnosis"], row["predicted"])
+        if key not in cells:
+            cells[key] = Cell(np.zeros((3, *heatmap.shape)))
+        cells[key].add(heatmap, weights[row["model"], row["scan"]])
+    return cells

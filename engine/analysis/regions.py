@@ -1,0 +1,121 @@
+"""Relevance of brain regions: per scan, per group with intervals, ranked (the paper's table 1)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+INTERVAL = (2.5, 97.5)
+
+
+def region_sums(values: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+    """(count,) float64 sum of `values` over each region 1..count.
+
+    Args:
+        values, labels: (x, y, z).
+    """
+    return np.bincount(labels.ravel(), values.ravel(), minlength=count + 1)[1 : count + 1]
+
+
+def region_frame(signed: np.ndarray, summed: np.ndarray, regions: pd.DataFrame) -> pd.DataFrame:
+    """Relevance of every region in one scan.
+
+    share = sum in the region / sum in the brain mask; share_atlas = / sum over atlas regions; density = share in
+    percent per cm3. A scan without any relevance has shares of 0.
+
+    Args:
+        signed: (regions,) sum of h; summed: (regions,) sum of m.
+        regions: the regions table, in the order of the sums; all regions together are the brain mask.
+    """
+    inside = regions["in_atlas"].to_numpy(bool)
+    share = _over(summed, summed.sum())
+    return pd.DataFrame(
+        {
+            "region": regions["region"].to_numpy(),
+            "signed_sum": signed,
+            "sum": summed,
+            "share": share,
+            "share_atlas": np.where(inside, _over(summed, summed[inside].sum()), np.nan),
+            "density": _over(100 * share, regions["volume_cm3"].to_numpy(float)),
+        }
+    )
+
+
+def _over(values: np.ndarray, divisor: np.ndarray | float) -> np.ndarray:
+    divisor = np.broadcast_to(np.asarray(divisor, float), values.shape)
+    return np.divide(values, divisor, out=np.zeros(values.shape), where=divisor > 0)
+
+
+def subject_shares(
+    relevance: pd.DataFrame, subjects: pd.Series, column: str = "share", by: str = "region"
+) -> pd.DataFrame:
+    """(subjects, regions) mean share over each subject's scans.
+
+    Args:
+        relevance: rows of region_relevance of one method, target and diagnosis.
+        subjects: scan -> subject.
+        by: region, or merged: left and right added.
+    """
+    summed = relevance.assign(subject=relevance["scan"].map(subjects)).groupby(["subject", "scan", by], sort=False)[
+        column
+    ]
+    return summed.sum().groupby(level=["subject", by], sort=False).mean().unstack(by)
+
+
+def bootstrap_interval(values: np.ndarray, resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """((k,), (k,)) 2.5 and 97.5 percentiles of the mean over subjects, subjects drawn with replacement.
+
+    Args:
+        values: (subjects, k).
+    """
+    if len(values) < 2:
+        return np.full(values.shape[1], np.nan), np.full(values.shape[1], np.nan)
+    counts = np.random.default_rng([seed, 7]).multinomial(len(values), np.full(len(values), 1 / len(values)), resamples)
+    low, high = np.percentile(counts @ values / len(values), INTERVAL, axis=0)
+    return low, high
+
+
+def group_frame(
+    relevance: pd.DataFrame,
+    average: np.ndarray,
+    labels: np.ndarray,
+    regions: pd.DataFrame,
+    subjects: pd.Series,
+    merged: bool,
+    resamples: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Ranking of the regions of one group; `gain` is added by the caller, who knows the other group.
+
+    Args:
+        relevance: rows of region_relevance of one model set, method, target and diagnosis.
+        average: (x, y, z) group average of m.
+        labels: (x, y, z) region index.
+    """
+    by = "merged" if merged else "region"
+    relevance = relevance.merge(regions[["region", "merged", "in_atlas"]], on="region")
+    shares = subject_shares(relevance, subjects, by=by)
+    low, high = bootstrap_interval(shares.to_numpy(), resamples, seed)
+    inside = regions.groupby(by, sort=False)["in_atlas"].all()
+    of_average = regions.assign(sum=region_sums(average, labels, len(regions))).groupby(by, sort=False)["sum"].sum()
+    of_average = of_average[inside] / max(of_average[inside].sum(), np.finfo(float).tiny)
+    order = shares.columns
+    frame = pd.DataFrame(
+        {
+            "merged": merged,
+            "region": order,
+            "share": shares.mean().to_numpy(),
+            "share_low": low,
+            "share_high": high,
+            "share_atlas": subject_shares(relevance[relevance["in_atlas"]], subjects, "share_atlas", by)
+            .mean()
+            .reindex(order)
+            .to_numpy(),
+            "share_of_average": of_average.reindex(order).to_numpy(),
+            "subjects": len(shares),
+        }
+    )
+    volume = regions.groupby(by)["volume_cm3"].sum().reindex(order).to_numpy()
+    frame["density"] = _over(100 * frame["share"].to_numpy(), volume)
+    frame["rank"] = frame["share_of_average"].rank(ascending=False, method="first").astype("Int64")
+    return frame

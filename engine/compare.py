@@ -1,0 +1,257 @@
+"""Do methods agree, do patients agree, does the heatmap find the truth: distances, variability, truth scores."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations, groupby
+
+import numpy as np
+import pandas as pd
+
+from engine.aggregate import explained, group_mass, stored_series
+from engine.analysis.cells import scan_weights
+from engine.analysis.maps import distance, mass, normalised, rank_correlation
+from engine.run import Run
+from store import RunReader
+
+
+def methods_of(reader: RunReader, model_set: str) -> list[dict]:
+    """Methods of a model set, each once, in order, with their native grid."""
+    series = stored_series(reader)
+    return series[series["model_set"] == model_set].drop_duplicates("method").to_dict("records")
+
+
+def main_target(run: Run, row: dict) -> str | None:
+    """The group that the configured target means for a scan; None for the true group of an apply scan."""
+    target = run.config.analysis.target
+    if target == "positive":
+        return run.groups[0]
+    if target == "negative":
+        return run.groups[1]
+    return (row["group"] if target == "true" else row["predicted"]) or None
+
+
+def _scan_masses(
+    run: Run, reader: RunReader, model_set: str, methods: list[dict]
+) -> Iterator[tuple[dict, dict[str, np.ndarray]]]:
+    """(prediction row, method -> m in the brain mask or the whole volume, float32), one scan at a time, by subject."""
+    for row in explained(reader, model_set).sort_values("subject", kind="stable").to_dict("records"):
+        target = main_target(run, row)
+        if target is None:
+            continue
+        maps = {}
+        for series in methods:
+            voxels = series["native_grid"] == "voxels"
+            scale = "margin" if voxels else run.config.analysis.occlusion_scale
+            heatmap = reader.heatmap(row["model"], series["method"], row["scan"], target=target, scale=scale)
+            maps[series["method"]] = mass(_where(run, heatmap), series["native_grid"])
+        yield {**row, "target": target}, maps
+
+
+def _where(run: Run, volume: np.ndarray) -> np.ndarray:
+    return volume[run.mask] if run.config.analysis.distance_volume == "mask" else volume.ravel()
+
+
+def write_comparisons(run: Run) -> None:
+    """The tables distances, scan_distances and variability."""
+    reader = run.reader()
+    pairs, spread, groups = [], [], []
+    for model_set in stored_series(reader)["model_set"].drop_duplicates():
+        methods = methods_of(reader, model_set)
+        predictions = explained(reader, model_set)
+        means = _group_means(run, reader, model_set, methods, predictions)
+        shares = _region_shares(run, reader, model_set)
+        with run.progress.task(f"distances, {model_set}", len(predictions)) as task:
+            masses = _scan_masses(run, reader, model_set, methods)
+            for _, scans in groupby(masses, key=lambda item: (item[0]["subject"], item[0]["diagnosis"])):
+                of_subject = list(scans)  # a handful: the scans of one person
+                for row, maps in of_subject:
+                    pairs += _pair_rows(run, row, maps, shares)
+                spread += _spread_rows(run, of_subject, means, shares)
+                task.advance(len(of_subject))
+        groups += _group_rows(run, reader, model_set, methods, predictions)
+    scan_distances = pd.DataFrame(
+        pairs, columns=["model", "model_set", "scan", "method_a", "method_b", "distance", "rank_correlation"]
+    )
+    summary = _summary_rows(scan_distances, reader.table("predictions"))
+    run.writer.put_table("scan_distances", scan_distances)
+    run.writer.put_table("distances", pd.DataFrame([*groups, *summary], columns=DISTANCE_COLUMNS))
+    run.writer.put_table("variability", pd.DataFrame(spread))
+
+
+DISTANCE_COLUMNS = [
+    "model_set", "diagnosis", "level", "method_a", "method_b", "distance", "distance_sd", "rank_correlation",
+    "rank_correlation_sd", "scans",
+]  # fmt: skip
+
+
+def _pair_rows(run: Run, row: dict, maps: dict[str, np.ndarray], shares: dict) -> list[dict]:
+    rows = []
+    for a, b in combinations(maps, 2):
+        first, second = (shares[row["model"], m, row["target"], row["scan"]] for m in (a, b))
+        rows.append(
+            {
+                **{key: row[key] for key in ("model", "model_set", "scan")},
+                "method_a": a,
+                "method_b": b,
+                "distance": distance(maps[a], maps[b], run.config.grid_mm),
+                "rank_correlation": rank_correlation(first, second),
+            }
+        )
+    return rows
+
+
+def _region_shares(run: Run, reader: RunReader, model_set: str) -> dict[tuple, np.ndarray]:
+    """(model, method, target, scan) -> (regions,) share, in the order of the regions table."""
+    table = reader.table(
+        "region_relevance", ["model", "method", "target", "scan", "region", "share"], model_set=model_set
+    )
+    order = run.atlas.regions["region"].tolist()
+    wide = table.pivot_table(
+        index=["model", "method", "target", "scan"], columns="region", values="share", observed=True
+    )
+    return dict(zip(wide.index, wide[order].to_numpy(), strict=True))
+
+
+def _summary_rows(scan_distances: pd.DataFrame, predictions: pd.DataFrame) -> list[dict]:
+    """Mean and spread over scans."""
+    table = scan_distances.merge(predictions[["model", "scan", "diagnosis"]], on=["model", "scan"])
+    rows = []
+    for key, part in table.groupby(["model_set", "diagnosis", "method_a", "method_b"], sort=False):
+        rows.append(
+            {
+                "model_set": key[0],
+                "diagnosis": key[1],
+                "level": "scan",
+                "method_a": key[2],
+                "method_b": key[3],
+                "distance": part["distance"].mean(),
+                "distance_sd": part["distance"].std(),
+                "rank_correlation": part["rank_correlation"].mean(),
+                "rank_correlation_sd": part["rank_correlation"].std(),
+                "scans": len(part),
+            }
+        )
+    return rows
+
+
+def _group_rows(
+    run: Run, reader: RunReader, model_set: str, methods: list[dict], predictions: pd.DataFrame
+) -> list[dict]:
+    """Distances between group averages (the paper's table 2)."""
+    rows = []
+    for diagnosis, scans in predictions.groupby("diagnosis", sort=False):
+        target = _stored_target(run)
+        if target == "true" and diagnosis not in run.groups:
+            continue
+        averages = {s["method"]: _where(run, group_mass(run, reader, s, target, diagnosis)) for s in methods}
+        for a, b in combinations(averages, 2):
+            rows.append(
+                {
+                    "model_set": model_set,
+                    "diagnosis": diagnosis,
+                    "level": "group",
+                    "method_a": a,
+                    "method_b": b,
+                    "distance": distance(averages[a], averages[b], run.config.grid_mm),
+                    "distance_sd": np.nan,
+                    "rank_correlation": rank_correlation(averages[a], averages[b]),
+                    "rank_correlation_sd": np.nan,
+                    "scans": len(scans),
+                }
+            )
+    return rows
+
+
+def _stored_target(run: Run) -> str:
+    target = run.config.analysis.target
+    return {"positive": run.groups[0], "negative": run.groups[1]}.get(target, target)
+
+
+# -- between patients ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Means:
+    """Weighted sums of normalised maps, each subject with weight 1 in all.
+
+    Attributes:
+        sums: (method, diagnosis) -> sum of w m / sum(m).
+        weights: (model, scan) -> w.
+        weight: diagnosis -> sum of w; subject_weight: (diagnosis, subject) -> sum of w.
+    """
+
+    sums: dict[tuple[str, str], np.ndarray]
+    weights: dict[tuple[str, str], float]
+    weight: dict[str, float]
+    subject_weight: dict[tuple[str, str], float]
+
+
+def _group_means(run: Run, reader: RunReader, model_set: str, methods: list[dict], predictions: pd.DataFrame) -> Means:
+    weights = scan_weights(predictions, "subject")
+    means = Means({}, weights, defaultdict(float), defaultdict(float))
+    with run.progress.task(f"averages, {model_set}", len(predictions)) as task:
+        for row, maps in _scan_masses(run, reader, model_set, methods):
+            weight = weights[row["model"], row["scan"]]
+            means.weight[row["diagnosis"]] += weight
+            means.subject_weight[row["diagnosis"], row["subject"]] += weight
+            for method, values in maps.items():
+                key = (method, row["diagnosis"])
+                means.sums[key] = means.sums.get(key, 0.0) + weight * normalised(values).astype(np.float64)
+            task.advance()
+    return means
+
+
+def _spread_rows(run: Run, scans: list[tuple[dict, dict[str, np.ndarray]]], means: Means, shares: dict) -> list[dict]:
+    """Rows of the variability table for the scans of one subject and diagnosis."""
+    regions = run.atlas.regions
+    inside = regions["in_atlas"].to_numpy(bool)
+    temporal, cortical = ((regions["lobe"] == lobe).to_numpy(bool) & inside for lobe in ("temporal", "cortical"))
+    rows = []
+    for method in scans[0][1]:
+        others = _mean_of_others(scans, method, means)
+        for row, maps in scans:
+            share = shares[row["model"], method, row["target"], row["scan"]]
+            away = distance(maps[method], others, run.config.grid_mm) if others is not None else np.nan
+            rows.append(
+                {
+                    **{key: row[key] for key in ("model", "model_set", "target", "scan")},
+                    "method": method,
+                    "distance_to_group": away,
+                    "temporal_share": share[temporal].sum(),
+                    "cortical_share": share[cortical].sum(),
+                }
+            )
+    return rows
+
+
+def _mean_of_others(scans: list[tuple[dict, dict[str, np.ndarray]]], method: str, means: Means) -> np.ndarray | None:
+    """Sum of the maps of the other subjects of the diagnosis; None where there are none."""
+    diagnosis, subject = scans[0][0]["diagnosis"], scans[0][0]["subject"]
+    if means.weight[diagnosis] - means.subject_weight[diagnosis, subject] < 1e-9:
+        return None
+    own = sum(
+        means.weights[row["model"], row["scan"]] * normalised(maps[method]).astype(np.float64) for row, maps in scans
+    )
+    return np.maximum(means.sums[method, diagnosis] - own, 0)
+
+
+# -- known truth --------------------------------------------------------------------------------------------------
+
+
+def write_truth_scores(run: Run) -> float | None:
+    """The table truth_scores of a simulated run; returns the voxel AUC of |gradient| over AD test scans, if any."""
+    from engine.simulation.scoring import score_run
+
+    rows = score_run(run, run.reader())
+    if not rows:
+        return None
+    table = pd.DataFrame(rows)
+    run.writer.put_table("truth_scores", table)
+    chosen = table[
+        (table["model_set"] == "holdout") & (table["method"] == "sensitivity") & (table["diagnosis"] == run.groups[0])
+        & (table["level"] == "group") & (table["score"] == "voxel_auc")
+    ]  # fmt: skip
+    return float(chosen["value"].iloc[0]) if len(chosen) else None

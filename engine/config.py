@@ -1,0 +1,320 @@
+"""Every number a run depends on, with its unit; presets, overrides and their checks."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from engine.errors import UserError
+
+DEFAULT_PRESET = "demo"
+METHOD_NAMES = ("sensitivity", "guided_backprop", "occlusion", "area_occlusion")
+Methods = list[Literal["sensitivity", "guided_backprop", "occlusion", "area_occlusion"]]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Simulation(Section):
+    """A cohort of template brains with imposed change (engine/simulation)."""
+
+    positive: int = Field(100, ge=1, description="subjects with imposed change")
+    negative: int = Field(100, ge=1, description="sham-treated subjects")
+    positive_scans: int | None = Field(None, ge=1, description="scans in all; default one a subject")
+    negative_scans: int | None = Field(None, ge=1, description="scans in all; default one a subject")
+    apply_mci: int = Field(0, ge=0, description="further subjects with half the change, explained but not trained on")
+    effect: float = Field(1.0, ge=0, description="multiplies the published volume changes; 0 is a null cohort")
+    severity_sd: float = Field(0.25, ge=0, description="spread of the severity between positive subjects, mean 1")
+    age_mean: float = Field(75.0, description="years, both groups alike")
+    age_sd: float = Field(6.0, ge=0, description="years")
+    ageing: float = Field(1.0, ge=0, description="multiplies the age-related change that both groups share")
+    anatomy_mm: float = Field(1.0, ge=0, description="root mean square of the smooth individual deformation")
+    scaling_sd: float = Field(0.02, ge=0, description="of the global size")
+    contrast_sd: float = Field(0.04, ge=0, description="of the intensity scale and gamma")
+    bias_sd: float = Field(0.04, ge=0, description="of the smooth multiplicative bias field")
+    noise_sd: float = Field(0.03, ge=0, description="per voxel at the working grid, relative to white matter")
+    solve_mm: Literal[2, 4] = Field(2, description="grid on which the deformations are solved")
+
+
+class Join(Section):
+    """A second table whose columns are added."""
+
+    table: str
+    on: str = Field(description="its column that equals the `on_column` of the first table")
+    on_column: str = "id"
+    columns: dict[str, str] = Field(description="our name -> its column")
+
+
+class CohortConfig(Section):
+    """Where scans come from and which groups they form."""
+
+    reader: Literal["simulated", "table"] = "simulated"
+    name: str | None = Field(None, description="what to call the data; default: the folder's name")
+    data: Path | None = Field(None, description="folder of the scans; --data")
+    table: str | None = Field(None, description="CSV or TSV, relative to data")
+    path: str = Field("{path}", description="pattern of a scan's file, relative to data, with table columns in braces")
+    columns: dict[str, str] = Field(default_factory=dict, description="our column -> the table's column")
+    join: Join | None = None
+    diagnosis: dict[str, list[str]] | None = Field(
+        None, description="group -> labels; the first group is the positive one"
+    )
+    groups: dict[str, str] | None = Field(
+        None, description="group -> expression such as age >= 60; the first is positive"
+    )
+    apply: list[str] = Field(default_factory=list, description="labels that are explained and never trained on")
+    simulation: Simulation = Simulation()
+
+    @model_validator(mode="after")
+    def _rules(self) -> CohortConfig:
+        if self.reader == "table":
+            if (self.diagnosis is None) == (self.groups is None):
+                raise ValueError("give either diagnosis (by label) or groups (by expression)")
+            if len(self.diagnosis or self.groups) != 2:
+                raise ValueError("exactly two groups are needed, the positive one first")
+        return self
+
+
+class AtlasConfig(Section):
+    """Regions. AAL2 ships with a dependency; any NIfTI with a label table can be given."""
+
+    path: Path | None = Field(None, description="NIfTI of integer labels; default: AAL2")
+    labels: Path | None = Field(None, description="CSV with columns name and index (the voxel value), optional code")
+    placement: Literal["affine", "stretched"] = Field("affine", description="stretched: ignore the affine (the paper)")
+
+
+class PreprocessingConfig(Section):
+    """From a scanner's file to the working grid."""
+
+    registration: Literal["syn_quick", "affine", "none"] = "syn_quick"
+    registration_mm: Literal[1, 2] = Field(2, description="resolution at which the registration is estimated")
+    brain_extraction: Literal["deepbet", "none"] = "deepbet"
+    n4: bool = True
+    intensity: Literal["white_matter", "none"] = Field(
+        "white_matter", description="divide by the 90th percentile in the mask"
+    )
+    processes: int = Field(2, ge=1)
+    keep_transforms: bool = True
+
+
+class SplitConfig(Section):
+    """Folds and the fixed test set, by subject."""
+
+    folds: int = Field(5, ge=2)
+    rule: Literal["stratified", "rieke2018"] = "stratified"
+    holdout_per_group: int | None = Field(
+        None, ge=1, description="default: 30 if that is at most 20 % of the smaller group"
+    )
+    sd_ddof: Literal[0, 1] = Field(1, description="of the spread over folds")
+
+
+class TrainingConfig(Section):
+    """How each network is trained."""
+
+    epochs: int = Field(20, ge=1)
+    batch_size: int = Field(5, ge=1)
+    learning_rate: float = Field(1e-4, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    dropout: float = Field(0.8, ge=0, lt=1)
+    normalisation_scans: int | None = Field(
+        None, ge=2, description="training scans drawn for mean and std; default all"
+    )
+    normalisation_epsilon: float = Field(0.0, ge=0, description="added to the standard deviation")
+    precision: Literal["float32", "bf16"] = Field("float32", description="bf16: autocast on CUDA")
+    channels_last: bool = False
+    resident: Literal["auto", "always", "never"] = Field("auto", description="keep the whole cohort in (GPU) memory")
+    models: list[Literal["folds", "holdout"]] = Field(["folds", "holdout"], min_length=1)
+    only_folds: list[int] | None = Field(None, description="train these folds alone, numbered from 1")
+
+
+class OcclusionConfig(Section):
+    half_width_mm: float = Field(20, gt=0)
+    stride_mm: float = Field(12, gt=0)
+    reference: Literal["mean", "nc_mean", "blurred", "other_subject"] | float = Field(
+        "mean", description="what replaces tissue: the training mean (0), the negative group's mean, the scan blurred, "
+        "a training scan of the negative group, or a z-score"
+    )  # fmt: skip
+
+
+class AreaOcclusionConfig(Section):
+    reference: Literal["mean", "nc_mean", "blurred", "other_subject"] | float = "mean"
+
+
+class ExplainConfig(Section):
+    """Which heatmaps are computed."""
+
+    holdout: Methods = Field(list(METHOD_NAMES), description="methods for the fixed test set, by the held-out model")
+    folds: Methods = Field(list(METHOD_NAMES), description="methods for every scan, by the model that never saw it")
+    occlusion: OcclusionConfig = OcclusionConfig()
+    area_occlusion: AreaOcclusionConfig = AreaOcclusionConfig()
+    batch_size: int = Field(16, ge=1, description="volumes a forward pass; halved when memory runs out")
+
+
+class AnalysisConfig(Section):
+    """Averages, rankings, distances."""
+
+    gradient_scale: Literal["relative", "margin", "probability"] = Field(
+        "relative", description="how per-scan gradient maps enter averages; relative: divided by their sum of |h|"
+    )
+    occlusion_scale: Literal["margin", "probability"] = "margin"
+    weights: Literal["subject", "scan"] = Field("subject", description="who weighs the same in averages")
+    target: Literal["positive", "negative", "true", "predicted"] = "positive"
+    distance_volume: Literal["mask", "whole"] = "mask"
+    bootstrap: int = Field(1000, ge=100, description="resamples over subjects")
+    untrained_networks: int = Field(5, ge=0, description="references of the truth scores; simulated cohorts only")
+
+
+class StoreConfig(Section):
+    scans: bool = Field(True, description="publish the preprocessed scans; they identify people")
+
+
+class RunConfig(Section):
+    """The effective configuration of a run; stored with it."""
+
+    name: str = Field("demo", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,60}$")
+    seed: int = Field(0, ge=0)
+    grid_mm: Literal[1, 2, 3, 4] = 4
+    cohort: CohortConfig = CohortConfig()
+    atlas: AtlasConfig = AtlasConfig()
+    preprocessing: PreprocessingConfig = PreprocessingConfig()
+    split: SplitConfig = SplitConfig()
+    training: TrainingConfig = TrainingConfig()
+    explain: ExplainConfig = ExplainConfig()
+    analysis: AnalysisConfig = AnalysisConfig()
+    store: StoreConfig = StoreConfig()
+
+    def stored(self) -> dict[str, Any]:
+        """The configuration as plain JSON values, without where the data lie."""
+        values = self.model_dump(mode="json")
+        values["cohort"]["data"] = None
+        for key in ("path", "labels"):
+            given = getattr(self.atlas, key)
+            values["atlas"][key] = given.name if given else None
+        return values
+
+    def fingerprint(self, *sections: str) -> str:
+        """SHA-256 of the named sections (default: all but the name)."""
+        values = self.stored()
+        values.pop("name")
+        chosen = {key: values[key] for key in sections} if sections else values
+        return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that ship with the project."""
+    folder = resources.files("engine") / "presets"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_config(
+    file: Path | None = None, preset: str | None = None, overrides: dict[str, Any] | None = None
+) -> RunConfig:
+    """The effective configuration: preset, then the file's keys, then `overrides` (dotted key -> value).
+
+    A file may name the preset it starts from with a top-level key `preset`.
+
+    Raises:
+        UserError: an unreadable file, an unknown preset or key, a wrong type or an impossible value.
+    """
+    given = _read_yaml(file) if file else {}
+    chosen = preset or given.pop("preset", None) or DEFAULT_PRESET
+    given.pop("preset", None)
+    values = _merge(_preset(chosen), given)
+    for key, value in (overrides or {}).items():
+        _set(values, key, value)
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise UserError(_one_line(error)) from None
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """("training.epochs", 5) from "training.epochs=5"; the value is read as YAML."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"--set {text}: write it as key=value, e.g. --set training.epochs=5")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UserError(f"--set {text}: the value is not valid YAML") from None
+
+
+def _preset(name: str) -> dict[str, Any]:
+    if name not in preset_names():
+        raise UserError(f"--preset {name}: unknown; known are {', '.join(preset_names())}")
+    return yaml.safe_load((resources.files("engine") / "presets" / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such configuration file; presets are chosen with --preset NAME") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise UserError(f"{file}: not valid YAML" + (f", line {mark.line + 1}" if mark else "")) from None
+    if values is not None and not isinstance(values, dict):
+        raise UserError(f"{file}: a configuration is a mapping of keys to values")
+    return values or {}
+
+
+# Mappings whose keys are the user's own: a later one replaces an earlier one instead of being mixed with it.
+_WHOLE = {"diagnosis", "groups", "columns", "join"}
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict) and key not in _WHOLE
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _set(values: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        if not isinstance(values.get(parent), dict):
+            values[parent] = {}
+        values = values[parent]
+    values[last] = value
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"] if not _is_union_branch(part)) or "configuration"
+    more = "" if error.error_count() == 1 else f" (and {error.error_count() - 1} more)"
+    if first["type"] == "extra_forbidden":
+        known = _keys_beside(first["loc"])
+        close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"allowed are {', '.join(known)}"
+        return f"{key}: unknown key; {hint}{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return f"{key}: {message}{more}"
+    return f"{key}: {first['input']!r} is not allowed; {message[0].lower()}{message[1:]}{more}"
+
+
+def _is_union_branch(part: Any) -> bool:
+    return isinstance(part, str) and (part.startswith(("literal[", "function-")) or part in {"float", "int", "str"})
+
+
+def _keys_beside(location: tuple) -> list[str]:
+    section: Any = RunConfig
+    for part in location[:-1]:
+        field = section.model_fields.get(part) if isinstance(section, type) and issubclass(section, BaseModel) else None
+        annotation = field.annotation if field else None
+        options = [annotation, *getattr(annotation, "__args__", ())]
+        section = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
+    return list(section.model_fields) if section else []

@@ -1,0 +1,226 @@
+"""Prepared volumes on disk: one part file a scan while they are made, one HDF5 file a cohort when all are there."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+_INT16 = 32767
+_LAYOUT = 1
+
+
+def write_part(folder: Path, scan: str, volume: np.ndarray, quality: dict[str, float], key: str = "") -> None:
+    """One prepared scan as <scan>.npz (temporary file, flushed to disk, then renamed).
+
+    Args:
+        folder: of the parts; made if missing.
+        scan: identifier, safe as a file name.
+        volume: (x, y, z), finite.
+        quality: figures; NaN is allowed.
+        key: fingerprint of input and settings; a part with another key is not read.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    integers, scale = quantise(volume)
+    temporary = folder / f".{scan}.{os.getpid()}.tmp"
+    try:
+        with temporary.open("wb") as stream:
+            np.savez(stream, volume=integers, scale=scale, quality=np.array(_to_json(quality)), key=np.array(key))
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(_part(folder, scan))
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_part(folder: Path, scan: str, key: str = "") -> tuple[np.ndarray, float, dict[str, float]] | None:
+    """(volume as int16, scale, quality) of a part; None if it is not there, damaged or has another key."""
+    try:
+        with np.load(_part(folder, scan), allow_pickle=False) as part:
+            if str(part["key"]) != key:
+                return None
+            return part["volume"], float(part["scale"]), _from_json(str(part["quality"]))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def has_part(folder: Path, scan: str, key: str = "") -> bool:
+    """Whether a part with this key is there; reads no voxels."""
+    try:
+        with np.load(_part(folder, scan), allow_pickle=False) as part:
+            return str(part["key"]) == key and "volume" in part.files
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return False
+
+
+def quantise(volume: np.ndarray) -> tuple[np.ndarray, float]:
+    """A volume as int16 and the scale: value = integer * scale, error at most scale / 2."""
+    largest = float(np.abs(volume).max())
+    scale = largest / _INT16 if largest > 0 else 1.0
+    return np.rint(volume / scale).astype(np.int16), scale
+
+
+class VolumeCache:
+    """The prepared volumes of a cohort, read from disk as they are asked for.
+
+    Attributes:
+        file: the HDF5 file.
+        ids: scans in it.
+        shape: of one volume, (x, y, z).
+        fingerprint: of the settings that made it.
+        settings: those settings, for people.
+        keys: fingerprint of input and settings for each scan.
+        quality: figures for each scan.
+
+    Raises:
+        OSError: no such file, or not one of ours.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = Path(file)
+        with h5py.File(self.file, "r") as store:
+            if store.attrs.get("layout") != _LAYOUT:
+                raise OSError(f"{self.file.name}: not a volume cache of this version")
+            self.ids: list[str] = [str(scan) for scan in store["ids"].asstr()[:]]
+            self.keys: list[str] = [str(key) for key in store["keys"].asstr()[:]]
+            self.quality: list[dict[str, float]] = [_from_json(text) for text in store["quality"].asstr()[:]]
+            self.shape: tuple[int, int, int] = tuple(int(n) for n in store["volumes"].shape[1:])
+            self.fingerprint = str(store.attrs["fingerprint"])
+            self.settings: dict[str, Any] = json.loads(store.attrs["settings"])
+        self._row = {scan: row for row, scan in enumerate(self.ids)}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __contains__(self, scan: str) -> bool:
+        return scan in self._row
+
+    def check(self, fingerprint: str) -> bool:
+        """Whether the volumes were made with these settings."""
+        return self.fingerprint == fingerprint
+
+    def key(self, scan: str) -> str:
+        """Fingerprint of a scan's input and settings."""
+        return self.keys[self._row[scan]]
+
+    def quality_of(self, scan: str) -> dict[str, float]:
+        """Quality figures of a scan."""
+        return self.quality[self._row[scan]]
+
+    def read(self, ids: Sequence[str] | None = None) -> np.ndarray:
+        """Volumes as float32, (n, x, y, z), in the order of `ids` (default: all). Only these are in memory.
+
+        Raises:
+            KeyError: a scan that is not there.
+        """
+        integers, scales = self.read_integers(ids)
+        volumes = integers.astype(np.float32)
+        volumes *= scales.astype(np.float32)[:, None, None, None]
+        return volumes
+
+    def read_integers(self, ids: Sequence[str] | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Volumes as stored: int16 (n, x, y, z) and scales (n,); value = integer * scale."""
+        rows = [self._row[scan] for scan in (self.ids if ids is None else ids)]
+        integers = np.empty((len(rows), *self.shape), np.int16)
+        with h5py.File(self.file, "r") as store:
+            scales = store["scales"][:][rows]
+            for place, row in enumerate(rows):
+                store["volumes"].read_direct(integers, np.s_[row], np.s_[place])
+        return integers, scales
+
+
+def pack(
+    parts: Path,
+    ids: Iterable[str],
+    file: Path,
+    fingerprint: str,
+    settings: dict[str, Any] | None = None,
+    keys: Sequence[str] | None = None,
+    earlier: VolumeCache | None = None,
+) -> VolumeCache:
+    """One HDF5 file of the parts (temporary file, then rename): a file open for writing would not survive a kill.
+
+    Datasets: volumes int16 (n, x, y, z) in chunks of one scan, scales, ids, keys, quality. Attributes: fingerprint,
+    settings, layout. Ids are a dataset, because attributes are limited to 64 KiB.
+
+    Args:
+        parts: folder of the parts.
+        ids: scans, in the order they shall have.
+        file: to be written.
+        fingerprint: of the settings.
+        settings: in plain values.
+        keys: one a scan; default: empty.
+        earlier: where scans without a part are taken from.
+
+    Raises:
+        KeyError: a scan that is, with its key, neither a part nor in `earlier`.
+        OSError: the disk is full.
+    """
+    ids = list(ids)
+    keys = list(keys) if keys is not None else [""] * len(ids)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        with h5py.File(temporary, "w") as store:
+            _fill(store, parts, ids, keys, earlier)
+            store.attrs.update(fingerprint=fingerprint, settings=json.dumps(settings or {}), layout=_LAYOUT)
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return VolumeCache(file)
+
+
+def _fill(store: h5py.File, parts: Path, ids: list[str], keys: list[str], earlier: VolumeCache | None) -> None:
+    qualities, scales = [], []
+    for row, (scan, key) in enumerate(zip(ids, keys, strict=True)):
+        volume, scale, quality = _one(parts, scan, key, earlier)
+        if row == 0:
+            # lzf: nearly as small as gzip on masked brains and several times faster to read.
+            volumes = store.create_dataset(
+                "volumes",
+                (len(ids), *volume.shape),
+                "int16",
+                chunks=(1, *volume.shape),
+                compression="lzf",
+                shuffle=True,
+            )
+        volumes[row] = volume
+        scales.append(scale)
+        qualities.append(_to_json(quality))
+    store["scales"] = np.array(scales, np.float64)
+    for name, texts in (("ids", ids), ("keys", keys), ("quality", qualities)):
+        store.create_dataset(name, data=texts, dtype=h5py.string_dtype())
+
+
+def _one(parts: Path, scan: str, key: str, earlier: VolumeCache | None) -> tuple[np.ndarray, float, dict[str, float]]:
+    part = read_part(parts, scan, key)
+    if part is not None:
+        return part
+    # A volume whose input has changed since must not be taken over.
+    if earlier is None or scan not in earlier or earlier.key(scan) != key:
+        raise KeyError(f"scan {scan} has not been prepared")
+    integers, scales = earlier.read_integers([scan])
+    return integers[0], float(scales[0]), earlier.quality_of(scan)
+
+
+def _part(folder: Path, scan: str) -> Path:
+    return folder / f"{scan}.npz"
+
+
+def _to_json(quality: dict[str, float]) -> str:
+    return json.dumps({name: None if value != value else float(value) for name, value in quality.items()})
+
+
+def _from_json(text: str) -> dict[str, float]:
+    return {name: float("nan") if value is None else value for name, value in json.loads(text).items()}

@@ -1,0 +1,59 @@
+"""Cohort readers by name. Adding one: a file with `read(config) -> Cohort`, and its name here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from engine.config import CohortConfig, RunConfig
+from engine.data.scan import Cohort
+from engine.errors import UserError
+from engine.progress import Progress
+from store.spec import WORK_FOLDER
+
+PARALLEL_FROM_MM = 3  # simulated volumes finer than this are worth worker processes
+
+
+def read_cohort(config: RunConfig, store: Path, progress: Progress, inspect: bool = True) -> Cohort:
+    """The cohort of a configuration, unusable scans moved to the exclusions.
+
+    Args:
+        store: where what was learned of unchanged files is remembered.
+        inspect: look into every file; False for a quick plan.
+    Raises:
+        UserError: see the reader.
+    """
+    if config.cohort.reader == "simulated":
+        from engine.simulation.cohort import read
+
+        return read(config.cohort, config.seed)
+    if config.cohort.data is None:
+        raise UserError("--data: the folder of the scans is needed with cohort.reader=table")
+    from engine.data.guards import inspect_all
+
+    cohort = FILE_READERS[config.cohort.reader]()(config.cohort)
+    return inspect_all(cohort, config.cohort, progress, store / WORK_FOLDER / "files.json") if inspect else cohort
+
+
+def _table() -> Callable[[CohortConfig], Cohort]:
+    from engine.data.table import read
+
+    return read
+
+
+FILE_READERS: dict[str, Callable[[], Callable[[CohortConfig], Cohort]]] = {"table": _table}
+
+
+def preparer_for(config: RunConfig):  # noqa: ANN201 - a Preparer
+    """(preparer, processes) for the cohort's scans."""
+    if config.cohort.reader == "simulated":
+        from engine.simulation.cohort import SimulatedPreparer
+
+        fine = config.grid_mm < PARALLEL_FROM_MM
+        preparer = SimulatedPreparer(config.cohort.simulation, config.grid_mm, config.seed)
+        return preparer, config.preprocessing.processes if fine else 1
+    from engine.data.guards import accepted
+    from engine.preprocessing.prepare_scan import ScanPreparer
+
+    preparer = ScanPreparer(config.preprocessing, config.grid_mm, accepted(config.cohort))
+    return preparer, config.preprocessing.processes

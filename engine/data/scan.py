@@ -1,0 +1,67 @@
+"""The internal table of scans that every cohort reader returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+COLUMNS = {
+    "scan": "string",  # unique identifier
+    "subject": "string",
+    "session": "string",
+    "group": "string",  # one of the two groups, empty for apply scans
+    "diagnosis": "string",  # clinical label; the group where rules are expressions
+    "role": "string",  # cohort | apply
+    "age": "float64",  # years
+    "sex": "string",  # F | M
+    "site": "string",
+    "mmse": "float64",
+    "cdr": "float64",
+    "icv": "float64",  # mm3
+    "severity": "float64",  # simulated scans only
+    "simulated": "bool",
+    "path": "string",  # input file; empty for simulated scans
+    "source_hash": "string",  # fingerprint of the input
+}
+EXCLUSION_COLUMNS = ("scan", "subject", "stage", "reason")
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """What a reader found: scans to use, scans left out and why, and the two groups.
+
+    Attributes:
+        name: what to call the data, e.g. "Simulated" or the folder's name.
+        scans: one row a scan, columns as in COLUMNS.
+        exclusions: columns as in EXCLUSION_COLUMNS.
+        groups: (positive, negative), e.g. ("AD", "NC").
+        defining: columns the group rules read; not to be used as covariates.
+    """
+
+    name: str
+    scans: pd.DataFrame
+    exclusions: pd.DataFrame
+    groups: tuple[str, str]
+    defining: tuple[str, ...] = field(default=())
+
+    @property
+    def simulated(self) -> bool:
+        return bool(self.scans["simulated"].any())
+
+
+def scan_table(rows: list[dict]) -> pd.DataFrame:
+    """A scans table from dictionaries; missing columns become missing values."""
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    frame["simulated"] = frame["simulated"].fillna(False).astype(bool)
+    for column, dtype in COLUMNS.items():
+        if dtype == "string":
+            frame[column] = frame[column].astype("string").fillna("")
+        elif dtype == "float64":
+            frame[column] = pd.to_numeric(frame[column]).astype("float64")
+    return frame
+
+
+def exclusion_table(rows: list[dict]) -> pd.DataFrame:
+    """An exclusions table from dictionaries."""
+    return pd.DataFrame(rows, columns=list(EXCLUSION_COLUMNS)).astype("string")

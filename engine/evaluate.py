@@ -1,0 +1,76 @@
+"""After training: predictions of every network on what it may explain, metrics, baselines, balance of the groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from engine.data.folds import Job
+from engine.model.baselines import balance_rows, covariate_table, logistic_predictions, region_means
+from engine.model.metrics import curve_rows, metric_rows
+
+LINEAR = ("region_means", "covariates")
+
+
+def prediction_rows(job: Job, margin: np.ndarray, scans: pd.DataFrame, groups: tuple[str, str]) -> pd.DataFrame:
+    """Rows of the predictions table for the scans that a network explains.
+
+    Args:
+        margin: (n,) of the positive group, in the order of job.explain.
+        scans: index scan.
+    """
+    from engine.model.training import probability
+
+    rows = scans.loc[list(job.explain)]
+    predicted = np.where(margin >= 0, groups[0], groups[1])
+    correct = pd.array(predicted == rows["group"].to_numpy(), dtype="boolean")
+    correct[(rows["role"] != "cohort").to_numpy()] = pd.NA
+    return pd.DataFrame(
+        {
+            "model": job.model,
+            "model_set": job.model_set,
+            "scan": list(job.explain),
+            "subject": rows["subject"].to_numpy(),
+            "diagnosis": rows["diagnosis"].to_numpy(),
+            "group": rows["group"].to_numpy(),
+            "probability": probability(margin),
+            "margin": margin,
+            "predicted": predicted,
+            "correct": correct,
+        }
+    )
+
+
+def evaluation_tables(run, jobs: Sequence[Job], predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:  # noqa: ANN001
+    """The tables metrics, curves and balance.
+
+    Args:
+        run: engine.run.Run after preprocessing.
+        predictions: all rows of the predictions table.
+    """
+    groups, ddof = run.groups, run.config.split.sd_ddof
+    scans = run.cohort.scans
+    tested = predictions[predictions["group"].isin(groups)]
+    rows = metric_rows(tested, groups, "cnn", ddof)
+    for classifier, (features, note) in _baseline_features(run, scans).items():
+        if features.shape[1]:
+            linear = logistic_predictions(features, scans, jobs, groups[0])
+            rows += metric_rows(linear, groups, classifier, ddof, note)
+    return {
+        "metrics": pd.DataFrame(rows),
+        "curves": pd.DataFrame(curve_rows(tested, groups)),
+        "balance": pd.DataFrame(
+            balance_rows(scans, groups, run.cohort.defining),
+            columns=["covariate", "positive", "negative", "difference", "test", "p", "note"],
+        ),
+    }
+
+
+def _baseline_features(run, scans: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, str]]:  # noqa: ANN001
+    cohort = scans[scans["role"] == "cohort"]
+    atlas = run.atlas
+    means = region_means(run.cache.read, cohort["scan"].tolist(), atlas.labels, len(atlas.regions))
+    covariates, names = covariate_table(cohort, run.cohort.defining)
+    return {"region_means": (means, f"{means.shape[1]} regions"), "covariates": (covariates, ", ".join(names))}

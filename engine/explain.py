@@ -1,0 +1,147 @@
+"""Heatmaps of one network by one method, scan by scan, each written as it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from engine.config import RunConfig
+from engine.data.folds import Job
+from engine.model.normalisation import Normalisation
+from engine.model.volumes import Volumes, chunked
+from engine.preprocessing.grid import Grid
+from engine.relevance import METHODS, BatchSize, Brain, RelevanceMethod
+from engine.relevance.occlusion import position_shape
+from engine.run import Run
+from store.geometry import nearest_positions
+
+CHUNK = 4  # scans written together; the same chunks after an interruption, so that results are the same
+UNITS = {"voxels": "margin per z-score", "margin": "drop of margin", "probability": "drop of probability"}
+
+
+@dataclass(frozen=True)
+class Series:
+    """All heatmaps of one network by one method for one target."""
+
+    job: Job
+    method: RelevanceMethod
+    target: str
+    index: int  # of the class in the network
+
+
+def build_method(name: str, config: RunConfig, brain: Brain, batch: BatchSize) -> RelevanceMethod:
+    """A method with the configured parameters, lengths in voxels of the grid."""
+    grid, occlusion = Grid(config.grid_mm), config.explain.occlusion
+    settings = {
+        "occlusion": {
+            "half_width": grid.voxels(occlusion.half_width_mm),
+            "stride": grid.voxels(occlusion.stride_mm),
+            "reference": occlusion.reference,
+        },
+        "area_occlusion": {"reference": config.explain.area_occlusion.reference},
+    }
+    return METHODS[name](brain=brain, batch=batch, **settings.get(name, {}))
+
+
+def build_brain(run: Run, job: Job, normalisation: Normalisation, device: torch.device) -> Brain:
+    """The cohort's space, with reference tissue of the negative group's training scans where a method asks for it."""
+    asked = {run.config.explain.occlusion.reference, run.config.explain.area_occlusion.reference}
+    group = run.cohort.scans.set_index("scan")["group"]
+    negative = [scan for scan in job.train if group[scan] == run.groups[1]]
+    mean = other = None
+    if "nc_mean" in asked:
+        total = sum(normalisation(run.cache.read([scan]))[0].astype(np.float64) for scan in negative)
+        mean = torch.from_numpy((total / len(negative)).astype(np.float32)).to(device)
+    if "other_subject" in asked:
+        chosen = negative[int(np.random.default_rng([job.seed, 8]).integers(len(negative)))]
+        other = torch.from_numpy(normalisation(run.cache.read([chosen]))[0]).to(device)
+    labels = torch.from_numpy(run.atlas.labels.astype(np.int16)).to(device)
+    mask = torch.from_numpy(run.mask.copy()).to(device)
+    return Brain(mask, labels, run.atlas.count, run.config.grid_mm, mean, other)
+
+
+def series_of(run: Run, job: Job, brain: Brain, batch: BatchSize) -> list[Series]:
+    """What is to be computed for one network, in the paper's order of methods.
+
+    Antisymmetric methods are kept for the positive group alone: the other map is its negative.
+    """
+    asked = getattr(run.config.explain, job.model_set)
+    positive, negative = run.groups
+    series = []
+    for name in METHODS:
+        if name in asked:
+            method = build_method(name, run.config, brain, batch)
+            series.append(Series(job, method, positive, 1))
+            if not method.antisymmetric:
+                series.append(Series(job, method, negative, 0))
+    return series
+
+
+def explain(run: Run, series: Series, network: torch.nn.Module, normalisation: Normalisation) -> None:
+    """Compute and write the heatmaps of a series that do not exist yet."""
+    job, method, target = series.job, series.method, series.target
+    sizes = _voxels_behind(run, method)
+    scales = ("margin",) if method.native_grid == "voxels" else ("probability", "margin")
+    for scale in scales:
+        _start(run, series, scale, sizes.shape)
+    done = set.intersection(*(run.writer.completed(job.model, method.name, target, scale) for scale in scales))
+    todo = [chunk for chunk in chunked(job.explain, CHUNK) if not done.issuperset(chunk)]
+    rows = {scan: row for row, scan in enumerate(job.explain)}
+    device = next(network.parameters()).device
+    volumes = Volumes(run.cache.read, job.explain, normalisation, device, resident="never")
+    label = f"{job.model} {method.name}" + ("" if method.antisymmetric else f" for {target}")
+    finished = len(job.explain) - sum(len(chunk) for chunk in todo)
+    with run.progress.task(label, len(job.explain), finished) as task:
+        for chunk, batch in zip(todo, volumes.batches(todo), strict=True):
+            found = method.attribute(network, batch, series.index)
+            for scale in scales:
+                values = getattr(found, scale).cpu().numpy().astype(np.float32)
+                if method.native_grid == "voxels":
+                    values[:, ~run.mask] = 0
+                run.writer.put_heatmaps(
+                    job.model,
+                    job.model_set,
+                    method.name,
+                    target,
+                    scale,
+                    rows=[rows[scan] for scan in chunk],
+                    scans=chunk,
+                    values=values,
+                    absolute_sums=[float((np.abs(v) * sizes).sum(dtype=np.float64)) for v in values],
+                )
+            task.advance(len(chunk))
+
+
+def _start(run: Run, series: Series, scale: str, shape: Sequence[int]) -> None:
+    method = series.method
+    run.writer.start_heatmaps(
+        series.job.model,
+        method.name,
+        series.target,
+        scale,
+        native_grid=method.native_grid,
+        count=len(series.job.explain),
+        shape=shape,
+        unit=UNITS["voxels"] if method.native_grid == "voxels" else UNITS[scale],
+        affine=Grid(run.config.grid_mm).affine,
+        parameters=method.parameters(),
+        antisymmetric=method.antisymmetric,
+        stride=getattr(method, "stride", None),
+    )
+
+
+def _voxels_behind(run: Run, method: RelevanceMethod) -> np.ndarray:
+    """(*native) brain voxels that each number stands for."""
+    if method.native_grid == "voxels":
+        return run.mask.astype(np.float32)
+    if method.native_grid == "regions":
+        return np.bincount(run.atlas.labels.ravel(), minlength=run.atlas.count + 1)[1 : run.atlas.count + 1].astype(
+            float
+        )
+    shape = position_shape(run.mask.shape, method.stride)
+    nearest = [nearest_positions(n, method.stride, p) for n, p in zip(run.mask.shape, shape, strict=True)]
+    owner = np.ravel_multi_index(np.ix_(*nearest), shape)
+    return np.bincount(owner[run.mask], minlength=int(np.prod(shape))).reshape(shape).astype(float)

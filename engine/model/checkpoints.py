@@ -1,0 +1,115 @@
+"""Networks on disk as safetensors and JSON; nothing is ever pickled."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load as load_bytes
+from safetensors.torch import save as save_bytes
+from torch import nn
+
+from engine.errors import RunFailure
+from engine.model.cnn3d import CNN3D
+from engine.model.normalisation import Normalisation
+
+
+def save_progress(file: Path, network: nn.Module, optimiser: torch.optim.Optimizer, progress: dict) -> None:
+    """Everything that training needs to go on: weights, optimiser, random state; replaces the file in one step.
+
+    Args:
+        progress: JSON values, stored beside the tensors (epochs done, learning curve).
+    """
+    tensors = {f"network.{k}": v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    for index, state in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{index}.{k}": torch.as_tensor(v).detach().cpu().contiguous() for k, v in state.items()}
+    tensors["random.cpu"] = torch.get_rng_state()
+    if next(network.parameters()).is_cuda:
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    write_atomically(file, save_bytes(tensors, metadata={"progress": json.dumps(progress)}))
+
+
+def load_progress(file: Path, network: nn.Module, optimiser: torch.optim.Optimizer) -> dict | None:
+    """Put back what save_progress kept; None where there is nothing to go on from."""
+    if not file.exists():
+        return None
+    device = next(network.parameters()).device
+    try:
+        with safe_open(file, "pt") as handle:
+            progress = json.loads(handle.metadata()["progress"])
+            tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, OSError, KeyError, ValueError):
+        return None
+    network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
+    state = optimiser.state_dict()
+    for key, value in tensors.items():
+        if key.startswith("optimiser."):
+            _, index, name = key.split(".", 2)
+            state["state"].setdefault(int(index), {})[name] = value if name == "step" else value.to(device)
+    optimiser.load_state_dict(state)
+    torch.set_rng_state(tensors["random.cpu"])
+    if "random.cuda" in tensors and device.type == "cuda":
+        torch.cuda.set_rng_state(tensors["random.cuda"])
+    return progress
+
+
+def pack_model(network: nn.Module, normalisation: Normalisation) -> bytes:
+    """A trained network and its normalisation (brain voxels only) as safetensors."""
+    tensors = {f"network.{k}": v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    tensors["normalisation.mean"] = torch.from_numpy(normalisation.mean[normalisation.mask])
+    tensors["normalisation.std"] = torch.from_numpy(normalisation.std[normalisation.mask])
+    return save_bytes(tensors)
+
+
+def model_card(
+    shape: tuple[int, ...], pools: tuple[int, ...], dropout: float, groups: tuple[str, str], epsilon: float
+) -> dict:
+    """What is needed to rebuild a network around its weights; kept as JSON beside them."""
+    return {
+        "network": "CNN3D",
+        "shape": list(shape),
+        "pools": list(pools),
+        "dropout": dropout,
+        "classes": [groups[1], groups[0]],
+        "normalisation_epsilon": epsilon,
+    }
+
+
+def load_model(folder: Path, name: str, mask: np.ndarray) -> tuple[CNN3D, Normalisation, dict]:
+    """The network in eval mode, its normalisation and its card.
+
+    Raises:
+        RunFailure: a file is missing or damaged.
+    """
+    try:
+        card = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        tensors = load_bytes((folder / f"{name}.safetensors").read_bytes())
+    except (OSError, ValueError, SafetensorError) as error:
+        raise RunFailure(f"model {name} cannot be read ({error}); train it again with --from train --force") from None
+    network = CNN3D(tuple(card["shape"]), tuple(card["pools"]), card["dropout"], len(card["classes"]))
+    network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
+
+    def spread(values: torch.Tensor) -> np.ndarray:
+        volume = np.zeros(mask.shape, np.float32)
+        volume[mask] = values.numpy()
+        return volume
+
+    normalisation = Normalisation(
+        spread(tensors["normalisation.mean"]), spread(tensors["normalisation.std"]), mask, card["normalisation_epsilon"]
+    )
+    return network.eval(), normalisation, card
+
+
+def write_atomically(file: Path, content: bytes) -> None:
+    """Write beside the file, flush to disk, then rename over it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(file.name + ".partial")
+    with partial.open("wb") as handle:
+        handle.write(content)
+        handle.flush()
+        os.fsync(handle.fileno())
+    partial.replace(file)

@@ -1,0 +1,110 @@
+"""How well a classifier separates the groups: per scan, per subject, over folds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_auc_score, roc_curve
+
+CALIBRATION_BINS = 10
+CURVE_POINTS = 200
+
+
+def scores(positive: np.ndarray, probability: np.ndarray) -> dict[str, float]:
+    """Metrics of one test set.
+
+    Args:
+        positive: (n,) bool, truly of the positive group.
+        probability: (n,) of the positive group; predicted positive from 0.5 on.
+    Returns:
+        accuracy, balanced_accuracy, sensitivity, specificity, auc (of probabilities), auc_hard (of hard labels: equals
+        the balanced accuracy, the original study's AUC), brier (mean squared error of the probability) and the
+        confusion matrix. What needs both groups is missing (nan) with one.
+    """
+    positive, probability = np.asarray(positive, bool), np.asarray(probability, float)
+    called = probability >= 0.5
+    counts = {
+        "true_positive": int((positive & called).sum()),
+        "false_negative": int((positive & ~called).sum()),
+        "false_positive": int((~positive & called).sum()),
+        "true_negative": int((~positive & ~called).sum()),
+    }
+    sensitivity = counts["true_positive"] / positive.sum() if positive.any() else np.nan
+    specificity = counts["true_negative"] / (~positive).sum() if (~positive).any() else np.nan
+    balanced = (sensitivity + specificity) / 2
+    both = positive.any() and (~positive).any()
+    return {
+        "accuracy": float((called == positive).mean()),
+        "balanced_accuracy": float(balanced),
+        "sensitivity": float(sensitivity),
+        "specificity": float(specificity),
+        "auc": float(roc_auc_score(positive, probability)) if both else np.nan,
+        "auc_hard": float(balanced),
+        "brier": float(np.mean((probability - positive) ** 2)),
+        **{name: float(value) for name, value in counts.items()},
+    }
+
+
+def by_subject(predictions: pd.DataFrame) -> pd.DataFrame:
+    """One row a subject and group: the mean probability of its scans."""
+    return predictions.groupby(["model", "subject", "group"], as_index=False)["probability"].mean()
+
+
+def metric_rows(
+    predictions: pd.DataFrame, groups: tuple[str, str], classifier: str, ddof: int, note: str = ""
+) -> list[dict]:
+    """Rows of the metrics table, for every model and for mean and sd over the fold models.
+
+    Args:
+        predictions: columns model, subject, group, probability; cohort scans of test sets only.
+        ddof: of the standard deviation over folds.
+    """
+    rows = []
+    for level, frame in (("scan", predictions), ("subject", by_subject(predictions))):
+        per_model = {
+            model: scores(part["group"] == groups[0], part["probability"])
+            for model, part in frame.groupby("model", sort=False)
+        }
+        folds = pd.DataFrame([values for model, values in per_model.items() if model.startswith("fold-")])
+        if len(folds):
+            per_model["mean"] = folds.mean().to_dict()
+        if len(folds) > ddof:
+            per_model["sd"] = folds.std(ddof=ddof).to_dict()
+        rows += [
+            {"classifier": classifier, "level": level, "model": model, "metric": metric, "value": value, "note": note}
+            for model, values in per_model.items()
+            for metric, value in values.items()
+        ]
+    return rows
+
+
+def curve_rows(predictions: pd.DataFrame, groups: tuple[str, str]) -> list[dict]:
+    """Rows of the curves table: ROC and reliability, per model and for all out-of-fold predictions together."""
+    rows = []
+    parts = dict(tuple(predictions.groupby("model", sort=False)))
+    pooled = predictions[predictions["model"].str.startswith("fold-")]
+    if len(pooled):
+        parts["folds"] = pooled
+    for model, part in parts.items():
+        positive, probability = (part["group"] == groups[0]).to_numpy(), part["probability"].to_numpy()
+        if positive.any() and not positive.all():
+            false, true, _ = roc_curve(positive, probability)
+            keep = np.unique(np.linspace(0, len(false) - 1, min(len(false), CURVE_POINTS)).round().astype(int))
+            rows += [_point(model, "roc", i, false[k], true[k]) for i, k in enumerate(keep)]
+        bins = np.minimum((probability * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+        rows += [
+            _point(
+                model,
+                "calibration",
+                i,
+                probability[bins == b].mean(),
+                positive[bins == b].mean(),
+                int((bins == b).sum()),
+            )
+            for i, b in enumerate(np.unique(bins))
+        ]
+    return rows
+
+
+def _point(model: str, curve: str, point: int, x: float, y: float, scans: int | None = None) -> dict:
+    return {"model": model, "curve": curve, "point": point, "x": float(x), "y": float(y), "scans": scans}

@@ -1,0 +1,61 @@
+"""Voxelwise z-scores from the training scans, streamed: memory does not grow with the number of scans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+CHUNK = 8
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Mean and standard deviation of each voxel over the training scans (population; design, section 6).
+
+    Attributes:
+        mean, std: (x, y, z) float32.
+        mask: (x, y, z) bool brain mask; everything outside becomes 0.
+        epsilon: added to the standard deviation; with 0, voxels that never vary give 0.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    mask: np.ndarray
+    epsilon: float = 0.0
+
+    def __call__(self, volumes: np.ndarray) -> np.ndarray:
+        """(n, x, y, z) intensities -> (n, x, y, z) float32 z-scores, 0 outside the mask."""
+        return (volumes - self.mean) * self._factor
+
+    @property
+    def _factor(self) -> np.ndarray:
+        spread = self.std + np.float32(self.epsilon)
+        usable = self.mask & (spread > 0)
+        return np.divide(1, spread, out=np.zeros_like(spread), where=usable)
+
+
+def fit_normalisation(
+    read: Callable[[Sequence[str]], np.ndarray], scans: Sequence[str], mask: np.ndarray, epsilon: float = 0.0
+) -> Normalisation:
+    """Mean and spread of the named scans, read CHUNK at a time.
+
+    Args:
+        read: scan ids -> (n, x, y, z) float32 volumes.
+        scans: training scans only.
+    """
+    reference = read(scans[:1])[0].astype(np.float64)  # a shift, so that squares of small differences are added
+    total, squares = np.zeros_like(reference), np.zeros_like(reference)
+    for start in range(0, len(scans), CHUNK):
+        for volume in read(scans[start : start + CHUNK]):
+            difference = volume - reference
+            total += difference
+            squares += difference * difference
+    shift = total / len(scans)
+    variance = np.maximum(squares / len(scans) - shift * shift, 0)
+    variance[variance < 1e-12 * np.maximum(reference**2, 1e-12)] = 0  # rounding of a voxel that never varies
+    mean, std = (reference + shift).astype(np.float32), np.sqrt(variance).astype(np.float32)
+    mean[~mask] = 0
+    std[~mask] = 0
+    return Normalisation(mean, std, mask, epsilon)

@@ -1,0 +1,185 @@
+"""Training of one network, epoch by epoch, resumable; and prediction with a trained one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+
+from engine.config import TrainingConfig
+from engine.data.folds import Job
+from engine.errors import RunFailure
+from engine.model.checkpoints import load_progress, save_progress
+from engine.model.cnn3d import build_network, margins
+from engine.model.device import is_out_of_memory
+from engine.model.normalisation import Normalisation, fit_normalisation
+from engine.model.volumes import Read, Volumes, chunked
+
+EVALUATION_BATCH = 16
+
+
+@dataclass
+class Trained:
+    """A trained network with its normalisation and learning curve (rows of the training table, less the model)."""
+
+    network: nn.Module
+    normalisation: Normalisation
+    curve: list[dict] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        return sum(row["seconds"] for row in self.curve)
+
+
+def train(
+    job: Job,
+    positive: Mapping[str, bool],
+    read: Read,
+    mask: np.ndarray,
+    grid_mm: int,
+    config: TrainingConfig,
+    device: torch.device,
+    checkpoint: Path,
+    on_epoch: Callable[[], None] = lambda: None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Trained:
+    """Train one network, going on from `checkpoint` if it exists.
+
+    Cross-entropy, Adam, the metrics of the last epoch; no early stopping (design, section 6).
+
+    Args:
+        positive: scan -> truly of the positive group.
+        read: scan ids -> (n, x, y, z) float32 intensities.
+        mask: (x, y, z) bool brain mask on the working grid.
+        on_epoch: called after each epoch, and once for each that a checkpoint already holds.
+    Raises:
+        RunFailure: out of memory even when the cohort is streamed.
+    """
+    normalisation = _normalisation(job, read, mask, config)
+    network = build_network(grid_mm, config.dropout, seed=job.seed).to(device)
+    if config.channels_last:
+        network = network.to(memory_format=torch.channels_last_3d)
+    optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    torch.manual_seed(job.seed)
+    progress = load_progress(checkpoint, network, optimiser)
+    if progress is None:
+        progress = {"curve": []}
+        save_progress(checkpoint, network, optimiser, progress)
+    curve = progress["curve"]
+    for _ in curve:
+        on_epoch()
+    if len(curve) < config.epochs:
+        dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+        scans = list(dict.fromkeys([*job.train, *job.test]))
+        volumes = Volumes(read, scans, normalisation, device, config.resident, dtype, config.channels_last)
+        for epoch in range(len(curve), config.epochs):
+            curve.append(_epoch(epoch, job, positive, volumes, network, optimiser, config, checkpoint, say))
+            save_progress(checkpoint, network, optimiser, {"curve": curve})
+            on_epoch()
+    return Trained(network.eval(), normalisation, curve)
+
+
+def _normalisation(job: Job, read: Read, mask: np.ndarray, config: TrainingConfig) -> Normalisation:
+    scans = np.array(job.train)
+    if config.normalisation_scans and config.normalisation_scans < len(scans):
+        scans = np.random.default_rng([job.seed, 5]).permutation(scans)[: config.normalisation_scans]
+    return fit_normalisation(read, scans.tolist(), mask, config.normalisation_epsilon)
+
+
+def _epoch(
+    epoch: int,
+    job: Job,
+    positive: Mapping[str, bool],
+    volumes: Volumes,
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    config: TrainingConfig,
+    checkpoint: Path,
+    say: Callable[[str], None],
+) -> dict:
+    started = time.monotonic()
+    while True:
+        try:
+            loss, accuracy = _pass_over(epoch, job, positive, volumes, network, optimiser, config)
+            break
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            if not volumes.resident:
+                raise RunFailure(
+                    "out of memory while training; finished epochs are kept. Use a coarser grid_mm, "
+                    "--set training.precision=bf16 or a smaller training.batch_size (which changes the result)"
+                ) from None
+            say("  out of memory with the whole cohort resident: streaming it from disk instead")
+            volumes.release()
+            load_progress(checkpoint, network, optimiser)
+    test = evaluate(network, volumes, job.test, positive)
+    return {"epoch": epoch + 1, "loss": loss, "accuracy": accuracy, **test, "seconds": time.monotonic() - started}
+
+
+def _pass_over(
+    epoch: int,
+    job: Job,
+    positive: Mapping[str, bool],
+    volumes: Volumes,
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    config: TrainingConfig,
+) -> tuple[float, float]:
+    """(mean loss, accuracy) over the training batches of one epoch; the order depends on seed and epoch alone."""
+    network.train()
+    order = np.random.default_rng([job.seed, 6, epoch]).permutation(np.array(job.train)).tolist()
+    chunks = chunked(order, config.batch_size)
+    device = next(network.parameters()).device
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16" and device.type == "cuda")
+    total, right = torch.zeros((), device=device), torch.zeros((), device=device)
+    for chunk, batch in zip(chunks, volumes.batches(chunks), strict=True):
+        labels = torch.tensor([int(positive[s]) for s in chunk], device=device)
+        optimiser.zero_grad(set_to_none=True)
+        with autocast:
+            logits = network(batch).float()
+            loss = nn.functional.cross_entropy(logits, labels)
+        loss.backward()
+        optimiser.step()
+        total += loss.detach() * len(chunk)
+        right += (logits.argmax(1) == labels).sum()
+    if not torch.isfinite(total):
+        raise RunFailure(f"{job.model}: training diverged in epoch {epoch + 1}: use a smaller training.learning_rate")
+    return float(total) / len(order), float(right) / len(order)
+
+
+def evaluate(network: nn.Module, volumes: Volumes, scans: Sequence[str], positive: Mapping[str, bool]) -> dict:
+    """test_loss, test_accuracy and test_auc of the network as it is."""
+    if not scans:
+        return {"test_loss": np.nan, "test_accuracy": np.nan, "test_auc": np.nan}
+    margin = predict_margins(network, volumes, scans)
+    labels = np.array([positive[s] for s in scans])
+    signed = np.where(labels, margin, -margin)
+    return {
+        "test_loss": float(np.logaddexp(0, -signed).mean()),
+        "test_accuracy": float(((margin >= 0) == labels).mean()),
+        "test_auc": float(roc_auc_score(labels, margin)) if labels.any() and not labels.all() else np.nan,
+    }
+
+
+@torch.no_grad()
+def predict_margins(
+    network: nn.Module, volumes: Volumes, scans: Sequence[str], batch: int = EVALUATION_BATCH
+) -> np.ndarray:
+    """(n,) float64 margin of the positive group, d = log p - log(1 - p), float32 arithmetic, dropout off."""
+    network.eval()
+    parts: list[Tensor] = [
+        margins(network(part))[:, 1].double().cpu() for part in volumes.batches(chunked(scans, batch))
+    ]
+    return torch.cat(parts).numpy() if parts else np.zeros(0)
+
+
+def probability(margin: np.ndarray) -> np.ndarray:
+    """p = 1 / (1 + exp(-d)) without overflow."""
+    return np.exp(-np.logaddexp(0, -np.asarray(margin, float)))

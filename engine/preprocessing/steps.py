@@ -1,0 +1,188 @@
+"""The steps from a scanner's file to the template's space. ANTs and deepbet are imported where they are used."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.processing import resample_to_output
+from scipy import ndimage
+
+from engine.errors import RunFailure
+from engine.preprocessing.grid import FWHM_TO_SIGMA, Grid
+from engine.preprocessing.template import WHITE_MATTER_PERCENTILE, template_brain
+
+N4_MM = 8.0  # bias fields are far smoother; 2 mm would take seven times as long
+SEED = 1  # of the voxels that the registration metric samples
+TRANSFORMS = {"syn_quick": "antsRegistrationSyNQuick[s]", "affine": "antsRegistrationSyNQuick[a]"}
+AFFINE_FILE, INVERSE_FILE = "affine.mat", "inverse_warp.nii.gz"
+
+
+@dataclass(frozen=True)
+class Registration:
+    """Transform files of one scan, in the order ANTs applies them.
+
+    Attributes:
+        forward: from the scan to the template.
+        affine: the affine part.
+        inverse_warp: the deformation back, None for an affine registration.
+    """
+
+    forward: tuple[str, ...]
+    affine: str
+    inverse_warp: str | None
+
+
+def load_upright(path: Path) -> nib.Nifti1Image:
+    """A scan with axes nearest to right, anterior, superior; float32, three-dimensional, no shear.
+
+    Only the order and direction of axes change, unless the affine has shear: then the image is resampled.
+    """
+    image = nib.load(path)
+    data = np.asarray(image.dataobj, dtype=np.float32)
+    image = nib.as_closest_canonical(nib.Nifti1Image(data.reshape(data.shape[:3]), image.affine))
+    direction = _direction(image.affine)
+    if np.allclose(direction.T @ direction, np.eye(3), atol=1e-3):
+        return image
+    return resample_to_output(image, spacing(image.affine), order=1)
+
+
+def spacing(affine: np.ndarray) -> np.ndarray:
+    """Voxel size along each axis, mm."""
+    return np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+
+
+def extract_brain(image: nib.Nifti1Image) -> np.ndarray:
+    """Brain mask of a whole head, bool, by deepbet on one CPU thread.
+
+    Raises:
+        ValueError: no brain is found.
+        RunFailure: deepbet or torch is not installed.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise RunFailure("brain extraction needs torch and deepbet: pip install 'brainwhy[engine]'") from None
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the same result however many scans run beside each other
+    try:
+        _, mask, _ = _deepbet().run(image)
+    except AssertionError:
+        raise ValueError("no brain found by deepbet; is it a T1 of a whole head?") from None
+    finally:
+        torch.set_num_threads(threads)
+    return np.asarray(mask.dataobj) > 0
+
+
+@lru_cache(maxsize=1)
+def _deepbet():
+    try:
+        from deepbet.bet import BrainExtraction
+    except ImportError as error:
+        raise RunFailure(f"brain extraction needs deepbet ({error}): pip install deepbet") from None
+    return BrainExtraction(no_gpu=True)
+
+
+def correct_bias(data: np.ndarray, affine: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Intensities without the scanner's smooth bias field (N4), estimated inside the mask."""
+    ants = _ants()
+    # N4 wants positive intensities and a mask that is neither empty nor all.
+    image = to_ants(np.maximum(data, 0), affine)
+    factor = max(1, min(round(N4_MM / spacing(affine).min()), min(data.shape) // 8))
+    return ants.n4_bias_field_correction(image, mask=to_ants(mask, affine), shrink_factor=factor).numpy()
+
+
+def register(brain: np.ndarray, affine: np.ndarray, kind: str, mm: int, prefix: str) -> Registration:
+    """Transforms from a brain-extracted scan to the template brain, estimated on Grid(mm).
+
+    Args:
+        brain: intensities, 0 outside the brain.
+        affine: voxel -> mm.
+        kind: syn_quick or affine.
+        mm: 1 or 2.
+        prefix: where ANTs puts its files.
+
+    Raises:
+        RuntimeError: ANTs fails.
+    """
+    ants = _ants()
+    ants.config.set_ants_deterministic(on=False, seed_value=SEED)
+    fixed = to_ants(template_brain(mm), Grid(mm).affine)
+    found = ants.registration(fixed, to_ants(brain, affine), type_of_transform=TRANSFORMS[kind], outprefix=prefix)
+    inverse = [file for file in found["invtransforms"] if file.endswith("InverseWarp.nii.gz")]
+    linear = next(file for file in found["fwdtransforms"] if file.endswith(".mat"))
+    return Registration(tuple(found["fwdtransforms"]), linear, inverse[0] if inverse else None)
+
+
+def sample(data: np.ndarray, affine: np.ndarray, registration: Registration, mm: int) -> np.ndarray:
+    """A scan on Grid(mm) by linear interpolation, smoothed before if the grid is coarser than the scan; float32."""
+    size = spacing(affine)
+    wider = np.sqrt(np.maximum(mm**2 - size**2, 0)) * FWHM_TO_SIGMA / size
+    moving = to_ants(ndimage.gaussian_filter(data.astype(np.float32), wider), affine)
+    fixed = to_ants(np.zeros(Grid(mm).shape), Grid(mm).affine)
+    return _ants().apply_transforms(fixed, moving, list(registration.forward), interpolator="linear").numpy()
+
+
+def back_to_scan(volume: np.ndarray, mm: int, transforms: Path, scan: Path) -> nib.Nifti1Image:
+    """A volume of Grid(mm), such as a heatmap, in the scan's own space; axes as `load_upright` gives them.
+
+    Args:
+        volume: on Grid(mm).
+        mm: of its grid.
+        transforms: folder with the transforms that the preprocessing kept for this scan.
+        scan: the scan's input file.
+    """
+    reference = load_upright(scan)
+    fixed = to_ants(np.zeros(reference.shape), reference.affine)
+    files = [str(transforms / AFFINE_FILE)]
+    if (transforms / INVERSE_FILE).is_file():
+        files.append(str(transforms / INVERSE_FILE))
+    moved = _ants().apply_transforms(
+        fixed, to_ants(volume, Grid(mm).affine), files, whichtoinvert=[True, False][: len(files)], interpolator="linear"
+    )
+    return nib.Nifti1Image(moved.numpy(), reference.affine)
+
+
+def scale_to_white_matter(volume: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The volume divided by the 90th percentile of its positive voxels in the mask; white matter becomes about 1.
+
+    Raises:
+        ValueError: no positive voxel in the mask.
+    """
+    positive = volume[mask & (volume > 0)]
+    if not positive.size:
+        raise ValueError("no positive intensity inside the brain mask")
+    return (volume / np.percentile(positive, WHITE_MATTER_PERCENTILE)).astype(np.float32)
+
+
+def to_ants(data: np.ndarray, affine: np.ndarray):
+    """An ANTs image of an array with a nibabel affine (RAS; ANTs counts in LPS)."""
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    # Exactly orthonormal, or ITK refuses the image.
+    left, _, right = np.linalg.svd(_direction(affine))
+    return _ants().from_numpy(
+        np.ascontiguousarray(data, dtype=np.float32),
+        origin=affine[:3, 3].tolist(),
+        spacing=spacing(affine).tolist(),
+        direction=left @ right,
+    )
+
+
+def _direction(affine: np.ndarray) -> np.ndarray:
+    return affine[:3, :3] / spacing(affine)
+
+
+def _ants():
+    """The ants module, on one thread: with several, sums are added in another order and two runs differ."""
+    if "ants" not in sys.modules:
+        os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
+    try:
+        import ants
+    except ImportError as error:
+        raise RunFailure(f"registration needs ANTs ({error}): pip install antspyx") from None
+    return ants

@@ -1,0 +1,92 @@
+"""Progress on standard error: bars on a terminal, plain lines elsewhere. Standard output stays free for results."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bars
+
+PLAIN_EVERY_S = 10.0
+
+
+class Task:
+    """One countable piece of work. `advance` after each unit."""
+
+    def __init__(self, label: str, total: int, done: int, console: Console, bars: Bars | None) -> None:
+        self.label, self.total, self.done = label, total, done
+        self._console, self._bars = console, bars
+        self._started = self._said = time.monotonic()
+        self._done_before = done
+        self._bar = bars.add_task(label, total=total, completed=done) if bars else None
+
+    def advance(self, count: int = 1) -> None:
+        self.done += count
+        if self._bars:
+            self._bars.update(self._bar, completed=self.done)
+        elif time.monotonic() - self._said >= PLAIN_EVERY_S and self.done < self.total:
+            self._said = time.monotonic()
+            self._console.print(f"  {self.label}: {self.done} of {self.total}{self._left()}", highlight=False)
+
+    def _left(self) -> str:
+        fresh = self.done - self._done_before
+        if not fresh:
+            return ""
+        left = (time.monotonic() - self._started) / fresh * (self.total - self.done)
+        return f", {duration(left)} left"
+
+    def close(self) -> None:
+        if self._bars:
+            self._bars.remove_task(self._bar)
+        took = time.monotonic() - self._started
+        if took >= 2:
+            self._console.print(f"  {self.label}: {self.done} of {self.total} in {duration(took)}", highlight=False)
+
+
+class Progress:
+    """Where a run says what it does."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, quiet=quiet, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """One plain line."""
+        self.console.print(text, highlight=False, markup=False)
+
+    @contextmanager
+    def task(self, label: str, total: int, done: int = 0) -> Iterator[Task]:
+        """Count `total` units of work, `done` of which an earlier run has finished."""
+        if not (self.console.is_terminal and sys.stderr.isatty()):
+            task = Task(label, total, done, self.console, None)
+            yield task
+            task.close()
+            return
+        columns = (
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+        )  # fmt: skip
+        with Bars(*columns, console=self.console, transient=True) as bars:
+            task = Task(label, total, done, self.console, bars)
+            yield task
+            task.close()
+
+
+def duration(seconds: float) -> str:
+    """A length of time for people: 8 s, 3 min 20 s, 2 h 5 min."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"

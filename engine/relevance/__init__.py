@@ -1,0 +1,14 @@
+"""Relevance methods. Adding one: a file with one frozen dataclass, and its name here."""
+
+from engine.relevance.area_occlusion import AreaOcclusion
+from engine.relevance.base import BatchSize, Brain, Relevance, RelevanceMethod
+from engine.relevance.guided_backprop import GuidedBackprop
+from engine.relevance.occlusion import Occlusion
+from engine.relevance.sensitivity import Sensitivity
+
+METHODS: dict[str, type[RelevanceMethod]] = {m.name: m for m in (Sensitivity, GuidedBackprop, Occlusion, AreaOcclusion)}
+
+__all__ = [
+    "METHODS", "AreaOcclusion", "BatchSize", "Brain", "GuidedBackprop", "Occlusion", "Relevance", "RelevanceMethod",
+    "Sensitivity",
+]  # fmt: skip

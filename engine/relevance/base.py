@@ -1,0 +1,188 @@
+"""What all relevance methods share: the contract, the brain they work in, and batches that fit in memory."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from engine.errors import RunFailure
+from engine.model.cnn3d import margins
+from engine.model.device import is_out_of_memory
+
+REFERENCES = ("mean", "nc_mean", "blurred", "other_subject")
+BLUR_MM = 6.0
+
+
+class ShapeError(ValueError):
+    """Volumes that are not (n, 1, x, y, z)."""
+
+
+@dataclass(frozen=True)
+class Relevance:
+    """Signed relevance of n scans in a method's native grid.
+
+    Attributes:
+        margin: (n, *native) float32; gradient of, or drop in, the margin of the target.
+        probability: (n, *native) float32 drop in the probability, for occlusions; None for gradients, whose
+            probability map is p (1 - p) times the margin map.
+    """
+
+    margin: Tensor
+    probability: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Brain:
+    """What methods need to know of the cohort's space; tensors on the device of the network.
+
+    Attributes:
+        mask: (x, y, z) bool.
+        labels: (x, y, z) int16 region index.
+        regions: atlas regions, numbered 1..regions.
+        grid_mm: voxel size.
+        negative_mean: (x, y, z) z-scored mean of the negative group's training scans.
+        other_subject: (x, y, z) a z-scored training scan of the negative group.
+    """
+
+    mask: Tensor
+    labels: Tensor
+    regions: int
+    grid_mm: int
+    negative_mean: Tensor | None = None
+    other_subject: Tensor | None = None
+
+
+class BatchSize:
+    """How many volumes go through the network at once; halved when memory runs out, which is said once."""
+
+    def __init__(self, volumes: int, say: Callable[[str], None] = lambda text: None) -> None:
+        self.volumes, self._say, self._said = volumes, say, False
+
+    def run(self, count: int, part: Callable[[int, int], Tensor]) -> Tensor:
+        """Concatenate part(start, stop) over 0..count, in batches that fit."""
+        results, start = [], 0
+        while start < count:
+            try:
+                results.append(part(start, min(start + self.volumes, count)))
+                start += self.volumes
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._halve()
+        return torch.cat(results)
+
+    def _halve(self) -> None:
+        if self.volumes == 1:
+            raise RunFailure(
+                "out of memory with a single volume: use a coarser grid_mm or another device; heatmaps already "
+                "computed are kept"
+            )
+        self.volumes //= 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if not self._said:
+            self._say(f"  out of memory: going on with smaller batches ({self.volumes} volumes)")
+            self._said = True
+
+
+@dataclass(frozen=True)
+class RelevanceMethod(ABC):
+    """A way to say which parts of a volume speak for a class. A subclass is final and one file.
+
+    Class attributes:
+        name: key in METHODS and in the store.
+        native_grid: voxels, positions or regions: how the store keeps it.
+        antisymmetric: for two classes, the map of the other class is minus this one.
+    """
+
+    name: ClassVar[str]
+    native_grid: ClassVar[str]
+    antisymmetric: ClassVar[bool]
+
+    brain: Brain = field(repr=False, compare=False)
+    batch: BatchSize = field(repr=False, compare=False)
+
+    @abstractmethod
+    def attribute(self, model: nn.Module, volumes: Tensor, target: int) -> Relevance:
+        """Explain the evidence for `target` in each volume.
+
+        Args:
+            model: classifier in eval mode, (n, 1, x, y, z) -> logits (n, classes).
+            volumes: (n, 1, x, y, z) float32, RAS+, z-scored over the training set, 0 outside the brain.
+            target: index of the class to explain; 1 is the positive group.
+        Raises:
+            ShapeError: `volumes` is not five-dimensional with one channel.
+        """
+
+    def parameters(self) -> dict:
+        """The method's own settings, for provenance."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {"brain", "batch"}}
+
+
+def check_volumes(volumes: Tensor) -> None:
+    """Raise ShapeError unless (n, 1, x, y, z)."""
+    if volumes.ndim != 5 or volumes.shape[1] != 1:
+        raise ShapeError(f"volumes must be (n, 1, x, y, z), not {tuple(volumes.shape)}")
+
+
+def input_gradient(model: nn.Module, volumes: Tensor, target: int) -> Tensor:
+    """(n, x, y, z) gradient of the margin of `target` with respect to each volume; the network's own rules apply."""
+    leaf = volumes.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        evidence = margins(model(leaf))[:, target].sum()
+        (gradient,) = torch.autograd.grad(evidence, leaf)
+    return gradient[:, 0]
+
+
+def reference_volume(reference: str | float, volume: Tensor, brain: Brain) -> Tensor:
+    """(x, y, z) what replaces the tissue of one z-scored volume, 0 outside the brain.
+
+    mean: 0, the training mean. nc_mean: mean of the negative group. blurred: the scan itself, smoothed by 6 mm.
+    other_subject: a training scan of the negative group. A number: that z-score.
+    """
+    if reference == "mean":
+        return torch.zeros_like(volume)
+    if reference == "blurred":
+        filled = _blur(volume, BLUR_MM / brain.grid_mm / 2.3548)
+    elif reference in REFERENCES:
+        filled = brain.negative_mean if reference == "nc_mean" else brain.other_subject
+        if filled is None:
+            raise ValueError(f"the reference {reference} needs training scans of the negative group")
+        filled = filled.to(volume)
+    else:
+        filled = torch.full_like(volume, float(reference))
+    return torch.where(brain.mask, filled, torch.zeros_like(filled))
+
+
+def _blur(volume: Tensor, sigma: float) -> Tensor:
+    radius = max(1, round(3 * sigma))
+    offsets = torch.arange(-radius, radius + 1, dtype=volume.dtype, device=volume.device)
+    kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
+    kernel = kernel / kernel.sum()
+    blurred = volume[None, None]
+    for axis in range(3):
+        shape, padding = [1, 1, 1, 1, 1], [0, 0, 0]
+        shape[2 + axis], padding[axis] = len(offsets), radius
+        blurred = nn.functional.conv3d(blurred, kernel.reshape(shape), padding=padding)
+    return blurred[0, 0]
+
+
+@torch.no_grad()
+def drops(
+    model: nn.Module, volume: Tensor, target: int, count: int, occluded: Callable[[int, int], Tensor], batch: BatchSize
+) -> tuple[Tensor, Tensor]:
+    """((count,), (count,)) drop in margin and in probability of `target`, intact minus occluded, float32.
+
+    Args:
+        volume: (x, y, z) intact.
+        occluded: (start, stop) -> (stop - start, 1, x, y, z) volumes with something replaced.
+    """
+    # The intact scan goes through in double precision of the difference only: margins are float32, their p is not.
+    intact = margins(model(volume[None, None]))[:, target].double()
+    margin = batch.run(count, lambda start, stop: margins(model(occluded(start, stop)))[:, target].double())
+    return (intact - margin).float(), (torch.sigmoid(intact) - torch.sigmoid(margin)).float()

@@ -1,0 +1,80 @@
+"""What a finished run says of itself: the JSON line and the summary."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pandas as pd
+
+from engine.progress import duration
+from store import RunReader, open_run
+
+PAPER = "Rieke et al. 2018 on ADNI: accuracy 0.77 +- 0.06, AUC 0.78 +- 0.04"
+
+
+def result(folder: Path) -> dict:
+    """The JSON line of a published run: run, store, seconds, peak_mib, metrics."""
+    run = open_run(folder.parent, folder.name)
+    manifest = run.manifest
+    return {
+        "run": run.run_id,
+        "store": str(folder.parent),
+        "simulated": run.simulated,
+        "seconds": manifest["seconds"],
+        "peak_mib": manifest["peak_mib"],
+        "metrics": headline_metrics(run),
+    }
+
+
+def headline_metrics(run: RunReader) -> dict[str, float]:
+    """Mean and spread over folds, the held-out model, the baselines' AUC, and the truth scores where simulated."""
+    table = run.table("metrics", level="scan")
+    values: dict[str, float] = {}
+
+    def add(classifier: str, model: str, suffix: str, prefix: str = "", metrics: tuple[str, ...] = ()) -> None:
+        rows = table[(table["classifier"] == classifier) & (table["model"] == model)]
+        for row in rows.itertuples():
+            if row.metric in metrics and pd.notna(row.value):
+                values[f"{prefix}{row.metric}_{suffix}"] = round(float(row.value), 4)
+
+    main = ("auc", "balanced_accuracy", "accuracy", "sensitivity", "specificity", "auc_hard", "brier")
+    add("cnn", "mean", "mean", metrics=main)
+    add("cnn", "sd", "sd", metrics=main)
+    add("cnn", "holdout", "holdout", metrics=main)
+    for classifier in ("region_means", "covariates"):
+        add(classifier, "mean", "mean", f"{classifier}_", ("auc", "balanced_accuracy"))
+    if run.has_table("truth_scores"):
+        scores = run.table(
+            "truth_scores", method="sensitivity", level="group", score="voxel_auc", diagnosis=run.groups[0]
+        )
+        chosen = scores[scores["model_set"] == "holdout"]
+        if len(chosen) and math.isfinite(chosen["value"].iloc[0]):
+            row = chosen.iloc[0]
+            values["truth_auc"] = round(float(row["value"]), 4)
+            values["truth_auc_untrained"] = round(float(row["reference"]), 4)
+    return values
+
+
+def summary(found: dict) -> list[str]:
+    """The same for people."""
+    metrics = found["metrics"]
+    lines = [f"run {found['run']} in {found['store']}" + (" (SIMULATED)" if found["simulated"] else "")]
+    if "auc_mean" in metrics:
+        spread = metrics.get("auc_sd", float("nan"))
+        lines.append(f"  AUC over folds {metrics['auc_mean']:.3f} +- {spread:.3f}, balanced accuracy "
+                     f"{metrics.get('balanced_accuracy_mean', float('nan')):.3f}")  # fmt: skip
+    if "region_means_auc_mean" in metrics:
+        lines.append(f"  linear baseline on region means: AUC {metrics['region_means_auc_mean']:.3f}")
+    if "auc_holdout" in metrics:
+        lines.append(f"  fixed test set: AUC {metrics['auc_holdout']:.3f}")
+    if "truth_auc" in metrics:
+        lines.append(
+            f"  |gradient| finds the imposed change with voxel AUC {metrics['truth_auc']:.3f} "
+            f"(untrained networks {metrics['truth_auc_untrained']:.3f})"
+        )
+    lines.append(f"  {PAPER}")
+    total = sum(found["seconds"].values())
+    lines.append(f"  {duration(total)} in all, peak memory {found['peak_mib']} MiB")
+    lines.append("look at it: streamlit run dashboard/app.py")
+    return lines

@@ -1,0 +1,260 @@
+"""Simulated cohorts: the template brain with imposed regional change, and nuisance that both groups share.
+
+Every subject gets an individual anatomy, an age, a global size, a misregistration; every scan an intensity scale, a
+gamma, a bias field and noise. Patients also get the imposed flow at their severity; controls get a sham warp of the
+same size that changes no volume, so that interpolation is never the label. All displacements are composed, and the
+template is interpolated once. Source: design, section 9.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy import ndimage
+
+from engine.atlas.aal import load_atlas
+from engine.config import AtlasConfig, CohortConfig, Simulation
+from engine.data.scan import Cohort, exclusion_table, scan_table
+from engine.preprocessing.grid import FWHM_TO_SIGMA, Grid
+from engine.preprocessing.prepare_scan import PreparedScan, figures
+from engine.preprocessing.steps import scale_to_white_matter
+from engine.preprocessing.template import brain_mask, template_brain
+from engine.simulation.atrophy import AD_CHANGE, AGEING_CHANGE, Flow, sample, solve_flow, truth_map
+
+POSITIVE, NEGATIVE, MCI = "AD", "NC", "MCI"
+MCI_SEVERITY = 0.5
+MAX_SEVERITY = 2.0
+MAX_DECADES = 2.0
+YEARS_BETWEEN_SESSIONS = 0.5
+SEVERITY_A_YEAR = 0.1
+ANATOMY_MM, SHAM_MM, BIAS_MM = 24, 16, 60  # spacing of the control points of each smooth random field
+JITTER_MM = 0.3
+MEAN_ICV_MM3 = 1.45e6
+
+
+def read(config: CohortConfig, seed: int = 0) -> Cohort:
+    """The list of scans of a simulated cohort; their volumes are made by SimulatedPreparer."""
+    simulation = config.simulation
+    rows = []
+    plan = (
+        (POSITIVE, simulation.positive, simulation.positive_scans),
+        (NEGATIVE, simulation.negative, simulation.negative_scans),
+        (MCI, simulation.apply_mci, None),
+    )
+    first = 0
+    for diagnosis, subjects, scans in plan:
+        for number in range(subjects):
+            rows += _subject_rows(simulation, seed, diagnosis, first + number, _sessions(number, subjects, scans))
+        first += subjects
+    return Cohort(config.name or "Simulated", scan_table(rows), exclusion_table([]), (POSITIVE, NEGATIVE))
+
+
+def _sessions(number: int, subjects: int, scans: int | None) -> int:
+    """Scans of the subject: `scans` dealt out evenly, at least one each."""
+    total = max(scans or subjects, subjects)
+    return total // subjects + (number < total % subjects)
+
+
+def _subject_rows(simulation: Simulation, seed: int, diagnosis: str, index: int, sessions: int) -> list[dict]:
+    random = np.random.default_rng([seed, 1, index])
+    age = float(np.clip(random.normal(simulation.age_mean, simulation.age_sd), 20, 100))
+    severity = float(np.clip(random.normal(1.0, simulation.severity_sd), 0.2, MAX_SEVERITY))
+    severity *= {POSITIVE: 1.0, MCI: MCI_SEVERITY, NEGATIVE: 0.0}[diagnosis]
+    sex, size = random.choice(["F", "M"]), random.normal(0, simulation.scaling_sd)
+    clinical = random.normal(size=2)
+    rows = []
+    for session in range(sessions):
+        years = session * YEARS_BETWEEN_SESSIONS
+        current = min(severity * (1 + SEVERITY_A_YEAR * years), MAX_SEVERITY)
+        scan = f"sim-{index + 1:04d}" + (f"_ses-{session + 1}" if sessions > 1 else "")
+        role = "apply" if diagnosis == MCI else "cohort"
+        rows.append(
+            {
+                "scan": scan,
+                "subject": f"sim-{index + 1:04d}",
+                "session": f"ses-{session + 1}",
+                "group": "" if role == "apply" else diagnosis,
+                "diagnosis": diagnosis,
+                "role": role,
+                "age": round(age + years, 1),
+                "sex": sex,
+                "mmse": float(np.clip(round(29 - 6 * current + clinical[0]), 0, 30)),
+                "icv": MEAN_ICV_MM3 * float(np.exp(3 * size)),
+                "severity": current * simulation.effect,
+                "simulated": True,
+                "source_hash": hashlib.blake2b(
+                    f"{simulation.model_dump_json()} {seed} {scan}".encode(), digest_size=16
+                ).hexdigest(),
+            }
+        )
+    return rows
+
+
+@dataclass(frozen=True)
+class SimulatedPreparer:
+    """Makes the volume of one simulated scan; picklable, so that worker processes can use it."""
+
+    simulation: Simulation
+    grid_mm: int
+    seed: int
+    pictures: ClassVar[bool] = False
+    label: ClassVar[str] = "Simulating"
+
+    def __call__(self, row: dict, folder: Path) -> PreparedScan:
+        """The scan's volume on the working grid, white matter about 1, 0 outside the brain mask."""
+        started = time.perf_counter()
+        mask = brain_mask(self.grid_mm)
+        volume = scale_to_white_matter(self.volume(row, imposed=True), mask)
+        quality = figures(volume, mask, self.grid_mm, self.grid_mm)
+        quality |= {"brain_ml": row["icv"] / 1000, "seconds": round(time.perf_counter() - started, 2)}
+        return PreparedScan(volume, quality)
+
+    def describe(self) -> dict[str, Any]:
+        """The settings as plain values, to be stored with the volumes."""
+        return {**self.simulation.model_dump(mode="json"), "grid_mm": self.grid_mm, "seed": self.seed}
+
+    def volume(self, row: dict, imposed: bool, nuisance: bool = True) -> np.ndarray:
+        """(x, y, z) float32 of the scan.
+
+        Args:
+            row: of the scans table.
+            imposed: with the imposed change, or with a patient's sham twin.
+            nuisance: False leaves the template's own anatomy and intensities, to see the imposed change alone.
+        """
+        body = _body(self.simulation, self.grid_mm)
+        subject = np.random.default_rng([self.seed, 2, int(row["subject"].removeprefix("sim-"))])
+        session = int(row["session"].removeprefix("ses-"))
+        scan = np.random.default_rng([self.seed, 3, int(row["subject"].removeprefix("sim-")), session])
+        anatomy = subject.normal(size=(3, *control_points(ANATOMY_MM)))
+        sham = subject.normal(size=(3, *control_points(SHAM_MM)))
+        coordinates = body.identity.copy()
+        if nuisance:
+            size = np.log(row["icv"] / MEAN_ICV_MM3) / 3
+            coordinates = _resize(coordinates, size, scan.normal(0, JITTER_MM, 3), body)
+            coordinates += _scaled(_smooth(anatomy, self.grid_mm, ANATOMY_MM), self.simulation.anatomy_mm, body)
+            decades = np.clip((row["age"] - self.simulation.age_mean) / 10, -MAX_DECADES, MAX_DECADES)
+            coordinates += _at(body.ageing.displacement(decades * self.simulation.ageing), coordinates, body)
+        severity = min(row["severity"] / self.simulation.effect if self.simulation.effect else 0.0, MAX_SEVERITY)
+        if imposed and severity > 0 and body.imposed is not None:
+            coordinates += _at(body.imposed.displacement(severity), coordinates, body)
+        else:
+            # A control's sham is as large as a patient's displacement at severity 1; a sham twin's, at its own.
+            coordinates += np.float32(severity or 1.0) * _sham(sham, body)
+        volume = ndimage.map_coordinates(body.template, coordinates, order=1, mode="constant", cval=0.0)
+        if nuisance:
+            volume = self._intensities(volume, body, scan)
+        volume[~body.mask] = 0
+        return np.maximum(volume, 0).astype(np.float32)
+
+    def _intensities(self, volume: np.ndarray, body: Body, scan: np.random.Generator) -> np.ndarray:
+        simulation = self.simulation
+        gain, gamma = np.exp(scan.normal(0, simulation.contrast_sd, 2))
+        bias = _smooth(scan.normal(size=(1, *control_points(BIAS_MM))), self.grid_mm, BIAS_MM)[0]
+        bias = np.exp(bias * (simulation.bias_sd / bias[body.mask].std()))
+        noise = simulation.noise_sd * scan.standard_normal(volume.shape, dtype=np.float32)
+        return gain * bias * np.maximum(volume, 0) ** gamma + noise
+
+
+@dataclass(frozen=True)
+class Body:
+    """What all subjects of a cohort share."""
+
+    grid_mm: int
+    solve_mm: int
+    template: np.ndarray  # 1 mm, smoothed to the resolution of the working grid
+    mask: np.ndarray
+    identity: np.ndarray  # (3, x, y, z) of the working grid, in 1 mm voxels
+    imposed: Flow | None
+    ageing: Flow
+    sham_rms_mm: float
+
+
+def control_points(spacing_mm: int) -> tuple[int, ...]:
+    """Shape of a lattice of control points over the 1 mm grid."""
+    return tuple(n // spacing_mm + 2 for n in Grid(1).shape)
+
+
+@lru_cache(maxsize=1)
+def _body(simulation: Simulation, grid_mm: int) -> Body:
+    solve_mm = simulation.solve_mm
+    atlas = load_atlas(AtlasConfig(), solve_mm)
+    brain = template_brain(solve_mm)
+
+    def flow(changes: dict[str, float], times: float, lowest: float, highest: float) -> Flow:
+        regions = {name: atlas.mask(name) for name in changes}
+        return solve_flow(brain, regions, {n: c * times for n, c in changes.items()}, solve_mm, lowest, highest)
+
+    imposed = flow(AD_CHANGE, simulation.effect, 0, MAX_SEVERITY) if simulation.effect else None
+    ageing = flow(AGEING_CHANGE, 1.0, -MAX_DECADES, MAX_DECADES)
+    moved = np.sqrt((imposed.displacement(1.0)[:, brain_mask(solve_mm)] ** 2).sum(axis=0).mean()) if imposed else 0.2
+    sigma = FWHM_TO_SIGMA * np.sqrt(max(grid_mm**2 - 1, 0))
+    template = ndimage.gaussian_filter(template_brain(1), sigma) if sigma else template_brain(1)
+    identity = np.indices(Grid(grid_mm).shape, dtype=np.float32) * grid_mm
+    return Body(grid_mm, solve_mm, template, brain_mask(grid_mm), identity, imposed, ageing, float(moved * solve_mm))
+
+
+def imposed_truth(preparer: SimulatedPreparer) -> tuple[np.ndarray, np.ndarray] | None:
+    """(binary, log_jacobian) on the working grid; None for a null cohort."""
+    body = _body(preparer.simulation, preparer.grid_mm)
+    return truth_map(body.imposed, body.mask, body.solve_mm, preparer.grid_mm) if body.imposed else None
+
+
+def imposed_difference(preparer: SimulatedPreparer, rows: list[dict]) -> np.ndarray:
+    """(x, y, z) mean |after - sham| over patients, nuisance excluded (design, section 9)."""
+    total = np.zeros(Grid(preparer.grid_mm).shape)
+    for row in rows:
+        total += np.abs(preparer.volume(row, True, nuisance=False) - preparer.volume(row, False, nuisance=False))
+    return (total / max(len(rows), 1)).astype(np.float32)
+
+
+def _resize(coordinates: np.ndarray, log_size: float, shift_mm: np.ndarray, body: Body) -> np.ndarray:
+    """Larger brains pull from nearer the centre."""
+    centre = (
+        np.array([np.mean(where) for where in np.nonzero(body.mask)], np.float32)[:, None, None, None] * body.grid_mm
+    )
+    return ((coordinates - centre) * np.float32(np.exp(-log_size)) + centre + shift_mm[:, None, None, None]).astype(
+        np.float32
+    )
+
+
+def _at(field: np.ndarray, coordinates: np.ndarray, body: Body) -> np.ndarray:
+    """A displacement of the solving grid at 1 mm coordinates, in 1 mm voxels."""
+    return sample(field, coordinates / body.solve_mm) * body.solve_mm
+
+
+@lru_cache(maxsize=8)
+def _spline_basis(grid_mm: int, spacing_mm: int) -> tuple[np.ndarray, ...]:
+    """Per axis (voxels, control points): cubic B-splines at the voxels of the working grid."""
+    bases = []
+    for voxels, points in zip(Grid(grid_mm).shape, control_points(spacing_mm), strict=True):
+        distance = np.abs(np.arange(voxels)[:, None] * grid_mm / spacing_mm + 0.5 - np.arange(points)[None, :])
+        inner, outer = 2 / 3 - distance**2 + distance**3 / 2, (2 - np.minimum(distance, 2)) ** 3 / 6
+        bases.append(np.where(distance < 1, inner, outer).astype(np.float32))
+    return tuple(bases)
+
+
+def _smooth(points: np.ndarray, grid_mm: int, spacing_mm: int) -> np.ndarray:
+    """Smooth random fields (k, x, y, z) on the working grid from control points (k, ...)."""
+    fields = points.astype(np.float32)
+    for basis in _spline_basis(grid_mm, spacing_mm):
+        fields = np.tensordot(fields, basis, axes=(1, 1))  # each turn consumes the first axis and appends its voxels
+    return fields
+
+
+def _sham(points: np.ndarray, body: Body) -> np.ndarray:
+    """A displacement that changes no volume (the curl of a smooth field), as large as the imposed one, in mm."""
+    a, b, c = _smooth(points, body.grid_mm, SHAM_MM)
+    da, db, dc = np.gradient(a), np.gradient(b), np.gradient(c)
+    curl = np.stack([dc[1] - db[2], da[2] - dc[0], db[0] - da[1]])
+    return _scaled(curl, body.sham_rms_mm, body)
+
+
+def _scaled(displacement: np.ndarray, rms: float, body: Body) -> np.ndarray:
+    """With a root mean square length of `rms` in the brain mask."""
+    return displacement * np.float32(rms / np.sqrt((displacement[:, body.mask] ** 2).sum(axis=0).mean()))

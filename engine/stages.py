@@ -1,0 +1,229 @@
+"""The stages of the batch job, one short function each. Every stage can be repeated and goes on where it stopped."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from engine.errors import UserError
+from engine.run import Run, data_fingerprint
+
+ORDER = ("ingest", "preprocess", "train", "explain", "aggregate", "compare", "publish")
+
+
+def ingest(run: Run) -> None:
+    """Scans or simulated brains -> the cohort: groups, exclusions, fingerprints."""
+    from engine.data.guards import accepted
+    from engine.data.readers import read_cohort
+
+    run.cohort = read_cohort(run.config, run.store, run.progress)
+    counts = run.cohort.scans["diagnosis"].value_counts(sort=False)
+    people = run.cohort.scans["subject"].nunique()
+    found = ", ".join(f"{count} {name}" for name, count in counts.items())
+    run.progress.say(
+        f"  {run.cohort.name}: {len(run.cohort.scans)} scans of {people} subjects ({found}); "
+        f"{len(run.cohort.exclusions)} excluded"
+    )
+    run.data_fingerprint = data_fingerprint(run.cohort, accepted(run.config.cohort))
+
+
+def preprocess(run: Run) -> None:
+    """Records -> volumes on one grid, with quality figures, folds and the fixed test set."""
+    from engine.data.folds import split
+    from engine.data.prepare import prepare_cohort
+    from engine.data.readers import preparer_for
+
+    preparer, processes = preparer_for(run.config)
+    prepared = prepare_cohort(
+        run.cohort, preparer, run.volumes_folder, run.preprocessing_fingerprint, processes, run.progress
+    )
+    run.cache, run.quality = prepared.cache, prepared.quality
+    scans = split(prepared.cohort.scans, prepared.cohort.groups, run.config.split, run.config.seed)
+    run.cohort = type(prepared.cohort)(**{**vars(prepared.cohort), "scans": scans})
+    if not run.is_done("preprocess"):
+        _write_space(run)
+        _write_scans(run)
+        if run.cohort.simulated:
+            _write_truth(run, preparer)
+        run.mark_done("preprocess")
+
+
+def train(run: Run) -> None:
+    """Volumes -> one network a fold and the held-out one; predictions, metrics, baselines."""
+    import torch
+
+    from engine.evaluate import evaluation_tables, prediction_rows
+    from engine.model.checkpoints import model_card, pack_model
+    from engine.model.cnn3d import POOLS, parameter_count
+    from engine.model.device import choose_device, make_deterministic
+    from engine.model.training import predict_margins, train
+    from engine.model.volumes import Volumes
+
+    if run.is_done("train"):
+        return
+    device = choose_device(run.device)
+    make_deterministic(device)
+    config, scans = run.config, run.cohort.scans.set_index("scan")
+    positive = (scans["group"] == run.groups[0]).to_dict()
+    models, curves, predictions = [], [], []
+    with run.progress.task("training, epochs", len(run.jobs) * config.training.epochs) as task:
+        for job in run.jobs:
+            trained = train(
+                job, positive, run.cache.read, run.mask, config.grid_mm, config.training, device,
+                run.networks_folder / f"{job.model}.safetensors", on_epoch=task.advance, say=run.progress.say,
+            )  # fmt: skip
+            weights = pack_model(trained.network, trained.normalisation)
+            card = model_card(
+                run.mask.shape, POOLS[config.grid_mm], config.training.dropout, run.groups,
+                config.training.normalisation_epsilon,
+            )  # fmt: skip
+            run.writer.put_model(job.model, weights, card)
+            volumes = Volumes(run.cache.read, job.explain, trained.normalisation, device, resident="never")
+            margin = predict_margins(trained.network, volumes, job.explain)
+            predictions.append(prediction_rows(job, margin, scans, run.groups))
+            curves += [{"model": job.model, **row} for row in trained.curve]
+            models.append(_model_row(job, scans, config, trained, parameter_count(trained.network), weights))
+            del trained, volumes
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+    tables = {"models": pd.DataFrame(models), "training": pd.DataFrame(curves), "predictions": pd.concat(predictions)}
+    tables |= evaluation_tables(run, run.jobs, tables["predictions"])
+    for name, table in tables.items():
+        run.writer.put_table(name, table)
+    run.mark_done("train")
+
+
+def explain(run: Run) -> None:
+    """Networks x volumes x methods -> heatmaps."""
+    import torch
+
+    from engine.explain import build_brain, explain, series_of
+    from engine.model.checkpoints import load_model
+    from engine.model.device import choose_device, make_deterministic
+    from engine.relevance import BatchSize
+    from store.spec import MODELS_FOLDER
+
+    _needs(run, "train", "explain")
+    if run.is_done("explain"):
+        return
+    device = choose_device(run.device)
+    make_deterministic(device)
+    batch = BatchSize(run.config.explain.batch_size, run.progress.say)
+    for job in run.jobs:
+        network, normalisation, _ = load_model(run.staging / MODELS_FOLDER, job.model, run.mask)
+        network = network.to(torch.device(device))
+        for series in series_of(run, job, build_brain(run, job, normalisation, device), batch):
+            explain(run, series, network, normalisation)
+    run.mark_done("explain")
+
+
+def aggregate(run: Run) -> None:
+    """Heatmaps -> group averages, relevance of AAL regions, ranking."""
+    from engine.aggregate import write_cells, write_group_regions, write_region_relevance
+
+    _needs(run, "explain", "aggregate")
+    if not run.is_done("aggregate"):
+        write_cells(run)
+        write_region_relevance(run)
+        write_group_regions(run)
+        run.mark_done("aggregate")
+
+
+def compare(run: Run) -> None:
+    """Heatmaps -> distances between methods, variability between patients, agreement with known truth."""
+    from engine.compare import write_comparisons, write_truth_scores
+
+    _needs(run, "aggregate", "compare")
+    if not run.is_done("compare"):
+        write_comparisons(run)
+        write_truth_scores(run)
+        run.mark_done("compare")
+
+
+def publish(run: Run) -> None:
+    """Validate against the specification, write the manifest, make the run visible."""
+    import shutil
+
+    _needs(run, "compare", "publish")
+    run.published = run.writer.publish(run.store, run.run_id, run.manifest(), replace=True)
+    shutil.rmtree(run.work, ignore_errors=True)
+
+
+# -- what the preprocessing stage writes into the run -------------------------------------------------------------
+
+
+def _write_space(run: Run) -> None:
+    """Template, mask and atlas at 1 mm and on the working grid, and the table of regions."""
+    from engine.preprocessing.grid import Grid
+    from engine.preprocessing.template import brain_mask, template_brain
+
+    grid = Grid(run.config.grid_mm)
+    for path, mm, mask, labels in (
+        ("", 1, brain_mask(1), run.atlas.labels_1mm),
+        ("grid/", grid.mm, run.mask, run.atlas.labels),
+    ):
+        affine = Grid(mm).affine
+        brain = np.clip(template_brain(mm) * 200, 0, 255) * mask
+        run.writer.put_array(
+            f"{path}template", brain.round().astype(np.uint8), affine=affine, unit="1/200 of white matter"
+        )
+        run.writer.put_array(f"{path}mask", mask.astype(np.uint8), affine=affine, unit="1 inside the brain")
+        run.writer.put_array(f"{path}atlas", labels.astype(np.int16), affine=affine, unit="region index")
+    run.writer.put_table("regions", run.atlas.regions)
+
+
+def _write_scans(run: Run) -> None:
+    """The scans themselves (unless left out), their tables, and the quality pictures."""
+    from engine.preprocessing.grid import Grid
+
+    scans = run.cohort.scans.drop(columns="path").reset_index(drop=True)
+    scales = np.full(len(scans), np.nan)
+    if run.config.store.scans:
+        run.writer.start_scans(len(scans), run.mask.shape, Grid(run.config.grid_mm).affine)
+        with run.progress.task("storing scans", len(scans)) as task:
+            for row, scan in enumerate(scans["scan"]):
+                scales[row] = run.writer.put_scan(row, run.cache.read([scan])[0])
+                task.advance()
+    run.writer.put_table("scans", scans.assign(volume_scale=scales))
+    run.writer.put_table("exclusions", run.cohort.exclusions)
+    run.writer.put_table("quality", run.quality)
+    if run.config.store.scans:  # the sheet shows people's brains, as the scans do
+        for picture in sorted(run.volumes_folder.glob("contact-sheet*.png")):
+            run.writer.put_figure(picture.stem, picture.read_bytes())
+
+
+def _write_truth(run: Run, preparer) -> None:  # noqa: ANN001
+    from engine.preprocessing.grid import Grid
+    from engine.simulation.cohort import imposed_difference, imposed_truth
+
+    truth = imposed_truth(preparer)
+    if truth is None:
+        return
+    affine = Grid(run.config.grid_mm).affine
+    patients = run.cohort.scans[run.cohort.scans["group"] == run.groups[0]].to_dict("records")
+    run.writer.put_array("truth/binary", truth[0].astype(np.uint8), affine=affine, unit="1 where tissue was changed")
+    run.writer.put_array("truth/log_jacobian", truth[1].astype(np.float32), affine=affine, unit="log volume ratio")
+    difference = imposed_difference(preparer, patients)
+    run.writer.put_array("truth/difference", difference, affine=affine, unit="white matter intensity")
+
+
+def _model_row(job, scans: pd.DataFrame, config, trained, parameters: int, weights: bytes) -> dict:  # noqa: ANN001
+    import hashlib
+
+    return {
+        "model": job.model,
+        "model_set": job.model_set,
+        "seed": job.seed,
+        "training_scans": len(job.train),
+        "training_subjects": scans.loc[list(job.train), "subject"].nunique(),
+        "test_scans": len(job.test),
+        "parameters": parameters,
+        "epochs": config.training.epochs,
+        "seconds": trained.seconds,
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+    }
+
+
+def _needs(run: Run, before: str, stage: str) -> None:
+    if not run.is_done(before):
+        raise UserError(f"--only {stage}: {before} has not been completed for this run; run without --only first")

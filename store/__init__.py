@@ -1,0 +1,49 @@
+"""The contract between the engine, which writes runs, and the dashboard, which shows them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from store.errors import (
+    BrokenRun,
+    NewerSpec,
+    NotInRun,
+    NotWritable,
+    RunNotFound,
+    SpecViolation,
+    StoreError,
+    StoreNotFound,
+)
+from store.groups import GroupMap
+from store.reader import RunInfo, RunReader, list_runs, open_run
+from store.spec import SPEC_VERSION
+
+if TYPE_CHECKING:
+    from store.writer import RunWriter
+
+__all__ = [
+    "SPEC_VERSION",
+    "BrokenRun",
+    "GroupMap",
+    "NewerSpec",
+    "NotInRun",
+    "NotWritable",
+    "RunInfo",
+    "RunNotFound",
+    "RunReader",
+    "RunWriter",
+    "SpecViolation",
+    "StoreError",
+    "StoreNotFound",
+    "list_runs",
+    "open_run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # The writer is loaded when it is asked for: who only reads does not wait for it.
+    if name == "RunWriter":
+        from store.writer import RunWriter
+
+        return RunWriter
+    raise AttributeError(f"module 'store' has no attribute {name!r}")

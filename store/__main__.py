@@ -1,0 +1,247 @@
+"""Look into a store: python -m store list|info|verify|export|rm STORE ..."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from store import files
+from store.access import Folder
+from store.errors import NotInRun, RunNotFound, StoreError, StoreNotFound
+from store.reader import RunInfo, RunReader, list_runs, open_run
+from store.spec import CACHE_FOLDER, MANIFEST, WORK_FOLDER
+
+USER_MISTAKE, BROKEN = 2, 1
+_SHOWN_METRICS = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "auc")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code: 0 fine, 1 broken, 2 the user's mistake."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except (StoreNotFound, RunNotFound, NotInRun) as error:
+        return _say(error, USER_MISTAKE)
+    except StoreError as error:
+        return _say(error, BROKEN)
+    except BrokenPipeError:
+        # The reader of our output, such as head, has left; Python must not complain about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        return _say(error, BROKEN)
+    except KeyboardInterrupt:
+        return _say("stopped", 130)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m store", description="Look into a result store.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: object, text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        added.add_argument("store", metavar="STORE", help="folder or URL (s3://..., file://...) that holds the runs")
+        added.set_defaults(command=command)
+        return added
+
+    add("list", _list, "list the runs, newest first, and the space that they take")
+    info = add("info", _info, "show accuracy, groups, counts and settings of a run")
+    info.add_argument("run", metavar="RUN", nargs="?", help="identifier or name; the newest if left out")
+    verify = add("verify", _verify, "compare runs with the specification and with their checksums")
+    verify.add_argument("run", metavar="RUN", nargs="?", help="identifier or name; all runs if left out")
+    export = add("export", _export, "write tables (CSV), group averages (NIfTI) and figure 1 (PNG) of a run")
+    export.add_argument("run", metavar="RUN", help="identifier or name")
+    export.add_argument("--to", metavar="DIR", required=True, help="folder to write to; made if there is none")
+    for name, what in (("csv", "tables as CSV"), ("nifti", "group averages as NIfTI"), ("figure", "figure1.png")):
+        export.add_argument(
+            f"--{name}", action="store_true", help=f"only {what} (may be combined); default: everything"
+        )
+    remove = add("rm", _remove, "delete a run, or the cache, or what interrupted runs left")
+    remove.add_argument("run", metavar="RUN", nargs="?", help="identifier or name of the run to delete")
+    remove.add_argument("--cache", action="store_true", help="delete the cache of preprocessed scans")
+    remove.add_argument("--work", action="store_true", help="delete what interrupted runs need to go on")
+    remove.add_argument("--yes", action="store_true", help="do not ask")
+    return parser
+
+
+def _list(options: argparse.Namespace) -> int:
+    runs = list_runs(options.store)
+    if not runs:
+        print(f"no runs in {options.store}")
+    else:
+        _print_table(("run", "created", "cohort", "simulated", "size"), [_row(info) for info in runs])
+    for info in runs:
+        if info.problem:
+            print(f"! {info.problem}")
+    for name in (CACHE_FOLDER, WORK_FOLDER):
+        if size := files.size_of(Path(options.store) / name):
+            print(f"{name}: {_size(size)}  (python -m store rm {options.store} --{name[1:]} frees it)")
+    return 0
+
+
+def _row(info: RunInfo) -> tuple[str, ...]:
+    return (info.run, info.created[:19], info.cohort, "yes" if info.simulated else "no", _size(info.bytes))
+
+
+def _info(options: argparse.Namespace) -> int:
+    run = open_run(options.store, options.run)
+    manifest = run.manifest
+    positive, negative = run.groups
+    print(f"{run.run_id}{'  SIMULATED' if run.simulated else ''}")
+    facts = {
+        "created": manifest.get("created"), "cohort": manifest.get("cohort"),
+        "groups": f"{positive} (positive), {negative}", "spec": manifest.get("spec_version"),
+        "grid": f"{manifest.get('grid_mm')} mm, {' x '.join(map(str, run.shape('grid/mask')))} voxels",
+        "device": manifest.get("device"), "commit": manifest.get("commit"),
+        "fingerprint": manifest.get("fingerprint"), "size": _size(manifest["contents"].get("bytes", 0)),
+    }  # fmt: skip
+    _print_pairs(facts)
+    print("\ncounts")
+    _print_pairs(_counts(run))
+    print("\naccuracy (mean over the folds)")
+    _print_pairs(_metrics(run))
+    print("\nsettings")
+    _print_pairs(_flat(manifest.get("config") or {}))
+    return 0
+
+
+def _counts(run: RunReader) -> dict[str, str]:
+    scans = run.table("scans", ["scan", "subject", "group", "role"])
+    counts = {}
+    for group in run.groups:
+        rows = scans[(scans.group == group).fillna(False).astype(bool)]
+        counts[group] = f"{len(rows)} scans, {rows.subject.nunique()} subjects"
+    extra = scans[(scans.role == "apply").fillna(False).astype(bool)]
+    counts["apply"] = f"{len(extra)} scans, {extra.subject.nunique()} subjects"
+    counts["left out"] = f"{len(run.table('exclusions', ['scan']))} scans"
+    counts["models"] = ", ".join(run.table("models", ["model"])["model"])
+    heatmaps = run.table("heatmaps", ["method"])
+    counts["heatmaps"] = f"{len(heatmaps)} of {', '.join(heatmaps.method.unique())}"
+    return counts
+
+
+def _metrics(run: RunReader) -> dict[str, str]:
+    rows = run.table("metrics", classifier="cnn", level="scan")
+    values = {(row.model, row.metric): row.value for row in rows.itertuples()}
+    shown = {}
+    for metric in _SHOWN_METRICS:
+        if ("mean", metric) in values:
+            shown[metric] = f"{values['mean', metric]:.3f} +- {values.get(('sd', metric), float('nan')):.3f}"
+        elif ("holdout", metric) in values:
+            shown[metric] = f"{values['holdout', metric]:.3f} (holdout)"
+    return shown or {"none": "this run has no metrics of the network"}
+
+
+def _flat(config: dict, prefix: str = "") -> dict[str, str]:
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = str(value)
+    return flat
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from store.validate import validate
+
+    store = Folder(options.store)
+    if options.run and store.exists(f"{options.run}/{MANIFEST}"):
+        runs = [options.run]
+    elif options.run:
+        runs = [open_run(options.store, options.run).run_id]
+    else:
+        runs = [info.run for info in list_runs(options.store)]
+    broken = 0
+    for run in runs:
+        problems = validate(store.child(run).url)
+        broken += bool(problems)
+        print(f"{run}: {f'{len(problems)} problems' if problems else 'sound'}")
+        for problem in problems:
+            print(f"  {problem}")
+    if not runs:
+        print(f"no runs in {options.store}")
+    return BROKEN if broken else 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from store.export import export_all
+
+    run = open_run(options.store, options.run)
+    every = not (options.csv or options.nifti or options.figure)
+    chosen = {name: every or getattr(options, name) for name in ("csv", "nifti", "figure")}
+    paths = export_all(run, options.to, **chosen)
+    print(f"{len(paths)} files written to {options.to}")
+    return 0
+
+
+def _remove(options: argparse.Namespace) -> int:
+    store = Path(options.store)
+    if not store.is_dir():
+        raise StoreNotFound(f"there is no store at {options.store}: rm needs a folder on this machine")
+    targets = [name for name, chosen in ((CACHE_FOLDER, options.cache), (WORK_FOLDER, options.work)) if chosen]
+    if options.run:
+        targets.append(_run_folder(options.store, options.run))
+    if not targets:
+        return _say("say what to delete: a RUN, --cache or --work", USER_MISTAKE)
+    for name in targets:
+        size = _size(files.size_of(store / name))
+        if not (options.yes or _agreed(f"delete {store / name} ({size})? [y/N] ")):
+            print(f"kept {store / name}")
+            continue
+        files.discard(store / name, store / f".{name.lstrip('.')}.deleted")
+        print(f"deleted {store / name} ({size})")
+    return 0
+
+
+def _run_folder(store: str, run: str) -> str:
+    """The folder of a run, also of a broken one."""
+    infos = list_runs(store)
+    for info in infos:
+        if info.run == run:
+            return run
+    named = [info.run for info in infos if info.name == run]
+    if len(named) == 1:
+        return named[0]
+    if named:
+        raise RunNotFound(f"{len(named)} runs are named {run}: give the identifier, one of {', '.join(named)}")
+    raise RunNotFound(f"there is no run {run} in {store}: it has {', '.join(i.run for i in infos[:5]) or 'none'}")
+
+
+def _agreed(question: str) -> bool:
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+    for row in (titles, *rows):
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _print_pairs(pairs: dict) -> None:
+    width = max(map(len, pairs), default=0)
+    for key, value in pairs.items():
+        print(f"  {key.ljust(width)}  {value}")
+
+
+def _say(problem: object, code: int) -> int:
+    print(f"error: {' '.join(str(problem).split())}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

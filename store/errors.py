@@ -1,0 +1,45 @@
+"""What can go wrong with a store. Every message is one line that says what to do."""
+
+from __future__ import annotations
+
+
+class StoreError(Exception):
+    """Base of all errors of this package."""
+
+
+class StoreNotFound(StoreError, FileNotFoundError):
+    """There is no store at this place."""
+
+
+class RunNotFound(StoreError, KeyError):
+    """The store has no such run."""
+
+    # KeyError would show the message in quotes.
+    __str__ = Exception.__str__
+
+
+class NewerSpec(StoreError, ValueError):
+    """The run was written to a later major version of the specification."""
+
+    @classmethod
+    def of(cls, run: str, version: str, reads: str) -> NewerSpec:
+        """The error for a run with `version`, where this code reads `reads`, e.g. "1.x"."""
+        return cls(
+            f"run {run} has spec {version}, this code reads {reads}: update the code, or rebuild with run_pipeline.py"
+        )
+
+
+class BrokenRun(StoreError, ValueError):
+    """A file of a run is missing, unreadable or not what was written."""
+
+
+class NotInRun(StoreError, LookupError):
+    """The run is sound but does not hold what was asked for."""
+
+
+class NotWritable(StoreError, OSError):
+    """The disk is full, or the place may not be written to."""
+
+
+class SpecViolation(StoreError, ValueError):
+    """What was to be written is not what store/spec.py describes."""

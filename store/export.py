@@ -1,0 +1,384 @@
+"""Results for other programs: NIfTI, CSV, and the figure of the paper as PNG."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from store.encoding import path_part
+from store.errors import NotInRun, StoreError
+from store.files import write_bytes
+from store.groups import GroupMap
+from store.reader import RunReader
+from store.spec import TABLES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DESCRIPTION = "Brainwhy research use only"
+DISCLAIMER = "Research use only, not a medical device"
+MNI = 4  # code of the MNI152 space in NIfTI headers
+PAPER_SLICES = (80, 114, 149)  # coronal, of 229 at 1 mm
+PAPER_LENGTH = 229
+METHOD_TITLES = {
+    "sensitivity": "Sensitivity\nanalysis",
+    "guided_backprop": "Guided\nbackpropagation",
+    "occlusion": "Occlusion",
+    "area_occlusion": "Brain area\nocclusion",
+}
+
+
+# -- NIfTI ------------------------------------------------------------------------------------------------------------
+
+
+def nifti_bytes(values: np.ndarray, affine: np.ndarray, *, simulated: bool = False) -> bytes:
+    """A .nii.gz file of one map (x, y, z), float32, in MNI space; the same input gives the same bytes."""
+    import nibabel as nib
+
+    image = nib.Nifti1Image(np.asarray(values, dtype=np.float32), np.asarray(affine, dtype=float))
+    image.set_sform(affine, code=MNI)
+    image.set_qform(affine, code=MNI)
+    image.header.set_xyzt_units("mm")
+    image.header["descrip"] = (DESCRIPTION + ("; SIMULATED" if simulated else "")).encode()
+    return gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
+
+
+def volume_nifti(run: RunReader, scan: str) -> bytes:
+    """The preprocessed volume of a scan."""
+    return nifti_bytes(run.volume(scan), run.affine(), simulated=run.simulated)
+
+
+def heatmap_nifti(run: RunReader, model: str, method: str, scan: str, *, target: str, scale: str = "margin") -> bytes:
+    """One heatmap on the working grid; errors as for RunReader.heatmap."""
+    values = run.heatmap(model, method, scan, target=target, scale=scale)
+    return nifti_bytes(values, run.affine(), simulated=run.simulated)
+
+
+def group_nifti(
+    run: RunReader, model_set: str, method: str, *, target: str, statistic: str | None = None, **filters: Any
+) -> bytes:
+    """One statistic of a group map on the working grid; errors as for RunReader.group_map.
+
+    Args:
+        statistic: mean, mean_abs, mean_positive or sd; None: the one of the paper for this method.
+        filters: scale, diagnosis, predicted, correct.
+    """
+    statistic = statistic or paper_statistic(run, model_set, method)
+    found = run.group_map(model_set, method, target=target, statistics=(statistic,), **filters)
+    return nifti_bytes(getattr(found, statistic), run.affine(), simulated=run.simulated)
+
+
+def paper_statistic(run: RunReader, model_set: str, method: str) -> str:
+    """What the paper averages: |h| for methods on voxels, max(h, 0) for occlusions."""
+    return "mean_abs" if _native_grid(run, model_set, method) == "voxels" else "mean_positive"
+
+
+def paper_scale(run: RunReader, model_set: str, method: str) -> str:
+    """Each scan divided by its sum for methods on voxels, where that is stored; else the margin."""
+    scales = set(run.table("cells", ["scale"], model_set=model_set, method=method)["scale"])
+    return "relative" if "relative" in scales and _native_grid(run, model_set, method) == "voxels" else "margin"
+
+
+def _native_grid(run: RunReader, model_set: str, method: str) -> str:
+    grids = run.table("cells", ["native_grid"], model_set=model_set, method=method)["native_grid"]
+    if grids.empty:
+        raise NotInRun(f"run {run.run_id} has no group maps of {method} for model set {model_set}")
+    return grids.iloc[0]
+
+
+# -- whole runs -------------------------------------------------------------------------------------------------------
+
+
+def export_csv(run: RunReader, folder: str | Path) -> list[Path]:
+    """Write every table as <table>.csv; returns the files."""
+    paths = []
+    for spec in TABLES:
+        if run.has_table(spec.name):
+            paths.append(Path(folder) / f"{spec.name}.csv")
+            write_bytes(paths[-1], run.table(spec.name).to_csv(index=False).encode())
+    return paths
+
+
+def export_nifti(run: RunReader, folder: str | Path) -> list[Path]:
+    """Write the average of each group by each method and model set as .nii.gz; returns the files.
+
+    <model set>_<method>_<group>_<statistic>.nii.gz: scans of that group, its own evidence explained ("true").
+    """
+    paths = []
+    for model_set, method in group_families(run):
+        statistic = paper_statistic(run, model_set, method)
+        scale = paper_scale(run, model_set, method)
+        for group in run.groups:
+            options = {"scale": scale, "diagnosis": diagnoses_of(run, model_set, group)}
+            try:
+                data = group_nifti(run, model_set, method, target="true", statistic=statistic, **options)
+            except NotInRun:
+                continue  # a group without scans in this model set
+            name = "_".join(path_part(part) for part in (model_set, method, group, statistic))
+            paths.append(Path(folder) / f"{name}.nii.gz")
+            write_bytes(paths[-1], data)
+    return paths
+
+
+def group_families(run: RunReader) -> list[tuple[str, str]]:
+    """(model set, method) of every group map of a run, methods in the order of the paper, then by name."""
+    cells = run.table("cells", ["model_set", "method"]).drop_duplicates()
+    order = list(METHOD_TITLES)
+    place = {m: (order.index(m) if m in order else len(order), m) for m in cells.method}
+    return sorted(zip(cells.model_set, cells.method, strict=True), key=lambda pair: (pair[0], place[pair[1]]))
+
+
+def diagnoses_of(run: RunReader, model_set: str, group: str) -> list[str]:
+    """Diagnoses whose scans form a group."""
+    found = run.table("cells", ["diagnosis"], model_set=model_set)["diagnosis"].unique()
+    return [d for d in found if run.group_of(model_set, d) == group]
+
+
+# -- figure 1 ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One row of the figure: a method, its maps of both groups on the 1 mm slices, and the range of its colours."""
+
+    method: str
+    overlays: dict[str, list[np.ndarray]]
+    low: float
+    high: float
+    counts: dict[str, tuple[int, int]]
+
+
+def figure_one(
+    run: RunReader, *, model_set: str | None = None, target: str = "true", percentile: float = 70.0,
+    methods: Sequence[str] | None = None,
+) -> bytes:  # fmt: skip
+    """PNG like figure 1 of Rieke et al. 2018: group averages of each method on three coronal slices.
+
+    Args:
+        model_set: the holdout (as in the paper) where the run has it, else the folds.
+        target: whose evidence is shown: true, predicted, or a group.
+        percentile: of the relevance in the brain, below which nothing is drawn.
+        methods: rows; all that the model set has if None.
+    Raises:
+        NotInRun: the model set has no group maps.
+    """
+    families = group_families(run)
+    sets = {name for name, _ in families}
+    model_set = model_set or ("holdout" if "holdout" in sets else "folds")
+    rows = [m for s, m in families if s == model_set and (methods is None or m in methods)]
+    if not rows:
+        raise NotInRun(f"run {run.run_id} has no group maps for model set {model_set}")
+    slices = coronal_slices(run.shape("template")[1])
+    panels = [_panel(run, model_set, method, target, slices, percentile) for method in rows]
+    return _draw(run, model_set, target, slices, panels)
+
+
+def coronal_slices(length: int) -> list[int]:
+    """The slices of the paper in a brain of `length` voxels from back to front."""
+    return [min(round(s * length / PAPER_LENGTH), length - 1) for s in PAPER_SLICES]
+
+
+def coronal(run: RunReader, values: np.ndarray, y: int, *, smooth: bool) -> np.ndarray:
+    """(x, z) slice `y` of the 1 mm grid through a map on the working grid, linear or nearest, 0 outside the brain."""
+    to_grid = np.linalg.inv(run.affine("grid/mask")) @ run.affine("template")
+    nx, _, nz = run.shape("template")
+    lines = [np.arange(nx), np.array([y]), np.arange(nz)]
+    for axis, voxels in enumerate(lines):
+        places = to_grid[axis, axis] * voxels + to_grid[axis, 3]
+        values = _resample(values, places, axis, smooth)
+    plane = values[:, 0, :]
+    plane[run.array("mask")[:, y, :] == 0] = 0
+    return plane
+
+
+def _resample(values: np.ndarray, places: np.ndarray, axis: int, smooth: bool) -> np.ndarray:
+    """Values at fractional places along one axis; places beyond the ends take the last value."""
+    places = np.clip(places, 0, values.shape[axis] - 1)
+    if not smooth:
+        return np.take(values, np.floor(places + 0.5).astype(int), axis=axis)
+    low = np.floor(places).astype(int)
+    high = np.minimum(low + 1, values.shape[axis] - 1)
+    share = (places - low).reshape([-1 if a == axis else 1 for a in range(3)])
+    return np.take(values, low, axis=axis) * (1 - share) + np.take(values, high, axis=axis) * share
+
+
+def _panel(run: RunReader, model_set: str, method: str, target: str, slices: list[int], percentile: float) -> Panel:
+    statistic, scale = paper_statistic(run, model_set, method), paper_scale(run, model_set, method)
+    overlays: dict[str, list[np.ndarray]] = {}
+    counts, inside = {}, []
+    for group in run.groups:
+        found = _group(run, model_set, method, target, group, statistic, scale)
+        if found is None:
+            continue
+        values = getattr(found, statistic)
+        overlays[group] = [coronal(run, values, y, smooth=statistic == "mean_abs") for y in slices]
+        counts[group] = (found.scans, found.subjects)
+        inside.append(values[run.mask])
+    pooled = np.concatenate(inside) if inside else np.zeros(1)
+    # A few voxels stand out by noise; positions and regions are few, and each counts.
+    low, high = np.percentile(pooled, [percentile, 99.7 if statistic == "mean_abs" else 100])
+    return Panel(method, overlays, float(low), float(max(high, low)), counts)
+
+
+def _group(
+    run: RunReader, model_set: str, method: str, target: str, group: str, statistic: str, scale: str
+) -> GroupMap | None:
+    options = {"target": target, "scale": scale, "diagnosis": diagnoses_of(run, model_set, group)}
+    try:
+        return run.group_map(model_set, method, statistics=(statistic,), **options)
+    except NotInRun:
+        return None
+
+
+def _draw(run: RunReader, model_set: str, target: str, slices: list[int], panels: list[Panel]) -> bytes:
+    """The figure: rows are methods; columns are the slices of the positive, then of the negative group."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    template, mask = run.array("template"), run.array("mask")
+    window = _window(mask)
+    width, height = (part.stop - part.start for part in window)
+    count = len(slices)
+    left, gap, panel = 1.35, 0.25, 1.55
+    row = panel * height / width
+    size = (left + 2 * count * panel + gap + 0.75, 1.1 + len(panels) * (row + 0.08) + 0.5)
+    figure = Figure(figsize=size, facecolor="white")
+    for r, content in enumerate(panels):
+        bottom = size[1] - 1.1 - (r + 1) * row - r * 0.08
+        for g, group in enumerate(run.groups):
+            for c, y in enumerate(slices):
+                x = left + (g * count + c) * panel + g * gap
+                axes = _place(figure, size, (x, bottom, panel * 0.97, row))
+                brain = np.where(mask[:, y, :] > 0, template[:, y, :], 0)[window]
+                overlay = content.overlays[group][c][window] if group in content.overlays else None
+                _brain(axes, brain, overlay, content, letters=c == 0)
+                if r == 0:
+                    axes.set_title(f"y = {_millimetres(run, y):g} mm", fontsize=8, color="0.3", pad=3)
+        title = METHOD_TITLES.get(content.method, content.method.replace("_", " ").capitalize())
+        figure.text((left - 0.15) / size[0], (bottom + row / 2) / size[1], title, ha="right", va="center", fontsize=9.5)
+        _colour_bar(figure, size, (size[0] - 0.62, bottom + 0.12 * row, 0.09, 0.76 * row))
+    _words_around(figure, size, run, model_set, target, panels, (left, count * panel, gap))
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure)
+    # Without the version of the software, the same run gives the same bytes.
+    figure.savefig(buffer, format="png", dpi=200, metadata={"Software": None, "Title": f"Brainwhy {run.run_id}"})
+    return buffer.getvalue()
+
+
+def _window(mask: np.ndarray) -> tuple[slice, slice]:
+    """The part of every (x, z) slice that holds the brain."""
+    window = []
+    for axes, size in (((1, 2), mask.shape[0]), ((0, 1), mask.shape[2])):
+        inside = np.flatnonzero(mask.any(axis=axes))
+        first, last = (inside[0], inside[-1]) if len(inside) else (0, size - 1)
+        window.append(slice(max(int(first) - 3, 0), min(int(last) + 4, size)))
+    return tuple(window)
+
+
+def _place(figure: Figure, size: tuple[float, float], box: tuple[float, float, float, float]) -> Axes:
+    x, y, width, height = box
+    axes = figure.add_axes((x / size[0], y / size[1], width / size[0], height / size[1]))
+    axes.set_axis_off()
+    return axes
+
+
+def _brain(axes: Axes, brain: np.ndarray, overlay: np.ndarray | None, panel: Panel, *, letters: bool) -> None:
+    """One slice (x, z): the brain in grey on white, relevance from transparent to red."""
+    top = max(float(brain.max()), 1.0)
+    grey = 1 - 0.85 * (1 - brain / top)
+    grey[brain == 0] = 1
+    options = {"origin": "lower", "interpolation": "bilinear", "aspect": "equal"}
+    axes.imshow(grey.T, cmap="gray", vmin=0, vmax=1, **options)
+    if overlay is not None and panel.high > panel.low:
+        strength = np.clip((overlay - panel.low) / (panel.high - panel.low), 0, 1)
+        axes.imshow(strength.T, cmap=_reds(), vmin=0, vmax=1, **{**options, "interpolation": "nearest"})
+    if overlay is None:
+        axes.text(0.5, 0.5, "no scans", ha="center", va="center", fontsize=8, color="0.4", transform=axes.transAxes)
+    if letters:
+        style = {"fontsize": 8, "color": "0.25", "va": "top", "transform": axes.transAxes}
+        axes.text(0.01, 0.97, "L", ha="left", **style)
+        axes.text(0.97, 0.97, "R", ha="right", **style)
+
+
+def _reds() -> Any:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    stops = [(1, 0.55, 0.35, 0), (0.98, 0.25, 0.12, 0.65), (0.72, 0, 0.02, 0.95)]
+    return LinearSegmentedColormap.from_list("transparent-to-red", stops)
+
+
+def _colour_bar(figure: Figure, size: tuple[float, float], box: tuple[float, float, float, float]) -> None:
+    axes = _place(figure, size, box)
+    axes.imshow(np.full((1, 1, 3), 0.8), extent=(0, 1, 0, 1), aspect="auto")
+    axes.imshow(np.linspace(0, 1, 128)[:, None], cmap=_reds(), origin="lower", extent=(0, 1, 0, 1), aspect="auto")
+    for y, text in ((0, "low"), (1, "high")):
+        axes.text(1.5, y, text, fontsize=7, color="0.3", va="center")
+
+
+def _words_around(
+    figure: Figure, size: tuple[float, float], run: RunReader, model_set: str, target: str, panels: list[Panel],
+    columns: tuple[float, float, float],
+) -> None:  # fmt: skip
+    """Title, group headings with their numbers, and the small print."""
+    left, width, gap = columns
+    whose = {"true": "evidence for the true group", "predicted": "evidence for the predicted group"}
+    title = (
+        f"{run.manifest.get('name', run.run_id)}: {whose.get(target, f'evidence for {target}')}, model set {model_set}"
+    )
+    figure.text(left / size[0], 1 - 0.3 / size[1], title, fontsize=12, weight="bold", va="center")
+    if run.simulated:
+        badge = {"boxstyle": "round,pad=0.35", "facecolor": "#b3261e", "edgecolor": "none"}
+        style = {"color": "white", "weight": "bold", "fontsize": 9, "ha": "right", "va": "center"}
+        figure.text(1 - 0.2 / size[0], 1 - 0.3 / size[1], "SIMULATED", bbox=badge, **style)
+    for g, group in enumerate(run.groups):
+        scans, subjects = next((p.counts[group] for p in panels if group in p.counts), (0, 0))
+        centre = (left + g * (width + gap) + width / 2) / size[0]
+        heading = f"{group}  ({_plural(scans, 'scan')}, {_plural(subjects, 'subject')})"
+        figure.text(centre, 1 - 0.7 / size[1], heading, ha="center", va="center", fontsize=10.5, weight="bold")
+    note = "Neurological convention: left is left. Red: mean |relevance|, for occlusions mean positive relevance."
+    note += " One colour range a method, both groups alike."
+    figure.text(left / size[0], 0.33 / size[1], note, fontsize=7.5, color="0.3", va="center")
+    figure.text(
+        left / size[0], 0.14 / size[1], f"{DISCLAIMER}. Run {run.run_id}.", fontsize=7.5, color="0.3", va="center"
+    )
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+def _millimetres(run: RunReader, y: int) -> float:
+    affine = run.affine("template")
+    return float(affine[1, 1] * y + affine[1, 3])
+
+
+def export_figure(run: RunReader, folder: str | Path) -> Path:
+    """Write figure1.png; returns the file."""
+    path = Path(folder) / "figure1.png"
+    write_bytes(path, figure_one(run))
+    return path
+
+
+def export_all(
+    run: RunReader, folder: str | Path, *, csv: bool = True, nifti: bool = True, figure: bool = True
+) -> list[Path]:
+    """Write what is asked for; returns the files.
+
+    Raises:
+        NotWritable: no space or no permission.
+        StoreError: the run is broken or lacks what is asked for.
+    """
+    try:
+        paths = export_csv(run, folder) if csv else []
+        paths += export_nifti(run, Path(folder) / "nifti") if nifti else []
+        paths += [export_figure(run, folder)] if figure else []
+    except FileExistsError as error:
+        raise StoreError(f"{folder} is a file: choose a folder") from error
+    return paths

@@ -1,0 +1,78 @@
+"""From a method's native grid to full volumes. Pure NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from store.errors import SpecViolation
+
+
+def nearest_positions(size: int, stride: int, positions: int) -> np.ndarray:
+    """(size,) index of the cube position that each voxel of one axis belongs to.
+
+    Block k is centred at voxel stride * k: with stride 12 it is [12k - 6, 12k + 6). The last block takes the rest.
+    """
+    voxels = np.arange(size)
+    return np.minimum((2 * voxels + stride) // (2 * stride), positions - 1)
+
+
+def positions_to_voxels(values: np.ndarray, stride: int, shape: Sequence[int]) -> np.ndarray:
+    """(..., x, y, z) values of the cube positions, each painted on its block of voxels.
+
+    Args:
+        values: (..., px, py, pz).
+        stride: voxels between cube centres, which start at voxel 0.
+        shape: (x, y, z) of the full grid.
+    """
+    for axis, (size, positions) in enumerate(zip(shape, values.shape[-3:], strict=True)):
+        values = np.take(values, nearest_positions(size, stride, positions), axis=axis - 3)
+    return values
+
+
+def regions_to_voxels(values: np.ndarray, atlas: np.ndarray) -> np.ndarray:
+    """(..., x, y, z) value r - 1 painted on atlas == r; 0 elsewhere, also where the atlas exceeds R.
+
+    Args:
+        values: (..., R), one number a region.
+        atlas: (x, y, z) integers, 0 outside the brain mask.
+    """
+    count = values.shape[-1]
+    beyond = max(int(atlas.max(initial=0)) - count, 0)
+    padding = [(0, 0)] * (values.ndim - 1) + [(1, beyond)]
+    return np.take(np.pad(values, padding), atlas, axis=-1)
+
+
+def to_voxels(
+    values: np.ndarray,
+    native_grid: str,
+    *,
+    stride: int | None,
+    shape: Sequence[int],
+    atlas: np.ndarray,
+    mask: np.ndarray,
+) -> np.ndarray:
+    """(..., x, y, z) values of a native grid on the full grid, 0 outside the mask.
+
+    Args:
+        values: (..., x, y, z), (..., px, py, pz) or (..., R), by `native_grid`.
+        native_grid: voxels, positions or regions.
+        stride: of positions, in voxels; else ignored.
+        shape, atlas, mask: of the full grid.
+    Raises:
+        SpecViolation: `native_grid` is none of the three, or positions without a stride.
+    """
+    if native_grid == "voxels":
+        full = np.array(values)
+    elif native_grid == "positions" and stride:
+        full = positions_to_voxels(values, stride, shape)
+    elif native_grid == "regions":
+        full = regions_to_voxels(values, atlas)
+    else:
+        raise SpecViolation(
+            f"native grid {native_grid!r} with stride {stride}: use voxels, positions (stride) or regions"
+        )
+    # Assigned, not multiplied: a negative number times 0 is -0.0, which is not the fill value.
+    full[..., ~mask.astype(bool)] = 0
+    return full

@@ -1,0 +1,389 @@
+"""Plain questions to a store -> NumPy arrays and data frames. Never needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from store.access import Folder
+from store.encoding import array_path, checksum, dequantise, hexadecimal
+from store.errors import BrokenRun, NewerSpec, NotInRun, RunNotFound, StoreError, StoreNotFound
+from store.geometry import to_voxels
+from store.groups import STATISTICS, CellFamily, Filters, GroupMap
+from store.spec import (
+    HEATMAPS,
+    MANIFEST,
+    SPEC_VERSION,
+    TABLES_FOLDER,
+)
+from store.tables import known_table
+from store.validate import readable
+
+READS = f"{SPEC_VERSION.split('.')[0]}.x"
+PARTS = f"{TABLES_FOLDER}/parts/heatmaps"
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """One line about a run. `problem` says why it cannot be opened."""
+
+    run: str
+    name: str
+    created: str
+    simulated: bool
+    cohort: str
+    spec_version: str
+    bytes: int
+    problem: str | None = None
+
+
+def list_runs(store: str | Path) -> list[RunInfo]:
+    """Every run of a store, newest first. Folders without a manifest are not runs.
+
+    Raises:
+        StoreNotFound: there is no such folder.
+    """
+    folder = Folder(store)
+    try:
+        names = folder.folders()
+    except OSError as error:
+        raise StoreNotFound(f"there is no store at {store}: give the folder that holds the runs") from error
+    runs = [folder.child(name) for name in names]
+    infos = [_info(run) for run in runs if run.exists(MANIFEST)]
+    return sorted(infos, key=lambda info: (info.created, info.run), reverse=True)
+
+
+def open_run(store: str | Path, run: str | None = None) -> RunReader:
+    """A run by its identifier or its name (then the newest of that name); None: the newest that can be opened.
+
+    Raises:
+        StoreNotFound, RunNotFound, NewerSpec, BrokenRun.
+    """
+    folder = Folder(store)
+    if run and "/" not in run and not run.startswith(".") and folder.child(run).exists(MANIFEST):
+        return _open(folder.child(run))
+    infos = list_runs(store)
+    matches = [i for i in infos if (i.name == run if run is not None else i.problem is None)]
+    if matches:
+        return _open(folder.child(matches[0].run))
+    if run is not None:
+        known = ", ".join(i.run for i in infos[:5]) or "none"
+        raise RunNotFound(f"there is no run {run} in {store}: it has {known}")
+    if infos:
+        raise BrokenRun(infos[0].problem)
+    raise RunNotFound(f"there is no run in {store} yet: make one with run_pipeline.py")
+
+
+def _open(folder: Folder) -> RunReader:
+    manifest = folder.manifest()
+    version = manifest.get("spec_version", "")
+    if not readable(version):
+        raise NewerSpec.of(folder.name, str(version), READS)
+    groups = manifest.get("groups")
+    if not (isinstance(groups, list) and len(groups) == 2 and isinstance(manifest.get("contents"), dict)):
+        raise BrokenRun(f"run {folder.name}: {MANIFEST} lacks groups or contents: copy or build the run again")
+    return RunReader(folder, manifest)
+
+
+def _info(folder: Folder) -> RunInfo:
+    manifest, problem = {}, None
+    try:
+        manifest = folder.manifest()
+        _open(folder)
+    except StoreError as error:
+        problem = str(error)
+    contents = manifest.get("contents")
+    size = contents.get("bytes", 0) if isinstance(contents, dict) else 0
+    texts = {key: str(manifest.get(key, "")) for key in ("name", "created", "cohort", "spec_version")}
+    return RunInfo(run=folder.name, simulated=bool(manifest.get("simulated")), bytes=size, problem=problem, **texts)
+
+
+class RunReader:
+    """One run. Answers with arrays and frames; keeps open nothing but metadata and small tables."""
+
+    def __init__(self, folder: Folder, manifest: Mapping[str, Any], *, published: bool = True) -> None:
+        self._folder = folder
+        self._published = published
+        self._frames: dict[str, pd.DataFrame] = {}
+        self.manifest = dict(manifest)
+        self.run_id: str = folder.name
+        self.simulated = bool(manifest.get("simulated", False))
+        self.groups: tuple[str, str] = tuple(manifest["groups"])
+
+    @classmethod
+    def staging(cls, place: str | Path, groups: Sequence[str], **manifest: Any) -> RunReader:
+        """A reader of a folder that is not published yet. A snapshot: make a new one after more was written."""
+        return cls(Folder(place), {"groups": list(groups), **manifest}, published=False)
+
+    # -- tables ---------------------------------------------------------------------------------------------------
+
+    def table(self, name: str, columns: Sequence[str] | None = None, **equals: Any) -> pd.DataFrame:
+        """Rows of a table, e.g. table("predictions", ["scan", "margin"], model="fold-1").
+
+        Args:
+            columns: those wanted; all if None.
+            equals: column = value that a row must have.
+        Raises:
+            NotInRun: the run has no such table or column.
+            BrokenRun: it should have, or the file is unreadable.
+        """
+        filters = [(column, "=", value) for column, value in equals.items()]
+        strange = [c for c in (*(columns or ()), *equals) if c not in self._columns(name)]
+        if strange:
+            raise NotInRun(f"table {name} has no column {strange[0]}: it has {', '.join(self._columns(name))}")
+        paths = self._table_paths(name)
+        if len(paths) == 1:
+            return self._folder.table(paths[0], columns, filters).to_pandas()
+        frame = pd.concat([self._folder.table(path, None, filters).to_pandas() for path in paths])
+        frame = frame.drop_duplicates(list(known_table(name).key), keep="last", ignore_index=True)
+        return frame[list(columns)] if columns is not None else frame
+
+    def has_table(self, name: str) -> bool:
+        """Whether the run has this table; truth_scores, for example, is for simulated runs only."""
+        return bool(self._find_tables(name))
+
+    def _columns(self, name: str) -> list[str]:
+        try:
+            return list(known_table(name).columns)
+        except StoreError as error:
+            raise NotInRun(str(error)) from None
+
+    def _find_tables(self, name: str) -> list[str]:
+        path = f"{TABLES_FOLDER}/{name}.parquet"
+        paths = [path] if self._folder.exists(path) else []
+        if name == "heatmaps" and not self._published:
+            paths += [f"{PARTS}/{part}.parquet" for part in self._folder.tables(PARTS)]
+        return paths
+
+    def _table_paths(self, name: str) -> list[str]:
+        if paths := self._find_tables(name):
+            return paths
+        if name in self._contents("tables"):
+            raise BrokenRun(f"run {self.run_id}: table {name} is missing: copy or build the run again")
+        raise NotInRun(f"run {self.run_id} has no table {name}")
+
+    def _contents(self, kind: str) -> Any:
+        return self.manifest.get("contents", {}).get(kind, {})
+
+    def _frame(self, name: str) -> pd.DataFrame:
+        """A whole table, kept; never handed out."""
+        if name not in self._frames:
+            self._frames[name] = self.table(name)
+        return self._frames[name]
+
+    # -- arrays ---------------------------------------------------------------------------------------------------
+
+    def array(self, path: str) -> np.ndarray:
+        """A whole array as it is stored, e.g. "grid/atlas".
+
+        Raises:
+            NotInRun: the run does not have it.
+            BrokenRun: it should, or a part of it is missing or damaged.
+        """
+        self._require(path)
+        return self._folder.numbers(path)
+
+    def has_array(self, path: str) -> bool:
+        """Whether the run has this array; truth/*, for example, is for simulated runs only."""
+        return self._folder.array(path) is not None
+
+    def attributes(self, path: str) -> dict[str, Any]:
+        """Attributes of an array: affine, unit, ...; errors as for `array`."""
+        self._require(path)
+        return dict(self._folder.array(path).attrs)
+
+    def shape(self, path: str) -> tuple[int, ...]:
+        """Shape of an array; errors as for `array`."""
+        self._require(path)
+        return self._folder.array(path).shape
+
+    def affine(self, path: str = "grid/mask") -> np.ndarray:
+        """(4, 4) float64 affine of an array, voxel -> mm."""
+        return np.array(self.attributes(path)["affine"], dtype=float)
+
+    def _require(self, path: str) -> None:
+        if self._folder.array(path) is None:
+            if any(entry["path"] == path for entry in self._contents("arrays")):
+                raise BrokenRun(f"run {self.run_id}: array {path} is missing: copy or build the run again")
+            raise NotInRun(f"run {self.run_id} has no array {path}")
+
+    @cached_property
+    def mask(self) -> np.ndarray:
+        """(x, y, z) bool brain mask on the working grid."""
+        return _frozen(self.array("grid/mask") > 0)
+
+    @cached_property
+    def atlas(self) -> np.ndarray:
+        """(x, y, z) region index on the working grid, 0 outside the mask."""
+        return _frozen(self.array("grid/atlas"))
+
+    def volume(self, scan: str) -> np.ndarray:
+        """(x, y, z) float32 preprocessed volume of a scan on the working grid."""
+        row, scale = self._scan_row(scan)
+        self._require("scans")
+        if pd.isna(scale):
+            raise BrokenRun(f"run {self.run_id}: scan {scan} has no volume_scale: build the run again")
+        return dequantise(self._folder.numbers("scans", row), float(scale))
+
+    def _scan_row(self, scan: str) -> tuple[int, float]:
+        scans = self._frame("scans")
+        rows = np.flatnonzero(scans.scan.to_numpy() == scan)
+        if not len(rows):
+            raise NotInRun(f"run {self.run_id} has no scan {scan}")
+        return int(rows[0]), scans.volume_scale.iloc[rows[0]]
+
+    # -- heatmaps -------------------------------------------------------------------------------------------------
+
+    def heatmap(
+        self, model: str, method: str, scan: str, *, target: str, scale: str = "margin", full: bool = True
+    ) -> np.ndarray:
+        """(x, y, z) float32 signed relevance of a scan, 0 outside the mask.
+
+        Args:
+            target: a group, or "true" or "predicted".
+            scale: margin or probability.
+            full: False for the method's native grid, e.g. (regions,).
+        Raises:
+            NotInRun: the run does not hold this heatmap, or the target is unknown for this scan.
+            BrokenRun: it should, and the numbers are missing or not what was written.
+        """
+        group = self.target_of(model, scan, target)
+        values, attributes = self._native(model, method, scan, group, scale)
+        return self.full(values, attributes) if full else values
+
+    def target_of(self, model: str, scan: str, target: str) -> str:
+        """The group that "true" or "predicted" means for a model and scan; a group stands for itself."""
+        if target in self.groups:
+            return target
+        if target == "true":
+            group = self._frame("scans").group.iloc[self._scan_row(scan)[0]]
+            if pd.isna(group) or group not in self.groups:
+                raise NotInRun(f"scan {scan} belongs to no group, so it has no true target: choose {self._choices()}")
+            return str(group)
+        if target == "predicted":
+            return str(self._prediction(model, scan)["predicted"])
+        raise NotInRun(f"run {self.run_id} has no target {target!r}: choose {self._choices()}, true or predicted")
+
+    def _choices(self) -> str:
+        return ", ".join(self.groups)
+
+    def _native(self, model: str, method: str, scan: str, group: str, scale: str) -> tuple[np.ndarray, dict[str, Any]]:
+        """Stored numbers with sign and scale, in the native grid, and the attributes of their array."""
+        if scale == "probability" and self._is_gradient(model, method, group):
+            values, attributes = self._native(model, method, scan, group, "margin")
+            p = float(self._prediction(model, scan)["probability"])
+            return (values * np.float32(p * (1 - p))).astype(np.float32, copy=False), attributes
+        positive, negative = self.groups
+        row = self._heatmap_rows.get((model, method, group, scan, scale))
+        if row is None and group == negative and self.is_antisymmetric(model, method):
+            values, attributes = self._native(model, method, scan, positive, scale)
+            return 0 - values, attributes
+        if row is None:
+            raise NotInRun(
+                f"run {self.run_id} has no {method} heatmap ({scale}) of scan {scan} by model {model} for {group}"
+            )
+        path = array_path(HEATMAPS, model=model, method=method, target=group, scale=scale)
+        stored = self._folder.numbers(path, row[0])
+        if hexadecimal(checksum(stored)) != row[2]:
+            raise BrokenRun(
+                f"run {self.run_id}: the heatmap of {scan} in {path} is damaged: copy or build the run again"
+            )
+        return dequantise(stored, row[1]) if stored.dtype == np.int16 else stored, self.attributes(path)
+
+    def _is_gradient(self, model: str, method: str, group: str) -> bool:
+        """Whether only the margin is stored: its map times p (1 - p) is the one of the probability."""
+        for target in (group, self.groups[0]):
+            array = self._folder.array(array_path(HEATMAPS, model=model, method=method, target=target, scale="margin"))
+            if array is not None:
+                return array.attrs["native_grid"] == "voxels"
+        return False
+
+    def is_antisymmetric(self, model: str, method: str) -> bool:
+        """Whether the heatmap for the negative group is minus the one for the positive group."""
+        path = array_path(HEATMAPS, model=model, method=method, target=self.groups[0], scale="margin")
+        array = self._folder.array(path)
+        return array is not None and bool(array.attrs["antisymmetric"])
+
+    @cached_property
+    def _heatmap_rows(self) -> dict[tuple[str, ...], tuple[int, float, str]]:
+        frame = self._frame("heatmaps")
+        keys = zip(frame.model, frame.method, frame.target, frame.scan, frame.scale, strict=True)
+        return dict(zip(keys, zip(frame.row, frame.value_scale, frame.checksum, strict=True), strict=True))
+
+    def _heatmap_row(
+        self, model: str, method: str, target: str, scan: str, scale: str
+    ) -> tuple[int, float, str] | None:
+        return self._heatmap_rows.get((model, method, target, scan, scale))
+
+    @cached_property
+    def _predictions(self) -> dict[tuple[str, str], dict[str, Any]]:
+        rows = self._frame("predictions")[["model", "scan", "probability", "predicted"]].to_dict("records")
+        return {(row["model"], row["scan"]): row for row in rows}
+
+    def _prediction(self, model: str, scan: str) -> dict[str, Any]:
+        try:
+            return self._predictions[model, scan]
+        except KeyError:
+            raise NotInRun(f"run {self.run_id} has no prediction of scan {scan} by model {model}") from None
+
+    def full(self, values: np.ndarray, attributes: Mapping[str, Any]) -> np.ndarray:
+        """(..., x, y, z) numbers of a native grid on the working grid; `attributes` are those of their array."""
+        return to_voxels(
+            values, attributes["native_grid"], stride=attributes.get("stride"), shape=self.mask.shape, atlas=self.atlas,
+            mask=self.mask,
+        )  # fmt: skip
+
+    # -- groups ---------------------------------------------------------------------------------------------------
+
+    def group_map(
+        self, model_set: str, method: str, *, target: str, scale: str = "margin",
+        diagnosis: Sequence[str] | None = None, predicted: Sequence[str] | None = None, correct: bool | None = None,
+        statistics: Sequence[str] = STATISTICS,
+    ) -> GroupMap:  # fmt: skip
+        """Statistics over the scans that pass the filters, from the group cells.
+
+        Args:
+            target: a group, "true" (scans of no group are left out) or "predicted".
+            scale: margin, probability or relative.
+            diagnosis, predicted: those allowed; None: all.
+            correct: only scans that are (True) or are not (False) predicted as their group.
+            statistics: which of mean, mean_abs, mean_positive, sd; only what they need is read.
+        Raises:
+            NotInRun: no such cells, or no scan passes the filters.
+            BrokenRun: a cell is missing or damaged.
+        """
+        family = CellFamily(self, model_set, method, scale)
+        chosen = family.choose(Filters(diagnosis, predicted, correct), target)
+        return family.combine(chosen, statistics)
+
+    def group_of(self, model_set: str, diagnosis: str) -> str | None:
+        """The group of a diagnosis; None where it is of no group (apply scans)."""
+        if diagnosis in self.groups:
+            return diagnosis
+        frame = self._frame("predictions")
+        found = frame.group[(frame.model_set == model_set) & (frame.diagnosis == diagnosis)].dropna().unique()
+        groups = [g for g in found if g in self.groups]
+        return groups[0] if len(groups) == 1 else None
+
+    # -- models and figures ---------------------------------------------------------------------------------------
+
+    def file(self, path: str) -> bytes:
+        """A file of the run as it is, e.g. "models/fold-1.safetensors" or "figures/contact.png".
+
+        Raises:
+            NotInRun: there is no such file.
+        """
+        if ".." in path.split("/") or not self._folder.exists(path):
+            raise NotInRun(f"run {self.run_id} has no file {path}")
+        return self._folder.read(path)
+
+
+def _frozen(array: np.ndarray) -> np.ndarray:
+    array.setflags(write=False)
+    return array

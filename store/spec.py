@@ -1,0 +1,469 @@
+"""What a result store contains. This module is the specification.
+
+A store is a folder (or an object-store prefix). Each run is one folder in it:
+
+    <store>/<name>-<8 of fingerprint>/
+      manifest.json       written last; a run without one does not exist for a reader
+      arrays.zarr         Zarr v3, described by ARRAYS
+      tables/*.parquet    described by TABLES
+      models/             <model>.safetensors (weights, normalisation) + <model>.json
+      figures/            quality pictures of the preprocessing (PNG)
+
+Version 1.0  first layout.
+
+A minor version adds things a reader MAY ignore; a major version means: build the store again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SPEC_VERSION = "1.0"
+MANIFEST = "manifest.json"
+ARRAYS_FOLDER = "arrays.zarr"
+TABLES_FOLDER = "tables"
+MODELS_FOLDER = "models"
+FIGURES_FOLDER = "figures"
+WORK_FOLDER = ".work"
+CACHE_FOLDER = ".cache"
+
+SPACE = ("x", "y", "z")  # RAS+; the affine (voxel -> mm, MNI152NLin2009cAsym) is an attribute of the array
+POSITIONS = ("px", "py", "pz")  # cube centres of an occlusion, at voxel stride * index
+NATIVE_GRIDS = ("voxels", "positions", "regions")
+SCALES = ("margin", "probability")
+CELL_SCALES = ("margin", "probability", "relative")
+CELL_QUANTITIES = ("sum", "sum_abs", "sum_sq")
+MODEL_SETS = ("folds", "holdout")
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """One array, or one family of arrays whose path has fields in braces."""
+
+    path: str
+    dims: tuple[str, ...]
+    dtype: str
+    meaning: str
+    attributes: tuple[str, ...] = ()
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """One Parquet table: its key and its columns (name -> (dtype, meaning)).
+
+    dtypes: "string", "float64", "int64", "bool". Every column is nullable except those in the key.
+    """
+
+    name: str
+    key: tuple[str, ...]
+    columns: dict[str, tuple[str, str]]
+    meaning: str
+    optional: bool = False
+
+
+VOLUME_ATTRIBUTES = ("affine", "unit")
+
+TEMPLATE = ArraySpec("template", SPACE, "uint8", "template brain at 1 mm, for display", VOLUME_ATTRIBUTES)
+MASK = ArraySpec("mask", SPACE, "uint8", "template brain mask at 1 mm", VOLUME_ATTRIBUTES)
+ATLAS = ArraySpec("atlas", SPACE, "int16", "region index at 1 mm, 0 outside the brain mask", VOLUME_ATTRIBUTES)
+GRID_TEMPLATE = ArraySpec("grid/template", SPACE, "uint8", "template brain on the working grid", VOLUME_ATTRIBUTES)
+GRID_MASK = ArraySpec("grid/mask", SPACE, "uint8", "brain mask on the working grid", VOLUME_ATTRIBUTES)
+GRID_ATLAS = ArraySpec("grid/atlas", SPACE, "int16", "region index on the working grid", VOLUME_ATTRIBUTES)
+SCANS = ArraySpec(
+    "scans",
+    ("scan", *SPACE),
+    "int16",
+    "preprocessed volumes, in the order of the rows of the scans table; value = integer * scans.volume_scale",
+    VOLUME_ATTRIBUTES,
+    optional=True,
+)
+TRUTH_BINARY = ArraySpec(
+    "truth/binary", SPACE, "uint8", "1 where |imposed log-Jacobian| >= 25 % of its maximum", VOLUME_ATTRIBUTES, True
+)
+TRUTH_LOG_JACOBIAN = ArraySpec(
+    "truth/log_jacobian", SPACE, "float32", "imposed log-Jacobian at severity 1", VOLUME_ATTRIBUTES, True
+)
+TRUTH_DIFFERENCE = ArraySpec(
+    "truth/difference",
+    SPACE,
+    "float32",
+    "mean |after - sham| over the AD scans, nuisance excluded",
+    VOLUME_ATTRIBUTES,
+    True,
+)
+HEATMAPS = ArraySpec(
+    "heatmaps/{model}/{method}/{target}/{scale}",
+    ("scan", "..."),
+    "int16 | float32",
+    "signed relevance in the method's native grid: voxels (scan, x, y, z) as int16 with one shard a volume and a "
+    "scale in the heatmaps table; positions (scan, px, py, pz) and regions (scan, region) as float32. A missing "
+    "shard is an error, never 'no relevance'",
+    ("affine", "unit", "native_grid", "parameters", "antisymmetric"),
+)
+CELLS = ArraySpec(
+    "cells/{model_set}/{method}/{target}/{scale}/{diagnosis}/{predicted}",
+    ("quantity", "..."),
+    "float32",
+    "additive group cells in the native grid: sum wh, sum w|h|, sum wh^2; w in the cells table",
+    ("affine", "unit", "native_grid"),
+)
+ARRAYS = (
+    TEMPLATE, MASK, ATLAS, GRID_TEMPLATE, GRID_MASK, GRID_ATLAS, SCANS,
+    TRUTH_BINARY, TRUTH_LOG_JACOBIAN, TRUTH_DIFFERENCE, HEATMAPS, CELLS,
+)  # fmt: skip
+
+STRING, FLOAT, INTEGER, BOOLEAN = "string", "float64", "int64", "bool"
+_MODEL = (STRING, "fold-1..fold-k, holdout, holdout-seed-k")
+_MODEL_SET = (STRING, "folds or holdout")
+_METHOD = (STRING, "relevance method")
+_TARGET = (STRING, "group that is explained, as stored")
+_SCAN = (STRING, "key of the scans table")
+_SUBJECT = (STRING, "person")
+_DIAGNOSIS = (STRING, "clinical label, or the group where rules are expressions")
+_REGION = (STRING, "key of the regions table; in merged rows the name without _L/_R")
+
+TABLES = (
+    TableSpec(
+        "scans",
+        ("scan",),
+        {
+            "scan": (STRING, "identifier, unique in the run"),
+            "subject": _SUBJECT,
+            "session": (STRING, "visit"),
+            "group": (STRING, "one of the two groups; empty for apply scans"),
+            "diagnosis": _DIAGNOSIS,
+            "role": (STRING, "cohort, or apply: explained, never trained on"),
+            "age": (FLOAT, "years"),
+            "sex": (STRING, "F or M"),
+            "site": (STRING, "scanner or centre"),
+            "mmse": (FLOAT, "Mini-Mental State Examination, 0 to 30"),
+            "cdr": (FLOAT, "Clinical Dementia Rating"),
+            "icv": (FLOAT, "intracranial volume, mm3"),
+            "severity": (FLOAT, "imposed severity; simulated scans only"),
+            "simulated": (BOOLEAN, "true if the change in this scan was imposed"),
+            "holdout": (BOOLEAN, "in the fixed test set"),
+            "fold": (INTEGER, "fold whose model explains this scan, from 1"),
+            "volume_scale": (FLOAT, "multiply the stored integers by this"),
+            "source_hash": (STRING, "fingerprint of the input, not its path"),
+        },
+        "one row a scan that was used",
+    ),
+    TableSpec(
+        "exclusions",
+        ("scan", "reason"),
+        {
+            "scan": _SCAN,
+            "subject": _SUBJECT,
+            "stage": (STRING, "where it was left out: ingest, preprocess"),
+            "reason": (STRING, "why, in words"),
+        },
+        "scans that were found and not used",
+    ),
+    TableSpec(
+        "quality",
+        ("scan",),
+        {
+            "scan": _SCAN,
+            "template_correlation": (FLOAT, "Pearson r with the template inside the mask"),
+            "mask_dice": (FLOAT, "overlap of the scan's own brain with the template mask"),
+            "brain_ml": (FLOAT, "brain volume in the scan's own space, ml"),
+            "intensity_low": (FLOAT, "2nd percentile inside the mask"),
+            "intensity_high": (FLOAT, "98th percentile inside the mask"),
+            "seconds": (FLOAT, "preprocessing time"),
+        },
+        "quality figures of the preprocessing",
+    ),
+    TableSpec(
+        "models",
+        ("model",),
+        {
+            "model": _MODEL,
+            "model_set": _MODEL_SET,
+            "seed": (INTEGER, "of initialisation and batches"),
+            "training_scans": (INTEGER, ""),
+            "training_subjects": (INTEGER, ""),
+            "test_scans": (INTEGER, ""),
+            "parameters": (INTEGER, "trainable"),
+            "epochs": (INTEGER, ""),
+            "seconds": (FLOAT, "training time"),
+            "weights_sha256": (STRING, "of the safetensors file"),
+        },
+        "one row a trained network",
+    ),
+    TableSpec(
+        "training",
+        ("model", "epoch"),
+        {
+            "model": _MODEL,
+            "epoch": (INTEGER, "from 1"),
+            "loss": (FLOAT, "mean cross-entropy of the training batches, dropout on"),
+            "accuracy": (FLOAT, "of the training batches, dropout on"),
+            "test_loss": (FLOAT, "cross-entropy on the model's test scans; watched, never used to choose"),
+            "test_accuracy": (FLOAT, ""),
+            "test_auc": (FLOAT, ""),
+            "seconds": (FLOAT, ""),
+        },
+        "learning curves",
+    ),
+    TableSpec(
+        "predictions",
+        ("model", "scan"),
+        {
+            "model": _MODEL,
+            "model_set": _MODEL_SET,
+            "scan": _SCAN,
+            "subject": _SUBJECT,
+            "diagnosis": _DIAGNOSIS,
+            "group": (STRING, "empty for apply scans"),
+            "probability": (FLOAT, "of the positive group"),
+            "margin": (FLOAT, "log p - log(1 - p) of the positive group"),
+            "predicted": (STRING, "group"),
+            "correct": (BOOLEAN, "missing for apply scans"),
+        },
+        "every model on every scan that it may explain",
+    ),
+    TableSpec(
+        "metrics",
+        ("classifier", "level", "model", "metric"),
+        {
+            "classifier": (STRING, "cnn, region_means (logistic regression), covariates (logistic regression)"),
+            "level": (STRING, "scan or subject"),
+            "model": (STRING, "a model, or mean or sd over the folds"),
+            "metric": (
+                STRING,
+                "accuracy, balanced_accuracy, sensitivity, specificity, auc, auc_hard, brier, "
+                "true_positive, false_negative, false_positive, true_negative",
+            ),
+            "value": (FLOAT, ""),
+            "note": (STRING, "for example the covariates used"),
+        },
+        "accuracy of the networks and of the linear baselines in the same folds",
+    ),
+    TableSpec(
+        "curves",
+        ("model", "curve", "point"),
+        {
+            "model": (STRING, "a model, or folds: all out-of-fold predictions together"),
+            "curve": (STRING, "roc (x false, y true positive rate) or calibration (x predicted, y observed)"),
+            "point": (INTEGER, "from 0"),
+            "x": (FLOAT, ""),
+            "y": (FLOAT, ""),
+            "scans": (INTEGER, "behind the point; calibration only"),
+        },
+        "ROC and reliability curves",
+    ),
+    TableSpec(
+        "balance",
+        ("covariate",),
+        {
+            "covariate": (STRING, "age, sex, icv, site"),
+            "positive": (FLOAT, "mean, or share of F"),
+            "negative": (FLOAT, "mean, or share of F"),
+            "difference": (FLOAT, "standardised mean difference"),
+            "test": (STRING, "name of the test"),
+            "p": (FLOAT, "p value over subjects"),
+            "note": (STRING, "for example: defines the groups"),
+        },
+        "are the groups alike in what should not tell them apart",
+    ),
+    TableSpec(
+        "regions",
+        ("region",),
+        {
+            "region": _REGION,
+            "index": (INTEGER, "value in the atlas arrays"),
+            "code": (INTEGER, "the atlas's own code; missing for Ventricles and Unlabelled"),
+            "merged": (STRING, "name without _L/_R"),
+            "paper": (STRING, "name as in Rieke et al. 2018"),
+            "lobe": (STRING, "temporal, cortical or other (design, section 6)"),
+            "in_atlas": (BOOLEAN, "false for Ventricles and Unlabelled"),
+            "voxels": (INTEGER, "on the working grid"),
+            "volume_cm3": (FLOAT, "on the working grid"),
+        },
+        "atlas regions",
+    ),
+    TableSpec(
+        "heatmaps",
+        ("model", "method", "target", "scan", "scale"),
+        {
+            "model": _MODEL,
+            "model_set": _MODEL_SET,
+            "method": _METHOD,
+            "target": _TARGET,
+            "scan": _SCAN,
+            "scale": (STRING, "margin or probability"),
+            "native_grid": (STRING, "voxels, positions or regions"),
+            "row": (INTEGER, "place along the scan axis of the array"),
+            "value_scale": (FLOAT, "multiply the stored numbers by this; 1 for float32"),
+            "absolute_sum": (FLOAT, "sum of |h| in the brain mask, full grid"),
+            "checksum": (STRING, "CRC-32 of the stored numbers, hexadecimal"),
+        },
+        "every heatmap that exists; a row is written after the array it vouches for",
+    ),
+    TableSpec(
+        "cells",
+        ("model_set", "method", "target", "scale", "diagnosis", "predicted"),
+        {
+            "model_set": _MODEL_SET,
+            "method": _METHOD,
+            "target": _TARGET,
+            "scale": (STRING, "margin, probability, or relative: divided by its sum of |h| in the mask"),
+            "diagnosis": _DIAGNOSIS,
+            "predicted": (STRING, "group"),
+            "native_grid": (STRING, "voxels, positions or regions"),
+            "weight": (FLOAT, "sum of w"),
+            "scans": (INTEGER, ""),
+            "subjects": (INTEGER, ""),
+        },
+        "group cells (design, section 8)",
+    ),
+    TableSpec(
+        "region_relevance",
+        ("model", "method", "target", "scan", "region"),
+        {
+            "model": _MODEL,
+            "model_set": _MODEL_SET,
+            "method": _METHOD,
+            "target": _TARGET,
+            "scan": _SCAN,
+            "region": _REGION,
+            "signed_sum": (FLOAT, "sum of the heatmap in the region, unit of the heatmap"),
+            "sum": (FLOAT, "sum of m in the region; m is |h|, for occlusions max(h, 0)"),
+            "share": (FLOAT, "sum of m in the region / sum of m in the brain mask"),
+            "share_atlas": (FLOAT, "sum of m in the region / sum of m in all atlas regions"),
+            "density": (FLOAT, "share in percent per cm3"),
+        },
+        "relevance of each region in each scan",
+    ),
+    TableSpec(
+        "group_regions",
+        ("model_set", "method", "target", "diagnosis", "merged", "region"),
+        {
+            "model_set": _MODEL_SET,
+            "method": _METHOD,
+            "target": _TARGET,
+            "diagnosis": _DIAGNOSIS,
+            "merged": (BOOLEAN, "left and right added"),
+            "region": _REGION,
+            "share": (FLOAT, "mean over subjects of the region's share of the brain mask"),
+            "share_low": (FLOAT, "2.5 %, bootstrap over subjects, this model"),
+            "share_high": (FLOAT, "97.5 %"),
+            "share_atlas": (FLOAT, "mean over subjects, of the atlas regions"),
+            "share_of_average": (FLOAT, "share of the atlas regions in the group average map (the paper's)"),
+            "density": (FLOAT, "mean share in percent per cm3"),
+            "gain": (FLOAT, "mean share in the positive group / in the negative group; same in both groups' rows"),
+            "rank": (INTEGER, "by share_of_average among atlas regions, from 1"),
+            "subjects": (INTEGER, ""),
+        },
+        "ranking of regions (the paper's table 1)",
+    ),
+    TableSpec(
+        "distances",
+        ("model_set", "diagnosis", "level", "method_a", "method_b"),
+        {
+            "model_set": _MODEL_SET,
+            "diagnosis": _DIAGNOSIS,
+            "level": (STRING, "group: of group averages; scan: mean over scans"),
+            "method_a": _METHOD,
+            "method_b": _METHOD,
+            "distance": (FLOAT, "Euclidean, of maps with sum 1, divided by (voxel mm)^1.5, x 1e4"),
+            "distance_sd": (FLOAT, "over scans"),
+            "rank_correlation": (FLOAT, "Spearman; group: over brain voxels; scan: over region shares"),
+            "rank_correlation_sd": (FLOAT, "over scans"),
+            "scans": (INTEGER, ""),
+        },
+        "distances between methods (the paper's table 2)",
+    ),
+    TableSpec(
+        "scan_distances",
+        ("model", "scan", "method_a", "method_b"),
+        {
+            "model": _MODEL,
+            "model_set": _MODEL_SET,
+            "scan": _SCAN,
+            "method_a": _METHOD,
+            "method_b": _METHOD,
+            "distance": (FLOAT, "as in distances"),
+            "rank_correlation": (FLOAT, "Spearman over region shares"),
+        },
+        "distances between methods on each scan",
+    ),
+    TableSpec(
+        "variability",
+        ("model", "method", "target", "scan"),
+        {
+            "model": _MODEL,
+            "model_set": _MODEL_SET,
+            "method": _METHOD,
+            "target": _TARGET,
+            "scan": _SCAN,
+            "distance_to_group": (FLOAT, "to the mean of the other subjects of the diagnosis; unit as in distances"),
+            "temporal_share": (FLOAT, "share of the temporal regions"),
+            "cortical_share": (FLOAT, "share of all other cerebral cortex"),
+        },
+        "how patients differ",
+    ),
+    TableSpec(
+        "truth_scores",
+        ("model_set", "method", "diagnosis", "level", "score"),
+        {
+            "model_set": _MODEL_SET,
+            "method": _METHOD,
+            "diagnosis": _DIAGNOSIS,
+            "level": (STRING, "group: of the mean map; scan: mean over scans"),
+            "score": (
+                STRING,
+                "voxel_auc, average_precision, mass_accuracy, rank_accuracy, pointing_game, "
+                "region_rank_correlation, localisation_error_mm",
+            ),
+            "value": (FLOAT, ""),
+            "reference": (FLOAT, "mean of untrained networks; missing where not computed"),
+            "reference_sd": (FLOAT, ""),
+            "difference": (FLOAT, "value - reference"),
+            "scans": (INTEGER, ""),
+        },
+        "how well heatmaps find the imposed change; simulated runs only",
+        optional=True,
+    ),
+)  # fmt: skip
+
+MANIFEST_KEYS = {
+    "spec_version": "of this module when the run was written",
+    "run": "identifier, the name of the folder",
+    "name": "given by the user",
+    "created": "ISO 8601",
+    "simulated": "true if the change in the brains was imposed",
+    "cohort": "where the scans come from, in words",
+    "groups": "[positive, negative]",
+    "fingerprint": "of everything the results depend on",
+    "data_fingerprint": "of the scans and their labels",
+    "config": "every setting",
+    "versions": "of the packages that computed",
+    "commit": "of the code; empty if unknown",
+    "device": "that computed",
+    "seeds": "name -> seed",
+    "seconds": "stage -> time",
+    "peak_mib": "largest memory",
+    "grid_mm": "edge of a voxel of the working grid",
+    "notices": "credits of the atlases, templates and data",
+    "contents": "arrays, tables, models (with checksums), number of heatmaps, bytes",
+}
+
+
+def array_spec(path: str) -> ArraySpec:
+    """The spec that an array path falls under, e.g. "heatmaps/fold-1/sensitivity/AD/margin"."""
+    parts = path.split("/")
+    for spec in ARRAYS:
+        pattern = spec.path.split("/")
+        if len(pattern) == len(parts) and all(p.startswith("{") or p == q for p, q in zip(pattern, parts, strict=True)):
+            return spec
+    raise KeyError(path)
+
+
+def table_spec(name: str) -> TableSpec:
+    """The spec of a table by its name."""
+    for spec in TABLES:
+        if spec.name == name:
+            return spec
+    raise KeyError(name)

@@ -1,0 +1,225 @@
+"""Compare a run on disk with the specification -> list of problems, empty if it is sound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from store import tables
+from store.access import Folder
+from store.encoding import array_path, checksum, dimension_names, hexadecimal
+from store.errors import BrokenRun, SpecViolation
+from store.spec import (
+    ARRAYS,
+    CELLS,
+    HEATMAPS,
+    MANIFEST_KEYS,
+    MODELS_FOLDER,
+    SPEC_VERSION,
+    TABLES,
+    TABLES_FOLDER,
+    array_spec,
+)
+
+CONTENTS = {"arrays", "tables", "models", "heatmaps", "bytes"}
+
+
+def readable(version: object) -> bool:
+    """Whether this code reads a run of that spec version: the same major version."""
+    return str(version).split(".")[0] == SPEC_VERSION.split(".")[0]
+
+
+def validate(place: str | Path, *, deep: bool = True) -> list[str]:
+    """What is wrong with a published run, one line each; empty if it is sound.
+
+    Args:
+        place: the folder or URL of the run.
+        deep: read every number and compare it with its checksum; else only look whether it is there.
+    """
+    folder = Folder(place)
+    try:
+        manifest = folder.manifest()
+        return check(folder, manifest, deep=deep)
+    except BrokenRun as error:
+        return [str(error)]
+
+
+def check(folder: Folder, manifest: dict[str, Any], *, deep: bool = True, recount: bool = True) -> list[str]:
+    """Problems of a folder against a manifest that may not be in it yet.
+
+    Args:
+        recount: compare files with the checksums of the manifest; pointless just after these were taken.
+    """
+    if not readable(manifest.get("spec_version", "")):
+        return [f"spec version is {manifest.get('spec_version')!r}, this code reads {SPEC_VERSION.split('.')[0]}.x"]
+    problems = [f"manifest: {key} is missing" for key in MANIFEST_KEYS if key not in manifest]
+    if not isinstance(manifest.get("contents"), dict) or not manifest["contents"].keys() >= CONTENTS:
+        problems.append(f"manifest: contents must hold {', '.join(sorted(CONTENTS))}")
+    if problems:
+        return problems
+    data: dict[str, pa.Table] = {}
+    problems += _table_problems(folder, data)
+    problems += _array_problems(folder, manifest)
+    if not problems:
+        problems += _reference_problems(folder, data)
+        problems += _heatmap_problems(folder, data["heatmaps"], deep)
+    problems += _content_problems(folder, manifest, data, deep and recount)
+    return problems
+
+
+def array_problems(
+    path: str, shape: Sequence[int], dtype: str, dims: Sequence[str], attributes: dict[str, Any]
+) -> list[str]:
+    """What is wrong with one array, by its description alone."""
+    try:
+        spec = array_spec(path)
+        expected = dimension_names(spec, attributes.get("native_grid"))
+    except KeyError:
+        return [f"array {path}: not in store/spec.py"]
+    except SpecViolation as error:
+        return [str(error)]
+    lines = [f"array {path}: attribute {name} is missing" for name in spec.attributes if name not in attributes]
+    if dtype not in spec.dtype.split(" | "):
+        lines.append(f"array {path}: dtype is {dtype}, must be {spec.dtype}")
+    if spec is HEATMAPS and (dtype == "int16") != (attributes.get("native_grid") == "voxels"):
+        lines.append(f"array {path}: dtype is {dtype}, must be int16 for voxels and float32 else")
+    if len(shape) != len(expected) or tuple(dims) != expected:
+        lines.append(f"array {path}: has {len(shape)} dimensions {tuple(dims)}, must be {expected}")
+    if spec is CELLS and tuple(shape[:1]) != (3,):
+        lines.append(f"array {path}: the first dimension is {shape[0]}, must be 3 (sum wh, sum w|h|, sum wh^2)")
+    affine = attributes.get("affine")
+    if not (isinstance(affine, list) and len(affine) == 4 and all(len(row) == 4 for row in affine)):
+        lines.append(f"array {path}: affine is not 4 x 4 numbers")
+    return lines
+
+
+def _array_problems(folder: Folder, manifest: dict[str, Any]) -> list[str]:
+    """Every array of the contents, and every array that must be there."""
+    listed = [entry["path"] for entry in manifest["contents"]["arrays"]]
+    problems = [
+        f"array {spec.path} is missing"
+        for spec in ARRAYS
+        if not spec.optional and "{" not in spec.path and spec.path not in listed
+    ]
+    for entry in manifest["contents"]["arrays"]:
+        path, array = entry["path"], folder.array(entry["path"])
+        if array is None:
+            problems.append(f"array {path} is missing")
+            continue
+        names = array.metadata.dimension_names or ()
+        problems += array_problems(path, array.shape, str(array.dtype), names, dict(array.attrs))
+        if list(array.shape) != entry["shape"] or str(array.dtype) != entry["dtype"]:
+            problems.append(f"array {path}: {array.shape} {array.dtype} is not what the manifest says")
+        if not path.startswith("heatmaps/") and (gap := next(folder.missing_files(path, array), None)) is not None:
+            problems.append(f"array {path}: the file at {gap} is missing")
+    return problems or _shape_problems(folder, listed)
+
+
+def _shape_problems(folder: Folder, listed: list[str]) -> Iterator[str]:
+    """Arrays that must lie on the same grid and do not."""
+    grid, full = folder.array("grid/mask").shape, folder.array("mask").shape
+    for path in listed:
+        array = folder.array(path)
+        on_voxels = array.attrs.get("native_grid", "voxels") == "voxels"
+        expected = full if path in ("template", "mask", "atlas") else grid
+        if on_voxels and array.shape[-3:] != expected:
+            yield f"array {path}: {array.shape[-3:]} is not the shape of the grid, {expected}"
+
+
+def _table_problems(folder: Folder, data: dict[str, pa.Table]) -> list[str]:
+    """Problems of the tables; those that can be read are put into `data`."""
+    problems, present = [], folder.tables()
+    for spec in TABLES:
+        if spec.name not in present:
+            problems += [] if spec.optional else [f"table {spec.name} is missing"]
+            continue
+        try:
+            data[spec.name] = folder.table(f"{TABLES_FOLDER}/{spec.name}.parquet")
+            problems += tables.problems(spec.name, data[spec.name])
+        except BrokenRun as error:
+            problems.append(str(error))
+    return problems
+
+
+def _reference_problems(folder: Folder, data: dict[str, pa.Table]) -> Iterator[str]:
+    """Rows that name a scan, model or array that is not there."""
+    known = {"scan": set(data["scans"]["scan"].to_pylist()), "model": set(data["models"]["model"].to_pylist())}
+    for name, columns in (("predictions", ("scan", "model")), ("heatmaps", ("scan", "model")), ("quality", ("scan",))):
+        for column in columns:
+            strange = sorted(set(data[name][column].to_pylist()) - known[column])
+            if strange:
+                yield f"table {name}: {column} {strange[0]!r} is not in the {column}s table"
+    stored = folder.array("scans")
+    if stored is not None and stored.shape[0] != data["scans"].num_rows:
+        yield f"array scans has {stored.shape[0]} volumes, the table has {data['scans'].num_rows} rows"
+    key = ["model_set", "method", "target", "scale", "diagnosis", "predicted"]
+    for row in data["cells"].select(key).to_pylist():
+        if folder.array(array_path(CELLS, **row)) is None:
+            yield f"array {array_path(CELLS, **row)} is missing, the cells table lists it"
+
+
+def _heatmap_problems(folder: Folder, rows: pa.Table, deep: bool) -> Iterator[str]:
+    """Heatmaps that the table lists and that are not there as they were written."""
+    for row in rows.to_pylist():
+        path = array_path(HEATMAPS, **{k: row[k] for k in ("model", "method", "target", "scale")})
+        array = folder.array(path)
+        if array is None:
+            yield f"array {path} is missing, the heatmaps table lists it"
+        elif not 0 <= row["row"] < array.shape[0]:
+            yield f"array {path}: no row {row['row']} for scan {row['scan']}"
+        elif not folder.has_file(path, array, (row["row"],) + (0,) * (array.ndim - 1)):
+            yield f"array {path}: the file of scan {row['scan']} is missing"
+        elif deep and (line := _number_problem(folder, path, row)):
+            yield line
+
+
+def _number_problem(folder: Folder, path: str, row: dict[str, Any]) -> str | None:
+    try:
+        stored = folder.numbers(path, row["row"])
+    except BrokenRun as error:
+        return str(error)
+    if hexadecimal(checksum(stored)) != row["checksum"]:
+        return f"array {path}: the checksum of scan {row['scan']} is wrong"
+    return None
+
+
+def _content_problems(
+    folder: Folder, manifest: dict[str, Any], data: dict[str, pa.Table], compare: bool
+) -> Iterator[str]:
+    """Differences between the files and the table of contents."""
+    contents = manifest["contents"]
+    for name, entry in contents["tables"].items():
+        path = f"{TABLES_FOLDER}/{name}.parquet"
+        if name in data and data[name].num_rows != entry["rows"]:
+            yield f"table {name} has {data[name].num_rows} rows, the manifest says {entry['rows']}"
+        if compare and folder.exists(path) and folder.sha256(path) != entry["sha256"]:
+            yield f"table {name}: the checksum is wrong"
+    if "heatmaps" in data and data["heatmaps"].num_rows != contents["heatmaps"]:
+        yield f"there are {data['heatmaps'].num_rows} heatmaps, the manifest says {contents['heatmaps']}"
+    yield from _model_problems(folder, contents["models"], data.get("models"), compare)
+    for entry in contents["arrays"] if compare else []:
+        try:
+            if "crc32" in entry and folder.crc32(entry["path"]) != entry["crc32"]:
+                yield f"array {entry['path']}: the checksum is wrong"
+        except BrokenRun as error:
+            yield str(error)
+
+
+def _model_problems(folder: Folder, listed: dict[str, Any], models: pa.Table | None, compare: bool) -> Iterator[str]:
+    """Weights that are missing or differ from the manifest or from the models table."""
+    for name, entry in listed.items():
+        for path in (f"{MODELS_FOLDER}/{name}.safetensors", f"{MODELS_FOLDER}/{name}.json"):
+            if not folder.exists(path):
+                yield f"model {name}: {path} is missing"
+            elif compare and path.endswith(".safetensors") and folder.sha256(path) != entry["sha256"]:
+                yield f"model {name}: the checksum of the weights is wrong"
+    if models is None or not {"model", "weights_sha256"} <= set(models.column_names):
+        return
+    for row in models.select(["model", "weights_sha256"]).to_pylist():
+        if row["model"] not in listed:
+            yield f"model {row['model']}: its weights are missing"
+        elif row["weights_sha256"] not in (None, listed[row["model"]]["sha256"]):
+            yield f"model {row['model']}: the weights are not those of the models table"

@@ -1,0 +1,332 @@
+"""Writes one run into a staging folder and publishes it. Every method may be called again after an interruption."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zarr
+
+from store import files, tables
+from store.encoding import array_path, checksum, dimension_names, hexadecimal, layout, path_part, quantise
+from store.errors import NotWritable, SpecViolation
+from store.publication import publish_folder
+from store.spec import (
+    ARRAYS_FOLDER,
+    CELLS,
+    FIGURES_FOLDER,
+    HEATMAPS,
+    MODELS_FOLDER,
+    SCANS,
+    TABLES_FOLDER,
+    array_spec,
+)
+from store.validate import array_problems
+
+PARTS_FOLDER = f"{TABLES_FOLDER}/parts/heatmaps"
+Series = tuple[str, str, str, str]  # model, method, target, scale
+
+
+class RunWriter:
+    """The only way into a store. One writer at a time for one staging folder."""
+
+    def __init__(self, staging: str | Path) -> None:
+        """Make the folder if there is none; take away what an interrupted writer left behind."""
+        self.staging = Path(staging)
+        with files.writable(self.staging):
+            self.staging.mkdir(parents=True, exist_ok=True)
+            files.sweep(self.staging)
+        self._sources: dict[Series, dict[str, Path]] = {}
+
+    # -- arrays ---------------------------------------------------------------------------------------------------
+
+    def put_array(self, path: str, values: np.ndarray, **attributes: Any) -> None:
+        """Write one whole array of the specification, in place of an older one.
+
+        Args:
+            path: e.g. "grid/mask".
+            values: with the dtype and the dimensions of its spec.
+            attributes: at least those of its spec; `affine` as 4 x 4 numbers.
+        Raises:
+            SpecViolation: path, dtype, dimensions or attributes are not those of the spec.
+        """
+        values = np.asarray(values)
+        array = self._create(path, values.shape, str(values.dtype), attributes)
+        with files.writable(self.staging):
+            array[...] = values
+
+    def start_scans(self, count: int, shape: Sequence[int], affine: np.ndarray, unit: str = "intensity") -> None:
+        """Make room for the preprocessed volumes; those that are there stay."""
+        self._start(SCANS.path, (count, *shape), "int16", {"affine": affine, "unit": unit})
+
+    def put_scan(self, row: int, volume: np.ndarray) -> float:
+        """Write one preprocessed volume (x, y, z); returns its `volume_scale` for the scans table."""
+        integers, scale = quantise(self._checked(SCANS.path, row, volume))
+        self._put_row(SCANS.path, row, integers)
+        return scale
+
+    def start_heatmaps(
+        self, model: str, method: str, target: str, scale: str, *, native_grid: str, count: int, shape: Sequence[int],
+        unit: str, affine: np.ndarray, parameters: dict[str, Any], antisymmetric: bool, stride: int | None = None,
+    ) -> None:  # fmt: skip
+        """Make room for the heatmaps of one model, method, target and scale; those that are there stay.
+
+        Args:
+            count: rows along the scan axis.
+            shape: of one heatmap in the native grid.
+            affine: of the working grid, voxel -> mm.
+            stride: voxels between positions; needed for that native grid.
+        Raises:
+            SpecViolation: the array is there with another shape, dtype or meaning.
+        """
+        if native_grid == "positions" and not stride:
+            raise SpecViolation(f"{method}: heatmaps on positions need their stride")
+        attributes = {
+            "affine": affine, "unit": unit, "native_grid": native_grid, "parameters": parameters,
+            "antisymmetric": bool(antisymmetric), "stride": stride,
+        }  # fmt: skip
+        path = _heatmaps_path((model, method, target, scale))
+        self._start(path, (count, *shape), "int16" if native_grid == "voxels" else "float32", attributes)
+
+    def put_heatmaps(
+        self, model: str, model_set: str, method: str, target: str, scale: str, *, rows: Sequence[int],
+        scans: Sequence[str], values: np.ndarray, absolute_sums: Sequence[float],
+    ) -> None:  # fmt: skip
+        """Write heatmaps of some scans; they count as completed once the last of them is on the disk.
+
+        Args:
+            rows: place of each scan along the scan axis.
+            scans: identifiers, in the same order.
+            values: (n, *native) float32.
+            absolute_sums: of |h| in the brain mask, on the full grid.
+        """
+        series = (model, method, target, scale)
+        self._withdraw(series, scans)
+        path = _heatmaps_path(series)
+        native_grid = self._open(path).attrs["native_grid"]
+        records = []
+        for row, scan, value, total in zip(rows, scans, values, absolute_sums, strict=True):
+            stored, value_scale = self._checked(path, row, value), 1.0
+            if native_grid == "voxels":
+                stored, value_scale = quantise(stored)
+            self._put_row(path, row, stored)
+            crc = hexadecimal(checksum(stored))
+            records.append((model, model_set, method, target, scan, scale, native_grid, row, value_scale, total, crc))
+        if records:
+            frame = pd.DataFrame(records, columns=list(tables.known_table("heatmaps").columns))
+            part = self.staging / PARTS_FOLDER / f"{_part_prefix(series)}{rows[0]:06d}.parquet"
+            files.write_bytes(part, tables.to_parquet(tables.conform("heatmaps", frame)))
+            self._sources_of(series).update(dict.fromkeys(scans, part))
+
+    def completed(self, model: str, method: str, target: str, scale: str) -> set[str]:
+        """Scans whose heatmap is on the disk, table row and file."""
+        series = (model, method, target, scale)
+        self._sources.pop(series, None)
+        frames = [_rows_of(source, series) for source in set(self._sources_of(series).values())]
+        if not frames:
+            return set()
+        array, path = self._open(_heatmaps_path(series)), _heatmaps_path(series)
+        rows = pd.concat(frames)
+        return {s for s, row in zip(rows.scan, rows.row, strict=True) if self._file(path, array, row).is_file()}
+
+    def put_cell(
+        self, model_set: str, method: str, target: str, scale: str, diagnosis: str, predicted: str, values: np.ndarray,
+        *, native_grid: str, unit: str, affine: np.ndarray, stride: int | None = None,
+    ) -> None:  # fmt: skip
+        """Write one group cell, (3, *native): sum wh, sum w|h|, sum wh^2. Its weight belongs into the cells table."""
+        if native_grid == "positions" and not stride:
+            raise SpecViolation(f"{method}: cells on positions need their stride")
+        path = array_path(
+            CELLS,
+            model_set=model_set,
+            method=method,
+            target=target,
+            scale=scale,
+            diagnosis=diagnosis,
+            predicted=predicted,
+        )
+        numbers = np.asarray(values, dtype=np.float32)
+        self.put_array(path, numbers, native_grid=native_grid, unit=unit, affine=affine, stride=stride)
+
+    # -- tables and files -----------------------------------------------------------------------------------------
+
+    def put_table(self, name: str, frame: pd.DataFrame) -> None:
+        """Write one table in place of an older one.
+
+        Raises:
+            SpecViolation: the table or a column is unknown, a column is missing or of another kind, the key repeats.
+        """
+        data = tables.to_parquet(tables.conform(name, frame))
+        files.write_bytes(self.staging / TABLES_FOLDER / f"{name}.parquet", data)
+
+    def put_model(self, name: str, weights: bytes, card: dict[str, Any]) -> None:
+        """Write the weights (safetensors) of a model and its card (normalisation, pools, groups)."""
+        folder, part = self.staging / MODELS_FOLDER, path_part(name)
+        files.write_bytes(folder / f"{part}.safetensors", weights)
+        files.write_bytes(folder / f"{part}.json", json.dumps(card, indent=2).encode())
+
+    def put_figure(self, name: str, png_bytes: bytes) -> None:
+        """Write a quality picture; `name` without ending."""
+        files.write_bytes(self.staging / FIGURES_FOLDER / f"{path_part(name.removesuffix('.png'))}.png", png_bytes)
+
+    def compact(self) -> None:
+        """Gather the rows of all heatmaps in one table; their parts go."""
+        parts = sorted((self.staging / PARTS_FOLDER).glob("*.parquet"))
+        table = self.staging / TABLES_FOLDER / "heatmaps.parquet"
+        if parts:
+            # A part may already be in the table if an earlier call was killed; it is never older than the table.
+            gathered = [pq.read_table(p).to_pandas() for p in ([table] if table.exists() else []) + parts]
+            rows = pd.concat(gathered, ignore_index=True)
+            rows = rows.drop_duplicates(list(tables.known_table("heatmaps").key), keep="last")
+            self.put_table("heatmaps", rows)
+            self._sources.clear()
+        for part in parts:
+            part.unlink()
+        for folder in (self.staging / PARTS_FOLDER, (self.staging / PARTS_FOLDER).parent):
+            if folder.is_dir():
+                folder.rmdir()
+
+    def publish(
+        self, destination_store: str | Path, run_id: str, manifest: dict[str, Any], replace: bool = False
+    ) -> Path:
+        """Make the run visible in a store, whole or not at all; returns its folder.
+
+        Args:
+            destination_store: on the same file system as the staging folder.
+            manifest: the keys of spec.MANIFEST_KEYS, less spec_version, run and contents, which are added here.
+            replace: put it in the place of a published run of the same identifier.
+        Raises:
+            SpecViolation: the run is not what the specification says; names the first problem.
+            NotWritable: no space, no permission, or published before and not `replace`.
+        """
+        if self.staging.is_dir() and any(p.is_file() for p in self.staging.rglob("*")):
+            self.compact()
+        return publish_folder(self.staging, Path(destination_store), run_id, manifest, replace)
+
+    # -- helpers --------------------------------------------------------------------------------------------------
+
+    def _create(self, path: str, shape: Sequence[int], dtype: str, attributes: dict[str, Any]) -> zarr.Array:
+        attributes = _plain({k: v for k, v in attributes.items() if v is not None})
+        dims = self._dims(path, attributes)
+        if lines := array_problems(path, shape, dtype, dims, attributes):
+            raise SpecViolation(lines[0])
+        with files.writable(self.staging):
+            return zarr.create_array(
+                store=str(self.staging / ARRAYS_FOLDER), name=path, shape=tuple(shape), dtype=dtype, fill_value=0,
+                dimension_names=list(dims), attributes=attributes, overwrite=True, zarr_format=3,
+                config={"write_empty_chunks": True}, **layout(shape, dims),
+            )  # fmt: skip
+
+    @staticmethod
+    def _dims(path: str, attributes: dict[str, Any]) -> tuple[str, ...]:
+        try:
+            return dimension_names(array_spec(path), attributes.get("native_grid"))
+        except KeyError:
+            raise SpecViolation(f"there is no array {path!r} in store/spec.py") from None
+
+    def _start(self, path: str, shape: Sequence[int], dtype: str, attributes: dict[str, Any]) -> None:
+        try:
+            array = self._open(path)
+        except SpecViolation:
+            self._create(path, shape, dtype, attributes)
+            return
+        expected = _plain({k: v for k, v in attributes.items() if v is not None})
+        if array.shape != tuple(shape) or str(array.dtype) != dtype or dict(array.attrs) != expected:
+            raise SpecViolation(
+                f"{path} was started with another shape or meaning: remove {self.staging} and run again"
+            )
+
+    def _open(self, path: str) -> zarr.Array:
+        # The setting is read when the array is opened; without it an all-zero map would leave no file.
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            try:
+                return zarr.open_array(store=str(self.staging / ARRAYS_FOLDER), path=path, mode="r+", zarr_format=3)
+            except FileNotFoundError:
+                raise SpecViolation(f"{path} was not started: call start_heatmaps or start_scans first") from None
+
+    def _checked(self, path: str, row: int, value: np.ndarray) -> np.ndarray:
+        array, value = self._open(path), np.asarray(value, dtype=np.float32)
+        if not 0 <= row < array.shape[0] or value.shape != array.shape[1:]:
+            raise SpecViolation(f"{path}: row {row} of shape {value.shape} does not fit into {array.shape}")
+        if not np.isfinite(value).all():
+            raise SpecViolation(f"{path}: row {row} holds numbers that are not finite: mend what computed it")
+        return value
+
+    def _put_row(self, path: str, row: int, stored: np.ndarray) -> None:
+        array = self._open(path)
+        with files.writable(self.staging):
+            array[row] = stored
+            files.flush(self._file(path, array, row))
+
+    def _file(self, path: str, array: zarr.Array, row: int) -> Path:
+        key = array.metadata.chunk_key_encoding.encode_chunk_key((int(row),) + (0,) * (array.ndim - 1))
+        return self.staging / ARRAYS_FOLDER / path / key
+
+    def _sources_of(self, series: Series) -> dict[str, Path]:
+        """Scan -> the table that vouches for its heatmap."""
+        if series not in self._sources:
+            table = self.staging / TABLES_FOLDER / "heatmaps.parquet"
+            parts = sorted((self.staging / PARTS_FOLDER).glob(f"{_glob_escape(_part_prefix(series))}*.parquet"))
+            found = ([table] if table.exists() else []) + parts
+            self._sources[series] = {scan: source for source in found for scan in _rows_of(source, series).scan}
+        return self._sources[series]
+
+    def _withdraw(self, series: Series, scans: Sequence[str]) -> None:
+        """Take back the rows of heatmaps that are about to be overwritten."""
+        sources = self._sources_of(series)
+        for source in {sources[scan] for scan in scans if scan in sources}:
+            frame = pq.read_table(source).to_pandas()
+            stale = _is_series(frame, series) & frame.scan.isin(list(scans))
+            files.write_bytes(source, tables.to_parquet(frame[~stale]))
+        for scan in scans:
+            sources.pop(scan, None)
+
+
+def _heatmaps_path(series: Series) -> str:
+    model, method, target, scale = series
+    return array_path(HEATMAPS, model=model, method=method, target=target, scale=scale)
+
+
+def _part_prefix(series: Series) -> str:
+    return ".".join(path_part(name) for name in series) + "."
+
+
+def _glob_escape(text: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in text)
+
+
+def _is_series(frame: pd.DataFrame, series: Series) -> pd.Series:
+    model, method, target, scale = series
+    same = (frame.model == model) & (frame.method == method) & (frame.target == target) & (frame.scale == scale)
+    return same.astype(bool)
+
+
+def _rows_of(source: Path, series: Series) -> pd.DataFrame:
+    columns = ["model", "method", "target", "scale", "scan", "row"]
+    try:
+        frame = pq.read_table(source, columns=columns).to_pandas()
+    except (pa.ArrowException, OSError) as error:
+        raise NotWritable(f"{source} is unreadable: delete it and run the same command again") from error
+    return frame[_is_series(frame, series)]
+
+
+def _plain(value: Any) -> Any:
+    """The value in the types of JSON, as it will be read back."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

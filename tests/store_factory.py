@@ -1,0 +1,367 @@
+"""Tiny, complete, valid stores of random numbers, for tests. Labelled as simulated.
+
+Five subjects on a 6 x 7 x 6 grid: a1 (3 scans) and a2 (1) of AD, n1 (2) and n2 (1) of NC, m1 (1, MCI) to apply to;
+models fold-1, fold-2, holdout and the retrained holdout-seed-2; the four methods of the paper. Files beyond the
+specification are left out.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import hashlib
+import itertools
+import shutil
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from store import RunWriter
+from store.geometry import to_voxels
+from store.spec import CELL_SCALES, table_spec
+
+GROUPS = ("AD", "NC")
+GRID_MM = 2
+ORIGIN = (-96.0, -132.0, -78.0)
+STRIDE = 3
+REGIONS = ("Hippocampus_L", "Hippocampus_R", "Temporal_Mid_L", "Temporal_Mid_R")
+SCANS = {  # scan: (subject, diagnosis, fold, in the fixed test set)
+    "a1-1": ("a1", "AD", 1, True), "a1-2": ("a1", "AD", 1, True), "a1-3": ("a1", "AD", 1, True),
+    "a2-1": ("a2", "AD", 2, False),
+    "n1-1": ("n1", "NC", 2, True), "n1-2": ("n1", "NC", 2, True), "n2-1": ("n2", "NC", 1, False),
+    "m1-1": ("m1", "MCI", 1, True),
+}  # fmt: skip
+PREDICTED = {
+    "a1-1": "AD",
+    "a1-2": "NC",
+    "a1-3": "AD",
+    "a2-1": "NC",
+    "n1-1": "NC",
+    "n1-2": "AD",
+    "n2-1": "NC",
+    "m1-1": "AD",
+}
+MODELS = {"fold-1": "folds", "fold-2": "folds", "holdout": "holdout", "holdout-seed-2": "holdout"}
+
+
+@dataclass(frozen=True)
+class Method:
+    """How the store keeps a method."""
+
+    native_grid: str
+    antisymmetric: bool
+    scales: tuple[str, ...]
+
+
+METHODS = {
+    "sensitivity": Method("voxels", True, ("margin",)),
+    "guided_backprop": Method("voxels", False, ("margin",)),
+    "occlusion": Method("positions", True, ("margin", "probability")),
+    "area_occlusion": Method("regions", True, ("margin", "probability")),
+}
+
+
+def affine(step_mm: float = GRID_MM) -> np.ndarray:
+    """Voxel -> mm, RAS+."""
+    matrix = np.diag([step_mm, step_mm, step_mm, 1.0])
+    matrix[:3, 3] = ORIGIN
+    return matrix
+
+
+def explained(model: str) -> list[str]:
+    """Scans that a model may explain."""
+    if MODELS[model] == "holdout":
+        return [scan for scan, row in SCANS.items() if row[3]]
+    return [scan for scan, row in SCANS.items() if f"fold-{row[2]}" == model]
+
+
+def make_run(
+    store: str | Path, *, name: str = "tiny", run_id: str | None = None, shape: tuple[int, int, int] = (6, 7, 6),
+    simulated: bool = True, seed: int = 0, created: str = "2026-01-02T03:04:05", replace: bool = False,
+    methods: Sequence[str] = tuple(METHODS),
+) -> Path:  # fmt: skip
+    """Write and publish one run; returns its folder <store>/<run_id>. Fewer methods make it faster."""
+    run_id = run_id or f"{name}-{hashlib.sha256(f'{name}{seed}'.encode()).hexdigest()[:8]}"
+    writer = RunWriter(Path(store) / ".work" / run_id / "run")
+    write_run(writer, shape=shape, simulated=simulated, seed=seed, methods=methods)
+    return writer.publish(store, run_id, make_manifest(name, simulated, created), replace=replace)
+
+
+@functools.cache
+def shared_store() -> Path:
+    """A store with one run, made once; never change it."""
+    folder = Path(tempfile.mkdtemp(prefix="brainwhy-store-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    make_run(folder)
+    return folder
+
+
+def copy_of_shared_store(folder: Path) -> Path:
+    """The folder of the run in a copy of the shared store, for tests that break it."""
+    shutil.copytree(shared_store(), folder, dirs_exist_ok=True)
+    return next(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def make_manifest(name: str = "tiny", simulated: bool = True, created: str = "2026-01-02T03:04:05") -> dict:
+    """What the engine gives to publish."""
+    return {
+        "name": name, "created": created, "simulated": simulated, "cohort": "random numbers", "groups": list(GROUPS),
+        "fingerprint": "0" * 16, "data_fingerprint": "1" * 16, "config": {"training": {"epochs": 2}, "seed": 0},
+        "versions": {"numpy": np.__version__}, "commit": "", "device": "cpu", "seeds": {"folds": 0},
+        "seconds": {"train": 1.0}, "peak_mib": 1.0, "grid_mm": GRID_MM, "notices": [],
+    }  # fmt: skip
+
+
+def write_run(
+    writer: RunWriter, *, shape: tuple[int, int, int] = (6, 7, 6), simulated: bool = True, seed: int = 0,
+    methods: Sequence[str] = tuple(METHODS),
+) -> None:  # fmt: skip
+    """Write everything that a run holds, unpublished."""
+    content = Content(np.random.default_rng(seed), shape, {name: METHODS[name] for name in methods})
+    _write_grids(writer, content, simulated)
+    _write_scans(writer, content)
+    _write_models(writer, content)
+    _write_heatmaps(writer, content)
+    _write_cells(writer, content)
+    _write_tables(writer, content, simulated)
+
+
+@dataclass
+class Content:
+    """The random numbers of a run."""
+
+    random: np.random.Generator
+    shape: tuple[int, int, int]
+    methods: dict[str, Method]
+    mask: np.ndarray = field(init=False)
+    atlas: np.ndarray = field(init=False)
+    heatmaps: dict[tuple[str, str, str, str, str], np.ndarray] = field(default_factory=dict)
+    probability: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.mask = np.ones(self.shape, np.uint8)
+        self.mask[0], self.mask[-1] = 0, 0
+        labels = self.random.integers(1, len(REGIONS) + 3, self.shape)
+        self.atlas = np.where(self.mask > 0, labels, 0).astype(np.int16)
+        for model in MODELS:
+            for scan in explained(model):
+                sign = 1 if self.predicted(model, scan) == "AD" else -1
+                margin = sign * self.random.uniform(0.2, 3)
+                self.probability[model, scan] = float(1 / (1 + np.exp(-margin)))
+
+    @staticmethod
+    def predicted(model: str, scan: str) -> str:
+        """The retrained model sees all scans the other way round."""
+        group = PREDICTED[scan]
+        return group if "seed" not in model else GROUPS[1 - GROUPS.index(group)]
+
+    def native_shape(self, native_grid: str) -> tuple[int, ...]:
+        positions = tuple(-(-n // STRIDE) for n in self.shape)
+        return {"voxels": self.shape, "positions": positions, "regions": (len(REGIONS),)}[native_grid]
+
+    def methods_of(self, model: str) -> dict[str, Method]:
+        """Retrained models explain by sensitivity only."""
+        return {name: m for name, m in self.methods.items() if "seed" not in model or name == "sensitivity"}
+
+    def full(self, values: np.ndarray, native_grid: str) -> np.ndarray:
+        options = {"stride": STRIDE, "shape": self.shape, "atlas": self.atlas, "mask": self.mask}
+        return to_voxels(values, native_grid, **options)
+
+
+def _write_grids(writer: RunWriter, content: Content, simulated: bool) -> None:
+    fine = tuple(GRID_MM * (n - 1) + 1 for n in content.shape)
+    places = np.ix_(*(np.arange(n) // GRID_MM for n in fine))
+    brain = content.random.integers(60, 200, content.shape).astype(np.uint8) * content.mask
+    grids = {"": (brain[places], content.mask[places], content.atlas[places], affine(1.0))}
+    grids["grid/"] = (brain, content.mask, content.atlas, affine())
+    for prefix, (template, mask, atlas, matrix) in grids.items():
+        for name, values in (("template", template), ("mask", mask), ("atlas", atlas)):
+            writer.put_array(prefix + name, values, affine=matrix, unit="")
+    if simulated:
+        change = content.random.normal(size=content.shape).astype(np.float32) * content.mask
+        writer.put_array("truth/binary", (np.abs(change) > 1).astype(np.uint8), affine=affine(), unit="")
+        writer.put_array("truth/log_jacobian", change, affine=affine(), unit="")
+        writer.put_array("truth/difference", np.abs(change), affine=affine(), unit="intensity")
+
+
+def _write_scans(writer: RunWriter, content: Content) -> None:
+    writer.start_scans(len(SCANS), content.shape, affine())
+    rows = []
+    for row, (scan, (subject, diagnosis, fold, holdout)) in enumerate(SCANS.items()):
+        volume = content.random.normal(100, 20, content.shape).astype(np.float32) * content.mask
+        group = diagnosis if diagnosis in GROUPS else None
+        rows.append({
+            "scan": scan, "subject": subject, "session": scan[-1], "group": group, "diagnosis": diagnosis,
+            "role": "cohort" if group else "apply", "age": 70.0 + row, "sex": "FM"[row % 2],
+            "holdout": holdout and bool(group),
+            "fold": fold, "simulated": diagnosis == "AD", "volume_scale": writer.put_scan(row, volume),
+        })  # fmt: skip
+    writer.put_table("scans", fill("scans", rows, content.random))
+
+
+def _write_models(writer: RunWriter, content: Content) -> None:
+    rows = []
+    for model, model_set in MODELS.items():
+        weights = f"weights of {model}".encode()
+        writer.put_model(model, weights, {"model": model, "groups": list(GROUPS)})
+        rows.append({"model": model, "model_set": model_set, "weights_sha256": hashlib.sha256(weights).hexdigest()})
+    writer.put_table("models", fill("models", rows, content.random))
+    writer.put_figure("contact_sheet", b"\x89PNG\r\n\x1a\n")
+
+
+def _write_heatmaps(writer: RunWriter, content: Content) -> None:
+    for model in MODELS:
+        scans = explained(model)
+        for name, method in content.methods_of(model).items():
+            targets = GROUPS[:1] if method.antisymmetric else GROUPS
+            for target, scale in itertools.product(targets, method.scales):
+                _write_series(writer, content, (model, name, target, scale), method, scans)
+
+
+def _write_series(writer: RunWriter, content: Content, series: tuple, method: Method, scans: list[str]) -> None:
+    model, name, target, scale = series
+    shape = content.native_shape(method.native_grid)
+    values = content.random.normal(size=(len(scans), *shape)).astype(np.float32)
+    if method.native_grid == "voxels":
+        values[:, content.mask == 0] = 0
+    writer.start_heatmaps(
+        *series, native_grid=method.native_grid, count=len(SCANS), shape=shape, unit="margin", affine=affine(),
+        parameters={"stride": STRIDE}, antisymmetric=method.antisymmetric,
+        stride=STRIDE if method.native_grid == "positions" else None,
+    )  # fmt: skip
+    rows = [list(SCANS).index(scan) for scan in scans]
+    sums = [float(np.abs(full).sum()) for full in content.full(values, method.native_grid)]
+    writer.put_heatmaps(
+        model, MODELS[model], name, target, scale, rows=rows, scans=scans, values=values, absolute_sums=sums
+    )
+    for scan, value in zip(scans, values, strict=True):
+        content.heatmaps[(*series, scan)] = value
+
+
+def _write_cells(writer: RunWriter, content: Content) -> None:
+    rows = []
+    for model_set, (name, method) in itertools.product(("folds", "holdout"), content.methods.items()):
+        models = [m for m, s in MODELS.items() if s == model_set and "seed" not in m]
+        pairs = [(model, scan) for model in models for scan in explained(model)]
+        scans_of = Counter(SCANS[scan][0] for _, scan in pairs)
+        cells = defaultdict(list)
+        for model, scan in pairs:
+            cells[SCANS[scan][1], content.predicted(model, scan)].append((model, scan))
+        targets = GROUPS[:1] if method.antisymmetric else GROUPS
+        for target, scale, pair in itertools.product(targets, CELL_SCALES, cells):
+            key = (model_set, name, target, scale, *pair)
+            weights = [1 / scans_of[SCANS[scan][0]] for _, scan in cells[pair]]
+            rows.append(_write_cell(writer, content, key, method, cells[pair], weights))
+    writer.put_table("cells", pd.DataFrame(rows)[list(table_spec("cells").columns)])
+
+
+def _write_cell(writer: RunWriter, content: Content, key: tuple, method: Method, members: list, weights: list) -> dict:
+    """Write one cell; returns its row of the cells table."""
+    _, name, target, scale, *_ = key
+    maps = [_scaled(content, (model, name, target), scale, method, scan) for model, scan in members]
+    sums = [sum(w * f(h) for w, h in zip(weights, maps, strict=True)) for f in (np.array, np.abs, np.square)]
+    writer.put_cell(
+        *key, np.stack(sums), native_grid=method.native_grid, unit="margin", affine=affine(),
+        stride=STRIDE if method.native_grid == "positions" else None,
+    )  # fmt: skip
+    row = dict(zip(table_spec("cells").key, key, strict=True))
+    people = len({SCANS[scan][0] for _, scan in members})
+    counts = {"weight": sum(weights), "scans": len(members), "subjects": people}
+    return row | {"native_grid": method.native_grid} | counts
+
+
+def _scaled(content: Content, series: tuple[str, str, str], scale: str, method: Method, scan: str) -> np.ndarray:
+    stored = scale if scale in method.scales else "margin"
+    values = content.heatmaps[(*series, stored, scan)]
+    if scale == "relative":
+        return values / np.abs(content.full(values, method.native_grid)).sum()
+    if scale == stored:
+        return values
+    p = content.probability[series[0], scan]
+    return values * p * (1 - p)
+
+
+def _write_tables(writer: RunWriter, content: Content, simulated: bool) -> None:
+    folds, methods = [m for m in MODELS if m.startswith("fold")], list(content.methods)
+    pairs = list(itertools.combinations(methods, 2))
+    sets = ("folds", "holdout")
+    heatmaps = [
+        {"model": m, "model_set": MODELS[m], "scan": s, "method": x, "target": "AD"}
+        for m in MODELS for s in explained(m) for x in content.methods_of(m)
+    ]  # fmt: skip
+    tables = {
+        "exclusions": [{"scan": "x1", "subject": "x", "stage": "ingest", "reason": "unreadable"}],
+        "quality": [{"scan": scan} for scan in SCANS],
+        "training": [{"model": m, "epoch": e} for m in MODELS for e in (1, 2)],
+        "predictions": [_prediction(content, m, s) for m in MODELS for s in explained(m)],
+        "metrics": [
+            {"classifier": "cnn", "level": level, "model": model, "metric": metric}
+            for level in ("scan", "subject") for model in (*folds, "holdout", "mean", "sd")
+            for metric in ("accuracy", "balanced_accuracy", "auc")
+        ],
+        "curves": [{"model": "folds", "curve": c, "point": i} for c in ("roc", "calibration") for i in range(3)],
+        "balance": [{"covariate": c} for c in ("age", "sex")],
+        "regions": _regions(content),
+        "region_relevance": [row | {"region": r} for row in heatmaps for r in REGIONS],
+        "group_regions": [
+            {"model_set": s, "method": m, "target": "AD", "diagnosis": d, "merged": merged, "region": r, "rank": rank}
+            for s in sets for m in methods for d in GROUPS for merged in (False, True)
+            for rank, r in enumerate(dict.fromkeys(r[:-2] if merged else r for r in REGIONS), 1)
+        ],
+        "distances": [
+            {"model_set": s, "diagnosis": d, "level": level, "method_a": a, "method_b": b}
+            for s in sets for d in GROUPS for level in ("group", "scan") for a, b in pairs
+        ],
+        "scan_distances": [
+            {"model": m, "model_set": MODELS[m], "scan": s, "method_a": a, "method_b": b}
+            for m in (*folds, "holdout") for s in explained(m) for a, b in pairs
+        ],
+        "variability": heatmaps,
+    }  # fmt: skip
+    if simulated:
+        tables["truth_scores"] = [
+            {"model_set": s, "method": m, "diagnosis": "AD", "level": "group", "score": "voxel_auc"}
+            for s in sets for m in methods
+        ]  # fmt: skip
+    for name, rows in tables.items():
+        writer.put_table(name, fill(name, rows, content.random))
+
+
+def _prediction(content: Content, model: str, scan: str) -> dict:
+    subject, diagnosis = SCANS[scan][:2]
+    p, predicted = content.probability[model, scan], content.predicted(model, scan)
+    group = diagnosis if diagnosis in GROUPS else None
+    return {
+        "model": model, "model_set": MODELS[model], "scan": scan, "subject": subject, "diagnosis": diagnosis,
+        "group": group, "probability": p, "margin": float(np.log(p) - np.log(1 - p)), "predicted": predicted,
+        "correct": None if group is None else group == predicted,
+    }  # fmt: skip
+
+
+def _regions(content: Content) -> list[dict]:
+    rows = []
+    for index, region in enumerate((*REGIONS, "Ventricles", "Unlabelled"), 1):
+        voxels = int((content.atlas == index).sum())
+        merged = region.removesuffix("_L").removesuffix("_R")
+        rows.append({
+            "region": region, "index": index, "merged": merged, "paper": merged.replace("_", ""),
+            "code": 4000 + index if index <= len(REGIONS) else None,
+            "lobe": "temporal" if index <= len(REGIONS) else "other", "in_atlas": index <= len(REGIONS),
+            "voxels": voxels, "volume_cm3": voxels * GRID_MM**3 / 1000,
+        })  # fmt: skip
+    return rows
+
+
+def fill(name: str, rows: list[dict], random: np.random.Generator) -> pd.DataFrame:
+    """The rows with every other column of the table: random numbers, empty texts."""
+    frame = pd.DataFrame(rows)
+    for column, (dtype, _) in table_spec(name).columns.items():
+        if column not in frame:
+            values = {"float64": random.uniform(0.1, 0.9, len(frame)), "int64": 1, "bool": False, "string": ""}
+            frame[column] = values[dtype]
+    return frame

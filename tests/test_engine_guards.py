@@ -1,0 +1,131 @@
+"""Every kind of bad file has its reason; rejected and duplicated scans are left out."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import scan_factory as factory
+
+from engine.config import CohortConfig
+from engine.data import guards
+from engine.data.hashing import FileMemory, file_hash
+from engine.data.scan import Cohort, exclusion_table, scan_table
+from engine.errors import UserError
+from engine.progress import Progress
+
+
+@pytest.mark.parametrize("kind", factory.BAD)
+def test_a_bad_file_has_a_reason_in_one_line(kind, tmp_path):
+    make, expected = factory.BAD[kind]
+    file = make(tmp_path / "private name" / f"{kind}.nii.gz")
+    reason = guards.inspect(file)
+    assert reason is not None
+    assert expected in reason
+    assert "\n" not in reason
+    assert "private name" not in reason
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_a_good_file_has_none(tmp_path, ending):
+    assert guards.inspect(factory.good(tmp_path / f"a{ending}")) is None
+
+
+def test_harmless_oddities_pass(tmp_path):
+    data = factory.blob()
+    assert guards.inspect(factory.save(tmp_path / "4d.nii.gz", data[..., None])) is None
+    assert guards.inspect(factory.save(tmp_path / "int.nii.gz", data.astype(np.int16))) is None
+    flipped = factory.affine() @ np.diag([-1, 1, 1, 1])
+    assert guards.inspect(factory.save(tmp_path / "left.nii.gz", data, flipped)) is None
+    large = np.full(factory.SHAPE, 3e38, np.float32)  # its sum overflows float32, no voxel is infinite
+    large[0, 0, 0] = 0
+    assert guards.inspect(factory.save(tmp_path / "large.nii.gz", large)) is None
+
+
+def test_other_formats_are_named(tmp_path):
+    import nibabel as nib
+
+    nib.save(nib.MGHImage(factory.blob(), factory.affine()), tmp_path / "a.mgz")
+    assert "a.mgz is MGH, not NIfTI" in guards.inspect(tmp_path / "a.mgz")
+
+
+def cohort(folder, makers, group=lambda i: "AD" if i % 2 else "NC") -> Cohort:
+    rows = []
+    for i, make in enumerate(makers):
+        path = make(folder / f"s{i}.nii.gz")
+        rows.append({"scan": f"s{i}", "subject": f"p{i}", "group": group(i), "role": "cohort", "path": str(path)})
+    return Cohort("test", scan_table(rows), exclusion_table([]), ("AD", "NC"))
+
+
+def seeded(seed):
+    return lambda file: factory.good(file, seed)
+
+
+def config(folder):
+    return CohortConfig(reader="table", data=folder, groups={"AD": "age > 1", "NC": "age < 1"})
+
+
+def test_bad_duplicate_and_rejected_scans_become_exclusions(tmp_path):
+    makers = [seeded(0), seeded(1), factory.BAD["empty"][0], seeded(3), seeded(4), seeded(5)]
+    found = cohort(tmp_path, makers)
+    shutil.copy(tmp_path / "s0.nii.gz", tmp_path / "s4.nii.gz")
+    (tmp_path / "decisions.csv").write_text("Scan,decision,note\ns3,Reject,motion\ns5,accept,\n")
+    left = guards.inspect_all(found, config(tmp_path), Progress(quiet=True))
+    assert left.scans["scan"].tolist() == ["s0", "s1", "s5"]
+    assert left.scans["source_hash"].iloc[0] == file_hash(tmp_path / "s0.nii.gz")
+    assert set(left.exclusions["stage"]) == {"ingest"}
+    assert dict(zip(left.exclusions["scan"], left.exclusions["reason"], strict=True)) == {
+        "s2": "s2.nii.gz is empty (0 bytes); copy it again",
+        "s3": "rejected in decisions.csv: motion",
+        "s4": "same file content as scan s0",
+    }
+    assert guards.accepted(config(tmp_path)) == {"s5"}
+
+
+def test_a_rejected_scan_does_not_shadow_its_duplicate(tmp_path):
+    found = cohort(tmp_path, [seeded(0), seeded(1), seeded(0)])
+    (tmp_path / "decisions.csv").write_text("scan,decision\ns0,reject\n")
+    left = guards.inspect_all(found, config(tmp_path), Progress(quiet=True))
+    assert left.scans["scan"].tolist() == ["s1", "s2"]
+
+
+def test_a_group_without_a_good_scan_ends_the_run(tmp_path):
+    found = cohort(tmp_path, [seeded(0), factory.BAD["constant"][0], seeded(1), factory.BAD["empty"][0]])
+    with pytest.raises(UserError, match=r"no scan of group AD can be used \(2 left out\); the first, s1: constant"):
+        guards.inspect_all(found, config(tmp_path), Progress(quiet=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("scan,what\na,reject\n", "no column decision"), ("scan,decision\na,maybe\n", "row 2: decision is 'maybe'")],
+)
+def test_decisions_are_checked(tmp_path, text, message):
+    (tmp_path / "decisions.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        guards.decisions(config(tmp_path))
+
+
+def test_unchanged_files_are_not_read_again(tmp_path, monkeypatch):
+    found = cohort(tmp_path, [seeded(0), seeded(1)])
+    memory = tmp_path / "work" / "files.json"
+    first = guards.inspect_all(found, config(tmp_path), Progress(quiet=True), memory)
+    looked = []
+    monkeypatch.setattr(guards, "inspect", lambda path: looked.append(path.name))
+    again = guards.inspect_all(found, config(tmp_path), Progress(quiet=True), memory)
+    assert looked == []
+    assert again.scans.equals(first.scans)
+    factory.good(tmp_path / "s1.nii.gz", seed=9)
+    guards.inspect_all(found, config(tmp_path), Progress(quiet=True), memory)
+    assert looked == ["s1.nii.gz"]
+
+
+def test_a_damaged_memory_is_only_slower(tmp_path):
+    file = factory.good(tmp_path / "a.nii.gz")
+    for content in ("", "[]", "{", json.dumps({"version": 1})):
+        (tmp_path / "memory.json").write_text(content)
+        memory = FileMemory(tmp_path / "memory.json")
+        assert memory.get(file) is None
+        memory.put(file, {"x": 1})
+        memory.save()
+        assert FileMemory(tmp_path / "memory.json").get(file) == {"x": 1}
+        assert FileMemory(tmp_path / "memory.json", version=2).get(file) is None
