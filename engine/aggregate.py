@@ -56,7 +56,7 @@ def write_cells(run: Run) -> None:
     run.writer.put_table("cells", pd.DataFrame(records))
 
 
-def _native_maps(reader: RunReader, predictions: pd.DataFrame, series, scale: str) -> Iterator[tuple[dict, np.ndarray]]:  # noqa: ANN001
+def _native_maps(reader: RunReader, predictions: pd.DataFrame, series, scale: str) -> Iterator[tuple[dict, np.ndarray]]:
     sums = reader.table(
         "heatmaps", ["model", "scan", "absolute_sum"], method=series.method, target=series.target, scale="margin"
     )
@@ -72,7 +72,7 @@ def _native_maps(reader: RunReader, predictions: pd.DataFrame, series, scale: st
         yield row, heatmap
 
 
-def _put_cell(run: Run, reader: RunReader, series, scale, diagnosis, predicted, cell, predictions) -> dict:  # noqa: ANN001
+def _put_cell(run: Run, reader: RunReader, series, scale, diagnosis, predicted, cell, predictions) -> dict:
     path = f"heatmaps/{predictions['model'].iloc[0]}/{series.method}/{series.target}/margin"
     attributes = reader.attributes(path)
     run.writer.put_cell(
@@ -119,7 +119,7 @@ def write_region_relevance(run: Run) -> None:
     run.writer.put_table("region_relevance", pd.concat(parts, ignore_index=True))
 
 
-def _scan_regions(run: Run, reader: RunReader, series, row: dict) -> list[pd.DataFrame]:  # noqa: ANN001
+def _scan_regions(run: Run, reader: RunReader, series, row: dict) -> list[pd.DataFrame]:
     scale = "margin" if series.native_grid == "voxels" else run.config.analysis.occlusion_scale
     labels, regions = run.atlas.labels, run.atlas.regions
     frames = []
@@ -159,7 +159,7 @@ def _for_target(relevance: pd.DataFrame, predictions: pd.DataFrame, target: str)
     return relevance.merge(own, on=["model", "scan", "target"])
 
 
-def _groups_of(run: Run, reader: RunReader, series: dict, target: str, relevance, predictions) -> pd.DataFrame:  # noqa: ANN001
+def _groups_of(run: Run, reader: RunReader, series: dict, target: str, relevance, predictions) -> pd.DataFrame:
     frames = []
     for diagnosis, rows in predictions.groupby("diagnosis", sort=False):
         chosen = relevance[relevance["scan"].isin(rows["scan"])]

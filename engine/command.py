@@ -15,7 +15,7 @@ from pathlib import Path
 
 from engine.config import RunConfig, load_config, parse_override, preset_names
 from engine.errors import RunFailure, UserError
-from engine.progress import Progress, duration
+from engine.progress import Progress
 from engine.run import Run, check_store, discard, locked
 from store.errors import NotWritable, StoreError
 

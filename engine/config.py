@@ -51,8 +51,8 @@ class Join(Section):
     """A second table whose columns are added."""
 
     table: str
-    on: str = Field(description="its column that equals the `on_column` of the first table")
-    on_column: str = "id"
+    key: str = Field(description="its column that equals the `matches` column of the first table")
+    matches: str = "id"
     columns: dict[str, str] = Field(description="our name -> its column")
 
 

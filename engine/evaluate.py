@@ -43,7 +43,7 @@ def prediction_rows(job: Job, margin: np.ndarray, scans: pd.DataFrame, groups: t
     )
 
 
-def evaluation_tables(run, jobs: Sequence[Job], predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:  # noqa: ANN001
+def evaluation_tables(run, jobs: Sequence[Job], predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The tables metrics, curves and balance.
 
     Args:
@@ -68,7 +68,7 @@ def evaluation_tables(run, jobs: Sequence[Job], predictions: pd.DataFrame) -> di
     }
 
 
-def _baseline_features(run, scans: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, str]]:  # noqa: ANN001
+def _baseline_features(run, scans: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, str]]:
     cohort = scans[scans["role"] == "cohort"]
     atlas = run.atlas
     means = region_means(run.cache.read, cohort["scan"].tolist(), atlas.labels, len(atlas.regions))

@@ -122,7 +122,7 @@ class Run:
         return self.cohort.groups
 
     @cached_property
-    def atlas(self):  # noqa: ANN201 - Atlas; imported late
+    def atlas(self):
         from engine.atlas.aal import load_atlas
 
         return load_atlas(self.config.atlas, self.config.grid_mm)

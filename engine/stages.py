@@ -192,7 +192,7 @@ def _write_scans(run: Run) -> None:
             run.writer.put_figure(picture.stem, picture.read_bytes())
 
 
-def _write_truth(run: Run, preparer) -> None:  # noqa: ANN001
+def _write_truth(run: Run, preparer) -> None:
     from engine.preprocessing.grid import Grid
     from engine.simulation.cohort import imposed_difference, imposed_truth
 
@@ -207,7 +207,7 @@ def _write_truth(run: Run, preparer) -> None:  # noqa: ANN001
     run.writer.put_array("truth/difference", difference, affine=affine, unit="white matter intensity")
 
 
-def _model_row(job, scans: pd.DataFrame, config, trained, parameters: int, weights: bytes) -> dict:  # noqa: ANN001
+def _model_row(job, scans: pd.DataFrame, config, trained, parameters: int, weights: bytes) -> dict:
     import hashlib
 
     return {

@@ -33,7 +33,7 @@ REGIONS = ("Hippocampus_L", "Hippocampus_R", "Temporal_Mid_L", "Temporal_Mid_R")
 SCANS = {  # scan: (subject, diagnosis, fold, in the fixed test set)
     "a1-1": ("a1", "AD", 1, True), "a1-2": ("a1", "AD", 1, True), "a1-3": ("a1", "AD", 1, True),
     "a2-1": ("a2", "AD", 2, False),
-    "n1-1": ("n1", "NC", 2, True), "n1-2": ("n1", "NC", 2, True), "n2-1": ("n2", "NC", 1, False),
+    "n1-1": ("n1", "NC", 2, True), "n1-2": ("n1", "NC", 2, True), "n2-1": ("n2", "NC", 1, True),
     "m1-1": ("m1", "MCI", 1, True),
 }  # fmt: skip
 PREDICTED = {

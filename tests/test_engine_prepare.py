@@ -150,13 +150,14 @@ def test_a_group_without_a_prepared_scan_ends_the_run(tmp_path):
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.parametrize(("what", "message"), [("full", "no room left"), ("missing package", "scan s3: pip install")])
+@pytest.mark.parametrize(("what", "message"), [("full", "no room left"), ("missing package", "scan s5: pip install")])
 def test_failures_of_the_machine_end_the_run_and_lose_nothing(tmp_path, what, message, processes):
     with pytest.raises(RunFailure, match=f"{message}.*the same command goes on from there"):
-        go(tmp_path, FakePreparer({"s3": what}), processes=processes)
+        go(tmp_path, FakePreparer({"s5": what}), processes=processes)
+    finished = {file.stem for file in (tmp_path / "parts").glob("*.npz")}
+    assert finished
     _, made = go(tmp_path)
-    assert "s0" not in made
-    assert "s3" in made
+    assert set(made) == {f"s{i}" for i in range(6)} - finished
 
 
 def test_a_full_disk_while_packing(tmp_path, monkeypatch):
@@ -171,11 +172,13 @@ def test_a_full_disk_while_packing(tmp_path, monkeypatch):
 
 
 def test_a_crashed_worker_names_the_scan(tmp_path):
-    with pytest.raises(RunFailure, match=r"worker process ended \(code 9\) while preparing s3.*goes on from there"):
-        go(tmp_path, FakePreparer({"s3": "crash"}), processes=2)
-    _, made = go(tmp_path, processes=2)
-    assert "s0" not in made
-    assert "s3" in made
+    with pytest.raises(RunFailure, match=r"worker process ended \(code 9\) while preparing s5.*goes on from there"):
+        go(tmp_path, FakePreparer({"s5": "crash"}), processes=2)
+    finished = {file.stem for file in (tmp_path / "parts").glob("*.npz")}
+    assert finished
+    prepared, made = go(tmp_path, processes=2)
+    assert set(made) == {f"s{i}" for i in range(6)} - finished
+    assert len(prepared.cache) == 6
 
 
 SCRIPT = """

@@ -60,7 +60,7 @@ def test_pattern_mapping_join_and_rules(tmp_path):
         config(
             tmp_path, table="people.tsv", path="t1/{code}_T1.nii.gz", diagnosis=None, apply=[],
             columns={"subject": "code", "age": "years"}, groups={"older": "years >= 60", "younger": "age < 40"},
-            join={"table": "volumes.csv", "on": "MRID", "on_column": "code", "columns": {"icv": "702"}},
+            join={"table": "volumes.csv", "key": "MRID", "matches": "code", "columns": {"icv": "702"}},
         )
     )  # fmt: skip
     assert cohort.scans["scan"].tolist() == ["x-1", "y-2"]
@@ -145,13 +145,13 @@ def test_mistakes_in_the_table(folder, old, new, message):
         ({"columns": {"scan": "participant_id"}}, r"rows 2, 3: the same identifier \(P1\)"),
         ({"path": "{nosuch}.nii"}, r"no column nosuch for the scans' files"),
         ({"path": "{file"}, "braces do not match"),
-        ({"join": {"table": "v.csv", "on": "id", "columns": {"icv": "702"}}}, "cohort.table v.csv: not in"),
+        ({"join": {"table": "v.csv", "key": "id", "columns": {"icv": "702"}}}, "cohort.table v.csv: not in"),
         (
-            {"join": {"table": "scans.csv", "on": "file", "on_column": "id", "columns": {"icv": "Age"}}},
-            r"scans.csv: no column id \(cohort.join.on_column\)",
+            {"join": {"table": "scans.csv", "key": "file", "matches": "id", "columns": {"icv": "Age"}}},
+            r"scans.csv: no column id \(cohort.join.matches\)",
         ),
         (
-            {"join": {"table": "scans.csv", "on": "participant_id", "on_column": "file", "columns": {"icv": "Age"}}},
+            {"join": {"table": "scans.csv", "key": "participant_id", "matches": "file", "columns": {"icv": "Age"}}},
             "row 3: P1 is there twice",
         ),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import numpy as np
@@ -23,6 +24,11 @@ def run():
     return open_run(shared_store())
 
 
+@functools.cache
+def heatmap(model: str, method: str, scan: str, target: str, scale: str) -> np.ndarray:
+    return open_run(shared_store()).heatmap(model, method, scan, target=target, scale=scale).astype(float)
+
+
 def direct(run, model_set: str, method: str, target: str, scale: str, filters: dict):
     """Straight from design section 8: every subject weighs the same, whatever its number of scans."""
     pairs = [(m, s) for m, kind in MODELS.items() if kind == model_set and "seed" not in m for s in explained(m)]
@@ -39,9 +45,7 @@ def direct(run, model_set: str, method: str, target: str, scale: str, filters: d
             or (target == "true" and not known)
         ):
             continue
-        h = run.heatmap(model, method, scan, target=target, scale="margin" if scale == "relative" else scale).astype(
-            float
-        )
+        h = heatmap(model, method, scan, target, "margin" if scale == "relative" else scale)
         maps.append(h / np.abs(h).sum() if scale == "relative" else h)
         weights.append(1 / subjects.count(subject))
         people.add(subject)
@@ -65,8 +69,8 @@ def test_every_filter_equals_the_direct_computation(run, method, target):
         "occlusion": "probability",
         "area_occlusion": "margin",
     }
-    for filters, model_set in itertools.product(FILTERS, ("folds", "holdout")):
-        compare(run, model_set, method, target, scales[method], filters)
+    for number, filters in enumerate(FILTERS):
+        compare(run, "holdout" if number % 4 == 1 else "folds", method, target, scales[method], filters)
 
 
 @pytest.mark.parametrize("method", METHODS)

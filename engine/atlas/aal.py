@@ -72,10 +72,7 @@ def load_atlas(config: AtlasConfig, mm: int) -> Atlas:
     mask = brain_mask(1)
     fine = Grid(1)
     values = np.asanyarray(image.dataobj)
-    if config.placement == "stretched":
-        codes = stretch(values, fine)
-    else:
-        codes = place(image, fine, order=0)
+    codes = stretch(values, fine) if config.placement == "stretched" else place(image, fine, order=0)
     labels = np.zeros(fine.shape, np.int16)
     for index, code in enumerate(table["value"], start=1):
         labels[codes == code] = index

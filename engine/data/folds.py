@@ -76,7 +76,7 @@ def _held_out(subjects: np.ndarray, strata: np.ndarray, config: SplitConfig, see
 
 
 def _holdout_size(smaller: int) -> int:
-    if HOLDOUT_SUBJECTS <= HOLDOUT_SHARE * smaller:
+    if HOLDOUT_SHARE * smaller >= HOLDOUT_SUBJECTS:
         return HOLDOUT_SUBJECTS
     return max(1, round(HOLDOUT_SHARE * smaller))
 

@@ -192,7 +192,7 @@ def _pack(
 ) -> VolumeCache:
     """All volumes in one file. Those of an earlier run stay: a scan rejected and accepted again is not redone."""
     others = [scan for scan in earlier.ids if scan not in keys] if earlier else []
-    order = [*ids, *(scan for scan in cached if scan not in ids), *others]
+    order = [*ids, *(scan for scan in sorted(cached) if scan not in ids), *others]
     all_keys = {**{scan: earlier.key(scan) for scan in others}, **keys} if earlier else keys
     settings = preparer.describe() if hasattr(preparer, "describe") else {}
     return pack(folder / "parts", order, folder / VOLUMES, fingerprint, settings, [all_keys[s] for s in order], earlier)

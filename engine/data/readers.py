@@ -44,7 +44,7 @@ def _table() -> Callable[[CohortConfig], Cohort]:
 FILE_READERS: dict[str, Callable[[], Callable[[CohortConfig], Cohort]]] = {"table": _table}
 
 
-def preparer_for(config: RunConfig):  # noqa: ANN201 - a Preparer
+def preparer_for(config: RunConfig):
     """(preparer, processes) for the cohort's scans."""
     if config.cohort.reader == "simulated":
         from engine.simulation.cohort import SimulatedPreparer

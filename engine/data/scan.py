@@ -53,7 +53,7 @@ class Cohort:
 def scan_table(rows: list[dict]) -> pd.DataFrame:
     """A scans table from dictionaries; missing columns become missing values."""
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    frame["simulated"] = frame["simulated"].fillna(False).astype(bool)
+    frame["simulated"] = [row.get("simulated") is True for row in rows]
     for column, dtype in COLUMNS.items():
         if dtype == "string":
             frame[column] = frame[column].astype("string").fillna("")

@@ -156,25 +156,23 @@ def _hint(name: str, table: pd.DataFrame) -> str:
 def _join(table: pd.DataFrame, names: dict[str, str], join: Join, folder: Path, file: Path) -> None:
     """Adds columns of a second table in place, under our names."""
     second = read_table(_table_file(folder, join.table))
-    for column in (join.on, *join.columns.values()):
+    for column in (join.key, *join.columns.values()):
         if column not in second.columns:
             raise UserError(f"{join.table}: no column {column} (cohort.join){_hint(column, second)}")
-    if join.on_column not in table.columns:
-        raise UserError(
-            f"{file.name}: no column {join.on_column} (cohort.join.on_column){_hint(join.on_column, table)}"
-        )
-    second = second[second[join.on].notna()]
-    twice = second.loc[second[join.on].duplicated(), join.on]
+    if join.matches not in table.columns:
+        raise UserError(f"{file.name}: no column {join.matches} (cohort.join.matches){_hint(join.matches, table)}")
+    second = second[second[join.key].notna()]
+    twice = second.loc[second[join.key].duplicated(), join.key]
     if len(twice):
         raise UserError(
             f"{join.table} row {twice.index[0]}: {twice.iloc[0]} is there twice; one row each is needed to join"
         )
-    keyed = second.set_index(join.on)
-    if not table[join.on_column].isin(keyed.index).any():
-        raise UserError(f"{join.table}: no {join.on} equals a {join.on_column} of {file.name}")
+    keyed = second.set_index(join.key)
+    if not table[join.matches].isin(keyed.index).any():
+        raise UserError(f"{join.table}: no {join.key} equals a {join.matches} of {file.name}")
     for ours, theirs in join.columns.items():
         added = f"{ours} ({join.table})" if ours in table.columns else ours
-        table[added] = table[join.on_column].map(keyed[theirs])
+        table[added] = table[join.matches].map(keyed[theirs])
         names[ours] = added
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 
 import torch
 
 from engine.errors import UserError
 
-CPU_THREADS_VARIABLE = "OMP_NUM_THREADS"
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3)
+LARGEST_INT = 2**31 - 1
 
 
 def choose_device(asked: str) -> torch.device:
@@ -31,7 +34,17 @@ def make_deterministic(device: torch.device) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
+    else:
+        _keep_freed_memory()
     torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep large freed blocks: mapping them anew for every activation costs as much as the convolutions."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library: slower, not wrong
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, LARGEST_INT)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""The working grids: MNI152NLin2009cAsym at 1, 2, 3 or 4 mm, RAS+ (design, section 5). The only file that moves axes."""
+"""The working grids: MNI152NLin2009cAsym at 1 to 4 mm, RAS+ (design, section 5). The only file that moves axes."""
 
 from __future__ import annotations
 

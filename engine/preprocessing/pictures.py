@@ -20,7 +20,7 @@ MASK_COLOUR = (255, 96, 64)
 TISSUE_COLOUR = (64, 200, 255)
 TISSUE_LEVEL = 0.83  # of the template's white matter: its border with grey matter
 MARGIN_MM = 12  # around the template's brain
-TILE_WIDTH, TILE_CAPTION, TILE_COLUMNS, TILE_ROWS = 300, 18, 6, 33
+TILE_WIDTH, TILE_CAPTION, TILE_COLUMNS, TILE_ROWS = 400, 18, 5, 40
 
 
 def overlay(volume: np.ndarray, mm: int, title: str) -> Image.Image:
@@ -40,7 +40,7 @@ def overlay(volume: np.ndarray, mm: int, title: str) -> Image.Image:
 
 
 def contact_sheets(quality: pd.DataFrame, overlays: Path) -> list[Image.Image]:
-    """Small overlays of all scans, worst correlation with the template first; 198 a page.
+    """Small overlays of all scans, worst correlation with the template first; 200 a page.
 
     Args:
         quality: columns scan and template_correlation.

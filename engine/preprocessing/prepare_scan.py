@@ -94,7 +94,8 @@ class ScanPreparer:
             data = data * mask
         return mask, data
 
-    def _registered(self, brain, mask, affine, scan: str, folder: Path) -> _Landed:
+    def _registered(self, brain: np.ndarray, mask: np.ndarray, affine: np.ndarray, scan: str, folder: Path) -> _Landed:
+        """The scan in the template's space by registration; keeps the transforms if the settings say so."""
         mm = sampling_mm(self.grid_mm)
         # In the cohort's folder, which has room for the results, not in a small /tmp.
         parts = folder / "parts"
@@ -110,6 +111,7 @@ class ScanPreparer:
         return _Landed(volume, own, mm, coarsen(volume, mm, self.grid_mm))
 
     def _finish(self, landed: _Landed, scan: str, folder: Path) -> PreparedScan:
+        """Picture, template mask, intensity and quality figures; what is far from the template gets a reason."""
         mask = brain_mask(self.grid_mm)
         cover = float((landed.own & brain_mask(landed.mm)).sum() / brain_mask(landed.mm).sum())
         _draw(landed, scan, folder)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft, ndimage
 
-from engine.errors import RunFailure
+from engine.errors import RunFailure, UserError
 from engine.preprocessing.grid import Grid, coarsen
 
 STEP = 0.25  # severities at which the flow is kept; between them displacements are interpolated linearly
@@ -25,6 +25,7 @@ SMOOTHING_MM = 2.0
 TOLERANCE = 0.1  # achieved change within 10 % of the requested
 MAX_CORRECTIONS = 12
 TRUTH_FRACTION = 0.25
+LARGEST_LOSS = -0.6
 
 # Volume change of AD against controls, relative. Hippocampus, amygdala: Shi 2009, Klein-Koerkamp 2014; parahippocampal
 # holds the entorhinal cortex (-39 %, Du 2001) and less affected cortex; lateral temporal and parietal cortex:
@@ -98,15 +99,22 @@ def solve_flow(
         mm: voxel size of the solving grid.
         lowest, highest: range of severities to keep, lowest <= 0 < highest.
     Raises:
+        UserError: a region would lose nearly all of its volume.
         RunFailure: the requested changes cannot be reached within 10 %.
     """
+    largest = min(change, key=change.get)
+    if change[largest] < LARGEST_LOSS:
+        raise UserError(
+            f"cohort.simulation.effect: {largest} would change by {change[largest]:.0%}; ask for an effect below "
+            f"{LARGEST_LOSS / change[largest]:.2f} times this one"
+        )
     names = [name for name in change if change[name] and regions[name].any()]
     targets = {name: regions[name] & _substance(brain, change[name]) for name in names}
     gain = {name: float(np.log1p(change[name])) for name in names}
     velocity = np.zeros((3, *brain.shape), np.float32)
     for _ in range(MAX_CORRECTIONS):
         velocity = _velocity(targets, gain, brain.shape, mm)
-        jacobian = np.exp(-_log_jacobian(_integrate(velocity, -1.0, 4)))  # of the forward map, at the tissue's origin
+        jacobian = np.exp(_log_jacobian(_integrate(velocity, 1.0, 4)))  # of the forward map, where the tissue was
         achieved = {name: float(jacobian[targets[name]].mean()) - 1 for name in names}
         if all(abs(achieved[name] / change[name] - 1) < TOLERANCE / 2 for name in names):
             break
@@ -144,7 +152,7 @@ def _velocity(
 
 
 def _integrate(velocity: np.ndarray, time: float, steps: int) -> np.ndarray:
-    """Displacement of the flow after `time`, by midpoint steps; negative time gives the inverse."""
+    """Where tissue goes: displacement of the flow after `time`, by midpoint steps."""
     identity = np.indices(velocity.shape[1:], dtype=np.float32)
     displacement = np.zeros_like(velocity)
     for _ in range(steps):

@@ -173,6 +173,7 @@ class Body:
     imposed: Flow | None
     ageing: Flow
     sham_rms_mm: float
+    envelope: np.ndarray  # (x, y, z) of the working grid: where the imposed change moves tissue, 0 to 1
 
 
 def control_points(spacing_mm: int) -> tuple[int, ...]:
@@ -192,11 +193,14 @@ def _body(simulation: Simulation, grid_mm: int) -> Body:
 
     imposed = flow(AD_CHANGE, simulation.effect, 0, MAX_SEVERITY) if simulation.effect else None
     ageing = flow(AGEING_CHANGE, 1.0, -MAX_DECADES, MAX_DECADES)
-    moved = np.sqrt((imposed.displacement(1.0)[:, brain_mask(solve_mm)] ** 2).sum(axis=0).mean()) if imposed else 0.2
+    moved = np.sqrt((imposed.displacement(1.0) ** 2).sum(axis=0)) * solve_mm if imposed else np.ones(brain.shape)
     sigma = FWHM_TO_SIGMA * np.sqrt(max(grid_mm**2 - 1, 0))
     template = ndimage.gaussian_filter(template_brain(1), sigma) if sigma else template_brain(1)
     identity = np.indices(Grid(grid_mm).shape, dtype=np.float32) * grid_mm
-    return Body(grid_mm, solve_mm, template, brain_mask(grid_mm), identity, imposed, ageing, float(moved * solve_mm))
+    rms = float(np.sqrt((moved[brain_mask(solve_mm)] ** 2).mean()))
+    envelope = ndimage.map_coordinates(moved / moved.max(), identity / solve_mm, order=1, mode="nearest")
+    mask = brain_mask(grid_mm)
+    return Body(grid_mm, solve_mm, template, mask, identity, imposed, ageing, rms, envelope.astype(np.float32))
 
 
 def imposed_truth(preparer: SimulatedPreparer) -> tuple[np.ndarray, np.ndarray] | None:
@@ -248,8 +252,8 @@ def _smooth(points: np.ndarray, grid_mm: int, spacing_mm: int) -> np.ndarray:
 
 
 def _sham(points: np.ndarray, body: Body) -> np.ndarray:
-    """A displacement that changes no volume (the curl of a smooth field), as large as the imposed one, in mm."""
-    a, b, c = _smooth(points, body.grid_mm, SHAM_MM)
+    """A displacement that changes no volume (a curl), in the same places and as large as the imposed one, in mm."""
+    a, b, c = _smooth(points, body.grid_mm, SHAM_MM) * body.envelope
     da, db, dc = np.gradient(a), np.gradient(b), np.gradient(c)
     curl = np.stack([dc[1] - db[2], da[2] - dc[0], db[0] - da[1]])
     return _scaled(curl, body.sham_rms_mm, body)

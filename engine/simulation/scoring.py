@@ -10,7 +10,7 @@ import torch
 from engine.aggregate import explained, group_mass, stored_series
 from engine.analysis.cells import scan_weights
 from engine.analysis.maps import mass
-from engine.analysis.truth import SCORES, truth_scores
+from engine.analysis.truth import SCORES, TruthScorer
 from engine.explain import build_method
 from engine.model.checkpoints import load_model
 from engine.model.cnn3d import build_network
@@ -27,28 +27,36 @@ def score_run(run: Run, reader: RunReader) -> list[dict]:
     """Rows of the truth_scores table; none for a cohort without imposed change."""
     if not (run.cohort.simulated and reader.has_array("truth/binary")):
         return []
+    scorer = TruthScorer(
+        reader.array("truth/binary") > 0,
+        reader.array("truth/difference"),
+        run.mask,
+        run.atlas.labels,
+        run.config.grid_mm,
+    )
     rows = []
     series = stored_series(reader).drop_duplicates(["model_set", "method"]).to_dict("records")
     plan = [(one, diagnosis) for one in series for diagnosis in run.groups]
     with run.progress.task("truth scores", len(plan)) as task:
         for one, diagnosis in plan:
-            rows += _series_rows(run, reader, one, diagnosis)
+            rows += _series_rows(run, reader, scorer, one, diagnosis)
             task.advance()
     return rows
 
 
-def _series_rows(run: Run, reader: RunReader, series: dict, diagnosis: str) -> list[dict]:
+def _series_rows(run: Run, reader: RunReader, scorer: TruthScorer, series: dict, diagnosis: str) -> list[dict]:
     """Scores of one method: of the group's mean map, and the mean over its scans; the positive group is the target."""
     target = run.groups[0]
     scans = explained(reader, series["model_set"])
     scans = scans[scans["diagnosis"] == diagnosis]
-    of_group = _score(run, reader, group_mass(run, reader, series, target, diagnosis))
+    of_group = scorer(group_mass(run, reader, series, target, diagnosis))
     of_scans = []
     for row in scans.to_dict("records"):
         heatmap = reader.heatmap(row["model"], series["method"], row["scan"], target=target)
-        of_scans.append(_score(run, reader, mass(heatmap, series["native_grid"])))
-    # Occlusion of untrained networks costs as much as the whole explanation; gradients cost seconds.
-    reference = _untrained(run, reader, series, scans) if series["native_grid"] == "voxels" else {}
+        of_scans.append(scorer(mass(heatmap, series["native_grid"])))
+    # Occluding with untrained networks costs as much as the whole explanation; gradients on the test set cost seconds.
+    affordable = series["native_grid"] == "voxels" and series["model_set"] == "holdout"
+    reference = _untrained(run, scorer, series, scans) if affordable else {}
     rows = []
     for level, values in (("group", [of_group]), ("scan", of_scans)):
         for score in SCORES:
@@ -73,12 +81,7 @@ def _series_rows(run: Run, reader: RunReader, series: dict, diagnosis: str) -> l
     return rows
 
 
-def _score(run: Run, reader: RunReader, relevance: np.ndarray) -> dict[str, float]:
-    truth, size = reader.array("truth/binary") > 0, reader.array("truth/difference")
-    return truth_scores(relevance, truth, size, run.mask, run.atlas.labels, run.config.grid_mm)
-
-
-def _untrained(run: Run, reader: RunReader, series: dict, scans) -> dict[tuple[str, str], list[float]]:  # noqa: ANN001
+def _untrained(run: Run, scorer: TruthScorer, series: dict, scans) -> dict[tuple[str, str], list[float]]:
     """(level, score) -> one value for each untrained network."""
     found: dict[tuple[str, str], list[float]] = {}
     weights = scan_weights(scans, run.config.analysis.weights)
@@ -86,9 +89,9 @@ def _untrained(run: Run, reader: RunReader, series: dict, scans) -> dict[tuple[s
         network = build_network(run.config.grid_mm, seed=1_000_000 + 1000 * run.config.seed + number).eval()
         total, scores = np.zeros(run.mask.shape), []
         for key, relevance in _untrained_maps(run, series["method"], network, scans):
-            scores.append(_score(run, reader, relevance))
+            scores.append(scorer(relevance))
             total += weights[key] * relevance / max(relevance.sum(), np.finfo(np.float32).tiny)
-        of_group = _score(run, reader, total)
+        of_group = scorer(total)
         for score in SCORES:
             found.setdefault(("group", score), []).append(of_group[score])
             found.setdefault(("scan", score), []).append(float(np.mean([s[score] for s in scores])))
@@ -97,7 +100,7 @@ def _untrained(run: Run, reader: RunReader, series: dict, scans) -> dict[tuple[s
 
 def _untrained_maps(
     run: Run, method: str, network: torch.nn.Module, scans
-) -> Iterator[tuple[tuple[str, str], np.ndarray]]:  # noqa: ANN001
+) -> Iterator[tuple[tuple[str, str], np.ndarray]]:
     """((model, scan), m) by an untrained network, on volumes normalised as for the trained one."""
     device = torch.device(run.device)
     network = network.to(device)

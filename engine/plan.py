@@ -1,0 +1,114 @@
+"""What a run would do, on how many scans, and about how long, how large and how much memory; nothing is computed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+
+from engine.config import RunConfig
+from engine.data.folds import Job, split
+from engine.data.readers import read_cohort
+from engine.preprocessing.grid import Grid
+from engine.progress import duration
+from engine.run import Run
+
+# Measured on two CPU cores (docs/architecture.md says with what); a GPU is taken to be 100 times faster.
+MACS_A_SECOND = {1: 5.7e9, 2: 8e9, 3: 12e9, 4: 12e9}
+GPU_FACTOR = 100
+PREPARE_S = {"simulated": {1: 6.0, 2: 0.9, 3: 0.3, 4: 0.1}, "syn_quick": 20.0, "affine": 10.0, "none": 2.0}
+TRAIN_FACTOR = 3  # forward and backward, in forward passes
+GRADIENT_FACTOR = 2.5
+TOUCHING = 0.5  # share of cube positions that touch brain
+BRAIN_SHARE = 0.22
+PACKED_BYTES = 0.5  # of a stored int16 volume after compression, of its brain voxels' two bytes
+BASE_MIB = 1500
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds per stage, peak memory in MiB, disk in MiB."""
+
+    seconds: dict[str, float]
+    memory_mib: float
+    disk_mib: float
+
+
+def print_plan(run: Run) -> None:
+    """Say what would be done."""
+    config, say = run.config, run.progress.console.print
+    run.cohort = read_cohort(config, run.store, run.progress, inspect=False)
+    scans = split(run.cohort.scans, run.cohort.groups, config.split, config.seed)
+    run.cohort = type(run.cohort)(**{**vars(run.cohort), "scans": scans})
+    planned = run.jobs
+    estimate = estimate_costs(config, scans, planned, run.device)
+    lines = [
+        f"plan of {config.name}, nothing is computed",
+        f"  cohort: {run.cohort.name}{' (SIMULATED)' if run.cohort.simulated else ''}, {len(scans)} scans of "
+        f"{scans['subject'].nunique()} subjects, {len(run.cohort.exclusions)} excluded",
+        *(f"    {name}: {count} scans" for name, count in scans["diagnosis"].value_counts(sort=False).items()),
+        f"  grid: {config.grid_mm} mm, {' x '.join(map(str, Grid(config.grid_mm).shape))} voxels; device: {run.device}",
+        *(f"  {job.model}: {len(job.train)} training scans, explains {len(job.explain)} "
+          f"({', '.join(getattr(config.explain, job.model_set)) or 'no methods'})" for job in planned),
+        f"  {config.training.epochs} epochs of batches of {config.training.batch_size}",
+        *(f"  {stage}: about {duration(seconds)}" for stage, seconds in estimate.seconds.items()),
+        f"  in all about {duration(sum(estimate.seconds.values()))}, peak memory about "
+        f"{estimate.memory_mib / 1024:.1f} GiB, disk about {estimate.disk_mib:.0f} MiB",
+        *(f"    excluded: {row.scan}: {row.reason}" for row in run.cohort.exclusions.head(20).itertuples()),
+    ]  # fmt: skip
+    for line in lines:
+        say(line, highlight=False, markup=False)
+
+
+def estimate_costs(config: RunConfig, scans: pd.DataFrame, planned: list[Job], device: str) -> Estimate:
+    """From the number of operations; orders of magnitude."""
+    forward = forward_macs(config.grid_mm) / MACS_A_SECOND[config.grid_mm] / (GPU_FACTOR if device == "cuda" else 1)
+    training = sum(len(job.train) * config.training.epochs * TRAIN_FACTOR + len(job.test) for job in planned)
+    passes = sum(len(job.explain) * sum(_passes(config, m) for m in _methods(config, job)) for job in planned)
+    kind = config.cohort.reader if config.cohort.reader == "simulated" else config.preprocessing.registration
+    a_scan = PREPARE_S[kind][config.grid_mm] if kind == "simulated" else PREPARE_S[kind]
+    prepare = a_scan * len(scans) / config.preprocessing.processes
+    maps = sum(len(job.explain) * sum(1 + (m == "guided_backprop") for m in _methods(config, job)) for job in planned)
+    voxels = math.prod(Grid(config.grid_mm).shape)
+    volume_mib = voxels * BRAIN_SHARE * 2 * 2 * PACKED_BYTES / 2**20
+    resident = min(voxels * 4 * len(scans) / 2**20 * 2, 3000)
+    activations = voxels * 8 * 4 * 4 * max(config.training.batch_size, 4) / 2**20
+    return Estimate(
+        {
+            "preprocess": prepare + 30,
+            "train": training * forward,
+            "explain": passes * forward,
+            "aggregate and compare": maps * voxels * 2e-7 + 10,
+        },
+        BASE_MIB + resident + activations,
+        (maps + 2 * len(scans)) * volume_mib + 100,
+    )
+
+
+def _methods(config: RunConfig, job: Job) -> list[str]:
+    return list(getattr(config.explain, job.model_set))
+
+
+def _passes(config: RunConfig, method: str) -> float:
+    """Forward passes a scan."""
+    if method == "occlusion":
+        stride = Grid(config.grid_mm).voxels(config.explain.occlusion.stride_mm)
+        return math.prod(-(-n // stride) for n in Grid(config.grid_mm).shape) * TOUCHING
+    if method == "area_occlusion":
+        return 120
+    return GRADIENT_FACTOR * (2 if method == "guided_backprop" else 1)
+
+
+def forward_macs(grid_mm: int) -> float:
+    """Multiplications and additions of the convolutions of one forward pass."""
+    channels, pools = (1, 8, 16, 32, 64), {1: (2, 3, 2, 3), 2: (2, 2, 2, 2), 3: (2, 2, 2, 1), 4: (2, 2, 2, 1)}[grid_mm]
+    shape, total = Grid(grid_mm).shape, 0.0
+    for source, target, pool in zip(channels, channels[1:], pools, strict=False):
+        out = tuple(n - 2 for n in shape)
+        total += 27 * source * target * math.prod(out)
+        shape = tuple(n // pool for n in out)
+    return total
+
+
+__all__ = ["Estimate", "estimate_costs", "forward_macs", "print_plan"]

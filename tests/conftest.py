@@ -1,0 +1,54 @@
+"""Small things that many tests share."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from engine.relevance import BatchSize, Brain
+
+SHAPE = (14, 15, 13)
+
+
+class LinearModel(nn.Module):
+    """Two logits; their difference is w * v + b, so every method has a closed form."""
+
+    def __init__(self, shape: tuple[int, int, int] = SHAPE, seed: int = 0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.weight = nn.Parameter(torch.randn(shape, generator=generator) * 0.02)
+        self.bias = nn.Parameter(torch.tensor(0.3))
+
+    def forward(self, volumes: torch.Tensor) -> torch.Tensor:
+        difference = (volumes[:, 0] * self.weight).sum((1, 2, 3)) + self.bias
+        return torch.stack([-difference / 2, difference / 2], dim=1)
+
+
+@pytest.fixture
+def linear_model() -> LinearModel:
+    return LinearModel().eval()
+
+
+@pytest.fixture
+def brain() -> Brain:
+    """An ellipsoid with four regions."""
+    x, y, z = np.indices(SHAPE)
+    centre = [(n - 1) / 2 for n in SHAPE]
+    mask = sum(((a - c) / (0.42 * n)) ** 2 for a, c, n in zip((x, y, z), centre, SHAPE, strict=True)) < 1
+    labels = 1 + (x > centre[0]) + 2 * (y > centre[1])
+    labels[~mask] = 0
+    return Brain(torch.from_numpy(mask), torch.from_numpy(labels.astype(np.int16)), 4, 4)
+
+
+@pytest.fixture
+def volumes(brain: Brain) -> torch.Tensor:
+    """Three z-scored volumes, 0 outside the brain."""
+    values = torch.randn((3, 1, *SHAPE), generator=torch.Generator().manual_seed(1))
+    return torch.where(brain.mask, values, torch.zeros(()))
+
+
+@pytest.fixture
+def batch() -> BatchSize:
+    return BatchSize(5)

@@ -1,0 +1,152 @@
+"""Averages, regions, distances, truth scores: hand-computed, and against slow direct computation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from engine.analysis.cells import accumulate, scan_weights
+from engine.analysis.maps import distance, mass, normalised, rank_correlation
+from engine.analysis.regions import bootstrap_interval, group_frame, region_frame, region_sums
+from engine.analysis.truth import SCORES, TruthScorer
+
+REGIONS = pd.DataFrame(
+    {
+        "region": ["A_L", "A_R", "B", "Unlabelled"],
+        "merged": ["A", "A", "B", "Unlabelled"],
+        "in_atlas": [True, True, True, False],
+        "volume_cm3": [1.0, 2.0, 0.5, 4.0],
+    }
+)
+
+
+def test_mass_by_kind_of_method():
+    h = np.array([-2.0, 0.0, 3.0])
+    assert mass(h, "voxels").tolist() == [2, 0, 3]
+    assert mass(h, "positions").tolist() == [0, 0, 3]
+    assert mass(h, "regions").tolist() == [0, 0, 3]
+
+
+def test_distance_by_hand():
+    a, b = np.array([1.0, 0, 0, 3.0]), np.array([0, 2.0, 2.0, 0])
+    expected = np.sqrt(0.25**2 + 0.5**2 + 0.5**2 + 0.75**2) * 1e4
+    assert distance(a, b, 1) == pytest.approx(expected)
+    assert distance(a, b, 4) == pytest.approx(expected / 8)
+    assert distance(a, 7 * a, 2) == pytest.approx(0)
+    assert not normalised(np.zeros(3)).any()
+
+
+def test_distance_compares_grids():
+    """The same two smooth maps, sampled at 1 and at 2 mm, are about equally far apart."""
+    fine = [np.exp(-((np.indices((40, 40, 40)) - c) ** 2).sum(0) / 200) for c in (15, 24)]
+    coarse = [m[::2, ::2, ::2] for m in fine]
+    assert distance(*coarse, 2) == pytest.approx(distance(*fine, 1), rel=0.05)
+
+
+def test_region_frame_by_hand():
+    frame = region_frame(np.array([1.0, -1.0, 0.5, 0.0]), np.array([1.0, 2.0, 1.0, 4.0]), REGIONS).set_index("region")
+    assert frame["share"].to_dict() == {"A_L": 0.125, "A_R": 0.25, "B": 0.125, "Unlabelled": 0.5}
+    assert frame["share_atlas"].to_list()[:3] == [0.25, 0.5, 0.25]
+    assert np.isnan(frame.loc["Unlabelled", "share_atlas"])
+    assert frame["density"].to_list() == [12.5, 12.5, 25.0, 12.5]
+    empty = region_frame(np.zeros(4), np.zeros(4), REGIONS)
+    assert not empty["share"].any()
+
+
+def test_region_sums():
+    labels = np.array([[[0, 1, 1, 3]]])
+    assert region_sums(np.array([[[9.0, 1.0, 2.0, 5.0]]]), labels, 3).tolist() == [3, 0, 5]
+
+
+def test_bootstrap_interval_covers_the_mean_and_is_seeded():
+    values = np.random.default_rng(0).normal(5, 1, (400, 2))
+    low, high = bootstrap_interval(values, 2000, 0)
+    assert (low < values.mean(0)).all()
+    assert (values.mean(0) < high).all()
+    np.testing.assert_allclose(high - low, 2 * 1.96 / np.sqrt(400), rtol=0.15)
+    assert np.array_equal(low, bootstrap_interval(values, 2000, 0)[0])
+    assert np.isnan(bootstrap_interval(values[:1], 100, 0)[0]).all()
+
+
+def test_group_frame_each_subject_weighs_the_same_and_sides_add_up():
+    scans = {"s1": "p1", "s2": "p1", "s3": "p2"}
+    sums = {"s1": [1, 0, 1, 2], "s2": [3, 0, 1, 0], "s3": [0, 2, 0, 2]}
+    rows = [region_frame(np.zeros(4), np.array(v, float), REGIONS).assign(scan=s) for s, v in sums.items()]
+    labels = np.array([[[1, 2, 3, 4]]])
+    average = np.array([[[1.0, 3.0, 4.0, 50.0]]])
+    frame = group_frame(pd.concat(rows), average, labels, REGIONS, pd.Series(scans), True, 100, 0).set_index("region")
+    # p1: A is (1/4 + 3/4) / 2 = 1/2; p2: 2/4. Mean 1/2.
+    assert frame.loc["A", "share"] == pytest.approx(0.5)
+    assert frame.loc["B", "share"] == pytest.approx(((1 / 4 + 1 / 4) / 2 + 0) / 2)
+    assert frame.loc["A", "share_atlas"] == pytest.approx(((1 / 2 + 3 / 4) / 2 + 1) / 2)
+    assert frame.loc["A", "share_of_average"] == pytest.approx(0.5)
+    assert frame.loc["A", "density"] == pytest.approx(100 * 0.5 / 3)
+    assert frame["rank"].to_dict() == {"A": 1, "B": 2, "Unlabelled": pd.NA} or frame.loc["A", "rank"] == 1
+    assert frame["subjects"].tolist() == [2, 2, 2]
+
+
+def test_cells_are_additive_and_weigh_subjects():
+    rng = np.random.default_rng(0)
+    rows, maps = [], []
+    for i, (subject, diagnosis) in enumerate(
+        [("p", "AD"), ("p", "AD"), ("p", "AD"), ("q", "AD"), ("r", "NC"), ("r", "NC")]
+    ):
+        rows.append(
+            {
+                "model": "m",
+                "scan": f"s{i}",
+                "subject": subject,
+                "diagnosis": diagnosis,
+                "predicted": "AD" if i % 2 else "NC",
+            }
+        )
+        maps.append(rng.normal(size=(2, 3)).astype(np.float32))
+    weights = scan_weights(pd.DataFrame(rows), "subject")
+    assert weights["m", "s0"] == pytest.approx(1 / 3)
+    cells = accumulate(zip(rows, maps, strict=True), weights)
+    ad = [cells[key] for key in cells if key[0] == "AD"]
+    assert sum(c.weight for c in ad) == pytest.approx(2)
+    mean = sum(c.sums[0] for c in ad) / sum(c.weight for c in ad)
+    np.testing.assert_allclose(mean, (np.mean(maps[:3], axis=0) + maps[3]) / 2, rtol=1e-6)
+    assert set(scan_weights(pd.DataFrame(rows), "scan").values()) == {1.0}
+
+
+def test_rank_correlation():
+    assert rank_correlation(np.array([1, 2, 3]), np.array([10, 20, 90])) == 1
+    assert np.isnan(rank_correlation(np.ones(3), np.array([1, 2, 3])))
+
+
+def test_truth_scores_against_scikit_learn_and_by_hand():
+    rng = np.random.default_rng(0)
+    shape = (8, 9, 7)
+    mask = rng.random(shape) > 0.2
+    truth = np.zeros(shape, bool)
+    truth[2:5, 2:6, 2:4] = True
+    labels = np.where(mask, rng.integers(1, 6, shape), 0)
+    size = truth * rng.random(shape)
+    relevance = np.round(rng.random(shape) + truth * 0.5, 1)  # with ties
+    found = TruthScorer(truth, size, mask, labels, 2)(relevance)
+    assert set(found) == set(SCORES)
+    assert found["voxel_auc"] == pytest.approx(roc_auc_score(truth[mask], relevance[mask]))
+    assert found["average_precision"] == pytest.approx(average_precision_score(truth[mask], relevance[mask]))
+    assert found["mass_accuracy"] == pytest.approx(relevance[mask & truth].sum() / relevance[mask].sum())
+    means = [[v[mask & (labels == r)].mean() for r in range(1, 6)] for v in (relevance, size)]
+    assert found["region_rank_correlation"] == pytest.approx(stats.spearmanr(*means).statistic)
+
+
+def test_truth_scores_of_perfect_and_of_empty_maps():
+    truth = np.zeros((6, 6, 6), bool)
+    truth[1:3, 1:3, 1:3] = True
+    mask = np.ones_like(truth)
+    scorer = TruthScorer(truth, truth.astype(float), mask, mask.astype(int), 4)
+    perfect = scorer(truth.astype(float))
+    assert perfect["voxel_auc"] == perfect["average_precision"] == perfect["mass_accuracy"] == 1
+    assert perfect["rank_accuracy"] == perfect["pointing_game"] == 1
+    assert perfect["localisation_error_mm"] == 0
+    away = np.zeros(truth.shape)
+    away[5, 1, 1] = 1.0
+    assert scorer(away)["localisation_error_mm"] == pytest.approx(3 * 4)
+    assert np.isnan(scorer(np.zeros(truth.shape))["voxel_auc"])

@@ -1,0 +1,166 @@
+"""Regions land where they belong, and an atlas that does not is refused."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from engine.atlas.aal import load_atlas, lobe, merged_name, paper_name
+from engine.config import AtlasConfig
+from engine.errors import UserError
+from engine.preprocessing.grid import Grid, coarsen, coarsen_labels, place, stretch
+from engine.preprocessing.template import brain_mask
+
+
+@pytest.fixture(scope="module")
+def atlas():
+    return load_atlas(AtlasConfig(), 2)
+
+
+def _centre_mm(atlas, name: str) -> np.ndarray:
+    voxels = np.argwhere(atlas.mask(name)).mean(axis=0)
+    return nib.affines.apply_affine(Grid(2).affine, voxels)
+
+
+def test_aal2_has_120_regions_ventricles_and_the_rest(atlas):
+    regions = atlas.regions
+    assert atlas.count == 120
+    assert regions["region"].tolist()[-2:] == ["Ventricles", "Unlabelled"]
+    assert (atlas.labels[~brain_mask(2)] == 0).all()
+    assert (atlas.labels[brain_mask(2)] > 0).all()
+    assert regions["voxels"].sum() == brain_mask(2).sum()
+    covered = regions.loc[regions["in_atlas"], "voxels"].sum() / regions["voxels"].sum()
+    assert 0.7 < covered < 0.8  # design, section 2: about 75 %
+
+
+@pytest.mark.parametrize(
+    ("name", "x", "y", "z"),
+    [
+        ("Hippocampus_L", -25, -21, -10),
+        ("Hippocampus_R", 29, -20, -10),
+        ("Precuneus_L", -7, -56, 48),
+        ("Calcarine_R", 16, -73, 9),
+    ],
+)
+def test_regions_are_where_tzourio_mazoyer_puts_them(atlas, name, x, y, z):
+    """Centres of mass in MNI mm; left is negative x (the file itself is stored right to left)."""
+    assert np.abs(_centre_mm(atlas, name) - (x, y, z)).max() < 4
+
+
+def test_ventricles_are_central_and_of_plausible_size(atlas):
+    centre = _centre_mm(atlas, "Ventricles")
+    assert abs(centre[0]) < 4
+    assert -45 < centre[1] < 15
+    volume = atlas.regions.set_index("region").loc["Ventricles", "volume_cm3"]
+    assert 10 < volume < 45
+
+
+def test_names():
+    assert merged_name("Hippocampus_L") == "Hippocampus"
+    assert merged_name("Vermis_3") == "Vermis_3"
+    assert paper_name("Temporal_Mid") == "TemporalMid"
+    assert paper_name("Frontal_Mid_2") == "FrontalMid"
+    assert [lobe(n) for n in ("Temporal_Pole_Sup", "Heschl", "Insula", "Thalamus", "Vermis_3", "Cerebelum_Crus1")] == [
+        "temporal", "temporal", "cortical", "other", "other", "other",
+    ]  # fmt: skip
+
+
+def test_stretched_ignores_the_affine(atlas):
+    stretched = load_atlas(AtlasConfig(placement="stretched"), 2)
+    both = [a.mask("Hippocampus") for a in (atlas, stretched)]
+    dice = 2 * (both[0] & both[1]).sum() / (both[0].sum() + both[1].sum())
+    assert dice < 0.8
+
+
+def _own(tmp_path, affine=None, names="index,name\n1,Left\n2,Right\n"):
+    data = np.zeros(Grid(4).shape, np.int16)
+    half = data.shape[0] // 2
+    data[:half], data[half:] = 1, 2
+    nib.save(nib.Nifti1Image(data, Grid(4).affine if affine is None else affine), tmp_path / "own.nii.gz")
+    (tmp_path / "own.csv").write_text(names)
+    return AtlasConfig(path=tmp_path / "own.nii.gz", labels=tmp_path / "own.csv")
+
+
+def test_an_own_atlas(tmp_path):
+    atlas = load_atlas(_own(tmp_path), 4)
+    assert atlas.count == 2
+    assert atlas.regions["region"].tolist() == ["Left", "Right", "Ventricles", "Unlabelled"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"affine": np.diag([4.0, 4, 4, 1]) + 900 * np.eye(4, k=3)}, "misses the grid"),
+        ({"names": "number,label\n1,Left\n"}, "needs the columns name and index"),
+        ({"names": "index,name\n1,Left\n1,Right\n"}, "twice"),
+        ({"names": "index,name\n7,Left\n"}, "no index of own.csv occurs"),
+    ],
+)
+def test_an_atlas_that_does_not_fit_is_refused(tmp_path, change, message):
+    with pytest.raises(UserError, match=message):
+        load_atlas(_own(tmp_path, **change), 4)
+
+
+def test_an_atlas_that_cannot_be_read_is_refused(tmp_path):
+    config = _own(tmp_path)
+    with pytest.raises(UserError, match=r"atlas\.labels: an own atlas needs"):
+        load_atlas(AtlasConfig(path=config.path), 4)
+    config.path.write_bytes(b"no image")
+    with pytest.raises(UserError, match="cannot be read"):
+        load_atlas(config, 4)
+    config.path.unlink()
+    with pytest.raises(UserError, match="no file"):
+        load_atlas(config, 4)
+
+
+# -- grids --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mm", "shape"), [(1, (193, 229, 193)), (2, (97, 115, 97)), (3, (65, 77, 65)), (4, (49, 58, 49))]
+)
+def test_grids(mm, shape):
+    grid = Grid(mm)
+    assert grid.shape == shape
+    assert coarsen_labels(np.zeros(Grid(1).shape, np.int8), 1, mm).shape == shape
+    for voxel in ([0, 0, 0], [5, 7, 3]):
+        np.testing.assert_allclose(
+            nib.affines.apply_affine(grid.affine, voxel), nib.affines.apply_affine(Grid(1).affine, mm * np.array(voxel))
+        )
+    assert [grid.voxels(20), grid.voxels(12)] == {1: [20, 12], 2: [10, 6], 3: [7, 4], 4: [5, 3]}[mm]
+
+
+def test_coarsening_does_not_alias():
+    stripes = np.zeros(Grid(1).shape, np.float32)
+    stripes[::2] = 1.0
+    assert np.ptp(coarsen(stripes, 1, 4)[10:40, 10:40, 10:40]) < 0.1
+    with pytest.raises(ValueError, match="no voxels"):
+        coarsen(stripes, 2, 3)
+
+
+def test_placing_goes_by_the_affine():
+    """A bright voxel at a known place in mm, in an image stored left to right and back to front."""
+    affine = np.array([[-2.0, 0, 0, 90], [0, 0, 2.0, -126], [0, 2.0, 0, -72], [0, 0, 0, 1]])
+    data = np.zeros((91, 80, 100), np.float32)
+    data[57:60, 20:23, 50:53] = 1
+    found = np.argwhere(place(nib.Nifti1Image(data, affine), Grid(2)) > 0.5).mean(axis=0)
+    expected = nib.affines.apply_affine(affine, [58, 21, 51])
+    np.testing.assert_allclose(nib.affines.apply_affine(Grid(2).affine, found), expected, atol=0.6)
+
+
+def test_stretching_keeps_labels_and_order():
+    labels = np.arange(1, 5).reshape(4, 1, 1) * np.ones((4, 3, 3), int)
+    stretched = stretch(labels, Grid(4))
+    assert stretched.shape == Grid(4).shape
+    assert sorted(set(stretched.ravel())) == [1, 2, 3, 4]
+    assert (np.diff(stretched[:, 0, 0]) >= 0).all()
+
+
+def test_label_table_counts(atlas):
+    counted = pd.Series(atlas.labels.ravel()).value_counts()
+    for row in atlas.regions.itertuples():
+        assert counted.get(row.index, 0) >= 0
+    by_index = atlas.regions.set_index("index")["voxels"]
+    assert all(counted.get(i, 0) == v for i, v in by_index.items())

@@ -1,0 +1,322 @@
+"""The contract that all relevance methods meet, closed forms, and agreement with Captum on the real network."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import captum.attr
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from engine.errors import RunFailure
+from engine.model.cnn3d import build_network, margins
+from engine.relevance import METHODS, AreaOcclusion, BatchSize, Brain, GuidedBackprop, Occlusion, Sensitivity
+from engine.relevance.base import ShapeError, reference_volume
+from engine.relevance.hooks import guided_relus
+from engine.relevance.occlusion import changing_positions, cube_at, position_shape
+from store.geometry import nearest_positions
+from tests.conftest import SHAPE
+
+SETTINGS = {"occlusion": {"half_width": 3, "stride": 2}}
+
+
+@pytest.fixture(params=METHODS)
+def method(request, brain, batch):
+    return METHODS[request.param](brain=brain, batch=batch, **SETTINGS.get(request.param, {}))
+
+
+@pytest.fixture(scope="module")
+def small_network() -> nn.Module:
+    """The network's layers on a tiny volume, with ReLUs between fully connected layers too."""
+    torch.manual_seed(3)
+    layers = [
+        nn.Conv3d(1, 4, 3),
+        nn.BatchNorm3d(4),
+        nn.ReLU(),
+        nn.MaxPool3d(2),
+        nn.Conv3d(4, 6, 3),
+        nn.ReLU(),
+        nn.Flatten(),
+    ]
+    features = 6 * 4 * 4 * 3
+    network = nn.Sequential(*layers, nn.Dropout(0.8), nn.Linear(features, 8), nn.ReLU(), nn.Linear(8, 2))
+    for _ in range(5):  # batch norm gets statistics that are not the identity
+        network(torch.randn(4, 1, *SHAPE))
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def real_network() -> nn.Module:
+    network = build_network(4, seed=5)
+    network.train()
+    with torch.no_grad():
+        network(torch.randn(4, 1, 49, 58, 49))
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def real_volume() -> torch.Tensor:
+    return torch.randn((1, 1, 49, 58, 49), generator=torch.Generator().manual_seed(7))
+
+
+# -- contract -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", [0, 1])
+def test_native_shape_and_finite(method, small_network, volumes, brain, target):
+    found = method.attribute(small_network, volumes, target)
+    native = {
+        "voxels": SHAPE,
+        "positions": position_shape(SHAPE, 2),
+        "regions": (brain.regions,),
+    }[method.native_grid]
+    for values in (found.margin, found.probability):
+        if values is not None:
+            assert values.shape == (3, *native)
+            assert values.dtype == torch.float32
+            assert torch.isfinite(values).all()
+    assert (found.probability is None) == (method.native_grid == "voxels")
+
+
+def test_batch_equals_one_by_one(method, small_network, volumes):
+    together = method.attribute(small_network, volumes, 1).margin
+    single = torch.cat([method.attribute(small_network, v[None], 1).margin for v in volumes])
+    torch.testing.assert_close(together, single, rtol=1e-4, atol=1e-5)
+
+
+def test_antisymmetric_as_declared(method, small_network, volumes):
+    positive, negative = (method.attribute(small_network, volumes, target).margin for target in (1, 0))
+    assert torch.allclose(positive, -negative, atol=1e-5) == method.antisymmetric
+
+
+def test_model_and_volumes_are_left_alone(method, small_network, volumes):
+    state, before = copy.deepcopy(small_network.state_dict()), volumes.clone()
+    method.attribute(small_network, volumes, 1)
+    assert torch.equal(volumes, before)
+    assert not volumes.requires_grad
+    assert all(torch.equal(state[key], value) for key, value in small_network.state_dict().items())
+    assert all(p.grad is None for p in small_network.parameters())
+    assert not _hooks(small_network)
+
+
+def test_wrong_shape_is_refused(method, small_network, volumes):
+    with pytest.raises(ShapeError, match="volumes must be"):
+        method.attribute(small_network, volumes[:, 0], 1)
+    assert not _hooks(small_network)
+
+
+def test_parameters_are_provenance(method):
+    assert dataclasses.is_dataclass(method)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        method.reference = "other"
+    assert set(method.parameters()) == {f.name for f in dataclasses.fields(method)} - {"brain", "batch"}
+
+
+def _hooks(model: nn.Module) -> list:
+    return [h for m in model.modules() for h in (*m._backward_hooks.values(), *m._forward_hooks.values())]
+
+
+def test_hooks_are_taken_away_after_an_error(small_network):
+    def fail_inside() -> None:
+        with guided_relus(small_network):
+            assert _hooks(small_network)
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail_inside()
+    assert not _hooks(small_network)
+
+
+def test_guided_backprop_refuses_a_network_it_would_misread(linear_model, volumes, brain, batch):
+    with pytest.raises(ValueError, match=r"nn\.ReLU"):
+        GuidedBackprop(brain, batch).attribute(linear_model, volumes, 1)
+
+
+# -- closed forms on a linear model -------------------------------------------------------------------------------
+
+
+def test_sensitivity_is_the_weight(linear_model, volumes, brain, batch):
+    found = Sensitivity(brain, batch).attribute(linear_model, volumes, 1).margin
+    torch.testing.assert_close(found, linear_model.weight.detach().expand_as(found))
+
+
+@pytest.mark.parametrize("target", [0, 1])
+def test_occlusion_is_the_sum_of_what_was_taken(linear_model, volumes, brain, batch, target):
+    occlusion = Occlusion(brain, batch, half_width=3, stride=2)
+    found = occlusion.attribute(linear_model, volumes, target)
+    sign = 1 if target == 1 else -1
+    product = sign * (volumes[:, 0] * linear_model.weight.detach())
+    intact = sign * (product.sum((1, 2, 3)) * sign + linear_model.bias.detach())
+    for position in np.ndindex(*position_shape(SHAPE, 2)):
+        taken = product[(slice(None), *cube_at(position, 3, 2))].sum((1, 2, 3))
+        torch.testing.assert_close(found.margin[(slice(None), *position)], taken, rtol=1e-4, atol=1e-5)
+        drop = torch.sigmoid(intact.double()) - torch.sigmoid((intact - taken).double())
+        torch.testing.assert_close(found.probability[(slice(None), *position)], drop.float(), rtol=1e-3, atol=1e-6)
+
+
+def test_area_occlusion_is_the_sum_over_the_region(linear_model, volumes, brain, batch):
+    found = AreaOcclusion(brain, batch).attribute(linear_model, volumes, 1).margin
+    product = volumes[:, 0] * linear_model.weight.detach()
+    for region in range(1, brain.regions + 1):
+        torch.testing.assert_close(
+            found[:, region - 1], product[:, brain.labels == region].sum(1), rtol=1e-4, atol=1e-5
+        )
+
+
+def test_a_number_replaces_tissue_inside_the_brain_only(linear_model, volumes, brain, batch):
+    found = Occlusion(brain, batch, half_width=99, stride=99, reference=2.0).attribute(linear_model, volumes, 1).margin
+    inside = ((volumes[:, 0] - 2.0) * linear_model.weight.detach())[:, brain.mask].sum(1)
+    torch.testing.assert_close(found[:, 0, 0, 0], inside, rtol=1e-4, atol=1e-5)
+
+
+# -- geometry, against a slow twin of design section 6 --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("size", "stride", "half"), [(193, 12, 20), (229, 12, 20), (49, 3, 5), (65, 4, 7), (10, 7, 2)])
+def test_centres_and_clipping(size, stride, half):
+    centres = list(range(0, size, stride))
+    assert position_shape((size,), stride) == (len(centres),)
+    for k, centre in enumerate(centres):
+        voxels = [v for v in range(size) if centre - half <= v < centre + half]
+        assert list(range(size))[cube_at((k,), half, stride)[0]] == voxels
+
+
+@pytest.mark.parametrize(("size", "stride"), [(193, 12), (229, 12), (97, 6), (65, 4), (49, 3), (9, 5)])
+def test_blocks_are_centred_on_their_position(size, stride):
+    positions = len(range(0, size, stride))
+    expected = [min(range(positions), key=lambda k: (abs(v - stride * k), -k)) for v in range(size)]
+    assert nearest_positions(size, stride, positions).tolist() == expected
+    if stride == 12:
+        assert all(12 * k - 6 <= v < 12 * k + 6 or k == positions - 1 for v, k in enumerate(expected))
+
+
+def test_positions_at_the_papers_geometry():
+    assert position_shape((193, 229, 193), 12) == (17, 20, 17)
+
+
+def test_only_positions_that_change_nothing_are_skipped():
+    changed = torch.rand((20, 9, 14), generator=torch.Generator().manual_seed(0)) > 0.995
+    found = set(changing_positions(changed, 2, 3))
+    for position in np.ndindex(*position_shape((20, 9, 14), 3)):
+        assert (position in found) == bool(changed[cube_at(position, 2, 3)].any())
+
+
+# -- agreement with Captum on the real network --------------------------------------------------------------------
+
+
+def _wrapped(network: nn.Module):
+    return lambda v: margins(network(v))
+
+
+def test_sensitivity_agrees_with_captum(real_network, real_volume, brain, batch):
+    ours = Sensitivity(brain, batch).attribute(real_network, real_volume, 1).margin
+    theirs = captum.attr.Saliency(_wrapped(real_network)).attribute(
+        real_volume.clone().requires_grad_(), target=1, abs=False
+    )
+    torch.testing.assert_close(ours, theirs[:, 0], rtol=1e-4, atol=1e-8)
+
+
+class _Margins(nn.Module):
+    """Captum's GuidedBackprop wants a module. The difference of two logits has the same gradient as their margin."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, volumes: torch.Tensor) -> torch.Tensor:
+        return margins(self.network(volumes))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("target", [0, 1])
+def test_guided_backprop_agrees_with_captum(real_network, real_volume, brain, batch, target):
+    ours = GuidedBackprop(brain, batch).attribute(real_network, real_volume, target).margin
+    theirs = captum.attr.GuidedBackprop(_Margins(real_network)).attribute(
+        real_volume.clone().requires_grad_(), target=target
+    )
+    torch.testing.assert_close(ours, theirs[:, 0], rtol=1e-4, atol=1e-8)
+    assert ours.abs().sum() > 0
+
+
+def test_area_occlusion_agrees_with_captum(real_network, real_volume, batch):
+    labels = torch.arange(49 * 58 * 49).reshape(49, 58, 49) * 5 // (49 * 58 * 49)
+    brain = Brain(torch.ones(49, 58, 49, dtype=torch.bool), (labels + 1).to(torch.int16), 5, 4)
+    ours = AreaOcclusion(brain, batch).attribute(real_network, real_volume, 1).margin[0]
+    theirs = captum.attr.FeatureAblation(_wrapped(real_network)).attribute(
+        real_volume, target=1, feature_mask=labels[None, None]
+    )[0, 0]
+    for region in range(5):
+        value = theirs[labels == region]
+        assert torch.allclose(value, value[0])
+        torch.testing.assert_close(ours[region], value[0], rtol=1e-3, atol=1e-5)
+
+
+def test_occlusion_agrees_with_captum_window_by_window(real_network, real_volume, batch):
+    """Captum's windows start at 0 and are averaged where they overlap: pad, and make windows that do not overlap."""
+    half, stride = 7, 14
+    brain = Brain(torch.ones(49, 58, 49, dtype=torch.bool), torch.ones(49, 58, 49, dtype=torch.int16), 1, 4)
+    ours = Occlusion(brain, batch, half_width=half, stride=stride).attribute(real_network, real_volume, 1).margin[0]
+    padded = nn.functional.pad(real_volume, (half, half) * 3)
+
+    def forward(volumes: torch.Tensor) -> torch.Tensor:
+        return margins(real_network(volumes[:, :, half:-half, half:-half, half:-half]))
+
+    theirs = captum.attr.Occlusion(forward).attribute(padded, (1, 14, 14, 14), (1, 14, 14, 14), target=1)[0, 0]
+    for position in np.ndindex(*ours.shape):
+        corner = tuple(14 * p for p in position)
+        if all(c + 14 <= n for c, n in zip(corner, theirs.shape, strict=True)):
+            torch.testing.assert_close(ours[position], theirs[corner], rtol=1e-3, atol=1e-5)
+
+
+# -- references and memory ----------------------------------------------------------------------------------------
+
+
+def test_references(volumes, brain):
+    rich = dataclasses.replace(brain, negative_mean=volumes[1, 0], other_subject=volumes[2, 0])
+    scan = volumes[0, 0]
+    assert not reference_volume("mean", scan, rich).any()
+    assert torch.equal(reference_volume("nc_mean", scan, rich), volumes[1, 0])
+    assert torch.equal(reference_volume("other_subject", scan, rich), volumes[2, 0])
+    blurred = reference_volume("blurred", scan, rich)
+    assert 0 < blurred.std() < scan.std()
+    for name in ("nc_mean", "blurred", -1.5):
+        assert not reference_volume(name, scan, rich)[~brain.mask].any()
+    with pytest.raises(ValueError, match="nc_mean"):
+        reference_volume("nc_mean", scan, brain)
+
+
+def test_occluding_with_itself_changes_nothing(small_network, volumes, brain, batch):
+    rich = dataclasses.replace(brain, other_subject=volumes[0, 0])
+    found = Occlusion(rich, batch, half_width=3, stride=4, reference="other_subject").attribute(
+        small_network, volumes[:1], 1
+    )
+    assert not found.margin.any()
+
+
+def test_out_of_memory_halves_the_batch_and_says_so_once(linear_model, volumes, brain):
+    said = []
+
+    class Tight(nn.Module):
+        def forward(self, batch: torch.Tensor) -> torch.Tensor:
+            if len(batch) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return linear_model(batch)
+
+    size = BatchSize(16, said.append)
+    tight = Occlusion(brain, size, half_width=3, stride=4).attribute(Tight(), volumes, 1)
+    roomy = Occlusion(brain, BatchSize(16), half_width=3, stride=4).attribute(linear_model, volumes, 1)
+    torch.testing.assert_close(tight.margin, roomy.margin)
+    assert size.volumes == 2
+    assert len(said) == 1
+
+
+def test_out_of_memory_with_one_volume_is_a_clear_failure(volumes, brain):
+    class Full(nn.Module):
+        def forward(self, batch: torch.Tensor) -> torch.Tensor:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(RunFailure, match="out of memory with a single volume"):
+        Sensitivity(brain, BatchSize(4)).attribute(Full(), volumes, 1)

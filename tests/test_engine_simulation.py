@@ -1,0 +1,165 @@
+"""The imposed change is what was asked for, smooth, invertible, and the only thing that differs from the sham."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from engine.config import CohortConfig, Simulation
+from engine.errors import UserError
+from engine.preprocessing.template import brain_mask
+from engine.simulation.atrophy import AD_CHANGE, sample, solve_flow, truth_map
+from engine.simulation.cohort import SimulatedPreparer, _body, imposed_difference, imposed_truth, read
+
+SIMULATION = Simulation(positive=3, negative=3, solve_mm=4)
+
+
+def _ball(shape, centre, radius):
+    return sum((a - c) ** 2 for a, c in zip(np.indices(shape), centre, strict=True)) < radius**2
+
+
+@pytest.fixture(scope="module")
+def ball():
+    """A ball of tissue in a larger ball of fluid-filled brain, 2 mm voxels."""
+    shape = (48, 50, 46)
+    target = _ball(shape, (24, 25, 23), 6)
+    brain = np.where(_ball(shape, (24, 25, 23), 20), 0.3, 0.0)
+    brain[target] = 1.0
+    flow = solve_flow(ndimage.gaussian_filter(brain, 0.5), {"ball": target}, {"ball": -0.24}, 2, 0, 2)
+    return flow, target, brain
+
+
+def test_achieved_volume_is_within_ten_percent(ball):
+    flow, target, _ = ball
+    assert flow.achieved["ball"] == pytest.approx(-0.24, rel=0.1)
+    # Independent of the solver's own figure: warp the region itself and count.
+    pulled = np.indices(target.shape) + flow.displacement(1.0)
+    warped = ndimage.map_coordinates(target.astype(float), pulled, order=1)
+    assert warped.sum() / target.sum() - 1 == pytest.approx(-0.24, abs=0.04)
+
+
+def test_flow_is_smooth_invertible_and_grows_with_severity(ball):
+    flow, target, _ = ball
+    volumes = []
+    for severity in (0.0, 0.5, 1.0, 2.0):
+        pulled = np.indices(target.shape) + flow.displacement(severity)
+        volumes.append(ndimage.map_coordinates(target.astype(float), pulled, order=1).sum())
+    assert volumes[0] == target.sum()
+    assert all(a > b for a, b in zip(volumes, volumes[1:], strict=False))
+    assert not flow.displacement(0).any()
+    assert -0.6 < flow.log_jacobian.min() < 0 < flow.log_jacobian.max() < 0.6
+    assert np.abs(np.diff(flow.displacement(1.0), axis=1)).max() < 0.5  # voxels between neighbours: no tearing
+
+
+def test_what_the_region_loses_its_halo_gains(ball):
+    flow, _, _ = ball
+    change = -np.expm1(-flow.log_jacobian)  # per voxel of the deformed image
+    assert abs(change.sum()) < 0.1 * np.abs(change).sum()
+
+
+def test_an_impossible_change_is_refused(ball):
+    _, target, brain = ball
+    with pytest.raises(UserError, match=r"simulation\.effect: ball would change by -120%"):
+        solve_flow(brain, {"ball": target}, {"ball": -1.2}, 2, 0, 2)
+
+
+def test_truth_is_a_quarter_of_the_maximum(ball):
+    flow, target, _ = ball
+    padded = type(flow)(flow.severities, flow.displacements, flow.achieved, np.zeros((97, 115, 97), np.float32))
+    padded.log_jacobian[20:68, 20:70, 20:66] = flow.log_jacobian
+    mask = np.ones((97, 115, 97), bool)
+    binary, log_jacobian = truth_map(padded, mask, 2, 2)
+    size = np.abs(log_jacobian)
+    assert (binary == (size >= 0.25 * size.max())).all()
+    pulled = np.indices(target.shape) + flow.displacement(1.0)
+    now = ndimage.map_coordinates(target.astype(float), pulled, order=1) > 0.5
+    assert (binary[20:68, 20:70, 20:66] & now).sum() > 0.85 * now.sum()
+    assert not truth_map(padded, ~mask, 2, 2)[1].any()
+
+
+def test_vector_sampling_is_linear():
+    field = np.indices((5, 6, 7), dtype=np.float32)
+    at = np.array([1.5, 2.25, 3.0])[:, None, None, None]
+    np.testing.assert_allclose(sample(field, at).ravel(), [1.5, 2.25, 3.0])
+
+
+# -- cohort -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cohort():
+    return read(CohortConfig(simulation=SIMULATION), seed=4)
+
+
+@pytest.fixture(scope="module")
+def preparer():
+    return SimulatedPreparer(SIMULATION, 4, 4)
+
+
+def test_cohort_has_severities_for_patients_only(cohort):
+    scans = cohort.scans
+    assert cohort.groups == ("AD", "NC")
+    assert cohort.simulated
+    assert (scans.loc[scans["group"] == "AD", "severity"] > 0).all()
+    assert (scans.loc[scans["group"] == "NC", "severity"] == 0).all()
+    assert scans["scan"].is_unique
+
+
+def test_repeat_sessions_and_mci():
+    simulation = Simulation(positive=2, negative=3, positive_scans=5, negative_scans=3, apply_mci=2)
+    scans = read(CohortConfig(simulation=simulation), seed=0).scans
+    assert scans.groupby("diagnosis").size().to_dict() == {"AD": 5, "MCI": 2, "NC": 3}
+    assert scans.loc[scans["diagnosis"] == "MCI", "role"].eq("apply").all()
+    first = scans[scans["subject"] == "sim-0001"]
+    assert first["age"].is_monotonic_increasing
+    assert first["severity"].is_monotonic_increasing
+    assert first["sex"].nunique() == 1
+
+
+def test_volumes_are_reproducible_and_differ_between_people(cohort, preparer, tmp_path):
+    rows = cohort.scans.to_dict("records")
+    first, again, other = preparer(rows[0], tmp_path), preparer(rows[0], tmp_path), preparer(rows[1], tmp_path)
+    assert np.array_equal(first.volume, again.volume)
+    assert not np.array_equal(first.volume, other.volume)
+    assert not first.volume[~brain_mask(4)].any()
+    assert np.isfinite(first.volume).all()
+    assert first.quality["template_correlation"] > 0.8
+    assert np.percentile(first.volume[brain_mask(4)], 90) == pytest.approx(1, abs=0.02)
+
+
+def test_the_imposed_change_is_where_the_truth_says(cohort, preparer):
+    patients = [r for r in cohort.scans.to_dict("records") if r["group"] == "AD"]
+    truth, log_jacobian = imposed_truth(preparer)
+    difference = imposed_difference(preparer, patients)
+    mask = brain_mask(4)
+    assert 0.02 < truth[mask].mean() < 0.4
+    assert difference[truth & mask].mean() > 1.5 * difference[~truth & mask].mean()
+    assert log_jacobian.min() < -0.15
+
+
+def test_a_control_gets_a_sham_as_large_as_a_patients_change(cohort, preparer):
+    """Interpolation must not be the label: without nuisance, controls too are moved away from the template."""
+    control = next(r for r in cohort.scans.to_dict("records") if r["group"] == "NC")
+    patient = next(r for r in cohort.scans.to_dict("records") if r["group"] == "AD")
+    body = _body(SIMULATION, 4)
+    still = ndimage.map_coordinates(body.template, body.identity, order=1)
+    still[~body.mask] = 0
+    moved = [np.abs(preparer.volume(r, True, nuisance=False) - still)[body.mask].mean() for r in (control, patient)]
+    assert moved[0] > 0.3 * moved[1]
+    twin = preparer.volume(patient, imposed=False, nuisance=False)
+    assert np.abs(twin - preparer.volume(patient, True, nuisance=False)).max() > 0.05
+
+
+def test_achieved_changes_are_those_published():
+    achieved = _body(SIMULATION, 4).imposed.achieved
+    for name, asked in AD_CHANGE.items():
+        assert achieved[name] == pytest.approx(asked, rel=0.1), name
+
+
+def test_a_null_cohort_has_no_truth():
+    preparer = SimulatedPreparer(Simulation(positive=2, negative=2, effect=0, solve_mm=4), 4, 0)
+    assert imposed_truth(preparer) is None
+    row = read(CohortConfig(simulation=preparer.simulation), 0).scans.iloc[0].to_dict()
+    assert row["severity"] == 0
+    assert np.array_equal(preparer.volume(row, True), preparer.volume(row, False))
