@@ -141,6 +141,8 @@ def _stages(stages: Stages, options: argparse.Namespace, run: Run) -> None:
     if first:
         discard(run, names[names.index(first) :])
     wanted = [*ALWAYS, options.only] if options.only else names
+    if options.only == "ingest":
+        return
     for number, name in enumerate(names[1:], start=2):
         if name in wanted:
             run.progress.say(f"[{number}/{len(names)}] {name}" + (" (done before)" if run.is_done(name) else ""))

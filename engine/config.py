@@ -227,9 +227,8 @@ def load_config(
         UserError: an unreadable file, an unknown preset or key, a wrong type or an impossible value.
     """
     given = _read_yaml(file) if file else {}
-    chosen = preset or given.pop("preset", None) or DEFAULT_PRESET
-    given.pop("preset", None)
-    values = _merge(_preset(chosen), given)
+    named = given.pop("preset", None)
+    values = _merge(_preset(preset or (DEFAULT_PRESET if named is None else str(named))), given)
     for key, value in (overrides or {}).items():
         _set(values, key, value)
     try:

@@ -1,0 +1,1 @@
+"""Arrays and frames -> figures and pictures. Nothing here knows Streamlit."""

@@ -5,11 +5,16 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import warnings
 
 import torch
 
 from engine.errors import UserError
 
+HOST_BYTES = 2e9  # what the activations of a batch may take
+DEVICE_SHARE = 0.5  # of the GPU's free memory
+FORWARD_COPIES = 20  # activations of a forward pass, in volumes: the first block's eight channels, a few times
+BACKWARD_COPIES = 45
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3)
 LARGEST_INT = 2**31 - 1
 
@@ -34,6 +39,8 @@ def make_deterministic(device: torch.device) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.allow_tf32 = False  # float32 means float32; bf16 is asked for by name
+        warnings.filterwarnings("ignore", message=".*max_pool3d.* does not have a deterministic implementation")
     else:
         _keep_freed_memory()
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -45,6 +52,16 @@ def _keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_MAX, 0)
         libc.mallopt(M_TRIM_THRESHOLD, LARGEST_INT)
+
+
+def volumes_that_fit(voxels: int, device: torch.device, at_most: int, backward: bool = False) -> int:
+    """How many volumes may go through the network at once, at least 1.
+
+    The host must not be filled up: there, running out of memory ends the process instead of raising an error.
+    """
+    room = DEVICE_SHARE * torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else HOST_BYTES
+    each = 4 * voxels * (BACKWARD_COPIES if backward else FORWARD_COPIES)
+    return max(1, min(at_most, int(room // each)))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

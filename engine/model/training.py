@@ -17,7 +17,7 @@ from engine.data.folds import Job
 from engine.errors import RunFailure
 from engine.model.checkpoints import load_progress, save_progress
 from engine.model.cnn3d import build_network, margins
-from engine.model.device import is_out_of_memory
+from engine.model.device import is_out_of_memory, volumes_that_fit
 from engine.model.normalisation import Normalisation, fit_normalisation
 from engine.model.volumes import Read, Volumes, chunked
 
@@ -174,8 +174,9 @@ def predict_margins(
 ) -> np.ndarray:
     """(n,) float64 margin of the positive group, d = log p - log(1 - p), float32 arithmetic, dropout off."""
     network.eval()
+    size = volumes_that_fit(volumes.voxels, next(network.parameters()).device, batch)
     parts: list[Tensor] = [
-        margins(network(part))[:, 1].double().cpu() for part in volumes.batches(chunked(scans, batch))
+        margins(network(part))[:, 1].double().cpu() for part in volumes.batches(chunked(scans, size))
     ]
     return torch.cat(parts).numpy() if parts else np.zeros(0)
 

@@ -62,6 +62,11 @@ class Volumes:
         return torch.from_numpy(self._normalisation(self._read(scans)).astype(np.float32, copy=False)).unsqueeze(1)
 
     @property
+    def voxels(self) -> int:
+        """Of one volume."""
+        return self._normalisation.mask.size
+
+    @property
     def resident(self) -> bool:
         return self._resident is not None
 

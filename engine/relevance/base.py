@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from engine.errors import RunFailure
 from engine.model.cnn3d import margins
-from engine.model.device import is_out_of_memory
+from engine.model.device import is_out_of_memory, volumes_that_fit
 
 REFERENCES = ("mean", "nc_mean", "blurred", "other_subject")
 BLUR_MM = 6.0
@@ -63,13 +64,19 @@ class BatchSize:
     def __init__(self, volumes: int, say: Callable[[str], None] = lambda text: None) -> None:
         self.volumes, self._say, self._said = volumes, say, False
 
-    def run(self, count: int, part: Callable[[int, int], Tensor]) -> Tensor:
-        """Concatenate part(start, stop) over 0..count, in batches that fit."""
-        results, start = [], 0
+    def run(self, count: int, example: Tensor, part: Callable[[int, int], Tensor], backward: bool = False) -> Tensor:
+        """Concatenate part(start, stop) over 0..count, in batches that fit.
+
+        Args:
+            example: a volume or a batch, for its size and device: (..., x, y, z).
+            backward: whether activations are kept for a backward pass.
+        """
+        results, start, voxels = [], 0, math.prod(example.shape[-3:])
         while start < count:
             try:
-                results.append(part(start, min(start + self.volumes, count)))
-                start += self.volumes
+                size = volumes_that_fit(voxels, example.device, self.volumes, backward)
+                results.append(part(start, min(start + size, count)))
+                start += size
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -130,6 +137,11 @@ def check_volumes(volumes: Tensor) -> None:
         raise ShapeError(f"volumes must be (n, 1, x, y, z), not {tuple(volumes.shape)}")
 
 
+def input_gradients(model: nn.Module, volumes: Tensor, target: int, batch: BatchSize) -> Tensor:
+    """(n, x, y, z) gradients of each volume, in batches that fit."""
+    return batch.run(len(volumes), volumes, lambda a, b: input_gradient(model, volumes[a:b], target), backward=True)
+
+
 def input_gradient(model: nn.Module, volumes: Tensor, target: int) -> Tensor:
     """(n, x, y, z) gradient of the margin of `target` with respect to each volume; the network's own rules apply."""
     leaf = volumes.detach().clone().requires_grad_()
@@ -182,7 +194,7 @@ def drops(
         volume: (x, y, z) intact.
         occluded: (start, stop) -> (stop - start, 1, x, y, z) volumes with something replaced.
     """
-    # The intact scan goes through in double precision of the difference only: margins are float32, their p is not.
+    # Margins are float32; their differences and probabilities are taken in double precision.
     intact = margins(model(volume[None, None]))[:, target].double()
-    margin = batch.run(count, lambda start, stop: margins(model(occluded(start, stop)))[:, target].double())
+    margin = batch.run(count, volume, lambda start, stop: margins(model(occluded(start, stop)))[:, target].double())
     return (intact - margin).float(), (torch.sigmoid(intact) - torch.sigmoid(margin)).float()

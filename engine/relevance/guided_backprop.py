@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from engine.relevance.base import Relevance, RelevanceMethod, check_volumes, input_gradient
+from engine.relevance.base import Relevance, RelevanceMethod, check_volumes, input_gradients
 from engine.relevance.hooks import guided_relus
 
 
@@ -29,4 +29,4 @@ class GuidedBackprop(RelevanceMethod):
         """(n, x, y, z) guided gradient of the margin. See RelevanceMethod.attribute."""
         check_volumes(volumes)
         with guided_relus(model):
-            return Relevance(self.batch.run(len(volumes), lambda a, b: input_gradient(model, volumes[a:b], target)))
+            return Relevance(input_gradients(model, volumes, target, self.batch))

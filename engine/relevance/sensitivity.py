@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from engine.relevance.base import Relevance, RelevanceMethod, check_volumes, input_gradient
+from engine.relevance.base import Relevance, RelevanceMethod, check_volumes, input_gradients
 
 
 @dataclass(frozen=True)
@@ -27,4 +27,4 @@ class Sensitivity(RelevanceMethod):
     def attribute(self, model: nn.Module, volumes: Tensor, target: int) -> Relevance:
         """(n, x, y, z) gradient of the margin. See RelevanceMethod.attribute."""
         check_volumes(volumes)
-        return Relevance(self.batch.run(len(volumes), lambda a, b: input_gradient(model, volumes[a:b], target)))
+        return Relevance(input_gradients(model, volumes, target, self.batch))

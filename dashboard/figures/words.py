@@ -1,0 +1,92 @@
+"""How methods, regions and numbers are written everywhere."""
+
+from __future__ import annotations
+
+import math
+
+METHODS = {
+    "sensitivity": "Sensitivity analysis",
+    "guided_backprop": "Guided backpropagation",
+    "occlusion": "Occlusion",
+    "area_occlusion": "Brain area occlusion",
+}
+HOW_TO_READ = {
+    "sensitivity": "How strongly the decision reacts to a small change of a voxel: |gradient of the margin|.",
+    "guided_backprop": "The same gradient, keeping only what adds evidence at every ReLU.",
+    "occlusion": "How far the decision drops when a cube of tissue is replaced.",
+    "area_occlusion": "How far the decision drops when a whole atlas region, left or right, is replaced.",
+}
+CLASSIFIERS = {"cnn": "3D CNN", "region_means": "Linear, region means", "covariates": "Linear, age, sex, ICV"}
+MODEL_SETS = {"holdout": "Held-out test set", "folds": "Cross-validation"}
+SET_SENTENCES = {
+    "holdout": "One model that never saw the fixed test set explains it.",
+    "folds": "Each fold's model explains only the scans it was not trained on.",
+}
+NONE = "–"
+
+
+def method_name(method: str) -> str:
+    """The name of a method as a reader writes it."""
+    return METHODS.get(method, method.replace("_", " ").capitalize())
+
+
+def in_order(methods: list[str]) -> list[str]:
+    """The paper's four first, then the others by name."""
+    return sorted(set(methods), key=lambda m: (list(METHODS).index(m) if m in METHODS else len(METHODS), m))
+
+
+def region_name(region: str) -> str:
+    """Temporal_Mid -> Temporal Mid; a side stays a letter at the end."""
+    return region.replace("_", " ")
+
+
+def three(value: float | None) -> str:
+    """Three significant digits, without exponents: 0.770, 12.3, 1,360,000."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    if value == 0:
+        return "0"
+    digits = 2 - math.floor(math.log10(abs(value)))
+    # Rounding may add a digit: 9.996 is 10.0.
+    digits = 2 - math.floor(math.log10(abs(round(value, digits))))
+    return f"{round(value, digits):,.{max(digits, 0)}f}"
+
+
+def mean_sd(mean: float | None, sd: float | None) -> str:
+    """0.770 ± 0.0612; the mean alone where there is no spread."""
+    if sd is None or not math.isfinite(sd):
+        return three(mean)
+    return f"{three(mean)} ± {three(sd)}"
+
+
+def percent(share: float | None) -> str:
+    """A share as a percentage with three significant digits."""
+    text = three(None if share is None else 100 * share)
+    return text if text == NONE else f"{text} %"
+
+
+def count(number: int, noun: str) -> str:
+    """1 scan, 2 scans."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def duration(seconds: float | None) -> str:
+    """28 s, 4 min 10 s, 2 h 5 min."""
+    if seconds is None or not math.isfinite(seconds):
+        return NONE
+    if seconds < 10:
+        return f"{three(seconds)} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def size(count_of_bytes: float) -> str:
+    """812 kB, 1.70 GB."""
+    for unit, edge in (("GB", 1e9), ("MB", 1e6)):
+        if count_of_bytes >= edge:
+            return f"{three(count_of_bytes / edge)} {unit}"
+    return f"{three(count_of_bytes / 1e3)} kB"

@@ -1,0 +1,135 @@
+"""Cached questions to the store; the only cached functions. Each takes the run, so a rebuilt store shows new results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+import store
+from dashboard.figures import slices
+from dashboard.figures.words import in_order
+from store import NotInRun, RunInfo, RunReader
+
+SECONDS_BETWEEN_LOOKS = 15  # how long the list of runs is kept
+GRADIENT, OCCLUSION = ("gradient_scale", "relative"), ("occlusion_scale", "margin")
+CONTACT_SHEET = "contact-sheet"
+
+
+class Run(NamedTuple):
+    """Which run of which store; `created` changes when a run is made again under its name."""
+
+    store: str
+    run_id: str
+    created: str
+
+
+@dataclass(frozen=True)
+class GroupPicture:
+    """The average heatmap of a group as a picture, and who is behind it."""
+
+    diagnosis: str
+    png: bytes
+    scans: int
+    subjects: int
+
+
+@st.cache_data(ttl=SECONDS_BETWEEN_LOOKS, show_spinner=False)
+def runs(place: str) -> list[RunInfo]:
+    """Every run of a store, newest first."""
+    return store.list_runs(place)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _reader(run: Run) -> RunReader:
+    return store.open_run(run.store, run.run_id)
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def manifest(run: Run) -> dict[str, Any]:
+    """What the run says about itself."""
+    return _reader(run).manifest
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def table(run: Run, name: str, columns: tuple[str, ...] | None = None) -> pd.DataFrame:
+    """A table of the run."""
+    return _reader(run).table(name, columns)
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def available(run: Run) -> dict[str, list[str]]:
+    """Model set -> methods with group averages, in the fixed order; the held-out set first."""
+    cells = _reader(run).table("cells", ["model_set", "method"])
+    found = [s for s in ("holdout", "folds") if (cells.model_set == s).any()]
+    return {s: in_order(cells.method[cells.model_set == s].tolist()) for s in found}
+
+
+def explained_target(run: Run) -> str:
+    """The target of the run's own group analysis: a group, "true" or "predicted"."""
+    run_manifest = manifest(run)
+    chosen = run_manifest.get("config", {}).get("analysis", {}).get("target", "positive")
+    return dict(zip(("positive", "negative"), run_manifest["groups"], strict=True)).get(chosen, chosen)
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def anatomy(run: Run) -> slices.Anatomy:
+    """The template in the paper's coronal planes."""
+    reader = _reader(run)
+    return slices.take_anatomy(reader.array("template"), reader.array("mask"), reader.affine("template"))
+
+
+@st.cache_data(max_entries=64, show_spinner="Drawing group averages")
+def group_pictures(run: Run, model_set: str, method: str, target: str) -> list[GroupPicture]:
+    """The average heatmap of each group over three coronal slices, on one scale; a group without scans is left out."""
+    reader = _reader(run)
+    scale_name, statistic, unit = _average_of(reader, model_set, method)
+    maps = {}
+    for group in reader.groups:
+        try:
+            maps[group] = reader.group_map(
+                model_set, method, target=target, scale=scale_name, diagnosis=[group], statistics=[statistic]
+            )
+        except NotInRun:
+            continue
+    factor = _per_cm3(reader.affine()) if scale_name == "relative" else 1.0
+    volumes = {group: getattr(found, statistic) * np.float32(factor) for group, found in maps.items()}
+    scale = slices.common_scale(list(volumes.values()), reader.mask, unit) if volumes else None
+    plan, affine = anatomy(run), reader.affine()
+    pictures = []
+    for group, volume in volumes.items():
+        planes = slices.coronal_planes(volume, affine, plan.y_mm)
+        picture = slices.png(slices.strip(plan, planes, affine, scale))
+        pictures.append(GroupPicture(group, picture, maps[group].scans, maps[group].subjects))
+    return pictures
+
+
+def _average_of(reader: RunReader, model_set: str, method: str) -> tuple[str, str, str]:
+    """Scale, statistic and unit of a method's group average, as in the run's own ranking of regions."""
+    cells = reader.table("cells", ["native_grid", "scale"], model_set=model_set, method=method)
+    gradient = (cells.native_grid == "voxels").all()
+    key, default = GRADIENT if gradient else OCCLUSION
+    scale = reader.manifest.get("config", {}).get("analysis", {}).get(key, default)
+    drop = {"margin": "drop of margin", "probability": "drop of probability"}
+    change = {"margin": "|d margin|", "probability": "|d probability|", "relative": "% of relevance / cm3"}
+    return scale, "mean_abs" if gradient else "mean_positive", (change if gradient else drop).get(scale, scale)
+
+
+def _per_cm3(affine: np.ndarray) -> float:
+    """Share of a voxel -> percent per cm3."""
+    return 100 * 1000 / abs(float(np.linalg.det(affine[:3, :3])))
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def contact_sheets(run: Run) -> list[bytes]:
+    """The pages of the contact sheet of the preprocessing; none for simulated runs."""
+    pages = []
+    while True:
+        number = "" if not pages else f"-{len(pages) + 1}"
+        try:
+            pages.append(_reader(run).file(f"figures/{CONTACT_SHEET}{number}.png"))
+        except NotInRun:
+            return pages

@@ -1,0 +1,64 @@
+"""What the reader sees when there is nothing to see: what happened, what is unharmed, what to do."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from store import NewerSpec, StoreError
+
+MAKE_ONE = "python run_pipeline.py"
+OTHER_STORE = "streamlit run dashboard/app.py -- --store PATH"
+RESEARCH_ONLY = "Research use only, not a medical device."
+
+
+def no_store(place: str) -> None:
+    """The place of the store does not exist (yet)."""
+    st.title("No results yet")
+    st.markdown(f"There is no store at `{place}`. This command makes one, from simulated brains, on this computer:")
+    _commands()
+
+
+def empty_store(place: str) -> None:
+    """The store exists and holds no published run."""
+    st.title("No results yet")
+    st.markdown(
+        f"The store at `{place}` holds no finished run. A run appears here when its last stage, publish, is done. "
+        "This command makes one, from simulated brains, on this computer:"
+    )
+    _commands()
+
+
+def _commands() -> None:
+    st.code(MAKE_ONE, language="bash")
+    st.markdown("Results that are somewhere else are opened with")
+    st.code(OTHER_STORE, language="bash")
+
+
+def broken_run(run: str, problem: str) -> None:
+    """A run that cannot be opened or read."""
+    st.title("This run cannot be shown")
+    st.warning(problem)
+    st.markdown(
+        f"`{run}` was not changed, and the other runs of the store are unharmed: choose one at the left. "
+        "If the run was copied here, copy it again; otherwise build it again:"
+    )
+    st.code(MAKE_ONE, language="bash")
+
+
+def newer_run(run: str, problem: str) -> None:
+    """A run that a later version of this software wrote."""
+    st.title("This run needs a newer dashboard")
+    st.warning(problem)
+    st.markdown(f"`{run}` is unharmed. Update this software, or choose another run at the left.")
+
+
+def unreadable(run: str, error: StoreError) -> None:
+    """The right words for an error of the store."""
+    (newer_run if isinstance(error, NewerSpec) else broken_run)(run, str(error))
+
+
+def failed(error: Exception) -> None:
+    """Something that should not happen; the log has the details."""
+    st.title("This view failed")
+    st.error(f"{type(error).__name__} while the page was made. The details are in the log of the server.")
+    st.markdown("The results are unharmed: the dashboard only reads. Reload the page, or choose another view.")

@@ -1,0 +1,154 @@
+"""Tables of a run -> the small tables that pages show. Frames in, frames out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dashboard.figures.words import NONE, mean_sd, region_name, three
+
+PAPER = {"accuracy": (0.77, 0.06), "auc": (0.78, 0.04)}  # Rieke et al. 2018, ADNI, 5 folds
+COVARIATES = {"age": "age", "sex": "sex", "icv": "intracranial volume", "site": "site"}
+
+
+def ordered_diagnoses(scans: pd.DataFrame, groups: Sequence[str]) -> list[str]:
+    """The two groups first, then the diagnoses that the models are only applied to."""
+    found = [str(d) for d in scans.diagnosis.dropna().unique()]
+    return [g for g in groups if g in found] + sorted(d for d in found if d not in groups)
+
+
+def cohort(scans: pd.DataFrame, groups: Sequence[str]) -> pd.DataFrame:
+    """Who is in the run: one row a diagnosis, people counted once (by their first scan)."""
+    rows = []
+    for diagnosis in ordered_diagnoses(scans, groups):
+        part = scans[scans.diagnosis == diagnosis]
+        people = part.drop_duplicates("subject")
+        rows.append({
+            "Group": diagnosis if (part.role == "cohort").any() else f"{diagnosis} (explained, not trained on)",
+            "Subjects": str(len(people)),
+            "Scans": str(len(part)),
+            "Women": _share_of_women(people.sex),
+            "Age, mean ± SD (range)": _mean_range(people.age),
+            "MMSE, mean ± SD": _mean_range(people.mmse, with_range=False),
+            "In the test set": str(part[part.holdout.fillna(False).astype(bool)].subject.nunique()),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _share_of_women(sex: pd.Series) -> str:
+    known = sex[sex.isin(["F", "M"])]
+    if known.empty:
+        return NONE
+    women = int((known == "F").sum())
+    missing = f", {len(sex) - len(known)} unknown" if len(known) < len(sex) else ""
+    return f"{women} ({women / len(known):.0%}{missing})"
+
+
+def _mean_range(values: pd.Series, with_range: bool = True) -> str:
+    known = pd.to_numeric(values).dropna()
+    if known.empty:
+        return NONE
+    text = mean_sd(float(known.mean()), float(known.std(ddof=1)) if len(known) > 1 else None)
+    if with_range:
+        text += f" ({known.min():.0f} to {known.max():.0f})"
+    return text if len(known) == len(values) else f"{text}, n = {len(known)}"
+
+
+def balance_sentence(balance: pd.DataFrame, groups: Sequence[str]) -> str:
+    """How alike the groups are, in a sentence; empty where nothing was tested."""
+    parts = [
+        f"{COVARIATES.get(row.covariate, row.covariate)} {three(row.difference)} (p = {three(row.p)})"
+        for row in balance.itertuples()
+        if np.isfinite(row.difference)
+    ]
+    if not parts:
+        return ""
+    return f"Standardised mean difference {groups[0]} against {groups[1]}, over subjects: {', '.join(parts)}."
+
+
+def exclusions(table: pd.DataFrame) -> pd.DataFrame:
+    """How many scans were left out, by stage and reason; names nobody."""
+    counted = table.groupby(["stage", "reason"], dropna=False).agg(
+        Scans=("scan", "nunique"), Subjects=("subject", "nunique")
+    )
+    counted = counted.reset_index().sort_values("Scans", ascending=False)
+    return counted.rename(columns={"stage": "Stage", "reason": "Reason"}).astype(str)
+
+
+def fold_metrics(metrics: pd.DataFrame, level: str = "scan") -> pd.DataFrame:
+    """Values of the fold models: classifier, metric, model, value."""
+    chosen = metrics[(metrics.level == level) & metrics.model.str.startswith("fold-")]
+    return chosen[["classifier", "metric", "model", "value", "note"]]
+
+
+def metric_value(
+    metrics: pd.DataFrame, model: str, metric: str, classifier: str = "cnn", level: str = "scan"
+) -> float | None:
+    """One number of the metrics table; None where it is missing."""
+    keys = {"classifier": classifier, "level": level, "model": model, "metric": metric}
+    rows = metrics
+    for column, value in keys.items():
+        rows = rows[rows[column] == value]
+    return float(rows.value.iloc[0]) if len(rows) and np.isfinite(rows.value.iloc[0]) else None
+
+
+def mean_and_sd(metrics: pd.DataFrame, metric: str, classifier: str = "cnn") -> tuple[float | None, float | None]:
+    """Mean and SD over the folds, as the run computed them."""
+    return metric_value(metrics, "mean", metric, classifier), metric_value(metrics, "sd", metric, classifier)
+
+
+def confusion(predictions: pd.DataFrame, model_set: str, groups: Sequence[str]) -> np.ndarray:
+    """(2, 2) scans: row true group, column predicted group. Retrained models count no scan twice."""
+    rows = predictions[(predictions.model_set == model_set) & ~predictions.model.str.contains("-seed-", regex=False)]
+    return np.array([[int(((rows.group == t) & (rows.predicted == p)).sum()) for p in groups] for t in groups])
+
+
+def top_regions(
+    group_regions: pd.DataFrame, model_set: str, method: str, target: str, groups: Sequence[str], count: int = 10
+) -> pd.DataFrame:
+    """The positive group's first regions: region, share of its average map, the same in the other group; in percent."""
+    rows = group_regions[
+        (group_regions.model_set == model_set) & (group_regions.method == method) & (group_regions.target == target)
+        & group_regions.merged.astype(bool)
+    ]  # fmt: skip
+    wide = rows.pivot_table(index="region", columns="diagnosis", values="share_of_average").reindex(
+        columns=list(groups)
+    )
+    ranks = rows[rows.diagnosis == groups[0]].set_index("region")["rank"].dropna().sort_values()
+    chosen = wide.loc[[r for r in ranks.index if r in wide.index][:count]] * 100
+    names = [region_name(region) for region in chosen.index]
+    return pd.DataFrame(
+        {"region": names, "positive": chosen[groups[0]].to_numpy(), "negative": chosen[groups[1]].to_numpy()}
+    )
+
+
+def subjects_in_ranking(group_regions: pd.DataFrame, model_set: str, diagnosis: str) -> int:
+    """Subjects behind the ranking of a diagnosis."""
+    rows = group_regions[(group_regions.model_set == model_set) & (group_regions.diagnosis == diagnosis)]
+    return int(rows.subjects.max()) if len(rows) else 0
+
+
+def settings(config: Mapping[str, Any], prefix: str = "") -> pd.DataFrame:
+    """Every setting as a row: section.name, value."""
+    rows: list[tuple[str, str]] = []
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            rows.extend(settings(value, f"{prefix}{key}.").itertuples(index=False, name=None))
+        else:
+            rows.append((f"{prefix}{key}", _text(value)))
+    return pd.DataFrame(rows, columns=["Setting", "Value"])
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return NONE
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def pairs(values: Mapping[str, Any], key: str, value: str) -> pd.DataFrame:
+    """A mapping as a table of two columns."""
+    return pd.DataFrame([(str(k), _text(v)) for k, v in values.items()], columns=[key, value])

@@ -1,0 +1,113 @@
+"""Which data, settings and code made these results, and how to cite them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import queries, selection, states, summaries
+from dashboard.figures import charts, words
+from dashboard.queries import Run
+
+PAPER = (
+    "Rieke J, Eitel F, Weygandt M, Haynes JD, Ritter K (2018). Visualizing Convolutional Networks for MRI-Based "
+    "Diagnosis of Alzheimer's Disease. MLCN 2018, LNCS 11038. arXiv:1808.02874"
+)
+
+
+def identity(run: Run, manifest: dict[str, Any]) -> None:
+    """Names and fingerprints."""
+    facts = {
+        "Run": run.run_id,
+        "Made": manifest["created"],
+        "Cohort": manifest["cohort"] + (" (simulated)" if manifest["simulated"] else ""),
+        "Groups": f"{manifest['groups'][0]} (positive) against {manifest['groups'][1]}",
+        "Working grid": f"{manifest['grid_mm']:g} mm",
+        "Fingerprint of the results": manifest["fingerprint"],
+        "Fingerprint of the data": manifest["data_fingerprint"],
+        "Code": manifest["commit"] or "commit not recorded",
+        "Computed on": f"{manifest['device']}, at most {words.size(manifest['peak_mib'] * 2**20)} of memory",
+        "Store specification": manifest["spec_version"],
+        "Size": f"{words.size(manifest['contents']['bytes'])}, {words.count(manifest['contents']['heatmaps'], 'heatmap')}",
+    }
+    st.table(summaries.pairs(facts, "What", "Value").set_index("What"), border="horizontal")
+
+
+def times_and_seeds(manifest: dict[str, Any]) -> None:
+    """How long each stage took; the seeds."""
+    seconds = {stage: float(value) for stage, value in manifest["seconds"].items()}
+    st.subheader("Time", anchor=False)
+    st.caption(f"{words.duration(sum(seconds.values()))} in all, by stage of the pipeline.")
+    st.plotly_chart(charts.timings(seconds), config={"displayModeBar": False}, key="timings")
+    st.subheader("Seeds", anchor=False)
+    st.table(summaries.pairs(manifest["seeds"], "Of", "Seed").set_index("Of"), border="horizontal")
+
+
+def settings(run: Run, manifest: dict[str, Any]) -> None:
+    """Every setting, and the whole manifest to take away."""
+    st.subheader("Settings", anchor=False)
+    st.dataframe(summaries.settings(manifest["config"]), hide_index=True, height=420)
+    text = json.dumps(manifest, indent=2, ensure_ascii=False)
+    st.download_button("Download manifest", text, f"{run.run_id}-manifest.json", "application/json")
+
+
+def models(run: Run) -> None:
+    """The networks and the fingerprints of their weights."""
+    table = queries.table(run, "models")
+    shown = pd.DataFrame({
+        "Model": table.model, "Training scans": table.training_scans, "Subjects": table.training_subjects,
+        "Test scans": table.test_scans, "Parameters": [f"{n:,}" for n in table.parameters.fillna(0)],
+        "Epochs": table.epochs, "Seed": table.seed, "Time": [words.duration(s) for s in table.seconds],
+        "Weights (SHA-256)": table.weights_sha256.str[:16],
+    })  # fmt: skip
+    st.subheader("Networks", anchor=False)
+    st.dataframe(shown, hide_index=True)
+
+
+def contact_sheet(run: Run) -> None:
+    """Every preprocessed scan at a glance."""
+    sheets = queries.contact_sheets(run)
+    if not sheets:
+        return
+    st.subheader("Preprocessing at a glance", anchor=False)
+    st.caption("One tile a scan: the outline of the template's brain over the registered scan.")
+    for sheet in sheets:
+        st.image(sheet)
+
+
+def citation(run: Run, manifest: dict[str, Any]) -> None:
+    """What to cite, and whose work this rests on."""
+    version = manifest["versions"].get("brainwhy", "")
+    st.subheader("How to cite", anchor=False)
+    st.code(
+        f"Brainwhy {version}, run {run.run_id} (fingerprint {manifest['fingerprint'][:16]}), {manifest['created'][:10]}.\n{PAPER}",
+        language=None, wrap_lines=True,
+    )  # fmt: skip
+    st.subheader("Notices", anchor=False)
+    notices = [n for n in manifest["notices"] if n != states.RESEARCH_ONLY]
+    st.markdown("\n".join(f"- {notice}" for notice in [states.RESEARCH_ONLY, *notices]))
+
+
+def main() -> None:
+    """The page."""
+    run = selection.current_run()
+    manifest = queries.manifest(run)
+    st.title("Provenance", anchor=False)
+    st.markdown(f"Which data, settings and code made **{manifest['name']}**.")
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        identity(run, manifest)
+        settings(run, manifest)
+    with right:
+        times_and_seeds(manifest)
+        st.subheader("Versions", anchor=False)
+        st.table(summaries.pairs(manifest["versions"], "Package", "Version").set_index("Package"), border="horizontal")
+    models(run)
+    contact_sheet(run)
+    citation(run, manifest)
+
+
+main()

@@ -1,0 +1,113 @@
+"""A wrong configuration gives one line that names the key, the value and what is allowed."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from engine.config import RunConfig, load_config, parse_override, preset_names
+from engine.errors import UserError
+
+TABLE = {"cohort.reader": "table", "cohort.groups": {"old": "age >= 60", "young": "age < 40"}}
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_presets_are_valid_and_say_what_they_are(name):
+    config = load_config(preset=name)
+    assert config.name in (name, name.replace("_", "-"))
+    assert isinstance(RunConfig.model_validate(config.model_dump()), RunConfig)
+
+
+def test_the_presets_there_are():
+    assert {"demo", "smoke", "ixi_age", "rieke2018"} <= set(preset_names())
+
+
+def test_rieke2018_is_what_the_paper_did():
+    config = load_config(preset="rieke2018")
+    training = config.training
+    assert (config.grid_mm, training.epochs, training.batch_size, training.learning_rate) == (1, 20, 5, 1e-4)
+    assert (training.weight_decay, training.dropout, training.normalisation_scans) == (0, 0.8, 200)
+    assert training.normalisation_epsilon == 1e-10
+    assert (config.split.rule, config.split.holdout_per_group, config.split.sd_ddof) == ("rieke2018", 30, 0)
+    assert config.atlas.placement == "stretched"
+    assert (config.explain.occlusion.half_width_mm, config.explain.occlusion.stride_mm) == (20, 12)
+    analysis = config.analysis
+    assert (analysis.weights, analysis.target, analysis.gradient_scale) == ("scan", "predicted", "probability")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"training.epoch": 3}, "training.epoch: unknown key; did you mean epochs?"),
+        ({"nonsense": 1}, "nonsense: unknown key; allowed are name, seed, grid_mm"),
+        ({"training.epochs": 0}, "training.epochs: 0 is not allowed; input should be greater than or equal to 1"),
+        ({"training.epochs": "many"}, "training.epochs: 'many' is not allowed; input should be a valid integer"),
+        ({"grid_mm": 5}, "grid_mm: 5 is not allowed; input should be 1, 2, 3 or 4"),
+        ({"training.dropout": 1.0}, "training.dropout: 1.0 is not allowed"),
+        ({"explain.holdout": ["magic"]}, "explain.holdout.0: 'magic' is not allowed; input should be 'sensitivity'"),
+        ({"cohort.simulation.positive": -1}, "cohort.simulation.positive: -1 is not allowed"),
+        ({"cohort.reader": "table"}, "cohort: give either diagnosis (by label) or groups (by expression)"),
+        (TABLE | {"cohort.groups": {"old": "age >= 60"}}, "cohort: exactly two groups are needed"),
+        ({"name": "no/slash"}, "name: 'no/slash' is not allowed"),
+        ({"training": 3}, "training: 3 is not allowed"),
+        ({"explain.occlusion.reference": "zebra"}, "explain.occlusion.reference: 'zebra' is not allowed"),
+    ],
+)
+def test_impossible_values_give_one_line(overrides, message):
+    with pytest.raises(UserError) as caught:
+        load_config(overrides=overrides)
+    text = str(caught.value)
+    assert text.startswith(message)
+    assert "\n" not in text
+
+
+def test_a_file_goes_over_its_preset_and_the_command_line_over_both(tmp_path):
+    file = tmp_path / "my.yaml"
+    file.write_text(yaml.safe_dump({"preset": "smoke", "training": {"epochs": 7, "batch_size": 3}}))
+    config = load_config(file, overrides={"training.epochs": 9})
+    assert (config.training.epochs, config.training.batch_size, config.split.folds) == (9, 3, 2)
+
+
+def test_the_users_own_mappings_replace_those_of_the_preset(tmp_path):
+    file = tmp_path / "my.yaml"
+    file.write_text(
+        yaml.safe_dump(
+            {"preset": "ixi_age", "cohort": {"groups": {"women": "icv < 1", "men": "icv > 1"}}}, sort_keys=False
+        )
+    )
+    assert list(load_config(file).cohort.groups) == ["women", "men"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such configuration file"),
+        ("a: [", "not valid YAML, line 1"),
+        ("- 1\n- 2\n", "a mapping"),
+        ("preset: no", "unknown"),
+    ],
+)
+def test_files_that_cannot_be_used(tmp_path, content, message):
+    file = tmp_path / "my.yaml"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(UserError, match=message):
+        load_config(file)
+
+
+def test_overrides_are_yaml():
+    assert parse_override("training.epochs=5") == ("training.epochs", 5)
+    assert parse_override("explain.folds=[sensitivity]") == ("explain.folds", ["sensitivity"])
+    assert parse_override("cohort.data=") == ("cohort.data", None)
+    for bad in ("training.epochs", "=5", "a=[1"):
+        with pytest.raises(UserError, match="--set"):
+            parse_override(bad)
+
+
+def test_the_fingerprint_is_of_settings_not_of_places():
+    base = load_config()
+    assert load_config(overrides={"name": "other"}).fingerprint() == base.fingerprint()
+    assert load_config(overrides={"training.epochs": 3}).fingerprint() != base.fingerprint()
+    moved = TABLE | {"cohort.data": "/somewhere"}
+    assert load_config(overrides=TABLE).fingerprint() == load_config(overrides=moved).fingerprint()
+    assert load_config(overrides=moved).stored()["cohort"]["data"] is None

@@ -1,0 +1,247 @@
+"""The job from end to end on the smoke preset: as a user types it, interrupted, again, and with real files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from kill_pipeline import differences, published, rounds
+
+from store import open_run
+from store.validate import validate
+
+ROOT = Path(__file__).resolve().parent.parent
+# Even smaller than smoke, for what has to run several times.
+TINY = [
+    "cohort.simulation.positive=6", "cohort.simulation.negative=6", "cohort.simulation.apply_mci=1",
+    "training.epochs=2", "explain.occlusion.stride_mm=80", "explain.folds=[sensitivity]",
+    "explain.holdout=[sensitivity, guided_backprop, occlusion]",
+]  # fmt: skip
+
+
+def job(store: Path, *arguments: str, **kwargs) -> subprocess.CompletedProcess:
+    command = [sys.executable, "run_pipeline.py", "--store", str(store), "--device", "cpu", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, **kwargs)
+
+
+def settings(values: list[str]) -> list[str]:
+    return [part for value in values for part in ("--set", value)]
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """(finished process, store) of the smoke preset."""
+    store = tmp_path_factory.mktemp("smoke")
+    done = job(store, "--preset", "smoke", "--json")
+    assert done.returncode == 0, done.stderr
+    return done, store
+
+
+@pytest.fixture(scope="module")
+def run(smoke):
+    return open_run(smoke[1])
+
+
+def test_the_json_line_is_all_of_standard_output(smoke):
+    line = json.loads(smoke[0].stdout)
+    assert set(line) >= {"run", "store", "seconds", "peak_mib", "metrics"}
+    assert set(line["metrics"]) >= {"auc_mean", "auc_sd", "balanced_accuracy_mean", "truth_auc"}
+    assert set(line["seconds"]) >= {"preprocess", "train", "explain", "aggregate", "compare"}
+    assert Path(line["store"]) == smoke[1]
+    assert 0 <= line["metrics"]["auc_mean"] <= 1
+
+
+def test_standard_error_tells_the_stages(smoke):
+    for number, stage in enumerate(("ingest", "preprocess", "train", "explain", "aggregate", "compare", "publish"), 1):
+        assert f"[{number}/7] {stage}" in smoke[0].stderr
+    assert "SIMULATED" in smoke[0].stderr
+
+
+def test_the_store_is_valid_and_nothing_is_left_in_the_workshop(smoke, run):
+    assert validate(smoke[1] / run.run_id) == []
+    assert not [p for p in (smoke[1] / ".work").iterdir() if p.is_dir()]
+
+
+def test_a_finished_run_is_found_and_not_computed_again(smoke):
+    before = published(smoke[1]).stat().st_mtime_ns
+    again = job(smoke[1], "--preset", "smoke", "--json")
+    assert again.returncode == 0
+    assert "already finished" in again.stderr
+    assert json.loads(again.stdout)["metrics"] == json.loads(smoke[0].stdout)["metrics"]
+    assert published(smoke[1]).stat().st_mtime_ns == before
+
+
+def test_every_promised_heatmap_is_there(run):
+    counts = run.table("heatmaps").groupby(["model", "method", "target"])["scan"].nunique()
+    assert counts["holdout", "occlusion", "AD"] == 6  # 2 + 2 test scans and 2 MCI
+    assert counts["holdout", "guided_backprop", "NC"] == 6
+    assert counts["fold-1", "sensitivity", "AD"] + counts["fold-2", "sensitivity", "AD"] == 22
+    with pytest.raises(KeyError):
+        counts["fold-1", "occlusion", "AD"]
+
+
+def test_heatmaps_are_what_the_stored_network_gives(smoke, run):
+    """Weights, normalisation, scan and heatmap out of the store, the gradient computed again."""
+    import torch
+
+    from engine.model.checkpoints import load_model
+    from engine.relevance.base import input_gradient
+
+    row = run.table("predictions", model="holdout").iloc[0]
+    network, normalisation, card = load_model(published(smoke[1]) / "models", "holdout", run.mask)
+    volume = torch.from_numpy(normalisation(run.volume(row["scan"])[None]).astype(np.float32))[:, None]
+    with torch.no_grad():
+        logits = network(volume)[0]
+    assert card["classes"] == ["NC", "AD"]
+    assert float(logits[1] - logits[0]) == pytest.approx(row["margin"], abs=5e-3)
+    expected = input_gradient(network, volume, 1)[0].numpy()
+    expected[~run.mask] = 0
+    found = run.heatmap("holdout", "sensitivity", row["scan"], target="AD")
+    assert np.corrcoef(found[run.mask], expected[run.mask])[0, 1] > 0.999
+    np.testing.assert_allclose(np.abs(found).sum(), np.abs(expected).sum(), rtol=0.02)
+
+
+def test_no_subject_is_trained_on_and_explained(run):
+    scans, predictions = run.table("scans"), run.table("predictions")
+    fold = scans.set_index("scan")["fold"]
+    folds = predictions[predictions["model_set"] == "folds"]
+    assert (folds["model"] == "fold-" + folds["scan"].map(fold).astype(str)).all()
+    assert folds["scan"].is_unique
+    held_out = predictions[predictions["model"] == "holdout"]["scan"]
+    assert scans.set_index("scan").loc[held_out, "holdout"].all()
+    assert scans.groupby("subject")["holdout"].nunique().max() == 1
+
+
+def test_apply_scans_are_explained_and_never_counted(run):
+    predictions = run.table("predictions")
+    mci = predictions[predictions["diagnosis"] == "MCI"]
+    assert len(mci) == 4  # two scans, by the held-out model and by one fold each
+    assert mci["correct"].isna().all()
+    metrics = run.table("metrics", classifier="cnn", level="scan").set_index(["model", "metric"])["value"]
+    cells = ["true_positive", "false_negative", "false_positive", "true_negative"]
+    assert sum(metrics["fold-1", c] + metrics["fold-2", c] for c in cells) == 20
+    assert run.group_map("folds", "sensitivity", target="AD", scale="relative", diagnosis=["MCI"]).scans == 2
+
+
+def test_group_averages_equal_direct_computation(run):
+    predictions = run.table("predictions", model_set="holdout")
+    chosen = predictions[predictions["diagnosis"] == "AD"]
+    maps = [run.heatmap("holdout", "sensitivity", s, target="AD") for s in chosen["scan"]]
+    direct = np.mean([np.abs(m) / np.abs(m).sum() for m in maps], axis=0)
+    stored = run.group_map("holdout", "sensitivity", target="AD", scale="relative", diagnosis=["AD"]).mean_abs
+    np.testing.assert_allclose(stored, direct, atol=1e-3 * direct.max())
+
+
+def test_shares_add_up(run):
+    relevance = run.table("region_relevance", method="sensitivity", target="AD")
+    totals = relevance.groupby(["model", "scan"])[["share", "share_atlas"]].sum()
+    np.testing.assert_allclose(totals, 1, rtol=1e-5)
+    ranked = run.table(
+        "group_regions", model_set="holdout", method="occlusion", target="AD", diagnosis="AD", merged=True
+    )
+    top = ranked.sort_values("rank").iloc[0]
+    assert top["share_of_average"] == ranked["share_of_average"].max()
+    assert not {"Ventricles", "Unlabelled"} & set(ranked.loc[ranked["rank"].notna(), "region"])
+
+
+def test_simulated_truth_is_stored_and_labelled(run):
+    assert run.simulated
+    truth = run.array("truth/binary").astype(bool)
+    assert truth.any()
+    assert not truth[~run.mask].any()
+    severity = run.table("scans").set_index("scan")["severity"]
+    diagnosis = run.table("scans").set_index("scan")["diagnosis"]
+    assert (severity[diagnosis == "NC"] == 0).all()
+    assert severity[diagnosis == "AD"].mean() > severity[diagnosis == "MCI"].mean() > 0
+    scores = run.table("truth_scores", method="sensitivity", score="voxel_auc", level="group", model_set="holdout")
+    assert scores["reference"].notna().all()
+
+
+def test_provenance(run):
+    manifest = run.manifest
+    assert manifest["config"]["grid_mm"] == 4
+    assert manifest["versions"]["torch"].startswith("2.13.0")
+    assert manifest["seeds"]["fold-1"] == 1
+    assert len(manifest["data_fingerprint"]) == 64
+    assert str(ROOT) not in json.dumps(manifest)
+
+
+def test_force_recomputes_from_a_stage_and_replaces(smoke, tmp_path):
+    done = job(smoke[1], "--preset", "smoke", "--force", "--from", "aggregate", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "already finished" not in done.stderr
+    assert json.loads(done.stdout)["metrics"] == json.loads(smoke[0].stdout)["metrics"]
+
+
+def test_same_settings_same_numbers(smoke, tmp_path):
+    """Another store, another process: equal tables."""
+    assert job(tmp_path, "--preset", "smoke").returncode == 0
+    assert differences(published(smoke[1]), published(tmp_path)) == []
+
+
+def test_interrupted_by_a_signal_it_says_so_and_goes_on(tmp_path):
+    command = [sys.executable, "run_pipeline.py", "--preset", "smoke", "--store", str(tmp_path), *settings(TINY)]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "[3/7] train" in line:
+            break
+    time.sleep(2)
+    process.send_signal(signal.SIGTERM)
+    said = process.stderr.read()
+    assert process.wait(60) == 128 + signal.SIGTERM
+    assert "the same command goes on" in said
+    assert "Traceback" not in said
+    done = job(tmp_path, "--preset", "smoke", *settings(TINY))
+    assert done.returncode == 0, done.stderr
+    assert "[2/7] preprocess (done before)" in done.stderr
+    assert validate(published(tmp_path)) == []
+
+
+@pytest.mark.timeout(1500)
+def test_kill_nine_at_random_moments():
+    """Three kills of a smaller run; python tests/kill_pipeline.py does twenty of the smoke preset."""
+    seed = int(os.environ.get("BRAINWHY_KILL_SEED", "1"))
+    assert rounds(3, seed, TINY, kills_a_run=3) == []
+
+
+def test_real_files_from_a_table(tmp_path):
+    """NIfTI files, a CSV, labels and an apply label: the way of a researcher's cohort, registered beforehand."""
+    import nibabel as nib
+
+    from engine.preprocessing.grid import Grid
+    from engine.preprocessing.template import template_brain
+
+    data, brain, rng = tmp_path / "data", template_brain(4), np.random.default_rng(0)
+    data.mkdir()
+    rows = []
+    for i in range(13):
+        label = ("Dementia", "CN", "MCI")[min(i % 2 + 2 * (i == 12), 2)]
+        volume = brain * (1 + 0.05 * rng.normal(size=brain.shape))
+        volume[15:25, 20:30, 15:22] *= 0.7 if label == "Dementia" else 1.0
+        nib.save(nib.Nifti1Image(volume.astype(np.float32), Grid(4).affine), data / f"scan{i}.nii.gz")
+        rows.append({"path": f"scan{i}.nii.gz", "subject": f"p{i}", "label": label, "age": 70 + i, "sex": "FM"[i % 2]})
+    rows.append({"path": "absent.nii.gz", "subject": "p99", "label": "CN", "age": 70, "sex": "F"})
+    pd.DataFrame(rows).to_csv(data / "cohort.csv", index=False)
+    chosen = [
+        "cohort.reader=table", "cohort.diagnosis={AD: [Dementia], NC: [CN]}", "cohort.apply=[MCI]",
+        "preprocessing.registration=none", "preprocessing.brain_extraction=none", "preprocessing.processes=1",
+        "explain.holdout=[sensitivity]", "explain.folds=[sensitivity]", "store.scans=false", "training.epochs=1",
+    ]  # fmt: skip
+    done = job(tmp_path / "store", "--preset", "smoke", "--name", "mine", "--data", data, *settings(chosen))
+    assert done.returncode == 0, done.stderr
+    run = open_run(tmp_path / "store")
+    assert not run.simulated
+    assert not run.has_table("truth_scores")
+    assert not run.has_array("scans")  # store.scans: false
+    assert run.table("exclusions")["reason"].str.contains("not found").tolist() == [True]
+    assert run.table("scans")["diagnosis"].value_counts().to_dict() == {"AD": 6, "NC": 6, "MCI": 1}
+    assert validate(published(tmp_path / "store")) == []
+    assert str(data) not in (published(tmp_path / "store") / "manifest.json").read_text()
