@@ -12,9 +12,12 @@ from dashboard import queries, selection, states
 from store import RunInfo, StoreError, StoreNotFound
 from store.spec import SPEC_VERSION
 
+ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><circle cx="16" cy="16" r="15" fill="#2B6A6E"/>
+<path d="M16 7v18M16 9a4 4 0 0 0-7 3 4 4 0 0 0 0 7 4 4 0 0 0 7 4M16 9a4 4 0 0 1 7 3 4 4 0 0 1 0 7 4 4 0 0 1-7 4"
+fill="none" stroke="#fff" stroke-width="1.8"/></svg>"""
 STYLE = """<style>
-.stMainBlockContainer {max-width: 1440px; padding-top: 3.2rem;}
-[data-testid="stSidebarContent"] .stMainBlockContainer {padding-top: 0;}
+.stMainBlockContainer {max-width: 1440px; padding-top: 3rem; padding-bottom: 3rem;}
+[data-testid="stSidebarHeader"] {height: 2.5rem; margin-bottom: 0;}
 [data-testid="stImage"] img {border-radius: 4px;}
 </style>"""
 
@@ -56,7 +59,7 @@ def show(page: st.Page, info: RunInfo, place: str) -> None:
 
 def main() -> None:
     """One pass of the app."""
-    st.set_page_config("Brainwhy", page_icon=":material/neurology:", layout="wide")
+    st.set_page_config("Brainwhy", page_icon=ICON, layout="wide")
     st.html(STYLE)
     menu = pages()
     page = st.navigation(menu, position="hidden")

@@ -1,4 +1,7 @@
-"""Cached questions to the store; the only cached functions. Each takes the run, so a rebuilt store shows new results."""
+"""Cached questions to the store; the only cached functions.
+
+Each takes the run, so a rebuilt store never shows old results.
+"""
 
 from __future__ import annotations
 

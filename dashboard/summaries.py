@@ -12,6 +12,7 @@ import pandas as pd
 from dashboard.figures.words import NONE, mean_sd, region_name, three
 
 PAPER = {"accuracy": (0.77, 0.06), "auc": (0.78, 0.04)}  # Rieke et al. 2018, ADNI, 5 folds
+LINEAR = ("region_means", "covariates")
 COVARIATES = {"age": "age", "sex": "sex", "icv": "intracranial volume", "site": "site"}
 
 
@@ -99,6 +100,17 @@ def metric_value(
 def mean_and_sd(metrics: pd.DataFrame, metric: str, classifier: str = "cnn") -> tuple[float | None, float | None]:
     """Mean and SD over the folds, as the run computed them."""
     return metric_value(metrics, "mean", metric, classifier), metric_value(metrics, "sd", metric, classifier)
+
+
+def judged_set(predictions: pd.DataFrame) -> str:
+    """Cross-validation where the run has it, else the held-out test set."""
+    return "folds" if (predictions.model_set == "folds").any() else "holdout"
+
+
+def models_of(training: pd.DataFrame, model_set: str) -> list[str]:
+    """The trained models of a set, in order."""
+    found = (str(m) for m in training.model.unique())
+    return sorted((m for m in found if m.startswith("fold-") == (model_set == "folds")), key=lambda m: (len(m), m))
 
 
 def confusion(predictions: pd.DataFrame, model_set: str, groups: Sequence[str]) -> np.ndarray:

@@ -152,6 +152,33 @@ def test_shares_add_up(run):
     assert not {"Ventricles", "Unlabelled"} & set(ranked.loc[ranked["rank"].notna(), "region"])
 
 
+def test_distances_and_variability_equal_direct_computation(run):
+    predictions = run.table("predictions", model_set="folds")
+    chosen = predictions[predictions["diagnosis"] == "AD"]
+
+    def normal(row) -> np.ndarray:
+        m = np.abs(run.heatmap(row.model, "sensitivity", row.scan, target="AD")[run.mask]).astype(float)
+        return m / m.sum()
+
+    maps = {row.scan: normal(row) for row in chosen.itertuples()}
+    first = chosen.iloc[0]
+    others = np.mean([m for scan, m in maps.items() if scan != first["scan"]], axis=0)
+    expected = np.sqrt(((maps[first["scan"]] - others) ** 2).sum()) / 4**1.5 * 1e4
+    found = run.table("variability", method="sensitivity", scan=first["scan"], model=first["model"])
+    assert found["distance_to_group"].iloc[0] == pytest.approx(expected, rel=1e-3)
+
+    def average(method: str) -> np.ndarray:
+        scale, part = ("relative", "mean_abs") if method != "occlusion" else ("margin", "mean_positive")
+        m = getattr(run.group_map("holdout", method, target="AD", scale=scale, diagnosis=["NC"]), part)[
+            run.mask
+        ].astype(float)
+        return m / m.sum()
+
+    expected = np.sqrt(((average("sensitivity") - average("occlusion")) ** 2).sum()) / 4**1.5 * 1e4
+    table = run.table("distances", model_set="holdout", diagnosis="NC", level="group", method_a="sensitivity")
+    assert table.set_index("method_b")["distance"]["occlusion"] == pytest.approx(expected, rel=1e-3)
+
+
 def test_simulated_truth_is_stored_and_labelled(run):
     assert run.simulated
     truth = run.array("truth/binary").astype(bool)

@@ -61,7 +61,8 @@ def _accuracy_row(row: str, place: int, values: pd.DataFrame, mean: float | None
     colour = {"cnn": palette.ACCENT, "paper": palette.QUIET}.get(row, "#A68A3C")
     dots = go.Scatter(
         x=values.value, y=[place] * len(values), mode="markers", customdata=values.model,
-        marker={"size": 8, "color": palette.faint(colour, 0.45)}, hovertemplate="%{customdata}: %{x:.3f}<extra></extra>",
+        marker={"size": 8, "color": palette.faint(colour, 0.45)},
+        hovertemplate="%{customdata}: %{x:.3f}<extra></extra>",
     )  # fmt: skip
     if mean is None:
         return [dots]
@@ -75,7 +76,7 @@ def _accuracy_row(row: str, place: int, values: pd.DataFrame, mean: float | None
     return [dots, point]
 
 
-def roc(curves: pd.DataFrame, auc: float | None) -> go.Figure:
+def roc(curves: pd.DataFrame) -> go.Figure:
     """One thin line a fold, a thick one for all out-of-fold predictions (or the held-out model)."""
     figure = go.Figure()
     figure.add_scatter(
@@ -86,9 +87,6 @@ def roc(curves: pd.DataFrame, auc: float | None) -> go.Figure:
         _roc_line(figure, rows, model, model, palette.faint(palette.ACCENT, 0.4), 1.2)
     main = "folds" if (rows.model == "folds").any() else "holdout"
     _roc_line(figure, rows, main, "all folds together" if main == "folds" else "held-out", palette.ACCENT, 2.6)
-    if auc is not None:
-        name = "mean AUC of the folds" if main == "folds" else "AUC"
-        figure.add_annotation(x=0.98, y=0.06, xanchor="right", showarrow=False, text=f"{name} {three(auc)}")
     figure.update_xaxes(title="1 − specificity", range=[-0.01, 1.02], dtick=0.5, constrain="domain")
     figure.update_yaxes(title="sensitivity", range=[-0.01, 1.02], dtick=0.5, scaleanchor="x")
     return _finish(figure, 300)
@@ -153,8 +151,10 @@ def ages(scans: pd.DataFrame, diagnoses: Sequence[str], groups: Sequence[str]) -
             heights = np.histogram(values, edges)[0]
             colour = palette.group_colour(diagnosis, groups)
             figure.add_scatter(
-                x=np.append(edges, edges[-1]), y=[*heights, heights[-1], 0], mode="lines", name=f"{diagnosis}, n = {len(values)}",
-                line={"shape": "hv", "color": colour, "dash": dash}, fill="tozeroy", fillcolor=palette.faint(colour, 0.12),
+                x=np.append(edges, edges[-1]), y=[*heights, heights[-1], 0], mode="lines", 
+                name=f"{diagnosis}, n = {len(values)}",
+                line={"shape": "hv", "color": colour, "dash": dash}, fill="tozeroy",
+                fillcolor=palette.faint(colour, 0.12),
                 hovertemplate="%{y} subjects",
             )  # fmt: skip
     figure.update_xaxes(title="age in years")
@@ -178,7 +178,7 @@ def top_regions(regions: pd.DataFrame, colour: str, groups: Sequence[str], top: 
     )  # fmt: skip
     figure.add_scatter(
         x=regions.negative, y=places, mode="markers", customdata=regions.region,
-        marker={"symbol": "line-ns", "size": 11, "line": {"width": 2.2, "color": palette.NEGATIVE}},
+        marker={"symbol": "line-ns", "size": 6, "line": {"width": 2.4, "color": palette.NEGATIVE}},
         hovertemplate=f"%{{customdata}}, {groups[1]}: %{{x:.3g}} %<extra></extra>",
     )  # fmt: skip
     for place, row in zip(places, regions.itertuples(), strict=True):

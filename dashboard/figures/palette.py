@@ -12,7 +12,7 @@ METHODS = {
     "sensitivity": "#2A9D8F",
     "guided_backprop": "#AA4499",
     "occlusion": "#8C8C2E",
-    "area_occlusion": "#6A7FC8",
+    "area_occlusion": "#B07856",
 }
 # Relevance from the threshold (0) to the top of the scale (1): red to yellow, alpha rising.
 HOT_STOPS = np.array([0.0, 0.45, 1.0])

@@ -14,9 +14,11 @@ from dashboard.figures import palette
 
 PAPER_SLICES = (80, 114, 149)  # coronal slices of figure 1 in Rieke et al. 2018, on the 1 mm grid of 229
 PAPER_SIZE = 229
-SLICE_WIDTH = 330  # pixels, at least
+SLICE_WIDTH = 280  # pixels, at least
 MARGIN_MM = 5
-INK = (196, 202, 205)
+INK = (205, 211, 214)
+TEXT = 25  # pixels; pictures are shown at about 0.4 of their size
+BRAIN = 0.85  # brightness of the anatomy
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def _slice_picture(anatomy, planes, affine, box, factor, scale) -> np.ndarray:
     brain, mask, relevance = planes
     fine = [np.arange(b.start, b.stop, 1 / factor) + (1 / factor - 1) / 2 for b in box]
     weights = [linear_weights(f, n) for f, n in zip(fine, brain.shape, strict=True)]
-    grey = weights[0] @ brain.astype(float) @ weights[1].T / 255
+    grey = BRAIN * (weights[0] @ brain.astype(float) @ weights[1].T) / 255
     inside = weights[0] @ mask.astype(float) @ weights[1].T
     mm = [anatomy.affine[a, a] * f + anatomy.affine[a, 3] for a, f in zip((0, 2), fine, strict=True)]
     coarse = [(m - affine[a, 3]) / affine[a, a] for a, m in zip((0, 2), mm, strict=True)]
@@ -134,41 +136,41 @@ def _slice_picture(anatomy, planes, affine, box, factor, scale) -> np.ndarray:
 
 
 def _labelled(picture: np.ndarray, y_mm: float) -> np.ndarray:
-    """The picture with L, R and its position."""
-    image = Image.fromarray(picture)
+    """The picture with L and R, and below it its position."""
+    image = Image.fromarray(np.pad(picture, ((0, TEXT + 14), (0, 0), (0, 0))))
     draw = ImageDraw.Draw(image)
     width, height = image.size
-    draw.text((8, height // 2), "L", fill=INK, font=_font(20), anchor="lm")
-    draw.text((width - 8, height // 2), "R", fill=INK, font=_font(20), anchor="rm")
-    draw.text((8, height - 8), f"y {y_mm:+.0f} mm", fill=INK, font=_font(18), anchor="ls")
+    draw.text((10, 10), "L", fill=INK, font=_font(TEXT), anchor="lt")
+    draw.text((width - 10, 10), "R", fill=INK, font=_font(TEXT), anchor="rt")
+    draw.text((10, height - 10), f"y {y_mm:+.0f} mm", fill=INK, font=_font(TEXT), anchor="ls")
     return np.asarray(image)
 
 
 def _bar(height: int, scale: Scale) -> np.ndarray:
     """The colour bar: grey below the threshold, its value and the top of the scale marked, the unit along it."""
-    image = Image.new("RGB", (120, height))
+    image = Image.new("RGB", (148, height))
     draw = ImageDraw.Draw(image)
-    top, bottom = round(0.14 * height), round(0.86 * height)
+    top, bottom = round(0.1 * height), round(0.9 * height)
     levels = np.linspace(scale.high, 0, max(bottom - top, 2))
     colour, alpha = palette.hot(levels, scale.low, scale.high)
     column = colour * alpha[:, None] + 0.32 * (1 - alpha[:, None])
-    bar = np.repeat(np.round(255 * column).astype(np.uint8)[:, None], 16, axis=1)
+    bar = np.repeat(np.round(255 * column).astype(np.uint8)[:, None], 20, axis=1)
     image.paste(Image.fromarray(bar), (16, top))
-    for value, text in ((scale.high, _short(scale.high)), (scale.low, _short(scale.low)), (0, "0")):
-        if value == 0 and text != "0":
-            continue
+    for value in (scale.high, scale.low):
         y = top + round((1 - value / scale.high) * (bottom - top))
-        if value and value == scale.low:
-            draw.line((12, y, 36, y), fill=(255, 255, 255), width=2)
-        draw.text((40, y), text, fill=INK, font=_font(17), anchor="lm")
-    unit = Image.new("RGB", (bottom - top, 26))
-    ImageDraw.Draw(unit).text(((bottom - top) // 2, 13), scale.unit, fill=INK, font=_font(16), anchor="mm")
-    image.paste(unit.rotate(90, expand=True), (92, top))
+        if value == scale.low:
+            draw.line((10, y, 42, y), fill=(255, 255, 255), width=3)
+        draw.text((44, y), _short(value, scale.high), fill=INK, font=_font(TEXT - 3), anchor="lm")
+    unit = Image.new("RGB", (bottom - top, 34))
+    ImageDraw.Draw(unit).text(((bottom - top) // 2, 17), scale.unit, fill=INK, font=_font(TEXT - 5), anchor="mm")
+    image.paste(unit.rotate(90, expand=True), (112, top))
     return np.asarray(image)
 
 
-def _short(value: float) -> str:
-    return f"{value:.2g}"
+def _short(value: float, high: float) -> str:
+    """Two digits, without an exponent where that is short: 0.045, .0071; 0 where it is next to nothing."""
+    text = f"{value:.2g}" if value > 0.01 * high else "0"
+    return text.removeprefix("0") if len(text) > 5 and "e" not in text else text
 
 
 def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:

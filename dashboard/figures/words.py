@@ -16,7 +16,7 @@ HOW_TO_READ = {
     "occlusion": "How far the decision drops when a cube of tissue is replaced.",
     "area_occlusion": "How far the decision drops when a whole atlas region, left or right, is replaced.",
 }
-CLASSIFIERS = {"cnn": "3D CNN", "region_means": "Linear, region means", "covariates": "Linear, age, sex, ICV"}
+CLASSIFIERS = {"cnn": "3D CNN", "region_means": "Linear: region means", "covariates": "Linear: age, sex, ICV"}
 MODEL_SETS = {"holdout": "Held-out test set", "folds": "Cross-validation"}
 SET_SENTENCES = {
     "holdout": "One model that never saw the fixed test set explains it.",
@@ -53,10 +53,12 @@ def three(value: float | None) -> str:
 
 
 def mean_sd(mean: float | None, sd: float | None) -> str:
-    """0.770 ± 0.0612; the mean alone where there is no spread."""
-    if sd is None or not math.isfinite(sd):
-        return three(mean)
-    return f"{three(mean)} ± {three(sd)}"
+    """0.770 ± 0.061: the spread with the decimals of the mean; the mean alone where there is no spread."""
+    text = "0.000" if mean == 0 else three(mean)
+    if text == NONE or sd is None or not math.isfinite(sd):
+        return text
+    decimals = len(text.partition(".")[2])
+    return f"{text} ± {sd:,.{decimals}f}"
 
 
 def percent(share: float | None) -> str:

@@ -15,49 +15,43 @@ PLAIN = {"displayModeBar": False}
 TOP_REGIONS = 10
 
 
-def header(run: Run, manifest: dict[str, Any], scans: pd.DataFrame) -> None:
+def header(manifest: dict[str, Any], scans: pd.DataFrame) -> None:
     """One line: what, of whom, by which models."""
     groups = manifest["groups"]
     st.title("Overview", anchor=False)
-    parts = [
-        f"{words.count(scans.subject[scans.diagnosis == d].nunique(), 'subject')} {d}"
-        for d in summaries.ordered_diagnoses(scans, groups)
-    ]
-    kind = (
-        "Simulated cohort: the disease was imposed on the brains, so the truth is known."
-        if manifest["simulated"]
-        else ""
+    people = ", ".join(
+        f"{scans.subject[scans.diagnosis == d].nunique()} {d}" for d in summaries.ordered_diagnoses(scans, groups)
     )
+    cohort_name = "simulated cohort" if manifest["simulated"] else manifest["cohort"]
+    truth = " The disease was imposed on these brains, so the truth is known." if manifest["simulated"] else ""
     st.markdown(
-        f"**{manifest['name']}** · {manifest['cohort']} · {groups[0]} against {groups[1]} · "
-        f"{words.count(len(scans), 'scan')} of {words.count(scans.subject.nunique(), 'subject')} "
-        f"({', '.join(parts)}) · {manifest['grid_mm']:g} mm grid. {kind}"
+        f"**{manifest['name']}**: {groups[0]} against {groups[1]}, {cohort_name}, {words.count(len(scans), 'scan')} of "
+        f"{words.count(scans.subject.nunique(), 'subject')} ({people}), {manifest['grid_mm']:g} mm grid.{truth}"
     )
 
 
 def cards(metrics: pd.DataFrame, predictions: pd.DataFrame) -> None:
     """The numbers one looks for first."""
-    folds = predictions[predictions.model.str.startswith("fold-")]
-    n = folds.model.nunique()
-    columns = st.columns(4)
-    if n:
-        for column, (metric, name) in zip(columns, charts.METRIC_NAMES.items(), strict=False):
-            mean, sd = summaries.mean_and_sd(metrics, metric)
-            paper = " ± ".join(f"{v:.2f}" for v in summaries.PAPER[metric])
-            column.metric(f"{name}, mean ± SD of {words.count(n, 'fold')}", words.mean_sd(mean, sd), border=True)
-            column.caption(f"Rieke et al. 2018, ADNI: {paper}")
-    held = predictions[(predictions.model == "holdout") & predictions.correct.notna()]
-    if len(held):
-        value = summaries.metric_value(metrics, "holdout", "accuracy")
-        auc = summaries.metric_value(metrics, "holdout", "auc")
-        columns[2].metric("Accuracy, held-out test set", words.three(value), border=True)
-        columns[2].caption(f"n = {words.count(len(held), 'scan')}; AUC {words.three(auc)}")
-    linear = {c: summaries.mean_and_sd(metrics, "accuracy", c) for c in ("region_means", "covariates")}
+    shown = []
+    n = predictions.model[predictions.model.str.startswith("fold-")].nunique()
+    for metric, name in charts.METRIC_NAMES.items() if n else ():
+        paper = " ± ".join(f"{v:.2f}" for v in summaries.PAPER[metric])
+        value = words.mean_sd(*summaries.mean_and_sd(metrics, metric))
+        shown.append((f"{name}, mean ± SD of {words.count(n, 'fold')}", value, f"Rieke et al. 2018, ADNI: {paper}"))
+    held = int(((predictions.model == "holdout") & predictions.correct.notna()).sum())
+    if held:
+        value, auc = (words.three(summaries.metric_value(metrics, "holdout", m)) for m in charts.METRIC_NAMES)
+        shown.append(("Accuracy, held-out test set", value, f"n = {words.count(held, 'scan')}; AUC {auc}"))
+    linear = {c: summaries.mean_and_sd(metrics, "accuracy", c) for c in summaries.LINEAR}
     linear = {c: value for c, value in linear.items() if value[0] is not None}
     if linear:
         best = max(linear, key=lambda c: linear[c][0])
-        columns[3].metric("Accuracy, best linear baseline", words.mean_sd(*linear[best]), border=True)
-        columns[3].caption(f"{words.CLASSIFIERS.get(best, best)}, same folds")
+        name = f"{words.CLASSIFIERS[best]}, same folds"
+        shown.append(("Accuracy, best linear baseline", words.mean_sd(*linear[best]), name))
+    for column, (label, value, note) in zip(st.columns(max(len(shown), 1)), shown, strict=False):
+        with column.container(border=True):
+            st.metric(label, value)
+            st.caption(note)
 
 
 def choose_model_set(run: Run) -> str | None:
@@ -78,10 +72,11 @@ def choose_model_set(run: Run) -> str | None:
 
 def group_averages(run: Run, model_set: str, target: str, groups: list[str]) -> None:
     """Every method in a row: its name, then the average heatmap of each group."""
+    evidence = target if target in groups else f"the {target} group"
     st.caption(
-        f"{words.SET_SENTENCES[model_set]} Average over the subjects of each group; evidence for "
-        f"{'the ' + target + ' group' if target not in groups else target}. Three coronal slices, neurological convention (L is the left of "
-        "the subject). Colour starts at the marked value, the median of the brain; both groups of a method share one scale."
+        f"{words.SET_SENTENCES[model_set]} Mean over the subjects of each group, evidence for {evidence}. Three coronal "
+        "slices, neurological convention: L is the left of the subject. Colour starts at the marked value, the median "
+        "of the brain; both groups of a method share one scale."
     )
     for method in queries.available(run)[model_set]:
         name, *columns = st.columns([1.1, 3, 3], vertical_alignment="center")
@@ -90,7 +85,7 @@ def group_averages(run: Run, model_set: str, target: str, groups: list[str]) -> 
         pictures = queries.group_pictures(run, model_set, method, target)
         for column, picture in zip(columns, pictures, strict=False):
             people = f"n = {words.count(picture.subjects, 'subject')}, {words.count(picture.scans, 'scan')}"
-            column.image(picture.png, width="stretch", caption=f"{picture.diagnosis} · {people}")
+            column.image(picture.png, width="stretch", caption=f"{picture.diagnosis}, {people}")
 
 
 def ranking(run: Run, model_set: str, target: str, groups: list[str]) -> None:
@@ -99,8 +94,9 @@ def ranking(run: Run, model_set: str, target: str, groups: list[str]) -> None:
     n = [summaries.subjects_in_ranking(table, model_set, group) for group in groups]
     st.subheader("Regions that matter most", anchor=False)
     st.caption(
-        f"Share of the relevance of all atlas regions in the group average, left and right added. Bars and numbers: {groups[0]} "
-        f"(n = {words.count(n[0], 'subject')}); blue tick: {groups[1]} (n = {n[1]}). One axis for all methods. {words.MODEL_SETS[model_set]}."
+        "Share of the relevance of all atlas regions in the group average, left and right added. Bars and numbers: "
+        f"{groups[0]} (n = {words.count(n[0], 'subject')}); blue tick: {groups[1]} (n = {n[1]}). "
+        f"One axis for all methods. {words.MODEL_SETS[model_set]}."
     )
     methods = queries.available(run)[model_set]
     tops = {m: summaries.top_regions(table, model_set, m, target, groups, TOP_REGIONS) for m in methods}
@@ -112,47 +108,58 @@ def ranking(run: Run, model_set: str, target: str, groups: list[str]) -> None:
             column.plotly_chart(figure, config=PLAIN, key=f"regions-{method}")
 
 
-def accuracy(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame, groups: list[str]) -> None:
-    """Folds, baselines and the paper; then ROC, confusion matrix and learning curves of the same models."""
+def accuracy(metrics: pd.DataFrame) -> None:
+    """Folds, baselines and the paper."""
     st.subheader("How well the networks do", anchor=False)
     folds = summaries.fold_metrics(metrics)
-    if len(folds):
-        found = folds.classifier.unique()
-        summary = {(c, m): summaries.mean_and_sd(metrics, m, c) for c in found for m in charts.METRIC_NAMES}
-        st.caption(
-            f"By scan. A dot is a fold (n = {folds.model.nunique()}), the diamond their mean ± SD, the dotted line chance. "
-            "The linear models were fitted in the same folds. The paper's cohort is ADNI: a mark to compare with, not a target."
-        )
-        st.plotly_chart(charts.accuracy(folds, summary, summaries.PAPER), config=PLAIN, key="accuracy")
-    model_set = "folds" if len(folds) else "holdout"
+    if folds.empty:
+        st.caption("This run was not cross-validated: what follows is of the held-out test set.")
+        return
+    found = folds.classifier.unique()
+    summary = {(c, m): summaries.mean_and_sd(metrics, m, c) for c in found for m in charts.METRIC_NAMES}
+    st.caption(
+        f"By scan. A dot is a fold (n = {folds.model.nunique()}), the diamond their mean ± SD, the dotted line chance. "
+        "The linear models were fitted in the same folds. The paper's cohort is ADNI: to compare with, not a target."
+    )
+    st.plotly_chart(charts.accuracy(folds, summary, summaries.PAPER), config=PLAIN, key="accuracy")
+
+
+def networks(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame, groups: list[str]) -> None:
+    """ROC, confusion matrix and learning curves of the same models."""
     curves, training = queries.table(run, "curves"), queries.table(run, "training")
+    model_set = summaries.judged_set(predictions)
     counts = summaries.confusion(predictions, model_set, groups)
     auc = summaries.metric_value(metrics, "mean" if model_set == "folds" else "holdout", "auc")
-    models = sorted(m for m in training.model.unique() if m.startswith("fold-") == (model_set == "folds"))
+    models = summaries.models_of(training, model_set)
     left, middle, right = st.columns([1, 1, 1.6], gap="medium")
-    left.markdown(f"**ROC**, {words.MODEL_SETS[model_set].lower()}")
-    left.plotly_chart(charts.roc(curves, auc), config=PLAIN, key="roc")
-    middle.markdown(f"**Confusion**, scans, n = {int(counts.sum())}")
+    left.markdown(f"**ROC**, AUC {words.three(auc)}")
+    left.plotly_chart(charts.roc(curves), config=PLAIN, key="roc")
+    middle.markdown(f"**Confusion matrix**, n = {words.count(int(counts.sum()), 'scan')}")
     middle.plotly_chart(charts.confusion(counts, groups), config=PLAIN, key="confusion")
-    right.markdown(f"**Learning curves**, {words.count(len(models), 'model')}; the test curve chose nothing")
+    right.markdown(f"**Learning curves**, {words.count(len(models), 'model')}")
     right.plotly_chart(charts.learning(training, models), config=PLAIN, key="learning")
+    if model_set == "folds":
+        left.caption("Thick: all out-of-fold predictions together; thin: each fold. AUC: mean of the folds.")
+        middle.caption("Every scan judged once, by the fold that did not train on it.")
+    right.caption("The test curves were watched and chose nothing.")
 
 
 def cohort(run: Run, scans: pd.DataFrame, groups: list[str]) -> None:
     """Who is in the run, and who was left out."""
     st.subheader("Cohort", anchor=False)
-    left, right = st.columns([2, 1], gap="medium")
-    left.table(summaries.cohort(scans, groups).set_index("Group"), border="horizontal")
-    left.caption(
-        f"People are counted once a group, by their first scan. {summaries.balance_sentence(queries.table(run, 'balance'), groups)}"
-    )
-    right.plotly_chart(charts.ages(scans, summaries.ordered_diagnoses(scans, groups), groups), config=PLAIN, key="ages")
+    st.table(summaries.cohort(scans, groups).set_index("Group"), border="horizontal")
+    balance = summaries.balance_sentence(queries.table(run, "balance"), groups)
+    st.caption(f"People are counted once a group, by their first scan. {balance}")
+    left, right = st.columns(2, gap="large")
+    left.markdown("**Age**")
+    figure = charts.ages(scans, summaries.ordered_diagnoses(scans, groups), groups)
+    left.plotly_chart(figure, config=PLAIN, key="ages")
+    right.markdown("**Left out**")
     excluded = queries.table(run, "exclusions")
-    left.markdown("**Left out**")
     if len(excluded):
-        left.table(summaries.exclusions(excluded).set_index("Stage"), border="horizontal")
+        right.table(summaries.exclusions(excluded).set_index("Stage"), border="horizontal")
     else:
-        left.caption("No scan was left out.")
+        right.caption("No scan that was found was left out.")
 
 
 def main() -> None:
@@ -161,7 +168,7 @@ def main() -> None:
     manifest, scans = queries.manifest(run), queries.table(run, "scans")
     metrics, predictions = queries.table(run, "metrics"), queries.table(run, "predictions")
     groups, target = manifest["groups"], queries.explained_target(run)
-    header(run, manifest, scans)
+    header(manifest, scans)
     cards(metrics, predictions)
     st.subheader("Where the networks look", anchor=False)
     model_set = choose_model_set(run)
@@ -170,7 +177,8 @@ def main() -> None:
     else:
         group_averages(run, model_set, target, groups)
         ranking(run, model_set, target, groups)
-    accuracy(run, metrics, predictions, groups)
+    accuracy(metrics)
+    networks(run, metrics, predictions, groups)
     cohort(run, scans, groups)
     st.caption(f"{states.RESEARCH_ONLY} Run {run.run_id}, made {manifest['created'][:10]}.")
 

@@ -19,19 +19,20 @@ PAPER = (
 
 
 def identity(run: Run, manifest: dict[str, Any]) -> None:
-    """Names and fingerprints."""
+    """Names and fingerprints; the manifest has them in full."""
+    contents = manifest["contents"]
     facts = {
         "Run": run.run_id,
         "Made": manifest["created"],
-        "Cohort": manifest["cohort"] + (" (simulated)" if manifest["simulated"] else ""),
+        "Cohort": manifest["cohort"],
         "Groups": f"{manifest['groups'][0]} (positive) against {manifest['groups'][1]}",
         "Working grid": f"{manifest['grid_mm']:g} mm",
-        "Fingerprint of the results": manifest["fingerprint"],
-        "Fingerprint of the data": manifest["data_fingerprint"],
+        "Fingerprint of the results": manifest["fingerprint"][:32],
+        "Fingerprint of the data": manifest["data_fingerprint"][:32],
         "Code": manifest["commit"] or "commit not recorded",
         "Computed on": f"{manifest['device']}, at most {words.size(manifest['peak_mib'] * 2**20)} of memory",
         "Store specification": manifest["spec_version"],
-        "Size": f"{words.size(manifest['contents']['bytes'])}, {words.count(manifest['contents']['heatmaps'], 'heatmap')}",
+        "Size": f"{words.size(contents['bytes'])}, {words.count(contents['heatmaps'], 'heatmap')}",
     }
     st.table(summaries.pairs(facts, "What", "Value").set_index("What"), border="horizontal")
 
@@ -80,12 +81,10 @@ def contact_sheet(run: Run) -> None:
 
 def citation(run: Run, manifest: dict[str, Any]) -> None:
     """What to cite, and whose work this rests on."""
-    version = manifest["versions"].get("brainwhy", "")
+    version, date = manifest["versions"].get("brainwhy", ""), manifest["created"][:10]
+    this = f"Brainwhy {version}, run {run.run_id} (fingerprint {manifest['fingerprint'][:16]}), {date}."
     st.subheader("How to cite", anchor=False)
-    st.code(
-        f"Brainwhy {version}, run {run.run_id} (fingerprint {manifest['fingerprint'][:16]}), {manifest['created'][:10]}.\n{PAPER}",
-        language=None, wrap_lines=True,
-    )  # fmt: skip
+    st.code(f"{this}\n{PAPER}", language=None, wrap_lines=True)
     st.subheader("Notices", anchor=False)
     notices = [n for n in manifest["notices"] if n != states.RESEARCH_ONLY]
     st.markdown("\n".join(f"- {notice}" for notice in [states.RESEARCH_ONLY, *notices]))

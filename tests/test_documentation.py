@@ -1,0 +1,96 @@
+"""What the documents name exists, and what exists is named."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from engine.config import RunConfig, preset_names
+from engine.relevance import METHODS
+from store.spec import TABLES
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+@pytest.mark.parametrize("name", [*METHODS, *preset_names(), *(table.name for table in TABLES)])
+def test_the_readme_names_every_method_preset_and_table(name):
+    assert f"`{name}`" in README
+
+
+def test_the_set_up_is_two_commands():
+    section = README.split("## Set up")[1].split("\n## ")[0]
+    commands = re.findall(r"```bash\n(.*?)```", section, re.DOTALL)
+    assert [len(c.strip().splitlines()) for c in commands] == [1, 1]
+    assert "python run_pipeline.py" in commands[0]
+    assert "pytest" in commands[1]
+    assert commands[1].strip() in (ROOT / "README.md").read_text().split("<!-- tests -->")[1]
+
+
+def test_every_dependency_has_a_reason():
+    listed = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["engine"]]
+    section = README.split("## Dependencies, and why")[1]
+    for requirement in [*listed, *PROJECT["optional-dependencies"]["test"]]:
+        name = re.match(r"[A-Za-z0-9_-]+", requirement)[0]
+        assert re.search(rf"\b{name}\b", section), name
+        assert re.search(r"==|>=.*<", requirement), f"{requirement} is not pinned in a range"
+
+
+def test_options_that_the_readme_names_exist():
+    for key in re.findall(
+        r"`((?:cohort|training|split|analysis|explain|atlas|preprocessing|store)(?:\.[a-z_]+)+)`", README
+    ):
+        if key.startswith("store.") and key != "store.scans":
+            continue  # a file of the package
+        section = RunConfig
+        for part in key.split("."):
+            assert part in section.model_fields, key
+            section = section.model_fields[part].annotation
+
+
+def test_the_example_configuration_is_valid(tmp_path):
+    from engine.config import load_config
+
+    (example,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    file = tmp_path / "my.yaml"
+    file.write_text(example)
+    config = load_config(file)
+    assert config.cohort.diagnosis == {"AD": ["AD", "Dementia"], "NC": ["CN", "NL"]}
+    assert config.cohort.apply == ["MCI"]
+
+
+def test_files_that_the_documents_name_exist():
+    for document in ("README.md", "docs/architecture.md", "NOTICE.md"):
+        text = (ROOT / document).read_text(encoding="utf-8")
+        for name in re.findall(r"`((?:engine|store|dashboard|tests|docs)/[\w/.-]+)`", text):
+            assert (ROOT / name).exists(), f"{document} names {name}"
+        for name in re.findall(r"\]\((docs/[\w/.-]+)\)", text):
+            assert (ROOT / name).exists(), f"{document} shows {name}"
+
+
+def test_the_tree_in_the_architecture_exists():
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    tree = text.split("## The tree")[1].split("\n## ")[0]
+    folder = ""
+    for line in tree.splitlines():
+        entry = line.strip().split("   ")[0]
+        if line.startswith("    ") and not line.startswith("     ") and entry.endswith("/"):
+            folder = entry.strip()
+        for name in re.findall(r"[\w/]+\.(?:py|md|toml)|[\w]+/", entry):
+            assert (ROOT / name).exists() or (ROOT / folder / name).exists(), f"{folder}{name}"
+
+
+def test_licence_and_citation():
+    assert "BSD 3-Clause" in (ROOT / "LICENSE").read_text()
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == PROJECT["version"]
+    assert any("1808.02874" in str(reference) for reference in citation["references"])
+
+
+def test_the_store_loads_what_its_light_requirements_name():
+    assert "torch" not in " ".join(PROJECT["dependencies"])
