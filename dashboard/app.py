@@ -18,6 +18,7 @@ fill="none" stroke="#fff" stroke-width="1.8"/></svg>"""
 STYLE = """<style>
 .stMainBlockContainer {max-width: 1440px; padding-top: 3rem; padding-bottom: 3rem;}
 [data-testid="stSidebarHeader"] {height: 2.5rem; margin-bottom: 0;}
+@media (min-width: 641px) and (max-width: 1250px) {[data-testid="stColumn"] {min-width: calc(50% - 1rem);}}
 [data-testid="stImage"] img {border-radius: 4px;}
 </style>"""
 
@@ -38,7 +39,7 @@ def sidebar(menu: list[st.Page], runs: list[RunInfo]) -> RunInfo:
         if info.simulated:
             st.badge("SIMULATED", color="orange", icon=":material/science:")
         for page in menu:
-            st.page_link(page, query_params={selection.RUN: info.run})
+            st.page_link(page)
         st.divider()
         st.caption(states.RESEARCH_ONLY)
     return info

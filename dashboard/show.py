@@ -13,7 +13,10 @@ INK = {"light": "#1D2528", "dark": "#E3E8E9"}
 def chart(place: DeltaGenerator, figure: go.Figure, key: str) -> None:
     """A chart in the ink of the theme, without tool bar."""
     theme = getattr(st.context, "theme", None)
-    figure.update_layout(font_color=INK.get(getattr(theme, "type", None), INK["light"]))
+    ink = INK.get(getattr(theme, "type", None), INK["light"])
+    figure.update_layout(font_color=ink)
+    figure.update_xaxes(tickfont_color=ink, title_font_color=ink)
+    figure.update_yaxes(tickfont_color=ink, title_font_color=ink)
     place.plotly_chart(figure, config={"displayModeBar": False}, key=key)
 
 

@@ -31,7 +31,7 @@ def empty_store(place: str) -> None:
 def _commands() -> None:
     st.code(MAKE_ONE, language="bash")
     st.markdown("Results that are somewhere else are opened with")
-    st.code(OTHER_STORE, language="bash")
+    st.code(OTHER_STORE, language="bash", wrap_lines=True)
 
 
 def broken_run(run: str, problem: str) -> None:

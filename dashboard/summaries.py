@@ -46,7 +46,7 @@ def _share_of_women(sex: pd.Series) -> str:
         return NONE
     women = int((known == "F").sum())
     missing = f", {len(sex) - len(known)} unknown" if len(known) < len(sex) else ""
-    return f"{women} ({women / len(known):.0%}{missing})"
+    return f"{women} ({100 * women / len(known):.0f} %{missing})"
 
 
 def _mean_range(values: pd.Series, with_range: bool = True) -> str:

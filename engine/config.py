@@ -157,6 +157,7 @@ class ExplainConfig(Section):
     folds: Methods = Field(list(METHOD_NAMES), description="methods for every scan, by the model that never saw it")
     occlusion: OcclusionConfig = OcclusionConfig()
     area_occlusion: AreaOcclusionConfig = AreaOcclusionConfig()
+    engine: Literal["incremental", "dense"] = Field("incremental", description="how both occlusions are computed")
     batch_size: int = Field(16, ge=1, description="volumes a forward pass; halved when memory runs out")
 
 

@@ -40,8 +40,9 @@ def build_method(name: str, config: RunConfig, brain: Brain, batch: BatchSize) -
             "half_width": grid.voxels(occlusion.half_width_mm),
             "stride": grid.voxels(occlusion.stride_mm),
             "reference": occlusion.reference,
+            "engine": config.explain.engine,
         },
-        "area_occlusion": {"reference": config.explain.area_occlusion.reference},
+        "area_occlusion": {"reference": config.explain.area_occlusion.reference, "engine": config.explain.engine},
     }
     return METHODS[name](brain=brain, batch=batch, **settings.get(name, {}))
 

@@ -21,6 +21,7 @@ def _finish(figure: go.Figure, height: int, **layout) -> go.Figure:
     """The look that all charts share: no grid, no box, no legend unless asked for."""
     options = {"showlegend": False, "margin": MARGINS, "hoverlabel": {"namelength": -1}} | layout
     figure.update_layout(height=height, paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", **options)
+    figure.update_annotations(font_size=13)
     figure.update_xaxes(showgrid=False, zeroline=False, automargin=True, fixedrange=True)
     figure.update_yaxes(showgrid=False, zeroline=False, automargin=True, fixedrange=True)
     return figure
@@ -43,16 +44,18 @@ def accuracy(
     rows = [*classifiers, "paper"]
     figure = make_subplots(1, 2, shared_yaxes=True, subplot_titles=list(METRIC_NAMES.values()), horizontal_spacing=0.06)
     for column, metric in enumerate(METRIC_NAMES, 1):
-        figure.add_vline(0.5, line={"color": palette.QUIET, "width": 1, "dash": "dot"}, row=1, col=column)
         for place, row in enumerate(rows):
             mean, sd = paper[metric] if row == "paper" else summary.get((row, metric), (None, None))
             values = metrics[(metrics.classifier == row) & (metrics.metric == metric)]
             for trace in _accuracy_row(row, place, values, mean, sd):
                 figure.add_trace(trace, 1, column)
-    names = [*(CLASSIFIERS.get(c, c) for c in classifiers), "Rieke et al. 2018 (ADNI)"]
+        figure.add_vline(0.5, line={"color": palette.QUIET, "width": 1, "dash": "dot"}, row=1, col=column)
+    names = [*(CLASSIFIERS.get(c, c) for c in classifiers), "Rieke 2018 (ADNI)"]
     figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=names, range=[len(rows) - 0.4, -0.75], ticks="")
     low = min([0.45, *metrics.value[metrics.metric.isin(METRIC_NAMES)].dropna()])
-    figure.update_xaxes(range=[low - 0.04, 1.03], tickformat=".1f", dtick=0.1, ticks="outside", tickcolor=FAINT)
+    figure.update_xaxes(
+        range=[low - 0.04, 1.03], tickformat=".1f", dtick=0.2, tick0=0, tickangle=0, ticks="outside", tickcolor=FAINT
+    )
     return _finish(figure, 96 + 54 * len(rows))
 
 
@@ -84,7 +87,7 @@ def roc(curves: pd.DataFrame) -> go.Figure:
     )
     rows = curves[curves.curve == "roc"].sort_values(["model", "point"])
     for model in [m for m in rows.model.unique() if m.startswith("fold-")]:
-        _roc_line(figure, rows, model, model, palette.faint(palette.ACCENT, 0.4), 1.2)
+        _roc_line(figure, rows, model, model, palette.faint(palette.ACCENT, 0.6), 1.2)
     main = "folds" if (rows.model == "folds").any() else "holdout"
     _roc_line(figure, rows, main, "all folds together" if main == "folds" else "held-out", palette.ACCENT, 2.6)
     figure.update_xaxes(title="1 − specificity", range=[-0.01, 1.02], dtick=0.5, constrain="domain")
@@ -126,15 +129,14 @@ def confusion(counts: np.ndarray, groups: Sequence[str]) -> go.Figure:
     """Scans by true (row) and predicted (column) group, with the share of the true group."""
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
-    texts = [
-        [f"<b>{n}</b><br>{percent(s)}" for n, s in zip(*row, strict=True)] for row in zip(counts, shares, strict=True)
-    ]
     names = [f"{g}<br>n = {t}" for g, t in zip(groups, totals[:, 0], strict=True)]
     figure = go.Figure(go.Heatmap(
-        z=shares, x=list(groups), y=names, text=texts, texttemplate="%{text}", zmin=0, zmax=1, showscale=False,
-        xgap=3, ygap=3, hoverinfo="skip", textfont={"size": 15},
-        colorscale=[[0, "#E4ECEC"], [1, "#2B6A6E"]],
+        z=shares, x=list(groups), y=names, zmin=0, zmax=1, showscale=False, xgap=3, ygap=3, hoverinfo="skip",
+        colorscale=[[0, palette.faint(palette.ACCENT, 0.1)], [1, palette.faint(palette.ACCENT, 0.65)]],
     ))  # fmt: skip
+    for (i, j), number in np.ndenumerate(counts):
+        text = f"<b>{number}</b><br>{percent(shares[i, j])}"
+        figure.add_annotation(x=groups[j], y=names[i], text=text, showarrow=False)
     figure.update_xaxes(title="predicted", side="bottom", ticks="")
     figure.update_yaxes(title="true", autorange="reversed", ticks="")
     return _finish(figure, 300)
@@ -176,11 +178,12 @@ def top_regions(regions: pd.DataFrame, colour: str, groups: Sequence[str], top: 
         x=regions.positive, y=places, orientation="h", width=0.3, marker={"color": palette.faint(colour, 0.85)},
         customdata=regions.region, hovertemplate=f"%{{customdata}}, {groups[0]}: %{{x:.3g}} %<extra></extra>",
     )  # fmt: skip
-    figure.add_scatter(
-        x=regions.negative, y=places, mode="markers", customdata=regions.region,
-        marker={"symbol": "line-ns", "size": 6, "line": {"width": 2.4, "color": palette.NEGATIVE}},
-        hovertemplate=f"%{{customdata}}, {groups[1]}: %{{x:.3g}} %<extra></extra>",
-    )  # fmt: skip
+    for width, tick in ((6.5, "#FFFFFF"), (3, palette.NEGATIVE)):  # the white rim shows the tick on any bar
+        figure.add_scatter(
+            x=regions.negative, y=places, mode="markers", customdata=regions.region, cliponaxis=False,
+            marker={"symbol": "line-ns", "size": 7 if width == 3 else 8, "line": {"width": width, "color": tick}},
+            hovertemplate=f"%{{customdata}}, {groups[1]}: %{{x:.3g}} %<extra></extra>",
+        )  # fmt: skip
     for place, row in zip(places, regions.itertuples(), strict=True):
         common = {"y": place - 0.36, "showarrow": False, "yanchor": "middle", "font": {"size": 12}}
         figure.add_annotation(x=0, xanchor="left", text=row.region, xshift=-2, **common)

@@ -17,7 +17,7 @@ PAPER_SIZE = 229
 SLICE_WIDTH = 280  # pixels, at least
 MARGIN_MM = 5
 INK = (205, 211, 214)
-TEXT = 25  # pixels; pictures are shown at about 0.4 of their size
+TEXT = 23  # pixels; pictures are shown at about half their size
 BRAIN = 0.85  # brightness of the anatomy
 
 

@@ -7,11 +7,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard import queries, selection, states, summaries
+from dashboard import queries, selection, show, states, summaries
 from dashboard.figures import charts, palette, words
 from dashboard.queries import Run
 
-PLAIN = {"displayModeBar": False}
 TOP_REGIONS = 10
 
 
@@ -37,7 +36,7 @@ def cards(metrics: pd.DataFrame, predictions: pd.DataFrame) -> None:
     for metric, name in charts.METRIC_NAMES.items() if n else ():
         paper = " ± ".join(f"{v:.2f}" for v in summaries.PAPER[metric])
         value = words.mean_sd(*summaries.mean_and_sd(metrics, metric))
-        shown.append((f"{name}, mean ± SD of {words.count(n, 'fold')}", value, f"Rieke et al. 2018, ADNI: {paper}"))
+        shown.append((f"{name}, mean ± SD of {words.count(n, 'fold')}", value, f"The paper, ADNI: {paper}"))
     held = int(((predictions.model == "holdout") & predictions.correct.notna()).sum())
     if held:
         value, auc = (words.three(summaries.metric_value(metrics, "holdout", m)) for m in charts.METRIC_NAMES)
@@ -46,8 +45,7 @@ def cards(metrics: pd.DataFrame, predictions: pd.DataFrame) -> None:
     linear = {c: value for c, value in linear.items() if value[0] is not None}
     if linear:
         best = max(linear, key=lambda c: linear[c][0])
-        name = f"{words.CLASSIFIERS[best]}, same folds"
-        shown.append(("Accuracy, best linear baseline", words.mean_sd(*linear[best]), name))
+        shown.append(("Accuracy, best linear baseline", words.mean_sd(*linear[best]), words.CLASSIFIERS[best]))
     for column, (label, value, note) in zip(st.columns(max(len(shown), 1)), shown, strict=False):
         with column.container(border=True):
             st.metric(label, value)
@@ -59,31 +57,24 @@ def choose_model_set(run: Run) -> str | None:
     sets = list(queries.available(run))
     if len(sets) < 2:
         return sets[0] if sets else None
-    chosen = st.segmented_control(
-        "Models",
-        sets,
-        default=sets[0],
-        format_func=words.MODEL_SETS.get,
-        key="overview_models",
-        label_visibility="collapsed",
-    )
+    look = {"format_func": words.MODEL_SETS.get, "label_visibility": "collapsed"}
+    chosen = st.segmented_control("Models", sets, default=sets[0], key="models", **look)
     return chosen or sets[0]
 
 
 def group_averages(run: Run, model_set: str, target: str, groups: list[str]) -> None:
-    """Every method in a row: its name, then the average heatmap of each group."""
+    """Every method: its name, and below it the average heatmap of each group side by side."""
     evidence = target if target in groups else f"the {target} group"
     st.caption(
-        f"{words.SET_SENTENCES[model_set]} Mean over the subjects of each group, evidence for {evidence}. Three coronal "
-        "slices, neurological convention: L is the left of the subject. Colour starts at the marked value, the median "
-        "of the brain; both groups of a method share one scale."
+        f"{words.SET_SENTENCES[model_set]} Mean over the subjects of each group, evidence for {evidence}. Three "
+        "coronal slices, neurological convention: L is the left of the subject. Colour starts at the marked value, "
+        "the median of the brain; both groups of a method share one scale."
     )
     for method in queries.available(run)[model_set]:
-        name, *columns = st.columns([1.1, 3, 3], vertical_alignment="center")
-        name.markdown(f"**{words.method_name(method)}**")
-        name.caption(words.HOW_TO_READ.get(method, ""))
+        how = words.HOW_TO_READ.get(method)
+        st.markdown(f"**{words.method_name(method)}**" + (f" &ensp; :small[:gray[{how}]]" if how else ""))
         pictures = queries.group_pictures(run, model_set, method, target)
-        for column, picture in zip(columns, pictures, strict=False):
+        for column, picture in zip(st.columns(2), pictures, strict=False):
             people = f"n = {words.count(picture.subjects, 'subject')}, {words.count(picture.scans, 'scan')}"
             column.image(picture.png, width="stretch", caption=f"{picture.diagnosis}, {people}")
 
@@ -105,7 +96,7 @@ def ranking(run: Run, model_set: str, target: str, groups: list[str]) -> None:
         for column, method in zip(st.columns(4, gap="medium"), methods[start : start + 4], strict=False):
             column.markdown(f"**{words.method_name(method)}**")
             figure = charts.top_regions(tops[method], palette.method_colour(method), groups, end)
-            column.plotly_chart(figure, config=PLAIN, key=f"regions-{method}")
+            show.chart(column, figure, f"regions-{method}")
 
 
 def accuracy(metrics: pd.DataFrame) -> None:
@@ -121,7 +112,7 @@ def accuracy(metrics: pd.DataFrame) -> None:
         f"By scan. A dot is a fold (n = {folds.model.nunique()}), the diamond their mean ± SD, the dotted line chance. "
         "The linear models were fitted in the same folds. The paper's cohort is ADNI: to compare with, not a target."
     )
-    st.plotly_chart(charts.accuracy(folds, summary, summaries.PAPER), config=PLAIN, key="accuracy")
+    show.chart(st, charts.accuracy(folds, summary, summaries.PAPER), "accuracy")
 
 
 def networks(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame, groups: list[str]) -> None:
@@ -133,11 +124,11 @@ def networks(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame, groups:
     models = summaries.models_of(training, model_set)
     left, middle, right = st.columns([1, 1, 1.6], gap="medium")
     left.markdown(f"**ROC**, AUC {words.three(auc)}")
-    left.plotly_chart(charts.roc(curves), config=PLAIN, key="roc")
+    show.chart(left, charts.roc(curves), "roc")
     middle.markdown(f"**Confusion matrix**, n = {words.count(int(counts.sum()), 'scan')}")
-    middle.plotly_chart(charts.confusion(counts, groups), config=PLAIN, key="confusion")
+    show.chart(middle, charts.confusion(counts, groups), "confusion")
     right.markdown(f"**Learning curves**, {words.count(len(models), 'model')}")
-    right.plotly_chart(charts.learning(training, models), config=PLAIN, key="learning")
+    show.chart(right, charts.learning(training, models), "learning")
     if model_set == "folds":
         left.caption("Thick: all out-of-fold predictions together; thin: each fold. AUC: mean of the folds.")
         middle.caption("Every scan judged once, by the fold that did not train on it.")
@@ -147,17 +138,17 @@ def networks(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame, groups:
 def cohort(run: Run, scans: pd.DataFrame, groups: list[str]) -> None:
     """Who is in the run, and who was left out."""
     st.subheader("Cohort", anchor=False)
-    st.table(summaries.cohort(scans, groups).set_index("Group"), border="horizontal")
+    show.table(st, summaries.cohort(scans, groups))
     balance = summaries.balance_sentence(queries.table(run, "balance"), groups)
     st.caption(f"People are counted once a group, by their first scan. {balance}")
     left, right = st.columns(2, gap="large")
     left.markdown("**Age**")
     figure = charts.ages(scans, summaries.ordered_diagnoses(scans, groups), groups)
-    left.plotly_chart(figure, config=PLAIN, key="ages")
+    show.chart(left, figure, "ages")
     right.markdown("**Left out**")
     excluded = queries.table(run, "exclusions")
     if len(excluded):
-        right.table(summaries.exclusions(excluded).set_index("Stage"), border="horizontal")
+        show.table(right, summaries.exclusions(excluded))
     else:
         right.caption("No scan that was found was left out.")
 

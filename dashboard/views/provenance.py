@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard import queries, selection, states, summaries
+from dashboard import queries, selection, show, states, summaries
 from dashboard.figures import charts, words
 from dashboard.queries import Run
 
@@ -34,7 +34,7 @@ def identity(run: Run, manifest: dict[str, Any]) -> None:
         "Store specification": manifest["spec_version"],
         "Size": f"{words.size(contents['bytes'])}, {words.count(contents['heatmaps'], 'heatmap')}",
     }
-    st.table(summaries.pairs(facts, "What", "Value").set_index("What"), border="horizontal")
+    show.table(st, summaries.pairs(facts, "What", "Value"))
 
 
 def times_and_seeds(manifest: dict[str, Any]) -> None:
@@ -42,9 +42,9 @@ def times_and_seeds(manifest: dict[str, Any]) -> None:
     seconds = {stage: float(value) for stage, value in manifest["seconds"].items()}
     st.subheader("Time", anchor=False)
     st.caption(f"{words.duration(sum(seconds.values()))} in all, by stage of the pipeline.")
-    st.plotly_chart(charts.timings(seconds), config={"displayModeBar": False}, key="timings")
+    show.chart(st, charts.timings(seconds), "timings")
     st.subheader("Seeds", anchor=False)
-    st.table(summaries.pairs(manifest["seeds"], "Of", "Seed").set_index("Of"), border="horizontal")
+    show.table(st, summaries.pairs(manifest["seeds"], "Of", "Seed"))
 
 
 def settings(run: Run, manifest: dict[str, Any]) -> None:
@@ -103,7 +103,7 @@ def main() -> None:
     with right:
         times_and_seeds(manifest)
         st.subheader("Versions", anchor=False)
-        st.table(summaries.pairs(manifest["versions"], "Package", "Version").set_index("Package"), border="horizontal")
+        show.table(st, summaries.pairs(manifest["versions"], "Package", "Version"))
     models(run)
     contact_sheet(run)
     citation(run, manifest)

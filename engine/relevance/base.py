@@ -184,17 +184,12 @@ def _blur(volume: Tensor, sigma: float) -> Tensor:
     return blurred[0, 0]
 
 
-@torch.no_grad()
-def drops(
-    model: nn.Module, volume: Tensor, target: int, count: int, occluded: Callable[[int, int], Tensor], batch: BatchSize
-) -> tuple[Tensor, Tensor]:
-    """((count,), (count,)) drop in margin and in probability of `target`, intact minus occluded, float32.
+def drops(intact: Tensor, changed: Tensor) -> tuple[Tensor, Tensor]:
+    """((n,), (n,)) drop in margin and in probability, intact minus changed, float32.
+
+    Margins are float32 arithmetic; their differences and probabilities are taken in double precision.
 
     Args:
-        volume: (x, y, z) intact.
-        occluded: (start, stop) -> (stop - start, 1, x, y, z) volumes with something replaced.
+        intact: (1,) float64 margin; changed: (n,) float64 margins.
     """
-    # Margins are float32; their differences and probabilities are taken in double precision.
-    intact = margins(model(volume[None, None]))[:, target].double()
-    margin = batch.run(count, volume, lambda start, stop: margins(model(occluded(start, stop)))[:, target].double())
-    return (intact - margin).float(), (torch.sigmoid(intact) - torch.sigmoid(margin)).float()
+    return (intact - changed).float(), (torch.sigmoid(intact) - torch.sigmoid(changed)).float()

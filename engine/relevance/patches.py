@@ -1,0 +1,244 @@
+"""Margins of a network after parts of a volume are replaced: by whole forward passes, or only where something changes.
+
+Valid convolutions and early pooling keep the effect of a patch local. The incremental way keeps the activations of the
+intact scan at every block; for a patch it recomputes only the box that changes in each block (a cover of fixed size for
+all patches of a group, aligned with the pooling windows, clamped at the borders), pastes it, and runs the fully
+connected part on the pasted map. The result is the dense one up to float32 rounding. Batch norm is folded into the
+convolutions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engine.model.cnn3d import margins
+from engine.relevance.base import BatchSize
+
+PATCHES_AT_ONCE = {"cpu": 8, "cuda": 256}
+PATCH_BYTES = {"cpu": 2.5e8, "cuda": 4e9}  # what the activations of a batch of patches may take
+
+
+@dataclass(frozen=True)
+class PatchGroup:
+    """Patches of one size.
+
+    Attributes:
+        lows: (n, 3) int, the low corner of each patch in voxels.
+        size: of every patch, inside the volume wherever it lies.
+        fill: number of a patch -> (size) the voxels that replace those of the scan.
+    """
+
+    lows: np.ndarray
+    size: tuple[int, int, int]
+    fill: Callable[[int], Tensor]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Convolution with batch norm folded in, ReLU, max-pool."""
+
+    weight: Tensor
+    bias: Tensor
+    pool: int
+
+    def __call__(self, activations: Tensor) -> Tensor:
+        """(n, c, x, y, z) -> (n, c', x', y', z')."""
+        found = functional.relu_(functional.conv3d(activations, self.weight, self.bias))
+        return functional.max_pool3d(found, self.pool) if self.pool > 1 else found
+
+    def box(self, low: np.ndarray, high: np.ndarray, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """((n, 3) low corners, (3,) size) of a cover of all outputs that change with inputs in [low, high).
+
+        Args:
+            low, high: (n, 3) voxels of the block's input.
+            shape: of the block's output.
+        """
+        reach = np.array(self.weight.shape[2:]) - 1
+        shape = np.array(shape)
+        first = np.maximum(low - reach, 0) // self.pool
+        last = np.minimum(-(-high // self.pool), shape)
+        size = np.clip((last - first).max(axis=0), 1, shape)
+        return np.minimum(first, shape - size), size
+
+
+def patch_margins(
+    model: nn.Module, volume: Tensor, groups: Sequence[PatchGroup], target: int, batch: BatchSize, engine: str
+) -> tuple[Tensor, Tensor]:
+    """(margin of the intact volume, margins with each patch replaced), float64, on the volume's device.
+
+    Args:
+        model: in eval mode.
+        volume: (x, y, z) float32.
+        engine: incremental or dense; networks that are not a sequence of convolutions are always dense.
+    """
+    blocks = sequential_blocks(model) if engine == "incremental" else None
+    with torch.no_grad():
+        if blocks is None:
+            return _dense(model, volume, groups, target, batch)
+        return _incremental(blocks, model.classifier, volume, groups, target)
+
+
+def sequential_blocks(model: nn.Module) -> list[Block] | None:
+    """The convolution blocks of a network `features` + `classifier`; None if it is built in another way."""
+    features, head = getattr(model, "features", None), getattr(model, "classifier", None)
+    if not isinstance(features, nn.Sequential) or not isinstance(head, nn.Module):
+        return None
+    blocks, layers = [], list(features)
+    while layers:
+        taken = _take_block(layers)
+        if taken is None:
+            return None
+        blocks.append(taken)
+    return blocks
+
+
+def _take_block(layers: list[nn.Module]) -> Block | None:
+    """Removes conv, perhaps batch norm, ReLU and perhaps a pool from the front of the list."""
+    convolution = layers.pop(0)
+    if not _is_plain_convolution(convolution):
+        return None
+    weight = convolution.weight.detach()
+    bias = convolution.bias.detach() if convolution.bias is not None else weight.new_zeros(len(weight))
+    if layers and isinstance(layers[0], nn.BatchNorm3d):
+        norm = layers.pop(0)
+        if norm.running_var is None:
+            return None
+        factor = (norm.running_var + norm.eps).rsqrt()
+        shift = -norm.running_mean * factor
+        if norm.affine:
+            factor, shift = factor * norm.weight.detach(), shift * norm.weight.detach() + norm.bias.detach()
+        weight, bias = weight * factor[:, None, None, None, None], bias * factor + shift
+    if not (layers and isinstance(layers.pop(0), nn.ReLU)):
+        return None
+    pool = 1
+    if layers and isinstance(layers[0], nn.MaxPool3d):
+        pool = _pool_size(layers.pop(0))
+    return Block(weight, bias, pool) if pool else None
+
+
+def _is_plain_convolution(layer: nn.Module) -> bool:
+    return (
+        isinstance(layer, nn.Conv3d)
+        and set(layer.stride) == {1}
+        and layer.padding in {(0, 0, 0), "valid"}
+        and set(layer.dilation) == {1}
+        and layer.groups == 1
+    )
+
+
+def _pool_size(layer: nn.MaxPool3d) -> int:
+    """Of a pool whose windows do not overlap; 0 for any other."""
+    sizes = {*_three(layer.kernel_size), *_three(layer.stride)}
+    plain = not layer.ceil_mode and set(_three(layer.padding)) == {0} and set(_three(layer.dilation)) == {1}
+    return sizes.pop() if plain and len(sizes) == 1 else 0
+
+
+def _three(value: int | tuple[int, ...]) -> tuple[int, ...]:
+    return value if isinstance(value, tuple) else (value,) * 3
+
+
+# -- dense --------------------------------------------------------------------------------------------------------
+
+
+def _dense(
+    model: nn.Module, volume: Tensor, groups: Sequence[PatchGroup], target: int, batch: BatchSize
+) -> tuple[Tensor, Tensor]:
+    intact = margins(model(volume[None, None]))[:, target].double()
+    found = []
+    for group in groups:
+
+        def part(start: int, stop: int, group: PatchGroup = group) -> Tensor:
+            volumes = volume.expand(stop - start, 1, *volume.shape).clone()
+            for row, number in enumerate(range(start, stop)):
+                volumes[row, 0][_box(group.lows[number], group.size)] = group.fill(number)
+            return margins(model(volumes))[:, target].double()
+
+        found.append(batch.run(len(group.lows), volume, part))
+    return intact, torch.cat(found) if found else intact[:0]
+
+
+def _box(low: Sequence[int], size: Sequence[int]) -> tuple[slice, ...]:
+    return tuple(slice(int(a), int(a) + int(n)) for a, n in zip(low, size, strict=True))
+
+
+# -- incremental --------------------------------------------------------------------------------------------------
+
+
+def _incremental(
+    blocks: list[Block], head: nn.Module, volume: Tensor, groups: Sequence[PatchGroup], target: int
+) -> tuple[Tensor, Tensor]:
+    activations = [volume[None, None]]
+    for block in blocks:
+        activations.append(block(activations[-1]))
+    intact = margins(head(activations[-1]))[:, target].double()
+    found = []
+    for group in groups:
+        lows, sizes = _covers(blocks, activations, group)
+        step = _patches_at_once(blocks, sizes, volume.device)
+        for start in range(0, len(group.lows), step):
+            rows = slice(start, min(start + step, len(group.lows)))
+            pasted = _recompute(
+                blocks, activations, group, [low[rows] for low in lows], sizes, range(len(group.lows))[rows]
+            )
+            found.append(margins(head(pasted))[:, target].double())
+    return intact, torch.cat(found) if found else intact[:0]
+
+
+def _covers(
+    blocks: list[Block], activations: list[Tensor], group: PatchGroup
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Low corners (n, 3) and sizes (3,) of what changes: in the volume, then behind each block."""
+    lows, sizes = [np.asarray(group.lows)], [np.array(group.size)]
+    for block, after in zip(blocks, activations[1:], strict=True):
+        low, size = block.box(lows[-1], lows[-1] + sizes[-1], after.shape[2:])
+        lows.append(low)
+        sizes.append(size)
+    return lows, sizes
+
+
+def _patches_at_once(blocks: list[Block], sizes: list[np.ndarray], device: torch.device) -> int:
+    """As many patches as are quick and fit."""
+    largest = max(
+        4 * 3 * len(block.weight) * math.prod(int(n) * block.pool + 2 for n in size)
+        for block, size in zip(blocks, sizes[1:], strict=True)
+    )
+    return max(1, min(PATCHES_AT_ONCE[device.type], int(PATCH_BYTES[device.type] // largest)))
+
+
+def _recompute(
+    blocks: list[Block],
+    activations: list[Tensor],
+    group: PatchGroup,
+    lows: list[np.ndarray],
+    sizes: list[np.ndarray],
+    numbers: Sequence[int],
+) -> Tensor:
+    """(n, c, x, y, z) last maps of the scan with each patch replaced."""
+    changed = torch.stack([group.fill(number) for number in numbers])[:, None]
+    for index, block in enumerate(blocks):
+        reach = np.array(block.weight.shape[2:]) - 1
+        corner, size = lows[index + 1] * block.pool, sizes[index + 1] * block.pool + reach
+        crops = _pasted(activations[index][0], corner, size, changed, lows[index])
+        changed = block(crops)
+    last = activations[-1][0]
+    return _pasted(last, np.zeros_like(lows[-1]), np.array(last.shape[1:]), changed, lows[-1])
+
+
+def _pasted(intact: Tensor, corners: np.ndarray, size: np.ndarray, changed: Tensor, lows: np.ndarray) -> Tensor:
+    """(n, c, *size) crops of the intact map at `corners`, with `changed` (n, c, ...) written at `lows` where inside."""
+    crops = torch.stack([intact[(slice(None), *_box(corner, size))] for corner in corners])
+    extent = np.array(changed.shape[2:])
+    first, last = np.maximum(lows, corners), np.minimum(lows + extent, corners + size)
+    for row in range(len(corners)):
+        if (first[row] < last[row]).all():
+            into = _box(first[row] - corners[row], last[row] - first[row])
+            out = _box(first[row] - lows[row], last[row] - first[row])
+            crops[(row, slice(None), *into)] = changed[(row, slice(None), *out)]
+    return crops

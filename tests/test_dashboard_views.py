@@ -1,0 +1,177 @@
+"""Every view on a full store, and the friendly words where there is nothing to show."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import streamlit as st
+from store_factory import shared_store
+from streamlit.testing.v1 import AppTest
+
+from dashboard import queries, selection
+from dashboard.figures import slices
+from store import RunInfo
+
+VIEWS = {"views/overview.py": "Overview", "views/provenance.py": "Provenance"}
+
+
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["app.py"])
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+@pytest.fixture
+def open_app(monkeypatch):
+    """Opens the app on a store, on a view, with the words of the URL."""
+
+    def opened(store, view="views/overview.py", **query) -> AppTest:
+        monkeypatch.setenv("BRAINWHY_STORE", str(store))
+        app = AppTest.from_file("../dashboard/app.py", default_timeout=30)
+        for key, value in query.items():
+            app.query_params[key] = value
+        app.run()
+        return app if view == "views/overview.py" else app.switch_page(view).run()
+
+    return opened
+
+
+def copy_run(store, run: str, **manifest):
+    """The shared run under another identifier, parts of its manifest replaced; arrays and models are only linked."""
+    source = next(path for path in shared_store().iterdir() if not path.name.startswith("."))
+    folder = store / run
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    shutil.copytree(source / "tables", folder / "tables")
+    for name in ("arrays.zarr", "models", "figures"):
+        (folder / name).symlink_to(source / name)
+    content = json.loads((source / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(content | {"run": run} | manifest))
+    return folder
+
+
+def text_of(app: AppTest) -> str:
+    """Everything that is written on the page."""
+    kinds = (
+        app.title,
+        app.header,
+        app.subheader,
+        app.markdown,
+        app.caption,
+        app.warning,
+        app.error,
+        app.info,
+        app.code,
+    )
+    return "\n".join(str(element.value) for kind in kinds for element in kind)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_shows_a_full_store(open_app, view):
+    app = open_app(shared_store(), view)
+    assert not app.exception
+    assert not app.error
+    assert app.title[0].value == VIEWS[view]
+    assert "SIMULATED" in text_of(app)
+    assert "Research use only, not a medical device." in text_of(app)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_of_a_store_that_is_not_there_says_how_to_make_one(open_app, tmp_path, view):
+    app = open_app(tmp_path / "none", view)
+    assert not app.exception
+    assert "There is no store at" in text_of(app)
+    assert "python run_pipeline.py" in [block.value for block in app.code]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_of_an_empty_store_says_how_to_fill_it(open_app, tmp_path, view):
+    app = open_app(tmp_path, view)
+    assert not app.exception
+    assert "holds no finished run" in text_of(app)
+    assert "python run_pipeline.py" in [block.value for block in app.code]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_run_of_a_later_specification_is_named(open_app, tmp_path, view):
+    copy_run(tmp_path, "later-1", spec_version="9.0")
+    app = open_app(tmp_path, view)
+    assert not app.exception
+    assert app.title[0].value == "This run needs a newer dashboard"
+    assert "spec 9.0" in app.warning[0].value
+
+
+@pytest.mark.parametrize("damage", ["manifest.json", "tables/scans.parquet", "tables/metrics.parquet", "arrays.zarr"])
+def test_a_broken_run_gets_a_clear_message(open_app, tmp_path, damage):
+    run = copy_run(tmp_path, "broken-1")
+    if damage == "manifest.json":
+        (run / damage).write_text("{")
+    elif damage == "arrays.zarr":
+        (run / damage).unlink()
+    else:
+        (run / damage).write_bytes(b"not parquet")
+    app = open_app(tmp_path)
+    assert not app.exception
+    assert not app.error
+    assert "This run cannot be shown" in [title.value for title in app.title]
+    assert run.name in app.warning[0].value
+
+
+def test_a_real_cohort_is_not_called_simulated(open_app, tmp_path):
+    copy_run(tmp_path, "real-1", simulated=False)
+    app = open_app(tmp_path)
+    assert not app.exception
+    assert "SIMULATED" not in text_of(app)
+    assert "random numbers" in text_of(app)
+
+
+def test_the_newest_run_opens_and_a_link_opens_another(open_app, tmp_path):
+    copy_run(tmp_path, "old-1", name="old", created="2026-01-01T00:00:00")
+    copy_run(tmp_path, "new-1", name="new", created="2026-02-01T00:00:00")
+    app = open_app(tmp_path)
+    assert app.selectbox[0].value == "new-1"
+    assert app.query_params["run"] in ("new-1", ["new-1"])  # one or the other, by version of Streamlit
+    linked = open_app(tmp_path, run="old-1")
+    assert linked.selectbox[0].value == "old-1"
+    assert "**old**" in text_of(linked)
+
+
+def test_a_rebuilt_run_shows_new_results(open_app, tmp_path):
+    copy_run(tmp_path, "a-1")
+    assert "made 2026-01-02" in text_of(open_app(tmp_path))
+    copy_run(tmp_path, "a-1", created="2026-05-06T00:00:00")
+    queries.runs.clear()  # the list of runs is kept for seconds only; all else stays cached
+    assert "made 2026-05-06" in text_of(open_app(tmp_path))
+
+
+def test_contact_sheets_are_shown_page_by_page(open_app, tmp_path):
+    run = copy_run(tmp_path, "sheets-1")
+    (run / "figures").unlink()
+    (run / "figures").mkdir()
+    for name in ("contact-sheet.png", "contact-sheet-2.png"):
+        (run / "figures" / name).write_bytes(slices.png(np.zeros((4, 4, 3), np.uint8)))
+    app = open_app(tmp_path, "views/provenance.py")
+    assert not app.error
+    assert "Preprocessing at a glance" in [heading.value for heading in app.subheader]
+    assert len(queries.contact_sheets(queries.Run(str(tmp_path), "sheets-1", "2026-01-02T03:04:05"))) == 2
+
+
+def test_where_the_store_is():
+    assert selection.store_place([], {}) == "results"
+    assert selection.store_place([], {"BRAINWHY_STORE": "a"}) == "a"
+    assert selection.store_place(["--store", "s3://b"], {"BRAINWHY_STORE": "a"}) == "s3://b"
+    assert selection.store_place(["--other", "-q", "--store"], {}) == "results"
+
+
+def test_the_first_choice_can_be_opened():
+    broken = RunInfo("a-1", "a", "3", False, "", "1.0", 0, problem="broken")
+    good = RunInfo("b-1", "b", "2", False, "", "1.0", 0)
+    assert selection.first_choice([broken, good], None) == 1
+    assert selection.first_choice([broken, good], "a-1") == 0
+    assert selection.first_choice([broken, good], "b") == 1
+    assert selection.first_choice([broken], None) == 0

@@ -1,0 +1,125 @@
+"""Incremental occlusion equals whole forward passes: any shape, pool, stride, place, reference, number of classes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from engine.model.cnn3d import CNN3D, build_network
+from engine.relevance import AreaOcclusion, BatchSize, Brain, Occlusion
+from engine.relevance.patches import PatchGroup, patch_margins, sequential_blocks
+
+
+def _network(shape, pools, channels, classes, seed) -> CNN3D:
+    torch.manual_seed(seed)
+    network = CNN3D(shape, pools, 0.5, classes, channels)
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm3d):  # statistics that are not the identity
+                module.running_mean.normal_(0, 0.3)
+                module.running_var.uniform_(0.3, 2)
+                module.weight.normal_(1, 0.3)
+                module.bias.normal_(0, 0.3)
+    return network.eval()
+
+
+@st.composite
+def cases(draw):
+    pools = tuple(draw(st.lists(st.integers(1, 3), min_size=1, max_size=3)))
+    least = 1
+    for pool in reversed(pools):
+        least = least * pool + 2
+    shape = tuple(draw(st.integers(least, least + 9)) for _ in range(3))
+    return {
+        "shape": shape,
+        "pools": pools,
+        "half": draw(st.integers(1, 6)),
+        "stride": draw(st.integers(1, 7)),
+        "reference": draw(st.sampled_from(["mean", "blurred", 1.5])),
+        "classes": draw(st.integers(2, 3)),
+        "seed": draw(st.integers(0, 2**16)),
+    }
+
+
+@settings(max_examples=25, deadline=None)
+@given(cases())
+def test_incremental_occlusion_equals_dense(case):
+    network = _network(case["shape"], case["pools"], (3, 4, 5)[: len(case["pools"])], case["classes"], case["seed"])
+    generator = torch.Generator().manual_seed(case["seed"])
+    mask = torch.rand(case["shape"], generator=generator) > 0.4
+    volume = torch.where(mask, torch.randn(case["shape"], generator=generator), torch.zeros(()))[None, None]
+    brain = Brain(mask, (mask * torch.randint(1, 4, case["shape"], generator=generator)).to(torch.int16), 3, 4)
+    options = {"half_width": case["half"], "stride": case["stride"], "reference": case["reference"]}
+    for method, extra in ((Occlusion, options), (AreaOcclusion, {"reference": case["reference"]})):
+        for target in range(case["classes"]):
+            fast, slow = (
+                method(brain, BatchSize(7), engine=engine, **extra).attribute(network, volume, target)
+                for engine in ("incremental", "dense")
+            )
+            assert (fast.probability - slow.probability).abs().max() < 1e-6
+            spread = max(float(slow.margin.std()) if slow.margin.numel() > 1 else 0.0, 1e-2)
+            assert (fast.margin - slow.margin).abs().max() < 1e-4 * max(spread, 1)
+
+
+def test_the_real_network_agrees_and_ranks_the_same_regions():
+    network = build_network(4, seed=2)
+    network.train()
+    with torch.no_grad():
+        network(torch.randn(4, 1, 49, 58, 49))
+    network.eval()
+    volume = torch.randn((1, 1, 49, 58, 49), generator=torch.Generator().manual_seed(0))
+    labels = (torch.arange(49 * 58 * 49).reshape(49, 58, 49) * 40 // (49 * 58 * 49) + 1).to(torch.int16)
+    brain = Brain(torch.ones(49, 58, 49, dtype=torch.bool), labels, 40, 4)
+    fast, slow = (
+        AreaOcclusion(brain, BatchSize(8), engine=engine).attribute(network, volume, 1).margin[0]
+        for engine in ("incremental", "dense")
+    )
+    assert (fast - slow).abs().max() < 1e-4 * slow.std()
+    assert set(fast.topk(20).indices.tolist()) == set(slow.topk(20).indices.tolist())
+
+
+def test_a_patch_that_is_the_scan_itself_changes_nothing():
+    network = _network((20, 21, 19), (2, 2), (3, 4), 2, 0)
+    volume = torch.randn(20, 21, 19)
+    lows = np.array([[0, 0, 0], [12, 13, 11], [5, 6, 7]])
+
+    def fill(number: int) -> torch.Tensor:
+        x, y, z = lows[number]
+        return volume[x : x + 8, y : y + 8, z : z + 8].clone()
+
+    intact, changed = patch_margins(
+        network, volume, [PatchGroup(lows, (8, 8, 8), fill)], 1, BatchSize(4), "incremental"
+    )
+    torch.testing.assert_close(changed, intact.expand(3), rtol=0, atol=1e-6)
+
+
+class _Other(nn.Module):
+    def __init__(self, features: nn.Module) -> None:
+        super().__init__()
+        self.features, self.classifier = features, nn.Sequential(nn.Flatten(), nn.LazyLinear(2))
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [nn.Conv3d(1, 2, 3, padding=1), nn.ReLU()],
+        [nn.Conv3d(1, 2, 3, stride=2), nn.ReLU()],
+        [nn.Conv3d(1, 2, 3), nn.Sigmoid()],
+        [nn.Conv3d(1, 2, 3), nn.ReLU(), nn.MaxPool3d(3, stride=2)],
+        [nn.Conv3d(1, 2, 3), nn.ReLU(), nn.AvgPool3d(2)],
+        [nn.Linear(3, 3)],
+    ],
+)
+def test_networks_of_another_family_are_not_taken(layers):
+    assert sequential_blocks(_Other(nn.Sequential(*layers))) is None
+
+
+def test_networks_of_another_family_fall_back_to_dense(linear_model, volumes, brain, batch):
+    assert sequential_blocks(linear_model) is None
+    found = Occlusion(brain, batch, half_width=3, stride=4).attribute(linear_model, volumes, 1)
+    dense = Occlusion(brain, batch, half_width=3, stride=4, engine="dense").attribute(linear_model, volumes, 1)
+    assert torch.equal(found.margin, dense.margin)
