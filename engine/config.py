@@ -35,7 +35,7 @@ class Simulation(Section):
     negative_scans: int | None = Field(None, ge=1, description="scans in all; default one a subject")
     apply_mci: int = Field(0, ge=0, description="further subjects with half the change, explained but not trained on")
     effect: float = Field(1.0, ge=0, description="multiplies the published volume changes; 0 is a null cohort")
-    severity_sd: float = Field(0.25, ge=0, description="spread of the severity between positive subjects, mean 1")
+    severity_sd: float = Field(0.5, ge=0, description="spread of the severity between positive subjects, mean 1")
     age_mean: float = Field(75.0, description="years, both groups alike")
     age_sd: float = Field(6.0, ge=0, description="years")
     ageing: float = Field(1.0, ge=0, description="multiplies the age-related change that both groups share")
@@ -124,6 +124,7 @@ class TrainingConfig(Section):
     epochs: int = Field(20, ge=1)
     batch_size: int = Field(5, ge=1)
     learning_rate: float = Field(1e-4, gt=0)
+    schedule: Literal["constant", "cosine"] = Field("constant", description="cosine: the learning rate falls to 0")
     weight_decay: float = Field(0.0, ge=0)
     dropout: float = Field(0.8, ge=0, lt=1)
     normalisation_scans: int | None = Field(

@@ -124,7 +124,7 @@ class Cohort:
         return self.data[[self.ids.index(s) for s in scans]]
 
     def train(self, checkpoint, epochs=2, **kwargs):
-        config = TrainingConfig(epochs=epochs, learning_rate=1e-3, batch_size=4, **kwargs)
+        config = TrainingConfig(epochs=epochs, learning_rate=1e-3, batch_size=4, schedule="cosine", **kwargs)
         return train(self.job, self.positive, self.read, self.mask, 4, config, torch.device("cpu"), checkpoint)
 
 
@@ -168,6 +168,12 @@ def test_interrupted_training_ends_in_the_same_network(cohort, trained, tmp_path
     resumed = cohort.train(tmp_path / "m.safetensors")
     assert _same(trained.network, resumed.network)
     assert [row["loss"] for row in resumed.curve] == [row["loss"] for row in trained.curve]
+
+
+def test_schedules():
+    constant, cosine = (TrainingConfig(epochs=10, learning_rate=0.2, schedule=s) for s in ("constant", "cosine"))
+    assert [training.learning_rate(constant, e) for e in (0, 9.9)] == [0.2, 0.2]
+    assert [round(training.learning_rate(cosine, e), 6) for e in (0, 5, 10)] == [0.2, 0.1, 0]
 
 
 def test_a_damaged_checkpoint_is_as_none(cohort, trained, tmp_path):

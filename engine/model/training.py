@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -139,7 +140,9 @@ def _pass_over(
     device = next(network.parameters()).device
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16" and device.type == "cuda")
     total, right = torch.zeros((), device=device), torch.zeros((), device=device)
-    for chunk, batch in zip(chunks, volumes.batches(chunks), strict=True):
+    for number, (chunk, batch) in enumerate(zip(chunks, volumes.batches(chunks), strict=True)):
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(config, epoch + number / len(chunks))
         labels = torch.tensor([int(positive[s]) for s in chunk], device=device)
         optimiser.zero_grad(set_to_none=True)
         with autocast:
@@ -152,6 +155,13 @@ def _pass_over(
     if not torch.isfinite(total):
         raise RunFailure(f"{job.model}: training diverged in epoch {epoch + 1}: use a smaller training.learning_rate")
     return float(total) / len(order), float(right) / len(order)
+
+
+def learning_rate(config: TrainingConfig, epochs_done: float) -> float:
+    """At a point of the training; a function of it alone, so that an interrupted training goes on the same."""
+    if config.schedule == "constant":
+        return config.learning_rate
+    return config.learning_rate * (1 + math.cos(math.pi * epochs_done / config.epochs)) / 2
 
 
 def evaluate(network: nn.Module, volumes: Volumes, scans: Sequence[str], positive: Mapping[str, bool]) -> dict:
