@@ -21,6 +21,8 @@ PREPARE_S = {"simulated": {1: 6.0, 2: 0.9, 3: 0.3, 4: 0.1}, "syn_quick": 20.0, "
 TRAIN_FACTOR = 3  # forward and backward, in forward passes
 GRADIENT_FACTOR = 2.5
 TOUCHING = 0.5  # share of cube positions that touch brain
+CUBE_SHARE = {1: 0.004, 2: 0.02, 3: 0.05, 4: 0.07}  # of a forward pass that an incremental cube costs
+REGION_SHARE = {1: 0.05, 2: 0.1, 3: 0.15, 4: 0.2}
 BRAIN_SHARE = 0.22
 PACKED_BYTES = 0.5  # of a stored int16 volume after compression, of its brain voxels' two bytes
 BASE_MIB = 1500
@@ -92,11 +94,13 @@ def _methods(config: RunConfig, job: Job) -> list[str]:
 
 def _passes(config: RunConfig, method: str) -> float:
     """Forward passes a scan."""
+    grid, dense = Grid(config.grid_mm), config.explain.engine == "dense"
     if method == "occlusion":
-        stride = Grid(config.grid_mm).voxels(config.explain.occlusion.stride_mm)
-        return math.prod(-(-n // stride) for n in Grid(config.grid_mm).shape) * TOUCHING
+        stride = grid.voxels(config.explain.occlusion.stride_mm)
+        positions = math.prod(-(-n // stride) for n in grid.shape) * TOUCHING
+        return positions * (1 if dense else CUBE_SHARE[grid.mm])
     if method == "area_occlusion":
-        return 120
+        return 120 * (1 if dense else REGION_SHARE[grid.mm])
     return GRADIENT_FACTOR * (2 if method == "guided_backprop" else 1)
 
 
