@@ -1,8 +1,8 @@
 """Margins of a network after parts of a volume are replaced: by whole forward passes, or only where something changes.
 
 Valid convolutions and early pooling keep the effect of a patch local. The incremental way keeps the activations of the
-intact scan at every block; for a patch it recomputes only the box that changes in each block (a cover of fixed size for
-all patches of a group, aligned with the pooling windows, clamped at the borders), pastes it, and runs the fully
+intact scan at every block; for a patch it recomputes only the box that changes in each block (aligned with the pooling
+windows, clamped at the borders; patches whose boxes have the same sizes go together), pastes it, and runs the fully
 connected part on the pasted map. The result is the dense one up to float32 rounding. Batch norm is folded into the
 convolutions.
 """
@@ -10,7 +10,7 @@ convolutions.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,19 +53,14 @@ class Block:
         # The largest of a window is the same before and after the ReLU; after pooling there is less to do.
         return largest(functional.conv3d(activations, self.weight, self.bias), self.pool).relu_()
 
-    def box(self, low: np.ndarray, high: np.ndarray, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """((n, 3) low corners, (3,) size) of a cover of all outputs that change with inputs in [low, high).
+    def reached(self, low: np.ndarray, high: np.ndarray, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """((n, 3), (n, 3)) the outputs [low, high) that change with inputs in [low, high), perhaps none.
 
         Args:
-            low, high: (n, 3) voxels of the block's input.
             shape: of the block's output.
         """
-        reach = np.array(self.weight.shape[2:]) - 1
-        shape = np.array(shape)
-        first = np.maximum(low - reach, 0) // self.pool
-        last = np.minimum(-(-high // self.pool), shape)
-        size = np.clip((last - first).max(axis=0), 1, shape)
-        return np.minimum(first, shape - size), size
+        first = np.maximum(low - (np.array(self.weight.shape[2:]) - 1), 0) // self.pool
+        return np.minimum(first, shape), np.minimum(-(-high // self.pool), shape)
 
 
 def largest(maps: Tensor, pool: int) -> Tensor:
@@ -196,27 +191,40 @@ def _incremental(
     intact = margins(head(activations[-1]))[:, target].double()
     found = []
     for group in groups:
-        lows, sizes = _covers(blocks, activations, group)
-        step = _patches_at_once(blocks, sizes, volume.device)
-        for start in range(0, len(group.lows), step):
-            rows = slice(start, min(start + step, len(group.lows)))
-            pasted = _recompute(
-                blocks, activations, group, [low[rows] for low in lows], sizes, range(len(group.lows))[rows]
-            )
-            found.append(margins(head(pasted))[:, target].double())
+        result = intact.new_empty(len(group.lows))
+        for numbers, lows, sizes in _alike(blocks, activations, group):
+            step = _patches_at_once(blocks, sizes, volume.device)
+            for start in range(0, len(numbers), step):
+                part = slice(start, start + step)
+                pasted = _recompute(blocks, activations, group, [low[part] for low in lows], sizes, numbers[part])
+                result[torch.from_numpy(numbers[part])] = margins(head(pasted))[:, target].double()
+        found.append(result)
     return intact, torch.cat(found) if found else intact[:0]
 
 
-def _covers(
+def _alike(
     blocks: list[Block], activations: list[Tensor], group: PatchGroup
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Low corners (n, 3) and sizes (3,) of what changes: in the volume, then behind each block."""
-    lows, sizes = [np.asarray(group.lows)], [np.array(group.size)]
+) -> Iterator[tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]]:
+    """(numbers of patches, low corners (n, 3), sizes (3,)) of patches whose boxes fit one size at every block.
+
+    Corners and sizes are those of the patch in the volume, then of what changes behind each block.
+    """
+    low, high = np.asarray(group.lows), np.asarray(group.lows) + np.array(group.size)
+    spans = [(low, high, np.array(activations[0].shape[2:]))]
     for block, after in zip(blocks, activations[1:], strict=True):
-        low, size = block.box(lows[-1], lows[-1] + sizes[-1], after.shape[2:])
-        lows.append(low)
-        sizes.append(size)
-    return lows, sizes
+        shape = np.array(after.shape[2:])
+        low, high = block.reached(low, high, shape)
+        spans.append((low, high, shape))
+    # By the first box alone: finer groups save a little arithmetic and lose more in small batches.
+    _, kind = np.unique(spans[1][1] - spans[1][0], axis=0, return_inverse=True)
+    for number in range(kind.max() + 1):
+        chosen = np.flatnonzero(kind.ravel() == number)
+        lows, sizes = [], []
+        for low, high, shape in spans:
+            size = np.maximum((high - low)[chosen].max(axis=0), 1)
+            sizes.append(size)
+            lows.append(np.minimum(low[chosen], shape - size))
+        yield chosen, lows, sizes
 
 
 def _patches_at_once(blocks: list[Block], sizes: list[np.ndarray], device: torch.device) -> int:
