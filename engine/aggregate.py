@@ -122,9 +122,14 @@ def write_region_relevance(run: Run) -> None:
 def _scan_regions(run: Run, reader: RunReader, series, row: dict) -> list[pd.DataFrame]:
     scale = "margin" if series.native_grid == "voxels" else run.config.analysis.occlusion_scale
     labels, regions = run.atlas.labels, run.atlas.regions
+    positive, negative = run.groups
+    heatmaps = {positive: reader.heatmap(row["model"], series.method, row["scan"], target=positive, scale=scale)}
+    if reader.is_antisymmetric(row["model"], series.method):
+        heatmaps[negative] = -heatmaps[positive]
+    else:
+        heatmaps[negative] = reader.heatmap(row["model"], series.method, row["scan"], target=negative, scale=scale)
     frames = []
-    for target in run.groups:
-        heatmap = reader.heatmap(row["model"], series.method, row["scan"], target=target, scale=scale)
+    for target, heatmap in heatmaps.items():
         signed = region_sums(heatmap, labels, len(regions))
         summed = region_sums(mass(heatmap, series.native_grid), labels, len(regions))
         frame = region_frame(signed, summed, regions)

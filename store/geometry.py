@@ -64,7 +64,7 @@ def to_voxels(
         SpecViolation: `native_grid` is none of the three, or positions without a stride.
     """
     if native_grid == "voxels":
-        full = np.array(values)
+        full = np.asarray(values)
     elif native_grid == "positions" and stride:
         full = positions_to_voxels(values, stride, shape)
     elif native_grid == "regions":
@@ -73,6 +73,5 @@ def to_voxels(
         raise SpecViolation(
             f"native grid {native_grid!r} with stride {stride}: use voxels, positions (stride) or regions"
         )
-    # Assigned, not multiplied: a negative number times 0 is -0.0, which is not the fill value.
-    full[..., ~mask.astype(bool)] = 0
-    return full
+    # Chosen, not multiplied: a negative number times 0 is -0.0, which is not the fill value.
+    return np.where(mask.astype(bool), full, np.zeros((), full.dtype))

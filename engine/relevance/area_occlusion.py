@@ -10,7 +10,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor, nn
 
-from engine.relevance.base import Relevance, RelevanceMethod, check_volumes, drops, reference_volume
+from engine.relevance.base import Relevance, RelevanceMethod, check_volumes, drops, each_volume, reference_volume
 from engine.relevance.patches import PatchGroup, patch_margins
 
 
@@ -38,16 +38,17 @@ class AreaOcclusion(RelevanceMethod):
         """(n, regions) drops, region r at index r - 1; 0 where a region has no voxel. See RelevanceMethod.attribute."""
         check_volumes(volumes)
         boxes = region_boxes(self.brain.labels, self.brain.regions)
-        present = sorted(boxes)
-        margin = torch.zeros((len(volumes), self.brain.regions))
-        probability = torch.zeros_like(margin)
-        for n, volume in enumerate(volumes[:, 0]):
+        at = torch.tensor(sorted(boxes)) - 1
+
+        def of_one(volume: Tensor) -> tuple[Tensor, Tensor]:
+            margin, probability = torch.zeros((2, self.brain.regions))
             reference = reference_volume(self.reference, volume, self.brain)
-            groups = [self._patch(volume, reference, region, boxes[region]) for region in present]
+            groups = [self._patch(volume, reference, region, boxes[region]) for region in sorted(boxes)]
             found = drops(*patch_margins(model, volume, groups, target, self.batch, self.engine))
-            at = torch.tensor(present) - 1
-            margin[n, at], probability[n, at] = (part.cpu() for part in found)
-        return Relevance(margin, probability)
+            margin[at], probability[at] = (part.cpu() for part in found)
+            return margin, probability
+
+        return Relevance(*(torch.stack(part) for part in zip(*each_volume(volumes, of_one), strict=True)))
 
     def _patch(self, volume: Tensor, reference: Tensor, region: int, box: tuple[slice, ...]) -> PatchGroup:
         """The bounding box of a region, with the region's own voxels replaced."""

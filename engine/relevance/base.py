@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
-from typing import ClassVar
+from threading import Lock
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from engine.errors import RunFailure
 from engine.model.cnn3d import margins
 from engine.model.device import is_out_of_memory, volumes_that_fit
 
+Result = TypeVar("Result")
 REFERENCES = ("mean", "nc_mean", "blurred", "other_subject")
 BLUR_MM = 6.0
 
@@ -62,39 +64,37 @@ class BatchSize:
     """How many volumes go through the network at once; halved when memory runs out, which is said once."""
 
     def __init__(self, volumes: int, say: Callable[[str], None] = lambda text: None) -> None:
-        self.volumes, self._say, self._said = volumes, say, False
+        self.volumes, self.say, self._said, self._lock = volumes, say, False, Lock()
 
-    def run(self, count: int, example: Tensor, part: Callable[[int, int], Tensor], backward: bool = False) -> Tensor:
-        """Concatenate part(start, stop) over 0..count, in batches that fit.
-
-        Args:
-            example: a volume or a batch, for its size and device: (..., x, y, z).
-            backward: whether activations are kept for a backward pass.
-        """
-        results, start, voxels = [], 0, math.prod(example.shape[-3:])
+    def run(self, count: int, part: Callable[[int, int], Tensor], fits: int) -> Tensor:
+        """Concatenate part(start, stop) over 0..count, in batches of at most `fits`, fewer once memory has run out."""
+        results, start = [], 0
         while start < count:
+            size = min(self.volumes, fits)
             try:
-                size = volumes_that_fit(voxels, example.device, self.volumes, backward)
                 results.append(part(start, min(start + size, count)))
                 start += size
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
-                self._halve()
+                self._halve(size)
         return torch.cat(results)
 
-    def _halve(self) -> None:
-        if self.volumes == 1:
+    def _halve(self, failed: int) -> None:
+        if failed == 1:
             raise RunFailure(
                 "out of memory with a single volume: use a coarser grid_mm or another device; heatmaps already "
                 "computed are kept"
             )
-        self.volumes //= 2
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        if not self._said:
-            self._say(f"  out of memory: going on with smaller batches ({self.volumes} volumes)")
-            self._said = True
+        with self._lock:
+            if self.volumes < failed:
+                return  # another thread has met the same limit
+            self.volumes = failed // 2
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            if not self._said:
+                self.say(f"  out of memory: going on with smaller batches ({self.volumes} volumes)")
+                self._said = True
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,23 @@ class RelevanceMethod(ABC):
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {"brain", "batch"}}
 
 
+def each_volume(volumes: Tensor, explain: Callable[[Tensor], Result]) -> list[Result]:
+    """explain(volume) for every volume of (n, 1, x, y, z), in order.
+
+    On the CPU several volumes are worked on at once, with one thread each: operations on small boxes are too short to
+    be shared between threads.
+    """
+    threads = torch.get_num_threads()
+    if volumes.is_cuda or threads == 1 or len(volumes) == 1:
+        return [explain(volume) for volume in volumes[:, 0]]
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(explain, volumes[:, 0]))
+    finally:
+        torch.set_num_threads(threads)
+
+
 def check_volumes(volumes: Tensor) -> None:
     """Raise ShapeError unless (n, 1, x, y, z)."""
     if volumes.ndim != 5 or volumes.shape[1] != 1:
@@ -139,7 +156,8 @@ def check_volumes(volumes: Tensor) -> None:
 
 def input_gradients(model: nn.Module, volumes: Tensor, target: int, batch: BatchSize) -> Tensor:
     """(n, x, y, z) gradients of each volume, in batches that fit."""
-    return batch.run(len(volumes), volumes, lambda a, b: input_gradient(model, volumes[a:b], target), backward=True)
+    fits = volumes_that_fit(volumes[0].numel(), volumes.device, batch.volumes, backward=True) if len(volumes) else 1
+    return batch.run(len(volumes), lambda a, b: input_gradient(model, volumes[a:b], target), fits)
 
 
 def input_gradient(model: nn.Module, volumes: Tensor, target: int) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engine.relevance.base import Relevance, RelevanceMethod, check_volumes, drops, reference_volume
+from engine.relevance.base import Relevance, RelevanceMethod, check_volumes, drops, each_volume, reference_volume
 from engine.relevance.patches import PatchGroup, patch_margins
 
 
@@ -40,17 +40,18 @@ class Occlusion(RelevanceMethod):
     def attribute(self, model: nn.Module, volumes: Tensor, target: int) -> Relevance:
         """(n, px, py, pz) drops at every cube position. See RelevanceMethod.attribute."""
         check_volumes(volumes)
-        grid = position_shape(volumes.shape[2:], self.stride)
-        margin = torch.zeros((len(volumes), *grid))
-        probability = torch.zeros_like(margin)
-        for n, volume in enumerate(volumes[:, 0]):
+
+        def of_one(volume: Tensor) -> tuple[Tensor, Tensor]:
+            margin, probability = torch.zeros((2, *position_shape(volume.shape, self.stride)))
             reference = reference_volume(self.reference, volume, self.brain)
             positions = changing_positions(volume != reference, self.half_width, self.stride)
             if len(positions):
                 group = self._patches(volume, reference, positions)
                 found = drops(*patch_margins(model, volume, [group], target, self.batch, self.engine))
-                margin[n][tuple(positions.T)], probability[n][tuple(positions.T)] = (part.cpu() for part in found)
-        return Relevance(margin, probability)
+                margin[tuple(positions.T)], probability[tuple(positions.T)] = (part.cpu() for part in found)
+            return margin, probability
+
+        return Relevance(*(torch.stack(part) for part in zip(*each_volume(volumes, of_one), strict=True)))
 
     def _patches(self, volume: Tensor, reference: Tensor, positions: np.ndarray) -> PatchGroup:
         """The cubes, all of one size: where the border clips one, voxels of the scan itself fill the rest."""

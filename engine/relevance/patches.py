@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.model.cnn3d import margins
+from engine.model.device import volumes_that_fit
 from engine.relevance.base import BatchSize
 
 PATCHES_AT_ONCE = {"cpu": 64, "cuda": 256}
@@ -92,7 +93,7 @@ def patch_margins(
     with torch.no_grad():
         if blocks is None:
             return _dense(model, volume, groups, target, batch)
-        return _incremental(blocks, model.classifier, volume, groups, target)
+        return _incremental(blocks, model.classifier, volume, groups, target, batch)
 
 
 def sequential_blocks(model: nn.Module) -> list[Block] | None:
@@ -170,7 +171,7 @@ def _dense(
                 volumes[row, 0][_box(group.lows[number], group.size)] = group.fill(number)
             return margins(model(volumes))[:, target].double()
 
-        found.append(batch.run(len(group.lows), volume, part))
+        found.append(batch.run(len(group.lows), part, volumes_that_fit(volume.numel(), volume.device, batch.volumes)))
     return intact, torch.cat(found) if found else intact[:0]
 
 
@@ -183,7 +184,7 @@ def _box(low: Sequence[int], size: Sequence[int]) -> tuple[slice, ...]:
 
 
 def _incremental(
-    blocks: list[Block], head: nn.Module, volume: Tensor, groups: Sequence[PatchGroup], target: int
+    blocks: list[Block], head: nn.Module, volume: Tensor, groups: Sequence[PatchGroup], target: int, batch: BatchSize
 ) -> tuple[Tensor, Tensor]:
     activations = [volume[None, None]]
     for block in blocks:
@@ -193,11 +194,15 @@ def _incremental(
     for group in groups:
         result = intact.new_empty(len(group.lows))
         for numbers, lows, sizes in _alike(blocks, activations, group):
-            step = _patches_at_once(blocks, sizes, volume.device)
-            for start in range(0, len(numbers), step):
-                part = slice(start, start + step)
-                pasted = _recompute(blocks, activations, group, [low[part] for low in lows], sizes, numbers[part])
-                result[torch.from_numpy(numbers[part])] = margins(head(pasted))[:, target].double()
+
+            def part(start: int, stop: int, group=group, numbers=numbers, lows=lows, sizes=sizes) -> Tensor:
+                low = [corner[start:stop] for corner in lows]
+                pasted = _recompute(blocks, activations, group, low, sizes, numbers[start:stop])
+                return margins(head(pasted))[:, target].double()
+
+            fits = _patches_at_once(blocks, sizes, volume.device)
+            at = torch.from_numpy(numbers).to(volume.device)
+            result[at] = BatchSize(fits, batch.say).run(len(numbers), part, fits)
         found.append(result)
     return intact, torch.cat(found) if found else intact[:0]
 
