@@ -195,6 +195,12 @@ class RunConfig(Section):
     analysis: AnalysisConfig = AnalysisConfig()
     store: StoreConfig = StoreConfig()
 
+    @model_validator(mode="after")
+    def _explains(self) -> RunConfig:
+        if not any(getattr(self.explain, model_set) for model_set in self.training.models):
+            raise ValueError(f"explain: no method is asked for the trained models ({', '.join(self.training.models)})")
+        return self
+
     def stored(self) -> dict[str, Any]:
         """The configuration as plain JSON values, without where the data lie."""
         values = self.model_dump(mode="json")

@@ -50,6 +50,7 @@ def test_rieke2018_is_what_the_paper_did():
         (TABLE | {"cohort.groups": {"old": "age >= 60"}}, "cohort: exactly two groups are needed"),
         ({"name": "no/slash"}, "name: 'no/slash' is not allowed"),
         ({"training": 3}, "training: 3 is not allowed"),
+        ({"explain.folds": [], "explain.holdout": []}, "configuration: explain: no method is asked for"),
         ({"explain.occlusion.reference": "zebra"}, "explain.occlusion.reference: 'zebra' is not allowed"),
     ],
 )
