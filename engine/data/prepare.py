@@ -32,7 +32,7 @@ class Preparer(Protocol):
     """Makes a volume of a scan. Picklable when it is to run in worker processes.
 
     Optional members: `describe() -> dict` (settings to store), `pictures` (False: no contact sheet), `accepted`
-    (scans whose earlier exclusion is void), `label` (what to call the work).
+    (scans whose earlier exclusion is void), `label` (what to call the work), `warm_up(progress)` (what takes long once).
     """
 
     def __call__(self, row: dict[str, Any], folder: Path) -> Any:
@@ -148,6 +148,8 @@ def _work(
     if not todo:
         return
     label = getattr(job.preparer, "label", "Preprocessing")
+    if processes == 1 and hasattr(job.preparer, "warm_up"):
+        job.preparer.warm_up(progress)
     results = workers.run(job, todo, processes)
     try:
         with progress.task(label, done + len(todo), done) as task:

@@ -25,6 +25,7 @@ from engine.preprocessing.grid import FWHM_TO_SIGMA, Grid
 from engine.preprocessing.prepare_scan import PreparedScan, figures
 from engine.preprocessing.steps import scale_to_white_matter
 from engine.preprocessing.template import brain_mask, template_brain
+from engine.progress import Progress
 from engine.simulation.atrophy import AD_CHANGE, AGEING_CHANGE, Flow, sample, solve_flow, truth_map
 
 POSITIVE, NEGATIVE, MCI = "AD", "NC", "MCI"
@@ -114,6 +115,12 @@ class SimulatedPreparer:
         quality = figures(volume, mask, self.grid_mm, self.grid_mm)
         quality |= {"brain_ml": row["icv"] / 1000, "seconds": round(time.perf_counter() - started, 2)}
         return PreparedScan(volume, quality)
+
+    def warm_up(self, progress: Progress) -> None:
+        """Solve the deformations, which every scan of the cohort shares."""
+        with progress.task("solving the deformations", 1) as task:
+            _body(self.simulation, self.grid_mm)
+            task.advance()
 
     def describe(self) -> dict[str, Any]:
         """The settings as plain values, to be stored with the volumes."""
