@@ -32,7 +32,7 @@ class Preparer(Protocol):
     """Makes a volume of a scan. Picklable when it is to run in worker processes.
 
     Optional members: `describe() -> dict` (settings to store), `pictures` (False: no contact sheet), `accepted`
-    (scans whose earlier exclusion is void), `label` (what to call the work), `warm_up(progress)` (what takes long once).
+    (scans whose earlier exclusion is void), `label` (what to call the work), `warm_up(progress)` (slow, once).
     """
 
     def __call__(self, row: dict[str, Any], folder: Path) -> Any:
