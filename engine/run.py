@@ -183,10 +183,9 @@ class Run:
 
     @property
     def peak_mib(self) -> int:
-        """Largest resident memory of this process and of its largest worker together, MiB."""
-        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-        return max((own + workers) // 1024, self._earlier_peak)
+        """Largest resident memory of one process of the run, MiB; workers of the preprocessing count one by one."""
+        kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        return max(*(resource.getrusage(kind).ru_maxrss // 1024 for kind in kinds), self._earlier_peak)
 
     # -- publication ----------------------------------------------------------------------------------------------
 
