@@ -115,7 +115,7 @@ def rounds(kills: int, seed: int, settings: list[str], kills_a_run: int = 1, say
             round_number += 1
             store, times = Path(scratch) / f"round-{round_number}", []
             for _ in range(min(kills_a_run, kills - hit)):
-                seconds = moments.uniform(0.5, length)
+                seconds = moments.uniform(0.5, length if kills_a_run == 1 else 1.5 * length / kills_a_run)
                 if kill_after(store, settings, seconds):
                     hit += 1
                     times.append(f"{seconds:.1f} s")
