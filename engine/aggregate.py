@@ -12,7 +12,7 @@ from engine.analysis.maps import mass
 from engine.analysis.regions import group_frame, region_frame, region_sums
 from engine.preprocessing.grid import Grid
 from engine.run import Run
-from store import NotInRun, RunReader
+from store import RunReader
 
 TARGETS = ("true", "predicted")  # besides the two groups
 
@@ -200,12 +200,3 @@ def group_mass(run: Run, reader: RunReader, series: dict, target: str, diagnosis
         series["model_set"], series["method"], target=target, scale=scale, diagnosis=[diagnosis], statistics=[statistic]
     )
     return getattr(group, statistic)
-
-
-def has_group(run: Run, reader: RunReader, series: dict, target: str, diagnosis: str) -> bool:
-    """Whether a group average exists for this target (scans of no group have no true target)."""
-    try:
-        group_mass(run, reader, series, target, diagnosis)
-    except NotInRun:
-        return False
-    return True

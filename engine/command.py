@@ -17,7 +17,7 @@ from engine.config import RunConfig, load_config, parse_override, preset_names
 from engine.errors import RunFailure, UserError
 from engine.progress import Progress
 from engine.run import Run, check_store, discard, locked
-from store.errors import NotWritable, StoreError
+from store.errors import StoreError
 
 Stages = Mapping[str, Callable[[Run], None]]
 DEFAULT_STORE = Path("results")
@@ -46,9 +46,6 @@ def main(stages: Stages, arguments: Sequence[str] | None = None) -> int:
     except (UserError, RunFailure) as error:
         progress.say(f"error: {error}")
         return error.exit_code
-    except NotWritable as error:
-        progress.say(f"error: {error}")
-        return 1
     except StoreError as error:
         progress.say(f"error: {error}")
         return 1

@@ -23,14 +23,16 @@ def methods_of(reader: RunReader, model_set: str) -> list[dict]:
     return series[series["model_set"] == model_set].drop_duplicates("method").to_dict("records")
 
 
+def configured_target(run: Run) -> str:
+    """The configured target: a group, true or predicted."""
+    target = run.config.analysis.target
+    return {"positive": run.groups[0], "negative": run.groups[1]}.get(target, target)
+
+
 def main_target(run: Run, row: dict) -> str | None:
     """The group that the configured target means for a scan; None for the true group of an apply scan."""
-    target = run.config.analysis.target
-    if target == "positive":
-        return run.groups[0]
-    if target == "negative":
-        return run.groups[1]
-    return (row["group"] if target == "true" else row["predicted"]) or None
+    target = configured_target(run)
+    return {"true": row["group"], "predicted": row["predicted"]}.get(target, target) or None
 
 
 def _scan_masses(
@@ -141,9 +143,8 @@ def _group_rows(
     run: Run, reader: RunReader, model_set: str, methods: list[dict], predictions: pd.DataFrame
 ) -> list[dict]:
     """Distances between group averages (the paper's table 2)."""
-    rows = []
+    rows, target = [], configured_target(run)
     for diagnosis, scans in predictions.groupby("diagnosis", sort=False):
-        target = _stored_target(run)
         if target == "true" and diagnosis not in run.groups:
             continue
         averages = {s["method"]: _where(run, group_mass(run, reader, s, target, diagnosis)) for s in methods}
@@ -163,11 +164,6 @@ def _group_rows(
                 }
             )
     return rows
-
-
-def _stored_target(run: Run) -> str:
-    target = run.config.analysis.target
-    return {"positive": run.groups[0], "negative": run.groups[1]}.get(target, target)
 
 
 # -- between patients ---------------------------------------------------------------------------------------------
@@ -241,17 +237,10 @@ def _mean_of_others(scans: list[tuple[dict, dict[str, np.ndarray]]], method: str
 # -- known truth --------------------------------------------------------------------------------------------------
 
 
-def write_truth_scores(run: Run) -> float | None:
-    """The table truth_scores of a simulated run; returns the voxel AUC of |gradient| over AD test scans, if any."""
+def write_truth_scores(run: Run) -> None:
+    """The table truth_scores of a simulated run; none where nothing was imposed."""
     from engine.simulation.scoring import score_run
 
     rows = score_run(run, run.reader())
-    if not rows:
-        return None
-    table = pd.DataFrame(rows)
-    run.writer.put_table("truth_scores", table)
-    chosen = table[
-        (table["model_set"] == "holdout") & (table["method"] == "sensitivity") & (table["diagnosis"] == run.groups[0])
-        & (table["level"] == "group") & (table["score"] == "voxel_auc")
-    ]  # fmt: skip
-    return float(chosen["value"].iloc[0]) if len(chosen) else None
+    if rows:
+        run.writer.put_table("truth_scores", pd.DataFrame(rows))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -47,6 +47,12 @@ def build_method(name: str, config: RunConfig, brain: Brain, batch: BatchSize) -
     return METHODS[name](brain=brain, batch=batch, **settings.get(name, {}))
 
 
+def space(run: Run, device: torch.device) -> Brain:
+    """Mask and regions of the working grid, without reference tissue."""
+    labels = torch.from_numpy(run.atlas.labels.astype(np.int16)).to(device)
+    return Brain(torch.from_numpy(run.mask.copy()).to(device), labels, run.atlas.count, run.config.grid_mm)
+
+
 def build_brain(run: Run, job: Job, normalisation: Normalisation, device: torch.device) -> Brain:
     """The cohort's space, with reference tissue of the negative group's training scans where a method asks for it."""
     asked = {run.config.explain.occlusion.reference, run.config.explain.area_occlusion.reference}
@@ -59,9 +65,7 @@ def build_brain(run: Run, job: Job, normalisation: Normalisation, device: torch.
     if "other_subject" in asked:
         chosen = negative[int(np.random.default_rng([job.seed, 8]).integers(len(negative)))]
         other = torch.from_numpy(normalisation(run.cache.read([chosen]))[0]).to(device)
-    labels = torch.from_numpy(run.atlas.labels.astype(np.int16)).to(device)
-    mask = torch.from_numpy(run.mask.copy()).to(device)
-    return Brain(mask, labels, run.atlas.count, run.config.grid_mm, mean, other)
+    return replace(space(run, device), negative_mean=mean, other_subject=other)
 
 
 def series_of(run: Run, job: Job, brain: Brain, batch: BatchSize) -> list[Series]:

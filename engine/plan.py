@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -14,7 +14,7 @@ from engine.preprocessing.grid import Grid
 from engine.progress import duration
 from engine.run import Run
 
-# Measured on two CPU cores (docs/architecture.md says with what); a GPU is taken to be 100 times faster.
+# Orders of magnitude measured on two CPU cores; a GPU is taken to be 100 times faster.
 MACS_A_SECOND = {1: 5.7e9, 2: 8e9, 3: 12e9, 4: 12e9}
 GPU_FACTOR = 100
 PREPARE_S = {"simulated": {1: 6.0, 2: 0.9, 3: 0.3, 4: 0.1}, "syn_quick": 20.0, "affine": 10.0, "none": 2.0}
@@ -42,7 +42,7 @@ def print_plan(run: Run) -> None:
     config, say = run.config, run.progress.console.print
     run.cohort = read_cohort(config, run.store, run.progress, inspect=False)
     scans = split(run.cohort.scans, run.cohort.groups, config.split, config.seed)
-    run.cohort = type(run.cohort)(**{**vars(run.cohort), "scans": scans})
+    run.cohort = replace(run.cohort, scans=scans)
     planned = run.jobs
     estimate = estimate_costs(config, scans, planned, run.device)
     lines = [
@@ -106,13 +106,11 @@ def _passes(config: RunConfig, method: str) -> float:
 
 def forward_macs(grid_mm: int) -> float:
     """Multiplications and additions of the convolutions of one forward pass."""
-    channels, pools = (1, 8, 16, 32, 64), {1: (2, 3, 2, 3), 2: (2, 2, 2, 2), 3: (2, 2, 2, 1), 4: (2, 2, 2, 1)}[grid_mm]
+    from engine.model.cnn3d import CHANNELS, KERNEL, POOLS
+
     shape, total = Grid(grid_mm).shape, 0.0
-    for source, target, pool in zip(channels, channels[1:], pools, strict=False):
-        out = tuple(n - 2 for n in shape)
-        total += 27 * source * target * math.prod(out)
+    for source, target, pool in zip((1, *CHANNELS), CHANNELS, POOLS[grid_mm], strict=False):
+        out = tuple(n - KERNEL + 1 for n in shape)
+        total += KERNEL**3 * source * target * math.prod(out)
         shape = tuple(n // pool for n in out)
     return total
-
-
-__all__ = ["Estimate", "estimate_costs", "forward_macs", "print_plan"]

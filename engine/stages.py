@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -39,7 +41,7 @@ def preprocess(run: Run) -> None:
     )
     run.cache, run.quality = prepared.cache, prepared.quality
     scans = split(prepared.cohort.scans, prepared.cohort.groups, run.config.split, run.config.seed)
-    run.cohort = type(prepared.cohort)(**{**vars(prepared.cohort), "scans": scans})
+    run.cohort = replace(prepared.cohort, scans=scans)
     if not run.is_done("preprocess"):
         _write_space(run)
         _write_scans(run)

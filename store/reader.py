@@ -316,11 +316,6 @@ class RunReader:
         keys = zip(frame.model, frame.method, frame.target, frame.scan, frame.scale, strict=True)
         return dict(zip(keys, zip(frame.row, frame.value_scale, frame.checksum, strict=True), strict=True))
 
-    def _heatmap_row(
-        self, model: str, method: str, target: str, scan: str, scale: str
-    ) -> tuple[int, float, str] | None:
-        return self._heatmap_rows.get((model, method, target, scan, scale))
-
     @cached_property
     def _predictions(self) -> dict[tuple[str, str], dict[str, Any]]:
         rows = self._frame("predictions")[["model", "scan", "probability", "predicted"]].to_dict("records")

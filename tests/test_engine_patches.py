@@ -123,3 +123,25 @@ def test_networks_of_another_family_fall_back_to_dense(linear_model, volumes, br
     found = Occlusion(brain, batch, half_width=3, stride=4).attribute(linear_model, volumes, 1)
     dense = Occlusion(brain, batch, half_width=3, stride=4, engine="dense").attribute(linear_model, volumes, 1)
     assert torch.equal(found.margin, dense.margin)
+
+
+def test_out_of_memory_with_patches_is_said_once_and_remembered():
+    network, said = _network((20, 21, 19), (2, 2), (3, 4), 2, 0), []
+    mask = torch.ones(20, 21, 19, dtype=torch.bool)
+    brain = Brain(mask, torch.ones(20, 21, 19, dtype=torch.int16), 1, 4)
+    volume = torch.randn((1, 1, 20, 21, 19), generator=torch.Generator().manual_seed(0))
+    roomy = Occlusion(brain, BatchSize(8), half_width=3, stride=4).attribute(network, volume, 1)
+
+    class Tight(nn.Module):
+        def forward(self, maps: torch.Tensor) -> torch.Tensor:
+            if len(maps) > 4:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return whole(maps)
+
+    whole, network.classifier = network.classifier, Tight()
+    batch = BatchSize(8, said.append)
+    for _ in range(2):
+        tight = Occlusion(brain, batch, half_width=3, stride=4).attribute(network, volume, 1)
+        torch.testing.assert_close(tight.margin, roomy.margin, rtol=1e-4, atol=1e-6)
+    assert len(said) == 1
+    assert batch.share < 1

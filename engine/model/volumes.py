@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.model.device import DEVICE_SHARE
 from engine.model.normalisation import Normalisation
 
 Read = Callable[[Sequence[str]], np.ndarray]
-HOST_BYTES = 3e9  # what a resident cohort may take of the host's memory
-DEVICE_SHARE = 0.5  # of the GPU's free memory
+RESIDENT_BYTES = 3e9  # what a resident cohort may take of the host's memory
 LOAD = 16
 
 
@@ -49,7 +49,7 @@ class Volumes:
         size = len(self._index) * self._normalisation.mask.size * self._dtype.itemsize
         if self._device.type == "cuda":
             return size < DEVICE_SHARE * torch.cuda.mem_get_info(self._device)[0]
-        return size < HOST_BYTES
+        return size < RESIDENT_BYTES
 
     def _load(self, scans: list[str]) -> Tensor:
         shape = (len(scans), 1, *self._normalisation.mask.shape)

@@ -61,40 +61,52 @@ class Brain:
 
 
 class BatchSize:
-    """How many volumes go through the network at once; halved when memory runs out, which is said once."""
+    """How much goes through the network at once; halved when memory runs out, which is said once.
 
-    def __init__(self, volumes: int, say: Callable[[str], None] = lambda text: None) -> None:
-        self.volumes, self.say, self._said, self._lock = volumes, say, False, Lock()
+    Attributes:
+        at_most: volumes asked for; what fits may be fewer.
+        share: of what should fit, after the halvings.
+    """
+
+    def __init__(self, at_most: int, say: Callable[[str], None] = lambda text: None) -> None:
+        self.at_most, self.share, self._say, self._lock = at_most, 1.0, say, Lock()
+
+    @property
+    def volumes(self) -> int:
+        """Whole volumes that go through at once."""
+        return self._size(self.at_most)
+
+    def _size(self, fits: int) -> int:
+        return max(1, int(fits * self.share))
 
     def run(self, count: int, part: Callable[[int, int], Tensor], fits: int) -> Tensor:
         """Concatenate part(start, stop) over 0..count, in batches of at most `fits`, fewer once memory has run out."""
         results, start = [], 0
         while start < count:
-            size = min(self.volumes, fits)
+            share, size = self.share, self._size(fits)
             try:
                 results.append(part(start, min(start + size, count)))
                 start += size
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
-                self._halve(size)
+                self._halve(share, size)
         return torch.cat(results)
 
-    def _halve(self, failed: int) -> None:
-        if failed == 1:
+    def _halve(self, share: float, size: int) -> None:
+        if size == 1:
             raise RunFailure(
                 "out of memory with a single volume: use a coarser grid_mm or another device; heatmaps already "
                 "computed are kept"
             )
         with self._lock:
-            if self.volumes < failed:
+            if self.share < share:
                 return  # another thread has met the same limit
-            self.volumes = failed // 2
+            if self.share == 1:
+                self._say("  out of memory: going on with smaller batches")
+            self.share = share / 2
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            if not self._said:
-                self.say(f"  out of memory: going on with smaller batches ({self.volumes} volumes)")
-                self._said = True
 
 
 @dataclass(frozen=True)
@@ -156,7 +168,7 @@ def check_volumes(volumes: Tensor) -> None:
 
 def input_gradients(model: nn.Module, volumes: Tensor, target: int, batch: BatchSize) -> Tensor:
     """(n, x, y, z) gradients of each volume, in batches that fit."""
-    fits = volumes_that_fit(volumes[0].numel(), volumes.device, batch.volumes, backward=True) if len(volumes) else 1
+    fits = volumes_that_fit(volumes[0].numel(), volumes.device, batch.at_most, backward=True) if len(volumes) else 1
     return batch.run(len(volumes), lambda a, b: input_gradient(model, volumes[a:b], target), fits)
 
 

@@ -2,9 +2,9 @@
 
 Valid convolutions and early pooling keep the effect of a patch local. The incremental way keeps the activations of the
 intact scan at every block; for a patch it recomputes only the box that changes in each block (aligned with the pooling
-windows, clamped at the borders; patches whose boxes have the same sizes go together), pastes it, and runs the fully
-connected part on the pasted map. The result is the dense one up to float32 rounding. Batch norm is folded into the
-convolutions.
+windows, clamped at the borders; patches whose first boxes have the same size go together), pastes it, and runs the
+fully connected part on the pasted map. The result is the dense one up to float32 rounding. Batch norm is folded into
+the convolutions.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def _dense(
                 volumes[row, 0][_box(group.lows[number], group.size)] = group.fill(number)
             return margins(model(volumes))[:, target].double()
 
-        found.append(batch.run(len(group.lows), part, volumes_that_fit(volume.numel(), volume.device, batch.volumes)))
+        found.append(batch.run(len(group.lows), part, volumes_that_fit(volume.numel(), volume.device, batch.at_most)))
     return intact, torch.cat(found) if found else intact[:0]
 
 
@@ -202,7 +202,7 @@ def _incremental(
 
             fits = _patches_at_once(blocks, sizes, volume.device)
             at = torch.from_numpy(numbers).to(volume.device)
-            result[at] = BatchSize(fits, batch.say).run(len(numbers), part, fits)
+            result[at] = batch.run(len(numbers), part, fits)
         found.append(result)
     return intact, torch.cat(found) if found else intact[:0]
 
@@ -234,11 +234,11 @@ def _alike(
 
 def _patches_at_once(blocks: list[Block], sizes: list[np.ndarray], device: torch.device) -> int:
     """As many patches as are quick and fit."""
-    largest = max(
+    most_bytes = max(
         4 * 3 * len(block.weight) * math.prod(int(n) * block.pool + 2 for n in size)
         for block, size in zip(blocks, sizes[1:], strict=True)
     )
-    return max(1, min(PATCHES_AT_ONCE[device.type], int(PATCH_BYTES[device.type] // largest)))
+    return max(1, min(PATCHES_AT_ONCE[device.type], int(PATCH_BYTES[device.type] // most_bytes)))
 
 
 def _recompute(

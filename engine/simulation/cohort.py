@@ -177,6 +177,7 @@ class Body:
     template: np.ndarray  # 1 mm, smoothed to the resolution of the working grid
     mask: np.ndarray
     identity: np.ndarray  # (3, x, y, z) of the working grid, in 1 mm voxels
+    centre: np.ndarray  # (3, 1, 1, 1) of the brain mask, in 1 mm voxels
     imposed: Flow | None
     ageing: Flow
     sham_rms_mm: float
@@ -207,7 +208,8 @@ def _body(simulation: Simulation, grid_mm: int) -> Body:
     rms = float(np.sqrt((moved[brain_mask(solve_mm)] ** 2).mean()))
     envelope = ndimage.map_coordinates(moved / moved.max(), identity / solve_mm, order=1, mode="nearest")
     mask = brain_mask(grid_mm)
-    return Body(grid_mm, solve_mm, template, mask, identity, imposed, ageing, rms, envelope.astype(np.float32))
+    centre = np.array([np.mean(where) for where in np.nonzero(mask)], np.float32)[:, None, None, None] * grid_mm
+    return Body(grid_mm, solve_mm, template, mask, identity, centre, imposed, ageing, rms, envelope.astype(np.float32))
 
 
 def imposed_truth(preparer: SimulatedPreparer) -> tuple[np.ndarray, np.ndarray] | None:
@@ -226,12 +228,9 @@ def imposed_difference(preparer: SimulatedPreparer, rows: list[dict]) -> np.ndar
 
 def _resize(coordinates: np.ndarray, log_size: float, shift_mm: np.ndarray, body: Body) -> np.ndarray:
     """Larger brains pull from nearer the centre."""
-    centre = (
-        np.array([np.mean(where) for where in np.nonzero(body.mask)], np.float32)[:, None, None, None] * body.grid_mm
-    )
-    return ((coordinates - centre) * np.float32(np.exp(-log_size)) + centre + shift_mm[:, None, None, None]).astype(
-        np.float32
-    )
+    return (
+        (coordinates - body.centre) * np.float32(np.exp(-log_size)) + body.centre + shift_mm[:, None, None, None]
+    ).astype(np.float32)
 
 
 def _at(field: np.ndarray, coordinates: np.ndarray, body: Body) -> np.ndarray:

@@ -11,11 +11,11 @@ from engine.aggregate import explained, group_mass, stored_series
 from engine.analysis.cells import scan_weights
 from engine.analysis.maps import mass
 from engine.analysis.truth import SCORES, TruthScorer
-from engine.explain import build_method
+from engine.explain import build_method, space
 from engine.model.checkpoints import load_model
 from engine.model.cnn3d import build_network
 from engine.model.volumes import Volumes, chunked
-from engine.relevance import METHODS, BatchSize, Brain
+from engine.relevance import METHODS, BatchSize
 from engine.run import Run
 from store import RunReader
 from store.spec import MODELS_FOLDER
@@ -104,11 +104,7 @@ def _untrained_maps(
     """((model, scan), m) by an untrained network, on volumes normalised as for the trained one."""
     device = torch.device(run.device)
     network = network.to(device)
-    mask = torch.from_numpy(run.mask.copy()).to(device)
-    brain = Brain(
-        mask, torch.from_numpy(run.atlas.labels.astype(np.int16)).to(device), run.atlas.count, run.config.grid_mm
-    )
-    explainer = build_method(method, run.config, brain, BatchSize(run.config.explain.batch_size))
+    explainer = build_method(method, run.config, space(run, device), BatchSize(run.config.explain.batch_size))
     for model, rows in scans.groupby("model", sort=False):
         _, normalisation, _ = load_model(run.staging / MODELS_FOLDER, model, run.mask)
         chunks = chunked(rows["scan"].tolist(), CHUNK)
