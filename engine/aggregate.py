@@ -11,6 +11,7 @@ from engine.analysis.cells import accumulate, scan_weights
 from engine.analysis.maps import mass
 from engine.analysis.regions import group_frame, region_frame, region_sums
 from engine.preprocessing.grid import Grid
+from engine.relevance import METHODS
 from engine.run import Run
 from store import RunReader
 
@@ -18,9 +19,11 @@ TARGETS = ("true", "predicted")  # besides the two groups
 
 
 def stored_series(reader: RunReader) -> pd.DataFrame:
-    """One row for each model set, method and stored target that has heatmaps, in the order of computing."""
+    """One row for each model set, method and stored target that has heatmaps, methods in the order of METHODS."""
     columns = ["model_set", "method", "target", "native_grid"]
-    return reader.table("heatmaps", columns).drop_duplicates(ignore_index=True)
+    series = reader.table("heatmaps", columns).drop_duplicates()
+    place = {name: number for number, name in enumerate(METHODS)}
+    return series.sort_values("method", key=lambda m: m.map(place), kind="stable", ignore_index=True)
 
 
 def scale_for(run: Run, native_grid: str) -> str:
