@@ -47,6 +47,8 @@ def preprocess(run: Run) -> None:
         _write_scans(run)
         if run.cohort.simulated:
             _write_truth(run, preparer)
+        elif run.config.preprocessing.keep_transforms:
+            _write_native(run)
         run.mark_done("preprocess")
 
 
@@ -192,6 +194,26 @@ def _write_scans(run: Run) -> None:
     if run.config.store.scans:  # the sheet shows people's brains, as the scans do
         for picture in sorted(run.volumes_folder.glob("contact-sheet*.png")):
             run.writer.put_figure(picture.stem, picture.read_bytes())
+
+
+def _write_native(run: Run) -> None:
+    """The native space of every scan, so that heatmaps can be taken back to it."""
+    from engine.preprocessing.native import spaces
+
+    scans, lacking = run.cohort.scans, {}
+    with run.progress.task("storing native spaces", len(scans)) as task:
+        for scan, space, reason in spaces(scans, run.volumes_folder, run.config.preprocessing.registration):
+            if space is None:
+                lacking[scan] = reason
+            else:
+                run.writer.put_native_space(scan, space)
+            task.advance()
+    if lacking:
+        first, reason = next(iter(lacking.items()))
+        run.progress.say(
+            f"  heatmaps of {len(lacking)} scans cannot be taken back to their native space ({first}: {reason}); "
+            "--from preprocess registers all scans again"
+        )
 
 
 def _write_truth(run: Run, preparer) -> None:

@@ -59,6 +59,11 @@ def _parser() -> argparse.ArgumentParser:
         export.add_argument(
             f"--{name}", action="store_true", help=f"only {what} (may be combined); default: everything"
         )
+    export.add_argument(
+        "--native", nargs="+", metavar="SCAN", default=[],
+        help="only all heatmaps of these scans in the space of their own files (may be combined); needs their "
+        "transforms, which a run of real scans keeps unless told otherwise",
+    )  # fmt: skip
     remove = add("rm", _remove, "delete a run, or the cache, or what interrupted runs left")
     remove.add_argument("run", metavar="RUN", nargs="?", help="identifier or name of the run to delete")
     remove.add_argument("--cache", action="store_true", help="delete the cache of preprocessed scans")
@@ -171,9 +176,9 @@ def _export(options: argparse.Namespace) -> int:
     from store.export import export_all
 
     run = open_run(options.store, options.run)
-    every = not (options.csv or options.nifti or options.figure)
+    every = not (options.csv or options.nifti or options.figure or options.native)
     chosen = {name: every or getattr(options, name) for name in ("csv", "nifti", "figure")}
-    paths = export_all(run, options.to, **chosen)
+    paths = export_all(run, options.to, native=options.native, **chosen)
     print(f"{len(paths)} files written to {options.to}")
     return 0
 

@@ -18,6 +18,7 @@ from zarr.storage import FsspecStore, LocalStore
 
 from store.encoding import checksum, hexadecimal
 from store.errors import BrokenRun, StoreNotFound
+from store.shards import decode_shard, is_one_shard
 from store.spec import ARRAYS_FOLDER, MANIFEST, TABLES_FOLDER
 
 
@@ -72,7 +73,8 @@ class Folder:
         """A Parquet file, e.g. tables/scans.parquet."""
         data = self.read(path)
         try:
-            return pq.read_table(io.BytesIO(data), columns=columns, filters=filters or None)
+            wanted = None if columns is None else list(columns)
+            return pq.read_table(io.BytesIO(data), columns=wanted, filters=filters or None)
         except (pa.ArrowException, OSError) as error:
             raise BrokenRun(f"run {self.name}: {path} is unreadable: copy or build the run again") from error
 
@@ -107,7 +109,11 @@ class Folder:
 
     def has_file(self, path: str, array: zarr.Array, place: Sequence[int]) -> bool:
         """Whether the shard (or chunk) at a place is there."""
-        return self.exists(f"{ARRAYS_FOLDER}/{path}/{array.metadata.chunk_key_encoding.encode_chunk_key(tuple(place))}")
+        return self.exists(self._file(path, array, place))
+
+    @staticmethod
+    def _file(path: str, array: zarr.Array, place: Sequence[int]) -> str:
+        return f"{ARRAYS_FOLDER}/{path}/{array.metadata.chunk_key_encoding.encode_chunk_key(tuple(place))}"
 
     def numbers(self, path: str, index: int | None = None) -> np.ndarray:
         """The stored numbers of an array, or of one leading index.
@@ -126,6 +132,8 @@ class Folder:
         if gap is not None:
             raise BrokenRun(f"run {self.name}: array {path} lacks the file at {gap}: copy or build the run again")
         try:
+            if index is not None and is_one_shard(array):
+                return decode_shard(self.read(self._file(path, array, place)), array)
             return np.asarray(array[...] if index is None else array[index])
         except Exception as error:  # a damaged file fails in many ways: zlib, blosc, index out of range, ...
             raise BrokenRun(f"run {self.name}: array {path} cannot be decoded: copy or build the run again") from error
@@ -133,7 +141,7 @@ class Folder:
     def crc32(self, path: str) -> str:
         """CRC-32 of all stored numbers of an array; volumes are read one at a time."""
         array = self.array(path)
-        if array is None or array.ndim < 4:
+        if array is None or array.ndim < 4 or (array.shards or array.chunks)[0] > 1:
             return hexadecimal(checksum(self.numbers(path)))
         crc = 0
         for index in range(array.shape[0]):

@@ -15,6 +15,7 @@ from store.spec import POSITIONS, SPACE, ArraySpec
 
 INNER_CHUNK = 64
 LARGEST_INTEGER = 32767
+LEADING_DIMS = ("scan", "quantity")
 NATIVE_DIMS = {"voxels": SPACE, "positions": POSITIONS, "regions": ("region",)}
 
 
@@ -49,7 +50,7 @@ def layout(shape: Sequence[int], dims: Sequence[str]) -> dict[str, Any]:
 
     A file is there whole or not at all after a kill; several chunk files of one volume would not be.
     """
-    leading = [d for d in dims if d not in (*SPACE, *POSITIONS, "region")]
+    leading = [d for d in dims if d in LEADING_DIMS]
     inner = shape[len(leading) :]
     codec = BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle")
     if tuple(dims[-3:]) != SPACE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import io
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from store.encoding import path_part
 from store.errors import NotInRun, StoreError
 from store.files import write_bytes
 from store.groups import GroupMap
+from store.native import to_native
 from store.reader import RunReader
 from store.spec import TABLES
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = "Brainwhy research use only"
 DISCLAIMER = "Research use only, not a medical device"
-MNI = 4  # code of the MNI152 space in NIfTI headers
+SCANNER, MNI = 1, 4  # codes of these spaces in NIfTI headers
 PAPER_SLICES = (80, 114, 149)  # coronal, of 229 at 1 mm
 PAPER_LENGTH = 229
 METHOD_TITLES = {
@@ -38,13 +40,13 @@ METHOD_TITLES = {
 # -- NIfTI ------------------------------------------------------------------------------------------------------------
 
 
-def nifti_bytes(values: np.ndarray, affine: np.ndarray, *, simulated: bool = False) -> bytes:
-    """A .nii.gz file of one map (x, y, z), float32, in MNI space; the same input gives the same bytes."""
+def nifti_bytes(values: np.ndarray, affine: np.ndarray, *, simulated: bool = False, space: int = MNI) -> bytes:
+    """A .nii.gz file of one map (x, y, z), float32; the same input gives the same bytes. `space`: MNI or SCANNER."""
     import nibabel as nib
 
     image = nib.Nifti1Image(np.asarray(values, dtype=np.float32), np.asarray(affine, dtype=float))
-    image.set_sform(affine, code=MNI)
-    image.set_qform(affine, code=MNI)
+    image.set_sform(affine, code=space)
+    image.set_qform(affine, code=space)
     image.header.set_xyzt_units("mm")
     image.header["descrip"] = (DESCRIPTION + ("; SIMULATED" if simulated else "")).encode()
     return gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
@@ -59,6 +61,28 @@ def heatmap_nifti(run: RunReader, model: str, method: str, scan: str, *, target:
     """One heatmap on the working grid; errors as for RunReader.heatmap."""
     values = run.heatmap(model, method, scan, target=target, scale=scale)
     return nifti_bytes(values, run.affine(), simulated=run.simulated)
+
+
+def heatmap_native_nifti(
+    run: RunReader, model: str, method: str, scan: str, *, target: str, scale: str = "margin", order: str | None = None
+) -> bytes:
+    """One heatmap over the scan's own file: its shape and affine; errors as for RunReader.heatmap and to_native.
+
+    Args:
+        order: linear or nearest; None: linear for methods on voxels, nearest for cubes and regions.
+    """
+    values = run.heatmap(model, method, scan, target=target, scale=scale)
+    if order is None:
+        grids = set(run.table("heatmaps", ["native_grid"], model=model, method=method)["native_grid"])
+        order = "linear" if grids == {"voxels"} else "nearest"
+    moved, affine = to_native(run, scan, values, order=order)
+    return nifti_bytes(moved, affine, simulated=run.simulated, space=SCANNER)
+
+
+def mask_native_nifti(run: RunReader, scan: str) -> bytes:
+    """The template's brain mask over the scan's own file, to check the way; errors as for to_native."""
+    moved, affine = to_native(run, scan, run.array("grid/mask"), order="nearest")
+    return nifti_bytes(moved, affine, simulated=run.simulated, space=SCANNER)
 
 
 def group_nifti(
@@ -124,6 +148,29 @@ def export_nifti(run: RunReader, folder: str | Path) -> list[Path]:
             name = "_".join(path_part(part) for part in (model_set, method, group, statistic))
             paths.append(Path(folder) / f"{name}.nii.gz")
             write_bytes(paths[-1], data)
+    return paths
+
+
+def export_native(run: RunReader, folder: str | Path, scans: Sequence[str]) -> list[Path]:
+    """Write every stored heatmap (margin) of some scans over their own files; returns the files.
+
+    <scan>_<model>_<method>_<target>.nii.gz, and <scan>_mask.nii.gz: the template's brain mask.
+
+    Raises:
+        NotInRun: a scan has no native space in this run, or is not in it.
+    """
+    for scan in scans:
+        run.native_geometry(scan)  # all or nothing: a misspelt name costs no waiting
+    paths = []
+    for scan in scans:
+        rows = run.table("heatmaps", ["model", "method", "target"], scan=scan, scale="margin")
+        makers = {f"{path_part(scan)}_mask": functools.partial(mask_native_nifti, run, scan)}
+        for row in rows.itertuples():
+            name = "_".join(path_part(part) for part in (scan, row.model, row.method, row.target))
+            makers[name] = functools.partial(heatmap_native_nifti, run, row.model, row.method, scan, target=row.target)
+        for name, make in makers.items():
+            paths.append(Path(folder) / f"{name}.nii.gz")
+            write_bytes(paths[-1], make())
     return paths
 
 
@@ -367,16 +414,21 @@ def export_figure(run: RunReader, folder: str | Path) -> Path:
 
 
 def export_all(
-    run: RunReader, folder: str | Path, *, csv: bool = True, nifti: bool = True, figure: bool = True
-) -> list[Path]:
+    run: RunReader, folder: str | Path, *, csv: bool = True, nifti: bool = True, figure: bool = True,
+    native: Sequence[str] = (),
+) -> list[Path]:  # fmt: skip
     """Write what is asked for; returns the files.
+
+    Args:
+        native: scans whose heatmaps are written in their own space, into native/.
 
     Raises:
         NotWritable: no space or no permission.
         StoreError: the run is broken or lacks what is asked for.
     """
     try:
-        paths = export_csv(run, folder) if csv else []
+        paths = export_native(run, Path(folder) / "native", native)
+        paths += export_csv(run, folder) if csv else []
         paths += export_nifti(run, Path(folder) / "nifti") if nifti else []
         paths += [export_figure(run, folder)] if figure else []
     except FileExistsError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +87,7 @@ class CellFamily:
 
     def combine(self, chosen: Sequence[Choice], statistics: Sequence[str]) -> GroupMap:
         """The statistics over all chosen cells together; reads only the quantities that they need."""
-        needed = set().union(*(_NEEDS[name] for name in statistics))
+        needed = quantities_for(statistics)
         sums: dict[str, Any] = dict.fromkeys(needed, 0.0)
         weight, scans, attributes = 0.0, 0, {}
         for choice in chosen:
@@ -99,7 +99,7 @@ class CellFamily:
             weight, scans = weight + float(row.weight), scans + int(row.scans)
         maps = {
             name: self.run.full(values.astype(np.float32), attributes)
-            for name, values in _statistics(sums, weight, statistics).items()
+            for name, values in statistics_of(sums, weight, statistics).items()
         }
         subjects = self._subjects(chosen)
         return GroupMap(**{s: maps.get(s) for s in STATISTICS}, scans=scans, subjects=subjects, weight=weight)
@@ -138,8 +138,15 @@ class CellFamily:
         return int(frame.subject[inside].nunique())
 
 
-def _statistics(sums: dict[str, Any], weight: float, wanted: Sequence[str]) -> dict[str, np.ndarray]:
-    """The statistics from the sums over cells, in the native grid."""
+def quantities_for(statistics: Sequence[str]) -> set[str]:
+    """Which of spec.CELL_QUANTITIES the statistics follow from; NotInRun: there is no such statistic."""
+    if unknown := [name for name in statistics if name not in STATISTICS]:
+        raise NotInRun(f"there is no statistic {unknown[0]!r}: choose from {', '.join(STATISTICS)}")
+    return set().union(*(_NEEDS[name] for name in statistics))
+
+
+def statistics_of(sums: Mapping[str, Any], weight: float, wanted: Sequence[str]) -> dict[str, np.ndarray]:
+    """The statistics from the sums of w h, w |h| and w h^2, in their grid."""
     formulas = {
         "mean": lambda: sums["sum"] / weight,
         "mean_abs": lambda: sums["sum_abs"] / weight,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,14 +11,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from store import heatmaps, streaming
 from store.access import Folder
-from store.encoding import array_path, checksum, dequantise, hexadecimal
+from store.encoding import array_path, dequantise
 from store.errors import BrokenRun, NewerSpec, NotInRun, RunNotFound, StoreError, StoreNotFound
 from store.geometry import to_voxels
 from store.groups import STATISTICS, CellFamily, Filters, GroupMap
+from store.native import NativeSpace
 from store.spec import (
     HEATMAPS,
     MANIFEST,
+    NATIVE,
     SPEC_VERSION,
     TABLES_FOLDER,
 )
@@ -238,6 +241,43 @@ class RunReader:
             raise NotInRun(f"run {self.run_id} has no scan {scan}")
         return int(rows[0]), scans.volume_scale.iloc[rows[0]]
 
+    # -- native space ---------------------------------------------------------------------------------------------
+
+    def has_native(self, scan: str) -> bool:
+        """Whether maps of this scan can be taken to the space of its own file; see store.native."""
+        return self.has_array(array_path(NATIVE, scan=scan))
+
+    def native_geometry(self, scan: str) -> tuple[tuple[int, int, int], np.ndarray]:
+        """(shape, affine) of a scan's own file, from metadata alone; errors as for `native_space`."""
+        attributes = self._native_attributes(scan)
+        return tuple(attributes["native_shape"]), np.array(attributes["native_affine"], dtype=float)
+
+    def native_space(self, scan: str) -> NativeSpace:
+        """Where the points of a scan's own file lie in MNI space.
+
+        Raises:
+            NotInRun: the run does not hold it; says why.
+            BrokenRun: it should, and the numbers are missing or damaged.
+        """
+        attributes = self._native_attributes(scan)
+        linear, affine = (np.array(attributes[name], dtype=float) for name in ("linear", "affine"))
+        displacement = self._folder.numbers(array_path(NATIVE, scan=scan))
+        return NativeSpace(*self.native_geometry(scan), linear, displacement, affine)
+
+    def _native_attributes(self, scan: str) -> dict[str, Any]:
+        self._scan_row(scan)
+        path = array_path(NATIVE, scan=scan)
+        if self.has_native(scan) or any(entry["path"] == path for entry in self._contents("arrays")):
+            return self.attributes(path)
+        if self.simulated:
+            raise NotInRun(
+                f"scan {scan} has no native space: the brains of run {self.run_id} are simulated in MNI space"
+            )
+        raise NotInRun(
+            f"run {self.run_id} does not hold the native space of scan {scan}: run the pipeline again, where the "
+            "transforms were not kept with preprocessing.keep_transforms=true and --from preprocess"
+        )
+
     # -- heatmaps -------------------------------------------------------------------------------------------------
 
     def heatmap(
@@ -254,8 +294,9 @@ class RunReader:
             BrokenRun: it should, and the numbers are missing or not what was written.
         """
         group = self.target_of(model, scan, target)
-        values, attributes = self._native(model, method, scan, group, scale)
-        return self.full(values, attributes) if full else values
+        place = heatmaps.locate(self, model, method, scan, group, scale)
+        values = heatmaps.values(self, place)
+        return self.full(values, self.attributes(place.path)) if full else values
 
     def target_of(self, model: str, scan: str, target: str) -> str:
         """The group that "true" or "predicted" means for a model and scan; a group stands for itself."""
@@ -273,37 +314,6 @@ class RunReader:
     def _choices(self) -> str:
         return ", ".join(self.groups)
 
-    def _native(self, model: str, method: str, scan: str, group: str, scale: str) -> tuple[np.ndarray, dict[str, Any]]:
-        """Stored numbers with sign and scale, in the native grid, and the attributes of their array."""
-        if scale == "probability" and self._is_gradient(model, method, group):
-            values, attributes = self._native(model, method, scan, group, "margin")
-            p = float(self._prediction(model, scan)["probability"])
-            return (values * np.float32(p * (1 - p))).astype(np.float32, copy=False), attributes
-        positive, negative = self.groups
-        row = self._heatmap_rows.get((model, method, group, scan, scale))
-        if row is None and group == negative and self.is_antisymmetric(model, method):
-            values, attributes = self._native(model, method, scan, positive, scale)
-            return 0 - values, attributes
-        if row is None:
-            raise NotInRun(
-                f"run {self.run_id} has no {method} heatmap ({scale}) of scan {scan} by model {model} for {group}"
-            )
-        path = array_path(HEATMAPS, model=model, method=method, target=group, scale=scale)
-        stored = self._folder.numbers(path, row[0])
-        if hexadecimal(checksum(stored)) != row[2]:
-            raise BrokenRun(
-                f"run {self.run_id}: the heatmap of {scan} in {path} is damaged: copy or build the run again"
-            )
-        return dequantise(stored, row[1]) if stored.dtype == np.int16 else stored, self.attributes(path)
-
-    def _is_gradient(self, model: str, method: str, group: str) -> bool:
-        """Whether only the margin is stored: its map times p (1 - p) is the one of the probability."""
-        for target in (group, self.groups[0]):
-            array = self._folder.array(array_path(HEATMAPS, model=model, method=method, target=target, scale="margin"))
-            if array is not None:
-                return array.attrs["native_grid"] == "voxels"
-        return False
-
     def is_antisymmetric(self, model: str, method: str) -> bool:
         """Whether the heatmap for the negative group is minus the one for the positive group."""
         path = array_path(HEATMAPS, model=model, method=method, target=self.groups[0], scale="margin")
@@ -311,10 +321,12 @@ class RunReader:
         return array is not None and bool(array.attrs["antisymmetric"])
 
     @cached_property
-    def _heatmap_rows(self) -> dict[tuple[str, ...], tuple[int, float, str]]:
+    def _heatmap_rows(self) -> dict[tuple[str, ...], tuple[int, float, float, str]]:
+        """(model, method, target, scan, scale) -> row, value_scale, absolute_sum, checksum."""
         frame = self._frame("heatmaps")
         keys = zip(frame.model, frame.method, frame.target, frame.scan, frame.scale, strict=True)
-        return dict(zip(keys, zip(frame.row, frame.value_scale, frame.checksum, strict=True), strict=True))
+        columns = ("row", "value_scale", "absolute_sum", "checksum")
+        return dict(zip(keys, zip(*(frame[column] for column in columns), strict=True), strict=True))
 
     @cached_property
     def _predictions(self) -> dict[tuple[str, str], dict[str, Any]]:
@@ -356,6 +368,28 @@ class RunReader:
         family = CellFamily(self, model_set, method, scale)
         chosen = family.choose(Filters(diagnosis, predicted, correct), target)
         return family.combine(chosen, statistics)
+
+    def subset_map(
+        self, model_set: str, method: str, pairs: Sequence[tuple[str, str]], *, target: str, scale: str = "margin",
+        statistics: Sequence[str] = STATISTICS, progress: Callable[[int, int], None] | None = None,
+    ) -> GroupMap:  # fmt: skip
+        """Statistics over any set of scans, from their heatmaps; for a union of cells the same as `group_map`.
+
+        Heatmaps are read a few at a time, so that memory does not grow with the set.
+
+        Args:
+            pairs: (model, scan), each once whatever their number; not of retrained models ("-seed-").
+            target: a group, "true" (scans of no group are left out) or "predicted", for each scan its own.
+            scale: margin, probability or relative.
+            statistics: which of mean, mean_abs, mean_positive, sd.
+            progress: called as progress(done, all) after each scan, in this thread; what it raises ends the reading.
+        Raises:
+            NotInRun: no scan, an unknown one, or one without such a heatmap.
+            BrokenRun: a heatmap is missing or damaged.
+        """
+        return streaming.subset_map(
+            self, model_set, method, pairs, target=target, scale=scale, statistics=statistics, progress=progress
+        )
 
     def group_of(self, model_set: str, diagnosis: str) -> str | None:
         """The group of a diagnosis; None where it is of no group (apply scans)."""

@@ -10,6 +10,7 @@ A store is a folder (or an object-store prefix). Each run is one folder in it:
       figures/            quality pictures of the preprocessing (PNG)
 
 Version 1.0  first layout.
+Version 1.1  adds native/{scan}: where the points of a scan's own file lie in MNI space.
 
 A minor version adds things a reader MAY ignore; a major version means: build the store again.
 """
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SPEC_VERSION = "1.0"
+SPEC_VERSION = "1.1"
 MANIFEST = "manifest.json"
 ARRAYS_FOLDER = "arrays.zarr"
 TABLES_FOLDER = "tables"
@@ -29,6 +30,7 @@ CACHE_FOLDER = ".cache"
 
 SPACE = ("x", "y", "z")  # RAS+; the affine (voxel -> mm, MNI152NLin2009cAsym) is an attribute of the array
 POSITIONS = ("px", "py", "pz")  # cube centres of an occlusion, at voxel stride * index
+FIELD_POINTS = ("nx", "ny", "nz")  # of a field in the space of a scan's own file
 NATIVE_GRIDS = ("voxels", "positions", "regions")
 SCALES = ("margin", "probability")
 CELL_SCALES = ("margin", "probability", "relative")
@@ -108,8 +110,18 @@ CELLS = ArraySpec(
     "additive group cells in the native grid: sum wh, sum w|h|, sum wh^2; w in the cells table",
     ("affine", "unit", "native_grid"),
 )
+NATIVE = ArraySpec(
+    "native/{scan}",
+    ("component", *FIELD_POINTS),
+    "int16",
+    "a scan's own space: a point p of it, in mm of its file's affine, lies in MNI space at linear @ p + 0.01 mm * the "
+    "stored vector, interpolated linearly between points. `affine` leads from a place in this array to p, along the "
+    "axes of the file; native_affine (voxel -> p) and native_shape are those of the file. No relevance outside",
+    (*VOLUME_ATTRIBUTES, "linear", "native_affine", "native_shape"),
+    optional=True,
+)
 ARRAYS = (
-    TEMPLATE, MASK, ATLAS, GRID_TEMPLATE, GRID_MASK, GRID_ATLAS, SCANS,
+    TEMPLATE, MASK, ATLAS, GRID_TEMPLATE, GRID_MASK, GRID_ATLAS, SCANS, NATIVE,
     TRUTH_BINARY, TRUTH_LOG_JACOBIAN, TRUTH_DIFFERENCE, HEATMAPS, CELLS,
 )  # fmt: skip
 

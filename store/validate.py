@@ -6,18 +6,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from store import tables
 from store.access import Folder
 from store.encoding import array_path, checksum, dimension_names, hexadecimal
 from store.errors import BrokenRun, SpecViolation
+from store.native import NativeSpace
 from store.spec import (
     ARRAYS,
     CELLS,
     HEATMAPS,
     MANIFEST_KEYS,
     MODELS_FOLDER,
+    NATIVE,
     SPEC_VERSION,
     TABLES,
     TABLES_FOLDER,
@@ -64,7 +67,7 @@ def check(folder: Folder, manifest: dict[str, Any], *, deep: bool = True, recoun
     problems += _table_problems(folder, data)
     problems += _array_problems(folder, manifest)
     if not problems:
-        problems += _reference_problems(folder, data)
+        problems += _reference_problems(folder, data, [entry["path"] for entry in manifest["contents"]["arrays"]])
         problems += _heatmap_problems(folder, data["heatmaps"], deep)
     problems += _content_problems(folder, manifest, data, deep and recount)
     return problems
@@ -90,10 +93,31 @@ def array_problems(
         lines.append(f"array {path}: has {len(shape)} dimensions {tuple(dims)}, must be {expected}")
     if spec is CELLS and tuple(shape[:1]) != (3,):
         lines.append(f"array {path}: the first dimension is {shape[0]}, must be 3 (sum wh, sum w|h|, sum wh^2)")
-    affine = attributes.get("affine")
-    if not (isinstance(affine, list) and len(affine) == 4 and all(len(row) == 4 for row in affine)):
-        lines.append(f"array {path}: affine is not 4 x 4 numbers")
-    return lines
+    for name in [name for name in spec.attributes if name.endswith(("affine", "linear"))]:
+        if not _is_affine(attributes.get(name)):
+            lines.append(f"array {path}: {name} is not 4 x 4 numbers")
+    return lines or (_native_problems(path, shape, attributes) if spec is NATIVE else [])
+
+
+def _is_affine(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 4 and all(len(row) == 4 for row in value)
+
+
+def _native_problems(path: str, shape: Sequence[int], attributes: dict[str, Any]) -> list[str]:
+    """What is wrong with the geometry of a native space."""
+    native_shape = attributes["native_shape"]
+    if not (isinstance(native_shape, list) and [type(n) for n in native_shape] == [int] * 3 and min(native_shape) > 0):
+        return [f"array {path}: native_shape is {native_shape}, must be three numbers of voxels"]
+    if shape[0] != 3:
+        return [f"array {path}: the first dimension is {shape[0]}, must be 3 (x, y, z)"]
+    try:
+        affine, linear, field_affine = (
+            np.array(attributes[name], float) for name in ("native_affine", "linear", "affine")
+        )
+        NativeSpace(tuple(native_shape), affine, linear, np.empty(shape, np.int16), field_affine).steps()
+    except ValueError as error:
+        return [f"array {path}: {error}"]
+    return []
 
 
 def _array_problems(folder: Folder, manifest: dict[str, Any]) -> list[str]:
@@ -123,7 +147,7 @@ def _shape_problems(folder: Folder, listed: list[str]) -> Iterator[str]:
     grid, full = folder.array("grid/mask").shape, folder.array("mask").shape
     for path in listed:
         array = folder.array(path)
-        on_voxels = array.attrs.get("native_grid", "voxels") == "voxels"
+        on_voxels = array.attrs.get("native_grid", "voxels") == "voxels" and array_spec(path) is not NATIVE
         expected = full if path in ("template", "mask", "atlas") else grid
         if on_voxels and array.shape[-3:] != expected:
             yield f"array {path}: {array.shape[-3:]} is not the shape of the grid, {expected}"
@@ -144,7 +168,7 @@ def _table_problems(folder: Folder, data: dict[str, pa.Table]) -> list[str]:
     return problems
 
 
-def _reference_problems(folder: Folder, data: dict[str, pa.Table]) -> Iterator[str]:
+def _reference_problems(folder: Folder, data: dict[str, pa.Table], listed: list[str]) -> Iterator[str]:
     """Rows that name a scan, model or array that is not there."""
     known = {"scan": set(data["scans"]["scan"].to_pylist()), "model": set(data["models"]["model"].to_pylist())}
     for name, columns in (("predictions", ("scan", "model")), ("heatmaps", ("scan", "model")), ("quality", ("scan",))):
@@ -155,6 +179,10 @@ def _reference_problems(folder: Folder, data: dict[str, pa.Table]) -> Iterator[s
     stored = folder.array("scans")
     if stored is not None and stored.shape[0] != data["scans"].num_rows:
         yield f"array scans has {stored.shape[0]} volumes, the table has {data['scans'].num_rows} rows"
+    expected = {array_path(NATIVE, scan=scan) for scan in known["scan"]}
+    for path in listed:
+        if array_spec(path) is NATIVE and path not in expected:
+            yield f"array {path}: there is no such scan in the scans table"
     key = ["model_set", "method", "target", "scale", "diagnosis", "predicted"]
     for row in data["cells"].select(key).to_pylist():
         if folder.array(array_path(CELLS, **row)) is None:

@@ -17,6 +17,7 @@ import zarr
 from store import files, tables
 from store.encoding import array_path, checksum, dimension_names, hexadecimal, layout, path_part, quantise
 from store.errors import NotWritable, SpecViolation
+from store.native import NativeSpace
 from store.publication import publish_folder
 from store.spec import (
     ARRAYS_FOLDER,
@@ -24,6 +25,7 @@ from store.spec import (
     FIGURES_FOLDER,
     HEATMAPS,
     MODELS_FOLDER,
+    NATIVE,
     SCANS,
     TABLES_FOLDER,
     array_spec,
@@ -71,6 +73,13 @@ class RunWriter:
         integers, scale = quantise(self._checked(SCANS.path, row, volume))
         self._put_row(SCANS.path, row, integers)
         return scale
+
+    def put_native_space(self, scan: str, space: NativeSpace) -> None:
+        """Write where the points of a scan's own file lie in MNI space, in place of an older one."""
+        self.put_array(
+            array_path(NATIVE, scan=scan), space.displacement, affine=space.field_affine, unit="0.01 mm",
+            linear=space.linear, native_affine=space.affine, native_shape=space.shape,
+        )  # fmt: skip
 
     def start_heatmaps(
         self, model: str, method: str, target: str, scale: str, *, native_grid: str, count: int, shape: Sequence[int],

@@ -1,5 +1,6 @@
 """Real preprocessing of heads made from the template: they come back to where they were taken from."""
 
+import nibabel as nib
 import numpy as np
 import pytest
 import scan_factory as factory
@@ -7,10 +8,11 @@ import scan_factory as factory
 from engine.config import PreprocessingConfig
 from engine.data.hashing import file_hash
 from engine.errors import RunFailure
-from engine.preprocessing import pictures, steps, template
+from engine.preprocessing import native, pictures, steps, template
 from engine.preprocessing.grid import Grid
 from engine.preprocessing.prepare_scan import ScanPreparer, sampling_mm
 from engine.preprocessing.template import brain_mask, template_brain
+from store.native import resample
 
 # Template mm -> scanner mm: rotated by about 5 degrees, 5 % larger and smaller, moved by up to 9 mm.
 MOVED = np.array([[1.05, 0.08, 0, 6], [-0.08, 0.95, 0.1, -9], [0, -0.1, 1.02, 5], [0, 0, 0, 1]])
@@ -73,6 +75,17 @@ def test_kept_transforms_take_a_map_back_to_the_scan(moved):
     back = steps.back_to_scan(brain_mask(2).astype(np.float32), 2, folder / "transforms" / "s1", file)
     own = np.asarray(steps.load_upright(file).dataobj) > 0
     there = np.asarray(back.dataobj) > 0.5
+    assert 2 * (own & there).sum() / (own.sum() + there.sum()) > 0.94
+
+
+def test_the_kept_native_space_leads_from_the_scan_to_the_template(moved):
+    folder, file, _ = moved
+    space = native.kept(folder / "transforms" / "s1")
+    landmarks = np.array([[0, -20, 10, 1], [-45, -20, -5, 1], [40, 30, 20, 1], [10, -90, 0, 1.0]])
+    found = landmarks @ MOVED.T @ space.linear.T
+    assert np.linalg.norm((found - landmarks)[:, :3], axis=1).max() < 2.5
+    there = resample(space, brain_mask(4), Grid(4).affine, "nearest") > 0
+    own = nib.load(file).get_fdata() > 0
     assert 2 * (own & there).sum() / (own.sum() + there.sum()) > 0.94
 
 

@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 
 from engine.config import PreprocessingConfig
-from engine.preprocessing import pictures, steps
+from engine.preprocessing import native, pictures, steps
 from engine.preprocessing.grid import Grid, coarsen, place
 from engine.preprocessing.template import brain_mask, template_brain
 
@@ -64,6 +64,8 @@ class ScanPreparer:
             RunFailure: a package is missing.
         """
         started = time.perf_counter()
+        transforms = folder / native.TRANSFORMS / row["scan"]
+        shutil.rmtree(transforms, ignore_errors=True)  # they may be those of another input
         image = steps.load_upright(Path(row["path"]))
         mask, brain = self._own_brain(image)
         brain_ml = float(mask.sum() * np.prod(steps.spacing(image.affine)) / 1000)
@@ -73,8 +75,10 @@ class ScanPreparer:
         if self.settings.registration == "none":
             landed = _by_affine(brain, mask, image.affine, self.grid_mm)
         else:
-            landed = self._registered(brain, mask, image.affine, row["scan"], folder)
+            landed = self._registered(brain, mask, image.affine, row["scan"], folder / "parts", transforms)
         prepared = self._finish(landed, row["scan"], folder)
+        if self.settings.keep_transforms and prepared.volume is not None:
+            native.keep(Path(row["path"]), transforms, self.settings.registration)
         prepared.quality["brain_ml"] = brain_ml if extracted else float("nan")
         prepared.quality["seconds"] = round(time.perf_counter() - started, 2)
         return prepared
@@ -94,11 +98,12 @@ class ScanPreparer:
             data = data * mask
         return mask, data
 
-    def _registered(self, brain: np.ndarray, mask: np.ndarray, affine: np.ndarray, scan: str, folder: Path) -> _Landed:
+    def _registered(
+        self, brain: np.ndarray, mask: np.ndarray, affine: np.ndarray, scan: str, parts: Path, transforms: Path
+    ) -> _Landed:
         """The scan in the template's space by registration; keeps the transforms if the settings say so."""
         mm = sampling_mm(self.grid_mm)
         # In the cohort's folder, which has room for the results, not in a small /tmp.
-        parts = folder / "parts"
         parts.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{scan}-", dir=parts) as scratch:
             found = steps.register(
@@ -107,7 +112,7 @@ class ScanPreparer:
             volume = steps.sample(brain, affine, found, mm)
             own = steps.sample(mask, affine, found, mm) > 0.5
             if self.settings.keep_transforms:
-                _keep(found, folder / "transforms" / scan)
+                _keep(found, transforms)
         return _Landed(volume, own, mm, coarsen(volume, mm, self.grid_mm))
 
     def _finish(self, landed: _Landed, scan: str, folder: Path) -> PreparedScan:

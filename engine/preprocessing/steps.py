@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 from nibabel.processing import resample_to_output
 from scipy import ndimage
 
@@ -139,13 +140,34 @@ def back_to_scan(volume: np.ndarray, mm: int, transforms: Path, scan: Path) -> n
     """
     reference = load_upright(scan)
     fixed = to_ants(np.zeros(reference.shape), reference.affine)
+    files, inverted = _way_from_scan(transforms)
+    moved = _ants().apply_transforms(
+        fixed, to_ants(volume, Grid(mm).affine), files, whichtoinvert=inverted, interpolator="linear"
+    )
+    return nib.Nifti1Image(moved.numpy(), reference.affine)
+
+
+def to_template(points: np.ndarray, transforms: Path) -> np.ndarray:
+    """Where points of a scan lie in the template's space; both in mm, RAS, (n, 3).
+
+    Args:
+        points: in mm of the scan's own affine.
+        transforms: folder with the transforms that the preprocessing kept for this scan.
+    """
+    files, inverted = _way_from_scan(transforms)
+    to_lps = np.array([-1.0, -1.0, 1.0])
+    frame = pd.DataFrame(points * to_lps, columns=["x", "y", "z"])
+    # Points go the way on which an image of the template would be sampled at the voxels of the scan.
+    moved = _ants().apply_transforms_to_points(3, frame, files, whichtoinvert=inverted)
+    return moved[["x", "y", "z"]].to_numpy(dtype=float) * to_lps
+
+
+def _way_from_scan(transforms: Path) -> tuple[list[str], list[bool]]:
+    """Files that lead from the scan to the template, and whether to invert each, in the order ANTs applies them."""
     files = [str(transforms / AFFINE_FILE)]
     if (transforms / INVERSE_FILE).is_file():
         files.append(str(transforms / INVERSE_FILE))
-    moved = _ants().apply_transforms(
-        fixed, to_ants(volume, Grid(mm).affine), files, whichtoinvert=[True, False][: len(files)], interpolator="linear"
-    )
-    return nib.Nifti1Image(moved.numpy(), reference.affine)
+    return files, [True, False][: len(files)]
 
 
 def scale_to_white_matter(volume: np.ndarray, mask: np.ndarray) -> np.ndarray:

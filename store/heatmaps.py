@@ -1,0 +1,97 @@
+"""Where the numbers of a heatmap lie, and what they mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from store.encoding import array_path, checksum, dequantise, hexadecimal
+from store.errors import BrokenRun, NotInRun
+from store.spec import HEATMAPS
+
+if TYPE_CHECKING:
+    from store.reader import RunReader
+
+
+@dataclass(frozen=True)
+class StoredHeatmap:
+    """One row of one array: heatmap = stored number * value_scale * slope, with the other sign where `negated`.
+
+    Attributes:
+        scan: whose heatmap it is.
+        absolute_sum: of |number * value_scale| in the brain mask, on the full grid.
+        slope: p (1 - p) for the probability scale of a gradient, else 1.
+    """
+
+    path: str
+    row: int
+    scan: str
+    value_scale: float
+    absolute_sum: float
+    crc: str
+    slope: float = 1.0
+    negated: bool = False
+
+    @property
+    def factor(self) -> float:
+        """Heatmap / stored number."""
+        return self.value_scale * self.slope * (-1 if self.negated else 1)
+
+
+def locate(run: RunReader, model: str, method: str, scan: str, group: str, scale: str) -> StoredHeatmap:
+    """The stored numbers that the heatmap of a scan for a group follows from.
+
+    Raises:
+        NotInRun: the run does not hold this heatmap.
+    """
+    if scale == "probability" and _is_gradient(run, model, method, group):
+        margin = locate(run, model, method, scan, group, "margin")
+        p = float(run._prediction(model, scan)["probability"])
+        return replace(margin, slope=p * (1 - p))
+    positive, negative = run.groups
+    target = group
+    if group == negative and (model, method, group, scan, scale) not in run._heatmap_rows:
+        target = positive if run.is_antisymmetric(model, method) else group
+    row = run._heatmap_rows.get((model, method, target, scan, scale))
+    if row is None:
+        raise NotInRun(
+            f"run {run.run_id} has no {method} heatmap ({scale}) of scan {scan} by model {model} for {group}"
+        )
+    path = array_path(HEATMAPS, model=model, method=method, target=target, scale=scale)
+    number, value_scale, absolute_sum, crc = row
+    return StoredHeatmap(path, number, scan, value_scale, absolute_sum, crc, negated=target != group)
+
+
+def _is_gradient(run: RunReader, model: str, method: str, group: str) -> bool:
+    """Whether only the margin is stored: its map times p (1 - p) is the one of the probability."""
+    for target in (group, run.groups[0]):
+        array = run._folder.array(array_path(HEATMAPS, model=model, method=method, target=target, scale="margin"))
+        if array is not None:
+            return array.attrs["native_grid"] == "voxels"
+    return False
+
+
+def stored_numbers(run: RunReader, place: StoredHeatmap) -> np.ndarray:
+    """The numbers as they are stored, int16 or float32, in the native grid.
+
+    Raises:
+        BrokenRun: they are missing, or not what was written.
+    """
+    stored = run._folder.numbers(place.path, place.row)
+    if hexadecimal(checksum(stored)) != place.crc:
+        raise BrokenRun(
+            f"run {run.run_id}: the heatmap of {place.scan} in {place.path} is damaged: copy or build the run again"
+        )
+    return stored
+
+
+def values(run: RunReader, place: StoredHeatmap) -> np.ndarray:
+    """The heatmap, float32, in the native grid; errors as for `stored_numbers`."""
+    stored = stored_numbers(run, place)
+    numbers = dequantise(stored, place.value_scale) if stored.dtype == np.int16 else stored
+    if place.slope != 1:
+        numbers = (numbers * np.float32(place.slope)).astype(np.float32, copy=False)
+    # Subtracted, not multiplied by -1: 0 would become -0.0.
+    return 0 - numbers if place.negated else numbers

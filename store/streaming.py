@@ -1,0 +1,153 @@
+"""Statistics over any set of scans, whose heatmaps are read one after another (design, section 8)."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from store.errors import NotInRun
+from store.groups import STATISTICS, GroupMap, quantities_for, statistics_of
+from store.heatmaps import StoredHeatmap, locate, stored_numbers
+
+if TYPE_CHECKING:
+    from store.reader import RunReader
+
+WORKERS = min(4, os.cpu_count() or 1)
+Progress = Callable[[int, int], None]
+
+_BLOCK = 1 << 18  # numbers whose products stay in the processor's cache while they are added
+_KEY = ["model", "scan"]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One scan of the set: where its numbers lie, heatmap / stored number, and its weight w."""
+
+    place: StoredHeatmap
+    factor: float
+    weight: float
+
+
+class Sums:
+    """The sums of w h, w |h| and w h^2, those that are needed, each (n,) float64."""
+
+    def __init__(self, quantities: set[str], size: int) -> None:
+        self.by_quantity = {quantity: np.zeros(size) for quantity in quantities}
+        self._buffers = np.empty((2, min(size, _BLOCK)))
+
+    def add(self, numbers: np.ndarray, factor: float, weight: float) -> None:
+        """Add the heatmap numbers * factor, numbers (n,), with weight w."""
+        for start in range(0, numbers.size, _BLOCK):
+            block = numbers[start : start + _BLOCK]
+            parts = {name: total[start : start + _BLOCK] for name, total in self.by_quantity.items()}
+            weighted, other = self._buffers[:, : block.size]
+            np.multiply(block, weight * factor, out=weighted)
+            if "sum" in parts:
+                parts["sum"] += weighted
+            if "sum_abs" in parts:
+                parts["sum_abs"] += np.abs(weighted, out=other)
+            if "sum_sq" in parts:
+                np.multiply(weighted, weighted, out=other)
+                other /= weight
+                parts["sum_sq"] += other
+
+
+def subset_map(
+    run: RunReader, model_set: str, method: str, pairs: Sequence[tuple[str, str]], *, target: str, scale: str,
+    statistics: Sequence[str], progress: Progress | None,
+) -> GroupMap:  # fmt: skip
+    """See RunReader.subset_map."""
+    quantities = quantities_for(statistics)
+    rows = _chosen(run, model_set, pairs, target)
+    members = [_member(run, method, row, target, scale) for row in rows.itertuples()]
+    attributes = run.attributes(members[0].place.path)
+    brain = np.flatnonzero(run.mask) if attributes["native_grid"] == "voxels" else None
+    shape = run.shape(members[0].place.path)[1:]
+    sums = Sums(quantities, int(np.prod(shape)) if brain is None else brain.size)
+    with closing(_read(run, members, brain)) as maps:
+        for done, (member, numbers) in enumerate(zip(members, maps, strict=True), 1):
+            sums.add(numbers, member.factor, member.weight)
+            if progress is not None:
+                progress(done, len(members))
+    weight = float(rows["weight"].sum())
+    maps = {
+        name: run.full(_native(values, shape, brain), attributes)
+        for name, values in statistics_of(sums.by_quantity, weight, statistics).items()
+    }
+    subjects = int(rows["subject"].nunique())
+    return GroupMap(**{s: maps.get(s) for s in STATISTICS}, scans=len(rows), subjects=subjects, weight=weight)
+
+
+def _chosen(run: RunReader, model_set: str, pairs: Sequence[tuple[str, str]], target: str) -> pd.DataFrame:
+    """Rows of the pairs: model, scan, subject and weight w; for the true group without scans of no group."""
+    known = _weighted(run, model_set).set_index(_KEY)
+    wanted = list(dict.fromkeys((str(model), str(scan)) for model, scan in pairs))
+    if not wanted:
+        raise NotInRun("there is no scan to average: choose at least one")
+    for model, scan in wanted:
+        if (model, scan) not in known.index:
+            raise NotInRun(f"run {run.run_id}: model set {model_set} has no scan {scan} explained by model {model}")
+    rows = known.loc[wanted].reset_index()
+    if target == "true":
+        rows = rows[rows["group"].isin(run.groups)]
+        if rows.empty:
+            raise NotInRun("none of these scans belongs to a group, so there is no true target: choose a group")
+    return rows
+
+
+def _weighted(run: RunReader, model_set: str) -> pd.DataFrame:
+    """The predictions of a model set with the weight w of each scan, as in the group cells."""
+    frame = run._frame("predictions")
+    # Retrained models explain the same scans again; averages are of the first model.
+    frame = frame[(frame["model_set"] == model_set) & ~frame["model"].str.contains("-seed-", regex=False)]
+    cells = run._frame("cells")
+    cells = cells[cells["model_set"] == model_set]
+    if len(cells) and np.allclose(cells["weight"], cells["scans"]):  # every scan weighs the same
+        return frame.assign(weight=1.0)
+    return frame.assign(weight=1.0 / frame.groupby("subject")["scan"].transform("count"))
+
+
+def _member(run: RunReader, method: str, row, target: str, scale: str) -> Member:
+    group = run.target_of(row.model, row.scan, target)
+    place = locate(run, row.model, method, row.scan, group, "margin" if scale == "relative" else scale)
+    size = place.absolute_sum if scale == "relative" and place.absolute_sum > 0 else 1.0
+    return Member(place, place.factor / size, row.weight)
+
+
+def _read(run: RunReader, members: Sequence[Member], brain: np.ndarray | None) -> Iterator[np.ndarray]:
+    """The stored numbers (n,) of each member in turn, with a few read ahead."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        ahead: deque[Future] = deque()
+        try:
+            for member in members:
+                ahead.append(pool.submit(_flat, run, member.place, brain))
+                if len(ahead) > WORKERS:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
+
+
+def _flat(run: RunReader, place: StoredHeatmap, brain: np.ndarray | None) -> np.ndarray:
+    """The stored numbers of a heatmap, (n,): of the brain's voxels, or the whole native grid."""
+    numbers = stored_numbers(run, place).ravel()
+    return numbers if brain is None else numbers.take(brain, mode="clip")  # clip: without a copy of the index
+
+
+def _native(values: np.ndarray, shape: tuple[int, ...], brain: np.ndarray | None) -> np.ndarray:
+    """(n,) float64 values back in their native grid, float32."""
+    if brain is None:
+        return values.astype(np.float32).reshape(shape)
+    volume = np.zeros(shape, np.float32)
+    volume.ravel()[brain] = values
+    return volume
