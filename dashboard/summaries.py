@@ -62,13 +62,17 @@ def _mean_range(values: pd.Series, with_range: bool = True) -> str:
 def balance_sentence(balance: pd.DataFrame, groups: Sequence[str]) -> str:
     """How alike the groups are, in a sentence; empty where nothing was tested."""
     parts = [
-        f"{COVARIATES.get(row.covariate, row.covariate)} {three(row.difference)} (p = {three(row.p)})"
+        f"{COVARIATES.get(row.covariate, row.covariate)} {three(row.difference)} ({_p(row.p)})"
         for row in balance.itertuples()
         if np.isfinite(row.difference)
     ]
     if not parts:
         return ""
     return f"Standardised mean difference {groups[0]} against {groups[1]}, over subjects: {', '.join(parts)}."
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {three(value)}"
 
 
 def exclusions(table: pd.DataFrame) -> pd.DataFrame:

@@ -17,7 +17,7 @@ METRIC_NAMES = {"accuracy": "Accuracy", "auc": "AUC"}
 MARGINS = {"l": 0, "r": 8, "t": 28, "b": 0}
 
 
-def _finish(figure: go.Figure, height: int, **layout) -> go.Figure:
+def finish(figure: go.Figure, height: int, **layout) -> go.Figure:
     """The look that all charts share: no grid, no box, no legend unless asked for."""
     options = {"showlegend": False, "margin": MARGINS, "hoverlabel": {"namelength": -1}} | layout
     figure.update_layout(height=height, paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", **options)
@@ -56,7 +56,7 @@ def accuracy(
     figure.update_xaxes(
         range=[low - 0.04, 1.03], tickformat=".1f", dtick=0.2, tick0=0, tickangle=0, ticks="outside", tickcolor=FAINT
     )
-    return _finish(figure, 96 + 54 * len(rows))
+    return finish(figure, 96 + 54 * len(rows))
 
 
 def _accuracy_row(row: str, place: int, values: pd.DataFrame, mean: float | None, sd: float | None) -> list[go.Scatter]:
@@ -79,28 +79,62 @@ def _accuracy_row(row: str, place: int, values: pd.DataFrame, mean: float | None
     return [dots, point]
 
 
-def roc(curves: pd.DataFrame) -> go.Figure:
-    """One thin line a fold, a thick one for all out-of-fold predictions (or the held-out model)."""
-    figure = go.Figure()
-    figure.add_scatter(
-        x=[0, 1], y=[0, 1], mode="lines", line={"color": palette.QUIET, "width": 1, "dash": "dot"}, hoverinfo="skip"
-    )
+def roc(curves: pd.DataFrame, band: pd.DataFrame | None = None) -> go.Figure:
+    """A thick line for all out-of-fold predictions together (or the held-out model); mean ± SD of the folds behind it.
+
+    Args:
+        curves: the curves table.
+        band: x, mean, low, high over the folds.
+    """
+    figure = _with_diagonal()
+    if band is not None:
+        figure.add_scatter(
+            x=[*band["x"], *band["x"][::-1]], y=[*band["high"], *band["low"][::-1]], mode="none", fill="toself",
+            fillcolor=palette.faint(palette.ACCENT, 0.22), hoverinfo="skip", name="± SD of the folds",
+        )  # fmt: skip
+        figure.add_scatter(
+            x=band["x"], y=band["mean"], mode="lines", name="mean of the folds", hovertemplate="%{x:.2f}, %{y:.2f}",
+            line={"color": palette.ACCENT, "width": 1.2, "dash": "dash"},
+        )  # fmt: skip
     rows = curves[curves.curve == "roc"].sort_values(["model", "point"])
-    for model in [m for m in rows.model.unique() if m.startswith("fold-")]:
-        _roc_line(figure, rows, model, model, palette.faint(palette.ACCENT, 0.6), 1.2)
     main = "folds" if (rows.model == "folds").any() else "holdout"
-    _roc_line(figure, rows, main, "all folds together" if main == "folds" else "held-out", palette.ACCENT, 2.6)
-    figure.update_xaxes(title="1 − specificity", range=[-0.01, 1.02], dtick=0.5, constrain="domain")
-    figure.update_yaxes(title="sensitivity", range=[-0.01, 1.02], dtick=0.5, scaleanchor="x")
-    return _finish(figure, 300)
-
-
-def _roc_line(figure: go.Figure, rows: pd.DataFrame, model: str, name: str, colour: str, width: float) -> None:
-    line = rows[rows.model == model]
+    line = rows[rows.model == main]
     figure.add_scatter(
-        x=line.x, y=line.y, mode="lines", name=name, line={"color": colour, "width": width},
-        hovertemplate="%{x:.2f}, %{y:.2f}",
+        x=line.x, y=line.y, mode="lines", name="all folds together" if main == "folds" else "held-out",
+        line={"color": palette.ACCENT, "width": 2.6}, hovertemplate="%{x:.2f}, %{y:.2f}",
     )  # fmt: skip
+    return _square(figure, "1 − specificity", "sensitivity")
+
+
+def calibration(bins: pd.DataFrame, positive: str) -> go.Figure:
+    """Observed against predicted share of the positive group; the area of a dot is its number of scans.
+
+    Args:
+        bins: x, y, scans.
+    """
+    figure = _with_diagonal()
+    scans = bins["scans"].fillna(1).astype(float)
+    figure.add_scatter(
+        x=bins["x"], y=bins["y"], mode="lines+markers", customdata=scans, cliponaxis=False,
+        line={"color": palette.ACCENT, "width": 1.2},
+        marker={"color": palette.faint(palette.ACCENT, 0.75), "size": scans, "sizemode": "area", "sizemin": 3,
+                "sizeref": 2 * scans.max() / 22**2 if len(scans) else 1, "line": {"width": 0}},
+        hovertemplate="predicted %{x:.2f}, observed %{y:.2f}<br>n = %{customdata:.0f} scans<extra></extra>",
+    )  # fmt: skip
+    return _square(figure, f"predicted p({positive})", f"observed share of {positive}")
+
+
+def _with_diagonal() -> go.Figure:
+    """A figure with the dotted line from (0, 0) to (1, 1)."""
+    line = {"color": palette.QUIET, "width": 1, "dash": "dot"}
+    return go.Figure(go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line=line, hoverinfo="skip"))
+
+
+def _square(figure: go.Figure, across: str, upwards: str) -> go.Figure:
+    """Both axes from 0 to 1 in one scale."""
+    figure.update_xaxes(title=across, range=[-0.01, 1.02], dtick=0.5, constrain="domain")
+    figure.update_yaxes(title=upwards, range=[-0.01, 1.02], dtick=0.5, scaleanchor="x", constrain="domain")
+    return finish(figure, 300)
 
 
 def learning(training: pd.DataFrame, models: Sequence[str]) -> go.Figure:
@@ -121,12 +155,16 @@ def learning(training: pd.DataFrame, models: Sequence[str]) -> go.Figure:
     if len(training) and training.epoch.max() <= 10:
         figure.update_xaxes(dtick=1)
     legend = {"orientation": "h", "y": -0.28, "x": 0, "title": None}
-    figure = _finish(figure, 300, showlegend=True, legend=legend)
+    figure = finish(figure, 300, showlegend=True, legend=legend)
     return figure.update_yaxes(showgrid=True, gridcolor=FAINT)
 
 
-def confusion(counts: np.ndarray, groups: Sequence[str]) -> go.Figure:
-    """Scans by true (row) and predicted (column) group, with the share of the true group."""
+def confusion(counts: np.ndarray, groups: Sequence[str], *, links: bool = False) -> go.Figure:
+    """Scans by true (row) and predicted (column) group, with the share of the true group.
+
+    Args:
+        links: a click on a cell with scans gives its row and column.
+    """
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
     names = [f"{g}<br>n = {t}" for g, t in zip(groups, totals[:, 0], strict=True)]
@@ -137,9 +175,22 @@ def confusion(counts: np.ndarray, groups: Sequence[str]) -> go.Figure:
     for (i, j), number in np.ndenumerate(counts):
         text = f"<b>{number}</b><br>{percent(shares[i, j])}"
         figure.add_annotation(x=groups[j], y=names[i], text=text, showarrow=False)
+    if links:
+        figure.add_trace(_cell_links(counts, groups, names))
     figure.update_xaxes(title="predicted", side="bottom", ticks="")
     figure.update_yaxes(title="true", autorange="reversed", ticks="")
-    return _finish(figure, 300)
+    return finish(figure, 300)
+
+
+def _cell_links(counts: np.ndarray, groups: Sequence[str], names: Sequence[str]) -> go.Scatter:
+    """Unseen squares over the cells: a heatmap itself does not answer clicks."""
+    full = [cell for cell, number in np.ndenumerate(counts) if number]
+    texts = [f"{groups[i]} predicted {groups[j]}, {counts[i, j]}<br>Click: open these patients" for i, j in full]
+    return go.Scatter(
+        x=[groups[j] for _, j in full], y=[names[i] for i, _ in full], mode="markers", customdata=full,
+        marker={"symbol": "square", "size": 84, "opacity": 0}, hovertext=texts, hoverinfo="text",
+        selected={"marker": {"opacity": 0}}, unselected={"marker": {"opacity": 0}}, cliponaxis=False,
+    )  # fmt: skip
 
 
 def ages(scans: pd.DataFrame, diagnoses: Sequence[str], groups: Sequence[str]) -> go.Figure:
@@ -162,7 +213,7 @@ def ages(scans: pd.DataFrame, diagnoses: Sequence[str], groups: Sequence[str]) -
     figure.update_xaxes(title="age in years")
     figure.update_yaxes(title="subjects", rangemode="tozero")
     legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "title": None}
-    return _finish(figure, 230, showlegend=True, legend=legend).update_yaxes(showgrid=True, gridcolor=FAINT)
+    return finish(figure, 230, showlegend=True, legend=legend).update_yaxes(showgrid=True, gridcolor=FAINT)
 
 
 def top_regions(regions: pd.DataFrame, colour: str, groups: Sequence[str], top: float) -> go.Figure:
@@ -190,7 +241,7 @@ def top_regions(regions: pd.DataFrame, colour: str, groups: Sequence[str], top: 
         figure.add_annotation(x=top, xanchor="right", text=f"{three(row.positive)} %", **common)
     figure.update_xaxes(range=[0, top], visible=False)
     figure.update_yaxes(range=[len(regions) - 0.6, -0.75], visible=False)
-    return _finish(figure, 20 + 34 * max(len(regions), 1), margin={"l": 2, "r": 2, "t": 2, "b": 2}, bargap=0)
+    return finish(figure, 20 + 34 * max(len(regions), 1), margin={"l": 2, "r": 2, "t": 2, "b": 2}, bargap=0)
 
 
 def timings(seconds: Mapping[str, float]) -> go.Figure:
@@ -202,4 +253,4 @@ def timings(seconds: Mapping[str, float]) -> go.Figure:
     ))  # fmt: skip
     figure.update_xaxes(visible=False, range=[0, 1.25 * max([*values, 1e-9])])
     figure.update_yaxes(autorange="reversed", ticks="")
-    return _finish(figure, 30 + 30 * max(len(values), 1), margin={"l": 0, "r": 8, "t": 4, "b": 4})
+    return finish(figure, 30 + 30 * max(len(values), 1), margin={"l": 0, "r": 8, "t": 4, "b": 4})

@@ -1,0 +1,159 @@
+"""Pictures of pixels with words on them: as an array, PNG, or SVG in which the words stay text."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+INK = (205, 211, 214)
+QUIET = (140, 148, 152)
+FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+ANCHORS = {"l": "start", "m": "middle", "r": "end"}
+RISES = {"t": 0.78, "m": 0.36, "s": 0.0}  # from the anchor to the base line, in heights of the text
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Text:
+    """Words at (x, y) pixels from the top left.
+
+    `anchor` is as in Pillow: l, m or r across, then t, m or s (top, middle, base line). `upright` words read upwards
+    and are centred on their place.
+    """
+
+    x: float
+    y: float
+    words: str
+    size: float
+    anchor: str = "ls"
+    colour: Colour = INK
+    upright: bool = False
+
+
+@dataclass(frozen=True)
+class Picture:
+    """(height, width, 3) uint8 pixels, and the words on them."""
+
+    pixels: np.ndarray
+    texts: tuple[Text, ...] = ()
+
+    @property
+    def height(self) -> int:
+        return self.pixels.shape[0]
+
+    @property
+    def width(self) -> int:
+        return self.pixels.shape[1]
+
+    def moved(self, x: float, y: float) -> tuple[Text, ...]:
+        """The words for this picture placed at (x, y) of another."""
+        return tuple(Text(t.x + x, t.y + y, t.words, t.size, t.anchor, t.colour, t.upright) for t in self.texts)
+
+    def drawn(self) -> np.ndarray:
+        """(height, width, 3) uint8 with the words in it."""
+        image = Image.fromarray(self.pixels)
+        draw = ImageDraw.Draw(image)
+        for text in self.texts:
+            if text.upright:
+                _draw_upright(image, text)
+            else:
+                draw.text((text.x, text.y), text.words, fill=text.colour, font=_font(text.size), anchor=text.anchor)
+        return np.asarray(image)
+
+    def png(self) -> bytes:
+        """A PNG file with the words in it."""
+        return png(self.drawn())
+
+    def svg(self) -> bytes:
+        """A standalone SVG file: the pixels embedded as PNG, the words as text."""
+        data = base64.b64encode(png(self.pixels)).decode()
+        size = f'width="{self.width}" height="{self.height}"'
+        parts = [
+            f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {self.width} {self.height}">',
+            f'<image {size} href="data:image/png;base64,{data}"/>',
+            f'<g font-family="{FONTS}">',
+            *(_svg_text(text) for text in self.texts),
+            "</g></svg>\n",
+        ]
+        return "\n".join(parts).encode()
+
+
+def png(pixels: np.ndarray, effort: int = 6) -> bytes:
+    """Pixels as a PNG file; less effort, 0 to 9, makes it faster and larger."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG", compress_level=effort)
+    return stream.getvalue()
+
+
+def beside(pictures: Sequence[Picture]) -> Picture:
+    """Pictures from left to right; the lower ones end in black."""
+    return _joined(pictures, across=True)
+
+
+def below(pictures: Sequence[Picture]) -> Picture:
+    """Pictures from top to bottom; the narrower ones end in black."""
+    return _joined(pictures, across=False)
+
+
+def titled(picture: Picture, title: str, size: float, note: str = "") -> Picture:
+    """The picture with a heading above it and a quiet note below; either may be empty."""
+    bars = [_line(title, size, picture.width, INK)] if title else []
+    bars.append(picture)
+    bars += [_line(note, 0.7 * size, picture.width, QUIET)] if note else []
+    return below(bars)
+
+
+def text_width(words: str, size: float) -> float:
+    """Pixels that words take as drawn."""
+    return _font(size).getlength(words)
+
+
+def _line(words: str, size: float, width: int, colour: Colour) -> Picture:
+    height = round(1.8 * size)
+    text = Text(0.5 * size, height / 2, words, size, "lm", colour)
+    return Picture(np.zeros((height, max(width, round(text_width(words, size) + size)), 3), np.uint8), (text,))
+
+
+def _joined(pictures: Sequence[Picture], *, across: bool) -> Picture:
+    along, other = (1, 0) if across else (0, 1)
+    longest = max(p.pixels.shape[other] for p in pictures)
+    padded, texts, place = [], [], 0
+    for picture in pictures:
+        missing = longest - picture.pixels.shape[other]
+        edges = ((0, missing), (0, 0), (0, 0)) if across else ((0, 0), (0, missing), (0, 0))
+        padded.append(np.pad(picture.pixels, edges))
+        texts.extend(picture.moved(place, 0) if across else picture.moved(0, place))
+        place += picture.pixels.shape[along]
+    return Picture(np.concatenate(padded, axis=along), tuple(texts))
+
+
+def _draw_upright(image: Image.Image, text: Text) -> None:
+    width, height = round(text_width(text.words, text.size)) + 2, round(1.4 * text.size)
+    strip = Image.new("L", (width, height))
+    ImageDraw.Draw(strip).text((width / 2, height / 2), text.words, fill=255, font=_font(text.size), anchor="mm")
+    turned = strip.rotate(90, expand=True)
+    place = (round(text.x - turned.width / 2), round(text.y - turned.height / 2))
+    image.paste(Image.new("RGB", turned.size, text.colour), place, turned)
+
+
+def _svg_text(text: Text) -> str:
+    if text.upright:
+        place = f'transform="translate({text.x:g} {text.y:g}) rotate(-90)" x="0" y="{0.36 * text.size:.4g}"'
+        anchor = "middle"
+    else:
+        place = f'x="{text.x:g}" y="{text.y + RISES[text.anchor[1]] * text.size:.6g}"'
+        anchor = ANCHORS[text.anchor[0]]
+    fill = "#{:02x}{:02x}{:02x}".format(*text.colour)
+    return f'<text {place} font-size="{text.size:g}" text-anchor="{anchor}" fill="{fill}">{escape(text.words)}</text>'
+
+
+@functools.lru_cache(maxsize=32)
+def _font(size: float) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size)

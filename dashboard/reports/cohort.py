@@ -1,0 +1,189 @@
+"""The results of a run on paper: accuracy, the figure and the two tables of the paper, provenance."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+
+from dashboard import summaries
+from dashboard.figures import published, words
+from dashboard.figures.words import count, mean_sd, percent, three
+from dashboard.reports import layout
+from dashboard.reports.cohort_figure import figure
+from dashboard.reports.cohort_tables import table_1, table_2
+from dashboard.reports.layout import ALARM, INNER, MARGIN, QUIET, Column, Page
+from dashboard.reports.whole import END, FOOT, Whole, begin
+from store import NotInRun, RunReader, export
+
+METRICS = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "auc": "AUC"}
+
+
+def cohort_report(run: RunReader, *, model_set: str, target: str, created: str | None = None) -> bytes:
+    """Several A4 pages as PDF; nobody is named in them.
+
+    Args:
+        model_set: folds or holdout.
+        target: a group, true or predicted.
+        created: ISO 8601, when the report was made; not printed if None.
+    Raises:
+        NotInRun: the model set has no group averages.
+        BrokenRun: a table or an average is missing or damaged.
+    """
+    pages = cohort_pages(run, model_set, target, created)
+    return layout.pdf(pages, f"Cohort report, run {run.run_id}", created or str(run.manifest.get("created", "")))
+
+
+def cohort_pages(run: RunReader, model_set: str, target: str, created: str | None) -> list[Page]:
+    """The pages; arguments and errors as for `cohort_report`."""
+    methods = [method for name, method in export.group_families(run) if name == model_set]
+    if not methods:
+        raise NotInRun(f"run {run.run_id} has no group averages of model set {model_set}: choose another")
+    whole = Whole(run, model_set, target, methods)
+    distances, y = table_2(whole)
+    pages = [_first_page(whole), *figure(whole), *table_1(whole), *distances, *_provenance(whole, distances[-1], y)]
+    for number, page in enumerate(pages, 1):
+        _frame(page, whole, (number, len(pages)), created)
+    return pages
+
+
+def _frame(page: Page, whole: Whole, numbers: tuple[int, int], created: str | None) -> None:
+    """Badge, and what stands at the foot of every page."""
+    if whole.run.simulated:
+        page.badge(MARGIN + INNER, 18, "SIMULATED")
+    page.rule(FOOT)
+    report = f" · report of {created[:10]}" if created else ""
+    page.text(MARGIN, FOOT + 4, f"Run {whole.run.run_id}{report}", 6.5, color=QUIET)
+    page.text(MARGIN + INNER / 2, FOOT + 4, f"{export.DISCLAIMER}.", 7, color=ALARM, weight="bold", ha="center")
+    page.text(MARGIN + INNER, FOOT + 4, f"{numbers[0]} / {numbers[1]}", 6.5, color=QUIET, ha="right")
+
+
+# -- page 1: what, of whom, how well ----------------------------------------------------------------------------------
+
+
+def _first_page(whole: Whole) -> Page:
+    run, manifest = whole.run, whole.run.manifest
+    scans, predictions = run.table("scans"), run.table("predictions")
+    kind = "simulated brains, the change imposed and so known" if run.simulated else manifest["cohort"]
+    page = Page()
+    page.text(MARGIN, 21, "Cohort report", 18, weight="bold")
+    page.text(MARGIN, 28.5, layout.shortened(str(manifest.get("name", run.run_id)), INNER, 11), 11, weight="bold")
+    y = page.paragraph(
+        MARGIN, 35,
+        f"A 3D convolutional network tells {whole.groups[0]} from {whole.groups[1]} on structural MRI. Cohort: {kind}; "
+        f"{count(len(scans), 'scan')} of {count(scans.subject.nunique(), 'subject')}, {manifest['grid_mm']:g} mm grid. "
+        f"This report shows the {words.MODEL_SETS[whole.model_set].lower()}: "
+        f"{_lower(words.SET_SENTENCES[whole.model_set])} Evidence for {whole.evidence} is explained, by "
+        f"{count(len(whole.methods), 'method')}.",
+        INNER, 8.5,
+    )  # fmt: skip
+    y = _cohort(page, scans, run, y + 6)
+    y = _accuracy(page, whole, y + 5)
+    _confusion(page, whole, predictions, y + 5)
+    return page
+
+
+def _lower(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
+
+
+def _cohort(page: Page, scans: pd.DataFrame, run: RunReader, y: float) -> float:
+    """Who is in the run; the table of the Overview page."""
+    page.text(MARGIN, y, "Who", 10, weight="bold")
+    table = summaries.cohort(scans, run.groups)
+    columns = [
+        Column("Group", 36), Column("Subjects", 15, "r"), Column("Scans", 14, "r"), Column("Women", 24, "r"),
+        Column("Age, mean ± SD (range)", 42, "r"), Column("MMSE, mean ± SD", 34, "r"), Column("Test set", 17, "r"),
+    ]  # fmt: skip
+    rows = [[layout.shortened(row[0], 35, 7.5), *row[1:]] for row in table.itertuples(index=False, name=None)]
+    y = page.table(MARGIN, y + 6, columns, rows, 7.5)
+    left_out = run.table("exclusions", ["scan"]).scan.nunique() if run.has_table("exclusions") else 0
+    balance = summaries.balance_sentence(run.table("balance"), run.groups) if run.has_table("balance") else ""
+    excluded = f"{count(left_out, 'scan')} left out, with reasons in the run." if left_out else "No scan was left out."
+    return page.paragraph(MARGIN, y, f"{excluded} {balance}", INNER, 7.2, color=QUIET)
+
+
+def _accuracy(page: Page, whole: Whole, y: float) -> float:
+    """Networks, linear baselines and the paper: every fold, mean and SD, and the held-out test set."""
+    metrics = whole.run.table("metrics")
+    folds = sorted(metrics.model[metrics.model.str.startswith("fold-")].unique(), key=lambda m: (len(m), m))
+    found = set(metrics.classifier)
+    classifiers = [c for c in words.CLASSIFIERS if c in found]
+    page.text(MARGIN, y, "How well", 10, weight="bold")
+    each = min(13.0, 66 / max(len(folds), 1))
+    columns = [
+        Column("", 43), *(Column(f.removeprefix("fold-"), each, "r") for f in folds), Column("Mean ± SD", 30, "r"),
+        Column("Held out", 20, "r"),
+    ]  # fmt: skip
+    size = 7.5 if len(folds) <= 6 else 6
+    y += 1
+    for metric, name in METRICS.items():
+        values = {(r.classifier, r.model): r.value for r in _of(metrics, metric).itertuples()}
+        rows = [
+            [words.CLASSIFIERS[c], *(three(values.get((c, f))) for f in folds),
+             mean_sd(*summaries.mean_and_sd(metrics, metric, c)), three(values.get((c, "holdout")))]
+            for c in classifiers
+        ]  # fmt: skip
+        if metric in summaries.PAPER and whole.like_the_paper:
+            mean, sd = summaries.PAPER[metric]
+            rows.append([published.SHORT, *([""] * len(folds)), f"{mean:.2f} ± {sd:.2f}", ""])
+        y = page.table(MARGIN, y + 5, [replace(columns[0], heading=name), *columns[1:]], rows, size)
+    held = int((whole.run.table("predictions", ["correct"], model="holdout").correct.notna()).sum())
+    note = f"By scan. Columns 1 to {len(folds)}: folds; SD over folds. " if folds else "Not cross-validated. "
+    note += f"Held out: the fixed test set, n = {count(held, 'scan')}. " if held else ""
+    note += "The linear models were fitted in the same folds. "
+    note += "The paper's cohort is ADNI: a comparison, not a target." if whole.like_the_paper else ""
+    return page.paragraph(MARGIN, y, note, INNER, 7.2, color=QUIET)
+
+
+def _of(metrics: pd.DataFrame, metric: str) -> pd.DataFrame:
+    return metrics[(metrics.metric == metric) & (metrics.level == "scan")]
+
+
+def _confusion(page: Page, whole: Whole, predictions: pd.DataFrame, y: float) -> None:
+    counts = summaries.confusion(predictions, whole.model_set, whole.groups)
+    totals = counts.sum(axis=1)
+    page.text(MARGIN, y, f"Confusion, {words.MODEL_SETS[whole.model_set].lower()}", 10, weight="bold")
+    rows = [
+        [f"{group}, n = {total}", *(f"{n} ({percent(n / total)})" if total else words.NONE for n in row)]
+        for group, total, row in zip(whole.groups, totals, counts, strict=True)
+    ]
+    columns = [Column("True group", 50), *(Column(f"predicted {g}", 36, "r") for g in whole.groups)]
+    page.table(MARGIN, y + 6, columns, rows, 7.5)
+
+
+# -- the last page ------------------------------------------------------------------------------------------------
+
+
+def _provenance(whole: Whole, page: Page, y: float) -> list[Page]:
+    """What the results were made from, whose work they rest on, how to cite; the pages that were added."""
+    manifest = whole.run.manifest
+    versions, created = manifest.get("versions", {}), str(manifest.get("created", ""))
+    facts = {
+        "Run": whole.run.run_id, "Made": created, "Cohort": manifest.get("cohort", ""),
+        "Working grid": f"{manifest.get('grid_mm', 0):g} mm", "Fingerprint of the results": manifest["fingerprint"],
+        "Fingerprint of the data": manifest["data_fingerprint"], "Code": manifest.get("commit") or "not recorded",
+        "Computed on": manifest.get("device", ""),
+        "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+    }  # fmt: skip
+    notices = [n for n in manifest.get("notices", []) if export.DISCLAIMER not in n]
+    fingerprint = manifest["fingerprint"][:16]
+    this = (
+        f"Brainwhy {versions.get('brainwhy', '')}, run {whole.run.run_id} (fingerprint {fingerprint}), {created[:10]}."
+    )
+    added = []
+    if y + 75 + 8 * len(notices) > END:
+        page, y = begin("Provenance", "Which data, settings and code made these results.")
+        added.append(page)
+    else:
+        page.text(MARGIN, y + 6, "Provenance", 10, weight="bold")
+        y += 12
+    for name, value in facts.items():
+        page.text(MARGIN, y, name, 7.2, color=QUIET)
+        y = page.paragraph(MARGIN + 44, y, str(value), INNER - 44, 7.2) + 0.8
+    for title, lines in (("Notices", [f"{export.DISCLAIMER}.", *notices]), ("How to cite", [this, published.CITATION])):
+        page.text(MARGIN, y + 4, title, 10, weight="bold")
+        y += 9.5
+        for line in lines:
+            y = page.paragraph(MARGIN, y, line, INNER, 7.2) + 0.8
+    return added

@@ -1,0 +1,85 @@
+"""Figure 1 of the paper from a run: group averages of every method on three coronal slices."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dashboard.figures import pictures, planes, slices, words
+from dashboard.figures.words import count, method_name
+from dashboard.reports import layout, maps
+from dashboard.reports.layout import INNER, MARGIN, QUIET, Page
+from dashboard.reports.whole import END, Whole, begin
+from store import NotInRun
+
+PERCENTILE = 50  # of the brain, from which colour starts: the median, as on the pages
+TEXT, GAP = 26.0, 14  # pixels
+
+
+Found = dict[str, tuple[maps.Drawable, int, int]]  # group -> average, scans, subjects
+
+
+def figure(whole: Whole) -> list[Page]:
+    """Group averages of each method on the paper's three coronal slices, both groups on one range of colours."""
+    run = whole.run
+    anatomy = maps.template(run)
+    positions = slices.paper_positions(anatomy.brain.shape[1], anatomy.affine)
+    cuts = planes.sections(anatomy, "coronal", positions).cropped()
+    pages: list[Page] = []
+    y, people = END, {}
+    for method in whole.methods:
+        found = {g: m for g in whole.groups if (m := _group_map(whole, method, g)) is not None}
+        if not found:
+            continue
+        parts = _row(cuts, found, run.mask)
+        picture = pictures.beside(parts)
+        height = 6.5 + INNER * picture.height / picture.width
+        if y + height > END or _people(found) != people:
+            page, y = _page(whole)
+            pages.append(page)
+            people = _people(found)
+            for number, (group, behind) in enumerate(people.items()):
+                x = MARGIN + INNER * number * (parts[0].width + GAP) / picture.width
+                page.text(x, y + 2, group, 10, weight="bold")
+                page.text(x + layout.text_mm(group, 10, "bold") + 2, y + 2, behind, 7.5, color=QUIET)
+            y += 5
+        name = method_name(method)
+        page.text(MARGIN, y + 3, name, 8, weight="bold")
+        start = MARGIN + layout.text_mm(name, 8, "bold") + 3
+        page.text(start, y + 3, words.HOW_TO_READ.get(method, ""), 6.5, color=QUIET)
+        page.picture(picture, MARGIN, y + 4.5, INNER)
+        y += height
+    return pages
+
+
+def _people(found: Found) -> dict[str, str]:
+    """Who is behind the averages, above the columns."""
+    return {g: f"{count(subjects, 'subject')}, {count(scans, 'scan')}" for g, (_, scans, subjects) in found.items()}
+
+
+def _page(whole: Whole) -> tuple[Page, float]:
+    return begin(
+        "Where the networks look",
+        f"Mean over the subjects of each group, evidence for {whole.evidence}. {words.SET_SENTENCES[whole.model_set]} "
+        "The paper's three coronal slices of the 1 mm template, neurological convention: L is the left of the subject. "
+        f"Heatmaps of a {whole.run.manifest['grid_mm']:g} mm grid. Colour starts at the marked value, the median of "
+        "the brain; both groups of a method share one range.",
+    )
+
+
+def _group_map(whole: Whole, method: str, group: str) -> tuple[maps.Drawable, int, int] | None:
+    try:
+        return maps.group_map(whole.run, whole.model_set, method, whole.target, group)
+    except NotInRun:
+        return None
+
+
+def _row(cuts: planes.Sections, found: Found, mask: np.ndarray) -> list[planes.Picture]:
+    """The groups with a gap between them, then the colour bar."""
+    scale = maps.colour_range([drawn for drawn, _, _ in found.values()], mask, PERCENTILE)
+    parts = []
+    for drawn, _, _ in found.values():
+        style = planes.Style(smooth=drawn.smooth)
+        heat = planes.cut_all(drawn.volume, drawn.affine, "coronal", cuts.positions_mm, smooth=drawn.smooth)
+        parts.append(planes.arrange(cuts, heat, drawn.affine, style, scale, text=TEXT, bar=False, small_print=False))
+        parts.append(planes.Picture(np.full((parts[-1].height, GAP, 3), 255, np.uint8)))
+    return [*parts[:-1], planes.colour_bar(parts[0].height, style, scale, TEXT)]

@@ -1,0 +1,103 @@
+"""Tables 1 and 2 of the paper from a run, with the published values beside where the groups are the same."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from dashboard import summaries_distances
+from dashboard.figures import published
+from dashboard.figures.words import method_name, region_name, three
+from dashboard.reports import layout
+from dashboard.reports.layout import INNER, MARGIN, QUIET, Column, Page
+from dashboard.reports.whole import END, Whole, begin
+
+TOP, SIZE = 10, 6.8
+HALF = (INNER - 6) / 2
+
+
+def table_1(whole: Whole) -> list[Page]:
+    """The first ten regions of every method in both groups."""
+    run = whole.run
+    ranking = run.table("group_regions", model_set=whole.model_set, target=whole.target)
+    ranking = ranking[ranking.merged.astype(bool)]
+    paper_names = run.table("regions", ["merged", "paper"]).drop_duplicates("merged").set_index("merged").paper
+    pages: list[Page] = []
+    y = END
+    for method in whole.methods:
+        rows = ranking[ranking.method == method]
+        height = 8 + (TOP + 2) * 1.75 * SIZE * layout.MM_PER_POINT
+        if y + height > END:
+            page, y = _page_1(whole)
+            pages.append(page)
+        page.text(MARGIN, y + 3, method_name(method), 8.5, weight="bold")
+        for side, group in enumerate(whole.groups):
+            first = rows[(rows.diagnosis == group) & rows["rank"].notna()].sort_values("rank")
+            _half(page, whole, (method, group), first, paper_names, MARGIN + side * (HALF + 6), y + 8)
+        y += height
+    return pages
+
+
+def _page_1(whole: Whole) -> tuple[Page, float]:
+    words = (
+        f"The ten regions with the largest share of the group average, evidence for {whole.evidence}: percent of the "
+        "relevance in all atlas regions, left and right added. "
+    )
+    if whole.like_the_paper:
+        words += f"ADNI: the four values published in {published.SHORT}, to compare with, not a target."
+    return begin("Table 1: regions that matter most", words)
+
+
+def _half(
+    page: Page, whole: Whole, of: tuple[str, str], ranked: pd.DataFrame, paper_names: pd.Series, x: float, y: float
+) -> None:
+    """One method in one group."""
+    method, group = of
+    if ranked.empty:
+        page.text(x, y, f"{group}: not ranked by this run for this evidence.", SIZE, color=QUIET)
+        return
+    there = dict(published.TABLE_1[group].get(method, [])) if whole.like_the_paper else {}
+    columns = [Column("", 6), Column(f"{group}, n = {ranked.subjects.max()}", 48), Column("share, %", 17, "r")]
+    columns += [Column("ADNI, %", HALF - 71, "r")] if there else []
+    rows, bold = [], []
+    for number, row in enumerate(ranked.head(TOP).itertuples()):
+        value = there.get(paper_names.get(row.region))
+        bold += [number] if value is not None else []
+        rows.append([str(int(row.rank)), region_name(row.region), three(100 * row.share_of_average)])
+        rows[-1] += [f"{value:.1f}" if value is not None else ""] if there else []
+    below = page.table(x, y, columns, rows, SIZE, bold)
+    rank = {paper_names.get(r.region): int(r.rank) for r in ranked.itertuples()}
+    missing = [f"{name} {v:.1f} % (here rank {rank[name]})" for name, v in there.items() if rank.get(name, 0) > TOP]
+    if missing:
+        page.text(x, below - 1.4, layout.shortened(f"ADNI also: {', '.join(missing)}", HALF, 6), 6, color=QUIET)
+
+
+def table_2(whole: Whole) -> tuple[list[Page], float]:
+    """Distances and rank correlations of all pairs of methods; the pages, and where the last one goes on."""
+    found = summaries_distances.of_groups(whole.run.table("distances"), whole.model_set, "group")
+    page, y = begin(
+        "Table 2: distances between methods",
+        "Euclidean distance of the group averages, each divided by its sum in the brain, divided by (voxel mm)^1.5, "
+        "x 1e-4; and Spearman's rank correlation over the voxels of the brain. "
+        + ("ADNI: the published values, to compare with, not a target." if whole.like_the_paper else ""),
+    )  # fmt: skip
+    shown = summaries_distances.table_2(found, list(whole.groups), whole.like_the_paper) if len(found) else found
+    if shown.empty:
+        page.text(MARGIN, y + 4, "This model set has fewer than two methods to compare.", 8)
+        return [page], y + 8
+    headings = [_heading(c) for c in shown.columns]
+    columns = [
+        Column(h, 74 if n == 0 else (INNER - 74) / (len(headings) - 1), "lr"[n > 0]) for n, h in enumerate(headings)
+    ]
+    pages, per_page = [page], int((END - y) / (1.75 * SIZE * layout.MM_PER_POINT)) - 2
+    rows = shown.to_numpy().tolist()
+    for start in range(0, len(rows), per_page):
+        if start:
+            page, y = begin("Table 2, continued", "")
+            pages.append(page)
+        y = page.table(MARGIN, y + 4, columns, rows[start : start + per_page], SIZE)
+    return pages, y
+
+
+def _heading(column: str) -> str:
+    """The columns of the Distances page, shorter."""
+    return column.replace(published.SHORT, published.COHORT).replace("Rank correlation, ", "rank r, ")

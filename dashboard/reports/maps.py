@@ -1,0 +1,101 @@
+"""Heatmaps of a run as volumes that can be drawn, each in the finest form that its numbers allow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dashboard.figures.planes import Anatomy, Range
+from store import RunReader, export, heatmaps
+from store.geometry import regions_to_voxels
+
+TOP_PERCENTILE = 99.5  # a few voxels stand out by noise
+ONE_A_REGION = "one value a region"
+PER_CM3 = "% of relevance / cm3"
+
+
+@dataclass(frozen=True)
+class Drawable:
+    """What region shares are made of: |h| of gradient methods, max(h, 0) of occlusions.
+
+    Attributes:
+        grid: (x, y, z) on the working grid.
+        volume: the same to be drawn: on the grid of the occluding cubes, or regions painted at 1 mm.
+        affine: of `volume`.
+        smooth: whether to interpolate between its voxels.
+        resolution: in words, where it is not that of `affine`.
+    """
+
+    grid: np.ndarray
+    volume: np.ndarray
+    affine: np.ndarray
+    smooth: bool
+    unit: str
+    resolution: str | None = None
+
+
+def template(run: RunReader) -> Anatomy:
+    """The 1 mm template as the ground of pictures."""
+    return Anatomy(run.array("template"), run.array("mask") > 0, run.affine("template"))
+
+
+def patient_map(run: RunReader, model: str, method: str, scan: str, target: str, scale: str) -> Drawable:
+    """The heatmap of one scan; errors as for RunReader.heatmap."""
+    group = run.target_of(model, scan, target)
+    attributes = run.attributes(heatmaps.locate(run, model, method, scan, group, scale).path)
+    native = run.heatmap(model, method, scan, target=target, scale=scale, full=False)
+    gradient = attributes["native_grid"] == "voxels"
+    native = np.abs(native) if gradient else np.maximum(native, 0)
+    grid = run.full(native, attributes)
+    unit = str(attributes["unit"]).replace("margin", scale)
+    if attributes["native_grid"] == "positions":
+        affine = run.affine() @ np.diag([attributes["stride"]] * 3 + [1])
+        return Drawable(grid, native, affine, True, unit)
+    if attributes["native_grid"] == "regions":
+        painted = regions_to_voxels(native, run.array("atlas"))
+        return Drawable(grid, painted, run.affine("template"), False, unit, ONE_A_REGION)
+    return Drawable(grid, grid, run.affine(), True, f"|{unit}|")
+
+
+def group_map(run: RunReader, model_set: str, method: str, target: str, group: str) -> tuple[Drawable, int, int]:
+    """The average of a group as the paper forms it, its scans and subjects; NotInRun where it has none."""
+    statistic = export.paper_statistic(run, model_set, method)
+    scale = export.paper_scale(run, model_set, method)
+    found = run.group_map(
+        model_set, method, target=target, scale=scale, statistics=(statistic,),
+        diagnosis=export.diagnoses_of(run, model_set, group),
+    )  # fmt: skip
+    grid = getattr(found, statistic)
+    unit = "drop of margin"
+    if statistic == "mean_abs":
+        unit = PER_CM3 if scale == "relative" else "|d margin|"
+        grid = grid * np.float32(percent_per_cm3(run) if scale == "relative" else 1)
+    grids = run.table("cells", ["native_grid"], model_set=model_set, method=method).native_grid
+    if (grids == "regions").all():
+        drawn = Drawable(grid, _repainted(run, grid), run.affine("template"), False, unit, ONE_A_REGION)
+    else:
+        drawn = Drawable(grid, grid, run.affine(), True, unit)
+    return drawn, found.scans, found.subjects
+
+
+def percent_per_cm3(run: RunReader) -> float:
+    """Share of a voxel of the working grid -> percent per cm3."""
+    return 100 * 1000 / abs(float(np.linalg.det(run.affine()[:3, :3])))
+
+
+def _repainted(run: RunReader, grid: np.ndarray) -> np.ndarray:
+    """A map of one number a region, from the working grid to the 1 mm atlas."""
+    regions, first = np.unique(run.atlas, return_index=True)
+    values = np.zeros(int(max(regions.max(), 1)), np.float32)
+    values[regions[regions > 0] - 1] = grid.ravel()[first[regions > 0]]
+    return regions_to_voxels(values, run.array("atlas"))
+
+
+def colour_range(maps: list[Drawable], mask: np.ndarray, percentile: float) -> Range:
+    """One range for several maps: from a percentile of the relevance in the brain to its 99.5th."""
+    inside = np.concatenate([m.grid[mask] for m in maps])
+    low, high = (float(q) for q in np.percentile(inside, [percentile, TOP_PERCENTILE])) if inside.size else (0.0, 0.0)
+    if high <= low:
+        low, high = 0.0, float(inside.max(initial=0.0)) or 1.0
+    return Range(low, high, maps[0].unit)

@@ -1,0 +1,298 @@
+"""One page on one patient: the decision, where each method sees its reasons, and how that compares with the group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from dashboard import shares, summaries_patient
+from dashboard.figures import palette, planes
+from dashboard.figures.colours import BAR_WIDTH
+from dashboard.figures.words import count, in_order, mean_sd, method_name, percent, region_name, three
+from dashboard.reports import layout, maps
+from dashboard.reports.layout import ACCENT, INNER, MARGIN, QUIET, Page
+from dashboard.summaries_maps import region_at
+from store import NotInRun, RunReader, export
+
+TOP = 10
+COMPARED, MOST_METHODS = 4, 10  # methods whose regions are compared with the group; methods that fit
+READING, FOOT = 252.0, 280.0  # where the last words begin, in mm
+COMPARISON, GAP, NAME = 126.0, 5.0, 4.0
+SHAPE = 2.62  # width / height of three planes and their colour bar
+PIXELS_PER_MM = 2
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is reported: a scan, the model that explains it, and the words for both."""
+
+    run: RunReader
+    model: str
+    scan: str
+    target: str
+    words: str
+    mm: tuple[float, float, float]
+
+    @property
+    def row(self) -> pd.Series:
+        """The scan's covariates."""
+        return self.run.table("scans", scan=self.scan).iloc[0]
+
+    @property
+    def model_set(self) -> str:
+        """The set of the explaining model."""
+        return self.run.table("models", ["model_set"], model=self.model).model_set.iloc[0]
+
+    @property
+    def evidence(self) -> str:
+        """The group whose evidence is explained."""
+        return self.run.target_of(self.model, self.scan, self.target)
+
+
+def patient_report(
+    run: RunReader, model: str, scan: str, *, target: str, scale: str = "margin", methods: Sequence[str],
+    subject_words: str, mm: tuple[float, float, float], percentile: float = 90.0, created: str | None = None,
+) -> bytes:  # fmt: skip
+    """One A4 page as PDF. No identifier of the subject or the scan is in it but `subject_words`.
+
+    Args:
+        target: a group, true or predicted.
+        scale: margin or probability.
+        methods: in the usual order the first four are compared with the group, and the first ten are drawn.
+        mm: (x, y, z) of the crosshair.
+        percentile: of the relevance in the brain, from which colour starts.
+        created: ISO 8601, when the report was made; not printed if None.
+    Raises:
+        NotInRun: the run does not hold the scan, the model's prediction of it, or a heatmap.
+        BrokenRun: it should, and does not.
+    """
+    if run.table("scans", ["scan"], scan=scan).empty:
+        raise NotInRun(f"run {run.run_id} has no such scan: choose one of its scans table")
+    if not methods:
+        raise NotInRun(f"run {run.run_id} has no heatmaps of this scan by model {model}: choose a model that has")
+    subject = Subject(run, model, scan, target, subject_words, mm)
+    chosen = in_order(list(methods))[:MOST_METHODS]
+    drawn = {method: maps.patient_map(run, model, method, scan, target, scale) for method in chosen}
+    page = patient_page(subject, drawn, percentile, created)
+    return layout.pdf([page], f"Patient report, run {run.run_id}", created or str(run.manifest.get("created", "")))
+
+
+def patient_page(subject: Subject, drawn: dict[str, maps.Drawable], percentile: float, created: str | None) -> Page:
+    """The page; arguments as for `patient_report`."""
+    page = Page()
+    y = _heading(page, subject)
+    y = _decision(page, subject, y)
+    y = _methods(page, subject, drawn, percentile, y)
+    _reading(page, subject, y + 1)
+    _provenance(page, subject, created)
+    return page
+
+
+def _heading(page: Page, subject: Subject) -> float:
+    page.text(MARGIN, 21, "Patient report", 18, weight="bold")
+    page.text(
+        MARGIN + INNER, 15.5, f"{export.DISCLAIMER}.", 7.5, color=layout.ALARM, weight="bold", ha="right"
+    )  # fmt: skip
+    if subject.run.simulated:
+        page.badge(MARGIN + INNER, 20.6, "SIMULATED")
+    name = layout.shortened(subject.words, 80, 11)
+    page.text(MARGIN, 28.5, name, 11, weight="bold")
+    known = summaries_patient.covariates(subject.row).replace("**", "")
+    start = MARGIN + layout.text_mm(name, 11, "bold") + 4
+    page.text(start, 28.5, layout.shortened(known, MARGIN + INNER - start, 9), 9)
+    page.rule(31.5)
+    return 31.5
+
+
+def _decision(page: Page, subject: Subject, y: float) -> float:
+    """The probability by the explaining model, and every other that may explain this scan."""
+    run, positive = subject.run, subject.run.groups[0]
+    said = run.table("predictions", ["model", "probability", "predicted", "correct"], scan=subject.scan)
+    own = said[said.model == subject.model]
+    if own.empty:
+        raise NotInRun(f"run {run.run_id} has no prediction of this scan by model {subject.model}: choose another")
+    own = own.iloc[0]
+    verdict = {True: ", as labelled", False: ", not as labelled"}.get(own.correct, "")
+    page.text(MARGIN, y + 6, f"The network's decision: {own.predicted}{verdict}", 9, weight="bold")
+    page.text(MARGIN, y + 14, f"p({positive}) {_probability(own.probability)}", 14, weight="bold")
+    page.text(MARGIN, y + 19, f"by model {subject.model}, which never saw this subject", 7.5, color=QUIET)
+    axes = page.axes(MARGIN + 82, y + 5, INNER - 84, 8)
+    layout.plain_axes(axes, 7)
+    axes.set(xlim=(-0.01, 1.01), ylim=(-1, 1), yticks=[], xticks=[0, 0.25, 0.5, 0.75, 1])
+    axes.axvline(0.5, color=QUIET, linewidth=0.7, linestyle=":")
+    others = said[said.model != subject.model]
+    axes.scatter(others.probability, np.zeros(len(others)), s=20, facecolors="none", edgecolors=QUIET, linewidths=0.9)
+    axes.scatter([own.probability], [0], s=42, color=palette.POSITIVE, zorder=3, clip_on=False)
+    page.paragraph(MARGIN + 82, y + 19.5, _spread(said, subject.model, positive), INNER - 82, 6.8, color=QUIET)
+    return y + 24
+
+
+def _spread(said: pd.DataFrame, model: str, positive: str) -> str:
+    """What the models say, in a line."""
+    n = len(said)
+    if n == 1:
+        return f"p({positive}). No other model of this run may explain this scan."
+    others = [f"{r.model} {_probability(r.probability)}" for r in said[said.model != model].itertuples()]
+    named = ", ".join(others) if n <= 3 else f"{n - 1} others, from {_probability(said.probability.min())} to "
+    named += "" if n <= 3 else _probability(said.probability.max())
+    spread = f"mean ± SD of {n} models {mean_sd(said.probability.mean(), said.probability.std(ddof=1))}"
+    return f"p({positive}), {spread}; also {named}"
+
+
+def _probability(p: float) -> str:
+    """Three digits; never a certainty."""
+    return "> 0.999" if p > 0.999 else "< 0.001" if p < 0.001 else three(p)
+
+
+def _methods(page: Page, subject: Subject, drawn: dict[str, maps.Drawable], percentile: float, y: float) -> float:
+    """A row for each of the first methods: three planes, and the strongest regions against the group."""
+    run, place = subject.run, ", ".join(f"{v:.0f}" for v in subject.mm)
+    region = region_at(run.array("atlas"), run.affine("atlas"), run.table("regions"), subject.mm)
+    words = f"Crosshair at ({place}) mm, {region}; colour from percentile {percentile:.0f} of the brain"
+    left = COMPARISON - MARGIN - GAP
+    page.text(MARGIN, y + 4, f"Where the network looked: evidence for {subject.evidence}", 9, weight="bold")
+    page.text(MARGIN, y + 8.2, layout.shortened(words, left, 6.8), 6.8, color=QUIET)
+    page.text(COMPARISON, y + 4, "Strongest regions against the group", 9, weight="bold")
+    page.text(COMPARISON, y + 8.2, "Share of the relevance in the brain, %", 6.8, color=QUIET)
+    y += 10.5
+    main, more = list(drawn)[:COMPARED], list(drawn)[COMPARED:MOST_METHODS]
+    small = (INNER - 2 * GAP) / 3
+    below = -(-len(more) // 3) * (NAME + small / SHAPE + 2)
+    height = min((READING - y - below) / len(main), 60.0)
+    cuts = planes.sections_at(maps.template(run), subject.mm)
+    for method in main:
+        width = min((height - NAME - 3) * SHAPE, left)
+        _picture(page, subject, cuts, (method, drawn[method]), percentile, (MARGIN, y, width))
+        _comparison(page, subject, method, (COMPARISON, y, MARGIN + INNER - COMPARISON, height - 2))
+        y += height
+    for number, method in enumerate(more):
+        place = (MARGIN + number % 3 * (small + GAP), y + number // 3 * (NAME + small / SHAPE + 2), small)
+        _picture(page, subject, cuts, (method, drawn[method]), percentile, place)
+    return y + below
+
+
+def _picture(
+    page: Page, subject: Subject, cuts: dict[str, planes.Sections], item: tuple[str, maps.Drawable],
+    percentile: float, place: tuple[float, float, float],
+) -> None:  # fmt: skip
+    """One method: its name, the share in the imposed change of a simulated brain, the planes."""
+    (method, found), (x, y, width) = item, place
+    page.text(x, y + 2.6, method_name(method), 7.5, weight="bold")
+    truth = _inside_truth(subject, found.grid)
+    if layout.text_mm(method_name(method), 7.5, "bold") + layout.text_mm(truth, 6.2) + 3 < width:
+        page.text(x + width, y + 2.6, truth, 6.2, color=QUIET, ha="right")
+    scale = maps.colour_range([found], subject.run.mask, percentile)
+    text = _text_pixels(cuts, width, (6.2 if width > 70 else 5) * layout.MM_PER_POINT)
+    picture = planes.orthogonal(
+        cuts, found.volume, found.affine, subject.mm, planes.Style(smooth=found.smooth), scale,
+        pixels_per_mm=PIXELS_PER_MM, text=text, resolution=found.resolution,
+    )  # fmt: skip
+    page.picture(picture, x, y + NAME, width)
+
+
+def _text_pixels(cuts: dict[str, planes.Sections], width: float, size: float) -> float:
+    """Pixels of words that are `size` mm high once the planes and their colour bar are `width` mm wide."""
+    sections = sum(PIXELS_PER_MM * abs(c.across_mm[-1] - c.across_mm[0]) for c in cuts.values())
+    return size * sections / (width - BAR_WIDTH * size)
+
+
+def _inside_truth(subject: Subject, grid: np.ndarray) -> str:
+    """Of a simulated brain: how much of the relevance lies where change was imposed."""
+    run = subject.run
+    imposed = np.isfinite(subject.row.severity) and subject.row.severity > 0
+    if not imposed or not run.has_array("truth/binary") or not grid[run.mask].sum() > 0:
+        return ""
+    truth = (run.array("truth/binary") > 0) & run.mask
+    share = float(grid[truth].sum() / grid[run.mask].sum())
+    return f"{percent(share)} inside the imposed change ({percent(truth.sum() / run.mask.sum())} of brain)"
+
+
+def _comparison(page: Page, subject: Subject, method: str, place: tuple[float, float, float, float]) -> None:
+    """The patient's ten strongest regions by a method against the other subjects of the diagnosis."""
+    run, row = subject.run, subject.row
+    wide = shares.region_shares(run, subject.model_set, method, subject.target)
+    if (subject.model, subject.scan) not in wide.index:
+        page.text(place[0], place[1] + 8, "Regions were not measured for this scan.", 7, color=QUIET)
+        return
+    own, people = wide.loc[(subject.model, subject.scan)], shares.subject_means(run, wide)
+    table = summaries_patient.against_group(own, people, row.subject, row.diagnosis)
+    known = run.table("regions", ["region", "in_atlas"])
+    top = summaries_patient.top_regions(table, set(known.region[known.in_atlas.astype(bool)]), TOP)
+    _dots(page, method, top, place)
+
+
+def _dots(page: Page, method: str, top: pd.DataFrame, place: tuple[float, float, float, float]) -> None:
+    """Dot and whisker; the percentile at the right."""
+    x, y, width, height = place
+    labels, numbers, head, foot = 25.0, 9.0, NAME, 4.0
+    height -= head + foot
+    axes = page.axes(x + labels, y + head, width - labels - numbers, height)
+    layout.plain_axes(axes, 6)
+    share, mean, sd = (100 * top[name].to_numpy(float) for name in ("share", "mean", "sd"))
+    places, spread = np.arange(len(top)), np.nan_to_num(sd)
+    end = layout.axis_end([*share, *(mean + spread)])
+    axes.set(xlim=(0, end), ylim=(TOP - 0.4, -0.6), yticks=[], xticks=[0, end / 2, end])
+    axes.set_xticklabels(["0", f"{end / 2:g}", f"{end:g}"])
+    axes.hlines(places, np.maximum(mean - spread, 0), mean + spread, color=palette.QUIET, linewidth=1)
+    axes.scatter(mean, places, marker="|", s=22, color=palette.QUIET, linewidths=1.2)
+    axes.scatter(share, places, s=14, color=palette.method_colour(method), zorder=3, clip_on=False)
+    if top.percentile.notna().any():
+        page.text(x + width, y + 2.6, "percentile", 5.8, color=QUIET, ha="right")
+    for number, row in zip(places, top.itertuples(), strict=True):
+        line = y + head + height * (number + 0.6) / (TOP + 0.2) + 0.75
+        page.text(x + labels - 1.5, line, layout.shortened(region_name(row.region), labels - 1, 6), 6, ha="right")
+        if np.isfinite(row.percentile):
+            page.text(x + width, line, f"{row.percentile:.0f}", 6, color=QUIET, ha="right")
+
+
+def _reading(page: Page, subject: Subject, y: float) -> None:
+    """Two sentences, and what is true of a simulated brain."""
+    others = _others(subject)
+    known = f"Line: mean ± SD of the other {subject.row.diagnosis}, n = {count(others, 'subject')}. Dot: this patient"
+    known += ", with the percentile among them." if others >= summaries_patient.FEWEST else "."
+    known = known if others else "Dot: this patient. There is no other subject to compare with."
+    page.paragraph(COMPARISON, y, known, MARGIN + INNER - COMPARISON, 6, color=QUIET)
+    y += 3
+    page.text(MARGIN, y, "How to read this", 7.5, weight="bold", color=ACCENT)
+    text = (
+        f"Colour marks tissue on which this network's decision about {subject.evidence} rests: the stronger the "
+        "colour, the more the decision hangs on it by this method. It is not a picture of disease, and where methods "
+        "disagree or the region is far from what the group shows, it should not be relied on."
+    )
+    y = page.paragraph(MARGIN, y + 4, text, INNER, 7.2)
+    if subject.run.simulated:
+        page.paragraph(MARGIN, y + 0.5, _truth_words(subject), INNER, 7.2, "bold", layout.ALARM)
+
+
+def _others(subject: Subject) -> int:
+    """Subjects of the same diagnosis that the same model set explains."""
+    said = subject.run.table("predictions", ["subject", "diagnosis"], model_set=subject.model_set)
+    row = subject.row
+    return said.subject[(said.diagnosis == row.diagnosis) & (said.subject != row.subject)].nunique()
+
+
+def _truth_words(subject: Subject) -> str:
+    severity = subject.row.severity
+    if np.isfinite(severity) and severity > 0:
+        return (
+            f"Simulated: this is no patient. The change in this brain was imposed by a computer (severity "
+            f"{three(severity)}), so where it lies is known."
+        )
+    return "Simulated: this is no patient. No disease was imposed on this brain."
+
+
+def _provenance(page: Page, subject: Subject, created: str | None) -> None:
+    manifest = subject.run.manifest
+    parts = [
+        f"Run {subject.run.run_id}", f"cohort {manifest.get('cohort', '')}", f"model {subject.model}",
+        f"Brainwhy {manifest.get('versions', {}).get('brainwhy', '')}".strip(),
+        f"fingerprint {str(manifest.get('fingerprint', ''))[:16]}", f"made {str(manifest.get('created', ''))[:10]}",
+    ]  # fmt: skip
+    if created:
+        parts.append(f"report of {created[:10]}")
+    page.rule(FOOT)
+    page.paragraph(MARGIN, FOOT + 4, " · ".join(parts), INNER, 6.5, color=QUIET)
+    page.text(MARGIN, FOOT + 11, f"{export.DISCLAIMER}.", 8, weight="bold", color=layout.ALARM)

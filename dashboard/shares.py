@@ -1,0 +1,34 @@
+"""Shares of relevance by region, for everyone in a model set. Straight from a run; nothing here knows Streamlit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from store import RunReader
+
+
+def region_shares(run: RunReader, model_set: str, method: str, target: str) -> pd.DataFrame:
+    """Share of the brain by scan and region: index (model, scan), a column a region in the order of the atlas.
+
+    `target` true or predicted is resolved for each scan; scans without that target are left out. Shares as float32.
+    """
+    wanted = ["model", "target", "scan", "region", "share"]
+    table = run.table("region_relevance", wanted, model_set=model_set, method=method)
+    if target in run.groups:
+        table = table[table.target == target]
+    else:
+        column = "group" if target == "true" else "predicted"
+        meant = run.table("predictions", ["model", "scan", column])
+        table = table.merge(meant, on=["model", "scan"])
+        table = table[table.target == table[column]]
+    wide = table.pivot(index=["model", "scan"], columns="region", values="share")
+    order = [r for r in run.table("regions", ["region"]).region if r in wide.columns]
+    return wide[order].astype(np.float32)
+
+
+def subject_means(run: RunReader, shares: pd.DataFrame) -> pd.DataFrame:
+    """Mean share over the scans of each person: index (subject, diagnosis). Retrained models are left out."""
+    people = run.table("predictions", ["model", "scan", "subject", "diagnosis"])
+    people = people[~people.model.str.contains("-seed-", regex=False)].set_index(["model", "scan"])
+    return shares.join(people, how="inner").groupby(["subject", "diagnosis"], sort=False).mean(numeric_only=True)
