@@ -1,0 +1,18 @@
+"""The three-plane viewer: a canvas component, and the signed routes that bring volumes to it."""
+
+from dashboard.viewer.component import show
+from dashboard.viewer.options import DEFAULTS, clean_options
+from dashboard.viewer.scene import Map, RegionFigures, Scene, Volume, patient_volumes
+from dashboard.viewer.serving import routes
+
+__all__ = [
+    "DEFAULTS",
+    "Map",
+    "RegionFigures",
+    "Scene",
+    "Volume",
+    "clean_options",
+    "patient_volumes",
+    "routes",
+    "show",
+]

@@ -1,0 +1,122 @@
+// The row of controls above the picture: native inputs, each with its label.
+
+import { element } from "./dom.js";
+import { ordinal, three } from "./words.js";
+
+const COLOURS = { hot: "Red / blue", paper: "Paper", viridis: "Viridis", cividis: "Cividis" };
+const SIGNS = { signed: "Signed", absolute: "Absolute" };
+const DRAWING = { smooth: "Smooth", voxels: "True voxels" };
+const MORE = {
+  threshold_kind: ["Threshold in", { percentile: "percentiles", absolute: "values" }],
+  scale: ["Scale of the methods", { own: "each its own", shared: "one: % of relevance per cm³" }],
+  outlines: ["Region outlines", { cursor: "under the cursor", all: "all", none: "none" }],
+  convention: ["Convention", { neurological: "neurological (L left)", radiological: "radiological (L right)" }],
+  anatomy: ["Anatomy", { template: "template, 1 mm", scan: "this scan" }],
+};
+
+let used = 0;
+
+function labelled(name, input, output = null) {
+  input.id = `viewer-control-${++used}`;
+  const label = element("label", { htmlFor: input.id }, name);
+  const head = element("span", { className: "head" }, label, ...(output ? [output] : []));
+  return element("div", { className: "control" }, head, input);
+}
+
+function choice(entries, act) {
+  const options = Object.entries(entries).map(([value, words]) => element("option", { value }, words));
+  return element("select", { onchange: (event) => act(event.target.value) }, ...options);
+}
+
+export class Controls {
+  constructor(viewer) {
+    this.viewer = viewer;
+    this.threshold = element("input", { type: "range", oninput: () => this.useThreshold() });
+    this.thresholdWords = element("output");
+    this.opacity = element("input", {
+      type: "range", min: 0, max: 1, step: 0.01, oninput: () => viewer.set({ opacity: Number(this.opacity.value) }),
+    });
+    this.opacityWords = element("output");
+    this.colours = choice(COLOURS, (colours) => viewer.set({ colours }));
+    this.sign = choice(SIGNS, (sign) => viewer.set({ sign }));
+    this.drawing = choice(DRAWING, (drawing) => viewer.set({ smooth: drawing === "smooth" }));
+    this.cluster = element("input", {
+      type: "number", min: 0, max: 1e6, step: 100, inputMode: "numeric", oninput: () => this.useCluster(),
+    });
+    this.more = Object.fromEntries(
+      Object.entries(MORE).map(([key, [, entries]]) => [key, choice(entries, (value) => viewer.choose(key, value))]),
+    );
+    this.element = this.build();
+  }
+
+  build() {
+    const rows = Object.entries(MORE).map(([key, [name]]) => labelled(name, this.more[key]));
+    const more = element(
+      "details",
+      {
+        className: "more",
+        onkeydown: (event) => {
+          if (event.key !== "Escape") return;
+          more.open = false;
+          more.firstChild.focus();
+        },
+        onfocusout: (event) => {
+          if (event.relatedTarget && !more.contains(event.relatedTarget)) more.open = false;
+        },
+      },
+      element("summary", {}, "More"),
+      element("div", { className: "sheet" }, ...rows),
+    );
+    return element(
+      "div",
+      { className: "controls", role: "group", ariaLabel: "How relevance is drawn" },
+      labelled("Threshold", this.threshold, this.thresholdWords),
+      labelled("Opacity", this.opacity, this.opacityWords),
+      labelled("Colours", this.colours),
+      labelled("Sign", this.sign),
+      labelled("Drawing", this.drawing),
+      labelled("Clusters from, mm³", this.cluster),
+      more,
+    );
+  }
+
+  useThreshold() {
+    this.viewer.set({ threshold: Number(this.threshold.value) });
+  }
+
+  useCluster() {
+    const cluster = Number(this.cluster.value);
+    if (this.cluster.value !== "" && cluster >= 0 && cluster <= 1e6) this.viewer.set({ cluster });
+  }
+
+  // Show the state; a field that is being typed into is left alone.
+  update() {
+    const { view, main } = this.viewer;
+    const active = this.element.getRootNode().activeElement;
+    const look = main && this.viewer.look(main);
+    if (view.threshold_kind === "percentile") Object.assign(this.threshold, { min: 0, max: 99.9, step: 0.1 });
+    else if (look) {
+      const top = main.largest() * look.factor;
+      Object.assign(this.threshold, { min: 0, max: top, step: top / 1000 });
+    }
+    this.threshold.value = view.threshold;
+    this.thresholdWords.value = this.words(look);
+    this.threshold.setAttribute("aria-valuetext", this.words(look));
+    this.opacity.value = view.opacity;
+    this.opacityWords.value = `${Math.round(100 * view.opacity)} %`;
+    this.colours.value = view.colours;
+    this.sign.value = view.sign;
+    this.drawing.value = view.smooth ? "smooth" : "voxels";
+    if (active !== this.cluster) this.cluster.value = view.cluster;
+    for (const [key, select] of Object.entries(this.more)) select.value = view[key];
+    this.more.anatomy.disabled = !this.viewer.data.scene.scan;
+  }
+
+  words(look) {
+    const { view } = this.viewer;
+    const value = look ? `|h| > ${three(look.threshold * look.factor)}` : "";
+    if (view.threshold_kind === "absolute") return value;
+    const percentile = Number.isInteger(view.threshold) ? ordinal(view.threshold) : `${view.threshold.toFixed(1)}th`;
+    return `${percentile} percentile${value ? `, ${value}` : ""}`;
+  }
+}

@@ -1,0 +1,199 @@
+// One method's relevance: its numbers, how they are spread over the brain, and what is drawn of them.
+// Numbers are kept as stored integers; `scale` turns them into values in the method's unit.
+
+import { ABSOLUTE, Field, POSITIVE, RegionField, SIGNED, blockOf } from "./fields.js";
+import { Grid } from "./geometry.js";
+
+export const OUTSIDE = -32768;
+const LARGEST = 32767;
+const TOP_PERCENTILE = 99.9; // the brightest colour; a few outliers shall not darken the rest
+
+export class HeatMap {
+  constructor(entry, loaded, lattice, working) {
+    Object.assign(this, { entry, lattice, removed: null, removedVersion: 0 });
+    this.method = entry.method;
+    if (entry.native_grid === "regions") this.useRegions(entry.region_values);
+    else this.useVolume(entry, loaded, working);
+    this.upTo = new Float64Array(LARGEST + 1); // voxels with |h| at or below each stored number
+    this.measure();
+  }
+
+  useVolume(entry, { data, scale }, working) {
+    this.scale = scale;
+    const grid = Grid.of(entry.volume);
+    const own = entry.native_grid === "positions" ? blockOf(working, grid.shape, entry.stride) : undefined;
+    this.field = new Field(data, grid, OUTSIDE, this.lattice.grid, own);
+  }
+
+  useRegions(valuesByIndex) {
+    const known = Object.values(valuesByIndex).map(Math.abs);
+    this.scale = (known.length ? Math.max(...known) : 0) / LARGEST || 1;
+    const labels = this.lattice.labels.reduce((most, label) => Math.max(most, label), 0);
+    const values = new Float32Array(Math.max(labels, ...Object.keys(valuesByIndex).map(Number)) + 1);
+    for (const [index, value] of Object.entries(valuesByIndex)) values[index] = value / this.scale;
+    this.field = new RegionField(values, this.lattice);
+  }
+
+  get relevanceMode() {
+    return this.entry.positive_only ? POSITIVE : ABSOLUTE;
+  }
+
+  // Histogram of |h|, sum of m and its profile along each axis: on the own voxels, or for coarser grids on the lattice.
+  measure() {
+    const own = this.entry.native_grid === "voxels";
+    const grid = own ? this.field.grid : this.lattice.grid;
+    const raw = own ? (offset) => this.field.data[offset] : this.latticeReader();
+    const profiles = grid.shape.map((size) => new Float64Array(size));
+    const mode = this.relevanceMode;
+    let [offset, sum] = [0, 0];
+    for (let i = 0; i < grid.shape[0]; i++) {
+      for (let j = 0; j < grid.shape[1]; j++) {
+        for (let k = 0; k < grid.shape[2]; k++, offset++) {
+          const value = raw(offset, i, j, k);
+          if (value === OUTSIDE) continue;
+          this.upTo[Math.min(Math.round(Math.abs(value)), LARGEST)]++;
+          const m = mode === ABSOLUTE ? Math.abs(value) : Math.max(value, 0);
+          profiles[0][i] += m;
+          profiles[1][j] += m;
+          profiles[2][k] += m;
+          sum += m;
+        }
+      }
+    }
+    this.sum = sum;
+    this.voxelCm3 = (grid.step[0] * grid.step[1] * grid.step[2]) / 1000;
+    for (let bin = 1; bin <= LARGEST; bin++) this.upTo[bin] += this.upTo[bin - 1];
+    this.total = this.upTo[LARGEST];
+    this.profiles = profiles.map((values, axis) => ({
+      grid,
+      axis,
+      percentPerMm: values.map((value) => (sum > 0 ? (100 * value) / sum / grid.step[axis] : 0)),
+    }));
+    this.top = this.percentile(TOP_PERCENTILE) || this.largest();
+  }
+
+  latticeReader() {
+    const { labels } = this.lattice;
+    if (this.field instanceof RegionField) {
+      return (offset) => (labels[offset] === 0 ? OUTSIDE : this.field.values[labels[offset]]);
+    }
+    const { data, grid, tables } = this.field;
+    const [x, y, z] = tables.map(({ nearest }) => nearest);
+    return (offset, i, j, k) =>
+      labels[offset] === 0 ? OUTSIDE : data[x[i] * grid.strides[0] + y[j] * grid.strides[1] + z[k]];
+  }
+
+  // The smallest stored |h| that is not below `percent` of the brain.
+  percentile(percent) {
+    const wanted = (percent / 100) * this.total;
+    let [low, high] = [0, LARGEST];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.upTo[middle] >= wanted) high = middle;
+      else low = middle + 1;
+    }
+    return low;
+  }
+
+  // How much of the brain, in percent, has |h| at or below a stored number.
+  rank(stored) {
+    const bin = Math.min(Math.max(Math.floor(stored), 0), LARGEST);
+    return this.total > 0 ? (100 * this.upTo[bin]) / this.total : 0;
+  }
+
+  largest() {
+    return Math.max(this.percentile(100), 1);
+  }
+
+  // Percent of all relevance per cm3, for one stored unit.
+  get shared() {
+    return this.sum > 0 ? 100 / (this.sum * this.voxelCm3) : 0;
+  }
+
+  // The value in the method's unit at a voxel of the lattice; null outside the brain.
+  valueAt(index) {
+    const label = this.lattice.labels[this.lattice.grid.offset(index)];
+    if (label === 0) return null;
+    if (this.field instanceof RegionField) return this.entry.region_values[label] ?? 0;
+    const offset = this.field.offsetAt(index);
+    if (offset < 0 || this.field.data[offset] === OUTSIDE) return null;
+    return this.field.data[offset] * this.scale;
+  }
+
+  slice(plane, index, labels, out, { sign, smooth, limit }) {
+    const mode = sign === "signed" ? SIGNED : this.relevanceMode;
+    return this.field.slice(plane, index, labels, out, { smooth, mode, removed: this.removed, limit });
+  }
+
+  // The lattice voxel in the middle of the strongest relevance.
+  strongest() {
+    this.strongestIndex ??= this.field instanceof RegionField ? this.middleOfRegion() : this.middleOfVoxel();
+    return this.strongestIndex;
+  }
+
+  middleOfVoxel() {
+    const { data, grid, tables } = this.field;
+    const { labels, grid: lattice } = this.lattice;
+    const target = this.argmax(data);
+    const own = [Math.floor(target / grid.strides[0]), Math.floor(target / grid.shape[2]) % grid.shape[1], target % grid.shape[2]];
+    const ranges = tables.map(({ nearest }, axis) => [...nearest.keys()].filter((i) => nearest[i] === own[axis]));
+    const places = ranges.flatMap(() => []);
+    for (const i of ranges[0]) {
+      for (const j of ranges[1]) for (const k of ranges[2]) if (labels[lattice.offset([i, j, k])]) places.push([i, j, k]);
+    }
+    const centre = own.map((index, axis) => lattice.place(axis, grid.mm(axis, index)));
+    return closest(places, centre) ?? centre.map((_, axis) => lattice.clamped(axis, grid.mm(axis, own[axis])));
+  }
+
+  argmax(data) {
+    const positive = this.entry.positive_only;
+    const counted = this.entry.native_grid === "voxels" ? null : this.blocksWithBrain();
+    let [best, most] = [0, -1];
+    for (let offset = 0; offset < data.length; offset++) {
+      if (data[offset] === OUTSIDE || (counted && !counted[offset])) continue;
+      const m = positive ? Math.max(data[offset], 0) : Math.abs(data[offset]);
+      if (m > most) [best, most] = [offset, m];
+    }
+    return best;
+  }
+
+  blocksWithBrain() {
+    const found = new Uint32Array(this.field.data.length);
+    this.eachBrainVoxel((index) => found[this.field.offsetAt(index)]++);
+    return found;
+  }
+
+  middleOfRegion() {
+    const m = this.field.values.map((value) => (this.entry.positive_only ? Math.max(value, 0) : Math.abs(value)));
+    const present = new Uint8Array(m.length);
+    for (const label of this.lattice.labels) present[label] = 1;
+    let label = 0;
+    for (let i = 1; i < m.length; i++) if (present[i] && (label === 0 || m[i] > m[label])) label = i;
+    const places = [];
+    this.eachBrainVoxel((index, found) => found === label && places.push([...index]));
+    const centre = [0, 1, 2].map((axis) => places.reduce((sum, place) => sum + place[axis], 0) / (places.length || 1));
+    return closest(places, centre) ?? [0, 0, 0];
+  }
+
+  eachBrainVoxel(visit) {
+    const { labels, grid } = this.lattice;
+    const index = [0, 0, 0];
+    let offset = 0;
+    for (index[0] = 0; index[0] < grid.shape[0]; index[0]++) {
+      for (index[1] = 0; index[1] < grid.shape[1]; index[1]++) {
+        for (index[2] = 0; index[2] < grid.shape[2]; index[2]++, offset++) {
+          if (labels[offset]) visit(index, labels[offset]);
+        }
+      }
+    }
+  }
+}
+
+function closest(places, centre) {
+  let [best, least] = [null, Infinity];
+  for (const place of places) {
+    const distance = place.reduce((sum, value, axis) => sum + (value - centre[axis]) ** 2, 0);
+    if (distance < least) [best, least] = [place, distance];
+  }
+  return best;
+}

@@ -1,0 +1,33 @@
+// What mouse, fingers and keys do.
+
+import { element } from "./dom.js";
+
+const KEYS = [
+  ["Click, drag", "move the crosshair; on a profile: the slice"],
+  ["Wheel", "next or previous slice"],
+  ["Touch", "tap to move the crosshair, drag it to follow; swipe elsewhere to scroll"],
+  ["Arrow keys", "crosshair by 1 mm, with Shift by 10 mm"],
+  ["Page up, page down", "slice by 1 mm, with Shift by 10 mm"],
+  ["0, double click", "strongest relevance of the main method"],
+  ["?", "this help"],
+];
+
+export class HelpDialog {
+  constructor() {
+    const rows = KEYS.map(([key, what]) =>
+      element("tr", {}, element("th", { scope: "row" }, key), element("td", {}, what)),
+    );
+    const close = element("button", { type: "button", onclick: () => this.element.close() }, "Close");
+    this.element = element(
+      "dialog",
+      { ariaLabel: "Mouse and keys" },
+      element("h4", {}, "Mouse and keys"),
+      element("table", {}, element("tbody", {}, ...rows)),
+      close,
+    );
+  }
+
+  open() {
+    this.element.showModal();
+  }
+}

@@ -1,0 +1,89 @@
+// Slice pictures at the resolution of the lattice, kept until something they depend on changes.
+
+import { Field } from "./fields.js";
+import { ColourTable } from "./colours.js";
+
+const BRIGHTNESS = 0.85; // of the anatomy, so that relevance stands out
+
+class Layer {
+  constructor(width, height) {
+    this.canvas = document.createElement("canvas");
+    this.canvas.width = width;
+    this.canvas.height = height;
+    this.context = this.canvas.getContext("2d");
+    this.image = this.context.createImageData(width, height);
+    this.pixels = new Uint32Array(this.image.data.buffer);
+    this.values = new Float32Array(width * height);
+    this.sliceKey = "";
+    this.colourKey = "";
+  }
+
+  show() {
+    this.context.putImageData(this.image, 0, 0);
+  }
+}
+
+export class Layers {
+  constructor(lattice, scan) {
+    this.lattice = lattice;
+    this.scan = scan && new Field(scan.data, scan.grid, 0, lattice.grid);
+    this.layers = new Map();
+    this.tables = new Map();
+    this.brightest = lattice.brain.reduce((most, value) => Math.max(most, value), 1);
+  }
+
+  layer(name, plane) {
+    const key = `${name}/${plane}`;
+    if (!this.layers.has(key)) {
+      this.layers.set(key, new Layer(this.lattice.width(plane), this.lattice.height(plane)));
+    }
+    return this.layers.get(key);
+  }
+
+  anatomy(plane, index, { anatomy, smooth }) {
+    const layer = this.layer("anatomy", plane);
+    const scan = anatomy === "scan" && this.scan;
+    const key = `${index}/${scan ? smooth : "template"}`;
+    if (layer.sliceKey === key) return layer.canvas;
+    layer.sliceKey = key;
+    const labels = this.lattice.labelSlice(plane, index);
+    if (scan) scan.slice(plane, index, labels, layer.values, { smooth });
+    else this.lattice.take(this.lattice.brain, plane, index, layer.values);
+    const factor = (255 * BRIGHTNESS) / (scan ? 255 : this.brightest);
+    for (let i = 0; i < layer.values.length; i++) {
+      const grey = Math.round(layer.values[i] * factor);
+      layer.pixels[i] = layer.values[i] > 0 ? ((255 << 24) | (grey << 16) | (grey << 8) | grey) >>> 0 : 0;
+    }
+    layer.show();
+    return layer.canvas;
+  }
+
+  // `look`: sign, smooth; threshold and top as stored numbers; colours and their name.
+  overlay(map, plane, index, look) {
+    const layer = this.layer(map.method, plane);
+    const limit = map.removed ? look.threshold : 0;
+    const sliceKey = [index, look.sign, look.smooth, map.removedVersion, limit].join("/");
+    const colourKey = this.colourKey(look);
+    if (layer.sliceKey === sliceKey && layer.colourKey === colourKey) return layer.canvas;
+    if (layer.sliceKey !== sliceKey) {
+      const labels = this.lattice.labelSlice(plane, index);
+      map.slice(plane, index, labels, layer.values, { sign: look.sign, smooth: look.smooth, limit });
+    }
+    [layer.sliceKey, layer.colourKey] = [sliceKey, colourKey];
+    this.table(map, look, colourKey).paint(layer.values, layer.pixels);
+    layer.show();
+    return layer.canvas;
+  }
+
+  colourKey({ name, sign, threshold, top }) {
+    return [name, sign, threshold, top].join("/");
+  }
+
+  table(map, look, key) {
+    const kept = this.tables.get(map.method);
+    if (kept?.key === key) return kept.table;
+    const table = new ColourTable(look.colours, look.sign, look.threshold, look.top);
+    this.tables.set(map.method, { key, table });
+    return table;
+  }
+}

@@ -1,0 +1,98 @@
+// What lies under the cursor: place, region, value, and the region among the other people of the group.
+
+import { element } from "./dom.js";
+import { ordinal, percent, position, three } from "./words.js";
+
+export class CursorPanel {
+  constructor(viewer) {
+    this.viewer = viewer;
+    const line = (className) => element("p", { className });
+    [this.region, this.place, this.value] = [line("region"), line("place"), line("value")];
+    [this.share, this.group] = [line("share"), line("group")];
+    this.rows = element("tbody");
+    this.table = element(
+      "table",
+      {},
+      element("caption", {}, "Same region, all methods"),
+      element(
+        "thead",
+        {},
+        element("tr", {}, ...["Method", "Value", "Share"].map((words) => heading(words)), heading("Perc.", "Percentile in the group")),
+      ),
+      this.rows,
+    );
+    this.live = element("p", { className: "unseen", role: "status" });
+    this.element = element(
+      "section",
+      { className: "cursor-panel", ariaLabel: "Under the cursor" },
+      element("h4", {}, "Under the cursor"),
+      this.region, this.place, this.value, this.share, this.group, this.table, this.live,
+    );
+  }
+
+  update() {
+    const { viewer } = this;
+    const { index, main, mm } = viewer;
+    const label = viewer.label;
+    write(this.region, viewer.regionName);
+    write(this.place, position(mm));
+    const look = main && viewer.look(main);
+    write(this.value, main ? this.valueWords(main, look, index) : "Loading");
+    const figures = main && viewer.figures(main.method, label);
+    write(this.share, label === 0 ? "" : `Region share ${percent(figures?.share)}`);
+    write(this.group, label === 0 ? "" : this.groupWords(figures));
+    this.updateTable(label, index);
+  }
+
+  valueWords(map, look, index) {
+    const value = map.valueAt(index);
+    if (value === null) return "No relevance outside the brain";
+    return `${three((value / map.scale) * look.factor)} ${look.unit}`;
+  }
+
+  groupWords(figures) {
+    if (!figures) return "";
+    const { percentile, n, mean } = figures;
+    const group = this.viewer.data.group;
+    if (percentile === null) return mean === null ? "" : `Mean of ${n} ${group} ${percent(mean)}`;
+    const average = mean === null ? "" : `, their mean ${percent(mean)}`;
+    return `${ordinal(percentile)} percentile of ${n} ${group}${average}`;
+  }
+
+  updateTable(label, index) {
+    const { viewer } = this;
+    const maps = viewer.maps;
+    while (this.rows.children.length > maps.length) this.rows.lastChild.remove();
+    maps.forEach(({ entry, map }, i) => {
+      const row = this.rows.children[i] ?? this.rows.appendChild(newRow());
+      const [name, value, share, percentile] = row.children;
+      const figures = viewer.figures(entry.method, label);
+      write(name.lastChild, entry.title);
+      name.firstChild.style.background = entry.colour;
+      const here = map?.valueAt(index) ?? null;
+      write(value, here === null ? "\u2013" : three((here / map.scale) * viewer.look(map).factor));
+      value.title = map ? viewer.look(map).unit : "";
+      write(share, figures ? percent(figures.share) : "\u2013");
+      write(percentile, figures?.percentile == null ? "\u2013" : ordinal(figures.percentile));
+      row.className = entry.method === viewer.view.method ? "main" : "";
+    });
+  }
+
+  // For screen readers, once the crosshair rests.
+  announce() {
+    write(this.live, [this.region, this.place, this.value].map((line) => line.textContent).join(", "));
+  }
+}
+
+function heading(words, title = "") {
+  return element("th", { scope: "col", title }, words);
+}
+
+function newRow() {
+  const name = element("th", { scope: "row" }, element("i", { className: "swatch" }), element("span"));
+  return element("tr", {}, name, element("td"), element("td"), element("td"));
+}
+
+function write(target, text) {
+  if (target.textContent !== text) target.textContent = text;
+}

@@ -1,0 +1,210 @@
+"""What the viewer shows of one patient: where each volume is fetched, and what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from dashboard.figures import palette, words
+from dashboard.queries import Run
+from dashboard.viewer import serving, volumes
+from store import BrokenRun, NotInRun, RunReader
+from store.encoding import array_path
+from store.spec import HEATMAPS
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Integers that the browser fetches once, (x, y, z) in C order.
+
+    `affine` is that of the cropped array, voxel -> mm. A `scale` of None comes with the numbers.
+    """
+
+    url: str
+    shape: tuple[int, int, int]
+    dtype: str
+    scale: float | None
+    affine: list[list[float]]
+
+
+@dataclass(frozen=True)
+class Map:
+    """A heatmap of one method: a volume, or one value a region (atlas index -> value).
+
+    `positive_only`: m is max(h, 0) as for occlusions, else |h|. `stride`: of positions, in voxels of the working grid.
+    """
+
+    method: str
+    title: str
+    colour: str
+    unit: str
+    resolution: str
+    volume: Volume | None
+    region_values: dict[int, float] | None
+    positive_only: bool
+    native_grid: str
+    stride: int | None = None
+
+
+@dataclass(frozen=True)
+class RegionFigures:
+    """A region of this patient against the group; `share` and `group_mean` as fractions of 1.
+
+    `percentile` is None where the group is too small.
+    """
+
+    share: float
+    percentile: float | None
+    n: int
+    group_mean: float | None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One patient. `label` stands on saved pictures; `origin`, `step` (mm) are those of the working grid.
+
+    `regions`: name by atlas index; `rest`: the indices that are no area of the atlas (Ventricles, Unlabelled).
+    """
+
+    identity: str
+    label: str
+    anatomy: Volume
+    atlas: Volume
+    scan: Volume | None
+    origin: tuple[float, float, float]
+    step: tuple[float, float, float]
+    regions: dict[int, str]
+    rest: tuple[int, ...]
+    maps: tuple[Map, ...]
+
+
+def patient_volumes(
+    run: RunReader, place: Run, model: str, scan: str, methods: Sequence[str], target: str, scale: str = "margin"
+) -> Scene:
+    """What the viewer needs to show a scan; signs addresses, reads only tables, attributes and region values.
+
+    Args:
+        methods: those wanted, in order; those without a heatmap of this scan are left out.
+        target: a group, "true" or "predicted".
+        scale: margin or probability.
+    Raises:
+        NotInRun: the run has no such scan, or none of these heatmaps.
+        BrokenRun: what should be there is not, or a grid is not as the specification says.
+    """
+    scans = run.table("scans", ["scan"]).scan
+    if not (scans == scan).any():
+        raise NotInRun(f"run {run.run_id} has no scan {scan}")
+    group = run.target_of(model, scan, target)
+    wanted = volumes.Wanted(
+        volumes.place_token(place), "heatmap", int(np.flatnonzero(scans == scan)[0]), model, "", group, scale
+    )
+    maps = [_map(run, place, wanted, scan, row) for row in _stored(run, model, scan, methods, group, scale)]
+    if not maps:
+        raise NotInRun(f"run {run.run_id} has no heatmap of scan {scan} by model {model} for {group}")
+    origin, step = _origin_and_step(run, "grid/mask")
+    regions = run.table("regions", ["index", "region", "in_atlas"])
+    identity = volumes.Wanted(
+        wanted.place, "heatmap", wanted.row, model, ",".join(m.method for m in maps), group, scale
+    )
+    return Scene(
+        identity=identity.token(),
+        label=f"Brainwhy {run.run_id}{' (simulated)' if run.simulated else ''} · model {model} · evidence for {group}",
+        anatomy=_volume(run, place, _like(wanted, "anatomy"), "template", "mask", "uint8"),
+        atlas=_volume(run, place, _like(wanted, "atlas"), "atlas", "mask", volumes.atlas_dtype(run)),
+        scan=_scan(run, place, wanted),
+        origin=origin,
+        step=step,
+        regions={int(i): words.region_name(str(r)) for i, r in zip(regions["index"], regions.region, strict=True)},
+        rest=tuple(int(i) for i in regions["index"][~regions.in_atlas.astype(bool)]),
+        maps=tuple(maps),
+    )
+
+
+def _stored(run: RunReader, model: str, scan: str, methods: Sequence[str], group: str, scale: str) -> list[pd.Series]:
+    """The row of the heatmaps table that each method's map comes from, as the reader derives it."""
+    frame = run.table("heatmaps", ["method", "target", "scale", "native_grid"], model=model, scan=scan)
+    found = []
+    for method in dict.fromkeys(methods):
+        rows = frame[frame.method == method]
+        # Of gradients only the margin is stored, of antisymmetric methods only the positive group.
+        rows = rows[rows.scale == ("margin" if (rows.native_grid == "voxels").any() else scale)]
+        own = rows[rows.target == group]
+        if own.empty and len(rows) and run.is_antisymmetric(model, method):
+            own = rows[rows.target == run.groups[0]]
+        if len(own):
+            found.append(own.iloc[0])
+    return found
+
+
+def _map(run: RunReader, place: Run, wanted: volumes.Wanted, scan: str, row: pd.Series) -> Map:
+    path = array_path(HEATMAPS, model=wanted.model, method=row.method, target=row.target, scale=row.scale)
+    attributes = run.attributes(path)
+    volume, region_values, stride = None, None, None
+    asked = replace(wanted, method=row.method)
+    if row.native_grid == "regions":
+        values = run.heatmap(
+            wanted.model, row.method, scan, target=wanted.target, scale=wanted.scale, full=False
+        )  # fmt: skip
+        region_values = {index: float(value) for index, value in enumerate(values, 1)}
+    elif row.native_grid == "positions":
+        stride = int(attributes["stride"])
+        affine = run.affine("grid/mask") @ np.diag([stride, stride, stride, 1])
+        url, shape = serving.volume_url(asked), run.shape(path)[1:]
+        volume = Volume(url, tuple(map(int, shape)), "int16", None, affine.tolist())
+    else:
+        volume = _volume(run, place, asked, "grid/mask", "grid/mask", "int16", None)
+    return Map(
+        method=row.method,
+        title=words.method_name(row.method),
+        colour=palette.method_colour(row.method),
+        unit=attributes["unit"].replace("margin", wanted.scale),
+        resolution=_resolution(run, row.native_grid, stride),
+        volume=volume,
+        region_values=region_values,
+        positive_only=row.native_grid != "voxels",
+        native_grid=row.native_grid,
+        stride=stride,
+    )
+
+
+def _resolution(run: RunReader, native_grid: str, stride: int | None) -> str:
+    """What one independent value stands for."""
+    step = _origin_and_step(run, "grid/mask")[1][0]
+    return {"regions": "atlas regions", "positions": f"{step * (stride or 1):g} mm positions"}.get(
+        native_grid, f"{step:g} mm"
+    )
+
+
+def _scan(run: RunReader, place: Run, wanted: volumes.Wanted) -> Volume | None:
+    """The patient's own volume, where the run kept it."""
+    if not run.has_array("scans"):
+        return None
+    asked = volumes.Wanted(wanted.place, "scan", wanted.row)
+    return _volume(run, place, asked, "grid/mask", "grid/mask", "uint8")
+
+
+def _like(wanted: volumes.Wanted, kind: str) -> volumes.Wanted:
+    """The same for every scan of the run, so that the browser fetches it once."""
+    return volumes.Wanted(wanted.place, kind)
+
+
+def _volume(
+    run: RunReader, place: Run, wanted: volumes.Wanted, path: str, mask: str, dtype: str, scale: float | None = 1.0
+) -> Volume:
+    _origin_and_step(run, path)
+    box = volumes.brain_box(place, mask)
+    shape = tuple(edge.stop - edge.start for edge in box)
+    affine = volumes.cropped_affine(run.affine(path), box)
+    return Volume(serving.volume_url(wanted), shape, dtype, scale, affine.tolist())
+
+
+def _origin_and_step(run: RunReader, path: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """mm of voxel (0, 0, 0) and of a step along each axis; BrokenRun where the axes are not x, y, z of the world."""
+    affine = run.affine(path)
+    step = np.diag(affine)[:3]
+    if not np.array_equal(affine[:3, :3], np.diag(step)) or (step <= 0).any():
+        raise BrokenRun(f"run {run.run_id}: array {path} is not in RAS+ order: build the run again")
+    return tuple(map(float, affine[:3, 3])), tuple(map(float, step))

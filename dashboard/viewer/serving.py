@@ -1,0 +1,101 @@
+"""The routes of the viewer: signed volumes, and its own JavaScript modules."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import gzip
+import hashlib
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import streamlit as st
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from dashboard.viewer import signing, volumes
+from store import StoreError
+
+PREFIX = "/brainwhy"
+FRONTEND = Path(__file__).parent / "frontend"
+MEDIA = {".js": "text/javascript", ".css": "text/css"}
+COMPRESSION = 1
+# Two at a time: a 1 mm volume takes some 100 MB while it is read, quantised and compressed.
+_workers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="volumes")
+
+
+def base_path(base: str | None = None) -> str:
+    """The part of every address before the app's own: "" or "/heat"; None asks the running server."""
+    text = (st.get_option("server.baseUrlPath") if base is None else base) or ""
+    return f"/{text.strip('/')}" if text.strip("/") else ""
+
+
+def routes(base: str = "") -> list[Route]:
+    """The routes for st.App, which does not put baseUrlPath before them itself."""
+    start = base_path(base) + PREFIX
+    return [
+        Route(f"{start}/volume/{{token}}", volume, methods=["GET"]),
+        Route(f"{start}/frontend/{{version}}/{{name}}", frontend, methods=["GET"]),
+    ]
+
+
+def volume_url(wanted: volumes.Wanted) -> str:
+    """The address of a volume on this server, good for ten minutes."""
+    return f"{base_path()}{PREFIX}/volume/{signing.signed(wanted.token())}"
+
+
+def module_url() -> str:
+    """The address of the viewer's main module; changes with its code."""
+    return f"{base_path()}{PREFIX}/frontend/{_version()}/viewer.js"
+
+
+async def volume(request: Request) -> Response:
+    """The integers of a volume in C order, little-endian, gzip; the factor in the header X-Scale."""
+    token, query = request.path_params["token"], request.query_params
+    if not signing.is_valid(token, query.get("expires", ""), query.get("signature", "")):
+        return _words(403, "This address is no longer valid: reload the page.")
+    try:
+        wanted = volumes.Wanted.of_token(token)
+        body, scale = await asyncio.get_running_loop().run_in_executor(_workers, _body, wanted)
+    except StoreError as error:
+        return _words(404, str(error))
+    except Exception:
+        logging.getLogger(__name__).exception("volume failed")
+        return _words(500, "This volume could not be read. The log of the server says why.")
+    headers = {
+        "Content-Encoding": "gzip", "Cache-Control": f"private, max-age={signing.LIFETIME}", "X-Scale": repr(scale),
+        "X-Content-Type-Options": "nosniff",
+    }  # fmt: skip
+    return Response(body, media_type="application/octet-stream", headers=headers)
+
+
+def _body(wanted: volumes.Wanted) -> tuple[bytes, float]:
+    values, scale = volumes.read(wanted)
+    little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+    return gzip.compress(little.data, COMPRESSION, mtime=0), float(scale)
+
+
+async def frontend(request: Request) -> Response:
+    """A file of the viewer's own code; its address changes with the code, so it may be kept for ever."""
+    file = FRONTEND / request.path_params["name"]
+    if request.path_params["version"] != _version() or file not in _files():
+        return _words(404, "There is no such file in this version: reload the page.")
+    headers = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
+    return Response(file.read_bytes(), media_type=MEDIA[file.suffix], headers=headers)
+
+
+def _files() -> list[Path]:
+    return sorted(file for file in FRONTEND.iterdir() if file.suffix in MEDIA)
+
+
+@functools.cache
+def _version() -> str:
+    content = hashlib.sha256(b"".join(file.name.encode() + file.read_bytes() for file in _files()))
+    return content.hexdigest()[:12]
+
+
+def _words(status: int, text: str) -> Response:
+    return PlainTextResponse(text, status, {"Cache-Control": "no-store"})

@@ -1,0 +1,149 @@
+"""The arrays that the browser fetches: cropped to the brain, as small integers.
+
+An address names the run by a token of this process, a scan by its row: neither the place of the store nor a subject
+identifier leaves the server.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hmac
+import json
+import threading
+from collections import OrderedDict
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+import store
+from dashboard.queries import Run
+from dashboard.viewer import signing
+from store import NotInRun, RunReader
+from store.encoding import quantise
+
+KINDS = ("anatomy", "atlas", "scan", "heatmap")
+OUTSIDE = -32768  # in a heatmap: not brain, so neither relevance nor its absence
+WINDOW = (2.0, 99.5)  # percentiles of a scan inside the mask that become black and white
+PLACES_KEPT = 64
+READERS_KEPT = 4
+
+Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an address asks for. `row` is the scan's row of the scans table."""
+
+    place: str
+    kind: str
+    row: int = 0
+    model: str = ""
+    method: str = ""
+    target: str = ""
+    scale: str = ""
+
+    def token(self) -> str:
+        """As one part of an address."""
+        text = json.dumps(list(asdict(self).values()), separators=(",", ":"))
+        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+    @classmethod
+    def of_token(cls, token: str) -> Wanted:
+        """The inverse of `token`; ValueError where it is none."""
+        values = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        wanted = cls(*values)
+        if wanted.kind not in KINDS:
+            raise ValueError(f"{wanted.kind} is no kind of volume")
+        return wanted
+
+
+_places: OrderedDict[str, Run] = OrderedDict()
+_lock = threading.Lock()
+
+
+def place_token(place: Run) -> str:
+    """A name for a run that says nothing about it; the run is remembered among the last few."""
+    token = hmac.new(signing.KEY, "\n".join(place).encode(), "sha256").hexdigest()[:16]
+    with _lock:
+        _places[token] = place
+        _places.move_to_end(token)
+        while len(_places) > PLACES_KEPT:
+            _places.popitem(last=False)
+    return token
+
+
+def place_of(token: str) -> Run:
+    """The run of a token; NotInRun where it is no longer remembered."""
+    with _lock:
+        if token not in _places:
+            raise NotInRun("this server no longer remembers the run of this address: reload the page")
+        _places.move_to_end(token)
+        return _places[token]
+
+
+@functools.lru_cache(maxsize=READERS_KEPT)
+def _reader(place: Run) -> RunReader:
+    return store.open_run(place.store, place.run_id)
+
+
+@functools.lru_cache(maxsize=PLACES_KEPT)
+def brain_box(place: Run, mask: str) -> Box:
+    """The smallest box that holds all of a mask, "mask" (1 mm) or "grid/mask"."""
+    inside = _reader(place).array(mask) > 0
+    edges = []
+    for axis in range(3):
+        used = np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis)))
+        edges.append(slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, inside.shape[axis]))
+    return edges[0], edges[1], edges[2]
+
+
+def cropped_affine(affine: np.ndarray, box: Box) -> np.ndarray:
+    """(4, 4) affine of an array after cropping: the same voxels stay at the same mm."""
+    moved = np.array(affine, dtype=float)
+    moved[:3, 3] += moved[:3, :3] @ [edge.start for edge in box]
+    return moved
+
+
+def atlas_dtype(reader: RunReader) -> str:
+    """The smallest type that holds every region index."""
+    return "uint8" if int(reader.table("regions", ["index"])["index"].max()) < 256 else "uint16"
+
+
+def read(wanted: Wanted) -> tuple[np.ndarray, float]:
+    """(x, y, z) integers and the number to multiply them by. Nothing is kept.
+
+    Raises:
+        StoreError: the run or the volume is not there, or is damaged.
+    """
+    place = place_of(wanted.place)
+    reader = _reader(place)
+    if wanted.kind == "anatomy":
+        return reader.array("template")[brain_box(place, "mask")], 1.0
+    if wanted.kind == "atlas":
+        return reader.array("atlas")[brain_box(place, "mask")].astype(atlas_dtype(reader)), 1.0
+    box = brain_box(place, "grid/mask")
+    inside = reader.array("grid/mask")[box] > 0
+    scans = reader.table("scans", ["scan"]).scan
+    if not 0 <= wanted.row < len(scans):
+        raise NotInRun(f"run {reader.run_id} has no scan in row {wanted.row}")
+    scan = scans.iloc[wanted.row]
+    if wanted.kind == "scan":
+        return _windowed(reader.volume(scan)[box], inside), 1.0
+    values = reader.heatmap(
+        wanted.model, wanted.method, scan, target=wanted.target, scale=wanted.scale, full=False
+    )  # fmt: skip
+    if values.ndim != 3:
+        raise NotInRun(f"{wanted.method} has one number a region, no volume")
+    if reader.shape("grid/mask") != values.shape:
+        return quantise(values)
+    integers, scale = quantise(np.where(inside, values[box], np.float32(0)))
+    integers[~inside] = OUTSIDE
+    return integers, scale
+
+
+def _windowed(volume: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """uint8: 1 to 255 inside the brain, 0 outside."""
+    low, high = np.percentile(volume[inside], WINDOW) if inside.any() else (0.0, 1.0)
+    grey = (volume - low) * (254 / max(high - low, 1e-30)) + 1
+    return np.where(inside, np.clip(np.rint(grey), 1, 255), 0).astype(np.uint8)

@@ -1,0 +1,365 @@
+"""The viewer in a browser: what a reader sees and does."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlencode
+
+import numpy as np
+import pytest
+from store_factory import METHODS, shared_store
+
+import store
+from dashboard.figures import palette
+
+ROOT = Path(__file__).parent.parent
+MODEL, SCAN = "fold-1", "a1-1"
+# The anatomy is drawn smoothly: half a pixel beside the middle of a voxel, its neighbour shows.
+GREY_TOLERANCE = 11
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+BASE = "heat"
+VIEWER = "document.querySelector('[data-testid=stBidiComponentIsolated]').shadowRoot.querySelector('.viewer').__viewer"
+
+
+@pytest.fixture(scope="module")
+def reader():
+    return store.open_run(shared_store())
+
+
+@pytest.fixture(scope="module")
+def server():
+    """The address of the viewer alone on a page, on the tiny store, below a base path."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "tests/viewer_harness.py", f"--server.port={port}",
+               f"--server.baseUrlPath={BASE}", "--server.headless=true", "--server.fileWatcherType=none",
+               "--browser.gatherUsageStats=false"]  # fmt: skip
+    environment = os.environ | {"HARNESS_STORE": str(shared_store()), "HARNESS_MODEL": MODEL}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    address = f"http://localhost:{port}/{BASE}/"
+    try:
+        _wait_for(f"{address}_stcore/health", process)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _wait_for(address: str, process: subprocess.Popen) -> None:
+    for _ in range(300):
+        assert process.poll() is None, "the server ended"
+        try:
+            if urllib.request.urlopen(address, timeout=5).status == 200:
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError("the server did not start")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright and Chromium")
+    with playwright.sync_playwright() as driver:
+        if not CHROMIUM and not Path(driver.chromium.executable_path).exists():
+            pytest.skip("needs Playwright and Chromium")
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        # One context: its pages share the cache, so that all but the first open fast.
+        yield chromium.new_context(viewport={"width": 1440, "height": 1100})
+        chromium.close()
+
+
+class Page:
+    """The viewer in a page of the browser."""
+
+    def __init__(self, browser, address: str, **options) -> None:
+        self.page = browser.new_page()
+        self.problems: list[str] = []
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.goto(f"{address}?{urlencode(options)}")
+        self.page.wait_for_selector(".viewer[data-state=ready]", timeout=60_000)
+        self.page.wait_for_function(f"{VIEWER}.ready")
+
+    def ask(self, expression: str):
+        self.page.wait_for_function(f"{VIEWER}.ready")
+        return self.page.evaluate(f"{VIEWER}.{expression}")
+
+    def canvas(self, plane: str):
+        return self.page.locator(f"figure.view.{plane} canvas.plane")
+
+    def click(self, plane: str, mm: list[float]) -> None:
+        self.page.mouse.click(*self.ask(f"point('{plane}', {mm})"))
+
+    def control(self, name: str):
+        return self.page.get_by_label(name, exact=True)
+
+    def slide(self, name: str, value: float) -> None:
+        self.control(name).evaluate(f"(one) => {{ one.value = {value}; one.dispatchEvent(new Event('input')); }}")
+
+    def told(self, test) -> dict:
+        """What Python has, once it passes a test."""
+        for _ in range(100):
+            view = json.loads(self.page.locator("[data-testid=stCode] code").inner_text())["view"]
+            if test(view):
+                return view
+            self.page.wait_for_timeout(100)
+        raise AssertionError(f"Python was not told; it has {view}")
+
+
+@pytest.fixture
+def opened(browser, server):
+    """Opens pages; at the end none of them may have had an error."""
+    pages = []
+
+    def open_page(**options) -> Page:
+        pages.append(Page(browser, server, **options))
+        return pages[-1]
+
+    yield open_page
+    for page in pages:
+        page.page.close()
+        assert not page.problems
+
+
+def brain_position(reader, offset: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """A voxel of the working grid inside the brain, and its mm."""
+    index = np.argwhere(reader.mask)[len(np.argwhere(reader.mask)) // 2 + offset]
+    return index, index * np.diag(reader.affine())[:3] + reader.affine()[:3, 3]
+
+
+def test_a_click_moves_the_crosshair_there_and_python_hears_of_it(opened, reader):
+    page = opened()
+    _, mm = brain_position(reader)
+    page.click("coronal", mm.tolist())
+    page.click("axial", mm.tolist())
+    assert page.ask("state")["mm"] == mm.tolist()
+    assert page.told(lambda view: view["mm"] == mm.tolist())["threshold"] == 90
+    assert f"({', '.join(f'{v:g}' for v in mm)})".replace("-", "−") in page.page.locator(".cursor-panel").inner_text()
+
+
+def test_the_value_under_the_cursor_is_that_of_the_store(opened, reader):
+    page = opened(mm="0,0,0")
+    for offset in (-20, 7, 33):
+        index, mm = brain_position(reader, offset)
+        page.click("sagittal", mm.tolist())
+        page.click("coronal", mm.tolist())
+        assert page.ask("state")["mm"] == mm.tolist()
+        region = viewer_region(reader, index)
+        assert page.page.locator(".cursor-panel .region").inner_text() == region
+        for method in METHODS:
+            wanted = float(reader.heatmap(MODEL, method, SCAN, target="AD")[tuple(index)])
+            assert page.ask(f"value('{method}')") == pytest.approx(wanted, abs=1e-3), method
+
+
+def viewer_region(reader, index) -> str:
+    names = reader.table("regions").set_index("index").region
+    return names[int(reader.atlas[tuple(index)])].replace("_", " ")
+
+
+def voxel_with(reader, method: str, *, strong: bool) -> tuple[float, list[float]]:
+    """The value and mm of the strongest or weakest brain voxel of the working grid."""
+    size = np.where(reader.mask, np.abs(reader.heatmap(MODEL, method, SCAN, target="AD")), np.nan)
+    index = np.array(np.unravel_index((np.nanargmax if strong else np.nanargmin)(size), size.shape))
+    mm = index * np.diag(reader.affine())[:3] + reader.affine()[:3, 3]
+    return float(reader.heatmap(MODEL, method, SCAN, target="AD")[tuple(index)]), mm.tolist()
+
+
+def grey_at(reader, mm: list[float]) -> float:
+    template = reader.array("template")
+    index = np.rint(np.array(mm) - reader.affine("template")[:3, 3]).astype(int)
+    return template[tuple(index)] / template.max() * 255 * 0.85
+
+
+@pytest.mark.parametrize("colours", ["hot", "viridis"])
+@pytest.mark.parametrize("strong", [True, False])
+def test_the_colour_of_a_voxel_follows_from_its_value(opened, reader, colours, strong):
+    value, mm = voxel_with(reader, "sensitivity", strong=strong)
+    place = ",".join(map(str, mm))
+    page = opened(mm=place, smooth="no", outlines="none", opacity="1", threshold="10", colours=colours)
+    scale = page.ask("threshold('sensitivity')")
+    part = np.clip((abs(value) - scale["value"]) / (scale["top"] - scale["value"]), 0, 1)
+    table = palette.lookup(colours, True)
+    *colour, alpha = table[palette.LEVELS + int(np.sign(value) * round(part * palette.LEVELS))]
+    wanted = 255 * np.array(colour) * alpha + grey_at(reader, mm) * (1 - alpha)
+    for plane in ("coronal", "sagittal", "axial"):
+        np.testing.assert_allclose(page.ask(f"pixel('{plane}', {mm})"), wanted, atol=GREY_TOLERANCE)
+
+
+def test_the_threshold_hides_what_is_not_above_it(opened, reader):
+    value, mm = voxel_with(reader, "sensitivity", strong=True)
+    place = ",".join(map(str, mm))
+    page = opened(mm=place, smooth="no", outlines="none", opacity="1", threshold="50", method="sensitivity")
+    red, _, blue = page.ask(f"pixel('coronal', {mm})")
+    assert abs(red - blue) > 40
+    page.page.locator("summary").click()
+    page.control("Threshold in").select_option("absolute")
+    assert page.ask("threshold('sensitivity')")["unit"] == "margin"
+    page.slide("Threshold", abs(value) * 0.99)
+    page.control("Threshold").evaluate("(one) => (one.max = 1e6)")
+    page.slide("Threshold", abs(value) * 1.01)
+    hidden = page.ask(f"pixel('coronal', {mm})")
+    assert np.ptp(hidden) <= 1
+    np.testing.assert_allclose(hidden, [grey_at(reader, mm)] * 3, atol=GREY_TOLERANCE)
+    page.told(lambda view: view["threshold_kind"] == "absolute" and view["threshold"] > abs(value))
+
+
+def test_the_percentile_is_of_the_brain(opened, reader):
+    page = opened(threshold="75")
+    for method in ("sensitivity", "guided_backprop"):
+        inside = np.abs(reader.heatmap(MODEL, method, SCAN, target="AD")[reader.mask])
+        low, high = np.quantile(inside, [0.73, 0.77])
+        assert low <= page.ask(f"threshold('{method}')")["value"] <= high
+
+
+def test_keys_move_the_crosshair_and_go_to_the_strongest_voxel(opened, reader):
+    page = opened(mm="-91,-126,-73", method="sensitivity")
+    start = page.ask("state")["mm"]
+    page.canvas("coronal").focus()
+    steps = {"ArrowRight": (0, 1), "ArrowUp": (2, 1), "PageUp": (1, 1), "ArrowLeft": (0, -1), "ArrowDown": (2, -1)}
+    for key, (axis, change) in steps.items():
+        before = page.ask("state")["mm"]
+        page.page.keyboard.press(key)
+        after = page.ask("state")["mm"]
+        assert after[axis] - before[axis] == change, key
+    assert page.ask("state")["mm"] == [start[0], start[1] + 1, start[2]]
+    page.page.keyboard.press("0")
+    value, mm = voxel_with(reader, "sensitivity", strong=True)
+    assert abs(page.ask("value('sensitivity')")) == pytest.approx(abs(value), abs=1e-3)
+    assert np.abs(np.array(page.ask("state")["mm"]) - mm).max() <= 1
+    page.page.keyboard.press("?")
+    assert page.page.get_by_role("dialog").is_visible()
+
+
+def test_the_wheel_and_the_profile_change_the_slice(opened):
+    page = opened(mm="-91,-126,-73")
+    page.canvas("coronal").hover()
+    page.page.mouse.wheel(0, -100)
+    page.page.wait_for_function(f"{VIEWER}.state.mm[1] > -126")
+    moved = page.ask("state")["mm"]
+    assert (moved[0], moved[2]) == (-91, -73)
+    page.page.locator("figure.view.axial canvas.profile").focus()
+    page.page.keyboard.press("End")
+    assert page.ask("state")["mm"][2] > -73
+    assert page.ask("state")["mm"][:2] == moved[:2]
+
+
+def test_radiological_puts_the_subjects_left_at_the_right(opened):
+    page = opened(convention="neurological")
+    left, right = [-94, -126, -72], [-88, -126, -72]
+    assert page.ask(f"point('axial', {left})")[0] < page.ask(f"point('axial', {right})")[0]
+    assert "subject's left is at the left" in page.page.locator(".notes").inner_text()
+    page.page.locator("summary").click()
+    page.control("Convention").select_option("radiological")
+    assert page.ask(f"point('axial', {left})")[0] > page.ask(f"point('axial', {right})")[0]
+    assert "subject's left is at the right" in page.page.locator(".notes").inner_text()
+    before = page.ask("state")["mm"]
+    page.canvas("coronal").focus()
+    page.page.keyboard.press("ArrowRight")
+    assert page.ask("state")["mm"][0] == before[0] - 1
+
+
+def test_small_clusters_are_taken_out(opened):
+    page = opened(threshold="80")
+    assert page.ask("removed('sensitivity')") == 0
+    page.control("Clusters from, mm³").fill("1000000")
+    page.page.wait_for_function(f"{VIEWER}.removed('sensitivity') > 0 && {VIEWER}.removed('area_occlusion') > 0")
+    page.told(lambda view: view["cluster"] == 1000000)
+    page.control("Clusters from, mm³").fill("0")
+    page.page.wait_for_function(f"{VIEWER}.removed('sensitivity') === 0")
+
+
+def test_a_pass_of_the_server_leaves_the_view_alone_until_it_says_otherwise(opened, reader):
+    page = opened(threshold="80", mm="-91,-126,-73")
+    page.slide("Opacity", 0.4)
+    assert page.told(lambda view: view["opacity"] == 0.4)["threshold"] == 80
+    page.click("sagittal", [-91, -124, -70])
+    page.told(lambda view: view["mm"] == [-91, -124, -70])
+    assert page.ask("state")["opacity"] == 0.4
+    page.page.get_by_role("button", name="Go to the origin").click()
+    page.page.wait_for_function(f"{VIEWER}.state.mm[0] !== -91")
+    page.told(lambda view: view["mm"] != [-91, -124, -70])
+
+
+def test_a_title_below_makes_its_method_the_main_one(opened):
+    page = opened(method="occlusion")
+    assert page.page.locator(".method .title[aria-pressed=true]").inner_text() == "Occlusion"
+    page.page.get_by_role("button", name="Brain area occlusion").click()
+    assert page.ask("state")["method"] == "area_occlusion"
+    page.told(lambda view: view["method"] == "area_occlusion")
+    assert "atlas regions" in page.page.locator(".notes").inner_text()
+
+
+def test_what_cannot_be_loaded_is_said_and_can_be_tried_again(browser, server):
+    page = browser.new_page()
+    page.route("**/brainwhy/volume/*", lambda route: route.fulfill(status=404, body="run tiny has no array atlas"))
+    page.goto(server)
+    page.wait_for_selector(".viewer[data-state=error]", timeout=60_000)
+    assert "run tiny has no array atlas The results are unharmed." in page.locator(".viewer .message").inner_text()
+    page.unroute("**/brainwhy/volume/*")
+    page.get_by_role("button", name="Try again").click()
+    page.wait_for_selector(".viewer[data-state=ready]", timeout=60_000)
+    page.close()
+
+
+def test_an_address_that_has_ended_is_renewed_without_a_word(browser, server):
+    page, asked = browser.new_page(), []
+
+    def first_is_late(route):
+        asked.append(route.request.url)
+        if len(asked) == 1:
+            route.fulfill(status=403, body="This address is no longer valid: reload the page.")
+        else:
+            route.continue_()
+
+    page.route("**/brainwhy/volume/*", first_is_late)
+    page.goto(server)
+    page.wait_for_selector(".viewer[data-state=ready]", timeout=60_000)
+    assert len(asked) > 1
+    page.close()
+
+
+def test_the_next_scan_keeps_the_choices_and_shows_its_own_numbers(opened, reader):
+    index, mm = brain_position(reader)
+    page = opened(mm=",".join(map(str, mm)), threshold="70")
+    page.slide("Opacity", 0.5)
+    page.told(lambda view: view["opacity"] == 0.5)
+    page.page.get_by_role("button", name="Next scan").click()
+    wanted = float(reader.heatmap(MODEL, "sensitivity", "a1-2", target="AD")[tuple(index)])
+    page.page.wait_for_function(f"Math.abs({VIEWER}.value('sensitivity') - {wanted}) < 1e-3")
+    state = page.ask("state")
+    assert (state["mm"], state["threshold"], state["opacity"]) == (mm.tolist(), 70, 0.5)
+
+
+def test_a_finger_moves_the_crosshair_by_a_tap(browser, server):
+    touch = browser.browser.new_context(has_touch=True, viewport={"width": 390, "height": 844})
+    page = Page(touch, server)
+    point = page.ask("point('coronal', [-92, -126, -74])")
+    page.page.touchscreen.tap(*point)
+    state = page.ask("state")["mm"]
+    assert (state[0], state[2]) == (-92, -74)
+    width = page.page.evaluate("document.documentElement.scrollWidth")
+    assert width <= 390
+    touch.close()
+
+
+def test_the_picture_is_saved_with_its_words(opened, tmp_path):
+    page = opened()
+    for name, start in (("Save PNG", b"\x89PNG"), ("Save SVG", b"<svg")):
+        with page.page.expect_download() as download:
+            page.page.get_by_role("button", name=name).click()
+        content = Path(download.value.path()).read_bytes()
+        assert content.startswith(start)
+    for words in (b"Research use only, not a medical device", b"model fold-1", b"Sensitivity analysis"):
+        assert words in content
