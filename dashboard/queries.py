@@ -5,6 +5,8 @@ Each takes the run, so a rebuilt store never shows old results.
 
 from __future__ import annotations
 
+import io
+import zipfile
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -47,26 +49,26 @@ def runs(place: str) -> list[RunInfo]:
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _reader(run: Run) -> RunReader:
+def opened(run: Run) -> RunReader:
     return store.open_run(run.store, run.run_id)
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def manifest(run: Run) -> dict[str, Any]:
     """What the run says about itself."""
-    return _reader(run).manifest
+    return opened(run).manifest
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def table(run: Run, name: str, columns: tuple[str, ...] | None = None) -> pd.DataFrame:
     """A table of the run."""
-    return _reader(run).table(name, columns)
+    return opened(run).table(name, columns)
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def available(run: Run) -> dict[str, list[str]]:
     """Model set -> methods with group averages, in the fixed order; the held-out set first."""
-    cells = _reader(run).table("cells", ["model_set", "method"])
+    cells = opened(run).table("cells", ["model_set", "method"])
     found = [s for s in ("holdout", "folds") if (cells.model_set == s).any()]
     return {s: in_order(cells.method[cells.model_set == s].tolist()) for s in found}
 
@@ -81,15 +83,15 @@ def explained_target(run: Run) -> str:
 @st.cache_data(max_entries=4, show_spinner=False)
 def anatomy(run: Run) -> slices.Anatomy:
     """The template in the paper's coronal planes."""
-    reader = _reader(run)
+    reader = opened(run)
     return slices.take_anatomy(reader.array("template"), reader.array("mask"), reader.affine("template"))
 
 
 @st.cache_data(max_entries=64, show_spinner="Drawing group averages")
 def group_pictures(run: Run, model_set: str, method: str, target: str) -> list[GroupPicture]:
     """The average heatmap of each group over three coronal slices, on one scale; a group without scans is left out."""
-    reader = _reader(run)
-    scale_name, statistic, unit = _average_of(reader, model_set, method)
+    reader = opened(run)
+    scale_name, statistic, unit = average_of(reader, model_set, method)
     maps = {}
     for group in reader.groups:
         try:
@@ -98,7 +100,7 @@ def group_pictures(run: Run, model_set: str, method: str, target: str) -> list[G
             )
         except NotInRun:
             continue
-    factor = _per_cm3(reader.affine()) if scale_name == "relative" else 1.0
+    factor = per_cm3(reader.affine()) if scale_name == "relative" else 1.0
     volumes = {group: getattr(found, statistic) * np.float32(factor) for group, found in maps.items()}
     scale = slices.common_scale(list(volumes.values()), reader.mask, unit) if volumes else None
     plan, affine = anatomy(run), reader.affine()
@@ -110,20 +112,36 @@ def group_pictures(run: Run, model_set: str, method: str, target: str) -> list[G
     return pictures
 
 
-def _average_of(reader: RunReader, model_set: str, method: str) -> tuple[str, str, str]:
-    """Scale, statistic and unit of a method's group average, as in the run's own ranking of regions."""
+def average_of(reader: RunReader, model_set: str, method: str, scale: str | None = None) -> tuple[str, str, str]:
+    """Scale, statistic and unit of a method's group average, as in the run's own ranking of regions.
+
+    A scale that is given stands instead of the run's own.
+    """
     cells = reader.table("cells", ["native_grid", "scale"], model_set=model_set, method=method)
     gradient = (cells.native_grid == "voxels").all()
     key, default = GRADIENT if gradient else OCCLUSION
-    scale = reader.manifest.get("config", {}).get("analysis", {}).get(key, default)
-    drop = {"margin": "drop of margin", "probability": "drop of probability"}
-    change = {"margin": "|d margin|", "probability": "|d probability|", "relative": "% of relevance / cm3"}
+    scale = scale or reader.manifest.get("config", {}).get("analysis", {}).get(key, default)
+    relative = {"relative": "% of relevance / cm3"}
+    drop = {"margin": "drop of margin", "probability": "drop of probability", **relative}
+    change = {"margin": "|d margin|", "probability": "|d probability|", **relative}
     return scale, "mean_abs" if gradient else "mean_positive", (change if gradient else drop).get(scale, scale)
 
 
-def _per_cm3(affine: np.ndarray) -> float:
+def per_cm3(affine: np.ndarray) -> float:
     """Share of a voxel -> percent per cm3."""
     return 100 * 1000 / abs(float(np.linalg.det(affine[:3, :3])))
+
+
+def zipped(run: Run, kind: str) -> bytes:
+    """The run's own files as a ZIP: all `tables`, or the `models` with their cards."""
+    reader, stream = opened(run), io.BytesIO()
+    endings = {"tables": (".parquet",), "models": (".safetensors", ".json")}[kind]
+    names = [name for name in reader.manifest["contents"][kind] if kind == "models" or reader.has_table(name)]
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as file:
+        for name in names:
+            for ending in endings:
+                file.writestr(f"{run.run_id}/{kind}/{name}{ending}", reader.file(f"{kind}/{name}{ending}"))
+    return stream.getvalue()
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
@@ -133,6 +151,6 @@ def contact_sheets(run: Run) -> list[bytes]:
     while True:
         number = "" if not pages else f"-{len(pages) + 1}"
         try:
-            pages.append(_reader(run).file(f"figures/{CONTACT_SHEET}{number}.png"))
+            pages.append(opened(run).file(f"figures/{CONTACT_SHEET}{number}.png"))
         except NotInRun:
             return pages

@@ -1,4 +1,4 @@
-"""What the reader chose: the store and the run. The run is in the URL, so that a link opens it again."""
+"""The store and the run that are shown. The run is in the URL, so that a link opens it again."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
+from dashboard import state
 from dashboard.queries import Run
 from store import RunInfo
 
 DEFAULT_STORE = "results"
-RUN = "run"
-CURRENT = "current_run"
+RUN, MADE = "run", "made"
+CURRENT = "_current_run"
 
 
 def store_place(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
@@ -23,24 +24,30 @@ def store_place(arguments: Sequence[str], environment: Mapping[str, str]) -> str
     return known.store or environment.get("BRAINWHY_STORE") or DEFAULT_STORE
 
 
-def first_choice(runs: Sequence[RunInfo], wanted: str | None) -> int:
-    """Place of the wanted run (identifier or name), else of the newest that opens, else 0."""
-    for test in (lambda r: r.run == wanted, lambda r: r.name == wanted and wanted, lambda r: r.problem is None):
-        for place, run in enumerate(runs):
-            if test(run):
-                return place
-    return 0
+def first_choice(runs: Sequence[RunInfo]) -> int:
+    """Place of the newest run that opens, else 0."""
+    return next((place for place, run in enumerate(runs) if run.problem is None), 0)
 
 
 def pick_run(runs: Sequence[RunInfo]) -> RunInfo:
-    """The run picker; keeps the URL at what it shows."""
+    """The run picker. A link may name a run by its identifier or by its name (then the newest of that name)."""
     infos = {info.run: info for info in runs}
-    if st.session_state.get(RUN) not in infos:
-        st.session_state[RUN] = list(infos)[first_choice(runs, st.query_params.get(RUN))]
-    chosen = infos[st.selectbox("Run", list(infos), key=RUN, format_func=lambda run: _label(infos[run]))]
-    if st.query_params.get(RUN) != chosen.run:
-        st.query_params[RUN] = chosen.run
+    newest = {info.name: info.run for info in reversed(runs)}
+    chosen = infos[
+        state.choose(
+            RUN, "Run", list(infos), runs[first_choice(runs)].run, words=lambda run: _label(infos[run]), also=newest
+        )
+    ]
+    _say_if_made_again(chosen)
     return chosen
+
+
+def _say_if_made_again(info: RunInfo) -> None:
+    """Links name when their run was made: one made again under its name may show other results."""
+    linked = state.linked(MADE)
+    if linked is not None and linked != info.created:
+        state.ignore(MADE, linked, f"{info.run} was made again since, {info.created}")
+    state.write(MADE, info.created)
 
 
 def _label(info: RunInfo) -> str:
@@ -48,7 +55,7 @@ def _label(info: RunInfo) -> str:
 
 
 def set_current_run(run: Run) -> None:
-    """Called by app.py before a view runs."""
+    """Called by home.py before a view runs."""
     st.session_state[CURRENT] = run
 
 

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from dashboard.saving import save_figure
+
 INK = {"light": "#1D2528", "dark": "#E3E8E9"}
 
 
-def chart(place: DeltaGenerator, figure: go.Figure, key: str) -> None:
-    """A chart in the ink of the theme, without tool bar."""
+def chart(place: DeltaGenerator, figure: go.Figure, key: str, *, save: bool = True, **options: Any) -> Any:
+    """A chart in the ink of the theme, with buttons that save it; `options` (on_select) and the answer: plotly_chart's.
+
+    Args:
+        save: False for what the browser draws on a canvas (3D), which cannot be saved as SVG.
+    """
     theme = getattr(st.context, "theme", None)
     ink = INK.get(getattr(theme, "type", None), INK["light"])
     figure.update_layout(font_color=ink)
     figure.update_xaxes(tickfont_color=ink, title_font_color=ink)
     figure.update_yaxes(tickfont_color=ink, title_font_color=ink)
-    place.plotly_chart(figure, config={"displayModeBar": False}, key=key)
+    box = place.container(gap=None)
+    answer = box.plotly_chart(figure, config={"displayModeBar": False}, key=key, **options)
+    if save:
+        with box:
+            save_figure(key, key)
+    return answer
 
 
 def table(place: DeltaGenerator, frame: pd.DataFrame) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
+from dashboard import state
 from store import NewerSpec, StoreError
 
 MAKE_ONE = "python run_pipeline.py"
@@ -55,6 +57,26 @@ def newer_run(run: str, problem: str) -> None:
 def unreadable(run: str, error: StoreError) -> None:
     """The right words for an error of the store."""
     (newer_run if isinstance(error, NewerSpec) else broken_run)(run, str(error))
+
+
+def ignored(place: DeltaGenerator, parts: list[str]) -> None:
+    """What of a link could not be used; nothing where all of it was."""
+    if not parts:
+        return
+    with place.container(border=True):
+        st.markdown("**Parts of this link were not used; the rest is shown.**\n" + "\n".join(f"- {p}" for p in parts))
+        st.button("Close", on_click=state.dismiss, key="dismiss-ignored")
+
+
+def patients_are_hidden(title: str) -> None:
+    """A patient-level page for a reader without the role."""
+    st.title(title, anchor=False)
+    st.info(
+        "This page shows single patients. On a server that answers other computers it needs a login whose claims hold "
+        "the role `patient`; without one, only results of groups are shown."
+    )
+    st.markdown("Sign in, ask who runs this server for the role, or open the store on your own computer:")
+    st.code(OTHER_STORE, language="bash", wrap_lines=True)
 
 
 def failed(error: Exception) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from browser import browser, fresh_page, page, server  # noqa: F401, fixtures of the tests in a browser
 from torch import nn
 
 from engine.relevance import BatchSize, Brain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -71,15 +72,39 @@ def _loaded(code: str) -> set[str]:
 
 
 HEAVY = {"torch", "ants", "deepbet", "captum", "nilearn"}
+# Files that Streamlit runs: of these what they import is imported.
+SCRIPTS = [*(ROOT / "dashboard/views").glob("*.py"), ROOT / "dashboard/app.py", ROOT / "dashboard/home.py"]
 
 
-@pytest.mark.parametrize(
-    "code", ["import store, store.reader, store.writer, store.validate", "import dashboard.queries"]
-)
-def test_store_and_dashboard_load_neither_torch_nor_ants(code):
-    loaded = _loaded(code)
+def _modules(package: str) -> list[str]:
+    """All that is imported when every file of a package is used."""
+    files = sorted((ROOT / package).rglob("[!_]*.py"))
+    own = {".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files if file not in SCRIPTS}
+    asked = {name for file in files if file in SCRIPTS for name in _imports(file)}
+    return sorted(filter(_is_module, own | asked))
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # a name in a module
+        return False
+
+
+@pytest.mark.parametrize("package", ["store", "dashboard"])
+def test_store_and_dashboard_load_neither_torch_nor_ants(package):
+    modules = _modules(package)
+    assert len(modules) > 5
+    loaded = _loaded(f"import {', '.join(modules)}")
     assert not loaded & HEAVY
     assert "engine" not in loaded
+
+
+@pytest.mark.parametrize("package", ["store", "dashboard"])
+def test_store_and_dashboard_do_without_scipy(package):
+    for file in (ROOT / package).rglob("*.py"):
+        reached = {name.split(".")[0] for name in _imports(file)}
+        assert not reached & {*HEAVY, "scipy", "sklearn"}, file.relative_to(ROOT)
 
 
 def test_the_command_line_answers_without_loading_the_heavy_packages():

@@ -21,7 +21,7 @@ VIEWS = {"views/overview.py": "Overview", "views/provenance.py": "Provenance"}
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["app.py"])
+    monkeypatch.setattr(sys, "argv", ["home.py"])
     st.cache_data.clear()
     st.cache_resource.clear()
 
@@ -32,7 +32,7 @@ def open_app(monkeypatch):
 
     def opened(store, view="views/overview.py", **query) -> AppTest:
         monkeypatch.setenv("BRAINWHY_STORE", str(store))
-        app = AppTest.from_file("../dashboard/app.py", default_timeout=30)
+        app = AppTest.from_file("../dashboard/home.py", default_timeout=30)
         for key, value in query.items():
             app.query_params[key] = value
         app.run()
@@ -171,7 +171,18 @@ def test_where_the_store_is():
 def test_the_first_choice_can_be_opened():
     broken = RunInfo("a-1", "a", "3", False, "", "1.0", 0, problem="broken")
     good = RunInfo("b-1", "b", "2", False, "", "1.0", 0)
-    assert selection.first_choice([broken, good], None) == 1
-    assert selection.first_choice([broken, good], "a-1") == 0
-    assert selection.first_choice([broken, good], "b") == 1
-    assert selection.first_choice([broken], None) == 0
+    assert selection.first_choice([broken, good]) == 1
+    assert selection.first_choice([broken]) == 0
+
+
+def test_a_link_may_name_a_run_by_its_name(open_app, tmp_path):
+    copy_run(tmp_path, "one-1", name="one")
+    copy_run(tmp_path, "two-1", name="two", created="2026-02-01T00:00:00")
+    assert open_app(tmp_path, run="one").selectbox[0].value == "one-1"
+
+
+def test_a_link_to_a_run_that_was_made_again_says_so(open_app, tmp_path):
+    copy_run(tmp_path, "a-1", created="2026-05-06T00:00:00")
+    app = open_app(tmp_path, run="a-1", made="2026-01-02T03:04:05")
+    assert "made again since" in text_of(app)
+    assert "made again since" not in text_of(open_app(tmp_path, run="a-1", made="2026-05-06T00:00:00"))

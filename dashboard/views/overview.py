@@ -7,23 +7,25 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard import queries, selection, show, states, summaries
-from dashboard.figures import charts, palette, words
+from dashboard import access, filters, page, queries, selection, show, state, summaries
+from dashboard import summaries_overview as judged
+from dashboard.figures import charts, palette, published, words
+from dashboard.page import Download
 from dashboard.queries import Run
+from store import export
 
 TOP_REGIONS = 10
 
 
-def header(manifest: dict[str, Any], scans: pd.DataFrame) -> None:
-    """One line: what, of whom, by which models."""
+def sentence(manifest: dict[str, Any], scans: pd.DataFrame) -> str:
+    """What, of whom, by which models."""
     groups = manifest["groups"]
-    st.title("Overview", anchor=False)
     people = ", ".join(
         f"{scans.subject[scans.diagnosis == d].nunique()} {d}" for d in summaries.ordered_diagnoses(scans, groups)
     )
     cohort_name = "simulated cohort" if manifest["simulated"] else manifest["cohort"]
     truth = " The disease was imposed on these brains, so the truth is known." if manifest["simulated"] else ""
-    st.markdown(
+    return (
         f"**{manifest['name']}**: {groups[0]} against {groups[1]}, {cohort_name}, {words.count(len(scans), 'scan')} of "
         f"{words.count(scans.subject.nunique(), 'subject')} ({people}), {manifest['grid_mm']:g} mm grid.{truth}"
     )
@@ -57,9 +59,8 @@ def choose_model_set(run: Run) -> str | None:
     sets = list(queries.available(run))
     if len(sets) < 2:
         return sets[0] if sets else None
-    look = {"format_func": words.MODEL_SETS.get, "label_visibility": "collapsed"}
-    chosen = st.segmented_control("Models", sets, default=sets[0], key="models", **look)
-    return chosen or sets[0]
+    look = {"widget": "segmented", "words": words.MODEL_SETS.get, "label_visibility": "collapsed"}
+    return state.choose("o_set", "Models", sets, **look)
 
 
 def group_averages(run: Run, model_set: str, target: str, groups: list[str]) -> None:
@@ -99,40 +100,78 @@ def ranking(run: Run, model_set: str, target: str, groups: list[str]) -> None:
             show.chart(column, figure, f"regions-{method}")
 
 
-def accuracy(metrics: pd.DataFrame) -> None:
-    """Folds, baselines and the paper."""
+def accuracy(metrics: pd.DataFrame, scans: pd.DataFrame) -> None:
+    """Folds, baselines and the paper; every metric as numbers."""
     st.subheader("How well the networks do", anchor=False)
     folds = summaries.fold_metrics(metrics)
     if folds.empty:
         st.caption("This run was not cross-validated: what follows is of the held-out test set.")
-        return
-    found = folds.classifier.unique()
-    summary = {(c, m): summaries.mean_and_sd(metrics, m, c) for c in found for m in charts.METRIC_NAMES}
-    st.caption(
-        f"By scan. A dot is a fold (n = {folds.model.nunique()}), the diamond their mean ± SD, the dotted line chance. "
-        "The linear models were fitted in the same folds. The paper's cohort is ADNI: to compare with, not a target."
-    )
-    show.chart(st, charts.accuracy(folds, summary, summaries.PAPER), "accuracy")
+    else:
+        found = folds.classifier.unique()
+        summary = {(c, m): summaries.mean_and_sd(metrics, m, c) for c in found for m in charts.METRIC_NAMES}
+        st.caption(
+            f"By scan. A dot is a fold (n = {folds.model.nunique()}), the diamond their mean ± SD, the dotted line "
+            "chance. The linear models were fitted in the same folds. The paper's cohort is ADNI: to compare with, not "
+            "a target."
+        )
+        show.chart(st, charts.accuracy(folds, summary, summaries.PAPER), "accuracy")
+    with st.expander("All metrics"):
+        levels = ["scan", "subject"] if len(scans) > scans.subject.nunique() else ["scan"]
+        for level in levels:
+            st.caption(f"By {level}. {words.CLASSIFIERS['cnn']}, and linear models in the same folds.")
+            st.dataframe(judged.metrics_table(metrics, level), hide_index=True)
 
 
 def networks(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame, groups: list[str]) -> None:
-    """ROC, confusion matrix and learning curves of the same models."""
+    """ROC, calibration, confusion matrix and learning curves of the same models."""
     curves, training = queries.table(run, "curves"), queries.table(run, "training")
     model_set = summaries.judged_set(predictions)
-    counts = summaries.confusion(predictions, model_set, groups)
-    auc = summaries.metric_value(metrics, "mean" if model_set == "folds" else "holdout", "auc")
-    models = summaries.models_of(training, model_set)
-    left, middle, right = st.columns([1, 1, 1.6], gap="medium")
-    left.markdown(f"**ROC**, AUC {words.three(auc)}")
-    show.chart(left, charts.roc(curves), "roc")
-    middle.markdown(f"**Confusion matrix**, n = {words.count(int(counts.sum()), 'scan')}")
-    show.chart(middle, charts.confusion(counts, groups), "confusion")
-    right.markdown(f"**Learning curves**, {words.count(len(models), 'model')}")
-    show.chart(right, charts.learning(training, models), "learning")
+    which = "mean" if model_set == "folds" else "holdout"
+    left, middle, right = st.columns(3, gap="medium")
+    left.markdown(f"**ROC**, AUC {words.three(summaries.metric_value(metrics, which, 'auc'))}")
+    band = judged.roc_band(curves) if model_set == "folds" else None
+    show.chart(left, charts.roc(curves, band), "roc")
+    bins = judged.calibration(curves, model_set)
+    if len(bins):
+        brier = words.three(summaries.metric_value(metrics, which, "brier"))
+        middle.markdown(f"**Calibration**, Brier score {brier}")
+        show.chart(middle, charts.calibration(bins, groups[0]), "calibration")
+    confusion(right, run, predictions, model_set, groups)
     if model_set == "folds":
-        left.caption("Thick: all out-of-fold predictions together; thin: each fold. AUC: mean of the folds.")
-        middle.caption("Every scan judged once, by the fold that did not train on it.")
-    right.caption("The test curves were watched and chose nothing.")
+        note = "Thick: all out-of-fold predictions together. AUC: mean of the folds."
+        if band is not None:
+            note += f" Dashed and shaded: mean ± SD of {words.count(int(band.folds.iloc[0]), 'fold')}."
+        left.caption(note)
+        middle.caption("All out-of-fold predictions. Larger dots hold more scans; on the dotted line p is right.")
+    models = summaries.models_of(training, model_set)
+    st.markdown(f"**Learning curves**, {words.count(len(models), 'model')}")
+    show.chart(st, charts.learning(training, models), "learning")
+    st.caption("The test curves were watched and chose nothing.")
+
+
+def confusion(place: Any, run: Run, predictions: pd.DataFrame, model_set: str, groups: list[str]) -> None:
+    """The confusion matrix; its cells open their patients for readers who may see them."""
+    counts = summaries.confusion(predictions, model_set, groups)
+    may = access.may_see_patients()
+    place.markdown(f"**Confusion matrix**, n = {words.count(int(counts.sum()), 'scan')}")
+    figure = charts.confusion(counts, groups, links=may)
+    options = {"on_select": "rerun", "selection_mode": "points"} if may else {}
+    event = show.chart(place, figure, "confusion", **options)
+    if not may:
+        return
+    points = event["selection"]["points"] if "selection" in event else []
+    if points and points[0].get("customdata"):
+        open_cell(run, model_set, groups, *points[0]["customdata"][:2])
+    with place.popover("Open the patients of a cell", width="stretch"):
+        for true, predicted, text in judged.cells(counts, groups):
+            if st.button(text, key=f"cell-{true}-{predicted}", type="tertiary"):
+                open_cell(run, model_set, groups, true, predicted)
+
+
+def open_cell(run: Run, model_set: str, groups: list[str], true: int, predicted: int) -> None:
+    """The Patient page with the filters set to a cell of the confusion matrix."""
+    values = judged.values_of_cell(filters.explained(run, model_set), groups, int(true), int(predicted))
+    state.go("patient", {"set": model_set, **values})
 
 
 def cohort(run: Run, scans: pd.DataFrame, groups: list[str]) -> None:
@@ -153,13 +192,58 @@ def cohort(run: Run, scans: pd.DataFrame, groups: list[str]) -> None:
         right.caption("No scan that was found was left out.")
 
 
+def explain() -> None:
+    """How to read the page."""
+    page.how_to_read(
+        "The cards say how often the networks are right on scans that they never saw; a linear model that does as well "
+        "needs no network. Bright places of the maps are where a change would alter the decision most, on average "
+        "over a group.",
+        r"\mathrm{accuracy} = \frac{TP + TN}{n},\qquad \mathrm{Brier} = \frac1n \sum_i (p_i - y_i)^2",
+        f"SD over folds with ddof 1. Chance is 0.5 for accuracy of equal groups and for AUC. {published.CITATION}",
+    )  # fmt: skip
+
+
+def downloads(run: Run, tables: dict[str, pd.DataFrame], model_set: str | None, target: str) -> list[Download]:
+    """Tables, figure 1 and the report; single patients only for readers who may see them."""
+    reader, groups, name = queries.opened(run), queries.manifest(run)["groups"], run.run_id
+
+    def report() -> bytes:
+        from dashboard.reports import cohort_report
+
+        return cohort_report(reader, model_set=model_set, target=target, created=None)
+
+    files = [
+        Download.csv("Metrics, CSV", f"{name}_metrics", lambda: tables["metrics"]),
+        Download.csv("Cohort by group, CSV", f"{name}_cohort", lambda: summaries.cohort(tables["scans"], groups)),
+        Download.csv("Left out, counted, CSV", f"{name}_left-out", lambda: summaries.exclusions(tables["exclusions"])),
+    ]
+    if model_set is not None:
+        figure = f"{name}_figure-1_{model_set}"
+        files = [
+            Download.pdf("Cohort report, PDF", f"{name}_cohort-report_{model_set}", report),
+            Download.png(
+                "Figure 1, group averages, PNG", figure,
+                lambda: export.figure_one(reader, model_set=model_set, target=target),
+            ),
+            *files,
+        ]  # fmt: skip
+    if access.may_see_patients():
+        files += [
+            Download.csv("Scans, CSV", f"{name}_scans", lambda: tables["scans"]),
+            Download.csv("Predictions, CSV", f"{name}_predictions", lambda: tables["predictions"]),
+            Download.csv("Left out, by scan, CSV", f"{name}_exclusions", lambda: tables["exclusions"]),
+        ]
+    return files
+
+
 def main() -> None:
     """The page."""
     run = selection.current_run()
-    manifest, scans = queries.manifest(run), queries.table(run, "scans")
-    metrics, predictions = queries.table(run, "metrics"), queries.table(run, "predictions")
+    tables = {name: queries.table(run, name) for name in ("scans", "metrics", "predictions", "exclusions")}
+    scans, metrics, predictions = tables["scans"], tables["metrics"], tables["predictions"]
+    manifest = queries.manifest(run)
     groups, target = manifest["groups"], queries.explained_target(run)
-    header(manifest, scans)
+    head = page.Header("Overview", sentence(manifest, scans))
     cards(metrics, predictions)
     st.subheader("Where the networks look", anchor=False)
     model_set = choose_model_set(run)
@@ -168,10 +252,12 @@ def main() -> None:
     else:
         group_averages(run, model_set, target, groups)
         ranking(run, model_set, target, groups)
-    accuracy(metrics)
+    accuracy(metrics, scans)
     networks(run, metrics, predictions, groups)
     cohort(run, scans, groups)
-    st.caption(f"{states.RESEARCH_ONLY} Run {run.run_id}, made {manifest['created'][:10]}.")
+    explain()
+    page.provenance(run)
+    head.finish(downloads(run, tables, model_set, target))
 
 
 main()

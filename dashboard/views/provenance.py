@@ -8,14 +8,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard import queries, selection, show, states, summaries
-from dashboard.figures import charts, words
+from dashboard import access, page, queries, selection, show, states, summaries
+from dashboard.figures import charts, published, words
 from dashboard.queries import Run
-
-PAPER = (
-    "Rieke J, Eitel F, Weygandt M, Haynes JD, Ritter K (2018). Visualizing Convolutional Networks for MRI-Based "
-    "Diagnosis of Alzheimer's Disease. MLCN 2018, LNCS 11038. arXiv:1808.02874"
-)
 
 
 def identity(run: Run, manifest: dict[str, Any]) -> None:
@@ -51,8 +46,6 @@ def settings(run: Run, manifest: dict[str, Any]) -> None:
     """Every setting, and the whole manifest to take away."""
     st.subheader("Settings", anchor=False)
     st.dataframe(summaries.settings(manifest["config"]), hide_index=True, height=420)
-    text = json.dumps(manifest, indent=2, ensure_ascii=False)
-    st.download_button("Download manifest", text, f"{run.run_id}-manifest.json", "application/json")
 
 
 def models(run: Run) -> None:
@@ -79,23 +72,53 @@ def contact_sheet(run: Run) -> None:
         st.image(sheet)
 
 
-def citation(run: Run, manifest: dict[str, Any]) -> None:
-    """What to cite, and whose work this rests on."""
+def how_to_cite(run: Run, manifest: dict[str, Any]) -> str:
+    """This run, and the paper it starts from."""
     version, date = manifest["versions"].get("brainwhy", ""), manifest["created"][:10]
     this = f"Brainwhy {version}, run {run.run_id} (fingerprint {manifest['fingerprint'][:16]}), {date}."
+    return f"{this}\n{published.CITATION}"
+
+
+def citation(run: Run, manifest: dict[str, Any]) -> None:
+    """What to cite, and whose work this rests on."""
     st.subheader("How to cite", anchor=False)
-    st.code(f"{this}\n{PAPER}", language=None, wrap_lines=True)
+    st.code(how_to_cite(run, manifest), language=None, wrap_lines=True)
     st.subheader("Notices", anchor=False)
     notices = [n for n in manifest["notices"] if n != states.RESEARCH_ONLY]
     st.markdown("\n".join(f"- {notice}" for notice in [states.RESEARCH_ONLY, *notices]))
+
+
+def everything(run: Run, manifest: dict[str, Any]) -> list[page.Download]:
+    """What can be taken away as files; the volumes, which are large, by the command line."""
+    text = json.dumps(manifest, indent=2, ensure_ascii=False)
+    found = [
+        page.Download("Manifest, JSON", f"{run.run_id}-manifest.json", text, "application/json"),
+        page.Download("How to cite, text", f"{run.run_id}-citation.txt", how_to_cite(run, manifest), "text/plain"),
+        page.Download.zip("Networks, safetensors", f"{run.run_id}-networks", lambda: queries.zipped(run, "models")),
+    ]
+    if access.may_see_patients():
+        tables = page.Download.zip("All tables, Parquet", f"{run.run_id}-tables", lambda: queries.zipped(run, "tables"))
+        found.insert(1, tables)
+    return found
+
+
+def take_away(run: Run) -> None:
+    """The command for what is too large for a browser."""
+    st.subheader("Take everything", anchor=False)
+    place = run.store if access.is_local() else "STORE"
+    st.caption(
+        "Tables, networks and manifest are under Download above, volumes of a patient on the Patient page. This writes "
+        "the tables (CSV), all group averages (NIfTI) and figure 1; `--native SCAN` adds heatmaps in a person's own "
+        "space. A run is one folder: copying it takes everything."
+    )
+    st.code(f"python -m store export {place} {run.run_id} --to FOLDER", language="bash", wrap_lines=True)
 
 
 def main() -> None:
     """The page."""
     run = selection.current_run()
     manifest = queries.manifest(run)
-    st.title("Provenance", anchor=False)
-    st.markdown(f"Which data, settings and code made **{manifest['name']}**.")
+    head = page.Header("Provenance", f"Which data, settings and code made **{manifest['name']}**.")
     left, right = st.columns([3, 2], gap="large")
     with left:
         identity(run, manifest)
@@ -105,8 +128,11 @@ def main() -> None:
         st.subheader("Versions", anchor=False)
         show.table(st, summaries.pairs(manifest["versions"], "Package", "Version"))
     models(run)
-    contact_sheet(run)
+    if access.may_see_patients():
+        contact_sheet(run)
+    take_away(run)
     citation(run, manifest)
+    head.finish(everything(run, manifest))
 
 
 main()

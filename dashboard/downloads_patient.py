@@ -1,0 +1,56 @@
+"""What can be taken away from the Patient page. Names of files carry pseudonyms, never identifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from dashboard import access, queries, summaries_patient
+from dashboard.figures import words
+from dashboard.filters import Selection
+from dashboard.page import Download
+from dashboard.pictures_patient import crosshair, percentile, sheet
+from store import export
+
+
+def downloads(
+    selection: Selection,
+    model: str,
+    row: Mapping[str, Any],
+    tables: Mapping[str, pd.DataFrame],
+    view: Mapping[str, Any],
+) -> list[Download]:
+    """Report, picture, table and volumes of what is shown."""
+    run, scan, target = selection.run, row["scan"], selection.target
+    reader, method = queries.opened(run), view["method"] if view["method"] in tables else next(iter(tables))
+    name = f"{run.run_id}_{access.pseudonym(scan)}_{model}"
+    of_method = f"{name}_{method}_{target}"
+
+    def report() -> bytes:
+        from dashboard.reports import patient_report
+
+        return patient_report(
+            reader, model, scan, target=target, scale="margin", methods=list(tables),
+            mm=crosshair(reader, model, method, scan, target, view), subject_words=access.pseudonym(row["subject"]),
+            percentile=percentile(view), created=None,
+        )  # fmt: skip
+
+    found = [
+        Download.pdf("Patient report, PDF", f"{name}_report", report),
+        Download.png("Picture, PNG", name, lambda: sheet(selection, model, scan, list(tables), view).png()),
+        Download.svg("Picture, SVG", name, lambda: sheet(selection, model, scan, list(tables), view).svg()),
+        Download.csv("Regions, all methods, CSV", f"{name}_regions", lambda: summaries_patient.export(tables)),
+        Download.nifti(
+            f"Heatmap, {words.method_name(method)}, NIfTI (MNI)", of_method,
+            lambda: export.heatmap_nifti(reader, model, method, scan, target=target),
+        ),
+        Download.nifti("Scan, NIfTI (MNI)", f"{name}_scan", lambda: export.volume_nifti(reader, scan)),
+    ]  # fmt: skip
+    if reader.has_native(scan):
+        found.insert(5, Download.nifti(
+            "The same heatmap in the patient's own space, NIfTI", f"{of_method}_native",
+            lambda: export.heatmap_native_nifti(reader, model, method, scan, target=target),
+        ))  # fmt: skip
+    return found

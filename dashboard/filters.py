@@ -1,0 +1,216 @@
+"""The sidebar: what is shown (models, method, target) and of whom (diagnosis, correct, sex, age, session, subject)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from dashboard import access, queries, state, summaries
+from dashboard.figures import words
+from dashboard.queries import Run
+
+CURRENT = "_selection"
+CORRECT = {"all": "all", "correct": "correct", "wrong": "wrong"}
+SEXES = {"F": "women", "M": "men"}
+TARGET_WORDS = {"true": "the true group", "predicted": "the predicted group"}
+SET_WORDS = {"holdout": "Held-out", "folds": "Cross-validation"}
+NO_SESSION = "(none)"
+
+
+@dataclass(frozen=True)
+class Whom:
+    """Which scans pass; None lets all pass.
+
+    Attributes:
+        correct: True for scans that are predicted as their group, False for the others.
+        age: years, both ends included; a scan without age does not pass.
+    """
+
+    diagnosis: tuple[str, ...] | None = None
+    correct: bool | None = None
+    sex: tuple[str, ...] | None = None
+    age: tuple[float, float] | None = None
+    session: tuple[str, ...] | None = None
+    subject: tuple[str, ...] | None = None
+
+    @property
+    def needs_streaming(self) -> bool:
+        """Whether the stored group cells do not answer this: more than diagnosis and correct."""
+        return any(v is not None for v in (self.sex, self.age, self.session, self.subject))
+
+    def active(self) -> list[str]:
+        """Names of the filters that are set."""
+        return [name for name in self.__dataclass_fields__ if getattr(self, name) is not None]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the sidebar says: hashable, so that it is a key of the caches."""
+
+    run: Run
+    model_set: str
+    method: str
+    target: str
+    whom: Whom = Whom()
+
+    def of(self, **changes: Any) -> Selection:
+        """The same with other values."""
+        return replace(self, **changes)
+
+    def rows(self) -> pd.DataFrame:
+        """The explained scans that pass: the predictions with the covariates of the scan, in the order of the store."""
+        rows = explained(self.run, self.model_set)
+        return rows[passing(rows, self.whom)].reset_index(drop=True)
+
+    def evidence(self) -> str:
+        """The target in words: AD, or the predicted group."""
+        return TARGET_WORDS.get(self.target, self.target)
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def explained(run: Run, model_set: str) -> pd.DataFrame:
+    """Every scan that a model set explains, once: predictions with the scan's covariates; no retrained models."""
+    predictions = queries.table(run, "predictions")
+    scans = queries.table(run, "scans")
+    chosen = predictions[(predictions.model_set == model_set) & ~predictions.model.str.contains("-seed-", regex=False)]
+    extra = [c for c in scans.columns if c not in chosen.columns or c == "scan"]
+    return chosen.merge(scans[extra], on="scan", how="left").reset_index(drop=True)
+
+
+def passing(rows: pd.DataFrame, whom: Whom) -> np.ndarray:
+    """(rows,) bool: which pass all filters."""
+    keep = np.ones(len(rows), bool)
+    for name in whom.active():
+        keep &= _passes(rows, name, getattr(whom, name))
+    return keep
+
+
+def _passes(rows: pd.DataFrame, name: str, wanted: Any) -> np.ndarray:
+    if name == "correct":
+        return (rows.correct.astype("boolean") == wanted).fillna(False).to_numpy(bool)
+    if name == "age":
+        return rows.age.between(*wanted).to_numpy()
+    return rows[name].fillna(NO_SESSION).isin(wanted).to_numpy()
+
+
+def _what(run: Run) -> tuple[str, str, str] | None:
+    """Model set, method and target; None where the run has no explained scans."""
+    sets = queries.available(run)
+    if not sets:
+        return None
+    groups = list(queries.manifest(run)["groups"])
+    model_set = state.choose(
+        "set", "Models", list(sets), widget="segmented", words=lambda s: SET_WORDS.get(s, s),
+        help="Cross-validation: each fold's model explains its own test scans. Held-out: one model that never saw the "
+        "fixed test set explains it. The two are never mixed.",
+    )  # fmt: skip
+    method = state.choose("method", "Method", sets[model_set], words=words.method_name)
+    target = state.choose(
+        "target", "Evidence for", [*groups, "predicted", "true"], queries.explained_target(run),
+        words=lambda t: TARGET_WORDS.get(t, t), help="The group whose evidence is explained.",
+    )  # fmt: skip
+    return model_set, method, target
+
+
+def _whom(run: Run, rows: pd.DataFrame) -> Whom:
+    groups = queries.manifest(run)["groups"]
+    diagnoses = summaries.ordered_diagnoses(rows, groups)
+    diagnosis = state.choose_many("dx", "Diagnosis", diagnoses, widget="pills")
+    correct = state.choose("ok", "Decision", list(CORRECT), widget="segmented")
+    sexes = [s for s in SEXES if (rows.sex == s).any()]
+    sex = state.choose_many("sex", "Sex", sexes, widget="pills", words=SEXES.get) if len(sexes) > 1 else ()
+    age, session, subject = None, (), ()
+    known = rows.age.dropna()
+    if len(known) and np.floor(known.min()) < np.ceil(known.max()):
+        ends = int(np.floor(known.min())), int(np.ceil(known.max()))
+        chosen = state.slide_range("age", "Age, years", *ends, 1)
+        age = chosen if tuple(chosen) != ends else None
+    sessions = sorted(rows.session.fillna(NO_SESSION).unique())
+    if len(sessions) > 1:
+        session = state.choose_many("ses", "Session", sessions, placeholder="all")
+    if access.may_see_patients():
+        subject = state.choose_many(
+            "sub", "Subjects", list(dict.fromkeys(rows.subject)), link_words=access.pseudonym, placeholder="all"
+        )
+    verdict = {"all": None, "correct": True, "wrong": False}[correct]
+    return Whom(diagnosis or None, verdict, sex or None, age, session or None, subject or None)
+
+
+FILTER_KEYS = {"diagnosis": "dx", "correct": "ok", "sex": "sex", "age": "age", "session": "ses", "subject": "sub"}
+FILTER_WORDS = {
+    "diagnosis": "diagnosis", "correct": "decision", "sex": "sex", "age": "age", "session": "session",
+    "subject": "subjects",
+}  # fmt: skip
+
+
+def _drop(names: list[str], rows: pd.DataFrame) -> None:
+    ages = int(np.floor(rows.age.min())), int(np.ceil(rows.age.max()))
+    empty = {"correct": "all", "age": ages}
+    state.set_before_next_pass({FILTER_KEYS[name]: empty.get(name, []) for name in names})
+
+
+def _count(rows: pd.DataFrame, whom: Whom) -> None:
+    """How many remain; where none does, which filter did it and a way out."""
+    keep = passing(rows, whom)
+    left = rows[keep]
+    st.caption(f"**{len(left)} of {words.count(len(rows), 'scan')}**, {words.count(left.subject.nunique(), 'subject')}")
+    if len(left) == 0:
+        blamed = [n for n in whom.active() if passing(rows, replace(whom, **{n: None})).any()]
+        for name in blamed:
+            st.warning(f"The filter on {FILTER_WORDS[name]} leaves no scan.")
+            st.button(
+                f"Drop the filter on {FILTER_WORDS[name]}", on_click=_drop, args=([name], rows), key=f"drop-{name}"
+            )
+        if not blamed:
+            st.warning("These filters together leave no scan.")
+    if whom.active():
+        st.button("Drop all filters", on_click=_drop, args=(whom.active(), rows), key="drop-all", type="tertiary")
+
+
+def sidebar(run: Run) -> Selection | None:
+    """The widgets; None where the run explains nothing."""
+    st.caption("WHAT")
+    what = _what(run)
+    if what is None:
+        st.caption("This run has no heatmaps.")
+        return None
+    rows = explained(run, what[0])
+    st.caption("WHOM")
+    whom = _whom(run, rows)
+    _count(rows, whom)
+    return Selection(run, *what, whom)
+
+
+def set_current(selection: Selection | None) -> None:
+    """Called by home.py before a view runs."""
+    st.session_state[CURRENT] = selection
+
+
+def rest() -> None:
+    """On pages that show the whole run."""
+    set_current(None)
+
+
+def current() -> Selection | None:
+    """What the sidebar of this pass says; None where the run explains nothing."""
+    return st.session_state[CURRENT]
+
+
+def in_words(whom: Whom, say: Callable[[str], str] = str) -> str:
+    """The filters as a phrase: 'AD, women, 60 to 75 years, predicted as their group'; empty for all."""
+    parts = [say(d) for d in whom.diagnosis or ()]
+    parts += [SEXES[s] for s in whom.sex or ()]
+    if whom.age:
+        parts.append(f"{whom.age[0]:g} to {whom.age[1]:g} years")
+    if whom.correct is not None:
+        parts.append("predicted as their group" if whom.correct else "predicted as the other group")
+    if whom.session:
+        parts.append(f"session {', '.join(whom.session)}")
+    if whom.subject:
+        parts.append(words.count(len(whom.subject), "hand-picked subject"))
+    return ", ".join(parts)

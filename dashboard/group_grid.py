@@ -1,0 +1,99 @@
+"""The grid of group averages: a row a method, a column a group, and the difference of the first two groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dashboard import queries_maps
+from dashboard.figures import brain_maps, pictures, words
+from dashboard.figures.planes import Range
+from dashboard.map_controls import Look
+from dashboard.queries_maps import Average, Drawing
+
+TITLE_SIZE = 26  # pixels of a heading in a saved picture
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture: an average, or the first of two averages minus the second, each times its factor."""
+
+    method: str
+    heading: str
+    averages: tuple[Average, ...]
+    factors: tuple[float, ...]
+    unit: str
+
+    @property
+    def is_difference(self) -> bool:
+        return len(self.averages) == 2
+
+    def levels(self) -> np.ndarray:
+        """Quantiles of the size of its values."""
+        return queries_maps.levels(self.averages, self.factors)
+
+    def people(self) -> str:
+        """Who is behind it."""
+        if self.is_difference:
+            return "own scale"
+        found = queries_maps.figures(self.averages[0])
+        return f"n = {words.count(found.subjects, 'subject')}, {words.count(found.scans, 'scan')}"
+
+
+def columns_of(groups: Mapping[str, Sequence[str]], chosen: Sequence[str] | None) -> dict[str, tuple[str, ...]]:
+    """Heading -> diagnoses: those chosen, else the groups that have any scans."""
+    if chosen:
+        return {diagnosis: (diagnosis,) for diagnosis in chosen}
+    return {group: tuple(diagnoses) for group, diagnoses in groups.items() if diagnoses}
+
+
+def panels(method: str, averages: Mapping[str, Average], headings: Iterable[str], look: Look) -> list[Panel]:
+    """The pictures of a method: its averages by heading, and the difference of the first two headings."""
+    factors = {name: queries_maps.share_factor(a) if look.shared else 1.0 for name, a in averages.items()}
+    units = {
+        name: queries_maps.SHARED_UNIT if look.shared else queries_maps.measured(a)[2] for name, a in averages.items()
+    }
+    found = [Panel(method, name, (a,), (factors[name],), units[name]) for name, a in averages.items()]
+    pair = tuple(headings)[:2]
+    if look.difference and len(pair) == 2 and all(name in averages for name in pair):
+        both = tuple(averages[name] for name in pair)
+        found.append(Panel(method, " − ".join(pair), both, tuple(factors[name] for name in pair), units[pair[0]]))
+    return found
+
+
+def medians(grid: Sequence[Panel]) -> dict[str, float]:
+    """Unit -> median size of the averages in that unit."""
+    units = dict.fromkeys(panel.unit for panel in grid)
+    return {
+        unit: float(np.median(np.concatenate([p.levels() for p in grid if p.unit == unit and not p.is_difference])))
+        for unit in units
+    }
+
+
+def drawings(grid: Sequence[Panel], look: Look, typed: Mapping[str, float]) -> dict[Panel, Drawing]:
+    """How each is drawn: the averages of a method on one scale, or all methods; differences on a scale of their own."""
+    scales: dict[tuple[str, bool], Range] = {}
+    found = {}
+    for panel in grid:
+        key = ("" if look.shared else panel.method, panel.is_difference)
+        if key not in scales:
+            alike = [p for p in grid if p.is_difference == key[1] and key[0] in ("", p.method)]
+            percentile = 0.0 if look.percentile is None else look.percentile
+            scales[key] = brain_maps.colour_range(
+                [p.levels() for p in alike], panel.unit, percentile, typed.get(panel.unit)
+            )  # fmt: skip
+        style = replace(look.style, signed=True) if panel.is_difference else look.style
+        found[panel] = Drawing(panel.averages, panel.factors, look.positions, style, scales[key])
+    return found
+
+
+def sheet(drawn: Mapping[Panel, Drawing], title: str, note: str) -> pictures.Picture:
+    """The whole grid as one picture, with headings, numbers, a title and a note."""
+    rows: dict[str, list[pictures.Picture]] = {}
+    for panel, drawing in drawn.items():
+        own = rows.setdefault(panel.method, [])
+        words_of = f"{words.method_name(panel.method)}, {panel.heading}: {panel.people()}"
+        own.append(pictures.titled(queries_maps.picture(drawing), words_of, 0.8 * TITLE_SIZE))
+    return pictures.titled(pictures.below([pictures.beside(own) for own in rows.values()]), title, TITLE_SIZE, note)

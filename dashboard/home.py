@@ -1,0 +1,132 @@
+"""The script behind every page: set-up, sidebar, navigation, and the words where there is nothing to show."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from dataclasses import dataclass
+
+import streamlit as st
+
+from dashboard import access, filters, queries, selection, state, states
+from store import RunInfo, StoreError, StoreNotFound
+from store.spec import SPEC_VERSION
+
+ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><circle cx="16" cy="16" r="15" fill="#2B6A6E"/>
+<path d="M16 7v18M16 9a4 4 0 0 0-7 3 4 4 0 0 0 0 7 4 4 0 0 0 7 4M16 9a4 4 0 0 1 7 3 4 4 0 0 1 0 7 4 4 0 0 1-7 4"
+fill="none" stroke="#fff" stroke-width="1.8"/></svg>"""
+STYLE = """<style>
+.stMainBlockContainer {max-width: 1440px; padding: 3.25rem clamp(1rem, 3vw, 2.75rem) 3rem;}
+[data-testid="stSidebarHeader"] {height: 2.5rem; margin-bottom: 0;}
+[data-testid="stSidebarUserContent"] [data-testid="stVerticalBlock"] {gap: 0.55rem;}
+@media (min-width: 641px) and (max-width: 1250px) {[data-testid="stColumn"] {min-width: calc(50% - 1rem);}}
+[data-testid="stImage"] img {border-radius: 4px;}
+</style>"""
+
+
+@dataclass(frozen=True)
+class View:
+    """A page. `whole`: it shows the whole run, so that the filters rest; `patients`: needs the role patient."""
+
+    name: str
+    title: str
+    icon: str
+    whole: bool = False
+    patients: bool = False
+
+    def page(self) -> st.Page:
+        """For the navigation."""
+        return st.Page(f"views/{self.name}.py", title=self.title, icon=self.icon, url_path=self.name)
+
+
+# Every page, in the order of the menu; a new page is a new line and a new file.
+VIEWS = (
+    View("overview", "Overview", ":material/dashboard:", whole=True),
+    View("group_maps", "Group maps", ":material/grid_view:"),
+    View("patient", "Patient", ":material/person_search:", patients=True),
+    View("variability", "Variability", ":material/scatter_plot:", patients=True),
+    View("regions", "Regions", ":material/format_list_numbered:"),
+    View("distances", "Distances", ":material/straighten:"),
+    View("compare_runs", "Compare runs", ":material/compare:", whole=True),
+    View("provenance", "Provenance", ":material/fingerprint:", whole=True),
+)
+
+
+def first_page(overview: st.Page) -> None:
+    """The address without a page opens the overview, with all that the link says."""
+    st.switch_page(overview, query_params={name: st.query_params.get_all(name) for name in st.query_params})
+
+
+def sidebar(pages: dict[str, st.Page], current: View | None, runs: list[RunInfo]) -> RunInfo:
+    """Name, run picker, badge, menu; returns the chosen run."""
+    st.header("Brainwhy", anchor=False)
+    info = selection.pick_run(runs)
+    if info.simulated:
+        st.badge("SIMULATED", color="orange", icon=":material/science:")
+    for page in pages.values():
+        st.page_link(page)
+    return info
+
+
+def show(view: View, page: st.Page, run: queries.Run) -> None:
+    """A page of a run that opens, with the filters in the sidebar."""
+    selection.set_current_run(run)
+    if view.patients and not access.may_see_patients():
+        states.patients_are_hidden(view.title)
+        return
+    with st.sidebar:
+        st.divider()
+        if view.whole:
+            st.caption(f"{view.title} shows the whole run; choices of models, method and patients rest here.")
+            filters.rest()
+        else:
+            filters.set_current(filters.sidebar(run))
+        st.divider()
+        st.caption(states.RESEARCH_ONLY)
+    page.run()
+
+
+def open_run(view: View, page: st.Page, info: RunInfo, place: str) -> None:
+    """The chosen page of the chosen run, or why it cannot be shown."""
+    if info.problem is not None:
+        newer = info.spec_version.split(".")[0] not in ("", SPEC_VERSION.split(".")[0])
+        (states.newer_run if newer else states.broken_run)(info.run, info.problem)
+        return
+    try:
+        show(view, page, queries.Run(place, info.run, info.created))
+    except StoreError as error:
+        states.unreadable(info.run, error)
+
+
+def main() -> None:
+    """One pass of the app."""
+    st.set_page_config("Brainwhy", page_icon=ICON, layout="wide")
+    st.html(STYLE)
+    state.begin()
+    pages = {view.name: view.page() for view in VIEWS}
+    start = st.Page(lambda: first_page(pages["overview"]), title="Brainwhy", url_path="start", default=True)
+    page = st.navigation([start, *pages.values()], position="hidden")
+    if page.url_path == start.url_path:
+        page.run()
+    view = next(v for v in VIEWS if pages[v.name].url_path == page.url_path)
+    state.set_pages(pages)
+    place = selection.store_place(sys.argv[1:], os.environ)
+    try:
+        notes = st.empty()
+        runs = queries.runs(place)
+        if not runs:
+            states.empty_store(place)
+            return
+        with st.sidebar:
+            info = sidebar(pages, view, runs)
+        open_run(view, page, info, place)
+        states.ignored(notes, state.finish())
+    except StoreNotFound:
+        states.no_store(place)
+    except Exception as error:
+        logging.getLogger(__name__).exception("view failed")
+        states.failed(error)
+
+
+main()

@@ -1,0 +1,85 @@
+"""One region in every patient: its spread by diagnosis and its relation to age. A part of the Regions page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import access, queries, show, state, summaries
+from dashboard import queries_regions as asked
+from dashboard import summaries_regions as regional
+from dashboard.figures import one_region as figures
+from dashboard.figures import words
+from dashboard.filters import Selection
+
+
+def section(selection: Selection, ranked_by: str, regions: pd.DataFrame, region: str) -> pd.DataFrame:
+    """The charts of a region; returns its values, a row a scan.
+
+    Args:
+        ranked_by: the measure of the ranking; single scans have the one that comes nearest.
+    """
+    measure = regional.OF_A_SCAN.get(ranked_by, ranked_by)
+    inside = bool(regions["in_atlas"][(regions["merged"] == region) | (regions["region"] == region)].all())
+    if measure == "share_atlas" and not inside:
+        measure = "share"
+    table = asked.scans_of(selection, selection.method, region, measure)
+    if table.empty:
+        st.caption(f"No scan has a heatmap by {words.method_name(selection.method)} for this evidence.")
+        return table
+    axis, unit, factor = {
+        "share_atlas": ("share of the atlas", "%", 100.0), "share": ("share of the brain", "%", 100.0),
+        "density": ("density", "% per cm³", 1.0),
+        "sum": ("sum", asked.unit_of_sum(selection.run, selection.model_set, selection.method), 1.0),
+    }[measure]  # fmt: skip
+    groups = queries.manifest(selection.run)["groups"]
+    diagnoses = summaries.ordered_diagnoses(table, groups)
+    look = {"axis": f"{axis}, {unit}", "factor": factor}
+    may = access.may_see_patients()
+    left, right = st.columns([1.4, 1], gap="large")
+    left.markdown(f"**{words.region_name(region)}**, {words.method_name(selection.method)}")
+    events = [patients_chart(left, figures.distribution(table, diagnoses, groups, points=may, **look), "r-strip", may)]
+    left.caption("  \n".join(spread_words(regional.spread(table, diagnoses), factor, unit)))
+    if may and table["age"].notna().any():
+        right.markdown("**With age**")
+        events.append(patients_chart(right, figures.with_age(table, diagnoses, groups, **look), "r-age", may))
+        right.caption(age_words(table, diagnoses))
+    for event in events:
+        open_patient(event)
+    return table
+
+
+def patients_chart(place: Any, figure: Any, key: str, may: bool) -> Any:
+    """A chart whose dots open patients, for readers who may see them."""
+    return show.chart(place, figure, key, **({"on_select": "rerun", "selection_mode": "points"} if may else {}))
+
+
+def open_patient(event: Any) -> None:
+    """Go to the patient whose dot was clicked."""
+    points = [p for p in event["selection"]["points"] if p.get("customdata")] if "selection" in event else []
+    if points:
+        subject, scan = points[0]["customdata"][:2]
+        state.go("patient", {"p_subject": subject, "p_scan": scan})
+
+
+def spread_words(spread: pd.DataFrame, factor: float, unit: str) -> list[str]:
+    """Median, quartiles, mean ± SD of each diagnosis."""
+    lines = []
+    for row in spread.itertuples():
+        low, median, high = (words.three(v * factor) for v in (row.lower, row.median, row.upper))
+        mean = words.mean_sd(row.mean * factor, row.sd * factor)
+        n = f"n = {words.count(row.scans, 'scan')} of {words.count(row.subjects, 'subject')}"
+        lines.append(f"**{row.diagnosis}** median {median} (quartiles {low} to {high}), mean ± SD {mean} {unit}, {n}.")
+    return lines
+
+
+def age_words(table: pd.DataFrame, diagnoses: list[str]) -> str:
+    """How the region goes with age, by diagnosis."""
+    parts = []
+    for diagnosis in diagnoses:
+        part = table[table["diagnosis"] == diagnosis]
+        rho, n = regional.spearman(part["age"], part["value"])
+        parts.append(f"{diagnosis} {words.three(rho)} (n = {words.count(n, 'scan')})")
+    return f"Spearman with age: {', '.join(parts)}. Lines: least squares."

@@ -1,0 +1,118 @@
+"""What every page has: title and sentence, Share and Download, how to read it, the provenance line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from dashboard import queries, state, states
+from dashboard.queries import Run
+
+FRONTEND = Path(__file__).parent / "frontend"
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file that a page offers; `data` may be a function, which is called on the click."""
+
+    label: str
+    file_name: str
+    data: bytes | str | Callable[[], bytes | str]
+    mime: str
+
+    @classmethod
+    def csv(cls, label: str, name: str, make: Callable[[], Any]) -> Download:
+        """A data frame as CSV; `make` returns the frame."""
+        return cls(label, f"{name}.csv", lambda: make().to_csv(index=False), "text/csv")
+
+    @classmethod
+    def nifti(cls, label: str, name: str, make: Callable[[], bytes]) -> Download:
+        """A volume as compressed NIfTI."""
+        return cls(label, f"{name}.nii.gz", make, "application/gzip")
+
+    @classmethod
+    def png(cls, label: str, name: str, make: bytes | Callable[[], bytes]) -> Download:
+        """A picture."""
+        return cls(label, f"{name}.png", make, "image/png")
+
+    @classmethod
+    def svg(cls, label: str, name: str, make: Callable[[], str | bytes]) -> Download:
+        """A drawing."""
+        return cls(label, f"{name}.svg", make, "image/svg+xml")
+
+    @classmethod
+    def zip(cls, label: str, name: str, make: Callable[[], bytes]) -> Download:
+        """Several files."""
+        return cls(f"{label}, ZIP", f"{name}.zip", make, "application/zip")
+
+    @classmethod
+    def pdf(cls, label: str, name: str, make: Callable[[], bytes]) -> Download:
+        """A report."""
+        return cls(label, f"{name}.pdf", make, "application/pdf")
+
+
+class Header:
+    """The top of a page; its buttons are filled once the page knows its whole state."""
+
+    def __init__(self, title: str, sentence: str) -> None:
+        left, share, files = st.columns([1, 0.12, 0.17], vertical_alignment="bottom", gap="small")
+        with left:
+            st.title(title, anchor=False)
+            st.markdown(sentence)
+        self._share, self._files = share.empty(), files.empty()
+
+    def finish(self, downloads: Sequence[Download] = ()) -> None:
+        """To be called at the end of the page: Share knows every value, Download what is shown."""
+        with self._share.container():
+            share_button(state.query())
+        if downloads:
+            with self._files.popover("Download", width="stretch"):
+                for number, item in enumerate(downloads):
+                    st.download_button(
+                        item.label, item.data, item.file_name, item.mime, key=f"download-{number}-{item.file_name}",
+                        on_click="ignore", type="tertiary", icon=":material/download:",
+                    )  # fmt: skip
+                st.caption(states.RESEARCH_ONLY)
+
+
+@st.cache_resource
+def _share() -> Callable[..., Any]:
+    return st.components.v2.component(
+        "brainwhy_share",
+        html='<div class="share"><button type="button" title="Copy a link that opens exactly this view">Share</button>'
+        '<input hidden readonly aria-label="Link to this view"><span role="status"></span></div>',
+        css=(FRONTEND / "share.css").read_text(),
+        js=(FRONTEND / "share.js").read_text(),
+    )
+
+
+def share_button(query: str) -> None:
+    """Copies the link of this view."""
+    _share()(data={"query": query}, key="share")
+
+
+def how_to_read(sentences: str, formula: str = "", source: str = "") -> None:
+    """Two sentences that a clinician understands; the formula and the source for the methods person."""
+    with st.expander("How to read this"):
+        st.markdown(sentences)
+        if formula:
+            st.latex(formula)
+        if source:
+            st.caption(source)
+
+
+def provenance(run: Run, *parts: str) -> None:
+    """The last line: what this was made from."""
+    manifest = queries.manifest(run)
+    kind = "Simulated" if manifest["simulated"] else manifest["cohort"]
+    words = [f"Run {run.run_id}", kind, *parts, f"made {manifest['created'][:10]}"]
+    st.caption(f"{' · '.join(words)}. {states.RESEARCH_ONLY}")
+
+
+def nothing_explained() -> None:
+    """For pages that need heatmaps, on a run without."""
+    st.info("This run has no heatmaps. They are made by the stages explain and aggregate of run_pipeline.py.")

@@ -1,0 +1,44 @@
+"""The paper's table 1 beside this run's, and as LaTeX. A part of the Regions page."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import filters, queries, show, summaries_table_1
+from dashboard import queries_regions as asked
+from dashboard.figures import published, words
+from dashboard.filters import Selection
+
+PAPER_GROUPS = {"AD", "NC"}
+
+
+def section(selection: Selection) -> dict[str, pd.DataFrame]:
+    """The first four regions beside the paper's; returns ours as numbers."""
+    with_paper = set(queries.manifest(selection.run)["groups"]) == PAPER_GROUPS
+    found = asked.table_1(selection, with_paper)
+    for diagnosis, (texts, _, subjects) in found.items():
+        st.markdown(f"**{diagnosis}**, n = {words.count(subjects, 'subject')}")
+        show.table(st, texts)
+    said = "Share of all atlas regions in the group average, left and right added."
+    if with_paper:
+        said += (
+            f" {published.SHORT}, atlas AAL1: published on another cohort, to compare with, not a target; in brackets "
+            "the rank of that region here."
+        )
+    st.caption(said)
+    return {diagnosis: numbers for diagnosis, (_, numbers, _) in found.items()}
+
+
+def latex(tables: dict[str, pd.DataFrame], selection: Selection, regions: pd.DataFrame) -> str:
+    """Table 1 of this run as LaTeX."""
+    manifest = queries.manifest(selection.run)
+    kind = "simulated cohort" if manifest["simulated"] else manifest["cohort"]
+    only = filters.in_words(selection.whom)
+    note = (
+        f"Regions with the largest share of the group average of relevance, left and right added "
+        f"({kind}, {words.MODEL_SETS[selection.model_set].lower()}, evidence for {selection.evidence()}"
+        f"{', only ' + only if only else ''}; run {selection.run.run_id})."
+    )
+    methods = {m: words.method_name(m) for table in tables.values() for m in table["method"]}
+    return summaries_table_1.latex(tables, methods, {r: words.region_name(r) for r in regions["merged"]}, note)

@@ -1,0 +1,291 @@
+"""Cached group averages and their pictures. What is kept is bounded in bytes, whatever the cohort and the grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import streamlit as st
+
+from dashboard import queries
+from dashboard.bounded import Bounded
+from dashboard.figures import brain_maps, pictures, planes
+from dashboard.figures import glass as figures_3d
+from dashboard.figures.brain_maps import Brain, BrainMap, Places
+from dashboard.filters import Selection
+from dashboard.queries import Run
+from store import GroupMap, NotInRun
+from store.encoding import array_path
+from store.spec import CELLS
+
+VALUES = ("size", "signed", "spread")
+SHARED_UNIT = "% of the map / cm3"
+MIB = 1 << 20
+MAPS_LIMIT, CUTS_LIMIT, PICTURES_LIMIT, FIGURES_LIMIT = 26 * MIB, 6 * MIB, 6 * MIB, 2 * MIB
+WIDTH = 640  # pixels that the sections of a picture share
+SHARPEST = 3.0  # pixels a mm
+TEXT = 23  # pixels
+WORKERS = 2  # averages read, and pictures drawn, at once
+PNG_EFFORT = 1  # of 9: a picture is encoded in a third of the time and takes a twentieth more
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Average:
+    """Which group average.
+
+    Attributes:
+        selection: method, target and scans.
+        value: size (|relevance|, for occlusions its positive part), signed (the mean) or spread (SD over scans).
+        scale: margin, probability or relative; None: as in the run's own ranking of regions.
+    """
+
+    selection: Selection
+    value: str = "size"
+    scale: str | None = None
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One picture of the grid: an average, or the difference of two, each times its factor."""
+
+    averages: tuple[Average, ...]
+    factors: tuple[float, ...]
+    positions: tuple[float, ...]
+    style: planes.Style
+    scale: planes.Range
+
+
+@st.cache_resource(show_spinner=False)
+def _maps() -> Bounded[BrainMap]:
+    return Bounded(MAPS_LIMIT, lambda kept: kept.bytes)
+
+
+@st.cache_resource(show_spinner=False)
+def _figures() -> Bounded[BrainMap]:
+    return Bounded(FIGURES_LIMIT, lambda kept: kept.bytes)
+
+
+@st.cache_resource(show_spinner=False)
+def _differences() -> Bounded[np.ndarray]:
+    return Bounded(FIGURES_LIMIT, lambda levels: levels.nbytes)
+
+
+@st.cache_resource(show_spinner=False)
+def _cuts() -> Bounded[np.ndarray]:
+    return Bounded(CUTS_LIMIT, lambda planes: planes.nbytes)
+
+
+@st.cache_resource(show_spinner=False)
+def _pictures() -> Bounded[bytes]:
+    return Bounded(PICTURES_LIMIT, len)
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def anatomy(run: Run) -> planes.Anatomy:
+    """The 1 mm template as the ground of pictures."""
+    reader = queries.opened(run)
+    return planes.Anatomy(reader.array("template"), reader.array("mask") > 0, reader.affine("template"), white=255)
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def brain(run: Run) -> Brain:
+    """The brain on the working grid."""
+    reader = queries.opened(run)
+    return Brain.of(reader.mask, reader.affine())
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def sections(run: Run, plane: str, positions: tuple[float, ...]) -> planes.Sections:
+    """The template cut at some positions."""
+    return planes.sections(anatomy(run), plane, positions)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _places(run: Run, plane: str, positions: tuple[float, ...]) -> Places:
+    return brain_maps.places(brain(run), plane, positions)
+
+
+def extent(run: Run, plane: str) -> tuple[float, float]:
+    """First and last mm of the brain across a plane."""
+    found, axis = anatomy(run), planes.PLANES[plane][2]
+    edges = found.box[axis].start, found.box[axis].stop - 1
+    low, high = sorted(float(round(found.affine[axis, axis] * e + found.affine[axis, 3])) for e in edges)
+    return low, high
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _average_of(run: Run, model_set: str, method: str, scale: str | None) -> tuple[str, str, str]:
+    return queries.average_of(queries.opened(run), model_set, method, scale)
+
+
+def measured(average: Average) -> tuple[str, str, str]:
+    """Scale, statistic and unit of an average."""
+    chosen = average.selection
+    scale, statistic, unit = _average_of(chosen.run, chosen.model_set, chosen.method, average.scale)
+    if average.value == "size":
+        return scale, statistic, unit
+    unit = unit.replace("|", "")
+    return (scale, "mean", unit) if average.value == "signed" else (scale, "sd", f"SD, {unit}")
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def resolution(run: Run, model_set: str, method: str) -> str:
+    """The true resolution of a method's heatmaps, in words."""
+    reader, table = queries.opened(run), queries.table(run, "cells")
+    cell = table[(table.model_set == model_set) & (table.method == method)].iloc[0]
+    fields = ("model_set", "method", "target", "scale", "diagnosis", "predicted")
+    attributes = reader.attributes(array_path(CELLS, **{field: cell[field] for field in fields}))
+    step = abs(float(reader.affine()[0, 0]))
+    return {
+        "voxels": f"{step:g} mm voxels",
+        "positions": f"one value every {step * attributes.get('stride', 1):g} mm",
+        "regions": "one value a region",
+    }[cell.native_grid]
+
+
+def is_stored(average: Average) -> bool:
+    """Whether group cells answer: no filter but diagnosis and decision, and a scale in which the run has cells."""
+    chosen = average.selection
+    if chosen.whom.needs_streaming:
+        return False
+    cells = queries.table(chosen.run, "cells")
+    own = cells[(cells.model_set == chosen.model_set) & (cells.method == chosen.method)]
+    return measured(average)[0] in set(own.scale)
+
+
+def is_ready(average: Average) -> bool:
+    """Whether the average has been made."""
+    return average in _figures()
+
+
+def _question(average: Average) -> Callable[[Progress | None], GroupMap]:
+    """What asks the store for an average; it asks nothing of the caches, so that it may run in any thread."""
+    chosen = average.selection
+    scale, statistic, _ = measured(average)
+    options: dict[str, Any] = {"target": chosen.target, "scale": scale, "statistics": [statistic]}
+    reader, whom, family = queries.opened(chosen.run), chosen.whom, (chosen.model_set, chosen.method)
+    if is_stored(average):
+        return lambda _: reader.group_map(*family, diagnosis=whom.diagnosis, correct=whom.correct, **options)
+    rows = chosen.rows()
+    pairs = list(zip(rows.model, rows.scan, strict=True))
+    return lambda progress: reader.subset_map(*family, pairs, progress=progress, **options)
+
+
+def _maker(average: Average) -> Callable[[Progress | None], BrainMap]:
+    """What makes the kept map of an average, in any thread."""
+    run, ask = average.selection.run, _question(average)
+    scale, statistic, _ = measured(average)
+    own, factor = brain(run), queries.per_cm3(queries.opened(run).affine()) if scale == "relative" else 1.0
+
+    def make(progress: Progress | None) -> BrainMap:
+        found = ask(progress)
+        return brain_maps.pack(getattr(found, statistic), own, found.scans, found.subjects, factor)
+
+    return make
+
+
+def volume(average: Average) -> np.ndarray:
+    """(x, y, z) float32 of the average on the working grid, in the unit of the store, computed anew."""
+    return getattr(_question(average)(None), measured(average)[1])
+
+
+def figures(average: Average, progress: Progress | None = None) -> BrainMap:
+    """What is known of an average beside its voxels: numbers of scans and subjects, quantiles, peak. Without `data`."""
+
+    def make() -> BrainMap:
+        return replace(_map(average, progress), data=b"")
+
+    return _figures().get(average, make)
+
+
+def _map(average: Average, progress: Progress | None = None) -> BrainMap:
+    return _maps().get(average, lambda: _maker(average)(progress))
+
+
+def read(averages: Sequence[Average]) -> None:
+    """Make those that the group cells answer, several at once."""
+    waiting = {a: _maker(a) for a in averages if not is_ready(a) and is_stored(a)}
+    with ThreadPoolExecutor(WORKERS) as pool:
+        made = {average: pool.submit(make, None) for average, make in waiting.items()}
+        for average, answer in made.items():
+            if not isinstance(answer.exception(), NotInRun):
+                _maps().get(average, answer.result)
+                figures(average)
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def glass(averages: tuple[Average, ...], factors: tuple[float, ...], threshold: float, unit: str) -> go.Figure:
+    """An average, or the difference of two, in a transparent brain."""
+    own = brain(averages[0].selection.run)
+    values = _map(averages[0]).values()[:-1] * np.float32(factors[0])
+    if len(averages) == 2:
+        values -= _map(averages[1]).values()[:-1] * np.float32(factors[1])
+    return figures_3d.glass_brain(own.spread_out(values), own.mask, own.affine, threshold, unit, "")
+
+
+def share_factor(average: Average) -> float:
+    """Takes an average to SHARED_UNIT: in percent of its own sum of sizes, per cm3."""
+    total = figures(average).total
+    return 100 / (total * brain(average.selection.run).voxel_cm3) if total > 0 else 1.0
+
+
+def levels(averages: Sequence[Average], factors: Sequence[float]) -> np.ndarray:
+    """Quantiles of the size of an average, or of the difference of two, times their factors."""
+    if len(averages) == 1:
+        return figures(averages[0]).levels * np.float32(factors[0])
+    key = (tuple(averages), tuple(factors))
+
+    def make() -> np.ndarray:
+        return brain_maps.difference_levels(_map(averages[0]), _map(averages[1]), (factors[0], factors[1]))
+
+    return _differences().get(key, make)
+
+
+def _planes(average: Average, drawing: Drawing) -> np.ndarray:
+    """(positions, across, up) of one average; never to be changed."""
+    style = drawing.style
+    key = (average, style.plane, drawing.positions, style.smooth)
+
+    def make() -> np.ndarray:
+        cut = _places(average.selection.run, style.plane, drawing.positions)
+        return cut.cut(_map(average).values(), smooth=style.smooth)
+
+    return _cuts().get(key, make)
+
+
+def _heat(drawing: Drawing) -> np.ndarray:
+    """(positions, across, up) of a drawing; sizes, where its style is not signed."""
+    heat = _planes(drawing.averages[0], drawing) * np.float32(drawing.factors[0])
+    if len(drawing.averages) == 2:
+        heat -= _planes(drawing.averages[1], drawing) * np.float32(drawing.factors[1])
+    return heat if drawing.style.signed else np.abs(heat)
+
+
+def _arranged(drawing: Drawing) -> Callable[[], pictures.Picture]:
+    """What draws a drawing; it asks nothing of the caches, so that it may run in any thread."""
+    run = drawing.averages[0].selection.run
+    cut, heat, affine = sections(run, drawing.style.plane, drawing.positions), _heat(drawing), brain(run).affine
+    count = len(drawing.positions)
+    columns = count if count <= 3 else -(-count // 2)
+    wide = abs(float(cut.across_mm[-1] - cut.across_mm[0])) * columns
+    layout = {"columns": columns, "pixels_per_mm": min(SHARPEST, WIDTH / wide), "text": TEXT, "small_print": False}
+    return lambda: planes.arrange(cut, heat, affine, drawing.style, drawing.scale, **layout)
+
+
+def picture(drawing: Drawing) -> pictures.Picture:
+    """A drawing as pixels and words."""
+    return _arranged(drawing)()
+
+
+def pngs(drawings: Sequence[Drawing]) -> list[bytes]:
+    """Drawings as PNG, several at once."""
+    kept = _pictures()
+    waiting = {drawing: _arranged(drawing) for drawing in drawings if drawing not in kept}
+    with ThreadPoolExecutor(WORKERS) as pool:
+        made = {d: pool.submit(lambda draw: pictures.png(draw().drawn(), PNG_EFFORT), f) for d, f in waiting.items()}
+        return [kept.get(drawing, lambda drawing=drawing: made[drawing].result()) for drawing in drawings]

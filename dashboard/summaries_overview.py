@@ -1,0 +1,89 @@
+"""How well the networks of a run do, beyond one number: frames in, frames out, without Streamlit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dashboard import summaries
+from dashboard.figures.words import CLASSIFIERS, NONE, mean_sd, three
+
+METRICS = {
+    "accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "sensitivity": "Sensitivity",
+    "specificity": "Specificity", "auc": "AUC", "auc_hard": "AUC of hard labels", "brier": "Brier score",
+}  # fmt: skip
+GRID = np.linspace(0, 1, 101)  # false positive rates at which folds are compared
+
+
+def roc_band(curves: pd.DataFrame) -> pd.DataFrame | None:
+    """Mean and SD (ddof 1) of the folds' true positive rates: x, mean, low, high, folds; None below two folds.
+
+    Each fold is interpolated linearly on a common grid; where a curve rises at one x, its upper end counts.
+    """
+    rows = curves[(curves["curve"] == "roc") & curves["model"].str.startswith("fold-")].sort_values(["model", "point"])
+    lines = [np.interp(GRID, part["x"], part["y"]) for _, part in rows.groupby("model")]
+    if len(lines) < 2:
+        return None
+    mean, sd = np.mean(lines, axis=0), np.std(lines, axis=0, ddof=1)
+    low, high = np.clip(mean - sd, 0, 1), np.clip(mean + sd, 0, 1)
+    return pd.DataFrame({"x": GRID, "mean": mean, "low": low, "high": high, "folds": len(lines)})
+
+
+def calibration(curves: pd.DataFrame, model_set: str) -> pd.DataFrame:
+    """Predicted against observed share of the positive group, of all folds together or of the held-out model."""
+    rows = curves[(curves["curve"] == "calibration") & (curves["model"] == model_set)]
+    return rows[["x", "y", "scans"]].sort_values("x").reset_index(drop=True)
+
+
+def metrics_table(metrics: pd.DataFrame, level: str) -> pd.DataFrame:
+    """Every metric of every classifier: each fold, their mean ± SD, the held-out test set.
+
+    Args:
+        level: scan or subject.
+    """
+    own = metrics[metrics["level"] == level]
+    folds = summaries.models_of(own, "folds")
+    held = bool((own["model"] == "holdout").any())
+    rows = []
+    for classifier in [c for c in CLASSIFIERS if (own["classifier"] == c).any()]:
+        part = own[own["classifier"] == classifier]
+        for metric, name in METRICS.items():
+            values = part[part["metric"] == metric].set_index("model")["value"]
+            if values.empty:
+                continue
+            row = {"Classifier": CLASSIFIERS[classifier], "Metric": name}
+            row |= {fold.replace("fold-", "Fold "): three(values.get(fold)) for fold in folds}
+            if folds:
+                row["Mean ± SD"] = mean_sd(values.get("mean"), values.get("sd"))
+            if held:
+                row["Held out"] = three(values["holdout"]) if "holdout" in values else NONE
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def cells(counts: np.ndarray, groups: Sequence[str]) -> list[tuple[int, int, str]]:
+    """(true, predicted, words) of the cells that hold scans."""
+    return [
+        (int(t), int(p), f"{groups[t]} predicted {groups[p]}: {int(n)}") for (t, p), n in np.ndenumerate(counts) if n
+    ]
+
+
+def values_of_cell(explained: pd.DataFrame, groups: Sequence[str], true: int, predicted: int) -> dict[str, Any]:
+    """Values of the sidebar's widgets that let just the scans of a cell pass, and of the Patient page: its first.
+
+    Args:
+        explained: every scan of the model set.
+        true, predicted: places in `groups`; the cell has scans.
+    """
+    group = explained[explained["group"] == groups[true]]
+    first = group[group["predicted"] == groups[predicted]].sort_values(["diagnosis", "subject"], kind="stable").iloc[0]
+    values: dict[str, Any] = {
+        "dx": summaries.ordered_diagnoses(group, groups), "ok": "correct" if true == predicted else "wrong",
+        "sex": [], "ses": [], "sub": [], "p_subject": first["subject"], "p_scan": first["scan"],
+    }  # fmt: skip
+    ages = explained["age"].dropna()
+    ends = (int(np.floor(ages.min())), int(np.ceil(ages.max()))) if len(ages) else (0, 0)
+    return values | ({"age": ends} if ends[0] < ends[1] else {})

@@ -1,0 +1,33 @@
+"""Temporal against cortical share of every patient."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from dashboard import page, queries
+from dashboard import summaries_variability as between
+from dashboard.figures import variability as figures
+from dashboard.page import Download
+from dashboard.variability.patients import Patients, choose_rows, clickable, in_numbers
+
+
+def show(patients: Patients) -> list[Download]:
+    """The chart, and how to read it."""
+    by_subject = choose_rows(st)
+    found = patients.sample(by_subject=by_subject)
+    if not len(found):
+        return patients.none_left()
+    table = between.lobes(found, queries.table(patients.selection.run, "regions"))
+    who = between.who(table, between.labels(found, by_subject), patients.groups)
+    clickable(figures.temporal_cortical(table, patients.diagnoses, patients.groups, who), "v-lobes")
+    st.caption(f"{in_numbers(found, by_subject)}. Crosses: mean ± SD of a diagnosis. Click a dot to open its patient.")
+    page.how_to_read(
+        "A dot far to the right is a patient whose decision rests on the temporal lobe, a dot far up one where it "
+        "rests on the rest of the cortex. What is missing to 100 % lies in deep grey matter, cerebellum, ventricles "
+        "and white matter.",
+        r"\mathrm{share}_{L} = \frac{\sum_{v \in L} m_v}{\sum_{v \in \mathrm{brain}} m_v}",
+        "Temporal: hippocampus, parahippocampal, amygdala, fusiform, Heschl and all temporal regions of the atlas. "
+        "Cortical: all other cerebral cortex, without basal ganglia, thalamus, cerebellum and vermis.",
+    )  # fmt: skip
+    exported = patients.exported(found).assign(**table[["temporal_share", "cortical_share"]])
+    return [Download.csv("These shares, CSV", f"{patients.file}_temporal-cortical", lambda: exported)]

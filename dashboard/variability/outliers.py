@@ -1,0 +1,84 @@
+"""Scans whose heatmaps lie far from those of their diagnosis."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import filters, page, queries, state
+from dashboard import summaries_variability as between
+from dashboard.figures import variability as figures
+from dashboard.figures import words
+from dashboard.page import Download
+from dashboard.variability.patients import Patients, clickable, open_patient
+from store import NotInRun
+
+COLUMNS = ("model_set", "model", "method", "scan", "distance_to_group")
+
+
+def show(patients: Patients) -> list[Download]:
+    """The limit, the chart, the list, and how to read it."""
+    limit = state.slide("v_z", "Far is a robust z above", 2.0, 6.0, 3.5, 0.5, width=320)
+    _say_target(patients)
+    found = _distances(patients)
+    if found is None:
+        st.info("This run has no distances between patients. They are made by the stage compare of run_pipeline.py.")
+        return []
+    if found.empty:
+        st.info("None of these scans has a distance to others of its diagnosis: that takes two subjects.")
+        return []
+    who = between.who(found, list(found["scan"]), patients.groups)
+    clickable(figures.distances(found, patients.diagnoses, patients.groups, who, limit), "v-distances")
+    far = found[found["z"] > limit].reset_index(drop=True)
+    st.markdown(f"**{len(far)} of {words.count(len(found), 'scan')}** with a robust z above {limit:g}")
+    if len(far):
+        _list(far, patients)
+    st.caption(f"Choose a {'row, or click a ' if len(far) else ''}dot, to open its patient. Lines: medians as drawn.")
+    page.how_to_read(
+        "A scan at the far right has a heatmap unlike those of the other patients of its diagnosis: worth a look at "
+        "the scan, its registration and its label.",
+        r"z_i = \frac{d_i - \mathrm{med}(d)}{1.4826 \cdot \mathrm{med}\,|d - \mathrm{med}(d)|},\quad d_i = 10^4\,"
+        r"\ell^{-1.5} \left\lVert \frac{m_i}{\sum m_i} - \bar m_{-s} \right\rVert_2",
+        "Distance of a scan's map, sum 1, to the mean map of the other subjects of the diagnosis, also sum 1; ℓ: edge "
+        "of a voxel in mm. Medians of z: all explained scans of the diagnosis in this model set, whatever the "
+        "filters. 3.5: Iglewicz and Hoaglin (1993).",
+    )  # fmt: skip
+    table = found[["subject", "scan", *patients.features, "distance", "z"]]
+    return [Download.csv("Distances, CSV", f"{patients.file}_distances", lambda: table)]
+
+
+def _say_target(patients: Patients) -> None:
+    chosen, computed = patients.selection, queries.explained_target(patients.selection.run)
+    if chosen.target != computed:
+        st.info(
+            "Distances were computed for the run's configured target, evidence for "
+            f"{filters.TARGET_WORDS.get(computed, computed)}; the choice of evidence for {chosen.evidence()} does not "
+            "act here."
+        )
+
+
+def _distances(patients: Patients) -> pd.DataFrame | None:
+    """The scans that pass and have a distance, the farthest first; None in a run without distances."""
+    chosen = patients.selection
+    try:
+        table = queries.table(chosen.run, "variability", COLUMNS)
+    except NotInRun:
+        return None
+    table = table[(table.model_set == chosen.model_set) & (table.method == chosen.method)]
+    everyone = filters.explained(chosen.run, chosen.model_set)
+    found = between.distances(everyone, table)[filters.passing(everyone, chosen.whom)]
+    return found[found["distance"].notna()].sort_values("z", ascending=False, kind="stable").reset_index(drop=True)
+
+
+def _list(far: pd.DataFrame, patients: Patients) -> None:
+    names = {name: between.feature_name(name, patients.groups) for name in patients.features}
+    names = {"subject": "Subject", "scan": "Scan", **names, "distance": "Distance", "z": "Robust z"}
+    table = far[list(names)].rename(columns=names)
+    number = st.column_config.NumberColumn(format="%.3g")
+    config = {name: number for name in table.columns if pd.api.types.is_float_dtype(table[name])}
+    event = st.dataframe(
+        table, hide_index=True, on_select="rerun", selection_mode="single-row", key="v-outliers", column_config=config
+    )
+    if event.selection.rows:
+        row = far.iloc[event.selection.rows[0]]
+        open_patient(row.subject, row.scan)

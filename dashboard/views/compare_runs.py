@@ -1,0 +1,300 @@
+"""Two runs of a store beside each other: settings, metrics, group maps, regions, distances."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from dashboard import group_grid, map_controls, page, queries, queries_maps, selection, show, state, states, summaries
+from dashboard import summaries_compare as beside
+from dashboard.figures import compare as figures
+from dashboard.figures import pictures, planes, words
+from dashboard.filters import Selection, Whom
+from dashboard.group_grid import Panel
+from dashboard.map_controls import Look
+from dashboard.page import Download
+from dashboard.queries import Run
+from dashboard.queries_maps import Average, Drawing
+from store import NotInRun, RunInfo, StoreError
+
+TITLE = "Compare runs"
+REGIONS_LISTED = 12
+FEW_SETTINGS = 8  # so many are shown at once
+FIRST, SECOND = 0, 1
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What of both runs is set beside each other: diagnosis and target of each, since groups may have other names."""
+
+    runs: tuple[Run, Run]
+    model_set: str
+    method: str
+    diagnoses: tuple[str, str]
+
+    @property
+    def names(self) -> tuple[str, str]:
+        return self.runs[0].run_id, self.runs[1].run_id
+
+    def targets(self) -> tuple[str, str]:
+        """Those of the runs' own group analyses."""
+        return queries.explained_target(self.runs[0]), queries.explained_target(self.runs[1])
+
+
+def other_run(run: Run) -> Run | None:
+    """The picker of the second run; None where there is none."""
+    infos: dict[str, RunInfo] = {
+        info.run: info for info in queries.runs(run.store) if info.run != run.run_id and info.problem is None
+    }
+    if not infos:
+        return None
+    place = st.columns(2)[1]
+    chosen = infos[state.choose("c_other", "Compare with", list(infos), place=place)]
+    linked = state.linked("c_made")
+    if linked is not None and linked != chosen.created:
+        state.ignore("c_made", linked, f"{chosen.run} was made again since, {chosen.created}")
+    state.write("c_made", chosen.created)
+    return Run(run.store, chosen.run, chosen.created)
+
+
+def only_one(run: Run) -> None:
+    """The page of a store with one run."""
+    st.title(TITLE, anchor=False)
+    st.info(
+        f"`{run.run_id}` is the only run of this store that opens, so there is nothing to compare it with. "
+        "A second run appears here when it is published, for example with another seed:"
+    )
+    st.code(f"{states.MAKE_ONE} --set seed=1", language="bash")
+
+
+def card(place: DeltaGenerator, which: str, run: Run) -> None:
+    """What one of the runs is."""
+    manifest, scans = queries.manifest(run), queries.table(run, "scans")
+    with place.container(border=True):
+        st.markdown(f"{which}: **{run.run_id}**")
+        if manifest["simulated"]:
+            st.badge("SIMULATED", color="orange", icon=":material/science:")
+        else:
+            st.badge("REAL SCANS", color="gray", icon=":material/person:")
+        people = ", ".join(
+            f"{scans.subject[scans.diagnosis == d].nunique()} {d}"
+            for d in summaries.ordered_diagnoses(scans, manifest["groups"])
+        )
+        st.caption(
+            f"{manifest['cohort']}. {words.count(len(scans), 'scan')} of "
+            f"{words.count(scans.subject.nunique(), 'subject')} ({people}), {manifest['grid_mm']:g} mm grid, made "
+            f"{manifest['created'][:10]}."
+        )
+
+
+def same_grid(runs: tuple[Run, Run]) -> bool:
+    """Whether voxels of both stand at the same places."""
+    first, second = (queries.opened(run) for run in runs)
+    return first.shape("grid/mask") == second.shape("grid/mask") and (first.affine() == second.affine()).all()
+
+
+def settings(runs: tuple[Run, Run], names: tuple[str, str]) -> pd.DataFrame:
+    """What was chosen otherwise."""
+    table = beside.differing_settings(*(queries.manifest(run) for run in runs), names)
+    if table.empty:
+        st.caption("Every setting, version and seed is the same.")
+        return table
+    with st.expander(f"{words.count(len(table), 'setting')} and versions that differ", len(table) <= FEW_SETTINGS):
+        show.table(st, table)
+    return table
+
+
+def metrics(runs: tuple[Run, Run], names: tuple[str, str]) -> pd.DataFrame:
+    """Networks and baselines of both."""
+    st.subheader("How well the networks do", anchor=False)
+    rows = [beside.metric_rows(queries.table(run, "metrics"), queries.table(run, "predictions")) for run in runs]
+    compared = beside.compared_metrics(*rows)
+    if compared.empty:
+        st.info("Neither run has metrics.")
+        return compared
+    st.caption(
+        "By scan. Filled: mean ± SD over the folds; open: the held-out test set; dotted line: chance. A difference is "
+        "one of networks only where the test scans are the same."
+    )
+    show.chart(st, figures.metrics(compared, names, beside.METRICS), "compare-metrics")
+    with st.expander("The same as a table"):
+        show.table(st, beside.metrics_table(compared))
+    return compared
+
+
+def choose(runs: tuple[Run, Run]) -> Choice | None:
+    """Model set, method and group that both have; None, and why, where they share nothing."""
+    found = [queries.available(run) for run in runs]
+    sets = [s for s in found[FIRST] if s in found[SECOND]]
+    if not sets:
+        has = [" and ".join(words.MODEL_SETS[s].lower() for s in own) or "no heatmaps" for own in found]
+        st.info(
+            f"The runs share no set of explaining models ({has[FIRST]}; {has[SECOND]}), so heatmaps are not compared."
+        )
+        return None
+    columns = st.columns(3)
+    model_set = state.choose("c_set", "Models", sets, words=words.MODEL_SETS.get, place=columns[0])
+    methods = [m for m in found[FIRST][model_set] if m in found[SECOND][model_set]]
+    if not methods:
+        st.info("The runs share no method, so heatmaps are not compared.")
+        return None
+    method = state.choose("c_method", "Method", methods, words=words.method_name, place=columns[1])
+    groups = list(zip(*(queries.manifest(run)["groups"] for run in runs), strict=True))
+    labels = {str(i + 1): " / ".join(dict.fromkeys(pair)) for i, pair in enumerate(groups)}
+    number = state.choose("c_group", "Group", list(labels), words=labels.get, place=columns[2])
+    alone = [words.method_name(m) for own in found for m in own.get(model_set, []) if m not in methods]
+    if alone:
+        st.caption(f"In one of the runs only: {', '.join(dict.fromkeys(alone))}.")
+    return Choice(runs, model_set, method, groups[int(number) - 1])
+
+
+def look_of(choice: Choice) -> tuple[Look, bool]:
+    """How the maps are drawn, and whether as a share of each map."""
+    columns = st.columns([1, 1, 1, 1, 1.2], vertical_alignment="bottom", gap="small")
+    plane, positions = map_controls.choose_sections("c_", choice.runs[FIRST], columns)
+    percentile = map_controls.choose_percentile("c_", columns[3])
+    share = state.toggle(
+        "c_share", "As a share of each map", True, place=columns[4],
+        help="Margins of different networks differ in size; shares do not. Off: in the unit of the method.",
+    )  # fmt: skip
+    style = planes.Style(plane)
+    return Look(style, positions, "size", None, share, percentile, same_grid(choice.runs), (choice.method,)), share
+
+
+def maps(choice: Choice) -> list[tuple[Panel, Drawing]]:
+    """The group average of both runs on one scale, and their difference where the grids are the same."""
+    look, share = look_of(choice)
+    averages, missing = {}, {}
+    for run, diagnosis, target in zip(choice.runs, choice.diagnoses, choice.targets(), strict=True):
+        asked = Average(Selection(run, choice.model_set, choice.method, target, Whom(diagnosis=(diagnosis,))))
+        try:
+            queries_maps.figures(asked)
+            averages[run.run_id] = asked
+        except NotInRun as error:
+            missing[run.run_id] = str(error)
+    units = {queries_maps.measured(a)[2] for a in averages.values()}
+    if not share and len(units) > 1:
+        st.info(f"The runs measure in different units ({' and '.join(sorted(units))}): shown as a share of each map.")
+        look = replace(look, shared=True)
+    drawn = group_grid.drawings(group_grid.panels(choice.method, averages, choice.names[::-1], look), look, {})
+    st.html(map_controls.ROWS)
+    columns = iter(st.container(key="maps-row-compare").columns(3 if look.difference else 2))
+    who = dict(zip(choice.names, choice.diagnoses, strict=True))
+    for panel, png in zip(drawn, queries_maps.pngs(list(drawn.values())), strict=True):
+        whose = "" if panel.is_difference else f": {who[panel.heading]}"
+        next(columns).image(
+            png, width="stretch", output_format="PNG", caption=f"{panel.heading}{whose}, {panel.people()}"
+        )
+    for name, why in missing.items():
+        next(columns).info(f"**{name}**: {why}")
+    st.caption(map_controls.small_print(look))
+    return list(drawn.items())
+
+
+def regions(choice: Choice) -> pd.DataFrame:
+    """The ranking of regions in both."""
+    st.subheader("Regions", anchor=False)
+    shares = [
+        beside.regions_of(queries.table(run, "group_regions"), choice.model_set, choice.method, target, diagnosis)
+        for run, target, diagnosis in zip(choice.runs, choice.targets(), choice.diagnoses, strict=True)
+    ]
+    compared = beside.compared_regions(*shares)
+    if compared.empty:
+        st.info("The runs share no ranked regions for this group and method.")
+        return compared
+    alone = [len(set(own.index) - set(compared.region)) for own in shares]
+    more = f" In one run only: {alone[0]} and {alone[1]} regions." if any(alone) else ""
+    st.caption(
+        f"Share of the relevance of all atlas regions in the group average, left and right added; "
+        f"{len(compared)} regions. Spearman rank correlation {words.three(beside.spearman(compared))}.{more}"
+    )
+    left, right = st.columns([1.1, 1], gap="medium")
+    show.chart(left, figures.regions(compared, choice.names), "compare-regions")
+    left.caption("A dot is a region; on the dotted line both runs give it the same share.")
+    show.table(right, beside.regions_table(compared, REGIONS_LISTED))
+    right.caption(f"The {min(REGIONS_LISTED, len(compared))} regions whose share changed most.")
+    return compared
+
+
+def distances(choice: Choice) -> pd.DataFrame:
+    """Table 2 of both."""
+    st.subheader("Distances between methods", anchor=False)
+    tables = tuple(queries.table(run, "distances") for run in choice.runs)
+    methods = [m for run in choice.runs for m in queries.available(run)[choice.model_set]]
+    compared = beside.compared_distances(tables, choice.model_set, choice.diagnoses, methods)
+    if compared.empty:
+        st.info("Neither run has distances for this group.")
+        return compared
+    show.table(st, beside.distances_table(compared))
+    scans = [compared[f"scans_{side}"].max() for side in ("first", "second")]
+    n = " and ".join(words.count(int(count), "scan") if pd.notna(count) else "no scans" for count in scans)
+    st.caption(
+        f"Of the averages of {' / '.join(dict.fromkeys(choice.diagnoses))}, n = {n}. Distances × 10⁴, for voxels of "
+        "1 mm, so that grids compare; Spearman over brain voxels."
+    )
+    return compared
+
+
+def downloads(names: tuple[str, str], tables: dict[str, pd.DataFrame], drawn: Sequence) -> list[Download]:
+    """The maps as a picture, and every table."""
+    stem = f"{names[0]}_{names[1]}"
+    found = []
+    if drawn:
+
+        def sheet() -> pictures.Picture:
+            return group_grid.sheet(dict(drawn), f"{names[0]} and {names[1]}", states.RESEARCH_ONLY)
+
+        found += [
+            Download.png("Maps, PNG", f"{stem}_maps", lambda: sheet().png()),
+            Download.svg("Maps, SVG", f"{stem}_maps", lambda: sheet().svg()),
+        ]
+    return found + [
+        Download.csv(f"{name}, CSV", f"{stem}_{name.lower()}", lambda table=table: table)
+        for name, table in tables.items() if len(table)
+    ]  # fmt: skip
+
+
+def compare(run: Run, head: page.Header, second: Run) -> None:
+    """Everything below the picker."""
+    runs, names = (run, second), (run.run_id, second.run_id)
+    for place, which, one in zip(st.columns(2), ("First", "Second"), runs, strict=True):
+        card(place, which, one)
+    limits = beside.limits(*(queries.manifest(one) for one in runs), same_grid(runs))
+    if limits:
+        st.markdown("\n".join(f"- {sentence}" for sentence in limits))
+    tables = {"Settings": settings(runs, names), "Metrics": metrics(runs, names)}
+    st.subheader("Where the networks look", anchor=False)
+    choice, drawn = choose(runs), []
+    if choice is not None:
+        drawn = maps(choice)
+        tables["Regions"], tables["Distances"] = regions(choice), distances(choice)
+    page.how_to_read(
+        "Two runs with the same data and settings but another seed show how far results move by chance alone. "
+        "Differences between other pairs mean something only where they are larger than that.",
+        r"\rho = 1 - \frac{6 \sum_r (\mathrm{rank}_a(r) - \mathrm{rank}_b(r))^2}{n (n^2 - 1)}",
+        "Spearman’s rank correlation over the n regions that both runs have (the formula without ties).",
+    )
+    page.provenance(run, f"beside {second.run_id}")
+    head.finish(downloads(names, tables, drawn))
+
+
+def main() -> None:
+    """The page."""
+    run = selection.current_run()
+    if all(info.run == run.run_id or info.problem is not None for info in queries.runs(run.store)):
+        only_one(run)
+        return
+    head = page.Header(TITLE, f"**{run.run_id}**, chosen at the left, beside another run of this store.")
+    second = other_run(run)
+    try:
+        compare(run, head, second)
+    except StoreError as error:
+        st.warning(f"The comparison ends here: {error}")
+        head.finish([])
+
+
+main()

@@ -1,0 +1,273 @@
+"""Where the networks look, on average: every method, every group, and the difference of the groups."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pandas as pd
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from dashboard import (
+    access,
+    filters,
+    group_grid,
+    map_controls,
+    page,
+    queries,
+    queries_maps,
+    show,
+    state,
+    states,
+    summaries_maps,
+)
+from dashboard.figures import words
+from dashboard.filters import Selection
+from dashboard.group_grid import Panel
+from dashboard.map_controls import Look
+from dashboard.page import Download
+from dashboard.queries_maps import Average, Drawing
+from store import NotInRun, export
+
+VALUE_WORDS = {"size": "Mean relevance", "signed": "Mean signed relevance", "spread": "Spread (SD) of relevance"}
+MEANING = {
+    "size": "A bright place changed the decision much, on average over the subjects of the group.",
+    "signed": "Warm colours are places that speak for the explained group, cool colours against it, on average over "
+    "the subjects.",
+    "spread": "A bright place is one where the heatmaps of the subjects differ much from each other.",
+}  # fmt: skip
+FORMULA = {
+    "size": r"\bar m(v) = \frac{\sum_i w_i\, m_i(v)}{\sum_i w_i},\quad m = |h| \text{ (gradients)},\ "
+    r"m = \max(h, 0) \text{ (occlusions)},\quad w_i = \frac{1}{\text{explained scans of the subject}}",
+    "signed": r"\bar h(v) = \frac{\sum_i w_i\, h_i(v)}{\sum_i w_i}",
+    "spread": r"s(v) = \sqrt{\frac{\sum_i w_i\, h_i(v)^2}{\sum_i w_i} - \bar h(v)^2}",
+}
+
+
+class Reading:
+    """A progress bar over all heatmaps that must be read, with the time left."""
+
+    def __init__(self, averages: Sequence[Average]) -> None:
+        waiting = [a for a in averages if not queries_maps.is_ready(a) and not queries_maps.is_stored(a)]
+        self._all = sum(len(a.selection.rows()) for a in waiting)
+        self._before = 0
+        self._started = time.monotonic()
+        self._bar = st.empty()
+
+    def step(self, done: int, count: int) -> None:
+        """Called after each scan of one average."""
+        now = self._before + done
+        left = (time.monotonic() - self._started) / now * (self._all - now)
+        text = f"Averaging the chosen scans: {now} of {self._all} heatmaps, {words.duration(left)} left"
+        self._bar.progress(min(now / max(self._all, 1), 1.0), text)
+        if done == count:
+            self._before += count
+
+    def end(self) -> None:
+        """Nothing is left to read."""
+        self._bar.empty()
+
+
+def columns_of(selection: Selection) -> dict[str, tuple[str, ...]]:
+    """Heading -> diagnoses of the columns."""
+    reader = queries.opened(selection.run)
+    groups = {group: export.diagnoses_of(reader, selection.model_set, group) for group in reader.groups}
+    return group_grid.columns_of(groups, selection.whom.diagnosis)
+
+
+def sentence(selection: Selection, rows: pd.DataFrame, columns: dict[str, tuple[str, ...]]) -> str:
+    """What, of whom, by which models."""
+    people = [
+        f"{words.count(rows.subject[rows.diagnosis.isin(diagnoses)].nunique(), f'{name} subject')}"
+        for name, diagnoses in columns.items()
+    ]
+    whom = filters.in_words(replace(selection.whom, diagnosis=None))
+    return (
+        f"Average heatmaps of {' and '.join(people)}{f' ({whom})' if whom else ''}, evidence for "
+        f"{selection.evidence()}. {words.SET_SENTENCES[selection.model_set]}"
+    )
+
+
+def wanted(selection: Selection, look: Look, columns: dict[str, tuple[str, ...]]) -> dict[str, dict[str, Average]]:
+    """Method -> heading -> average."""
+    return {
+        method: {
+            name: Average(
+                selection.of(method=method, whom=replace(selection.whom, diagnosis=diagnoses)), look.value, look.scale
+            )
+            for name, diagnoses in columns.items()
+        }
+        for method in look.methods
+    }
+
+
+def read(averages: dict[str, Average], progress: Reading) -> tuple[dict[str, Average], dict[str, str]]:
+    """Those that have scans, and heading -> why it has none."""
+    queries_maps.read(list(averages.values()))
+    ready, missing = {}, {}
+    for name, average in averages.items():
+        try:
+            queries_maps.figures(average, progress.step)
+            ready[name] = average
+        except NotInRun as error:
+            missing[name] = str(error)
+    return ready, missing
+
+
+def title_of(selection: Selection) -> str:
+    """Name of a method, what it means, and how fine its heatmaps are."""
+    how = words.HOW_TO_READ.get(selection.method, "")
+    fine = queries_maps.resolution(selection.run, selection.model_set, selection.method)
+    return f"**{words.method_name(selection.method)}** &ensp; :small[:gray[{how} True resolution: {fine}.]]"
+
+
+def show_row(place: DeltaGenerator, title: str, drawn: dict[Panel, Drawing], missing: dict[str, str]) -> None:
+    """A method: its name, and below it its pictures side by side."""
+    place.markdown(title)
+    columns = iter(place.columns(max(len(drawn) + len(missing), 3)))
+    for panel, png in zip(drawn, queries_maps.pngs(list(drawn.values())), strict=True):
+        next(columns).image(png, width="stretch", output_format="PNG", caption=f"{panel.heading}, {panel.people()}")
+    for name, why in missing.items():
+        next(columns).info(f"**{name}**: {why}")
+
+
+def show_grid(selection: Selection, look: Look, columns: dict[str, tuple[str, ...]]) -> dict[Panel, Drawing]:
+    """Every method as soon as its averages are read; all together, where they share a scale or a threshold is typed."""
+    averages = wanted(selection, look, columns)
+    thresholds = st.container()
+    places = {method: st.container(key=f"maps-row-{method}") for method in averages}
+    progress = Reading([average for own in averages.values() for average in own.values()])
+    alone = not look.shared and look.percentile is not None
+    drawn: dict[Panel, Drawing] = {}
+    for batch in [[method] for method in averages] if alone else [list(averages)]:
+        found = {method: read(averages[method], progress) for method in batch}
+        grid = [p for method, (ready, _) in found.items() for p in group_grid.panels(method, ready, columns, look)]
+        typed = {} if look.percentile is not None else map_controls.choose_values(
+            "g_", group_grid.medians(grid), thresholds
+        )  # fmt: skip
+        new = group_grid.drawings(grid, look, typed)
+        for method, (_, missing) in found.items():
+            own = {panel: drawing for panel, drawing in new.items() if panel.method == method}
+            show_row(places[method], title_of(selection.of(method=method)), own, missing)
+        drawn |= new
+    progress.end()
+    return drawn
+
+
+def numbers(run: queries.Run, drawn: dict[Panel, Drawing]) -> tuple[list[summaries_maps.Numbers], list[str]]:
+    """The numbers behind every average, and the region of each peak."""
+    reader, regions = queries.opened(run), queries.table(run, "regions")
+    rows = [
+        summaries_maps.Numbers(
+            panel.method, panel.heading, queries_maps.figures(panel.averages[0]), panel.factors[0], drawing.scale
+        )
+        for panel, drawing in drawn.items() if not panel.is_difference
+    ]  # fmt: skip
+    atlas, affine = reader.atlas, reader.affine()
+    return rows, [summaries_maps.region_at(atlas, affine, regions, row.figures.peak_mm) for row in rows]
+
+
+def in_3d(method: str, drawn: dict[Panel, Drawing]) -> None:
+    """One picture of the method chosen at the left inside a transparent brain."""
+    panels = {panel.heading: panel for panel in drawn if panel.method == method}
+    if not panels or not state.toggle("g_3d", f"Show {words.method_name(method).lower()} in 3D"):
+        return
+    left, right = st.columns([1, 3], gap="medium")
+    panel = panels[state.choose("g_3d_map", "Map", list(panels), widget="radio", place=left)]
+    percentile = state.slide(
+        "g_3d_from", "Threshold", 50.0, 99.0, 90.0, 1.0, place=left, format="%d %%",
+        help="The outer surface stands at this percentile of the values in the brain.",
+    )  # fmt: skip
+    levels = panel.levels()
+    threshold = float(levels[round(percentile / 100 * (len(levels) - 1))])
+    who = "" if panel.is_difference else f", {panel.people()}"
+    left.caption(f"{panel.heading}{who}. Averaged over blocks of about 5 mm. Drag to turn.")
+    figure = queries_maps.glass(panel.averages, panel.factors, threshold, panel.unit)
+    show.chart(right, figure, "group-3d", save=False)
+
+
+def scans_behind(rows: pd.DataFrame, groups: Sequence[str]) -> None:
+    """The scans of these averages; a click opens the patient."""
+    with st.expander(f"The {words.count(len(rows), 'scan')} behind these maps"):
+        st.caption("Choose a row to open its patient.")
+        listed = summaries_maps.scans(rows, groups)
+        event = st.dataframe(
+            listed, hide_index=True, on_select="rerun", selection_mode="single-row", key="g-scans", height=280
+        )
+        chosen = event.selection.rows
+        if chosen:
+            row = rows.iloc[chosen[0]]
+            state.go("patient", {"p_subject": row.subject, "p_scan": row.scan})
+
+
+def nifti(panel: Panel, run: queries.Run) -> bytes:
+    """The exact map of a picture on the working grid, in the unit of the store."""
+    volumes = [queries_maps.volume(average) for average in panel.averages]
+    values = volumes[0] - volumes[1] if panel.is_difference else volumes[0]
+    reader = queries.opened(run)
+    return export.nifti_bytes(values, reader.affine(), simulated=reader.simulated)
+
+
+def downloads(selection: Selection, look: Look, drawn: dict[Panel, Drawing], rows: list, peaks: list) -> list[Download]:
+    """The grid as a picture, the numbers, and every map."""
+    run = selection.run
+    filtered = "_filtered" if replace(selection.whom, diagnosis=None).active() else ""
+    name = f"{run.run_id}_{selection.model_set}_{selection.target}{filtered}"
+    title = f"{run.run_id}: {VALUE_WORDS[look.value].lower()}, evidence for {selection.evidence()}"
+    kind = "SIMULATED. " if queries.manifest(run)["simulated"] else ""
+    note = f"{kind}{words.SET_SENTENCES[selection.model_set]} {map_controls.small_print(look)} {states.RESEARCH_ONLY}"
+    found = [
+        Download.png("Grid, PNG", f"{name}_groups", lambda: group_grid.sheet(drawn, title, note).png()),
+        Download.svg("Grid, SVG", f"{name}_groups", lambda: group_grid.sheet(drawn, title, note).svg()),
+        Download.csv("Numbers, CSV", f"{name}_groups", lambda: summaries_maps.numbers(rows, peaks)),
+    ]
+    for panel in drawn:
+        scale, statistic, _ = queries_maps.measured(panel.averages[0])
+        heading = panel.heading.replace(" − ", "-minus-").replace(" ", "-")
+        found.append(Download.nifti(
+            f"{words.method_name(panel.method)}, {panel.heading}, NIfTI",
+            f"{name}_{panel.method}_{heading}_{statistic}_{scale}",
+            lambda panel=panel: nifti(panel, run),
+        ))  # fmt: skip
+    return found
+
+
+def main() -> None:
+    """The page."""
+    selection = filters.current()
+    if selection is None:
+        st.title("Group maps", anchor=False)
+        page.nothing_explained()
+        return
+    run, rows = selection.run, selection.rows()
+    columns = columns_of(selection)
+    rows = rows[rows.diagnosis.isin([d for own in columns.values() for d in own])].reset_index(drop=True)
+    head = page.Header("Group maps", sentence(selection, rows, columns))
+    look = map_controls.choose("g_", run, queries.available(run)[selection.model_set])
+    if rows.empty:
+        st.info("No scan passes the filters at the left, so there is nothing to average.")
+        head.finish([])
+        return
+    st.html(map_controls.ROWS)
+    st.caption(map_controls.small_print(look))
+    drawn = show_grid(selection, look, columns)
+    in_3d(selection.method, drawn)
+    figures, peaks = numbers(run, drawn)
+    with st.expander("Numbers behind the pictures"):
+        show.table(st, summaries_maps.table(figures, peaks))
+    if access.may_see_patients():
+        scans_behind(rows, queries.manifest(run)["groups"])
+    page.how_to_read(
+        f"{MEANING[look.value]} The difference is the first group minus the second: warm where the first has more, "
+        "cool where the second has more.", FORMULA[look.value],
+        "Figure 1 of Rieke et al. 2018 shows the same averages. Gradients: each scan is divided by its sum of |h| "
+        "first unless chosen otherwise, so that an unsure network weighs as much as a sure one. Colour starts at the "
+        "marked value of the bar and ends at the 99.5th percentile of the maps that share the scale.",
+    )  # fmt: skip
+    page.provenance(run, words.MODEL_SETS[selection.model_set], f"evidence for {selection.evidence()}")
+    head.finish(downloads(selection, look, drawn, figures, peaks))
+
+
+main()

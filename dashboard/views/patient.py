@@ -1,0 +1,293 @@
+"""One patient: the decision, where the network looked by every method, and how that compares with the group."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import (
+    access,
+    filters,
+    page,
+    pictures_patient,
+    queries,
+    queries_patient,
+    show,
+    state,
+    summaries_patient,
+    viewer,
+)
+from dashboard.downloads_patient import downloads
+from dashboard.figures import palette, patient, words
+from dashboard.filters import Selection
+
+SUBJECT, SCAN, MODEL = "p_subject", "p_scan", "p_model"
+SIDEBAR_METHOD, REVISION = "_p_sidebar_method", "_p_revision"
+TOP = 10
+VISIT_WIDTH = 320  # pixels of a visit's slice
+
+
+def pick_subject(rows: pd.DataFrame, inside: pd.DataFrame) -> str:
+    """Search, or step with the two buttons; the patients are those of the sidebar's filters."""
+    subjects = list(dict.fromkeys(inside.sort_values(["diagnosis", "subject"], kind="stable").subject))
+    by_name = {access.pseudonym(s): s for s in rows.subject.unique()}
+    wanted = by_name.get(state.peek(SUBJECT) or "", st.session_state.get(SUBJECT) or state.kept(SUBJECT))
+    outside = wanted in set(rows.subject) and wanted not in subjects
+    options = [wanted, *subjects] if outside else subjects
+    first = rows.drop_duplicates("subject").set_index("subject")
+    back, search, on = st.columns([0.11, 1, 0.11], vertical_alignment="bottom")
+
+    def label(subject: str) -> str:
+        row = first.loc[subject]
+        return f"{subject} · {row.diagnosis} · p {words.three(row.probability)}"
+
+    subject = state.choose(
+        SUBJECT, f"Patient, {words.count(len(subjects), 'subject')} of the filters", options, words=label,
+        link_words=access.pseudonym, place=search,
+    )  # fmt: skip
+    place = subjects.index(subject) if subject in subjects else -1
+    before, after = (subjects[(place + step) % len(subjects)] if subjects else subject for step in (-1, 1))
+    back.button("‹ Back", on_click=_step, args=(before,), key="patient-back", width="stretch", help="Previous patient")
+    on.button("Next ›", on_click=_step, args=(after,), key="patient-next", width="stretch", help="Next patient")
+    if outside:
+        st.caption("This patient does not pass the filters of the sidebar.")
+    return subject
+
+
+def _step(subject: str) -> None:
+    state.set_before_next_pass({SUBJECT: subject})
+
+
+def pick_scan(visits: pd.DataFrame) -> pd.Series:
+    """The visit; asked for only where there are several."""
+    if len(visits) == 1:
+        scan = visits.scan.iloc[0]
+        state.write(SCAN, access.pseudonym(scan))
+        state.linked(SCAN)
+    else:
+        session = dict(zip(visits.scan, visits.session.fillna(""), strict=True))
+        ages = dict(zip(visits.scan, visits.age, strict=True))
+        scan = state.choose(
+            SCAN, "Visit", list(visits.scan), widget="segmented", link_words=access.pseudonym,
+            words=lambda s: f"{session[s] or s}, {ages[s]:.1f} y" if ages[s] == ages[s] else session[s] or s,
+        )  # fmt: skip
+    return visits[visits.scan == scan].iloc[0]
+
+
+def decision(selection: Selection, row: pd.Series) -> None:
+    """What every model says that may explain this scan."""
+    positive = queries.manifest(selection.run)["groups"][0]
+    said = queries_patient.predictions_of_scan(selection.run, row["scan"])
+    verdict = {True: ", as labelled", False: ", not as labelled"}.get(row["correct"], "")
+    st.progress(
+        float(row["probability"]),
+        text=f"**p({positive}) {words.three(row['probability'])}**: {row['predicted']}{verdict} :small[:gray["
+        f"{summaries_patient.spread_of_predictions(said, positive)}]]",
+    )
+
+
+def pick_model(selection: Selection, scan: str) -> str:
+    """Which model explains; asked for only where several do."""
+    models = queries_patient.models_of_scan(selection.run, selection.model_set, scan)
+    models = [m for m in models if queries_patient.methods_of_scan(selection.run, m, scan)]
+    if len(models) == 1:
+        state.write(MODEL, models[0])
+        state.linked(MODEL)
+        return models[0]
+    return state.choose(MODEL, "Explained by", models, widget="segmented")
+
+
+# -- the viewer ---------------------------------------------------------------------------------------------------
+
+
+STRONGEST = "strongest"  # in a link: the crosshair is at the strongest voxel
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return STRONGEST
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, list | tuple):
+        return ",".join(f"{v:g}" for v in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _parsed(name: str, text: str, kind: str) -> Any:
+    """The value of an option of the viewer as a link writes it; ValueError with the allowed values."""
+    if name == "mm" and text == STRONGEST:
+        return None
+    clean, ignored = viewer.clean_options({"threshold_kind": kind, name: text})
+    if ignored:
+        raise ValueError(ignored[0])
+    return clean[name]
+
+
+def view_options(methods: list[str], wanted: str) -> dict[str, Any]:
+    """The options of the viewer, from the link or from before; a method newly chosen in the sidebar comes first."""
+    session = st.session_state
+    default = wanted if wanted in methods else methods[0]
+    kind = state.value("p_threshold_kind", "percentile", lambda text: _parsed("threshold_kind", text, text))
+    options = {"threshold_kind": kind}
+    for name, value in (viewer.DEFAULTS | {"method": default}).items():
+        if name != "threshold_kind":
+            check = functools.partial(_parsed, name, kind=kind)
+            options[name] = state.value(f"p_{name}", _text(value), check)
+    if session.get(SIDEBAR_METHOD, wanted) != wanted:
+        session[REVISION] = session.get(REVISION, 0) + 1
+        options["method"] = default
+        state.put("p_method", default)
+    session[SIDEBAR_METHOD] = wanted
+    return options | {"revision": session.get(REVISION, 0)}
+
+
+def remember(view: dict[str, Any]) -> None:
+    """Put what the viewer says into the link."""
+    for name in viewer.DEFAULTS:
+        if view.get(name) is not None:
+            state.put(f"p_{name}", _text(view[name]))
+
+
+def region_tables(selection: Selection, model: str, row: pd.Series, methods: list[str]) -> dict[str, pd.DataFrame]:
+    """Method -> this scan's regions against the other subjects of its diagnosis."""
+    tables = {}
+    for method in methods:
+        shares = queries_patient.region_shares(selection.run, selection.model_set, method, selection.target)
+        if (model, row["scan"]) not in shares.index:
+            continue
+        people = queries_patient.subject_means(selection.run, selection.model_set, method, selection.target)
+        own = shares.loc[(model, row["scan"])]
+        tables[method] = summaries_patient.against_group(own, people, row["subject"], row["diagnosis"])
+    return tables
+
+
+def viewer_figures(selection: Selection, tables: dict[str, pd.DataFrame]) -> dict[str, dict[int, Any]]:
+    """What the viewer writes under the cursor."""
+    regions = queries.table(selection.run, "regions")
+    index = dict(zip(regions.region, regions["index"].astype(int), strict=True))
+
+    def known(number: float) -> float | None:
+        return float(number) if number == number else None
+
+    return {
+        method: {
+            index[r.region]: viewer.RegionFigures(float(r.share), known(r.percentile), int(r.n), known(r.mean))
+            for r in table.rename(columns={"mean": "group_mean"}).assign(mean=table["mean"]).itertuples()
+            if r.region in index
+        }
+        for method, table in tables.items()
+    }
+
+
+def brain(selection: Selection, model: str, row: pd.Series, tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
+    """The linked viewer; returns its state."""
+    run, methods = selection.run, list(tables)
+    scene = viewer.patient_volumes(queries.opened(run), run, model, row["scan"], methods, selection.target)
+    view = viewer.show(
+        scene, figures=viewer_figures(selection, tables), group_words=str(row["diagnosis"]),
+        options=view_options(methods, selection.method), key="p_viewer",
+    )  # fmt: skip
+    remember(view)
+    return view
+
+
+# -- beside the viewer --------------------------------------------------------------------------------------------
+
+
+def regions(selection: Selection, row: pd.Series, method: str, table: pd.DataFrame) -> None:
+    """The patient's strongest regions against the group."""
+    known = queries.table(selection.run, "regions")
+    top = summaries_patient.top_regions(table, set(known.region[known.in_atlas.astype(bool)]), TOP)
+    st.subheader(f"Strongest regions, {words.method_name(method)}", anchor=False)
+    show.chart(st, patient.against_group(top, str(row["diagnosis"]), palette.method_colour(method)), "p-regions")
+
+
+def over_time(selection: Selection, visits: pd.DataFrame) -> None:
+    """The decision at every visit of the person."""
+    groups = queries.manifest(selection.run)["groups"]
+    st.subheader("Visits", anchor=False)
+    if len(visits) == 1:
+        st.caption("One scan of this person is explained by these models.")
+        return
+    st.caption(f"{words.count(len(visits), 'scan')} of this person, in time order; choose one above.")
+    show.chart(st, patient.visits(visits, groups[0], palette.POSITIVE), "p-visits")
+
+
+def same_slice(selection: Selection, visits: pd.DataFrame, method: str, view: dict[str, Any]) -> None:
+    """The slice at the crosshair in every visit, on one scale."""
+    if len(visits) == 1 or view.get("mm") is None:
+        return
+    titles = [f"{v.session or v.scan}, p {words.three(v.probability)}" for v in visits.itertuples()]
+    drawn = tuple(zip(visits.model, visits.scan, titles, strict=True))
+    pairs = pictures_patient.view_pairs(view, view["mm"])
+    st.markdown(f"**The same slice at every visit**, {words.method_name(method)}, one colour scale")
+    picture = pictures_patient.visits_png(selection.run, drawn, method, selection.target, pairs)
+    st.image(picture, width=min(VISIT_WIDTH * len(drawn), 1200))
+
+
+def how_to_read(method: str) -> None:
+    """What the colours mean, and what they do not."""
+    page.how_to_read(
+        f"{words.HOW_TO_READ.get(method, '')} Warm places speak for the explained group, cool ones against it; a "
+        "bright place is where this network looked, not proof of disease there.",
+        r"\text{share}_r = \frac{\sum_{v \in r} m(v)}{\sum_{v \in \text{brain}} m(v)},\quad "
+        r"m = |h| \text{ (gradients)},\ m = \max(h, 0) \text{ (occlusions)}",
+        "Percentiles are among the other subjects of the same diagnosis (means over their scans, ties count half) and "
+        "are not given below ten of them.",
+    )
+
+
+def in_3d(selection: Selection, model: str, row: pd.Series, method: str, view: dict[str, Any]) -> None:
+    """The main heatmap inside a transparent brain, on request."""
+    if state.toggle("p_3d", f"Show {words.method_name(method).lower()} in 3D"):
+        percentile = pictures_patient.percentile(view)
+        figure = pictures_patient.glass(selection.run, model, method, row["scan"], selection.target, percentile)
+        show.chart(st, figure, "p-3d-brain", save=False)
+        st.caption(f"Surface at the {percentile:g}th percentile of |relevance|, averaged over blocks of about 5 mm.")
+
+
+def main() -> None:
+    """The page."""
+    selection = filters.current()
+    if selection is None:
+        page.nothing_explained()
+        return
+    rows, inside = filters.explained(selection.run, selection.model_set), selection.rows()
+    top = st.container()
+    if inside.empty and state.kept(SUBJECT) is None and state.peek(SUBJECT) is None:
+        with top:
+            page.Header("Patient", "No patient passes the filters of the sidebar.").finish()
+        return
+    subject = pick_subject(rows, inside)
+    visits = queries_patient.visits(rows, subject)
+    row = pick_scan(visits)
+    with top:
+        head = page.Header("Patient", f"**{row['subject']}** · {summaries_patient.covariates(row)}")
+    decision(selection, row)
+    if not queries_patient.has_target(selection.run, row["model"], row["scan"], selection.target):
+        st.info(
+            f"This scan belongs to no group, so {selection.evidence()} means nothing here: choose another evidence."
+        )
+        head.finish()
+        return
+    model = pick_model(selection, row["scan"])
+    methods = queries_patient.methods_of_scan(selection.run, model, row["scan"])
+    tables = region_tables(selection, model, row, methods)
+    view = brain(selection, model, row, tables)
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        method = view["method"] if view["method"] in tables else next(iter(tables))
+        regions(selection, row, method, tables[method])
+    with right:
+        over_time(selection, visits)
+    same_slice(selection, visits, method, view)
+    in_3d(selection, model, row, method, view)
+    how_to_read(method)
+    page.provenance(selection.run, f"model {model}", f"evidence for {selection.evidence()}")
+    head.finish(downloads(selection, model, row, tables, view))
+
+
+main()

@@ -1,0 +1,62 @@
+"""How patients differ: regions of every patient, temporal against cortex, spread, similarity, outliers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from dashboard import filters, page, state
+from dashboard.figures import words
+from dashboard.page import Download
+from dashboard.variability import lobes, outliers, regions, similarity, spread
+from dashboard.variability.patients import Patients
+from store import NotInRun
+
+VIEWS: dict[str, tuple[str, Callable[[Patients], list[Download]]]] = {
+    "regions": ("Patients and regions", regions.show),
+    "lobes": ("Temporal, cortical", lobes.show),
+    "spread": ("Spread maps", spread.show),
+    "similarity": ("Similarity", similarity.show),
+    "outliers": ("Outliers", outliers.show),
+}
+
+
+def sentence(patients: Patients) -> str:
+    """What, of whom, by which model."""
+    chosen, rows = patients.selection, patients.rows
+    people = " and ".join(f"{rows.subject[rows.diagnosis == d].nunique()} {d}" for d in patients.diagnoses) or "no"
+    whom = filters.in_words(chosen.whom)
+    return (
+        f"How the heatmaps of {people} subjects differ: {words.method_name(chosen.method).lower()}, "
+        f"{words.MODEL_SETS[chosen.model_set].lower()}, evidence for {chosen.evidence()}."
+        f"{f' Only {whom}.' if whom else ''}"
+    )
+
+
+def main() -> None:
+    """The page."""
+    selection = filters.current()
+    if selection is None:
+        st.title("Variability", anchor=False)
+        page.nothing_explained()
+        return
+    patients = Patients(selection)
+    head = page.Header("Variability", sentence(patients))
+    view = state.choose(
+        "v_view", "View", list(VIEWS), widget="segmented", words=lambda v: VIEWS[v][0], label_visibility="collapsed"
+    )
+    if patients.rows.empty:
+        st.info("No scan passes the filters: widen them at the left.")
+        head.finish()
+        return
+    try:
+        files = VIEWS[view][1](patients)
+    except NotInRun as error:
+        st.info(f"{error}. It is made by the stage aggregate of run_pipeline.py.")
+        files = []
+    page.provenance(selection.run, words.MODEL_SETS[selection.model_set], f"evidence for {selection.evidence()}")
+    head.finish(files)
+
+
+main()

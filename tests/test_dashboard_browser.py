@@ -1,0 +1,70 @@
+"""The dashboard in Chromium: every page opens, a link shows the same pixels elsewhere, a bad link still shows it."""
+
+from __future__ import annotations
+
+import io
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import numpy as np
+import pytest
+from browser import go_to, main_picture, main_text, menu, open_page, shot, trouble
+from PIL import Image
+from store_factory import shared_store
+
+FAILURES = ("This view failed", "This run cannot be shown", "Page not found", "Traceback")
+
+
+@pytest.fixture
+def url(server) -> str:
+    return server(shared_store()).url
+
+
+def pixels(picture: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
+
+
+def assert_sound(page, name: str) -> None:
+    """Nothing on the page, in its console or on its wire says that something failed."""
+    text = main_text(page)
+    assert not [words for words in FAILURES if words in text], name
+    assert page.locator("[data-testid=stException]").count() == 0, name
+    assert trouble(page) == [], name
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_every_page_of_the_menu_opens(server, fresh_page, url, colours):
+    page = fresh_page(colours=colours)
+    open_page(page, url)
+    addresses = menu(page)
+    assert {"Overview", "Provenance"} <= set(addresses)
+    for name in addresses:
+        go_to(page, name)
+        shot(page, f"{name}-{colours}")
+        assert_sound(page, name)
+    assert server(shared_store()).errors() == []
+
+
+def test_a_link_shows_the_same_pixels_in_another_browser(fresh_page, url):
+    first = fresh_page()
+    open_page(first, url)
+    for name, address in menu(first).items():
+        open_page(first, address)
+        link, second = first.evaluate("location.href"), fresh_page()
+        open_page(second, link)
+        here, there = pixels(main_picture(first)), pixels(main_picture(second))
+        assert here.shape == there.shape, name
+        assert np.array_equal(here, there), f"{name}: {(here != there).any(-1).sum()} pixels differ"
+        second.context.close()
+
+
+def test_an_invalid_link_shows_the_page_and_says_what_was_ignored(page, fresh_page, url):
+    open_page(page, url)
+    for name, address in menu(page).items():
+        broken = fresh_page()
+        parts = urlsplit(address)
+        query = urlencode([*parse_qsl(parts.query), ("nonsense", "12"), ("v", "1")])
+        open_page(broken, parts._replace(query=query).geturl())
+        assert_sound(broken, name)
+        assert name in " ".join(broken.locator("h1").all_inner_texts())
+        assert "nonsense" in main_text(broken), name
+        broken.context.close()

@@ -1,0 +1,387 @@
+"""Group maps: what is kept of an average, what is drawn of it, and the page."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import sys
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import streamlit as st
+from PIL import Image
+from store_factory import GRID_MM, METHODS, affine, make_run, shared_store
+from streamlit.testing.v1 import AppTest
+
+import store
+from dashboard import group_grid, queries, queries_maps, summaries_maps
+from dashboard.bounded import Bounded
+from dashboard.figures import brain_maps, cuts
+from dashboard.figures.planes import Style
+from dashboard.filters import Selection
+from dashboard.map_controls import Look
+from dashboard.queries_maps import Average
+from store import export
+
+PAGE = "views/group_maps.py"
+SHAPE = (9, 11, 8)
+
+
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["home.py"])
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+@pytest.fixture
+def run() -> queries.Run:
+    info = store.list_runs(shared_store())[0]
+    return queries.Run(str(shared_store()), info.run, info.created)
+
+
+@pytest.fixture
+def selection(run) -> Selection:
+    return Selection(run, "holdout", "sensitivity", "AD")
+
+
+@pytest.fixture
+def volume() -> np.ndarray:
+    values = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
+    values[0] = values[:, 0] = values[:, :, -1] = 0
+    return values
+
+
+@pytest.fixture
+def brain(volume) -> brain_maps.Brain:
+    return brain_maps.Brain.of(volume != 0, affine())
+
+
+def average(selection: Selection, diagnosis: str = "AD", **changes) -> Average:
+    values = {key: changes.pop(key) for key in ("value", "scale") if key in changes}
+    whom = replace(selection.whom, diagnosis=(diagnosis,), **changes)
+    return Average(selection.of(whom=whom), **values)
+
+
+def look(**changes) -> Look:
+    plain = Look(Style(), (-125.0, -121.0), "size", None, False, 50.0, True, tuple(METHODS))
+    return replace(plain, **changes)
+
+
+# -- what is kept -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("smooth", [True, False])
+@pytest.mark.parametrize(("plane", "mm"), [("coronal", (-127.3, -120.0)), ("sagittal", (-90.0,)), ("axial", (-71.0,))])
+def test_planes_of_a_kept_map_are_those_of_its_volume(volume, brain, plane, mm, smooth):
+    kept = brain_maps.pack(volume, brain, 3, 2)
+    found = brain_maps.places(brain, plane, mm).cut(kept.values(), smooth=smooth)
+    expected = cuts.cut_all(volume[brain.box], brain.affine, plane, mm, smooth=smooth)
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+    assert np.abs(found).max() > 0.5
+
+
+def test_a_kept_map_knows_its_quantiles_and_its_peak(volume, brain):
+    volume[3, 4, 5] = -9
+    kept = brain_maps.pack(volume, brain, 3, 2, factor=2.0)
+    inside = 2 * np.abs(volume[volume != 0])
+    assert kept.levels[[0, 500, 1000]] == pytest.approx(np.quantile(inside, [0, 0.5, 1]), rel=1e-5)
+    assert kept.total == pytest.approx(inside.sum(), rel=1e-5)
+    assert kept.peak == pytest.approx(-18)
+    assert kept.peak_mm == pytest.approx(tuple(affine()[:3, :3] @ [3, 4, 5] + affine()[:3, 3]))
+    assert (kept.scans, kept.subjects, kept.voxels) == (3, 2, np.count_nonzero(volume))
+
+
+def test_small_values_keep_their_digits(volume, brain):
+    values = 1e-7 * volume
+    values[3, 4, 5] = 1e-3
+    kept = brain_maps.pack(values, brain, 1, 1).values()[:-1]
+    inside = brain.inside(values)
+    usual = np.abs(inside) > 2e-8
+    assert kept[usual] == pytest.approx(inside[usual], rel=0.01)
+
+
+def test_a_map_of_zeros_has_a_range():
+    mask = np.ones((3, 4, 3), bool)
+    brain = brain_maps.Brain.of(mask, affine())
+    kept = brain_maps.pack(np.zeros(mask.shape, np.float32), brain, 1, 1)
+    scale = brain_maps.colour_range([kept.levels], "u", 50)
+    assert scale.high > scale.low == 0
+    assert not kept.values().any()
+
+
+def test_a_range_pools_its_maps():
+    first, second = np.linspace(0, 1, 1001), np.linspace(0, 3, 1001)
+    scale = brain_maps.colour_range([first, second], "u", 50)
+    pooled = np.concatenate([first, second])
+    assert scale.low == pytest.approx(np.percentile(pooled, 50))
+    assert scale.high == pytest.approx(np.percentile(pooled, 99.5))
+    assert brain_maps.colour_range([first], "u", 50, at=0.25).low == 0.25
+    typed_too_high = brain_maps.colour_range([first], "u", 50, at=5.0)
+    assert typed_too_high.high > typed_too_high.low == 5.0
+
+
+def test_slices_spread_around_a_centre_stay_in_the_brain():
+    assert brain_maps.spread((-60, 60), 3, 0) == (-30, 0, 30)
+    assert brain_maps.spread((-60, 60), 1, 17) == (17,)
+    assert brain_maps.spread((-60, 60), 3, 50) == (20, 50, 60)
+
+
+def test_a_cache_is_bounded_in_bytes():
+    cache = Bounded(100, len)
+    first = cache.get("a", lambda: bytes(60))
+    assert cache.get("a", lambda: bytes(1)) is first
+    cache.get("b", lambda: bytes(30))
+    cache.get("a", lambda: bytes(1))
+    cache.get("c", lambda: bytes(30))
+    assert "a" in cache
+    assert "b" not in cache
+    assert cache.bytes == 90
+
+
+# -- averages ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_average_is_that_of_the_group_cells(run, selection, method):
+    wanted = average(selection.of(method=method))
+    reader = queries.opened(run)
+    scale, statistic, _ = queries_maps.measured(wanted)
+    assert queries_maps.is_stored(wanted)
+    found = reader.group_map("holdout", method, target="AD", scale=scale, diagnosis=["AD"], statistics=[statistic])
+    factor = 1e5 / GRID_MM**3 if scale == "relative" else 1
+    expected = factor * getattr(found, statistic)[reader.mask]
+    kept = queries_maps._map(wanted)
+    np.testing.assert_allclose(kept.values()[:-1], expected, atol=1e-3 * np.abs(expected).max())
+    assert (kept.scans, kept.subjects) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "statistic", "unit"),
+    [("signed", "mean", "d margin"), ("spread", "sd", "SD, d margin"), ("size", "mean_abs", "|d margin|")],
+)
+def test_value_and_scale_can_be_chosen(selection, value, statistic, unit):
+    assert queries_maps.measured(average(selection, value=value, scale="margin")) == ("margin", statistic, unit)
+
+
+def test_other_filters_average_the_heatmaps_themselves(run, selection):
+    wanted = average(selection, sex=("F",), value="signed", scale="margin")
+    assert not queries_maps.is_stored(wanted)
+    rows = wanted.selection.rows()
+    assert set(rows.sex) == {"F"}
+    reader = queries.opened(run)
+    maps = [reader.heatmap(m, "sensitivity", s, target="AD") for m, s in zip(rows.model, rows.scan, strict=True)]
+    calls = []
+    figures = queries_maps.figures(wanted, lambda done, count: calls.append((done, count)))
+    np.testing.assert_allclose(queries_maps.volume(wanted), np.mean(maps, axis=0), atol=1e-5)
+    assert calls == [(i + 1, len(rows)) for i in range(len(rows))]
+    assert figures.scans == len(rows)
+    assert queries_maps.is_ready(wanted)
+
+
+def test_a_share_of_the_map_sums_to_a_hundred_percent(run, selection):
+    wanted = average(selection.of(method="occlusion"))
+    factor = queries_maps.share_factor(wanted)
+    kept = queries_maps._map(wanted)
+    cm3 = GRID_MM**3 / 1000
+    assert factor * np.abs(kept.values()).sum() * cm3 == pytest.approx(100, rel=1e-3)
+
+
+# -- the grid ---------------------------------------------------------------------------------------------------------
+
+
+def grid_of(selection: Selection, chosen: Look) -> list[group_grid.Panel]:
+    return [
+        panel
+        for method in chosen.methods
+        for panel in group_grid.panels(
+            method, {d: average(selection.of(method=method), d) for d in ("AD", "NC")}, ["AD", "NC"], chosen
+        )
+    ]
+
+
+def test_the_difference_is_the_first_group_minus_the_second(run, selection):
+    panels = group_grid.panels(
+        "sensitivity", {d: average(selection, d) for d in ("AD", "NC", "MCI")}, ["AD", "NC", "MCI"], look()
+    )
+    assert [panel.heading for panel in panels] == ["AD", "NC", "MCI", "AD − NC"]
+    drawing = list(group_grid.drawings(panels, look(), {}).values())[-1]
+    first, second = (queries_maps.volume(average(selection, d)) for d in ("AD", "NC"))
+    factor = 1e5 / GRID_MM**3
+    own = queries_maps.brain(run)
+    expected = cuts.cut_all(factor * (first - second)[own.box], own.affine, "coronal", look().positions)
+    np.testing.assert_allclose(queries_maps._heat(drawing), expected, atol=1e-2 * np.abs(expected).max())
+    assert drawing.style.signed
+
+
+def test_groups_of_a_method_share_a_scale_and_differences_have_their_own(selection):
+    drawn = group_grid.drawings(grid_of(selection, look()), look(), {})
+    scales = {(panel.method, panel.heading): drawing.scale for panel, drawing in drawn.items()}
+    for method in METHODS:
+        assert scales[method, "AD"] == scales[method, "NC"] != scales[method, "AD − NC"]
+    assert scales["sensitivity", "AD"] != scales["occlusion", "AD"]
+
+
+def test_one_scale_for_all_methods(selection):
+    shared = look(shared=True)
+    drawn = group_grid.drawings(grid_of(selection, shared), shared, {})
+    assert len({d.scale for panel, d in drawn.items() if not panel.is_difference}) == 1
+    assert {d.scale.unit for d in drawn.values()} == {queries_maps.SHARED_UNIT}
+
+
+def test_a_typed_threshold_is_where_colour_starts(selection):
+    typed = look(percentile=None)
+    drawn = group_grid.drawings(grid_of(selection, typed), typed, {"drop of margin": 0.123})
+    assert {d.scale.low for p, d in drawn.items() if p.unit == "drop of margin"} == {0.123}
+
+
+def test_a_group_without_scans_leaves_no_difference(selection):
+    panels = group_grid.panels("sensitivity", {"AD": average(selection)}, ["AD", "NC"], look())
+    assert [panel.heading for panel in panels] == ["AD"]
+
+
+def test_the_grid_is_saved_with_its_words(selection):
+    drawn = group_grid.drawings(grid_of(selection, look()), look(), {})
+    sheet = group_grid.sheet(drawn, "A title", "A note")
+    with Image.open(io.BytesIO(sheet.png())) as picture:
+        assert picture.size == (sheet.width, sheet.height)
+    words = sheet.svg().decode()
+    for text in ("A title", "A note", "Brain area occlusion, AD: n = 1 subject, 3 scans", "AD − NC"):
+        assert text in words
+
+
+def test_pictures_are_drawn_once(selection):
+    drawn = list(group_grid.drawings(grid_of(selection, look()), look(), {}).values())
+    first = queries_maps.pngs(drawn)
+    assert len(first) == 12
+    assert all(a is b for a, b in zip(first, queries_maps.pngs(drawn), strict=True))
+    assert first[0] != first[1]
+
+
+def test_peaks_are_named_by_region():
+    atlas = np.zeros((3, 3, 3), np.int16)
+    atlas[1, 2, 1] = 7
+    regions = pd.DataFrame({"region": ["Temporal_Mid_L"], "index": [7]})
+    mm = affine()[:3, :3] @ [1, 2, 1] + affine()[:3, 3]
+    assert summaries_maps.region_at(atlas, affine(), regions, mm) == "Temporal Mid L"
+    assert summaries_maps.region_at(atlas, affine(), regions, mm + 2) == "–"
+    assert summaries_maps.region_at(atlas, affine(), regions, mm + 200) == "–"
+
+
+# -- the page ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def open_page(monkeypatch):
+    def opened(folder=None, **query) -> AppTest:
+        monkeypatch.setenv("BRAINWHY_STORE", str(folder or shared_store()))
+        app = AppTest.from_file("../dashboard/home.py", default_timeout=60)
+        for key, value in query.items():
+            app.query_params[key] = value
+        return app.switch_page(PAGE).run()
+
+    return opened
+
+
+def captions(app: AppTest) -> list[str]:
+    """What stands under the pictures."""
+    return [image.caption for element in app.get("image") for image in element.proto.imgs]
+
+
+def text_of(app: AppTest) -> str:
+    return "\n".join(str(e.value) for kind in (app.markdown, app.caption, app.info, app.warning) for e in kind)
+
+
+def test_the_page_shows_every_method_and_group(open_page):
+    app = open_page()
+    assert not app.exception
+    assert not app.error
+    assert app.title[0].value == "Group maps"
+    assert len(captions(app)) == 3 * len(METHODS)
+    assert captions(app)[:3] == ["AD, n = 1 subject, 3 scans", "NC, n = 2 subjects, 3 scans", "AD − NC, own scale"]
+    assert "Average heatmaps of 1 AD subject and 2 NC subjects, evidence for AD." in text_of(app)
+    assert "Brain area occlusion" in text_of(app)
+
+
+def test_diagnosis_and_decision_are_answered_from_the_cells(open_page):
+    app = open_page(dx=["MCI", "AD"], ok="correct")
+    assert not app.error
+    assert captions(app)[0] == "AD, n = 1 subject, 2 scans"
+    assert "**MCI**" in app.info[0].value
+    assert len(captions(app)) == len(METHODS)
+
+
+def test_other_filters_are_averaged_and_said(open_page):
+    app = open_page(sex="M", g_value="signed", g_scale="margin")
+    assert not app.error
+    assert "(men)" in text_of(app)
+    assert captions(app)[0] == "AD, n = 1 subject, 1 scan"
+
+
+def test_a_filter_that_leaves_nothing_is_said(open_page):
+    app = open_page(dx="MCI", ok="wrong")
+    assert not app.error
+    assert "nothing to average" in text_of(app)
+    assert not captions(app)
+
+
+def test_a_link_restores_the_controls(open_page):
+    app = open_page(
+        g_plane="sagittal", g_n="5", g_x="-90", g_range="shared", g_value="spread", g_smooth="off",
+        g_colours="cividis", g_side="radiological", g_opacity="0.5", g_difference="off", g_methods="occlusion",
+        g_rule="value", g_at_of_the_map_cm3="0.5",
+    )  # fmt: skip
+    assert not app.error
+    assert app.selectbox(key="g_plane").value == "sagittal"
+    assert app.slider(key="g_x").value == -90
+    assert app.toggle(key="g_smooth").value is False
+    assert app.number_input(key="g_at_of_the_map_cm3").value == 0.5
+    assert captions(app) == ["AD, n = 1 subject, 3 scans", "NC, n = 2 subjects, 3 scans"]
+    assert "not used" not in text_of(app)
+
+
+def test_a_bad_link_is_named(open_page):
+    app = open_page(g_plane="oblique", g_from="200")
+    assert not app.error
+    assert "`g_plane=oblique`" in text_of(app)
+    assert "`g_from=200`" in text_of(app)
+    assert app.selectbox(key="g_plane").value == "coronal"
+
+
+def test_the_chosen_method_in_3d(open_page):
+    app = open_page(g_3d="on", g_3d_map="AD − NC", method="occlusion")
+    assert not app.error
+    assert not app.exception
+    assert app.radio(key="g_3d_map").value == "AD − NC"
+    assert "AD − NC. Averaged over blocks" in text_of(app)
+
+
+def test_every_plane_and_number_of_slices_draws(open_page):
+    app = open_page()
+    for plane in ("axial", "sagittal", "coronal"):
+        for count in ("1", "7"):
+            app.selectbox(key="g_plane").set_value(plane).run()
+            app.selectbox(key="g_n").set_value(count).run()
+            assert not app.error
+            assert len(captions(app)) == 3 * len(METHODS)
+
+
+def test_a_real_cohort_with_one_method(open_page, tmp_path):
+    make_run(tmp_path, simulated=False, methods=["sensitivity"])
+    app = open_page(tmp_path)
+    assert not app.error
+    assert len(captions(app)) == 3
+    assert "SIMULATED" not in text_of(app)
+
+
+def test_a_saved_map_is_the_exact_average(run, selection):
+    wanted = average(selection)
+    reader = queries.opened(run)
+    data = export.nifti_bytes(queries_maps.volume(wanted), reader.affine(), simulated=True)
+    image = nib.Nifti1Image.from_bytes(gzip.decompress(data))
+    found = reader.group_map("holdout", "sensitivity", target="AD", scale="relative", diagnosis=["AD"])
+    np.testing.assert_array_equal(np.asarray(image.dataobj), found.mean_abs)
+    np.testing.assert_array_equal(image.affine, reader.affine())

@@ -1,0 +1,165 @@
+"""The Patient page: numbers against the group, links, steps, and what is said where something is missing."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import streamlit as st
+from store_factory import shared_store
+from streamlit.testing.v1 import AppTest
+
+from dashboard import access, pictures_patient, queries, queries_patient, summaries_patient
+from dashboard.filters import Selection
+from store import open_run
+
+
+@pytest.fixture
+def run(monkeypatch) -> queries.Run:
+    monkeypatch.setattr(sys, "argv", ["home.py"])
+    monkeypatch.setenv("BRAINWHY_STORE", str(shared_store()))
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    reader = open_run(shared_store())
+    return queries.Run(str(shared_store()), reader.run_id, reader.manifest["created"])
+
+
+@pytest.fixture
+def opened(run):
+    def page(**query) -> AppTest:
+        app = AppTest.from_file("../dashboard/home.py", default_timeout=30).run()
+        app = app.switch_page("views/patient.py")
+        fresh = {"_link", "_kept", "_ignored", "_written", "_pages", "_pending"}
+        for key in fresh:
+            if key in app.session_state:
+                del app.session_state[key]
+        for key, value in query.items():
+            app.query_params[key] = value
+        app.run()
+        assert not app.exception, app.exception
+        return app
+
+    return page
+
+
+def test_a_link_opens_a_patient_by_pseudonym(opened):
+    app = opened(set="folds", p_subject=access.pseudonym("a1"), p_scan=access.pseudonym("a1-2"))
+    assert app.selectbox(key="p_subject").value == "a1"
+    assert app.button_group(key="p_scan").value == "a1-2"
+    assert "**a1** · **AD**" in app.markdown[0].value + app.markdown[1].value
+    query = {k: v if isinstance(v, str) else v[0] for k, v in app.query_params.items()}
+    assert query["p_subject"] == access.pseudonym("a1")
+    assert not any("a1" in v for k, v in query.items() if k in ("p_subject", "p_scan"))
+
+
+def test_steps_go_round_the_filtered_patients(opened):
+    app = opened(set="folds", dx="NC")
+    assert [option.split(" ")[0] for option in app.selectbox(key="p_subject").options] == ["n1", "n2"]
+    assert app.selectbox(key="p_subject").value == "n1"
+    app.button(key="patient-next").click().run()
+    assert app.selectbox(key="p_subject").value == "n2"
+    app.button(key="patient-next").click().run()
+    assert app.selectbox(key="p_subject").value == "n1"
+    app.button(key="patient-back").click().run()
+    assert app.selectbox(key="p_subject").value == "n2"
+
+
+def test_a_linked_patient_outside_the_filters_is_shown_and_said_to_be(opened):
+    app = opened(set="folds", dx="NC", p_subject=access.pseudonym("a2"))
+    assert app.selectbox(key="p_subject").value == "a2"
+    assert any("does not pass the filters" in caption.value for caption in app.caption)
+
+
+def test_an_unknown_patient_is_named_as_ignored(opened):
+    app = opened(p_subject="0123456789")
+    assert any("p_subject=0123456789" in markdown.value for markdown in app.markdown)
+
+
+def test_no_true_group_for_an_apply_scan(opened):
+    app = opened(set="folds", target="true", p_subject=access.pseudonym("m1"))
+    assert any("belongs to no group" in info.value for info in app.info)
+
+
+def test_nobody_passes(opened):
+    app = opened(set="folds", dx="MCI", ok="wrong")
+    assert any("No patient passes" in markdown.value for markdown in app.markdown)
+
+
+# -- numbers ------------------------------------------------------------------------------------------------------
+
+
+def people(n: int) -> pd.DataFrame:
+    index = pd.MultiIndex.from_tuples(
+        [(f"s{i}", "AD") for i in range(n)] + [("x", "NC")], names=["subject", "diagnosis"]
+    )
+    return pd.DataFrame({"H": np.r_[np.arange(n) / 100, 9.0], "T": np.r_[np.full(n, 0.5), 9.0]}, index=index)
+
+
+def test_percentile_among_the_other_subjects_of_the_diagnosis():
+    own = pd.Series({"H": 0.10, "T": 0.5})
+    table = summaries_patient.against_group(own, people(21), "s10", "AD").set_index("region")
+    assert table.n.tolist() == [20, 20]
+    assert table.percentile.tolist() == [50.0, 50.0]  # mid-rank: ties count half
+    assert table.loc["H", "mean"] == pytest.approx(0.10)
+    others = np.delete(np.arange(21) / 100, 10)
+    assert table.loc["H", "sd"] == pytest.approx(others.std(ddof=1))
+
+
+def test_no_percentile_below_ten_others():
+    own = pd.Series({"H": 0.05, "T": 0.5})
+    assert summaries_patient.against_group(own, people(10), "s1", "AD").percentile.isna().all()
+    assert summaries_patient.against_group(own, people(11), "s1", "AD").percentile.notna().all()
+    alone = summaries_patient.against_group(own, people(1), "s0", "AD")
+    assert alone["mean"].isna().all()
+
+
+def test_shares_are_those_of_the_store_and_targets_are_resolved(run):
+    table = queries.table(run, "region_relevance")
+    for target in ("AD", "NC", "true", "predicted"):
+        shares = queries_patient.region_shares(run, "folds", "occlusion", target)
+        reader = queries.opened(run)
+        for model, scan in shares.index:
+            group = reader.target_of(model, scan, target)
+            rows = table[
+                (table.model == model) & (table.scan == scan) & (table.method == "occlusion") & (table.target == group)
+            ]
+            np.testing.assert_allclose(
+                shares.loc[(model, scan)], rows.set_index("region").share[shares.columns], rtol=1e-6
+            )
+    assert "m1-1" not in queries_patient.region_shares(run, "folds", "occlusion", "true").reset_index().scan.tolist()
+
+
+def test_subject_means_are_means_over_scans(run):
+    shares = queries_patient.region_shares(run, "folds", "sensitivity", "AD")
+    means = queries_patient.subject_means(run, "folds", "sensitivity", "AD")
+    own = shares[shares.index.get_level_values("scan").isin(["a1-1", "a1-2", "a1-3"])]
+    np.testing.assert_allclose(means.loc[("a1", "AD")], own.mean(), rtol=1e-5)
+
+
+def test_visits_are_in_time_order(run):
+    rows = pd.DataFrame(
+        {"subject": ["a"] * 3, "scan": list("xyz"), "session": ["m12", "bl", "m06"], "age": [71, 70, 70.5]}
+    )
+    assert queries_patient.visits(rows, "a").scan.tolist() == ["y", "z", "x"]
+
+
+def test_the_saved_picture_has_a_row_for_each_method(run):
+    selection = Selection(run, "holdout", "sensitivity", "AD")
+    view = {
+        "mm": None, "method": "sensitivity", "threshold": 50.0, "threshold_kind": "percentile", "smooth": True,
+        "colours": "hot", "sign": "signed", "opacity": 0.8, "convention": "neurological",
+    }  # fmt: skip
+    one = pictures_patient.sheet(selection, "holdout", "a1-1", ["sensitivity"], view)
+    two = pictures_patient.sheet(selection, "holdout", "a1-1", ["sensitivity", "occlusion"], view)
+    assert two.height > 1.7 * one.height
+    assert b"Research use only" in two.svg()
+    assert b"Occlusion" in two.svg()
+
+
+def test_an_absolute_threshold_is_taken_as_it_is():
+    heatmap, mask = np.linspace(-1, 2, 8).reshape(2, 2, 2), np.ones((2, 2, 2), bool)
+    view = {"threshold": 0.3, "threshold_kind": "absolute"}
+    assert pictures_patient.limits(heatmap, mask, view, "u").low == 0.3
+    assert pictures_patient.limits(0 * heatmap, mask, view, "u").high > 0

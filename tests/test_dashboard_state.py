@@ -1,0 +1,231 @@
+"""Links: every value written out, read back, checked, and what could not be used said."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from urllib.parse import parse_qs
+
+import pandas as pd
+import pytest
+import streamlit as st
+from store_factory import shared_store
+from streamlit.testing.v1 import AppTest
+
+from dashboard import access, filters
+from dashboard.filters import Whom
+
+
+def script():
+    import streamlit as st
+
+    from dashboard import state
+
+    state.begin()
+    plane = state.choose("t_plane", "Plane", ["coronal", "axial"], widget="segmented")
+    some = state.choose_many("t_some", "Some", ["a", "b", "c"])
+    low = state.slide("t_low", "Low", 0.0, 1.0, 0.25, 0.05)
+    ends = state.slide_range("t_ages", "Ages", 50, 90, 1)
+    on = state.toggle("t_on", "On")
+    mm = state.value("t_mm", "0,0", lambda text: [float(part) for part in text.split(",")])
+    if st.button("move"):
+        state.put("t_mm", "3,4")
+    st.write(repr((plane, some, low, ends, on, mm)))
+    for part in state.finish():
+        st.warning(part)
+    st.code(state.query())
+
+
+@pytest.fixture
+def opened():
+    def run(**query) -> AppTest:
+        app = AppTest.from_function(script, default_timeout=20)
+        for key, value in query.items():
+            app.query_params[key] = value
+        return app.run()
+
+    return run
+
+
+def seen(app: AppTest) -> tuple:
+    assert not app.exception
+    return eval(app.markdown[0].value)
+
+
+DEFAULTS = ("coronal", (), 0.25, (50, 90), False, [0.0, 0.0])
+
+
+def test_defaults_are_written_out(opened):
+    app = opened()
+    assert seen(app) == DEFAULTS
+    assert parse_qs(app.code[0].value) == {
+        "v": ["1"], "t_plane": ["coronal"], "t_some": ["all"], "t_low": ["0.25"], "t_ages": ["all"], "t_on": ["off"],
+        "t_mm": ["0,0"],
+    }  # fmt: skip
+    assert {k: v for k, v in app.query_params.items() if k == "t_low"} in ({"t_low": ["0.25"]}, {"t_low": "0.25"})
+
+
+def test_a_link_restores_every_value(opened):
+    query = {
+        "v": "1", "t_plane": "axial", "t_some": ["a", "c"], "t_low": "0.8", "t_ages": "60~75", "t_on": "on",
+        "t_mm": "-26,18.5",
+    }  # fmt: skip
+    app = opened(**query)
+    assert seen(app) == ("axial", ("a", "c"), 0.8, (60, 75), True, [-26.0, 18.5])
+    assert not app.warning
+    assert parse_qs(app.code[0].value) == {k: v if isinstance(v, list) else [v] for k, v in query.items()}
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"t_plane": "oblique"}, "choose coronal, axial"),
+        ({"t_some": ["x"]}, "unknown"),
+        ({"t_low": "2"}, "choose from 0 to 1"),
+        ({"t_low": "nan"}, "choose from 0 to 1"),
+        ({"t_low": "much"}, "write a number"),
+        ({"t_ages": "75~60"}, "above the second"),
+        ({"t_ages": "60"}, "two numbers"),
+        ({"t_ages": "1e999~70"}, "write a number"),
+        ({"t_on": "perhaps"}, "choose on, off"),
+        ({"t_mm": "<script>"}, "t_mm"),
+        ({"v": "7"}, "links of version 1"),
+        ({"old_name": "3"}, "not known on this page"),
+    ],
+)
+def test_what_cannot_be_used_is_said_and_the_rest_is_shown(opened, query, said):
+    app = opened(**query)
+    assert seen(app) == DEFAULTS
+    assert len(app.warning) == 1
+    assert said in app.warning[0].value
+
+
+def test_the_valid_part_of_a_list_is_used(opened):
+    app = opened(t_some=["b", "zzz"])
+    assert seen(app)[1] == ("b",)
+    assert "zzz" in app.warning[0].value
+
+
+def test_widgets_win_over_the_link_once_it_was_read(opened):
+    app = opened(t_low="0.8")
+    app.slider(key="t_low").set_value(0.5).run()
+    assert seen(app)[2] == 0.5
+    app.button[0].click().run()
+    assert seen(app)[5] == [0.0, 0.0]  # set after it was read ...
+    assert "t_mm=3%2C4" in app.code[0].value  # ... and in the link at once
+    assert seen(app.run())[5] == [3.0, 4.0]
+
+
+# -- filters ------------------------------------------------------------------------------------------------------
+
+
+def rows() -> pd.DataFrame:
+    return pd.DataFrame({
+        "scan": list("abcd"), "subject": ["1", "1", "2", "3"], "diagnosis": ["AD", "AD", "NC", "MCI"],
+        "correct": [True, False, True, None], "sex": ["F", "F", "M", None], "age": [70.0, 71.0, 60.0, None],
+        "session": ["1", "2", "1", None],
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("whom", "expected"),
+    [
+        (Whom(), "abcd"),
+        (Whom(diagnosis=("AD", "MCI")), "abd"),
+        (Whom(correct=True), "ac"),
+        (Whom(correct=False), "b"),
+        (Whom(sex=("F",)), "ab"),
+        (Whom(age=(60, 70)), "ac"),
+        (Whom(session=("1",)), "ac"),
+        (Whom(session=(filters.NO_SESSION,)), "d"),
+        (Whom(subject=("1",), age=(71, 99)), "b"),
+        (Whom(diagnosis=("NC",), sex=("F",)), ""),
+    ],
+)
+def test_filters_pass_what_they_say(whom, expected):
+    assert "".join(rows().scan[filters.passing(rows(), whom)]) == expected
+
+
+def test_only_diagnosis_and_correct_are_answered_from_the_cells():
+    assert not Whom(diagnosis=("AD",), correct=True).needs_streaming
+    assert all(Whom(**f).needs_streaming for f in ({"sex": ("F",)}, {"age": (1, 2)}, {"session": ("1",)}))
+
+
+def test_filters_in_words():
+    whom = Whom(("AD",), True, ("F",), (60, 75), ("m12",), ("a", "b"))
+    assert filters.in_words(whom) == (
+        "AD, women, 60 to 75 years, predicted as their group, session m12, 2 hand-picked subjects"
+    )
+
+
+@pytest.fixture
+def regions_page(monkeypatch):
+    def opened(**query) -> AppTest:
+        monkeypatch.setattr(sys, "argv", ["home.py"])
+        monkeypatch.setenv("BRAINWHY_STORE", str(shared_store()))
+        st.cache_data.clear()
+        st.cache_resource.clear()
+        app = AppTest.from_file("../dashboard/home.py", default_timeout=30).run()
+        for key, value in query.items():
+            app.query_params[key] = value
+        return app.switch_page("views/regions.py").run()
+
+    return opened
+
+
+def test_the_sidebar_says_how_many_remain(regions_page):
+    app = regions_page()
+    assert not app.exception
+    assert "**7 of 7 scans**, 4 subjects" in [caption.value for caption in app.sidebar.caption]
+    app.button_group(key="dx").set_value(["AD"]).run()
+    assert "**3 of 7 scans**, 1 subject" in [caption.value for caption in app.sidebar.caption]
+
+
+def test_a_filter_that_leaves_nothing_is_named_and_can_be_dropped(regions_page):
+    app = regions_page()
+    app.button_group(key="dx").set_value(["MCI"]).run()
+    app.button_group(key="ok").set_value("correct").run()
+    said = [warning.value for warning in app.sidebar.warning]
+    assert "The filter on decision leaves no scan." in said
+    app.button(key="drop-correct").click().run()
+    assert not app.sidebar.warning
+    assert "**1 of 7 scans**, 1 subject" in [caption.value for caption in app.sidebar.caption]
+
+
+# -- access -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_key(monkeypatch, tmp_path):
+    monkeypatch.setenv(access.KEY_FILE, str(tmp_path / "keys" / "link.key"))
+    access._key.cache_clear()
+    yield tmp_path / "keys" / "link.key"
+    access._key.cache_clear()
+
+
+def test_pseudonyms_are_keyed_and_the_key_is_private(own_key, monkeypatch, tmp_path):
+    first = access.pseudonym("sub-001")
+    assert "001" not in first
+    assert stat.S_IMODE(os.stat(own_key).st_mode) == 0o600
+    access._key.cache_clear()
+    assert access.pseudonym("sub-001") == first  # read back
+    monkeypatch.setenv(access.KEY_FILE, str(tmp_path / "other.key"))
+    access._key.cache_clear()
+    assert access.pseudonym("sub-001") != first
+
+
+def test_patients_are_shown_locally_and_else_by_role_only(monkeypatch):
+    options = {"server.address": "localhost"}
+    monkeypatch.setattr(st, "get_option", options.get)
+    assert access.may_see_patients()
+    options["server.address"] = "0.0.0.0"
+    for user, expected in (
+        ({"is_logged_in": False, "roles": ["patient"]}, False),
+        ({"is_logged_in": True, "roles": ["viewer"]}, False),
+        ({"is_logged_in": True}, False),
+        ({"is_logged_in": True, "roles": ["patient"]}, True),
+        ({"is_logged_in": True, "groups": ["patient"]}, True),
+    ):
+        monkeypatch.setattr(access, "_user", lambda user=user: user)
+        assert access.may_see_patients() == expected
