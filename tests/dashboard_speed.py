@@ -1,0 +1,325 @@
+"""How quick the dashboard is on a store, in Chromium; `python tests/big_store.py FOLDER` makes one of real size.
+
+    python tests/dashboard_speed.py --store STORE [--json] [--changes 20] [--patients 200] [--pages "Regions,Patient"]
+
+First view: from the navigation to the finished page, in a fresh browser on a warm server. Control change: from the
+release of the mouse to the finished page, painted. Filters that no stored average answers (sex, age, session, subjects)
+are counted apart. Memory: of the server's process, while patients are opened one after the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from browser import FINISHED, Server, chromium, launched, main_text, menu, new_page, open_page, settled, start_server
+from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import TimeoutError as TookTooLong
+
+STREAMED = {"sex", "age", "ses", "sub"}  # filters that go through all heatmaps
+LEFT_ALONE = {"run"}  # another run is another page
+FIRST_VIEWS, FRAMES = 3, 120
+TARGETS = {"first view": 2000, "median": 300, "95 %": 1000, "growth": 50}  # ms; MiB between 50 and all patients
+ACTED = "addEventListener('pointerup', event => { window.__acted = event.timeStamp; }, true);"
+# ms to the first frame that shows the finished page, once nothing has changed for a while; null if a release of the
+# mouse was not followed by a question to the server.
+TIMED = f"""async since => {{
+    const finished = {FINISHED}, end = performance.now() + 60000;
+    let done = false, seen = 0, shown = 0;
+    while (performance.now() < end) {{
+        const now = await new Promise(requestAnimationFrame);
+        if (!finished()) done = false;
+        else if (!done || __changed > seen) [done, seen, shown] = [true, __changed, now];
+        else if (now - shown > 300) return since === 'navigation' ? shown : __asked < __acted ? null : shown - __acted;
+    }}
+    throw new Error('the page did not come to rest in a minute');
+}}"""
+# Widgets that can be seen, with the key that the page gave them.
+WIDGETS = """kinds => [...document.querySelectorAll(kinds.map(kind => `[data-testid=${kind}]`).join(','))]
+    .filter(widget => widget.checkVisibility() && widget.closest('[class*=st-key-]'))
+    .map(widget => [widget.dataset.testid, /st-key-(\\S+)/.exec(widget.closest('[class*=st-key-]').className)[1]])"""
+
+
+@dataclass
+class Pace:
+    """Times of one page, ms.
+
+    Attributes:
+        changes: (widget, ms) of every change; streamed: the same of the filters in STREAMED.
+    """
+
+    first_views: list[float] = field(default_factory=list)
+    changes: list[tuple[str, float]] = field(default_factory=list)
+    streamed: list[tuple[str, float]] = field(default_factory=list)
+
+    def summary(self) -> dict[str, Any]:
+        """Medians and 95th percentiles; None where there is no such control."""
+        times = [ms for _, ms in self.changes]
+        slowest = max(self.changes, key=lambda change: change[1], default=None)
+        return {
+            "first_view_ms": round(statistics.median(self.first_views)),
+            "changes": len(times),
+            "median_ms": round(statistics.median(times)) if times else None,
+            "p95_ms": round(_quantile(times, 0.95)) if times else None,
+            "slowest": [slowest[0], round(slowest[1])] if slowest else None,
+            "streamed_ms": {key: round(ms) for key, ms in self.streamed},
+        }
+
+
+def _quantile(values: list[float], share: float) -> float:
+    """The smallest value that at least `share` of all do not exceed."""
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
+# -- controls -------------------------------------------------------------------------------------------------------
+
+
+def _press_another(page: Page, widget: Locator, dice: random.Random) -> None:
+    others = widget.locator("button[data-variant]:not([data-selected=true])").all()
+    dice.choice(others or widget.locator("button[data-variant]").all()).click()
+
+
+def _choose_another(page: Page, widget: Locator, dice: random.Random) -> None:
+    widget.get_by_role("button", name="Open").click()
+    page.locator("[role=option]").first.wait_for()
+    dice.choice(page.locator("[role=option]:not([aria-selected=true])").all()).click()
+
+
+def _drag(page: Page, widget: Locator, dice: random.Random) -> None:
+    widget.scroll_into_view_if_needed()
+    track = widget.locator("[role=group] > div").first.bounding_box()
+    thumb = widget.locator("input[type=range]").first.locator("xpath=../..").bounding_box()
+    height = thumb["y"] + thumb["height"] / 2
+    page.mouse.move(thumb["x"] + thumb["width"] / 2, height)
+    page.mouse.down()
+    page.mouse.move(track["x"] + track["width"] * dice.uniform(0.05, 0.45), height, steps=4)
+    page.mouse.up()
+
+
+def _switch(page: Page, widget: Locator, dice: random.Random) -> None:
+    widget.locator("label").first.click()
+
+
+ACTIONS = {
+    "stButtonGroup": _press_another,
+    "stSelectbox": _choose_another,
+    "stMultiSelect": _choose_another,
+    "stSlider": _drag,
+    "stCheckbox": _switch,
+    "stRadio": lambda page, widget, dice: dice.choice(widget.locator("label:has(input:not(:checked))").all()).click(),
+}
+
+
+def _controls(page: Page) -> list[tuple[str, str]]:
+    """(kind, key) of every control that can be used and has a choice."""
+    found = page.evaluate(WIDGETS, list(ACTIONS))
+    return [
+        (kind, key) for kind, key in found if key not in LEFT_ALONE and not _is_idle(_widget(page, kind, key), kind)
+    ]
+
+
+def _is_idle(widget: Locator, kind: str) -> bool:
+    if widget.locator("button:disabled, input:disabled").count():
+        return True
+    return kind == "stButtonGroup" and widget.locator("button[data-variant]").count() < 2
+
+
+def _widget(page: Page, kind: str, key: str) -> Locator:
+    return page.locator(f".st-key-{key} [data-testid={kind}]").first
+
+
+def _change(page: Page, kind: str, key: str, dice: random.Random) -> float | None:
+    """ms of one change; None where the control has nothing else to offer."""
+    try:
+        ACTIONS[kind](page, _widget(page, kind, key), dice)
+    except (IndexError, TookTooLong):
+        page.keyboard.press("Escape")
+        settled(page)
+        return None
+    took = page.evaluate(TIMED, "release")
+    page.keyboard.press("Escape")
+    settled(page)
+    return took
+
+
+# -- measurements ---------------------------------------------------------------------------------------------------
+
+
+def measure_page(browser: Browser, address: str, changes: int, dice: random.Random) -> Pace:
+    """First views in fresh contexts, then changes of every control in turn."""
+    pace = Pace()
+    for _ in range(FIRST_VIEWS):
+        page = new_page(browser)
+        page.goto(address)
+        pace.first_views.append(page.evaluate(TIMED, "navigation"))
+        page.context.close()
+    page = _controlled(browser, address)
+    for kind, key in _rounds(page, address, changes):
+        if (took := _change(page, kind, key, dice)) is not None:
+            pace.changes.append((key, took))
+    for kind, key in [control for control in _controls(page) if control[1] in STREAMED]:
+        open_page(page, address)
+        if (took := _change(page, kind, key, dice)) is not None:
+            pace.streamed.append((key, took))
+    page.context.close()
+    return pace
+
+
+def _controlled(browser: Browser, address: str) -> Page:
+    page = new_page(browser)
+    page.context.add_init_script(ACTED)
+    page.set_default_timeout(10_000)
+    open_page(page, address)
+    return page
+
+
+def _rounds(page: Page, address: str, changes: int) -> Iterator[tuple[str, str]]:
+    """Every control in turn, until there are enough; a fresh page each round, since a change may take others away."""
+    given = 0
+    while given < changes:
+        open_page(page, address)
+        controls = [control for control in _controls(page) if control[1] not in STREAMED]
+        if not controls:
+            return
+        for control in controls:
+            if control in _controls(page):
+                yield control
+        given += len(controls)
+
+
+def measure_memory(browser: Browser, server: Server, address: str, patients: int) -> dict[str, float]:
+    """Patients opened so far -> resident MiB of the server."""
+    page, found = _controlled(browser, f"{address}?v=1&set=folds"), {}
+    for opened in range(1, patients + 1):
+        onwards = page.locator(".st-key-patient-next button").first
+        if onwards.is_disabled():
+            open_page(page, f"{address}?v=1&set=folds")
+        else:
+            onwards.click()
+            page.evaluate(TIMED, "release")
+        if opened in (50, patients):
+            found[str(opened)] = round(server.rss_mib, 1)
+    page.context.close()
+    return found
+
+
+def measure_viewer(browser: Browser, address: str) -> dict[str, Any] | None:
+    """Frames a second of the viewer while the crosshair and the threshold move; None without a viewer."""
+    page = new_page(browser)
+    open_page(page, address)
+    found = None
+    if page.evaluate("__viewers().length"):
+        call = f"kind => __viewers()[0].__viewer.measure(kind, {FRAMES})"
+        found = {kind: page.evaluate(call, kind) for kind in ("crosshair", "threshold")}
+    page.context.close()
+    return found
+
+
+def measure(store: str, changes: int, patients: int, wanted: list[str]) -> dict[str, Any]:
+    """Everything, page by page."""
+    dice, result = random.Random(0), {"store": store, "load": [_load()], "pages": {}, "rss_mib": {}}
+    with tempfile.TemporaryDirectory() as folder, launched() as browser:
+        server = start_server(store, Path(folder))
+        try:
+            result["rss_mib"]["start"] = round(server.rss_mib, 1)
+            addresses = _warm_up(browser, server, wanted)
+            result["rss_mib"]["warm"] = round(server.rss_mib, 1)
+            if patients and "Patient" in addresses:
+                _say(f"{patients} patients")
+                result["rss_mib"] |= measure_memory(browser, server, addresses["Patient"], patients)
+            for title, address in addresses.items():
+                _say(title)
+                result["pages"][title] = measure_page(browser, address, changes, dice).summary()
+            result["rss_mib"]["end"] = round(server.rss_mib, 1)
+            if "Patient" in addresses:
+                result["viewer"] = measure_viewer(browser, addresses["Patient"])
+            result["errors"] = server.errors()
+            result["load"].append(_load())
+        finally:
+            server.stop()
+    return result
+
+
+def _warm_up(browser: Browser, server: Server, wanted: list[str]) -> dict[str, str]:
+    """Title -> address of the pages to measure, each opened once."""
+    page = new_page(browser)
+    open_page(page, server.url)
+    addresses = {title: address for title, address in menu(page).items() if not wanted or title in wanted}
+    for title, address in addresses.items():
+        open_page(page, address)
+        if "This view failed" in main_text(page):
+            raise SystemExit(f"{title} fails on this store:\n{server.log}")
+    page.context.close()
+    return addresses
+
+
+def _load() -> float:
+    """Processes that want a core, for each core, over the last minute."""
+    return round(os.getloadavg()[0] / os.cpu_count(), 2)
+
+
+def _say(text: str) -> None:
+    print(f"  {text}", file=sys.stderr, flush=True)
+
+
+# -- the report -----------------------------------------------------------------------------------------------------
+
+
+def report(result: dict[str, Any]) -> str:
+    """A table for people; what misses its target is marked."""
+    lines = [f"{'page':<14}{'first view':>12}{'changes':>9}{'median':>9}{'95 %':>9}  slowest; streamed filters (ms)"]
+    for title, page in result["pages"].items():
+        cells = [
+            _marked(page["first_view_ms"], TARGETS["first view"], 12), f"{page['changes']:>9}",
+            _marked(page["median_ms"], TARGETS["median"], 9), _marked(page["p95_ms"], TARGETS["95 %"], 9),
+        ]  # fmt: skip
+        slowest = "{} {}".format(*page["slowest"]) if page["slowest"] else ""
+        streamed = ", ".join(f"{key} {ms}" for key, ms in page["streamed_ms"].items())
+        lines.append(f"{title:<14}{''.join(cells)}  {slowest}; {streamed}")
+    memory = result["rss_mib"]
+    lines.append("server, MiB: " + ", ".join(f"{when} {mib:g}" for when, mib in memory.items()))
+    counts = sorted(int(when) for when in memory if when.isdigit())
+    if len(counts) == 2:
+        growth = memory[str(counts[1])] - memory[str(counts[0])]
+        marked = _marked(round(growth), TARGETS["growth"], 0)
+        lines.append(f"growth from patient {counts[0]} to {counts[1]}: {marked} MiB")
+    for kind, found in (result.get("viewer") or {}).items():
+        lines.append(
+            f"viewer, {kind}: {found['framesPerSecond']:.0f} frames/s, drawing {found['drawMedian']:.1f} ms "
+            f"(95 %: {found['draw95']:.1f})"
+        )
+    load = "load of each core before and after: {} and {}; above 1, times say little".format(*result["load"])
+    return "\n".join([*lines, "! misses its target", load, *result["errors"]])
+
+
+def _marked(value: float | None, target: float, width: int) -> str:
+    return f"{'-' if value is None else f'{value}!' if value > target else value:>{width}}"
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="How quick the dashboard is on a store.")
+    parser.add_argument("--store", required=True)
+    parser.add_argument("--changes", type=int, default=20, help="of controls on each page; default: %(default)s")
+    parser.add_argument("--patients", type=int, default=200, help="opened for the memory; 0: none")
+    parser.add_argument("--pages", default="", help="titles, with commas between; default: all")
+    parser.add_argument("--json", action="store_true", help="one line of JSON instead of the table")
+    chosen = parser.parse_args()
+    if chromium() is None:
+        parser.error("needs Chromium: apt install chromium")
+    wanted = [title.strip() for title in chosen.pages.split(",") if title.strip()]
+    result = measure(chosen.store, chosen.changes, chosen.patients, wanted)
+    print(json.dumps(result) if chosen.json else f"{report(result)}\n{json.dumps(result)}")
+
+
+if __name__ == "__main__":
+    main()
