@@ -18,7 +18,7 @@ CURRENT = "_selection"
 CORRECT = {"all": "all", "correct": "correct", "wrong": "wrong"}
 SEXES = {"F": "women", "M": "men"}
 TARGET_WORDS = {"true": "the true group", "predicted": "the predicted group"}
-SET_WORDS = {"holdout": "Held-out", "folds": "Cross-validation"}
+SET_WORDS = {"holdout": "Held-out", "folds": "All folds"}
 NO_SESSION = "(none)"
 
 

@@ -94,6 +94,7 @@ def sheet(drawn: Mapping[Panel, Drawing], title: str, note: str) -> pictures.Pic
     rows: dict[str, list[pictures.Picture]] = {}
     for panel, drawing in drawn.items():
         own = rows.setdefault(panel.method, [])
-        words_of = f"{words.method_name(panel.method)}, {panel.heading}: {panel.people()}"
+        # The letters of saved pictures have no minus sign.
+        words_of = f"{words.method_name(panel.method)}, {panel.heading}: {panel.people()}".replace("−", "minus")
         own.append(pictures.titled(queries_maps.picture(drawing), words_of, 0.8 * TITLE_SIZE))
     return pictures.titled(pictures.below([pictures.beside(own) for own in rows.values()]), title, TITLE_SIZE, note)

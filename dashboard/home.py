@@ -22,6 +22,7 @@ STYLE = """<style>
 [data-testid="stSidebarUserContent"] [data-testid="stVerticalBlock"] {gap: 0.55rem;}
 @media (min-width: 641px) and (max-width: 1250px) {[data-testid="stColumn"] {min-width: calc(50% - 1rem);}}
 [data-testid="stImage"] img {border-radius: 4px;}
+[data-testid="stTable"] th {text-align: left;}
 </style>"""
 
 

@@ -48,7 +48,7 @@ def section(selection: Selection, ranked_by: str, regions: pd.DataFrame, region:
         right.caption(age_words(table, diagnoses))
     for event in events:
         open_patient(event)
-    return table
+    return table.assign(region=region, method=selection.method, measure=measure)
 
 
 def patients_chart(place: Any, figure: Any, key: str, may: bool) -> Any:

@@ -85,6 +85,12 @@ def _pictures() -> Bounded[bytes]:
     return Bounded(PICTURES_LIMIT, len)
 
 
+@st.cache_resource(show_spinner=False)
+def _pool() -> ThreadPoolExecutor:
+    """One for all sessions: the memory that a thread has used stays with it."""
+    return ThreadPoolExecutor(WORKERS)
+
+
 @st.cache_resource(max_entries=2, show_spinner=False)
 def anatomy(run: Run) -> planes.Anatomy:
     """The 1 mm template as the ground of pictures."""
@@ -158,9 +164,9 @@ def is_stored(average: Average) -> bool:
     return measured(average)[0] in set(own.scale)
 
 
-def is_ready(average: Average) -> bool:
-    """Whether the average has been made."""
-    return average in _figures()
+def is_ready(average: Average, style: planes.Style, positions: tuple[float, ...]) -> bool:
+    """Whether an average can be drawn at these places without reading it."""
+    return average in _figures() and (average, style.plane, positions, style.smooth) in _cuts()
 
 
 def _question(average: Average) -> Callable[[Progress | None], GroupMap]:
@@ -194,28 +200,37 @@ def volume(average: Average) -> np.ndarray:
     return getattr(_question(average)(None), measured(average)[1])
 
 
-def figures(average: Average, progress: Progress | None = None) -> BrainMap:
+def figures(average: Average) -> BrainMap:
     """What is known of an average beside its voxels: numbers of scans and subjects, quantiles, peak. Without `data`."""
-
-    def make() -> BrainMap:
-        return replace(_map(average, progress), data=b"")
-
-    return _figures().get(average, make)
+    return _figures().get(average, lambda: replace(_map(average), data=b""))
 
 
 def _map(average: Average, progress: Progress | None = None) -> BrainMap:
     return _maps().get(average, lambda: _maker(average)(progress))
 
 
-def read(averages: Sequence[Average]) -> None:
-    """Make those that the group cells answer, several at once."""
-    waiting = {a: _maker(a) for a in averages if not is_ready(a) and is_stored(a)}
-    with ThreadPoolExecutor(WORKERS) as pool:
-        made = {average: pool.submit(make, None) for average, make in waiting.items()}
-        for average, answer in made.items():
-            if not isinstance(answer.exception(), NotInRun):
-                _maps().get(average, answer.result)
-                figures(average)
+def make_ready(
+    averages: Sequence[Average], style: planes.Style, positions: tuple[float, ...], progress: Progress | None = None
+) -> dict[Average, str]:
+    """Read what is needed to draw averages at some places; those that group cells answer, several at once.
+
+    Returns:
+        Average -> why it cannot be drawn: no scan remains.
+    """
+    waiting = [average for average in averages if not is_ready(average, style, positions)]
+    unread = [average for average in waiting if is_stored(average) and average not in _maps()]
+    answers = {average: _pool().submit(_maker(average), None) for average in unread}
+    impossible = {}
+    for average in waiting:
+        try:
+            if average in answers:
+                _maps().get(average, answers[average].result)
+            _map(average, progress)
+            figures(average)
+            _planes(average, style, positions)
+        except NotInRun as error:
+            impossible[average] = str(error)
+    return impossible
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
@@ -246,23 +261,22 @@ def levels(averages: Sequence[Average], factors: Sequence[float]) -> np.ndarray:
     return _differences().get(key, make)
 
 
-def _planes(average: Average, drawing: Drawing) -> np.ndarray:
+def _planes(average: Average, style: planes.Style, positions: tuple[float, ...]) -> np.ndarray:
     """(positions, across, up) of one average; never to be changed."""
-    style = drawing.style
-    key = (average, style.plane, drawing.positions, style.smooth)
 
     def make() -> np.ndarray:
-        cut = _places(average.selection.run, style.plane, drawing.positions)
+        cut = _places(average.selection.run, style.plane, positions)
         return cut.cut(_map(average).values(), smooth=style.smooth)
 
-    return _cuts().get(key, make)
+    return _cuts().get((average, style.plane, positions, style.smooth), make)
 
 
 def _heat(drawing: Drawing) -> np.ndarray:
     """(positions, across, up) of a drawing; sizes, where its style is not signed."""
-    heat = _planes(drawing.averages[0], drawing) * np.float32(drawing.factors[0])
-    if len(drawing.averages) == 2:
-        heat -= _planes(drawing.averages[1], drawing) * np.float32(drawing.factors[1])
+    cut = [_planes(average, drawing.style, drawing.positions) for average in drawing.averages]
+    heat = cut[0] * np.float32(drawing.factors[0])
+    if len(cut) == 2:
+        heat -= cut[1] * np.float32(drawing.factors[1])
     return heat if drawing.style.signed else np.abs(heat)
 
 
@@ -286,6 +300,5 @@ def pngs(drawings: Sequence[Drawing]) -> list[bytes]:
     """Drawings as PNG, several at once."""
     kept = _pictures()
     waiting = {drawing: _arranged(drawing) for drawing in drawings if drawing not in kept}
-    with ThreadPoolExecutor(WORKERS) as pool:
-        made = {d: pool.submit(lambda draw: pictures.png(draw().drawn(), PNG_EFFORT), f) for d, f in waiting.items()}
-        return [kept.get(drawing, lambda drawing=drawing: made[drawing].result()) for drawing in drawings]
+    made = {d: _pool().submit(lambda draw: pictures.png(draw().drawn(), PNG_EFFORT), f) for d, f in waiting.items()}
+    return [kept.get(drawing, lambda drawing=drawing: made[drawing].result()) for drawing in drawings]

@@ -60,7 +60,7 @@ class Relevance:
             return regional.shares(sums)
         if method in self.gradients and self.scale[method] == "probability":
             p = self.rows["probability"].to_numpy(float)[:, None]
-            return sums
+            return sums * p * (1 - p)
         return sums
 
     def groups(self, method: str, target: str, keep: np.ndarray, diagnoses: list[str]) -> dict[str, regional.Group]:

@@ -14,17 +14,23 @@ from dashboard.saving import save_figure
 INK = {"light": "#1D2528", "dark": "#E3E8E9"}
 
 
+def ink() -> str:
+    """The colour of words in the theme of this session."""
+    theme = getattr(st.context, "theme", None)
+    return INK.get(getattr(theme, "type", None), INK["light"])
+
+
 def chart(place: DeltaGenerator, figure: go.Figure, key: str, *, save: bool = True, **options: Any) -> Any:
     """A chart in the ink of the theme, with buttons that save it; `options` (on_select) and the answer: plotly_chart's.
 
     Args:
         save: False for what the browser draws on a canvas (3D), which cannot be saved as SVG.
     """
-    theme = getattr(st.context, "theme", None)
-    ink = INK.get(getattr(theme, "type", None), INK["light"])
-    figure.update_layout(font_color=ink)
-    figure.update_xaxes(tickfont_color=ink, title_font_color=ink)
-    figure.update_yaxes(tickfont_color=ink, title_font_color=ink)
+    colour = ink()
+    if figure.layout.font.color != colour:
+        figure.update_layout(font_color=colour)
+        figure.update_xaxes(tickfont_color=colour, title_font_color=colour)
+        figure.update_yaxes(tickfont_color=colour, title_font_color=colour)
     box = place.container(gap=None)
     answer = box.plotly_chart(figure, config={"displayModeBar": False}, key=key, **options)
     if save:

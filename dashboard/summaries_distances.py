@@ -92,7 +92,16 @@ def table_2(table: pd.DataFrame, diagnoses: Sequence[str], with_paper: bool) -> 
 def _text(found: pd.DataFrame, key: tuple[str, str, str], column: str) -> str:
     if key not in found.index:
         return NONE
-    return mean_sd(found.at[key, column], found.at[key, f"{column}_sd"]).replace(" ± ", UNBROKEN)
+    value, sd = found.at[key, column], found.at[key, f"{column}_sd"]
+    text = mean_sd(value, sd) if column == "distance" else _correlation(value, sd)
+    return text.replace(" ± ", UNBROKEN)
+
+
+def _correlation(value: float, sd: float) -> str:
+    """With three decimals: three digits of a number near 0 would promise too much."""
+    if not np.isfinite(value):
+        return NONE
+    return f"{value:.3f} ± {sd:.3f}" if np.isfinite(sd) else f"{value:.3f}"
 
 
 def _published(a: str, b: str, diagnosis: str) -> str:

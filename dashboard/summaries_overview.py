@@ -15,6 +15,7 @@ METRICS = {
     "accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "sensitivity": "Sensitivity",
     "specificity": "Specificity", "auc": "AUC", "auc_hard": "AUC of hard labels", "brier": "Brier score",
 }  # fmt: skip
+Z = 1.959964  # of a normal distribution, 97.5 %
 GRID = np.linspace(0, 1, 101)  # false positive rates at which folds are compared
 
 
@@ -33,9 +34,19 @@ def roc_band(curves: pd.DataFrame) -> pd.DataFrame | None:
 
 
 def calibration(curves: pd.DataFrame, model_set: str) -> pd.DataFrame:
-    """Predicted against observed share of the positive group, of all folds together or of the held-out model."""
-    rows = curves[(curves["curve"] == "calibration") & (curves["model"] == model_set)]
-    return rows[["x", "y", "scans"]].sort_values("x").reset_index(drop=True)
+    """Predicted against observed share of the positive group, of all folds together or of the held-out model.
+
+    Returns:
+        x, y, scans, and low and high: 95 % CI of y after Wilson (1927), each scan taken as independent.
+    """
+    rows = curves[(curves["curve"] == "calibration") & (curves["model"] == model_set)].sort_values("x")
+    n, y = rows["scans"].fillna(1).to_numpy(float), rows["y"].to_numpy(float)
+    centre = (y + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z * np.sqrt(y * (1 - y) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n)
+    return pd.DataFrame({
+        "x": rows["x"].to_numpy(float), "y": y, "scans": n.astype(int), "low": np.minimum(centre - half, y),
+        "high": np.maximum(centre + half, y),
+    })  # fmt: skip
 
 
 def metrics_table(metrics: pd.DataFrame, level: str) -> pd.DataFrame:

@@ -94,15 +94,28 @@ class CellFamily:
             path, sign, row = self._cell(choice)
             attributes = self.run.attributes(path)
             for quantity in needed:
-                values = self.run._folder.numbers(path, CELL_QUANTITIES.index(quantity)).astype(np.float64)
+                numbers = self.run._folder.numbers(path, CELL_QUANTITIES.index(quantity))
+                values = self._kept(numbers, attributes).astype(np.float64)
                 sums[quantity] = sums[quantity] + (sign * values if quantity == "sum" else values)
             weight, scans = weight + float(row.weight), scans + int(row.scans)
         maps = {
-            name: self.run.full(values.astype(np.float32), attributes)
+            name: self._full(values.astype(np.float32), attributes)
             for name, values in statistics_of(sums, weight, statistics).items()
         }
         subjects = self._subjects(chosen)
         return GroupMap(**{s: maps.get(s) for s in STATISTICS}, scans=scans, subjects=subjects, weight=weight)
+
+    def _kept(self, numbers: np.ndarray, attributes: Mapping[str, Any]) -> np.ndarray:
+        """The numbers that are added: those of the brain's voxels, or the whole native grid."""
+        return numbers[self.run.mask] if attributes["native_grid"] == "voxels" else numbers
+
+    def _full(self, values: np.ndarray, attributes: Mapping[str, Any]) -> np.ndarray:
+        """(x, y, z) of what `_kept` kept."""
+        if attributes["native_grid"] != "voxels":
+            return self.run.full(values, attributes)
+        volume = np.zeros(self.run.mask.shape, values.dtype)
+        volume[self.run.mask] = values
+        return volume
 
     def _cell(self, choice: Choice) -> tuple[str, int, Any]:
         """Path, sign and row of a cell. The sign is -1 where only the other group's map is stored."""

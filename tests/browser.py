@@ -203,9 +203,14 @@ def settled(page: Page) -> None:
 
 
 def main_picture(page: Page) -> bytes:
-    """PNG of all but the sidebar, without blinking cursors and running animations."""
+    """PNG of all but the sidebar at rest, without blinking cursors and running animations."""
     page.mouse.move(0, 0)
-    return page.locator(MAIN).screenshot(animations="disabled", caret="hide")
+    while True:
+        settled(page)
+        asked = page.evaluate("__asked")
+        picture = page.locator(MAIN).screenshot(animations="disabled", caret="hide")
+        if page.evaluate(FINISHED) and page.evaluate("__asked") == asked:
+            return picture
 
 
 def shot(page: Page, name: str) -> bytes:

@@ -16,6 +16,7 @@ from test_dashboard_views import copy_run, text_of
 from dashboard import access, queries
 from dashboard import summaries_distances as between
 from dashboard.figures import distances, ordering, published
+from dashboard.figures.words import method_name
 from store import list_runs
 
 VIEW = "views/distances.py"
@@ -69,10 +70,11 @@ def test_the_square_is_symmetric_and_missing_pairs_stay_missing():
 def test_table_2_has_the_papers_numbers_beside_ours_for_its_groups_only():
     table = pd.concat([between.in_pairs(pair_rows(THREE, d)) for d in ("AD", "MCI")])
     shown = between.table_2(table, ["AD", "MCI"], with_paper=True).set_index("Methods")
-    row = shown.loc["Sensitivity analysis – Brain area occlusion"]
+    row = shown.loc[f"{method_name('sensitivity')} – {method_name('area_occlusion')}"]
     assert row["AD, this run"] == "8.00"
     assert row[f"AD, {published.SHORT}"] == "11.48"
     assert row["MCI"] == "8.00"
+    assert row["Rank correlation, AD"] == "0.200"
     assert f"MCI, {published.SHORT}" not in shown
     alone = between.table_2(table, ["AD"], with_paper=False)
     assert list(alone) == ["Methods", "AD", "Rank correlation, AD"]
@@ -104,7 +106,7 @@ def test_the_matrix_writes_each_value_once_in_its_cell():
     assert written[2, 0] == written[0, 2] == "8.00"
     assert figure.data[0].zmax == 8
     assert np.isnan(np.diag(np.array(figure.data[0].z, float))).all()
-    assert list(figure.layout.xaxis.ticktext) == ["Sensitivity", "Guided", "Brain"]
+    assert list(figure.layout.xaxis.ticktext) == ["Sensitivity", "Guided", "Area"]
 
 
 def test_the_tree_joins_the_nearest_first():
@@ -113,7 +115,7 @@ def test_the_tree_joins_the_nearest_first():
     assert list(figure.data[1].text) == ["2.00", "7.00"]
     assert list(figure.data[1].x) == pytest.approx([2, 7])
     leaves = list(figure.layout.yaxis.ticktext)
-    assert abs(leaves.index("Sensitivity analysis") - leaves.index("Guided backpropagation")) == 1
+    assert abs(leaves.index(method_name("sensitivity")) - leaves.index(method_name("guided_backprop"))) == 1
 
 
 def test_strips_show_scans_and_their_mean():
@@ -150,20 +152,21 @@ def open_page(monkeypatch):
     return opened
 
 
-def test_the_page_shows_table_2_pictures_trees_and_patients(open_page):
+def headings(app: AppTest) -> list[str]:
+    return [heading.value for heading in app.subheader]
+
+
+def test_the_page_shows_table_2_pictures_and_trees(open_page):
     app = open_page(shared_store(), set="folds")
     assert not app.exception
     assert not app.error
     assert app.title[0].value == "Distances"
-    headings = [heading.value for heading in app.subheader]
-    assert headings == [
-        "Distances between methods", "Distance", "Which methods belong together", "On every patient",
-    ]  # fmt: skip
+    assert headings(app) == ["Distances between methods", "Distance", "Which methods belong together"]
     assert f"AD, {published.SHORT}" in app.table[0].value.columns
     assert len(app.table[0].value) == len(METHODS) * (len(METHODS) - 1) // 2
     other = open_page(shared_store(), set="folds", d_measure="rank_correlation")
     assert not other.exception
-    assert other.subheader[1].value == "Rank correlation"
+    assert headings(other)[1] == "Rank correlation"
 
 
 def test_single_scans_follow_the_filters_and_group_averages_say_that_they_do_not(open_page):
@@ -175,6 +178,8 @@ def test_single_scans_follow_the_filters_and_group_averages_say_that_they_do_not
     assert "diagnosis acts" not in " ".join(info.value for info in app.info)
     assert "AD n = 2 scans" in text_of(app)
     assert f"AD, {published.SHORT}" not in app.table[0].value.columns
+    assert headings(app) == ["Distances between methods", "On every patient", "Distance"]
+    assert "click one to open the patient" in text_of(app)
 
 
 def test_another_target_is_said_not_to_act(open_page):
@@ -231,6 +236,7 @@ def test_a_run_without_distances_says_so(open_page, tmp_path):
 
 def test_single_patients_are_hidden_without_the_role(open_page, monkeypatch):
     monkeypatch.setattr(access, "may_see_patients", lambda: False)
-    app = open_page(shared_store(), set="folds")
+    app = open_page(shared_store(), set="folds", d_level="scan")
     assert not app.exception
+    assert "On every patient" in headings(app)
     assert "click one to open the patient" not in text_of(app)

@@ -175,11 +175,18 @@ def test_other_filters_average_the_heatmaps_themselves(run, selection):
     reader = queries.opened(run)
     maps = [reader.heatmap(m, "sensitivity", s, target="AD") for m, s in zip(rows.model, rows.scan, strict=True)]
     calls = []
-    figures = queries_maps.figures(wanted, lambda done, count: calls.append((done, count)))
+    style, positions = Style(), (-125.0,)
+    assert not queries_maps.is_ready(wanted, style, positions)
+    queries_maps.make_ready([wanted], style, positions, lambda done, count: calls.append((done, count)))
     np.testing.assert_allclose(queries_maps.volume(wanted), np.mean(maps, axis=0), atol=1e-5)
     assert calls == [(i + 1, len(rows)) for i in range(len(rows))]
-    assert figures.scans == len(rows)
-    assert queries_maps.is_ready(wanted)
+    assert queries_maps.figures(wanted).scans == len(rows)
+    assert queries_maps.is_ready(wanted, style, positions)
+
+
+def test_who_has_no_scan_is_told_apart(selection):
+    nobody, some = average(selection, "MCI", correct=True), average(selection, "NC")
+    assert list(queries_maps.make_ready([nobody, some], Style(), (-125.0,))) == [nobody]
 
 
 def test_a_share_of_the_map_sums_to_a_hundred_percent(run, selection):
@@ -249,7 +256,7 @@ def test_the_grid_is_saved_with_its_words(selection):
     with Image.open(io.BytesIO(sheet.png())) as picture:
         assert picture.size == (sheet.width, sheet.height)
     words = sheet.svg().decode()
-    for text in ("A title", "A note", "Brain area occlusion, AD: n = 1 subject, 3 scans", "AD − NC"):
+    for text in ("A title", "A note", "Brain area occlusion, AD: n = 1 subject, 3 scans", "AD minus NC"):
         assert text in words
 
 
@@ -302,7 +309,7 @@ def test_the_page_shows_every_method_and_group(open_page):
     assert app.title[0].value == "Group maps"
     assert len(captions(app)) == 3 * len(METHODS)
     assert captions(app)[:3] == ["AD, n = 1 subject, 3 scans", "NC, n = 2 subjects, 3 scans", "AD − NC, own scale"]
-    assert "Average heatmaps of 1 AD subject and 2 NC subjects, evidence for AD." in text_of(app)
+    assert "Average heatmaps of 1 AD subject, 2 NC subjects; evidence for AD." in text_of(app)
     assert "Brain area occlusion" in text_of(app)
 
 

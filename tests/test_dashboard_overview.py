@@ -49,13 +49,26 @@ def test_the_roc_shows_the_band_only_where_there_is_one():
     assert "specificity" in figure.layout.xaxis.title.text
 
 
+def curves_of(y: list[float], scans: list[int]) -> pd.DataFrame:
+    x = np.linspace(0.1, 0.9, len(y))
+    return pd.DataFrame(
+        {"model": "folds", "curve": "calibration", "point": range(len(y)), "x": x, "y": y, "scans": scans}
+    )
+
+
+def test_the_intervals_of_the_calibration_are_wilsons():
+    bins = judged.calibration(curves_of([0.9, 1.0, 0.0], [10, 10, 1]), "folds")
+    np.testing.assert_allclose(bins.low, [0.5958, 0.7225, 0.0], atol=1e-3)
+    np.testing.assert_allclose(bins.high, [0.9821, 1.0, 0.7935], atol=1e-3)
+
+
 def test_calibration_is_of_the_judged_models():
     curves = open_run(shared_store()).table("curves")
     bins = judged.calibration(curves, "folds")
     assert len(bins) == 3
     assert bins.x.is_monotonic_increasing
     assert judged.calibration(curves, "holdout").empty
-    figure = charts.calibration(pd.DataFrame({"x": [0.1, 0.9], "y": [0.2, 1.0], "scans": [4, 16]}), "AD")
+    figure = charts.calibration(judged.calibration(curves_of(y=[0.2, 1.0], scans=[4, 16]), "folds"), "AD")
     assert list(figure.data[1].marker.size) == [4, 16]
     assert figure.data[1].marker.sizemode == "area"
     assert figure.layout.yaxis.title.text == "observed share of AD"

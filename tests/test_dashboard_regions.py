@@ -79,6 +79,8 @@ def test_values_intervals_and_ranks_are_those_of_the_engine(measure, merged):
     if measure == "share_of_average":
         assert ours["rank"].dropna().tolist() == theirs["rank"].dropna().tolist()
     assert (ours["subjects"] == 4).all()
+    assert ours["rank"].isna().tolist() == [name == "Ventricles" for name in ours.index]
+    assert sorted(ours["rank"].dropna()) == list(range(1, len(ours)))
 
 
 def test_sum_is_the_mean_over_subjects_not_scans():
@@ -272,6 +274,10 @@ def test_a_filter_recomputes_and_a_diagnosis_only_picks(selection, monkeypatch):
     picked = queries_regions.rankings(selection.of(whom=Whom(diagnosis=("NC",))), "share", True)["sensitivity"]
     keys = {"model_set": "folds", "method": "sensitivity", "target": "AD", "diagnosis": "NC", "merged": True}
     own = stored[np.logical_and.reduce([stored[c] == v for c, v in keys.items()])].set_index("region")["share"]
+    one_group = selection.of(whom=Whom(diagnosis=("AD",), sex=("F",)))
+    gain = queries_regions.rankings(one_group, "gain", True)["sensitivity"]
+    assert gain.diagnosis.unique().tolist() == ["AD"]
+    assert gain.value.notna().all()  # the other group is still what it is compared with
     assert picked.diagnosis.unique().tolist() == ["NC"]
     assert picked.set_index("region").value["Hippocampus"] == own["Hippocampus"]
 

@@ -11,6 +11,7 @@ import streamlit as st
 from store_factory import copy_of_shared_store, shared_store
 from streamlit.testing.v1 import AppTest
 
+from dashboard import access
 from dashboard import summaries_variability as between
 from dashboard.figures import variability as figures
 from dashboard.figures.variability import Covariate
@@ -274,6 +275,13 @@ def test_a_filter_that_leaves_nothing_is_said(opened, view):
     app = opened(v_view=view, set="folds", dx="MCI", ok="correct")
     assert not problems(app)
     assert "No scan passes the filters" in said(app)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_with_one_hand_picked_subject(opened, view):
+    app = opened(v_view=view, set="folds", sub=access.pseudonym("a1"))
+    assert not problems(app)
+    assert "1 AD subjects" in said(app)
 
 
 def test_a_target_without_heatmaps_is_said(opened):

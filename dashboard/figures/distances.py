@@ -29,6 +29,11 @@ def short_name(method: str) -> str:
     return method_name(method).replace(" ", "<br>", 1)
 
 
+def one_word(method: str) -> str:
+    """A method's name in a word: Sensitivity, Guided, Occlusion, Area."""
+    return method_name(method).removeprefix("Brain ").split(" ")[0].capitalize()
+
+
 def matrix(
     values: pd.DataFrame, *, low: float, high: float, colours: Sequence, what: str, slim: bool = False
 ) -> go.Figure:
@@ -62,7 +67,7 @@ def matrix(
     figure = finish(go.Figure([heat, written]), 40 + 24 * slanted + 50 * max(size, 1), margin=margin)
     return figure.update_layout(
         xaxis={
-            "tickvals": places, "ticktext": [method_name(m).split(" ")[0] for m in methods], "side": "top",
+            "tickvals": places, "ticktext": [one_word(m) for m in methods], "side": "top",
             "ticks": "", "tickangle": -45 if slanted else 0, "tickfont_size": 11, "range": edges,
         },
         yaxis={

@@ -35,8 +35,8 @@ def symbol(diagnosis: str, diagnoses: Sequence[str]) -> str:
     return SYMBOLS[list(diagnoses).index(diagnosis) % len(SYMBOLS)]
 
 
-def _row_height(rows: int) -> int:
-    return 30 if rows <= 10 else 24 if rows <= 20 else 19
+def _row_height(rows: int, diagnoses: int) -> int:
+    return (30 if rows <= 10 else 24 if rows <= 20 else 19) + 6 * max(diagnoses - 2, 0)
 
 
 def _number(value: float, factor: float, unit: str) -> str:
@@ -66,9 +66,9 @@ def ranking(
     names = [region_name(region) for region in regions]
     title = f"{axis}, {unit}" if unit and unit != "×" else axis
     left = LETTER * (room or max((len(name) for name in names), default=1)) + 10
+    height = 78 + _row_height(len(regions), len(diagnoses)) * max(len(regions), 1)
     figure = finish(
-        go.Figure(traces), 78 + _row_height(len(regions)) * max(len(regions), 1), showlegend=True, legend=LEGEND,
-        margin={"l": left, "r": 12, "t": 30, "b": 0},
+        go.Figure(traces), height, showlegend=True, legend=LEGEND, margin={"l": left, "r": 12, "t": 30, "b": 0}
     )  # fmt: skip
     return figure.update_layout(
         yaxis={

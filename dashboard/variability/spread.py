@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import streamlit as st
 
-from dashboard import group_grid, map_controls, page, queries, queries_maps, state, states
+from dashboard import group_grid, map_controls, page, queries, queries_maps, states
 from dashboard.figures import pictures, planes, words
 from dashboard.group_grid import Panel
 from dashboard.map_controls import Look
 from dashboard.page import Download
 from dashboard.queries_maps import Average, Drawing
 from dashboard.variability.patients import Patients
-from store import NotInRun, export
+from store import export
 
 
 def show(patients: Patients) -> list[Download]:
     """The controls, a map a diagnosis, and how to read it."""
     look = _look(patients)
-    averages = _averages(patients)
+    averages = _averages(patients, look)
     panels = group_grid.panels(patients.selection.method, averages, list(averages), look)
     drawn = group_grid.drawings(panels, look, {})
     places = st.columns(max(len(drawn), 2))
     for place, panel, png in zip(places, drawn, queries_maps.pngs(list(drawn.values())), strict=False):
         caption = f"{panel.heading}, SD over {panel.people().removeprefix('n = ')}"
-        place.image(png, width="stretch", caption=caption)
+        place.image(png, width="stretch", output_format="PNG", caption=caption)
+    selection = patients.selection
+    fine = queries_maps.resolution(selection.run, selection.model_set, selection.method)
+    st.caption(f"{map_controls.small_print(look)} True resolution: {fine}.")
     page.how_to_read(
         "A bright place is one where the heatmaps of the patients differ much from each other; where it is dark, they "
         "agree. All groups share one scale.",
@@ -43,35 +45,30 @@ def _look(patients: Patients) -> Look:
     selection = patients.selection
     columns = st.columns([1.5, 1.5, 1.2, 1.2, 0.7], vertical_alignment="bottom", gap="small")
     plane, positions = map_controls.choose_sections("v_", selection.run, columns)
-    start = state.slide(
-        "v_from", "Threshold", 0.0, 99.0, 50.0, 1.0, place=columns[3], format="%d %%",
-        help="Colour starts at this percentile of the values in the brain.",
-    )  # fmt: skip
+    start = map_controls.choose_percentile("v_", columns[3])
     with columns[4].popover("More", width="stretch"):
         smooth, colours, convention = map_controls.choose_drawing("v_")
     style = planes.Style(plane, smooth, colours, convention=convention)
     return Look(style, positions, "spread", None, False, start, False, (selection.method,))
 
 
-def _averages(patients: Patients) -> dict[str, Average]:
+def _averages(patients: Patients, look: Look) -> dict[str, Average]:
     """Diagnosis -> its spread, read with progress where the stored sums do not answer."""
-    selection, bar, found = patients.selection, st.empty(), {}
-    for diagnosis in patients.diagnoses:
-        average = Average(selection.of(whom=replace(selection.whom, diagnosis=(diagnosis,))), "spread")
-        try:
-            queries_maps.figures(average, _reading(bar, diagnosis))
-            found[diagnosis] = average
-        except NotInRun as error:
-            st.info(f"**{diagnosis}**: {error}")
-    bar.empty()
-    return found
+    selection, bar = patients.selection, st.empty()
+    wanted = {
+        diagnosis: Average(selection.of(whom=replace(selection.whom, diagnosis=(diagnosis,))), look.value)
+        for diagnosis in patients.diagnoses
+    }
 
-
-def _reading(bar: Any, diagnosis: str) -> Callable[[int, int], None]:
     def step(done: int, count: int) -> None:
-        bar.progress(done / count, f"Reading the heatmaps of {diagnosis}: {done} of {count}")
+        bar.progress(done / count, f"Reading the heatmaps of a diagnosis: {done} of {count}")
 
-    return step
+    impossible = queries_maps.make_ready(list(wanted.values()), look.style, look.positions, step)
+    bar.empty()
+    for diagnosis, average in wanted.items():
+        if average in impossible:
+            st.info(f"**{diagnosis}**: {impossible[average]}")
+    return {diagnosis: average for diagnosis, average in wanted.items() if average not in impossible}
 
 
 def _downloads(patients: Patients, drawn: Mapping[Panel, Drawing], averages: Mapping[str, Average]) -> list[Download]:

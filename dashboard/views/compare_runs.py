@@ -19,7 +19,7 @@ from dashboard.map_controls import Look
 from dashboard.page import Download
 from dashboard.queries import Run
 from dashboard.queries_maps import Average, Drawing
-from store import NotInRun, RunInfo, StoreError
+from store import RunInfo, StoreError
 
 TITLE = "Compare runs"
 REGIONS_LISTED = 12
@@ -168,14 +168,12 @@ def look_of(choice: Choice) -> tuple[Look, bool]:
 def maps(choice: Choice) -> list[tuple[Panel, Drawing]]:
     """The group average of both runs on one scale, and their difference where the grids are the same."""
     look, share = look_of(choice)
-    averages, missing = {}, {}
-    for run, diagnosis, target in zip(choice.runs, choice.diagnoses, choice.targets(), strict=True):
-        asked = Average(Selection(run, choice.model_set, choice.method, target, Whom(diagnosis=(diagnosis,))))
-        try:
-            queries_maps.figures(asked)
-            averages[run.run_id] = asked
-        except NotInRun as error:
-            missing[run.run_id] = str(error)
+    asked = {
+        run.run_id: Average(Selection(run, choice.model_set, choice.method, target, Whom(diagnosis=(diagnosis,))))
+        for run, diagnosis, target in zip(choice.runs, choice.diagnoses, choice.targets(), strict=True)
+    }
+    impossible = queries_maps.make_ready(list(asked.values()), look.style, look.positions)
+    averages = {name: average for name, average in asked.items() if average not in impossible}
     units = {queries_maps.measured(a)[2] for a in averages.values()}
     if not share and len(units) > 1:
         st.info(f"The runs measure in different units ({' and '.join(sorted(units))}): shown as a share of each map.")
@@ -189,8 +187,9 @@ def maps(choice: Choice) -> list[tuple[Panel, Drawing]]:
         next(columns).image(
             png, width="stretch", output_format="PNG", caption=f"{panel.heading}{whose}, {panel.people()}"
         )
-    for name, why in missing.items():
-        next(columns).info(f"**{name}**: {why}")
+    for name, average in asked.items():
+        if average in impossible:
+            next(columns).info(f"**{name}**: {impossible[average]}")
     st.caption(map_controls.small_print(look))
     return list(drawn.items())
 

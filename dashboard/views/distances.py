@@ -48,7 +48,7 @@ def notes(selection: Selection, level: str, missing: list[str]) -> None:
     if level == "group" and resting:
         parts.append(
             "Distances of group averages are those of all scans of a diagnosis: of the filters only that on diagnosis "
-            "acts on them. Single scans follow every filter."
+            "acts on them. The distances on single scans follow every filter."
         )
     for part in parts:
         st.info(part)
@@ -186,11 +186,11 @@ def main() -> None:
     table = table[table.diagnosis.isin(shown)]
     if shown:
         numbers(table, shown, level, with_paper)
+        if level == "scan":
+            patients(selection, scans, shown, column)
         pictures(table, shown, level, column)
-        clustering(table, shown)
-    in_scans = [d for d in diagnoses if (scans.diagnosis == d).any()]
-    if in_scans:
-        patients(selection, scans, in_scans, column)
+        if level == "group":
+            clustering(table, shown)
     explain()
     page.provenance(
         selection.run, words.MODEL_SETS[selection.model_set], f"evidence for {evidence(selection)}",
@@ -199,7 +199,7 @@ def main() -> None:
     downloads = [
         page.Download.csv("Distances, CSV", "distances", lambda: between.for_download(table, level, with_paper))
     ]
-    if access.may_see_patients() and in_scans:
+    if access.may_see_patients() and level == "scan":
         downloads.append(page.Download.csv("Distances on every scan, CSV", "scan-distances", lambda: scans))
     head.finish(downloads)
 

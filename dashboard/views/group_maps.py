@@ -29,7 +29,7 @@ from dashboard.group_grid import Panel
 from dashboard.map_controls import Look
 from dashboard.page import Download
 from dashboard.queries_maps import Average, Drawing
-from store import NotInRun, export
+from store import export
 
 VALUE_WORDS = {"size": "Mean relevance", "signed": "Mean signed relevance", "spread": "Spread (SD) of relevance"}
 MEANING = {
@@ -49,8 +49,12 @@ FORMULA = {
 class Reading:
     """A progress bar over all heatmaps that must be read, with the time left."""
 
-    def __init__(self, averages: Sequence[Average]) -> None:
-        waiting = [a for a in averages if not queries_maps.is_ready(a) and not queries_maps.is_stored(a)]
+    def __init__(self, averages: Sequence[Average], look: Look) -> None:
+        waiting = [
+            average
+            for average in averages
+            if not queries_maps.is_ready(average, look.style, look.positions) and not queries_maps.is_stored(average)
+        ]
         self._all = sum(len(a.selection.rows()) for a in waiting)
         self._before = 0
         self._started = time.monotonic()
@@ -85,7 +89,7 @@ def sentence(selection: Selection, rows: pd.DataFrame, columns: dict[str, tuple[
     ]
     whom = filters.in_words(replace(selection.whom, diagnosis=None))
     return (
-        f"Average heatmaps of {' and '.join(people)}{f' ({whom})' if whom else ''}, evidence for "
+        f"Average heatmaps of {', '.join(people)}{f' ({whom})' if whom else ''}; evidence for "
         f"{selection.evidence()}. {words.SET_SENTENCES[selection.model_set]}"
     )
 
@@ -101,19 +105,6 @@ def wanted(selection: Selection, look: Look, columns: dict[str, tuple[str, ...]]
         }
         for method in look.methods
     }
-
-
-def read(averages: dict[str, Average], progress: Reading) -> tuple[dict[str, Average], dict[str, str]]:
-    """Those that have scans, and heading -> why it has none."""
-    queries_maps.read(list(averages.values()))
-    ready, missing = {}, {}
-    for name, average in averages.items():
-        try:
-            queries_maps.figures(average, progress.step)
-            ready[name] = average
-        except NotInRun as error:
-            missing[name] = str(error)
-    return ready, missing
 
 
 def title_of(selection: Selection) -> str:
@@ -136,19 +127,22 @@ def show_row(place: DeltaGenerator, title: str, drawn: dict[Panel, Drawing], mis
 def show_grid(selection: Selection, look: Look, columns: dict[str, tuple[str, ...]]) -> dict[Panel, Drawing]:
     """Every method as soon as its averages are read; all together, where they share a scale or a threshold is typed."""
     averages = wanted(selection, look, columns)
+    progress = Reading([average for own in averages.values() for average in own.values()], look)
     thresholds = st.container()
     places = {method: st.container(key=f"maps-row-{method}") for method in averages}
-    progress = Reading([average for own in averages.values() for average in own.values()])
     alone = not look.shared and look.percentile is not None
     drawn: dict[Panel, Drawing] = {}
     for batch in [[method] for method in averages] if alone else [list(averages)]:
-        found = {method: read(averages[method], progress) for method in batch}
-        grid = [p for method, (ready, _) in found.items() for p in group_grid.panels(method, ready, columns, look)]
+        asked = [average for method in batch for average in averages[method].values()]
+        impossible = queries_maps.make_ready(asked, look.style, look.positions, progress.step)
+        ready = {m: {n: a for n, a in averages[m].items() if a not in impossible} for m in batch}
+        grid = [panel for m in batch for panel in group_grid.panels(m, ready[m], columns, look)]
         typed = {} if look.percentile is not None else map_controls.choose_values(
             "g_", group_grid.medians(grid), thresholds
         )  # fmt: skip
         new = group_grid.drawings(grid, look, typed)
-        for method, (_, missing) in found.items():
+        for method in batch:
+            missing = {n: impossible[a] for n, a in averages[method].items() if a in impossible}
             own = {panel: drawing for panel, drawing in new.items() if panel.method == method}
             show_row(places[method], title_of(selection.of(method=method)), own, missing)
         drawn |= new

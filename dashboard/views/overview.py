@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
-from dashboard import access, filters, page, queries, selection, show, state, summaries
+from dashboard import access, filters, page, queries, queries_overview, selection, show, state, summaries
 from dashboard import summaries_overview as judged
-from dashboard.figures import charts, palette, published, words
+from dashboard.figures import charts, published, words
 from dashboard.page import Download
 from dashboard.queries import Run
 from store import export
-
-TOP_REGIONS = 10
 
 
 def sentence(manifest: dict[str, Any], scans: pd.DataFrame) -> str:
@@ -90,71 +89,60 @@ def ranking(run: Run, model_set: str, target: str, groups: list[str]) -> None:
         f"{groups[0]} (n = {words.count(n[0], 'subject')}); blue tick: {groups[1]} (n = {n[1]}). "
         f"One axis for all methods. {words.MODEL_SETS[model_set]}."
     )
-    methods = queries.available(run)[model_set]
-    tops = {m: summaries.top_regions(table, model_set, m, target, groups, TOP_REGIONS) for m in methods}
-    end = 1.05 * max([t[["positive", "negative"]].max().max() for t in tops.values() if len(t)], default=1.0)
-    for start in range(0, len(methods), 4):
-        for column, method in zip(st.columns(4, gap="medium"), methods[start : start + 4], strict=False):
+    figures = list(queries_overview.top_regions(run, show.ink(), model_set, target).items())
+    for start in range(0, len(figures), 4):
+        for column, (method, figure) in zip(st.columns(4, gap="medium"), figures[start : start + 4], strict=False):
             column.markdown(f"**{words.method_name(method)}**")
-            figure = charts.top_regions(tops[method], palette.method_colour(method), groups, end)
             show.chart(column, figure, f"regions-{method}")
 
 
-def accuracy(metrics: pd.DataFrame, scans: pd.DataFrame) -> None:
+def accuracy(run: Run, metrics: pd.DataFrame, figures: dict[str, go.Figure]) -> None:
     """Folds, baselines and the paper; every metric as numbers."""
     st.subheader("How well the networks do", anchor=False)
-    folds = summaries.fold_metrics(metrics)
-    if folds.empty:
-        st.caption("This run was not cross-validated: what follows is of the held-out test set.")
-    else:
-        found = folds.classifier.unique()
-        summary = {(c, m): summaries.mean_and_sd(metrics, m, c) for c in found for m in charts.METRIC_NAMES}
+    if "accuracy" in figures:
         st.caption(
-            f"By scan. A dot is a fold (n = {folds.model.nunique()}), the diamond their mean ± SD, the dotted line "
-            "chance. The linear models were fitted in the same folds. The paper's cohort is ADNI: to compare with, not "
-            "a target."
+            f"By scan. A dot is a fold (n = {summaries.fold_metrics(metrics).model.nunique()}), the diamond their mean "
+            "± SD, the dotted line chance. The linear models were fitted in the same folds. The paper's cohort is "
+            "ADNI: to compare with, not a target."
         )
-        show.chart(st, charts.accuracy(folds, summary, summaries.PAPER), "accuracy")
+        show.chart(st, figures["accuracy"], "accuracy")
+    else:
+        st.caption("This run was not cross-validated: what follows is of the held-out test set.")
     with st.expander("All metrics"):
-        levels = ["scan", "subject"] if len(scans) > scans.subject.nunique() else ["scan"]
-        for level in levels:
+        for level, table in queries_overview.all_metrics(run).items():
             st.caption(f"By {level}. {words.CLASSIFIERS['cnn']}, and linear models in the same folds.")
-            st.dataframe(judged.metrics_table(metrics, level), hide_index=True)
+            st.dataframe(table, hide_index=True)
 
 
-def networks(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame, groups: list[str]) -> None:
+def networks(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame, figures: dict[str, go.Figure]) -> None:
     """ROC, calibration, confusion matrix and learning curves of the same models."""
-    curves, training = queries.table(run, "curves"), queries.table(run, "training")
-    model_set = summaries.judged_set(predictions)
+    training, model_set = queries.table(run, "training"), summaries.judged_set(predictions)
     which = "mean" if model_set == "folds" else "holdout"
     left, middle, right = st.columns(3, gap="medium")
     left.markdown(f"**ROC**, AUC {words.three(summaries.metric_value(metrics, which, 'auc'))}")
-    band = judged.roc_band(curves) if model_set == "folds" else None
-    show.chart(left, charts.roc(curves, band), "roc")
-    bins = judged.calibration(curves, model_set)
-    if len(bins):
-        brier = words.three(summaries.metric_value(metrics, which, "brier"))
-        middle.markdown(f"**Calibration**, Brier score {brier}")
-        show.chart(middle, charts.calibration(bins, groups[0]), "calibration")
-    confusion(right, run, predictions, model_set, groups)
+    show.chart(left, figures["roc"], "roc")
+    models = summaries.models_of(training, model_set)
     if model_set == "folds":
         note = "Thick: all out-of-fold predictions together. AUC: mean of the folds."
-        if band is not None:
-            note += f" Dashed and shaded: mean ± SD of {words.count(int(band.folds.iloc[0]), 'fold')}."
-        left.caption(note)
-        middle.caption("All out-of-fold predictions. Larger dots hold more scans; on the dotted line p is right.")
-    models = summaries.models_of(training, model_set)
+        spread = f" Dashed and shaded: mean ± SD of {words.count(len(models), 'fold')}."
+        left.caption(note + (spread if len(figures["roc"].data) > 2 else ""))
+    if "calibration" in figures:
+        brier = words.three(summaries.metric_value(metrics, which, "brier"))
+        middle.markdown(f"**Calibration**, Brier score {brier}")
+        show.chart(middle, figures["calibration"], "calibration")
+        middle.caption("Scans in tenths of p; larger dots hold more. Lines: 95 % CI (Wilson). Dotted: p is right.")
+    confusion(right, run, predictions, model_set, figures["confusion"])
     st.markdown(f"**Learning curves**, {words.count(len(models), 'model')}")
-    show.chart(st, charts.learning(training, models), "learning")
+    show.chart(st, figures["learning"], "learning")
     st.caption("The test curves were watched and chose nothing.")
 
 
-def confusion(place: Any, run: Run, predictions: pd.DataFrame, model_set: str, groups: list[str]) -> None:
+def confusion(place: Any, run: Run, predictions: pd.DataFrame, model_set: str, figure: go.Figure) -> None:
     """The confusion matrix; its cells open their patients for readers who may see them."""
+    groups = queries.manifest(run)["groups"]
     counts = summaries.confusion(predictions, model_set, groups)
     may = access.may_see_patients()
     place.markdown(f"**Confusion matrix**, n = {words.count(int(counts.sum()), 'scan')}")
-    figure = charts.confusion(counts, groups, links=may)
     options = {"on_select": "rerun", "selection_mode": "points"} if may else {}
     event = show.chart(place, figure, "confusion", **options)
     if not may:
@@ -174,7 +162,7 @@ def open_cell(run: Run, model_set: str, groups: list[str], true: int, predicted:
     state.go("patient", {"set": model_set, **values})
 
 
-def cohort(run: Run, scans: pd.DataFrame, groups: list[str]) -> None:
+def cohort(run: Run, scans: pd.DataFrame, groups: list[str], figures: dict[str, go.Figure]) -> None:
     """Who is in the run, and who was left out."""
     st.subheader("Cohort", anchor=False)
     show.table(st, summaries.cohort(scans, groups))
@@ -182,8 +170,7 @@ def cohort(run: Run, scans: pd.DataFrame, groups: list[str]) -> None:
     st.caption(f"People are counted once a group, by their first scan. {balance}")
     left, right = st.columns(2, gap="large")
     left.markdown("**Age**")
-    figure = charts.ages(scans, summaries.ordered_diagnoses(scans, groups), groups)
-    show.chart(left, figure, "ages")
+    show.chart(left, figures["ages"], "ages")
     right.markdown("**Left out**")
     excluded = queries.table(run, "exclusions")
     if len(excluded):
@@ -252,9 +239,10 @@ def main() -> None:
     else:
         group_averages(run, model_set, target, groups)
         ranking(run, model_set, target, groups)
-    accuracy(metrics, scans)
-    networks(run, metrics, predictions, groups)
-    cohort(run, scans, groups)
+    figures = queries_overview.networks(run, show.ink(), access.may_see_patients())
+    accuracy(run, metrics, figures)
+    networks(run, metrics, predictions, figures)
+    cohort(run, scans, groups, figures)
     explain()
     page.provenance(run)
     head.finish(downloads(run, tables, model_set, target))

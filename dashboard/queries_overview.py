@@ -1,0 +1,62 @@
+"""What the Overview page shows of the whole run, made once a run and theme: Plotly takes long to make a chart."""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from dashboard import queries, summaries
+from dashboard import summaries_overview as judged
+from dashboard.figures import charts, palette
+from dashboard.queries import Run
+
+TOP_REGIONS = 10
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def networks(run: Run, ink: str, links: bool) -> dict[str, go.Figure]:
+    """The charts of accuracy and cohort: roc, confusion, learning, ages; accuracy and calibration where they exist.
+
+    Shared: never change them.
+
+    Args:
+        ink: colour of the words, so that every theme has its own.
+        links: see `charts.confusion`.
+    """
+    groups, metrics = queries.manifest(run)["groups"], queries.table(run, "metrics")
+    curves, scans = queries.table(run, "curves"), queries.table(run, "scans")
+    predictions, training = queries.table(run, "predictions"), queries.table(run, "training")
+    model_set = summaries.judged_set(predictions)
+    figures = {
+        "roc": charts.roc(curves, judged.roc_band(curves) if model_set == "folds" else None),
+        "confusion": charts.confusion(summaries.confusion(predictions, model_set, groups), groups, links=links),
+        "learning": charts.learning(training, summaries.models_of(training, model_set)),
+        "ages": charts.ages(scans, summaries.ordered_diagnoses(scans, groups), groups),
+    }
+    bins, folds = judged.calibration(curves, model_set), summaries.fold_metrics(metrics)
+    if len(bins):
+        figures["calibration"] = charts.calibration(bins, groups[0])
+    if len(folds):
+        found = folds.classifier.unique()
+        summary = {(c, m): summaries.mean_and_sd(metrics, m, c) for c in found for m in charts.METRIC_NAMES}
+        figures["accuracy"] = charts.accuracy(folds, summary, summaries.PAPER)
+    return figures
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def top_regions(run: Run, ink: str, model_set: str, target: str) -> dict[str, go.Figure]:
+    """Method -> chart of the first regions, all on one axis. Shared: never change them."""
+    table, groups = queries.table(run, "group_regions"), queries.manifest(run)["groups"]
+    methods = queries.available(run)[model_set]
+    tops = {m: summaries.top_regions(table, model_set, m, target, groups, TOP_REGIONS) for m in methods}
+    end = 1.05 * max([t[["positive", "negative"]].max().max() for t in tops.values() if len(t)], default=1.0)
+    return {m: charts.top_regions(top, palette.method_colour(m), groups, end) for m, top in tops.items()}
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def all_metrics(run: Run) -> dict[str, pd.DataFrame]:
+    """scan, and subject where people have several scans -> every metric."""
+    metrics, scans = queries.table(run, "metrics"), queries.table(run, "scans")
+    levels = ["scan", "subject"] if len(scans) > scans.subject.nunique() else ["scan"]
+    return {level: judged.metrics_table(metrics, level) for level in levels}
