@@ -76,7 +76,7 @@ def group_averages(run: Run, model_set: str, target: str, groups: list[str]) -> 
         pictures = queries.group_pictures(run, model_set, method, target)
         for column, picture in zip(st.columns(2), pictures, strict=False):
             people = f"n = {words.count(picture.subjects, 'subject')}, {words.count(picture.scans, 'scan')}"
-            column.image(picture.png, width="stretch", caption=f"{picture.diagnosis}, {people}")
+            column.image(picture.png, width="stretch", output_format="PNG", caption=f"{picture.diagnosis}, {people}")
 
 
 def ranking(run: Run, model_set: str, target: str, groups: list[str]) -> None:

@@ -225,7 +225,7 @@ def same_slice(selection: Selection, visits: pd.DataFrame, method: str, view: di
     pairs = pictures_patient.view_pairs(view, view["mm"])
     st.markdown(f"**The same slice at every visit**, {words.method_name(method)}, one colour scale")
     picture = pictures_patient.visits_png(selection.run, drawn, method, selection.target, pairs)
-    st.image(picture, width=min(VISIT_WIDTH * len(drawn), 1200))
+    st.image(picture, width=min(VISIT_WIDTH * len(drawn), 1200), output_format="PNG")
 
 
 def how_to_read(method: str) -> None:

@@ -69,7 +69,7 @@ def contact_sheet(run: Run) -> None:
     st.subheader("Preprocessing at a glance", anchor=False)
     st.caption("One tile a scan: the outline of the template's brain over the registered scan.")
     for sheet in sheets:
-        st.image(sheet)
+        st.image(sheet, output_format="PNG")
 
 
 def how_to_cite(run: Run, manifest: dict[str, Any]) -> str:
