@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import pandas as pd
 from big_numbers import Numbers, Space
 from store_factory import METHODS
 
-from store import RunReader, RunWriter
+from store import GroupMap, RunReader, RunWriter
+from store.groups import STATISTICS
 
 
 class Flat:
@@ -57,6 +59,12 @@ class View(RunReader):
     def full(self, values: np.ndarray, attributes: Any) -> np.ndarray:
         space, native_grid = self._numbers.space, attributes["native_grid"]
         return self._points.take(space.gather(values) if native_grid == "voxels" else space.spread(values, native_grid))
+
+    def group_map(self, *key: Any, **filters: Any) -> GroupMap:
+        found = RunReader(self._folder, self.manifest, published=False).group_map(*key, **filters)
+        maps = {name: getattr(found, name) for name in STATISTICS}
+        seen = {name: self._points.take(self._numbers.space.gather(m)) for name, m in maps.items() if m is not None}
+        return replace(found, **seen)
 
     def array(self, path: str) -> np.ndarray:
         return self._points.take(self._numbers.space.gather(super().array(path)))
