@@ -42,6 +42,6 @@ def brain() -> go.Figure:
 
 st.set_page_config("Saving", layout="wide")
 for key, figure in {"bars": bars(), "two panels": panels(), "glass": brain()}.items():
-    show.chart(st, figure, key)
+    show.chart(st, figure, key, save=False)
     saving.save_figure(key, f"chart-{key.replace(' ', '-')}")
 saving.save_figure("nowhere", "nothing")

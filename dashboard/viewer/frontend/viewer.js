@@ -292,7 +292,8 @@ class Viewer {
     clearTimeout(this.rest);
     if (!this.hurried) return;
     this.rest = setTimeout(() => {
-      Object.assign(this, { hurried: false, pace: 0 });
+      // The pause itself is no slow frame: counted as one, it would be followed by the next, for ever.
+      Object.assign(this, { hurried: false, pace: 0, frameAt: -Infinity });
       this.redraw();
     }, PAUSE);
   }
