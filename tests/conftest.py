@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,14 @@ from torch import nn
 from engine.relevance import BatchSize, Brain
 
 SHAPE = (14, 15, 13)
+
+
+@pytest.fixture(autouse=True)
+def _own_main():
+    """AppTest leaves its script in the place of __main__, which worker processes would run again."""
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main
 
 
 class LinearModel(nn.Module):

@@ -12,6 +12,19 @@ from PIL import Image
 from store_factory import shared_store
 
 FAILURES = ("This view failed", "This run cannot be shown", "Page not found", "Traceback")
+# How often the viewer draws in the second after a frame that came late, and in the second after that.
+COUNT_DRAWINGS = """async () => {
+    const viewer = __viewers()[0].__instance, draw = viewer.draw.bind(viewer), found = {soon: 0, later: 0};
+    const second = () => new Promise(done => setTimeout(done, 1000));
+    let when = 'soon';
+    viewer.draw = now => { found[when] += 1; draw(now); };
+    viewer.hurried = true;
+    viewer.redraw();
+    await second();
+    when = 'later';
+    await second();
+    return found;
+}"""
 
 
 @pytest.fixture
@@ -66,3 +79,12 @@ def test_an_invalid_link_shows_the_page_and_says_what_was_ignored(page, url):
         assert_sound(page, name)
         assert name in " ".join(page.locator("h1").all_inner_texts())
         assert "nonsense" in main_text(page), name
+
+
+def test_a_viewer_at_rest_draws_nothing(page, url):
+    """Also after a drag that was too fast for the machine, which is drawn coarsely and then once more."""
+    open_page(page, url)
+    go_to(page, "Patient")
+    drawn = page.evaluate(COUNT_DRAWINGS)
+    assert drawn["soon"] >= 1
+    assert drawn["later"] == 0
