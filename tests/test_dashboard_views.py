@@ -16,7 +16,8 @@ from dashboard import queries, selection
 from dashboard.figures import slices
 from store import RunInfo
 
-VIEWS = {"views/overview.py": "Overview", "views/provenance.py": "Provenance"}
+NAMES = ("Overview", "Group maps", "Patient", "Variability", "Regions", "Distances", "Compare runs", "Provenance")
+VIEWS = {f"views/{name.lower().replace(' ', '_')}.py": name for name in NAMES}
 
 
 @pytest.fixture(autouse=True)
