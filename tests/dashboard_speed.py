@@ -21,19 +21,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from browser import FINISHED, Server, chromium, launched, main_text, menu, new_page, open_page, settled, start_server
+from browser import (
+    FINISHED,
+    Server,
+    chromium,
+    launched,
+    main_text,
+    menu,
+    new_page,
+    open_page,
+    settled,
+    start_server,
+    trouble,
+)
 from playwright.sync_api import Browser, Locator, Page
 from playwright.sync_api import TimeoutError as TookTooLong
 
 STREAMED = {"sex", "age", "ses", "sub"}  # filters that go through all heatmaps
 LEFT_ALONE = {"run"}  # another run is another page
+GIVEN_UP_MS = 60_000
 FIRST_VIEWS, ROUNDS, FRAMES = 3, 8, 120
 TARGETS = {"first view": 2000, "median": 300, "95 %": 1000, "growth": 50}  # ms; MiB between 50 and all patients
 ACTED = "addEventListener('pointerup', event => { window.__acted = event.timeStamp; }, true);"
 # ms to the first frame that shows the finished page, once nothing has changed for a while; null if a release of the
 # mouse was not followed by a question to the server.
 TIMED = f"""async since => {{
-    const finished = {FINISHED}, end = performance.now() + 60000;
+    const finished = {FINISHED}, end = performance.now() + {GIVEN_UP_MS};
     let done = false, seen = 0, shown = 0;
     while (performance.now() < end) {{
         const now = await new Promise(requestAnimationFrame);
@@ -41,7 +54,11 @@ TIMED = f"""async since => {{
         else if (!done || __changed > seen) [done, seen, shown] = [true, __changed, now];
         else if (now - shown > 300) return since === 'navigation' ? shown : __asked < __acted ? null : shown - __acted;
     }}
-    throw new Error('the page did not come to rest in a minute');
+    const {{testScriptState, testConnectionState}} = document.querySelector('[data-testid=stApp]').dataset;
+    const viewers = __viewers().map(({{dataset, __viewer}}) => `${{dataset.state}} ${{__viewer.ready}}`);
+    console.error(`not at rest in a minute: ${{testScriptState}} ${{testConnectionState}}, finished ${{finished()}}, `
+        + `changed ${{end - __changed}} ms before, viewers ${{viewers}}`);
+    return {GIVEN_UP_MS};
 }}"""
 # Widgets that can be seen, with the key that the page gave them.
 WIDGETS = """kinds => [...document.querySelectorAll(kinds.map(kind => `[data-testid=${kind}]`).join(','))]
@@ -147,6 +164,9 @@ def _change(page: Page, kind: str, key: str, dice: random.Random) -> float | Non
         return None
     took = page.evaluate(TIMED, "release")
     page.keyboard.press("Escape")
+    if took == GIVEN_UP_MS:
+        _say(f"{key}: {trouble(page)[-1:]}")
+        page.reload()
     settled(page)
     return took
 
