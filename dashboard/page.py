@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,30 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import queries, state, states
+from dashboard import queries, selection, state, states
 from dashboard.queries import Run
+from store import StoreError
 
 FRONTEND = Path(__file__).parent / "frontend"
+LOG = logging.getLogger(__name__)
+
+
+def body(main: Callable[[], None]) -> None:
+    """Run a page. Its own controls run it alone again, without the sidebar: half the work, for server and browser."""
+
+    @st.fragment
+    def alone() -> None:
+        state.begin_page()
+        try:
+            main()
+        except StoreError as error:
+            states.unreadable(selection.current_run().run_id, error)
+        except Exception as error:
+            LOG.exception("view failed")
+            states.failed(error)
+        state.finish()
+
+    alone()
 
 
 @dataclass(frozen=True)

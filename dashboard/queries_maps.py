@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from dashboard.figures import glass as figures_3d
 from dashboard.figures.brain_maps import Brain, BrainMap, Places
 from dashboard.filters import Selection
 from dashboard.queries import Run
-from store import GroupMap, NotInRun
+from store import GroupMap, NotInRun, export
 from store.encoding import array_path
 from store.spec import CELLS
 
@@ -30,7 +31,6 @@ WIDTH = 640  # pixels that the sections of a picture share
 SHARPEST = 3.0  # pixels a mm
 TEXT = 23  # pixels
 WORKERS = 2  # averages read, and pictures drawn, at once
-PNG_EFFORT = 1  # of 9: a picture is encoded in a third of the time and takes a twentieth more
 Progress = Callable[[int, int], None]
 
 
@@ -124,7 +124,8 @@ def extent(run: Run, plane: str) -> tuple[float, float]:
     return low, high
 
 
-@st.cache_data(max_entries=256, show_spinner=False)
+# Small answers that a pass asks for a hundred times: Streamlit's caches would take longer than the pictures.
+@functools.lru_cache(256)
 def _average_of(run: Run, model_set: str, method: str, scale: str | None) -> tuple[str, str, str]:
     return queries.average_of(queries.opened(run), model_set, method, scale)
 
@@ -139,7 +140,20 @@ def measured(average: Average) -> tuple[str, str, str]:
     return (scale, "mean", unit) if average.value == "signed" else (scale, "sd", f"SD, {unit}")
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@functools.lru_cache(256)
+def _scales(run: Run, model_set: str, method: str) -> frozenset[str]:
+    cells = queries.table(run, "cells")
+    return frozenset(cells.scale[(cells.model_set == model_set) & (cells.method == method)])
+
+
+@functools.lru_cache(16)
+def diagnoses_of_groups(run: Run, model_set: str) -> dict[str, tuple[str, ...]]:
+    """Group -> diagnoses whose scans form it."""
+    reader = queries.opened(run)
+    return {group: tuple(export.diagnoses_of(reader, model_set, group)) for group in reader.groups}
+
+
+@functools.lru_cache(256)
 def resolution(run: Run, model_set: str, method: str) -> str:
     """The true resolution of a method's heatmaps, in words."""
     reader, table = queries.opened(run), queries.table(run, "cells")
@@ -159,9 +173,7 @@ def is_stored(average: Average) -> bool:
     chosen = average.selection
     if chosen.whom.needs_streaming:
         return False
-    cells = queries.table(chosen.run, "cells")
-    own = cells[(cells.model_set == chosen.model_set) & (cells.method == chosen.method)]
-    return measured(average)[0] in set(own.scale)
+    return measured(average)[0] in _scales(chosen.run, chosen.model_set, chosen.method)
 
 
 def is_ready(average: Average, style: planes.Style, positions: tuple[float, ...]) -> bool:
@@ -296,9 +308,9 @@ def picture(drawing: Drawing) -> pictures.Picture:
     return _arranged(drawing)()
 
 
-def pngs(drawings: Sequence[Drawing]) -> list[bytes]:
-    """Drawings as PNG, several at once."""
+def jpegs(drawings: Sequence[Drawing]) -> list[bytes]:
+    """Drawings as JPEG for the page, several at once; what is saved is drawn as PNG."""
     kept = _pictures()
     waiting = {drawing: _arranged(drawing) for drawing in drawings if drawing not in kept}
-    made = {d: _pool().submit(lambda draw: pictures.png(draw().drawn(), PNG_EFFORT), f) for d, f in waiting.items()}
+    made = {d: _pool().submit(lambda draw: pictures.jpeg(draw().drawn()), f) for d, f in waiting.items()}
     return [kept.get(drawing, lambda drawing=drawing: made[drawing].result()) for drawing in drawings]

@@ -16,8 +16,8 @@ from streamlit.delta_generator import DeltaGenerator
 LINK_VERSION = "1"
 VERSION = "v"
 ALL = "all"
-_LINK, _KEPT, _WRITTEN, _IGNORED, _PENDING, _PAGES = (
-    "_link", "_kept", "_written", "_ignored", "_pending", "_pages",
+_LINK, _KEPT, _WRITTEN, _AROUND, _IGNORED, _PENDING, _PAGES = (
+    "_link", "_kept", "_written", "_around", "_ignored", "_pending", "_pages",
 )  # fmt: skip
 _WIDGETS = {"select": st.selectbox, "segmented": st.segmented_control, "radio": st.radio, "pills": st.pills}
 
@@ -31,9 +31,21 @@ def begin() -> None:
         version = session[_LINK].pop(VERSION, [LINK_VERSION])[-1]
         if version != LINK_VERSION:
             ignore(VERSION, version, f"this dashboard reads links of version {LINK_VERSION}")
-    for key, value in session.pop(_PENDING, {}).items():
-        session[key] = value
+    _take_pending()
     session[_WRITTEN] = {}
+    session.pop(_AROUND, None)
+
+
+def begin_page() -> None:
+    """To be called first in every pass of a page, also where it alone is run again: what it wrote is forgotten."""
+    session = st.session_state
+    _take_pending()
+    session[_WRITTEN] = dict(session.setdefault(_AROUND, dict(session[_WRITTEN])))
+
+
+def _take_pending() -> None:
+    for key, value in st.session_state.pop(_PENDING, {}).items():
+        st.session_state[key] = value
 
 
 def ignore(key: str, text: str, why: str) -> None:
@@ -255,7 +267,9 @@ def set_before_next_pass(values: Mapping[str, Any]) -> None:
 
 
 def finish() -> list[str]:
-    """To be called last in every pass: writes the URL; returns what of the link was not used, in words."""
+    """To be called last in every pass, of the app or of a page: writes the URL; returns what of the link was not used,
+    in words.
+    """
     session = st.session_state
     for name, texts in session[_LINK].items():
         ignore(name, ", ".join(texts), "not known on this page")

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import numpy as np
 import pytest
-from browser import go_to, main_picture, main_text, menu, open_page, shot, trouble
+from browser import go_to, main_picture, main_text, menu, open_page, settled, shot, trouble
 from PIL import Image
 from store_factory import shared_store
 
@@ -88,3 +88,22 @@ def test_a_viewer_at_rest_draws_nothing(page, url):
     drawn = page.evaluate(COUNT_DRAWINGS)
     assert drawn["soon"] >= 1
     assert drawn["later"] == 0
+
+
+def test_the_link_follows_the_controls_of_a_page(page, url):
+    """A page runs without the sidebar; the link still names the filters, and of the page only what is shown."""
+    open_page(page, url)
+    go_to(page, "Regions")
+    page.locator(".st-key-dx button").first.click()
+    settled(page)
+    before = dict(parse_qsl(urlsplit(page.url).query))
+    assert before["dx"] != "all"
+    page.locator(".st-key-r_part button", has_text="One region").click()
+    settled(page)
+    after = dict(parse_qsl(urlsplit(page.url).query))
+    assert after["r_part"] == "region"
+    assert "r_region" in after
+    assert "r_view" in before
+    assert "r_view" not in after
+    assert {key: after[key] for key in ("run", "set", "dx")} == {key: before[key] for key in ("run", "set", "dx")}
+    assert_sound(page, "Regions")

@@ -262,9 +262,9 @@ def test_the_grid_is_saved_with_its_words(selection):
 
 def test_pictures_are_drawn_once(selection):
     drawn = list(group_grid.drawings(grid_of(selection, look()), look(), {}).values())
-    first = queries_maps.pngs(drawn)
+    first = queries_maps.jpegs(drawn)
     assert len(first) == 12
-    assert all(a is b for a, b in zip(first, queries_maps.pngs(drawn), strict=True))
+    assert all(a is b for a, b in zip(first, queries_maps.jpegs(drawn), strict=True))
     assert first[0] != first[1]
 
 

@@ -85,10 +85,17 @@ class Picture:
         return "\n".join(parts).encode()
 
 
-def png(pixels: np.ndarray, effort: int = 6) -> bytes:
-    """Pixels as a PNG file; less effort, 0 to 9, makes it faster and larger."""
+def png(pixels: np.ndarray) -> bytes:
+    """Pixels as a PNG file."""
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG", compress_level=effort)
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def jpeg(pixels: np.ndarray) -> bytes:
+    """Pixels as a JPEG file for the screen: hardly told from PNG, made in a tenth of its time."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG", quality=96, subsampling=0)
     return stream.getvalue()
 
 

@@ -24,9 +24,9 @@ def show(patients: Patients) -> list[Download]:
     panels = group_grid.panels(patients.selection.method, averages, list(averages), look)
     drawn = group_grid.drawings(panels, look, {})
     places = st.columns(max(len(drawn), 2))
-    for place, panel, png in zip(places, drawn, queries_maps.pngs(list(drawn.values())), strict=False):
+    for place, panel, jpeg in zip(places, drawn, queries_maps.jpegs(list(drawn.values())), strict=False):
         caption = f"{panel.heading}, SD over {panel.people().removeprefix('n = ')}"
-        place.image(png, width="stretch", output_format="PNG", caption=caption)
+        place.image(jpeg, width="stretch", output_format="JPEG", caption=caption)
     selection = patients.selection
     fine = queries_maps.resolution(selection.run, selection.model_set, selection.method)
     st.caption(f"{map_controls.small_print(look)} True resolution: {fine}.")

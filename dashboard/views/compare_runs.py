@@ -68,7 +68,7 @@ def only_one(run: Run) -> None:
         f"`{run.run_id}` is the only run of this store that opens, so there is nothing to compare it with. "
         "A second run appears here when it is published, for example with another seed:"
     )
-    st.code(f"{states.MAKE_ONE} --set seed=1", language="bash")
+    st.code(f"{states.MAKE_ONE} --set seed=1", language=None)
 
 
 def card(place: DeltaGenerator, which: str, run: Run) -> None:
@@ -182,10 +182,10 @@ def maps(choice: Choice) -> list[tuple[Panel, Drawing]]:
     st.html(map_controls.ROWS)
     columns = iter(st.container(key="maps-row-compare").columns(3 if look.difference else 2))
     who = dict(zip(choice.names, choice.diagnoses, strict=True))
-    for panel, png in zip(drawn, queries_maps.pngs(list(drawn.values())), strict=True):
+    for panel, jpeg in zip(drawn, queries_maps.jpegs(list(drawn.values())), strict=True):
         whose = "" if panel.is_difference else f": {who[panel.heading]}"
         next(columns).image(
-            png, width="stretch", output_format="PNG", caption=f"{panel.heading}{whose}, {panel.people()}"
+            jpeg, width="stretch", output_format="JPEG", caption=f"{panel.heading}{whose}, {panel.people()}"
         )
     for name, average in asked.items():
         if average in impossible:
@@ -296,4 +296,4 @@ def main() -> None:
         head.finish([])
 
 
-main()
+page.body(main)

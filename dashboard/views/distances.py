@@ -204,4 +204,4 @@ def main() -> None:
     head.finish(downloads)
 
 
-main()
+page.body(main)

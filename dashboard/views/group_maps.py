@@ -76,8 +76,7 @@ class Reading:
 
 def columns_of(selection: Selection) -> dict[str, tuple[str, ...]]:
     """Heading -> diagnoses of the columns."""
-    reader = queries.opened(selection.run)
-    groups = {group: export.diagnoses_of(reader, selection.model_set, group) for group in reader.groups}
+    groups = queries_maps.diagnoses_of_groups(selection.run, selection.model_set)
     return group_grid.columns_of(groups, selection.whom.diagnosis)
 
 
@@ -118,8 +117,8 @@ def show_row(place: DeltaGenerator, title: str, drawn: dict[Panel, Drawing], mis
     """A method: its name, and below it its pictures side by side."""
     place.markdown(title)
     columns = iter(place.columns(max(len(drawn) + len(missing), 3)))
-    for panel, png in zip(drawn, queries_maps.pngs(list(drawn.values())), strict=True):
-        next(columns).image(png, width="stretch", output_format="PNG", caption=f"{panel.heading}, {panel.people()}")
+    for panel, jpeg in zip(drawn, queries_maps.jpegs(list(drawn.values())), strict=True):
+        next(columns).image(jpeg, width="stretch", output_format="JPEG", caption=f"{panel.heading}, {panel.people()}")
     for name, why in missing.items():
         next(columns).info(f"**{name}**: {why}")
 
@@ -127,12 +126,14 @@ def show_row(place: DeltaGenerator, title: str, drawn: dict[Panel, Drawing], mis
 def show_grid(selection: Selection, look: Look, columns: dict[str, tuple[str, ...]]) -> dict[Panel, Drawing]:
     """Every method as soon as its averages are read; all together, where they share a scale or a threshold is typed."""
     averages = wanted(selection, look, columns)
-    progress = Reading([average for own in averages.values() for average in own.values()], look)
+    every = [average for own in averages.values() for average in own.values()]
+    progress = Reading(every, look)
     thresholds = st.container()
     places = {method: st.container(key=f"maps-row-{method}") for method in averages}
     alone = not look.shared and look.percentile is not None
     drawn: dict[Panel, Drawing] = {}
-    for batch in [[method] for method in averages] if alone else [list(averages)]:
+    at_once = not alone or all(queries_maps.is_ready(average, look.style, look.positions) for average in every)
+    for batch in [list(averages)] if at_once else [[method] for method in averages]:
         asked = [average for method in batch for average in averages[method].values()]
         impossible = queries_maps.make_ready(asked, look.style, look.positions, progress.step)
         ready = {m: {n: a for n, a in averages[m].items() if a not in impossible} for m in batch}
@@ -141,6 +142,7 @@ def show_grid(selection: Selection, look: Look, columns: dict[str, tuple[str, ..
             "g_", group_grid.medians(grid), thresholds
         )  # fmt: skip
         new = group_grid.drawings(grid, look, typed)
+        queries_maps.jpegs(list(new.values()))  # all together; the rows find them ready
         for method in batch:
             missing = {n: impossible[a] for n, a in averages[method].items() if a in impossible}
             own = {panel: drawing for panel, drawing in new.items() if panel.method == method}
@@ -264,4 +266,4 @@ def main() -> None:
     head.finish(downloads(selection, look, drawn, figures, peaks))
 
 
-main()
+page.body(main)

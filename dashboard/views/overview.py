@@ -248,4 +248,4 @@ def main() -> None:
     head.finish(downloads(run, tables, model_set, target))
 
 
-main()
+page.body(main)

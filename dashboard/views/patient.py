@@ -290,4 +290,4 @@ def main() -> None:
     head.finish(downloads(selection, model, row, tables, view))
 
 
-main()
+page.body(main)

@@ -135,4 +135,4 @@ def main() -> None:
     head.finish(everything(run, manifest))
 
 
-main()
+page.body(main)

@@ -285,4 +285,4 @@ def part_of_page(
     return [page.Download.csv("Ranking, CSV", "regions", lambda: table)]
 
 
-main()
+page.body(main)

@@ -59,4 +59,4 @@ def main() -> None:
     head.finish(files)
 
 
-main()
+page.body(main)
