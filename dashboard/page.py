@@ -118,12 +118,14 @@ def share_button(query: str) -> None:
 
 def how_to_read(sentences: str, formula: str = "", source: str = "") -> None:
     """Two sentences that a clinician understands; the formula and the source for the methods person."""
-    with st.expander("How to read this"):
-        st.markdown(sentences)
-        if formula:
-            st.latex(formula)
-        if source:
-            st.caption(source)
+    box = state.fold("how", "How to read this")
+    if box is None:
+        return
+    box.markdown(sentences)
+    if formula:
+        box.latex(formula)
+    if source:
+        box.caption(source)
 
 
 def provenance(run: Run, *parts: str) -> None:

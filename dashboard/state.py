@@ -145,6 +145,14 @@ def toggle(key: str, label: str, default: bool = False, *, place: DeltaGenerator
     return _written(key, value, "on" if value else "off")
 
 
+def fold(key: str, label: str, opened: bool = False) -> DeltaGenerator | None:
+    """A part of the page that the reader opens; None while it is closed, so that what is in it need not be made."""
+    options = {"open": True, "closed": False}
+    _prepare(key, opened, lambda texts: _one_of(options, texts[-1]), lambda value: isinstance(value, bool))
+    box = st.expander(label, key=key, on_change="rerun")
+    return box if _written(key, bool(box.open), "open" if box.open else "closed") else None
+
+
 def _number(text: str, low: float, high: float, kind: type) -> float:
     try:
         value = kind(float(text))

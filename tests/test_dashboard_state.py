@@ -229,3 +229,32 @@ def test_patients_are_shown_locally_and_else_by_role_only(monkeypatch):
     ):
         monkeypatch.setattr(access, "_user", lambda user=user: user)
         assert access.may_see_patients() == expected
+
+
+def script_with_a_fold():
+    import streamlit as st
+
+    from dashboard import state
+
+    state.begin()
+    box = state.fold("t_more", "More")
+    if box is not None:
+        box.write("made")
+    for part in state.finish():
+        st.warning(part)
+    st.code(state.query())
+
+
+@pytest.mark.parametrize(
+    ("linked", "made", "written", "said"),
+    [(None, 0, "closed", 0), ("open", 1, "open", 0), ("closed", 0, "closed", 0), ("ajar", 0, "closed", 1)],
+)
+def test_what_is_folded_is_made_when_opened_and_the_link_says_so(linked, made, written, said):
+    app = AppTest.from_function(script_with_a_fold, default_timeout=20)
+    if linked is not None:
+        app.query_params["t_more"] = linked
+    app.run()
+    assert not app.exception
+    assert len(app.markdown) == made
+    assert len(app.warning) == said
+    assert parse_qs(app.code[0].value)["t_more"] == [written]

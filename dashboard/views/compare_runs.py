@@ -103,8 +103,10 @@ def settings(runs: tuple[Run, Run], names: tuple[str, str]) -> pd.DataFrame:
     if table.empty:
         st.caption("Every setting, version and seed is the same.")
         return table
-    with st.expander(f"{words.count(len(table), 'setting')} and versions that differ", len(table) <= FEW_SETTINGS):
-        show.table(st, table)
+    said = f"{words.count(len(table), 'setting')} and versions that differ"
+    box = state.fold("c_settings", said, len(table) <= FEW_SETTINGS)
+    if box is not None:
+        show.table(box, table)
     return table
 
 
@@ -121,8 +123,9 @@ def metrics(runs: tuple[Run, Run], names: tuple[str, str]) -> pd.DataFrame:
         "one of networks only where the test scans are the same."
     )
     show.chart(st, figures.metrics(compared, names, beside.METRICS), "compare-metrics")
-    with st.expander("The same as a table"):
-        show.table(st, beside.metrics_table(compared))
+    box = state.fold("c_metrics", "The same as a table")
+    if box is not None:
+        show.table(box, beside.metrics_table(compared))
     return compared
 
 

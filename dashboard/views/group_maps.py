@@ -186,16 +186,18 @@ def in_3d(method: str, drawn: dict[Panel, Drawing]) -> None:
 
 def scans_behind(rows: pd.DataFrame, groups: Sequence[str]) -> None:
     """The scans of these averages; a click opens the patient."""
-    with st.expander(f"The {words.count(len(rows), 'scan')} behind these maps"):
-        st.caption("Choose a row to open its patient.")
-        listed = summaries_maps.scans(rows, groups)
-        event = st.dataframe(
-            listed, hide_index=True, on_select="rerun", selection_mode="single-row", key="g-scans", height=280
-        )
-        chosen = event.selection.rows
-        if chosen:
-            row = rows.iloc[chosen[0]]
-            state.go("patient", {"p_subject": row.subject, "p_scan": row.scan})
+    box = state.fold("g_scans", f"The {words.count(len(rows), 'scan')} behind these maps")
+    if box is None:
+        return
+    box.caption("Choose a row to open its patient.")
+    listed = summaries_maps.scans(rows, groups)
+    event = box.dataframe(
+        listed, hide_index=True, on_select="rerun", selection_mode="single-row", key="g-scans", height=280
+    )
+    chosen = event.selection.rows
+    if chosen:
+        row = rows.iloc[chosen[0]]
+        state.go("patient", {"p_subject": row.subject, "p_scan": row.scan})
 
 
 def nifti(panel: Panel, run: queries.Run) -> bytes:
@@ -251,8 +253,9 @@ def main() -> None:
     drawn = show_grid(selection, look, columns)
     in_3d(selection.method, drawn)
     figures, peaks = numbers(run, drawn)
-    with st.expander("Numbers behind the pictures"):
-        show.table(st, summaries_maps.table(figures, peaks))
+    box = state.fold("g_numbers", "Numbers behind the pictures")
+    if box is not None:
+        show.table(box, summaries_maps.table(figures, peaks))
     if access.may_see_patients():
         scans_behind(rows, queries.manifest(run)["groups"])
     page.how_to_read(

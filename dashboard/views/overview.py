@@ -108,10 +108,11 @@ def accuracy(run: Run, metrics: pd.DataFrame, figures: dict[str, go.Figure]) -> 
         show.chart(st, figures["accuracy"], "accuracy")
     else:
         st.caption("This run was not cross-validated: what follows is of the held-out test set.")
-    with st.expander("All metrics"):
+    box = state.fold("o_metrics", "All metrics")
+    if box is not None:
         for level, table in queries_overview.all_metrics(run).items():
-            st.caption(f"By {level}. {words.CLASSIFIERS['cnn']}, and linear models in the same folds.")
-            st.dataframe(table, hide_index=True)
+            box.caption(f"By {level}. {words.CLASSIFIERS['cnn']}, and linear models in the same folds.")
+            box.dataframe(table, hide_index=True)
 
 
 def networks(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame, figures: dict[str, go.Figure]) -> None:

@@ -180,11 +180,12 @@ def outside(choice: Choice, rankings: dict[str, pd.DataFrame], methods: list[str
 
 def all_numbers(table: pd.DataFrame) -> None:
     """Every region as a sortable table."""
-    with st.expander("All numbers"):
+    box = state.fold("r_numbers", "All numbers")
+    if box is not None:
         number = st.column_config.NumberColumn
         wide = {column: number(format="%.3g") for column in ("value", "low", "high")}
-        st.dataframe(table, hide_index=True, column_config=wide)
-        st.caption(f"low, high: {regional.INTERVAL_WORDS}. Shares in percent.")
+        box.dataframe(table, hide_index=True, column_config=wide)
+        box.caption(f"low, high: {regional.INTERVAL_WORDS}. Shares in percent.")
 
 
 def agreement(choice: Choice, rankings: dict[str, pd.DataFrame], regions: pd.DataFrame) -> None:
