@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -37,18 +38,27 @@ class AreaOcclusion(RelevanceMethod):
     def attribute(self, model: nn.Module, volumes: Tensor, target: int) -> Relevance:
         """(n, regions) drops, region r at index r - 1; 0 where a region has no voxel. See RelevanceMethod.attribute."""
         check_volumes(volumes)
-        boxes = region_boxes(self.brain.labels, self.brain.regions)
-        at = torch.tensor(sorted(boxes)) - 1
+        regions = sorted(region_boxes(self.brain.labels, self.brain.regions))
+        at = torch.tensor(regions) - 1
 
         def of_one(volume: Tensor) -> tuple[Tensor, Tensor]:
             margin, probability = torch.zeros((2, self.brain.regions))
             reference = reference_volume(self.reference, volume, self.brain)
-            groups = [self._patch(volume, reference, region, boxes[region]) for region in sorted(boxes)]
+            groups = self.patches(volume, reference, regions)
             found = drops(*patch_margins(model, volume, groups, target, self.batch, self.engine))
             margin[at], probability[at] = (part.cpu() for part in found)
             return margin, probability
 
         return Relevance(*(torch.stack(part) for part in zip(*each_volume(volumes, of_one), strict=True)))
+
+    def patches(self, volume: Tensor, reference: Tensor, regions: Sequence[int]) -> list[PatchGroup]:
+        """One for each of the regions, its bounding box.
+
+        Args:
+            volume, reference: (x, y, z), the scan and what replaces it.
+        """
+        boxes = region_boxes(self.brain.labels, self.brain.regions)
+        return [self._patch(volume, reference, region, boxes[region]) for region in regions]
 
     def _patch(self, volume: Tensor, reference: Tensor, region: int, box: tuple[slice, ...]) -> PatchGroup:
         """The bounding box of a region, with the region's own voxels replaced."""

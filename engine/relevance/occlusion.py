@@ -46,15 +46,19 @@ class Occlusion(RelevanceMethod):
             reference = reference_volume(self.reference, volume, self.brain)
             positions = changing_positions(volume != reference, self.half_width, self.stride)
             if len(positions):
-                group = self._patches(volume, reference, positions)
-                found = drops(*patch_margins(model, volume, [group], target, self.batch, self.engine))
+                groups = self.patches(volume, reference, positions)
+                found = drops(*patch_margins(model, volume, groups, target, self.batch, self.engine))
                 margin[tuple(positions.T)], probability[tuple(positions.T)] = (part.cpu() for part in found)
             return margin, probability
 
         return Relevance(*(torch.stack(part) for part in zip(*each_volume(volumes, of_one), strict=True)))
 
-    def _patches(self, volume: Tensor, reference: Tensor, positions: np.ndarray) -> PatchGroup:
-        """The cubes, all of one size: where the border clips one, voxels of the scan itself fill the rest."""
+    def patches(self, volume: Tensor, reference: Tensor, positions: np.ndarray) -> list[PatchGroup]:
+        """The cubes at positions (n, 3), all of one size: where the border clips one, the scan itself fills the rest.
+
+        Args:
+            volume, reference: (x, y, z), the scan and what replaces it.
+        """
         size = np.minimum(2 * self.half_width, volume.shape)
         lows = np.clip(self.stride * positions - self.half_width, 0, np.array(volume.shape) - size)
 
@@ -65,7 +69,7 @@ class Occlusion(RelevanceMethod):
             patch[inside] = reference[cube]
             return patch
 
-        return PatchGroup(lows, tuple(int(n) for n in size), fill)
+        return [PatchGroup(lows, tuple(int(n) for n in size), fill)]
 
 
 def position_shape(shape: tuple[int, ...], stride: int) -> tuple[int, ...]:

@@ -1,0 +1,164 @@
+"""The same occlusions by other software, on a sample of the places: one whole forward pass each, so that time scales.
+
+Each function returns a `Sample`. Its model takes a part of the scan only and puts it into the whole scan, within a
+border of zeros, so that the windows lie exactly where ours do, also where they reach over the edge.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engine.bench.scene import Scene
+from engine.errors import UserError
+from engine.model.cnn3d import margins
+
+TARGET = 1
+
+
+@dataclass
+class Sample:
+    """Work of other software on some of the places.
+
+    Attributes:
+        work: does it once, and fills `recorded`.
+        places: how many places it occludes.
+        passes: forward passes in all, the intact scan included.
+        recorded: (places,) margins with each place occluded, in the order asked for.
+    """
+
+    work: Callable[[], None]
+    places: int
+    passes: int
+    recorded: Tensor = field(default_factory=lambda: torch.empty(0))
+
+    @property
+    def share(self) -> float:
+        """Of a place in the time of `work`: every forward pass costs the same."""
+        return 1 / self.passes
+
+
+class Part(nn.Module):
+    """Margins of a scan, a part of which is the input; every answer is kept."""
+
+    def __init__(self, network: nn.Module, padded: Tensor, low: Sequence[int], border: int, shape: Sequence[int]):
+        super().__init__()
+        self.network, self.padded, self.low, self.border, self.shape = network, padded, low, border, shape
+        self.seen: list[Tensor] = []
+
+    def forward(self, part: Tensor) -> Tensor:
+        """(n, 1, a, b, c) -> (n, 1) margins of TARGET."""
+        whole = self.padded.expand(len(part), *self.padded.shape[1:]).clone()
+        whole[(..., *(slice(a, a + n) for a, n in zip(self.low, part.shape[2:], strict=True)))] = part
+        inside = whole[(..., *(slice(self.border, self.border + n) for n in self.shape))]
+        with torch.no_grad():
+            found = margins(self.network(inside.contiguous()))[:, [TARGET]]
+        self.seen.append(found[:, 0].double())
+        return found
+
+
+def require(name: str) -> ModuleType:
+    """Software to compare with, which Brainwhy itself does not need.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise UserError(f"--against {name}: it is not installed here: pip install {name}") from None
+
+
+def _part(scene: Scene, first: Sequence[int], counts: Sequence[int], half: int, stride: int) -> tuple[Part, Tensor]:
+    """The model and its input that hold the cubes at positions first .. first + counts, in full."""
+    shape = scene.scan.shape[2:]
+    sizes = [2 * half + stride * (n - 1) for n in counts]
+    padded = functional.pad(scene.scan, [half] * 6)  # a cube around centre c begins at c in the padded scan
+    low = [stride * p for p in first]
+    part = padded[(..., *(slice(a, a + n) for a, n in zip(low, sizes, strict=True)))].clone()
+    return Part(scene.network, padded, low, half, shape), part
+
+
+def captum_occlusion(scene: Scene, first: Sequence[int], counts: Sequence[int], half: int, stride: int) -> Sample:
+    """captum.attr.Occlusion on the cubes at positions first .. first + counts along each axis, in C order."""
+    captum = require("captum")
+    model, part = _part(scene, first, counts, half, stride)
+    places = counts[0] * counts[1] * counts[2]
+
+    def work() -> None:
+        model.seen.clear()
+        captum.attr.Occlusion(model).attribute(
+            part, sliding_window_shapes=(1, *(2 * half,) * 3), strides=(1, *(stride,) * 3), baselines=0.0, target=0
+        )
+        changed = torch.cat(model.seen[1:])  # the first axis runs fastest
+        sample.recorded = changed.reshape(tuple(reversed(counts))).permute(2, 1, 0).reshape(-1)
+
+    importlib.import_module("captum.attr")
+    sample = Sample(work, places, places + 1)
+    return sample
+
+
+def captum_areas(scene: Scene, regions: Sequence[int]) -> Sample:
+    """captum.attr.FeatureAblation on some regions; all that is in none of them is a feature of its own."""
+    captum = require("captum")
+    importlib.import_module("captum.attr")
+    labels = torch.zeros_like(scene.brain.labels, dtype=torch.int64)
+    for number, region in enumerate(regions, start=1):
+        labels[scene.brain.labels == region] = number
+    model = Part(scene.network, scene.scan, (0, 0, 0), 0, scene.scan.shape[2:])
+
+    def work() -> None:
+        model.seen.clear()
+        captum.attr.FeatureAblation(model).attribute(
+            scene.scan, baselines=0.0, target=0, feature_mask=labels[None, None]
+        )
+        sample.recorded = torch.cat(model.seen[2:])
+
+    sample = Sample(work, len(regions), len(regions) + 2)
+    return sample
+
+
+def captum_gradients(scene: Scene) -> Callable[[], dict[str, Tensor]]:
+    """captum.attr.Saliency and GuidedBackprop, the maps of both."""
+    captum = require("captum")
+    importlib.import_module("captum.attr")
+
+    class Margin(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = scene.network
+
+        def forward(self, volumes: Tensor) -> Tensor:
+            return margins(self.network(volumes))[:, TARGET]
+
+    def work() -> dict[str, Tensor]:
+        scan = scene.scan.clone().requires_grad_()
+        return {
+            "sensitivity": captum.attr.Saliency(Margin()).attribute(scan, abs=False)[0, 0].detach(),
+            "guided_backprop": captum.attr.GuidedBackprop(Margin()).attribute(scan)[0, 0].detach(),
+        }
+
+    return work
+
+
+def monai_occlusion(scene: Scene, first: Sequence[int], counts: Sequence[int], half: int, stride: int) -> Sample:
+    """monai.visualize.OcclusionSensitivity on the same part; its cubes lie otherwise, so only its pace is compared."""
+    visualize = require("monai.visualize")
+    model, part = _part(scene, first, counts, half, stride)
+    explain = visualize.OcclusionSensitivity(
+        model, mask_size=2 * half, n_batch=1, overlap=1 - stride / (2 * half), mode=0.0, verbose=False
+    )
+
+    def work() -> None:
+        model.seen.clear()
+        explain(part)
+        sample.passes = sum(len(found) for found in model.seen)
+
+    sample = Sample(work, 0, 1)
+    return sample
