@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,8 +14,9 @@ from engine.data.folds import Job
 from engine.model.normalisation import Normalisation
 from engine.model.volumes import Volumes, chunked
 from engine.preprocessing.grid import Grid
-from engine.relevance import METHODS, BatchSize, Brain, RelevanceMethod
+from engine.relevance import METHODS, BatchSize, Brain, Relevance, RelevanceMethod
 from engine.relevance.occlusion import position_shape
+from engine.relevance.patches import sequential_blocks
 from engine.run import Run
 from store.geometry import nearest_positions
 
@@ -99,25 +101,41 @@ def explain(run: Run, series: Series, network: torch.nn.Module, normalisation: N
     volumes = Volumes(run.cache.read, job.explain, normalisation, device, resident="never")
     label = f"{job.model} {method.name}" + ("" if method.antisymmetric else f" for {target}")
     finished = len(job.explain) - sum(len(chunk) for chunk in todo)
-    with run.progress.task(label, len(job.explain), finished) as task:
+    if takes_whole_passes(method, network):
+        run.progress.say(f"  {label}: not a plain sequence of convolutions, so by whole forward passes, which is slow")
+
+    def write(chunk: list[str], found: Relevance) -> int:
+        for scale in scales:
+            values = getattr(found, scale).cpu().numpy().astype(np.float32)
+            if method.native_grid == "voxels":
+                values[:, ~run.mask] = 0
+            run.writer.put_heatmaps(
+                job.model,
+                job.model_set,
+                method.name,
+                target,
+                scale,
+                rows=[rows[scan] for scan in chunk],
+                scans=chunk,
+                values=values,
+                absolute_sums=[float((np.abs(v) * sizes).sum(dtype=np.float64)) for v in values],
+            )
+        return len(chunk)
+
+    with run.progress.task(label, len(job.explain), finished) as task, ThreadPoolExecutor(1) as beside:
+        writing = None  # one chunk is written while the next is computed
         for chunk, batch in zip(todo, volumes.batches(todo), strict=True):
             found = method.attribute(network, batch, series.index)
-            for scale in scales:
-                values = getattr(found, scale).cpu().numpy().astype(np.float32)
-                if method.native_grid == "voxels":
-                    values[:, ~run.mask] = 0
-                run.writer.put_heatmaps(
-                    job.model,
-                    job.model_set,
-                    method.name,
-                    target,
-                    scale,
-                    rows=[rows[scan] for scan in chunk],
-                    scans=chunk,
-                    values=values,
-                    absolute_sums=[float((np.abs(v) * sizes).sum(dtype=np.float64)) for v in values],
-                )
-            task.advance(len(chunk))
+            if writing is not None:
+                task.advance(writing.result())
+            writing = beside.submit(write, chunk, found)
+        if writing is not None:
+            task.advance(writing.result())
+
+
+def takes_whole_passes(method: RelevanceMethod, network: torch.nn.Module) -> bool:
+    """Whether an occlusion cannot be incremental although it was asked to be."""
+    return getattr(method, "engine", "dense") == "incremental" and sequential_blocks(network) is None
 
 
 def _start(run: Run, series: Series, scale: str, shape: Sequence[int]) -> None:

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from engine.explain import takes_whole_passes
 from engine.model.cnn3d import CNN3D, build_network
-from engine.relevance import AreaOcclusion, BatchSize, Brain, Occlusion
+from engine.relevance import AreaOcclusion, BatchSize, Brain, Occlusion, Sensitivity
 from engine.relevance.patches import PatchGroup, patch_margins, sequential_blocks
 
 
@@ -123,6 +124,13 @@ def test_networks_of_another_family_fall_back_to_dense(linear_model, volumes, br
     found = Occlusion(brain, batch, half_width=3, stride=4).attribute(linear_model, volumes, 1)
     dense = Occlusion(brain, batch, half_width=3, stride=4, engine="dense").attribute(linear_model, volumes, 1)
     assert torch.equal(found.margin, dense.margin)
+
+
+def test_the_fall_back_is_known_before_it_is_waited_for(linear_model, brain, batch):
+    assert takes_whole_passes(Occlusion(brain, batch), linear_model)
+    assert not takes_whole_passes(Occlusion(brain, batch, engine="dense"), linear_model)
+    assert not takes_whole_passes(Sensitivity(brain, batch), linear_model)
+    assert not takes_whole_passes(Occlusion(brain, batch), build_network(4))
 
 
 def test_out_of_memory_with_patches_is_said_once_and_remembered():
