@@ -1,27 +1,26 @@
-"""What the Overview page shows of the whole run, made once a run and theme: Plotly takes long to make a chart."""
+"""What the Overview page shows of the whole run, made once a run."""
 
 from __future__ import annotations
 
 import pandas as pd
-import plotly.graph_objects as go
 import streamlit as st
 
 from dashboard import queries, summaries
 from dashboard import summaries_overview as judged
 from dashboard.figures import charts, palette
+from dashboard.figures.chart import Chart
 from dashboard.queries import Run
 
 TOP_REGIONS = 10
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def networks(run: Run, ink: str, links: bool) -> dict[str, go.Figure]:
+def networks(run: Run, links: bool) -> dict[str, Chart]:
     """The charts of accuracy and cohort: roc, confusion, learning, ages; accuracy and calibration where they exist.
 
     Shared: never change them.
 
     Args:
-        ink: colour of the words, so that every theme has its own.
         links: see `charts.confusion`.
     """
     groups, metrics = queries.manifest(run)["groups"], queries.table(run, "metrics")
@@ -45,7 +44,7 @@ def networks(run: Run, ink: str, links: bool) -> dict[str, go.Figure]:
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def top_regions(run: Run, ink: str, model_set: str, target: str) -> dict[str, go.Figure]:
+def top_regions(run: Run, model_set: str, target: str) -> dict[str, Chart]:
     """Method -> chart of the first regions, all on one axis. Shared: never change them."""
     table, groups = queries.table(run, "group_regions"), queries.manifest(run)["groups"]
     methods = queries.available(run)[model_set]

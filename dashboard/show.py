@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go
 import streamlit as st
+from plotly.graph_objects import Figure
 from streamlit.delta_generator import DeltaGenerator
 
+from dashboard.figures.chart import Chart
 from dashboard.saving import save_figure
 
 INK = {"light": "#1D2528", "dark": "#E3E8E9"}
@@ -20,17 +21,17 @@ def ink() -> str:
     return INK.get(getattr(theme, "type", None), INK["light"])
 
 
-def chart(place: DeltaGenerator, figure: go.Figure, key: str, *, save: bool = True, **options: Any) -> Any:
+def chart(place: DeltaGenerator, figure: Chart | Figure, key: str, *, save: bool = True, **options: Any) -> Any:
     """A chart in the ink of the theme, with buttons that save it; `options` (on_select) and the answer: plotly_chart's.
 
     Args:
         save: False for what the browser draws on a canvas (3D), which cannot be saved as SVG.
     """
     colour = ink()
-    if figure.layout.font.color != colour:
+    if isinstance(figure, Chart):
+        figure = figure.plotly(colour)
+    elif figure.layout.font.color != colour:
         figure.update_layout(font_color=colour)
-        figure.update_xaxes(tickfont_color=colour, title_font_color=colour)
-        figure.update_yaxes(tickfont_color=colour, title_font_color=colour)
     box = place.container(gap=None)
     answer = box.plotly_chart(figure, config={"displayModeBar": False}, key=key, **options)
     if save:

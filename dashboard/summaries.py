@@ -95,10 +95,8 @@ def metric_value(
 ) -> float | None:
     """One number of the metrics table; None where it is missing."""
     keys = {"classifier": classifier, "level": level, "model": model, "metric": metric}
-    rows = metrics
-    for column, value in keys.items():
-        rows = rows[rows[column] == value]
-    return float(rows.value.iloc[0]) if len(rows) and np.isfinite(rows.value.iloc[0]) else None
+    values = metrics.value.to_numpy()[np.logical_and.reduce([metrics[c].to_numpy() == v for c, v in keys.items()])]
+    return float(values[0]) if len(values) and np.isfinite(values[0]) else None
 
 
 def mean_and_sd(metrics: pd.DataFrame, metric: str, classifier: str = "cnn") -> tuple[float | None, float | None]:

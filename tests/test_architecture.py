@@ -22,7 +22,7 @@ LAYERS = (
     ("explain", "evaluate", "aggregate", "report", "plan"),
     ("compare",),
     ("stages",),
-    ("command",),
+    ("command", "bench"),
 )
 # Two files sit above their folder: they use the run.
 EXCEPTIONS = {"engine.simulation.scoring": "compare", "engine.data.readers": "run"}

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import streamlit as st
+from plotly_schema import validated
 from store_factory import GROUPS, make_run, shared_store
 from streamlit.testing.v1 import AppTest
 
@@ -137,7 +138,7 @@ def test_the_scatter_names_what_moved_most():
     shares = pd.DataFrame({"share_a": np.arange(20.0), "share_b": np.arange(20.0)[::-1]})
     shares.index = [f"Region_{i}" for i in range(20)]
     compared = beside.compared_regions(shares.share_a, shares.share_b)
-    figure = figures.regions(compared, NAMES)
+    figure = validated(figures.regions(compared, NAMES))
     assert figure.layout.xaxis.title.text == "share in one-1, %"
     assert figure.layout.yaxis.title.text == "share in two-2, %"
     assert len(figure.data[1].x) == 20
@@ -152,7 +153,7 @@ def test_labels_do_not_lie_on_each_other():
 def test_metrics_of_both_runs_are_drawn():
     run = store.open_run(shared_store())
     rows = beside.metric_rows(run.table("metrics"), run.table("predictions"))
-    figure = figures.metrics(beside.compared_metrics(rows, rows), NAMES, beside.METRICS)
+    figure = validated(figures.metrics(beside.compared_metrics(rows, rows), NAMES, beside.METRICS))
     assert {trace.name for trace in figure.data} == {
         f"{name}, {judged}" for name in NAMES for judged in ("cross-validation", "held-out")
     }

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import streamlit as st
+from plotly_schema import validated
 from store_factory import METHODS, shared_store
 from streamlit.testing.v1 import AppTest
 from test_dashboard_views import copy_run, text_of
@@ -99,7 +100,8 @@ def test_means_over_the_scans_that_pass_are_those_of_the_store():
 
 def test_the_matrix_writes_each_value_once_in_its_cell():
     square = between.square(between.in_pairs(pair_rows(THREE)), "AD", "distance", 0.0)
-    figure = distances.matrix(square, low=0, high=8, colours=distances.DISTANCE_COLOURS, what="distance")
+    chart = distances.matrix(square, low=0, high=8, colours=distances.DISTANCE_COLOURS, what="distance")
+    figure = validated(chart)
     texts = figure.data[1]
     written = {(x, y): text for x, y, text in zip(texts.x, texts.y, texts.text, strict=True)}
     assert len(written) == 6
@@ -111,7 +113,7 @@ def test_the_matrix_writes_each_value_once_in_its_cell():
 
 def test_the_tree_joins_the_nearest_first():
     square = between.square(between.in_pairs(pair_rows(THREE)), "AD", "distance", 0.0)
-    figure = distances.dendrogram(ordering.linkage(square.to_numpy()), list(square), 8.0)
+    figure = validated(distances.dendrogram(ordering.linkage(square.to_numpy()), list(square), 8.0))
     assert list(figure.data[1].text) == ["2.00", "7.00"]
     assert list(figure.data[1].x) == pytest.approx([2, 7])
     leaves = list(figure.layout.yaxis.ticktext)
@@ -124,7 +126,7 @@ def test_strips_show_scans_and_their_mean():
         "method_a": "sensitivity", "method_b": "occlusion", "distance": [2.0, 4.0, 9.0], "rank_correlation": 0.5,
     })  # fmt: skip
     pairs, look = [("sensitivity", "occlusion")], {"column": "distance", "axis": "distance"}
-    figure = distances.strips(scans, pairs, ["AD", "NC"], ["AD", "NC"], **look)
+    figure = validated(distances.strips(scans, pairs, ["AD", "NC"], ["AD", "NC"], **look))
     dots, means = figure.data[0], figure.data[1]
     assert dots.customdata[1].tolist() == ["b", "s2"]
     assert list(means.x) == [3]
@@ -133,7 +135,7 @@ def test_strips_show_scans_and_their_mean():
     assert np.abs(np.array(dots.y, float)).max() < 0.5
     hidden = distances.strips(scans, pairs, ["AD", "NC"], ["AD", "NC"], points=False, **look)
     assert len(hidden.data) == 2
-    empty = distances.strips(scans[:0], pairs, ["AD"], ["AD", "NC"], **look)
+    empty = validated(distances.strips(scans[:0], pairs, ["AD"], ["AD", "NC"], **look))
     assert empty.data[1].name == "AD, n = 0"
 
 

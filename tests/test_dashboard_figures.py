@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from plotly_schema import validated
 from store_factory import shared_store
 
 from dashboard import summaries
@@ -115,7 +116,7 @@ def test_cohort_copes_with_what_is_unknown():
     scans = open_run(shared_store()).table("scans").assign(age=np.nan, mmse=np.nan, sex=None)
     table = summaries.cohort(scans, GROUPS)
     assert (table[["Women", "Age, mean ± SD (range)", "MMSE, mean ± SD"]] == "–").all(axis=None)
-    assert charts.ages(scans, ["AD", "NC"], GROUPS).data == ()
+    assert charts.ages(scans, ["AD", "NC"], GROUPS).data == []
 
 
 def test_confusion_counts_no_retrained_model():
@@ -156,13 +157,13 @@ def test_charts_are_made_of_a_run():
     run = open_run(shared_store())
     metrics = run.table("metrics")
     summary = {("cnn", m): summaries.mean_and_sd(metrics, m) for m in charts.METRIC_NAMES}
-    figure = charts.accuracy(summaries.fold_metrics(metrics), summary, summaries.PAPER)
+    figure = validated(charts.accuracy(summaries.fold_metrics(metrics), summary, summaries.PAPER))
     assert any("0.770 ± 0.060" in (t.text or ()) for t in figure.data)
     counts = summaries.confusion(run.table("predictions"), "folds", GROUPS)
-    assert charts.confusion(counts, GROUPS).data[0].z.sum() == pytest.approx(2)
+    assert charts.confusion(counts, GROUPS).data[0]["z"].sum() == pytest.approx(2)
     assert len(charts.learning(run.table("training"), ["fold-1", "fold-2"]).data) == 8
     assert len(charts.roc(run.table("curves")).data) == 2
-    assert charts.timings({"train": 3.0}).data[0].text == ("3.00 s",)
+    assert charts.timings({"train": 3.0}).data[0]["text"] == ["3.00 s"]
 
 
 @pytest.mark.parametrize("module", ["dashboard.queries", "dashboard.summaries", "dashboard.figures.slices"])

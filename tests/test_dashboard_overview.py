@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import streamlit as st
+from plotly_schema import validated
 from store_factory import shared_store
 from streamlit.testing.v1 import AppTest
 
@@ -43,7 +44,7 @@ def test_the_band_is_the_mean_and_sd_of_the_folds():
 
 def test_the_roc_shows_the_band_only_where_there_is_one():
     curves = roc_of(f1=[(0, 0), (1, 1)], f2=[(0, 0.5), (1, 1)])
-    figure = charts.roc(curves, judged.roc_band(curves))
+    figure = validated(charts.roc(curves, judged.roc_band(curves)))
     assert [trace.name for trace in figure.data[1:]] == ["± SD of the folds", "mean of the folds", "held-out"]
     assert len(charts.roc(curves).data) == 2
     assert "specificity" in figure.layout.xaxis.title.text
@@ -68,7 +69,8 @@ def test_calibration_is_of_the_judged_models():
     assert len(bins) == 3
     assert bins.x.is_monotonic_increasing
     assert judged.calibration(curves, "holdout").empty
-    figure = charts.calibration(judged.calibration(curves_of(y=[0.2, 1.0], scans=[4, 16]), "folds"), "AD")
+    bins = judged.calibration(curves_of(y=[0.2, 1.0], scans=[4, 16]), "folds")
+    figure = validated(charts.calibration(bins, "AD"))
     assert list(figure.data[1].marker.size) == [4, 16]
     assert figure.data[1].marker.sizemode == "area"
     assert figure.layout.yaxis.title.text == "observed share of AD"
@@ -117,7 +119,7 @@ def test_the_filters_of_a_cell_let_just_its_scans_pass(run, model_set):
 
 def test_only_full_cells_can_be_clicked():
     counts = np.array([[3, 0], [1, 2]])
-    links = charts.confusion(counts, GROUPS, links=True).data[-1]
+    links = validated(charts.confusion(counts, GROUPS, links=True)).data[-1]
     assert [tuple(cell) for cell in links.customdata] == [(0, 0), (1, 0), (1, 1)]
     assert list(links.x) == ["AD", "AD", "NC"]
     assert len(charts.confusion(counts, GROUPS).data) == 1

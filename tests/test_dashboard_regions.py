@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import streamlit as st
+from plotly_schema import validated
 from store_factory import GROUPS, SCANS, shared_store
 from streamlit.testing.v1 import AppTest
 from test_dashboard_views import copy_run, text_of
@@ -180,14 +181,15 @@ def test_the_ranking_draws_intervals_in_the_unit():
     )
     order = regional.shown(frame, "NC", None)
     assert "Ventricles" not in order
-    figure = regions.ranking(frame, order, list(GROUPS), GROUPS, axis="share", unit="%", factor=100, end=80)
+    chart = regions.ranking(frame, order, list(GROUPS), GROUPS, axis="share", unit="%", factor=100, end=80)
+    figure = validated(chart)
     rows = frame[frame.diagnosis == "NC"].set_index("region").loc[order]
     assert list(figure.data[1].x) == pytest.approx(100 * rows["value"].to_numpy())
     assert list(figure.data[1].error_x.array) == pytest.approx(100 * (rows["high"] - rows["value"]).to_numpy())
     assert list(figure.layout.yaxis.ticktext) == [name.replace("_", " ") for name in order]
     assert figure.layout.xaxis.title.text == "share, %"
     assert figure.data[0].marker.symbol != figure.data[1].marker.symbol
-    gains = regions.gains(frame.assign(value=2.0, low=1.5, high=3.0), order, GROUPS, "AD / NC")
+    gains = validated(regions.gains(frame.assign(value=2.0, low=1.5, high=3.0), order, GROUPS, "AD / NC"))
     assert gains.layout.xaxis.type == "log"
     assert len(gains.data) == 1
 
@@ -198,7 +200,7 @@ def test_the_bump_chart_places_regions_without_overlap_and_writes_true_ranks():
         return regional.with_ranks(frame)
 
     rankings = {"sensitivity": ranked(list("abcdefghi")), "occlusion": ranked(list("ihgfedcba"))}
-    figure = regions.bump(rankings, "AD", 2, {"a": "temporal"}, "a")
+    figure = validated(regions.bump(rankings, "AD", 2, {"a": "temporal"}, "a"))
     nodes = next(trace for trace in figure.data if trace.mode == "markers+text")
     by_region = {
         (r, x): (text, y) for r, x, text, y in zip(nodes.customdata, nodes.x, nodes.text, nodes.y, strict=True)
@@ -216,14 +218,14 @@ def test_patients_are_drawn_only_for_those_who_may_see_them():
         "scan": ["s1", "s2", "s3", "s4"], "subject": list("abcd"), "diagnosis": ["AD", "AD", "AD", "NC"],
         "age": [70.0, 75, 80, 72], "value": [0.1, 0.2, 0.3, 0.4],
     })  # fmt: skip
-    figure = one_region.distribution(table, GROUPS, GROUPS, axis="share, %", factor=100)
+    figure = validated(one_region.distribution(table, GROUPS, GROUPS, axis="share, %", factor=100))
     points = [trace for trace in figure.data if trace.type == "scatter"]
     assert points[0].customdata[0].tolist() == ["a", "s1"]
     assert list(points[0].x) == pytest.approx([10, 20, 30])
     assert [trace.median[0] for trace in figure.data if trace.type == "box"] == pytest.approx([20, 40])
     hidden = one_region.distribution(table, GROUPS, GROUPS, axis="share, %", factor=100, points=False)
-    assert {trace.type for trace in hidden.data} == {"box"}
-    age = one_region.with_age(table, GROUPS, GROUPS, axis="share, %", factor=100)
+    assert {trace["type"] for trace in hidden.data} == {"box"}
+    age = validated(one_region.with_age(table, GROUPS, GROUPS, axis="share, %", factor=100))
     line = next(trace for trace in age.data if trace.mode == "lines")
     assert list(line.y) == pytest.approx([10, 30])
     assert age.layout.xaxis.title.text == "age in years"
@@ -252,14 +254,8 @@ def test_sums_are_in_the_order_of_the_scans(selection):
     assert np.isnan(true[(data.rows.diagnosis == "MCI").to_numpy()]).all()
 
 
-def whole(data: queries_regions.Relevance) -> queries_regions.Relevance:
-    """With relevance in the two regions that the table of the tiny store leaves out."""
-    filled = {key: np.nan_to_num(values, nan=0.2) for key, values in data.sums.items()}
-    return replace(data, sums=filled)
-
-
 def test_a_filter_recomputes_and_a_diagnosis_only_picks(selection, monkeypatch):
-    full = whole(queries_regions.relevance(selection.run, "folds"))
+    full = queries_regions.relevance(selection.run, "folds")
     monkeypatch.setattr(queries_regions, "relevance", lambda *_: full)
     women = queries_regions.rankings(selection.of(whom=Whom(sex=("F",))), "share", True)["sensitivity"]
     passing = [scan for number, scan in enumerate(SCANS) if number % 2 == 0]
@@ -283,7 +279,7 @@ def test_a_filter_recomputes_and_a_diagnosis_only_picks(selection, monkeypatch):
 
 
 def test_what_enters_the_average_follows_the_scale(selection):
-    data = whole(queries_regions.relevance(selection.run, "folds"))
+    data = queries_regions.relevance(selection.run, "folds")
     sums = data.of_target("sensitivity", "AD")
     p = data.rows.probability.to_numpy()[:, None]
     for scale, expected in {
@@ -312,15 +308,9 @@ def open_page(monkeypatch):
     return opened
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    """The tiny run with relevance in every region, Ventricles and Unlabelled too, as a real run has it."""
-    folder = copy_run(tmp_path_factory.mktemp("store"), "whole-1")
-    path = folder / "tables" / "region_relevance.parquet"
-    table = pd.read_parquet(path)
-    rest = [table[table.region == table.region.iloc[0]].assign(region=r) for r in ("Ventricles", "Unlabelled")]
-    pd.concat([table, *rest], ignore_index=True).to_parquet(path, index=False)
-    return folder.parent
+@pytest.fixture
+def store():
+    return shared_store()
 
 
 def test_the_page_opens_with_the_rankings(open_page, store):

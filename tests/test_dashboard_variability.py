@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import streamlit as st
+from plotly_schema import validated
 from store_factory import copy_of_shared_store, shared_store
 from streamlit.testing.v1 import AppTest
 
@@ -157,10 +158,11 @@ def test_the_map_names_its_regions_and_its_bars_carry_patients(count):
     rows = scans(count)
     values = np.random.default_rng(0).uniform(0, 5, (count, 3))
     strips = [strip(rows.diagnosis), Covariate("Age, years", pd.Series(np.linspace(60, 80, count)))]
-    figure = figures.patients_by_regions(
+    chart = figures.patients_by_regions(
         values, ["Hippocampus", "Frontal Inf Orb 2", "Insula"], rows, strips, GROUPS, names=list(rows.scan),
         who=list(rows.scan), z=False,
     )  # fmt: skip
+    figure = validated(chart)
     heat = next(trace for trace in figure.data if trace.type == "heatmap")
     bars = [trace for trace in figure.data if trace.type == "bar"]
     assert list(heat.x) == ["Hippocampus", "Frontal Inf Orb 2", "Insula"]
@@ -175,10 +177,11 @@ def test_the_map_names_its_regions_and_its_bars_carry_patients(count):
 
 def test_z_scores_have_a_scale_with_two_sides_and_holes():
     rows = scans(2)
-    figure = figures.patients_by_regions(
+    chart = figures.patients_by_regions(
         np.array([[np.nan], [9.0]]), ["Insula"], rows, [strip(rows.diagnosis)], GROUPS, names=["a", "b"],
         who=["a", "b"], z=True,
     )  # fmt: skip
+    figure = validated(chart)
     heat = next(trace for trace in figure.data if trace.type == "heatmap")
     assert (heat.zmin, heat.zmax) == (-3, 3)
     assert "SD" in heat.colorbar.title.text
@@ -186,7 +189,7 @@ def test_z_scores_have_a_scale_with_two_sides_and_holes():
 
 def test_lobes_have_axes_in_percent_and_means():
     table = scans(6).assign(temporal_share=np.linspace(0.1, 0.2, 6), cortical_share=0.5)
-    figure = figures.temporal_cortical(table, GROUPS, GROUPS, list(table.scan))
+    figure = validated(figures.temporal_cortical(table, GROUPS, GROUPS, list(table.scan)))
     dots = [trace for trace in figure.data if trace.customdata is not None]
     assert [trace.name for trace in dots] == ["AD, n = 3", "NC, n = 3"]
     assert len({trace.marker.symbol for trace in dots}) == 2
@@ -204,7 +207,8 @@ def test_points_are_coloured_by_numbers_or_by_kinds_and_none_is_lost():
     sites = Covariate("Site", pd.Series(["x", "x", "y", "y", None, None]), ["x", "y"])
     of_ages, of_sites = ["AD, n = 3", "NC, n = 2", "unknown, n = 1"], ["x, n = 2", "y, n = 2", "unknown, n = 2"]
     for covariate, names in ((ages, of_ages), (sites, of_sites)):
-        figure = figures.similarity(points, table, covariate, GROUPS, GROUPS, list(table.scan), (0.6, 0.2))
+        chart = figures.similarity(points, table, covariate, GROUPS, GROUPS, list(table.scan), (0.6, 0.2))
+        figure = validated(chart)
         assert [trace.name for trace in figure.data] == names
         assert sum(len(trace.x) for trace in figure.data) == 6
         assert "60.0 % of the variance" in figure.layout.xaxis.title.text
@@ -212,7 +216,7 @@ def test_points_are_coloured_by_numbers_or_by_kinds_and_none_is_lost():
 
 def test_outliers_stand_out():
     table = scans(4).assign(distance=[1.0, 2, 9, 2], z=[0.0, 0, 7, 0])
-    figure = figures.distances(table, GROUPS, GROUPS, list(table.scan), 3.5)
+    figure = validated(figures.distances(table, GROUPS, GROUPS, list(table.scan), 3.5))
     assert list(figure.data[0].marker.size) == [7, 12]
     assert list(figure.data[1].marker.size) == [7, 7]
     assert "robust z 7.00" in figure.data[0].hovertext[1]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from dashboard.figures import palette
-from dashboard.figures.charts import FAINT, MARGINS, finish
+from dashboard.figures.chart import FAINT, GRID, Chart
+from dashboard.figures.charts import CHANCE
 from dashboard.figures.words import CLASSIFIERS, count, mean_sd, region_name
 
 LABELS = 8
@@ -21,7 +21,7 @@ JUDGED = {"folds": "cross-validation", "holdout": "held-out"}
 APART = 0.2  # of a row, from its middle to either run
 
 
-def metrics(compared: pd.DataFrame, names: tuple[str, str], metric_names: Mapping[str, str]) -> go.Figure:
+def metrics(compared: pd.DataFrame, names: tuple[str, str], metric_names: Mapping[str, str]) -> Chart:
     """A row a classifier, a column a metric: mean ± SD over the folds of both runs, the held-out test set open.
 
     Args:
@@ -30,29 +30,22 @@ def metrics(compared: pd.DataFrame, names: tuple[str, str], metric_names: Mappin
         metric_names: metric -> title of its column.
     """
     classifiers = [c for c in CLASSIFIERS if c in set(compared.classifier)]
-    figure = make_subplots(1, len(metric_names), shared_yaxes=True, subplot_titles=list(metric_names.values()))
+    chart = Chart(len(metric_names), gap=0.2 / len(metric_names)).column_titles(metric_names.values())
     for column, metric in enumerate(metric_names, 1):
         for number, run in enumerate("ab"):
             for judged in ("folds", "holdout"):
                 rows = compared[(compared.metric == metric) & (compared.judged == judged)]
-                trace = _metric_dots(rows[rows[f"value_{run}"].notna()], run, judged, classifiers)
-                figure.add_trace(
-                    trace.update(name=f"{names[number]}, {JUDGED[judged]}", showlegend=column == 1), 1, column
-                )
-        figure.add_vline(0.5, line={"color": palette.QUIET, "width": 1, "dash": "dot"}, row=1, col=column)
-    figure.update_yaxes(
-        tickvals=list(range(len(classifiers))), ticktext=[CLASSIFIERS[c] for c in classifiers],
-        range=[len(classifiers) - 0.45, -0.6], ticks="",
-    )  # fmt: skip
+                dots = _metric_dots(rows[rows[f"value_{run}"].notna()], run, judged, classifiers)
+                chart.add(column, name=f"{names[number]}, {JUDGED[judged]}", showlegend=column == 1, **dots)
+        chart.line(column, x=0.5, **CHANCE)
+    rows, texts = list(range(len(classifiers))), [CLASSIFIERS[c] for c in classifiers]
+    chart.y(tickvals=rows, ticktext=texts, range=[len(rows) - 0.45, -0.6])
     low = min(0.45, compared[["value_a", "value_b"]].min().min())
-    figure.update_xaxes(
-        range=[low - 0.04, 1.12], tickformat=".1f", dtick=0.2, tick0=0, ticks="outside", tickcolor=FAINT
-    )
-    legend = {"orientation": "h", "y": -0.14, "yanchor": "top", "x": 0, "title": None}
-    return finish(figure, 120 + 76 * len(classifiers), showlegend=True, legend=legend, margin=MARGINS | {"r": 44})
+    chart.x(range=[low - 0.04, 1.12], tickformat=".1f", dtick=0.2, tick0=0, ticks="outside", tickcolor=FAINT)
+    return chart.finish(120 + 76 * len(classifiers), legend="below", margin={"r": 44})
 
 
-def _metric_dots(rows: pd.DataFrame, run: str, judged: str, classifiers: Sequence[str]) -> go.Scatter:
+def _metric_dots(rows: pd.DataFrame, run: str, judged: str, classifiers: Sequence[str]) -> dict[str, Any]:
     number = "ab".index(run)
     places = [classifiers.index(c) + (2 * number - 1) * APART for c in rows.classifier]
     value, sd = rows[f"value_{run}"], rows[f"sd_{run}"].fillna(0)
@@ -61,18 +54,16 @@ def _metric_dots(rows: pd.DataFrame, run: str, judged: str, classifiers: Sequenc
         f"{t}, n = {count(n, 'fold' if judged == 'folds' else 'scan')}"
         for t, n in zip(texts, rows[f"n_{run}"], strict=True)
     ]
-    return go.Scatter(
-        x=value, y=places, mode="markers+text" if judged == "folds" else "markers", text=texts, customdata=custom,
-        textposition="top center", textfont={"size": 11}, cliponaxis=False,
-        error_x={"array": sd, "color": COLOURS[number], "thickness": 1.6, "width": 4},
-        marker={
-            "size": 9, "color": COLOURS[number], "symbol": SYMBOLS[number] + ("" if judged == "folds" else "-open"),
-        },
-        hovertemplate="%{customdata}<extra></extra>",
-    )  # fmt: skip
+    look = {"size": 9, "color": COLOURS[number], "symbol": SYMBOLS[number] + ("" if judged == "folds" else "-open")}
+    return {
+        "x": value, "y": places, "mode": "markers+text" if judged == "folds" else "markers", "text": texts,
+        "textposition": "top center", "textfont": {"size": 11}, "cliponaxis": False, "customdata": custom,
+        "error_x": {"array": sd, "color": COLOURS[number], "thickness": 1.6, "width": 4}, "marker": look,
+        "hovertemplate": "%{customdata}<extra></extra>",
+    }  # fmt: skip
 
 
-def regions(compared: pd.DataFrame, names: tuple[str, str]) -> go.Figure:
+def regions(compared: pd.DataFrame, names: tuple[str, str]) -> Chart:
     """A dot a region: its share in the first run across, in the second upwards; those that changed most are named.
 
     Args:
@@ -80,12 +71,9 @@ def regions(compared: pd.DataFrame, names: tuple[str, str]) -> go.Figure:
         names: of the runs.
     """
     top = 1.08 * max(float(compared[["share_a", "share_b"]].max().max()), 1e-9)
-    figure = go.Figure()
-    figure.add_scatter(
-        x=[0, top], y=[0, top], mode="lines", hoverinfo="skip", line={"color": palette.QUIET, "width": 1, "dash": "dot"}
-    )
+    chart = Chart().add(x=[0, top], y=[0, top], mode="lines", hoverinfo="skip", line=CHANCE)
     custom = [(region_name(row.region), row.rank_a, row.rank_b) for row in compared.itertuples()]
-    figure.add_scatter(
+    chart.add(
         x=compared.share_a, y=compared.share_b, mode="markers", customdata=custom, cliponaxis=False,
         marker={"size": 7, "color": palette.faint(palette.ACCENT, 0.75)},
         hovertemplate="%{customdata[0]}<br>%{x:.3g} %, rank %{customdata[1]}<br>%{y:.3g} %, rank %{customdata[2]}"
@@ -93,15 +81,13 @@ def regions(compared: pd.DataFrame, names: tuple[str, str]) -> go.Figure:
     )  # fmt: skip
     for row in named(compared, top):
         above = row.difference > 0
-        figure.add_annotation(
-            x=row.share_a, y=row.share_b, text=region_name(row.region), showarrow=False, xshift=-6 if above else 6,
+        chart.annotate(
+            x=row.share_a, y=row.share_b, text=region_name(row.region), xshift=-6 if above else 6,
             xanchor="right" if above and row.share_a > LEFT * top else "left", yshift=9 if above else -9,
         )  # fmt: skip
-    figure.update_xaxes(title=f"share in {names[0]}, %", range=[0, top], constrain="domain")
-    figure.update_yaxes(
-        title=f"share in {names[1]}, %", range=[0, top], scaleanchor="x", constrain="domain", gridcolor=FAINT
-    )
-    return finish(figure, 460).update_yaxes(showgrid=True)
+    common = {"range": [0, top], "constrain": "domain"}
+    chart.x(title=f"share in {names[0]}, %", **common)
+    return chart.y(title=f"share in {names[1]}, %", scaleanchor="x", **common, **GRID).finish(460)
 
 
 def named(compared: pd.DataFrame, top: float) -> list:

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 from dashboard.figures import palette
-from dashboard.figures.charts import FAINT, finish
+from dashboard.figures.chart import GRID, MARKERS_STAY, Chart
 from dashboard.figures.ordering import leaf_order
-from dashboard.figures.regions import LEGEND, symbol
+from dashboard.figures.regions import symbol
 from dashboard.figures.words import mean_sd, method_name, three
 
 AXIS = "distance × 10<sup>4</sup>, per mm<sup>1.5</sup>"
@@ -34,9 +33,7 @@ def one_word(method: str) -> str:
     return method_name(method).removeprefix("Brain ").split(" ")[0].capitalize()
 
 
-def matrix(
-    values: pd.DataFrame, *, low: float, high: float, colours: Sequence, what: str, slim: bool = False
-) -> go.Figure:
+def matrix(values: pd.DataFrame, *, low: float, high: float, colours: Sequence, what: str, slim: bool = False) -> Chart:
     """Methods against methods, each value written in its cell; the diagonal is empty.
 
     The names at the top are shortened: they stand in full, in the same order, at the left.
@@ -52,35 +49,28 @@ def matrix(
     np.fill_diagonal(z, np.nan)
     known = [(i, j) for i in range(size) for j in range(size) if np.isfinite(z[i, j])]
     texts = [f"{z[cell]:.2f}" if slim and abs(z[cell]) < 1 else three(z[cell]) for cell in known]
-    heat = {
-        "type": "heatmap", "z": z, "zmin": low, "zmax": high, "colorscale": colours, "showscale": False, "xgap": 3,
-        "ygap": 3, "hoverongaps": False, "hovertemplate": f"%{{customdata}}<br>{what} %{{z:.3g}}<extra></extra>",
-        "customdata": [[f"{method_name(a)} – {method_name(b)}" for b in methods] for a in methods],
-    }  # fmt: skip
-    # Text of the heatmap itself turns white on strong colours, which is hard to read.
-    written = {
-        "type": "scatter", "x": [j for _, j in known], "y": [i for i, _ in known], "text": texts, "mode": "text",
-        "hoverinfo": "skip", "textfont": {"size": 13 if size <= 4 else 10},
-    }  # fmt: skip
-    places, edges, slanted = list(range(size)), [-0.5, size - 0.5], slim or size > 4
-    margin = {"l": 0, "r": 30 if slanted else 4, "t": 4, "b": 4}
-    figure = finish(go.Figure([heat, written]), 40 + 24 * slanted + 50 * max(size, 1), margin=margin)
-    return figure.update_layout(
-        xaxis={
-            "tickvals": places, "ticktext": [one_word(m) for m in methods], "side": "top",
-            "ticks": "", "tickangle": -45 if slanted else 0, "tickfont_size": 11, "range": edges,
-        },
-        yaxis={
-            "tickvals": places, "ticktext": [short_name(m) for m in methods], "ticks": "", "tickfont_size": 11,
-            "range": edges[::-1],
-        },
+    chart = Chart().add(
+        type="heatmap", z=z, zmin=low, zmax=high, colorscale=colours, showscale=False, xgap=3, ygap=3,
+        hoverongaps=False, hovertemplate=f"%{{customdata}}<br>{what} %{{z:.3g}}<extra></extra>",
+        customdata=[[f"{method_name(a)} – {method_name(b)}" for b in methods] for a in methods],
     )  # fmt: skip
+    # Text of the heatmap itself turns white on strong colours, which is hard to read.
+    chart.add(
+        x=[j for _, j in known], y=[i for i, _ in known], text=texts, mode="text", hoverinfo="skip",
+        textfont={"size": 13 if size <= 4 else 10},
+    )  # fmt: skip
+    edges, slanted = [-0.5, size - 0.5], slim or size > 4
+    common = {"tickvals": list(range(size)), "tickfont": {"size": 11}}
+    names = [one_word(m) for m in methods]
+    chart.x(ticktext=names, side="top", tickangle=-45 if slanted else 0, range=edges, **common)
+    chart.y(ticktext=[short_name(m) for m in methods], range=edges[::-1], **common)
+    return chart.finish(40 + 24 * slanted + 50 * max(size, 1), margin={"r": 30 if slanted else 4})
 
 
 def strips(
     table: pd.DataFrame, pairs: Sequence[tuple[str, str]], diagnoses: Sequence[str], groups: Sequence[str], *,
     column: str, axis: str, points: bool = True,
-) -> go.Figure:  # fmt: skip
+) -> Chart:  # fmt: skip
     """For each pair of methods and diagnosis a dot a scan, their mean as a diamond and its SD as a line.
 
     A click on a dot gives its subject and scan.
@@ -89,7 +79,7 @@ def strips(
         table: scan, subject, diagnosis, method_a, method_b and `column`.
         points: False where single patients must not be shown.
     """
-    figure, rng = go.Figure(), np.random.default_rng(STRIP_SEED)
+    chart, rng = Chart(), np.random.default_rng(STRIP_SEED)
     step = 0.8 / max(len(diagnoses), 1)
     for number, diagnosis in enumerate(diagnoses):
         part = table[table["diagnosis"] == diagnosis]
@@ -100,43 +90,40 @@ def strips(
         colour = palette.group_colour(diagnosis, groups)
         if points:
             y = np.array([place[key] for key in keys]) + rng.uniform(-0.5, 0.5, len(part)) * STRIP_HEIGHT * step / 0.4
-            _dots(figure, part, y, column, (colour, symbol(diagnosis, diagnoses)))
-        _means(figure, part, place, column, (diagnosis, colour))
+            _dots(chart, part, y, column, (colour, symbol(diagnosis, diagnoses)))
+        _means(chart, part, place, column, (diagnosis, colour))
     names = ["<br>".join(method_name(m) for m in pair) for pair in pairs]
-    figure.update_yaxes(
-        tickvals=list(range(len(pairs))), ticktext=names, range=[len(pairs) - 0.45, -0.55], ticks="", tickfont_size=12
-    )
-    figure.update_xaxes(title=axis, ticks="", rangemode="tozero" if column == "distance" else "normal")
+    chart.y(tickvals=list(range(len(pairs))), ticktext=names, range=[len(pairs) - 0.45, -0.55], tickfont={"size": 12})
+    chart.x(title=axis, rangemode="tozero" if column == "distance" else "normal", **GRID)
     height = 90 + (24 + 22 * len(diagnoses)) * max(len(pairs), 1)
-    figure = finish(figure, height, showlegend=True, legend=LEGEND, margin={"l": 0, "r": 12, "t": 32, "b": 0})
-    return figure.update_xaxes(showgrid=True, gridcolor=FAINT)
+    return chart.finish(height, legend="above", toggles=False)
 
 
-def _dots(figure: go.Figure, part: pd.DataFrame, y: np.ndarray, column: str, look: tuple[str, str]) -> None:
-    figure.add_scatter(
+def _dots(chart: Chart, part: pd.DataFrame, y: np.ndarray, column: str, look: tuple[str, str]) -> None:
+    chart.add(
         x=part[column], y=y, mode="markers", showlegend=False, customdata=part[["subject", "scan"]].to_numpy(object),
         marker={"size": 5, "color": palette.faint(look[0], 0.4), "symbol": look[1]},
-        hovertemplate="%{customdata[1]}: %{x:.3g}<extra></extra>", unselected={"marker": {"opacity": 1}},
+        hovertemplate="%{customdata[1]}: %{x:.3g}<extra></extra>", unselected=MARKERS_STAY,
     )  # fmt: skip
 
 
 def _means(
-    figure: go.Figure, part: pd.DataFrame, place: Mapping[tuple[str, str], float], column: str, who: tuple[str, str]
+    chart: Chart, part: pd.DataFrame, place: Mapping[tuple[str, str], float], column: str, who: tuple[str, str]
 ) -> None:
     """Mean ± SD of each pair; `who` is the diagnosis and its colour."""
     grouped = part.groupby(["method_a", "method_b"])[column].agg(["mean", "std", "count"])
     known = grouped.loc[[pair for pair in place if pair in grouped.index]]
     texts = [f"{who[0]}: {mean_sd(m, sd)} (mean ± SD), n = {n:.0f}" for m, sd, n in known.to_numpy(float)]
-    figure.add_scatter(
+    chart.add(
         x=known["mean"], y=[place[pair] for pair in known.index], mode="markers", hovertext=texts, hoverinfo="text",
         name=f"{who[0]}, n = {part['scan'].nunique()}", cliponaxis=False,
         marker={"size": 10, "color": who[1], "symbol": "diamond", "line": {"width": 1.5, "color": "#FFFFFF"}},
         error_x={"array": known["std"].fillna(0), "color": who[1], "thickness": 2, "width": 5},
-        unselected={"marker": {"opacity": 1}},
+        unselected=MARKERS_STAY,
     )  # fmt: skip
 
 
-def dendrogram(linkage: np.ndarray, methods: Sequence[str], end: float) -> go.Figure:
+def dendrogram(linkage: np.ndarray, methods: Sequence[str], end: float) -> Chart:
     """The tree of a hierarchical clustering, leaves at the left.
 
     Args:
@@ -153,17 +140,13 @@ def dendrogram(linkage: np.ndarray, methods: Sequence[str], end: float) -> go.Fi
         y += [place[a], place[a], place[b], place[b], None]
         corners.append(min(place[a], place[b]))
         height[new], place[new] = distance, (place[a] + place[b]) / 2
-    lines = {"mode": "lines", "x": x, "y": y, "line": {"color": palette.ACCENT, "width": 2}, "hoverinfo": "skip"}
+    chart = Chart().add(x=x, y=y, mode="lines", line={"color": palette.ACCENT, "width": 2}, hoverinfo="skip")
     joins = linkage[:, 2]
-    texts = {
-        "mode": "text", "x": joins, "y": corners, "text": [three(d) for d in joins], "textposition": "top left",
-        "hoverinfo": "skip", "cliponaxis": False,
-    }  # fmt: skip
-    figure = finish(go.Figure([lines, texts]), 70 + 38 * len(methods), margin={"l": 0, "r": 8, "t": 4, "b": 0})
-    return figure.update_layout(
-        xaxis={"title": "distance × 10<sup>4</sup>", "range": [0, 1.03 * end], "ticks": ""},
-        yaxis={
-            "tickvals": list(range(len(order))), "ticktext": [method_name(methods[leaf]) for leaf in order],
-            "range": [len(order) - 0.5, -0.7], "ticks": "",
-        },
+    chart.add(
+        x=joins, y=corners, mode="text", text=[three(d) for d in joins], textposition="top left", hoverinfo="skip",
+        cliponaxis=False,
     )  # fmt: skip
+    names = [method_name(methods[leaf]) for leaf in order]
+    chart.x(title="distance × 10<sup>4</sup>", range=[0, 1.03 * end])
+    chart.y(tickvals=list(range(len(order))), ticktext=names, range=[len(order) - 0.5, -0.7])
+    return chart.finish(70 + 38 * len(methods))

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 from dashboard.figures import palette
-from dashboard.figures.charts import FAINT, finish
+from dashboard.figures.chart import GRID, MARKERS_STAY, Chart
 from dashboard.figures.regions import symbol
 
 STRIP_SEED = 0
@@ -21,7 +20,7 @@ ROW = 88  # pixels
 def distribution(
     table: pd.DataFrame, diagnoses: Sequence[str], groups: Sequence[str], *, axis: str, factor: float,
     points: bool = True,
-) -> go.Figure:  # fmt: skip
+) -> Chart:  # fmt: skip
     """A box and a dot a scan for each diagnosis; a click on a dot gives its subject and scan.
 
     Whiskers end at the last scan within 1.5 interquartile ranges of the box.
@@ -31,24 +30,19 @@ def distribution(
         axis: the measure with its unit; factor: takes the values to the unit.
         points: False where single patients must not be shown.
     """
-    traces, names, rng = [], [], np.random.default_rng(STRIP_SEED)
+    chart, names, rng = Chart(), [], np.random.default_rng(STRIP_SEED)
     for place, diagnosis in enumerate(diagnoses):
         part = table[table["diagnosis"] == diagnosis]
         colour, values = palette.group_colour(diagnosis, groups), part["value"].to_numpy(float) * factor
         names.append(f"{diagnosis}<br>n = {len(part)}")
         if len(part):
-            traces.append(_box(values, place - BOX_ABOVE * points, colour))
+            chart.add(**_box(values, place - BOX_ABOVE * points, colour))
         if points:
             y = place + DOTS_BELOW + rng.uniform(-0.22, 0.22, len(part))
-            traces.append(_points(part, values, y, diagnosis, diagnoses, colour))
-    figure = finish(go.Figure(traces), 90 + ROW * max(len(diagnoses), 1))
-    return figure.update_layout(
-        xaxis={"title": axis, "rangemode": "tozero", "ticks": "", "showgrid": True, "gridcolor": FAINT},
-        yaxis={
-            "tickvals": list(range(len(diagnoses))), "ticktext": names, "range": [len(diagnoses) - 0.5, -0.6],
-            "ticks": "",
-        },
-    )  # fmt: skip
+            chart.add(**_points(part, values, y, diagnosis, diagnoses, colour))
+    chart.x(title=axis, rangemode="tozero", **GRID)
+    chart.y(tickvals=list(range(len(diagnoses))), ticktext=names, range=[len(diagnoses) - 0.5, -0.6])
+    return chart.finish(90 + ROW * max(len(diagnoses), 1))
 
 
 def _box(values: np.ndarray, place: float, colour: str) -> dict[str, Any]:
@@ -65,34 +59,28 @@ def _points(
     part: pd.DataFrame, x: np.ndarray, y: np.ndarray, diagnosis: str, diagnoses: Sequence[str], colour: str
 ) -> dict[str, Any]:
     return {
-        "type": "scatter", "x": x, "y": y, "mode": "markers", "name": diagnosis,
+        "x": x, "y": y, "mode": "markers", "name": diagnosis,
         "customdata": part[["subject", "scan"]].to_numpy(object),
         "marker": {"size": 7, "color": palette.faint(colour, 0.6), "symbol": symbol(diagnosis, diagnoses)},
         "hovertemplate": f"%{{customdata[1]}}, {diagnosis}<extra></extra>",
-        "unselected": {"marker": {"opacity": 1}},
+        "unselected": MARKERS_STAY,
     }  # fmt: skip
 
 
 def with_age(
     table: pd.DataFrame, diagnoses: Sequence[str], groups: Sequence[str], *, axis: str, factor: float
-) -> go.Figure:
+) -> Chart:
     """A dot a scan: age against the measure, and the straight line of least squares of each diagnosis."""
-    traces = []
+    chart = Chart()
     for diagnosis in diagnoses:
         part = table[(table["diagnosis"] == diagnosis) & table["age"].notna()]
         colour = palette.group_colour(diagnosis, groups)
         x, y = part["age"].to_numpy(float), part["value"].to_numpy(float) * factor
-        traces.append(_points(part, x, y, diagnosis, diagnoses, colour))
+        chart.add(**_points(part, x, y, diagnosis, diagnoses, colour))
         if len(part) > 2 and np.ptp(x) > 0:
             slope, start = np.polyfit(x, y, 1)
             ends = np.array([x.min(), x.max()])
             line = {"color": colour, "width": 1.6}
-            traces.append({
-                "type": "scatter", "x": ends, "y": start + slope * ends, "mode": "lines", "line": line,
-                "hoverinfo": "skip",
-            })  # fmt: skip
-    figure = finish(go.Figure(traces), 90 + ROW * max(len(diagnoses), 2))
-    return figure.update_layout(
-        xaxis={"title": "age in years", "ticks": ""},
-        yaxis={"title": axis, "rangemode": "tozero", "ticks": "", "showgrid": True, "gridcolor": FAINT},
-    )
+            chart.add(x=ends, y=start + slope * ends, mode="lines", line=line, hoverinfo="skip")
+    chart.x(title="age in years").y(title=axis, rangemode="tozero", **GRID)
+    return chart.finish(90 + ROW * max(len(diagnoses), 2))

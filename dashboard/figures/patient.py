@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 from dashboard.figures import palette
-from dashboard.figures.charts import FAINT, finish
+from dashboard.figures.chart import GRID, Chart
+from dashboard.figures.charts import CHANCE
 from dashboard.figures.words import region_name, three
 
 
-def against_group(table: pd.DataFrame, diagnosis: str, colour: str) -> go.Figure:
+def against_group(table: pd.DataFrame, diagnosis: str, colour: str) -> Chart:
     """Top regions of a patient as dots, the other subjects of the diagnosis as mean and SD; in percent of the brain.
 
     Args:
@@ -19,10 +19,10 @@ def against_group(table: pd.DataFrame, diagnosis: str, colour: str) -> go.Figure
         colour: of the patient's dots.
     """
     places, share = np.arange(len(table)), 100 * table.share
-    figure = go.Figure()
+    chart = Chart()
     n = int(table.n.iloc[0]) if len(table) else 0
     if n:
-        figure.add_scatter(
+        chart.add(
             x=100 * table["mean"], y=places, mode="markers", name=f"other {diagnosis}, mean ± SD, n = {n}",
             marker={"symbol": "line-ns-open", "size": 11, "color": palette.QUIET, "line": {"width": 2}},
             error_x={"array": (100 * table.sd).fillna(0), "color": palette.QUIET, "thickness": 1.6, "width": 0},
@@ -34,20 +34,17 @@ def against_group(table: pd.DataFrame, diagnosis: str, colour: str) -> go.Figure
         + (f", percentile {row.percentile:.0f} of {row.n}" if np.isfinite(row.percentile) else "")
         for row in table.itertuples()
     ]
-    figure.add_scatter(
+    chart.add(
         x=share, y=places, mode="markers", name="this scan", marker={"size": 10, "color": colour}, text=said,
         hovertemplate="%{text}<extra></extra>", cliponaxis=False,
     )  # fmt: skip
-    figure.update_yaxes(
-        tickvals=list(places), ticktext=[region_name(r) for r in table.region], range=[len(table) - 0.4, -0.6], ticks=""
-    )
-    figure.update_xaxes(title="share of the relevance in the brain, %", rangemode="tozero")
-    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "title": None}
-    figure = finish(figure, 110 + 27 * max(len(table), 1), showlegend=True, legend=legend)
-    return figure.update_xaxes(showgrid=True, gridcolor=FAINT)
+    names = [region_name(r) for r in table.region]
+    chart.y(tickvals=list(places), ticktext=names, range=[len(table) - 0.4, -0.6])
+    chart.x(title="share of the relevance in the brain, %", rangemode="tozero", **GRID)
+    return chart.finish(110 + 27 * max(len(table), 1), legend="above")
 
 
-def visits(table: pd.DataFrame, positive: str, groups_colour: str) -> go.Figure:
+def visits(table: pd.DataFrame, positive: str, groups_colour: str) -> Chart:
     """Probability of the positive group over the visits of a person.
 
     Args:
@@ -55,13 +52,11 @@ def visits(table: pd.DataFrame, positive: str, groups_colour: str) -> go.Figure:
     """
     by_age = bool(table.age.notna().all() and table.age.nunique() == len(table))
     x = table.age if by_age else table.session.fillna("").where(table.session.fillna("") != "", table.index.astype(str))
-    figure = go.Figure()
-    figure.add_hline(0.5, line={"color": palette.QUIET, "width": 1, "dash": "dot"})
-    figure.add_scatter(
+    chart = Chart().line(y=0.5, **CHANCE)
+    chart.add(
         x=x, y=table.probability, mode="lines+markers", line={"color": groups_colour, "width": 1.6},
         marker={"size": 9}, customdata=table.session.fillna(""),
         hovertemplate="session %{customdata}: %{y:.3f}<extra></extra>", cliponaxis=False,
     )  # fmt: skip
-    figure.update_xaxes(title="age in years" if by_age else "session")
-    figure.update_yaxes(title=f"p({positive})", range=[-0.03, 1.03], dtick=0.5)
-    return finish(figure, 230)
+    chart.x(title="age in years" if by_age else "session")
+    return chart.y(title=f"p({positive})", range=[-0.03, 1.03], dtick=0.5).finish(230)

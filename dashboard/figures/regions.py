@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 from dashboard.figures import palette
-from dashboard.figures.charts import FAINT, finish
-from dashboard.figures.words import method_name, region_name, three
+from dashboard.figures.chart import GRID, MARKERS_STAY, PAD, Chart, text_width
+from dashboard.figures.words import NONE, method_name, region_name, three
 
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")  # in the order of the diagnoses
 LOBES = {
@@ -19,13 +18,10 @@ LOBES = {
     "cortical": ("Other cerebral cortex", "#3B8C90"),
     "other": ("Basal ganglia, cerebellum, other", "#8A7FA8"),
 }
+DRAWN = ["region", "value", "low", "high", "rank", "subjects"]
 APART, MOST_APART = 0.3, 0.6  # of a row: between two diagnoses of a region, between the first and the last
-LEGEND = {
-    "orientation": "h", "y": 1, "yanchor": "bottom", "x": 0, "title": None, "itemclick": False,
-    "itemdoubleclick": False,
-}  # fmt: skip
-NODE = 23
-LETTER = 7.4  # pixels, at the size of names
+NODE, NAME = 22, 12  # pixels: a row of the bump chart, the size of names
+LOBES_ROOM = 84  # pixels of the legend of lobes on two rows
 DOT_EDGE = 0.075  # of the way between two methods
 PAST_DOT = "\u2002" * 3  # between a dot and its label
 
@@ -39,14 +35,10 @@ def _row_height(rows: int, diagnoses: int) -> int:
     return (30 if rows <= 10 else 24 if rows <= 20 else 19) + 6 * max(diagnoses - 2, 0)
 
 
-def _number(value: float, factor: float, unit: str) -> str:
-    return f"{three(value * factor)} {unit}".strip() if np.isfinite(value) else "–"
-
-
 def ranking(
     frame: pd.DataFrame, regions: Sequence[str], diagnoses: Sequence[str], groups: Sequence[str], *, axis: str,
-    unit: str, factor: float, end: float | None = None, room: int | None = None,
-) -> go.Figure:  # fmt: skip
+    unit: str, factor: float, end: float | None = None, room: float | None = None,
+) -> Chart:  # fmt: skip
     """A dot a region and diagnosis with its interval as a thin line; the first region at the top.
 
     Args:
@@ -54,32 +46,26 @@ def ranking(
         regions: those that are drawn, in order.
         axis, unit: of the measure; factor: takes the values to the unit.
         end: of the axis, in the unit, where charts share one scale.
-        room: letters of the longest name, where charts are to be aligned.
+        room: pixels at the left, where charts are to be aligned.
     """
     places = np.arange(len(regions))
     apart = min(APART * (len(diagnoses) - 1), MOST_APART)
-    traces = [
-        _dots(frame[frame["diagnosis"] == diagnosis].set_index("region").reindex(list(regions)), places + offset,
-              diagnosis, (palette.group_colour(diagnosis, groups), symbol(diagnosis, diagnoses)), unit, factor)
-        for diagnosis, offset in zip(diagnoses, np.linspace(-apart / 2, apart / 2, len(diagnoses)), strict=True)
-    ]  # fmt: skip
+    chart = Chart()
+    for diagnosis, offset in zip(diagnoses, np.linspace(-apart / 2, apart / 2, len(diagnoses)), strict=True):
+        rows = frame.loc[frame["diagnosis"] == diagnosis, DRAWN].set_index("region").reindex(list(regions))
+        look = palette.group_colour(diagnosis, groups), symbol(diagnosis, diagnoses)
+        chart.add(**_dots(rows, places + offset, diagnosis, look, unit, factor))
     names = [region_name(region) for region in regions]
-    title = f"{axis}, {unit}" if unit and unit != "×" else axis
-    left = LETTER * (room or max((len(name) for name in names), default=1)) + 10
+    chart.y(tickvals=places, ticktext=names, range=[len(regions) - 0.4, -0.6], tickfont={"size": NAME})
+    title = {"text": f"{axis}, {unit}" if unit and unit != "×" else axis, "font": {"size": NAME}}
+    chart.x(title=title, rangemode="tozero", **({} if end is None else {"range": [0, end]}), **GRID)
     height = 78 + _row_height(len(regions), len(diagnoses)) * max(len(regions), 1)
-    figure = finish(
-        go.Figure(traces), height, showlegend=True, legend=LEGEND, margin={"l": left, "r": 12, "t": 30, "b": 0}
-    )  # fmt: skip
-    return figure.update_layout(
-        yaxis={
-            "tickvals": places, "ticktext": names, "range": [len(regions) - 0.4, -0.6], "ticks": "",
-            "tickfont_size": 12, "automargin": False,
-        },
-        xaxis={
-            "title": {"text": title, "font": {"size": 12}, "standoff": 6}, "ticks": "", "rangemode": "tozero",
-            "range": None if end is None else [0, end], "showgrid": True, "gridcolor": FAINT,
-        },
-    )  # fmt: skip
+    return chart.finish(height, legend="above", toggles=False, margin={} if room is None else {"l": room})
+
+
+def room(regions: Iterable[str]) -> float:
+    """Pixels at the left of charts that show these regions and are to be aligned."""
+    return max((text_width(region_name(region), NAME) for region in regions), default=NAME) + PAD
 
 
 def _dots(
@@ -90,16 +76,16 @@ def _dots(
     ends = [np.nan_to_num(np.maximum(part, 0)) for part in (high - value, value - low)]
     subjects = rows["subjects"].dropna()
     texts = [
-        f"{region_name(region)}, {name}: {_number(row.value, factor, unit)}"
-        + (f"<br>95 % CI {three(row.low * factor)} to {three(row.high * factor)}" if np.isfinite(row.low) else "")
-        + (f"<br>rank {row.rank}" if pd.notna(row.rank) else "")
-        for region, row in zip(rows.index, rows.itertuples(), strict=True)
+        f"{region_name(region)}, {name}: {f'{three(mean)} {unit}'.strip() if np.isfinite(mean) else NONE}"
+        + (f"<br>95 % CI {three(start)} to {three(end)}" if np.isfinite(start) else "")
+        + (f"<br>rank {rank}" if pd.notna(rank) else "")
+        for region, mean, start, end, rank in zip(rows.index, value, low, high, rows["rank"], strict=True)
     ]
     return {
-        "type": "scatter", "x": value, "y": places, "mode": "markers", "customdata": list(rows.index),
+        "x": value, "y": places, "mode": "markers", "customdata": list(rows.index),
         "name": f"{name}, n = {int(subjects.iloc[0])}" if len(subjects) else name,
         "hovertext": texts, "hoverinfo": "text", "cliponaxis": False,
-        "marker": {"size": 9, "color": look[0], "symbol": look[1]}, "unselected": {"marker": {"opacity": 1}},
+        "marker": {"size": 9, "color": look[0], "symbol": look[1]}, "unselected": MARKERS_STAY,
         "error_x": {
             "array": ends[0], "arrayminus": ends[1], "symmetric": False, "thickness": 1.3, "width": 0,
             "color": palette.faint(look[0], 0.75),
@@ -108,27 +94,29 @@ def _dots(
 
 
 def gains(
-    frame: pd.DataFrame, regions: Sequence[str], groups: Sequence[str], axis: str, room: int | None = None
-) -> go.Figure:
+    frame: pd.DataFrame, regions: Sequence[str], groups: Sequence[str], axis: str, room: float | None = None
+) -> Chart:
     """As `ranking`, for a ratio: one dot a region on a logarithmic axis, and a line where the groups are alike."""
-    figure = ranking(frame, regions, [frame["diagnosis"].iloc[0]], groups, axis=axis, unit="×", factor=1, room=room)
+    chart = ranking(frame, regions, [frame["diagnosis"].iloc[0]], groups, axis=axis, unit="×", factor=1, room=room)
     known = frame[frame["region"].isin(list(regions)) & (frame["value"] > 0)]
     values = known[["value", "low", "high"]].to_numpy(float)
     values = values[np.isfinite(values) & (values > 0)]
     low, high = (values.min(initial=0.8), values.max(initial=1.25))
     ticks = [t for t in (0.05, 0.1, 0.2, 0.5, 0.7, 1, 1.4, 2, 3, 5, 10, 20) if low * 0.9 <= t <= high * 1.1]
-    figure.update_xaxes(
+    chart.x(
         type="log", rangemode="normal", range=[np.log10(low * 0.95), np.log10(high * 1.05)], tickvals=ticks,
         ticktext=[f"{t:g}" for t in ticks],
     )  # fmt: skip
-    figure.update_traces(marker_color=palette.ACCENT, marker_symbol="circle", error_x_color=palette.ACCENT)
-    figure.add_vline(1, line={"color": palette.QUIET, "width": 1, "dash": "dot"})
-    return figure.update_layout(showlegend=False)
+    dots = chart.data[0]
+    dots["marker"] |= {"color": palette.ACCENT, "symbol": "circle"}
+    dots["error_x"]["color"] = palette.ACCENT
+    chart.layout |= {"showlegend": False, "margin": chart.layout["margin"] | {"t": PAD}}
+    return chart.line(x=1, color=palette.QUIET, width=1, dash="dot")
 
 
 def bump(
     rankings: Mapping[str, pd.DataFrame], diagnosis: str, count: int, lobes: Mapping[str, str], marked: str | None
-) -> go.Figure:
+) -> Chart:
     """How the first regions of each method rank in the others: a line a region, methods from left to right.
 
     A region is drawn if it is among the first `count` of any method. Its height is its place among the drawn ones,
@@ -145,27 +133,21 @@ def bump(
     })  # fmt: skip
     ranks = ranks[(ranks <= count).any(axis=1)].dropna()
     places = ranks.rank()
-    traces = [
-        *_lines(places, {r: lobes.get(r, "other") for r in places.index}, marked),
-        _nodes(ranks, places, [LOBES[lobes.get(r, "other")][1] for r in places.index], count),
+    own = {region: lobes.get(region, "other") for region in places.index}
+    chart = Chart()
+    for trace in (
+        *_lines(places, own, marked), _nodes(ranks, places, [LOBES[lobe][1] for lobe in own.values()], count),
         *(_end_labels(places, column, marked) for column in ((0, -1) if len(places) else ())),
-    ]
+    ):  # fmt: skip
+        chart.add(**trace)
     names = [method_name(m) for m in ranks.columns]
-    longest = (
-        LETTER * max((len(region_name(r)) for r in places.index), default=1) + 10
-    )  # automargin does not see labels
-    legend = LEGEND | {"xref": "container", "yref": "container", "y": 0}
-    figure = finish(
-        go.Figure(traces), 136 + NODE * max(len(places), 1), showlegend=True, legend=legend,
-        margin={"l": longest, "r": longest, "t": 88, "b": 34},
-    )  # fmt: skip
-    return figure.update_layout(
-        xaxis={
-            "tickvals": list(range(len(names))), "ticktext": names, "side": "top", "ticks": "", "tickangle": -30,
-            "tickfont_size": 12, "range": [-0.1, len(names) - 0.9],
-        },
-        yaxis={"range": [len(places) + 0.7, 0.2], "visible": False},
-    )  # fmt: skip
+    chart.x(
+        tickvals=list(range(len(names))), ticktext=names, side="top", tickangle=-30, tickfont={"size": NAME},
+        range=[-0.1, len(names) - 0.9],
+    ).y(range=[len(places) + 0.7, 0.2], visible=False)  # fmt: skip
+    beside = room(places.index) + PAD
+    margin = {"l": beside, "r": beside, "b": LOBES_ROOM}
+    return chart.finish(plot=NODE * max(len(places), 1), legend="below", toggles=False, margin=margin)
 
 
 def _lines(places: pd.DataFrame, lobes: Mapping[str, str], marked: str | None) -> list[dict[str, Any]]:
@@ -182,7 +164,7 @@ def _lines(places: pd.DataFrame, lobes: Mapping[str, str], marked: str | None) -
             heights = [places.loc[region].tolist() for region in regions]
             y = [at for line in heights for i in range(steps) for at in (line[i], line[i + 1], None)]
             traces.append({
-                "type": "scatter", "x": x * len(regions), "y": y, "mode": "lines", "name": name, "hoverinfo": "skip",
+                "x": x * len(regions), "y": y, "mode": "lines", "name": name, "hoverinfo": "skip",
                 "line": {"color": palette.faint(colour, 1 if strong else 0.6), "width": 4 if strong else 1.6},
                 "showlegend": not strong,
             })  # fmt: skip
@@ -196,7 +178,7 @@ def _nodes(ranks: pd.DataFrame, places: pd.DataFrame, colours: Sequence[str], co
     rank, place = ranks.to_numpy(), places.to_numpy()
     first = [rank[i, j] <= count for i, j in cells]
     return {
-        "type": "scatter", "mode": "markers+text", "x": [j for _, j in cells], "y": [place[cell] for cell in cells],
+        "mode": "markers+text", "x": [j for _, j in cells], "y": [place[cell] for cell in cells],
         "text": [str(rank[cell]) for cell in cells], "textfont": {"size": 10}, "showlegend": False,
         "customdata": [ranks.index[i] for i, _ in cells], "hoverinfo": "text",
         "hovertext": [
@@ -209,7 +191,7 @@ def _nodes(ranks: pd.DataFrame, places: pd.DataFrame, colours: Sequence[str], co
             ],
             "line": {"color": [colours[i] for i, _ in cells], "width": [1.6 if full else 0.6 for full in first]},
         },
-        "unselected": {"marker": {"opacity": 1}}, "cliponaxis": False,
+        "unselected": MARKERS_STAY, "cliponaxis": False,
     }  # fmt: skip
 
 
@@ -218,9 +200,9 @@ def _end_labels(places: pd.DataFrame, column: int, marked: str | None) -> dict[s
     names = [region_name(region) for region in places.index]
     texts = [f"<b>{name}</b>" if r == marked else name for name, r in zip(names, places.index, strict=True)]
     return {
-        "type": "scatter", "mode": "text", "x": [column % places.shape[1]] * len(places),
+        "mode": "text", "x": [column % places.shape[1]] * len(places),
         "y": places.iloc[:, column].tolist(), "hoverinfo": "skip", "showlegend": False, "cliponaxis": False,
         "text": [f"{text}{PAST_DOT}" if column == 0 else f"{PAST_DOT}{text}" for text in texts],
-        "textfont": {"size": 12},
+        "textfont": {"size": NAME},
         "textposition": "middle left" if column == 0 else "middle right",
     }  # fmt: skip

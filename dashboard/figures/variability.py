@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from dashboard.figures import palette
-from dashboard.figures.charts import FAINT, finish
+from dashboard.figures.chart import GRID, LEGEND_ROW, MARKERS_STAY, PAD, Chart, text_width
 from dashboard.figures.regions import symbol
 from dashboard.figures.words import count, mean_sd, three
 
@@ -23,11 +23,13 @@ KINDS = ("#009E73", "#CC79A7", "#56B4E9", "#F0E442", "#8C6BB1", "#7F5F3F")  # of
 TALLEST, LOWEST = 26, 3  # pixels of a row
 BODY = 760  # pixels that the rows share, as far as a row stays within these
 LEGIBLE = 12  # pixels of a row that has its name beside it
-STRIP = 0.026  # of the width
-TOP, LETTER = 92, 6.6  # pixels above the map; of a letter of a name
+STRIP, GAP = 0.034, 0.006  # of the width
+NAME = 11  # pixels, of a region
+BARS = 84  # pixels of the bars of colours above the map
+BAR = {"orientation": "h", "y": 1, "yanchor": "bottom", "thickness": 9, "tickangle": 0}
+BAR_ROOM = 84  # pixels of a bar of colours at the right
 JITTER_SEED = 0
 RIM = "#1D2528"  # of a dot that stands out
-LEGEND = {"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0, "title": None, "itemclick": False}
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def row_height(rows: int) -> int:
 def patients_by_regions(
     values: np.ndarray, regions: Sequence[str], rows: pd.DataFrame, strips: Sequence[Covariate], groups: Sequence[str],
     *, names: Sequence[str], who: Sequence[str], z: bool,
-) -> go.Figure:  # fmt: skip
+) -> Chart:  # fmt: skip
     """A row a patient, a column a region, and beside it a strip of colours for each covariate.
 
     Args:
@@ -76,55 +78,53 @@ def patients_by_regions(
         names: of the rows, each once; who: a line about each row.
         z: the values are z-scores.
     """
-    widths = [STRIP] * len(strips)
-    figure = make_subplots(
-        1, len(strips) + 1, shared_yaxes=True, column_widths=[*widths, 1 - sum(widths)], horizontal_spacing=0.006
-    )
+    chart = Chart(len(strips) + 1, widths=[*[STRIP] * len(strips), 1 - STRIP * len(strips)], gap=GAP)
     for column, strip in enumerate(strips, 1):
-        figure.add_trace(_strip(strip, rows, names, who, groups), 1, column)
-        figure.update_xaxes(tickvals=[0.5], ticktext=[strip.name], range=[0, 1], tickfont_size=10, row=1, col=column)
-    figure.add_trace(_cells(values, regions, names, z), 1, len(strips) + 1)
+        chart.add(column, **_strip(strip, rows, names, who, groups))
+        chart.x(column, tickvals=[0.5], ticktext=[strip.name], range=[0, 1], tickfont={"size": 10})
+    last = len(strips) + 1
+    chart.add(last, **_cells(values, regions, names, z))
+    chart.x(last, tickfont={"size": NAME})
     for strip in strips:
         for kind, colour in kind_colours(strip.kinds, groups).items():
-            figure.add_scatter(
-                x=[None], y=[None], mode="markers", marker={"symbol": "square", "size": 10, "color": colour},
-                name=f"{kind}, {int((strip.values.astype(str) == kind).sum())}", row=1, col=len(strips) + 1,
+            chart.add(
+                last, x=[None], y=[None], mode="markers", marker={"symbol": "square", "size": 10, "color": colour},
+                name=f"{kind}, {int((strip.values.astype(str) == kind).sum())}",
             )  # fmt: skip
     height = row_height(len(names))
-    longest = max((len(text) for text in (*regions, *(s.name for s in strips))), default=0)
-    bottom = round(LETTER * longest) + 14
-    legend = LEGEND | {"yref": "container", "yanchor": "top"}
-    figure = finish(
-        figure, TOP + bottom + height * len(names), showlegend=True, legend=legend, bargap=0,
-        margin={"l": 0, "r": 4, "t": TOP, "b": bottom},
+    chart.x(tickangle=-90).y(
+        type="category", autorange="reversed", tickvals=list(names), ticktext=list(names),
+        showticklabels=height >= LEGIBLE, tickfont={"size": 11 if height >= 14 else 10},
     )  # fmt: skip
-    figure.update_xaxes(tickangle=-90, ticks="", automargin=False)
-    figure.update_xaxes(tickfont_size=11, col=len(strips) + 1)
-    figure.update_yaxes(
-        type="category", autorange="reversed", ticks="", showticklabels=False, dtick=1,
-        tickfont_size=11 if height >= 14 else 10,
-    )  # fmt: skip
-    return figure.update_yaxes(showticklabels=height >= LEGIBLE, col=1)
+    chart.layout["legend"] = {"y": 1 + BARS / (height * max(len(names), 1))}
+    longest = max((text_width(text, NAME) for text in (*regions, *(s.name for s in strips))), default=0)
+    margin = {"t": BARS + LEGEND_ROW, "r": 6, "b": longest + PAD + 4}
+    return chart.finish(plot=height * len(names), legend="above", toggles=False, margin=margin, bargap=0)
 
 
 def _strip(
     strip: Covariate, rows: pd.DataFrame, names: Sequence[str], who: Sequence[str], groups: Sequence[str]
-) -> go.Bar:
+) -> dict[str, Any]:
     """Bars of the same length; a click on one finds its patient."""
     if strip.is_number:
         known = strip.values.dropna().astype(float)
-        bar = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom", "len": 0.36, "thickness": 9}
+        ends = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+        ticks, decimals = np.linspace(*ends, 3), max(0, 1 - math.floor(math.log10(max(ends[1] - ends[0], 0.1))))
+        bar = BAR | {
+            "x": 0, "xanchor": "left", "len": 0.36, "title": {"text": strip.name, "side": "top"}, "tickvals": ticks,
+            "ticktext": [f"{tick:.{decimals}f}" for tick in ticks],
+        }  # fmt: skip
         marker = {
-            "color": strip.values.astype(float).tolist(), "colorscale": NUMBERS, "showscale": True, "cmin": known.min(),
-            "cmax": known.max(), "colorbar": bar | {"title": {"text": strip.name, "side": "top"}, "nticks": 6},
+            "color": strip.values.astype(float).tolist(), "colorscale": NUMBERS, "showscale": True, "cmin": ends[0],
+            "cmax": ends[1], "colorbar": bar,
         }  # fmt: skip
     else:
         marker = {"color": strip.colours(groups)}
-    return go.Bar(
-        x=[1] * len(names), y=list(names), orientation="h", width=1, marker={**marker, "line": {"width": 0}},
-        customdata=rows[["subject", "scan"]].to_numpy(object), hovertext=_with(who, strip), hoverinfo="text",
-        showlegend=False, unselected={"marker": {"opacity": 1}},
-    )  # fmt: skip
+    return {
+        "type": "bar", "x": [1] * len(names), "y": list(names), "orientation": "h", "width": 1, "showlegend": False,
+        "marker": {**marker, "line": {"width": 0}}, "customdata": rows[["subject", "scan"]].to_numpy(object),
+        "hovertext": _with(who, strip), "hoverinfo": "text", "unselected": MARKERS_STAY,
+    }  # fmt: skip
 
 
 def _with(who: Sequence[str], strip: Covariate) -> list[str]:
@@ -133,22 +133,19 @@ def _with(who: Sequence[str], strip: Covariate) -> list[str]:
     return [f"{line}<br>{strip.name}: {text}<br>Click: open" for line, text in zip(who, texts, strict=True)]
 
 
-def _cells(values: np.ndarray, regions: Sequence[str], names: Sequence[str], z: bool) -> go.Heatmap:
+def _cells(values: np.ndarray, regions: Sequence[str], names: Sequence[str], z: bool) -> dict[str, Any]:
     if z:
         look = {"colorscale": AWAY, "zmin": -FARTHEST, "zmax": FARTHEST}
-        title, unit = "SD from the mean of the diagnosis", "SD"
+        title, unit = "SD from the mean<br>of the diagnosis", "SD"
     else:
         top = float(np.percentile(values, 99)) if values.size else 1.0
         look = {"colorscale": SHARES, "zmin": 0, "zmax": top or 1.0}
         title, unit = "share of the brain, %", "%"
-    bar = {
-        "orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom", "len": 0.5, "thickness": 9,
-        "title": {"text": title, "side": "top"}, "nticks": 5,
+    bar = BAR | {"x": 1, "xanchor": "right", "len": 0.5, "title": {"text": title, "side": "top"}, "nticks": 5}
+    return {
+        "type": "heatmap", "z": np.round(values, 4), "x": list(regions), "y": list(names), "colorbar": bar,
+        "hoverongaps": False, "hovertemplate": f"%{{y}}<br>%{{x}}: %{{z:.3g}} {unit}<extra></extra>", **look,
     }  # fmt: skip
-    return go.Heatmap(
-        z=np.round(values, 4), x=list(regions), y=list(names), colorbar=bar, hoverongaps=False,
-        hovertemplate=f"%{{y}}<br>%{{x}}: %{{z:.3g}} {unit}<extra></extra>", **look,
-    )  # fmt: skip
 
 
 # -- dots -------------------------------------------------------------------------------------------------------------
@@ -156,67 +153,68 @@ def _cells(values: np.ndarray, regions: Sequence[str], names: Sequence[str], z: 
 
 def temporal_cortical(
     table: pd.DataFrame, diagnoses: Sequence[str], groups: Sequence[str], who: Sequence[str]
-) -> go.Figure:
+) -> Chart:
     """A dot a patient: temporal against cortical share; mean and SD of each diagnosis as a cross.
 
     Args:
         table: subject, scan, diagnosis, temporal_share, cortical_share (fractions).
     """
-    figure = go.Figure()
+    chart = Chart()
     lines = pd.Series(list(who), index=table.index)
     for diagnosis in diagnoses:
         part = table[table["diagnosis"] == diagnosis]
         x, y = 100 * part["temporal_share"], 100 * part["cortical_share"]
         colour = palette.group_colour(diagnosis, groups)
-        _dots(figure, part, x, y, lines[part.index], f"{diagnosis}, n = {len(part)}", {
+        _dots(chart, part, x, y, lines[part.index], f"{diagnosis}, n = {len(part)}", {
             "color": palette.faint(colour, 0.6), "symbol": symbol(diagnosis, diagnoses),
         })  # fmt: skip
-        _mean_cross(figure, x, y, diagnosis, colour)
-    figure.update_xaxes(title="temporal share of the brain, %", ticks="")
-    figure.update_yaxes(title="other cerebral cortex, share of the brain, %", ticks="")
-    figure = finish(figure, 540, showlegend=True, legend=LEGEND)
-    return figure.update_yaxes(showgrid=True, gridcolor=FAINT)
+        _mean_cross(chart, x, y, diagnosis, colour)
+    chart.x(title="temporal share of the brain, %")
+    chart.y(title="other cerebral cortex, share of the brain, %", **GRID)
+    return chart.finish(540, legend="above", toggles=False)
 
 
-def _mean_cross(figure: go.Figure, x: pd.Series, y: pd.Series, diagnosis: str, colour: str) -> None:
+def _mean_cross(chart: Chart, x: pd.Series, y: pd.Series, diagnosis: str, colour: str) -> None:
     if len(x) < 2:
         return
     bars = [{"array": [float(v.std(ddof=1))], "color": colour, "thickness": 1.6, "width": 5} for v in (x, y)]
     text = "<br>".join(
         f"{name} {mean_sd(float(v.mean()), float(v.std(ddof=1)))} %" for name, v in (("temporal", x), ("cortical", y))
     )
-    figure.add_scatter(
+    chart.add(
         x=[x.mean()], y=[y.mean()], mode="markers", error_x=bars[0], error_y=bars[1], showlegend=False,
         marker={"symbol": "x-thin", "size": 12, "line": {"width": 3, "color": colour}},
         hovertext=[f"{diagnosis}, mean ± SD, n = {len(x)}<br>{text}"], hoverinfo="text",
-        unselected={"marker": {"opacity": 1}},
+        unselected=MARKERS_STAY,
     )  # fmt: skip
 
 
 def similarity(
     points: np.ndarray, table: pd.DataFrame, covariate: Covariate, diagnoses: Sequence[str], groups: Sequence[str],
     who: Sequence[str], explained: Sequence[float],
-) -> go.Figure:  # fmt: skip
+) -> Chart:  # fmt: skip
     """Patients as dots on two axes in one scale; the shape is the diagnosis, the colour a covariate.
 
     Args:
         points: (rows, 2); explained: share of the variance on each axis.
     """
-    figure = go.Figure()
+    chart = Chart()
     shapes = np.array([symbol(d, diagnoses) for d in table["diagnosis"]], object)
     for name, mine, colour in _series(covariate, table, diagnoses, groups):
         part, marker = table[mine], {"symbol": shapes[mine].tolist(), "color": colour, "opacity": 0.85}
         marker |= {"coloraxis": "coloraxis"} if covariate.is_number else {}
         lines = [f"{line}<br>{covariate.name}: {three(v) if covariate.is_number else v}" for line, v in zip(
             np.array(who, object)[mine], covariate.values[mine], strict=True)]  # fmt: skip
-        _dots(figure, part, points[mine, 0], points[mine, 1], lines, f"{name}, n = {int(mine.sum())}", marker)
-    for update, number in ((figure.update_xaxes, 0), (figure.update_yaxes, 1)):
-        title = f"axis {number + 1}, {three(100 * explained[number])} % of the variance"
-        update(title=title, ticks="", showticklabels=False)
-    figure.update_yaxes(scaleanchor="x")
-    bar = {"title": {"text": covariate.name, "side": "right"}, "thickness": 10, "len": 0.8}
-    figure.update_layout(coloraxis={"colorscale": NUMBERS, "colorbar": bar})
-    return finish(figure, 600, showlegend=True, legend=LEGEND)
+        _dots(chart, part, points[mine, 0], points[mine, 1], lines, f"{name}, n = {int(mine.sum())}", marker)
+    for axis, number in ((chart.x, 0), (chart.y, 1)):
+        axis(title=f"axis {number + 1}, {three(100 * explained[number])} % of the variance", showticklabels=False)
+    chart.y(scaleanchor="x")
+    margin = {}
+    if covariate.is_number:
+        bar = {"title": {"text": covariate.name, "side": "right"}, "thickness": 10, "len": 0.8, "x": 1, "xpad": 8}
+        chart.layout["coloraxis"] = {"colorscale": NUMBERS, "colorbar": bar}
+        margin = {"r": BAR_ROOM}
+    return chart.finish(600, legend="above", toggles=False, margin=margin)
 
 
 def _series(
@@ -238,40 +236,39 @@ def _series(
 
 def distances(
     table: pd.DataFrame, diagnoses: Sequence[str], groups: Sequence[str], who: Sequence[str], limit: float
-) -> go.Figure:
+) -> Chart:
     """A dot a scan, its distance to the others of its diagnosis; beyond `limit` it stands out.
 
     Args:
         table: subject, scan, diagnosis, distance, z.
         limit: robust z.
     """
-    figure, rng = go.Figure(), np.random.default_rng(JITTER_SEED)
+    chart, medians, rng = Chart(), [], np.random.default_rng(JITTER_SEED)
     lines = pd.Series(list(who), index=table.index) + "<br>robust z " + table["z"].map(three)
     for place, diagnosis in enumerate(diagnoses):
         part = table[(table["diagnosis"] == diagnosis) & table["distance"].notna()]
         far, colour = (part["z"] > limit).to_numpy(), palette.group_colour(diagnosis, groups)
         y = place + rng.uniform(-0.26, 0.26, len(part))
-        _dots(figure, part, part["distance"], y, lines[part.index], diagnosis, {
+        _dots(chart, part, part["distance"], y, lines[part.index], diagnosis, {
             "color": [palette.faint(colour, 0.95 if f else 0.4) for f in far], "symbol": symbol(diagnosis, diagnoses),
             "size": [12 if f else 7 for f in far], "line": {"width": [1.5 if f else 0 for f in far], "color": RIM},
         })  # fmt: skip
         if len(part):
-            figure.add_shape(
-                type="line", x0=part["distance"].median(), x1=part["distance"].median(), y0=place - 0.34,
-                y1=place + 0.34, line={"color": colour, "width": 2},
-            )  # fmt: skip
+            median = part["distance"].median()
+            medians.append({
+                "type": "line", "xref": "x", "yref": "y", "x0": median, "x1": median, "y0": place - 0.34,
+                "y1": place + 0.34, "line": {"color": colour, "width": 2},
+            })  # fmt: skip
+    chart.layout["shapes"] = medians
     names = [f"{d}<br>{count(int((table['diagnosis'] == d).sum()), 'scan')}" for d in diagnoses]
-    figure.update_yaxes(
-        tickvals=list(range(len(names))), ticktext=names, range=[len(names) - 0.5, -0.5], ticks=""
-    )  # fmt: skip
-    figure.update_xaxes(title="distance to the others of the diagnosis, × 10⁴ mm^1.5", ticks="")
-    figure = finish(figure, 70 + 110 * max(len(names), 1))
-    return figure.update_xaxes(showgrid=True, gridcolor=FAINT)
+    chart.y(tickvals=list(range(len(names))), ticktext=names, range=[len(names) - 0.5, -0.5])
+    chart.x(title="distance to the others of the diagnosis,<br>× 10⁴, per mm<sup>1.5</sup>", **GRID)
+    return chart.finish(86 + 110 * max(len(names), 1))
 
 
-def _dots(figure: go.Figure, part: pd.DataFrame, x, y, lines, name: str, marker: dict) -> None:
+def _dots(chart: Chart, part: pd.DataFrame, x, y, lines, name: str, marker: dict) -> None:
     """Dots that carry subject and scan."""
-    figure.add_scatter(
+    chart.add(
         x=x, y=y, mode="markers", name=name, customdata=part[["subject", "scan"]].to_numpy(object),
         hovertext=[f"{line}<br>Click: open" for line in lines], hoverinfo="text", marker={"size": 9, **marker},
         unselected={"marker": {"opacity": marker.get("opacity", 1)}}, cliponaxis=False,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go
 import streamlit as st
 
 from dashboard import access, filters, page, queries, queries_overview, selection, show, state, summaries
 from dashboard import summaries_overview as judged
 from dashboard.figures import charts, published, words
+from dashboard.figures.chart import Chart
 from dashboard.page import Download
 from dashboard.queries import Run
 from store import export
@@ -89,14 +89,14 @@ def ranking(run: Run, model_set: str, target: str, groups: list[str]) -> None:
         f"{groups[0]} (n = {words.count(n[0], 'subject')}); blue tick: {groups[1]} (n = {n[1]}). "
         f"One axis for all methods. {words.MODEL_SETS[model_set]}."
     )
-    figures = list(queries_overview.top_regions(run, show.ink(), model_set, target).items())
+    figures = list(queries_overview.top_regions(run, model_set, target).items())
     for start in range(0, len(figures), 4):
         for column, (method, figure) in zip(st.columns(4, gap="medium"), figures[start : start + 4], strict=False):
             column.markdown(f"**{words.method_name(method)}**")
             show.chart(column, figure, f"regions-{method}")
 
 
-def accuracy(run: Run, metrics: pd.DataFrame, figures: dict[str, go.Figure]) -> None:
+def accuracy(run: Run, metrics: pd.DataFrame, figures: dict[str, Chart]) -> None:
     """Folds, baselines and the paper; every metric as numbers."""
     st.subheader("How well the networks do", anchor=False)
     if "accuracy" in figures:
@@ -115,7 +115,7 @@ def accuracy(run: Run, metrics: pd.DataFrame, figures: dict[str, go.Figure]) -> 
             box.dataframe(table, hide_index=True)
 
 
-def networks(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame, figures: dict[str, go.Figure]) -> None:
+def networks(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame, figures: dict[str, Chart]) -> None:
     """ROC, calibration, confusion matrix and learning curves of the same models."""
     training, model_set = queries.table(run, "training"), summaries.judged_set(predictions)
     which = "mean" if model_set == "folds" else "holdout"
@@ -138,7 +138,7 @@ def networks(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame, figures
     st.caption("The test curves were watched and chose nothing.")
 
 
-def confusion(place: Any, run: Run, predictions: pd.DataFrame, model_set: str, figure: go.Figure) -> None:
+def confusion(place: Any, run: Run, predictions: pd.DataFrame, model_set: str, figure: Chart) -> None:
     """The confusion matrix; its cells open their patients for readers who may see them."""
     groups = queries.manifest(run)["groups"]
     counts = summaries.confusion(predictions, model_set, groups)
@@ -163,7 +163,7 @@ def open_cell(run: Run, model_set: str, groups: list[str], true: int, predicted:
     state.go("patient", {"set": model_set, **values})
 
 
-def cohort(run: Run, scans: pd.DataFrame, groups: list[str], figures: dict[str, go.Figure]) -> None:
+def cohort(run: Run, scans: pd.DataFrame, groups: list[str], figures: dict[str, Chart]) -> None:
     """Who is in the run, and who was left out."""
     st.subheader("Cohort", anchor=False)
     show.table(st, summaries.cohort(scans, groups))
@@ -240,7 +240,7 @@ def main() -> None:
     else:
         group_averages(run, model_set, target, groups)
         ranking(run, model_set, target, groups)
-    figures = queries_overview.networks(run, show.ink(), access.may_see_patients())
+    figures = queries_overview.networks(run, access.may_see_patients())
     accuracy(run, metrics, figures)
     networks(run, metrics, predictions, figures)
     cohort(run, scans, groups, figures)

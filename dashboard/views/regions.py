@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -140,7 +142,7 @@ def ranking(selection: Selection, choice: Choice, rankings: dict[str, pd.DataFra
     largest = choice.means.factor * float(drawn[["value", "high"]].max().max())
     look = {
         "end": 1.03 * largest if choice.measure in SCALED_TOGETHER and largest > 0 else None,
-        "room": max((len(words.region_name(region)) for region in drawn["region"].unique()), default=1),
+        "room": figures.room(drawn["region"].unique()),
     }
     wide = 2 if len(methods) > 1 else 1
     for number in range(0, len(methods), wide):
@@ -178,13 +180,13 @@ def outside(choice: Choice, rankings: dict[str, pd.DataFrame], methods: list[str
     return f"Outside the atlas and not ranked, {choice.sort_by}: {'; '.join(parts)}."
 
 
-def all_numbers(table: pd.DataFrame) -> None:
+def all_numbers(make: Callable[[], pd.DataFrame]) -> None:
     """Every region as a sortable table."""
     box = state.fold("r_numbers", "All numbers")
     if box is not None:
         number = st.column_config.NumberColumn
         wide = {column: number(format="%.3g") for column in ("value", "low", "high")}
-        box.dataframe(table, hide_index=True, column_config=wide)
+        box.dataframe(make(), hide_index=True, column_config=wide)
         box.caption(f"low, high: {regional.INTERVAL_WORDS}. Shares in percent.")
 
 
@@ -277,13 +279,13 @@ def part_of_page(
         if not access.may_see_patients() or table.empty:
             return []
         return [page.Download.csv("This region in every scan, CSV", f"region-{choice.region}", lambda: table)]
-    table = asked.numbers(selection, choice.measure, rankings)
+    make = functools.partial(asked.numbers, selection, choice.measure, rankings)
     if choice.part == "methods":
         agreement(choice, rankings, regions)
     else:
         ranking(selection, choice, rankings)
-        all_numbers(table)
-    return [page.Download.csv("Ranking, CSV", "regions", lambda: table)]
+        all_numbers(make)
+    return [page.Download.csv("Ranking, CSV", "regions", make)]
 
 
 page.body(main)

@@ -1,0 +1,210 @@
+"""A Plotly chart as plain data: quick to make, and laid out by the browser in one go.
+
+Plotly's own classes check every property whenever a chart is made, which takes longer than all else on a page; the
+tests check them once. In the browser, margins that are left to Plotly make it draw everything twice; here they follow
+from what is written beside the axes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import plotly.graph_objects as go
+
+FAINT = "rgba(128, 140, 145, 0.22)"
+GRID = {"showgrid": True, "gridcolor": FAINT}
+CLEAR = "rgba(0,0,0,0)"
+AXIS = {
+    "showgrid": False, "zeroline": False, "automargin": False, "ticklabeloverflow": "allow", "fixedrange": True,
+    "tickangle": 0, "ticks": "",
+}  # fmt: skip
+LEGEND = {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"}
+MARKERS_STAY = {"marker": {"opacity": 1}}  # of the dots that were not clicked
+TICK, TITLE, LINE = 11.5, 13.5, 1.3  # pixels of the words beside axes, as the theme has them; of a line, in letters
+PAD, TICK_LENGTH = 8, 9  # pixels from the plot to tick labels, without and with ticks
+STANDOFF = 15  # pixels to the title of an axis, on top of the depth of its tick labels
+LEGEND_ROW, COLUMN_TITLE = 42, 26  # with the 12 pixels that Plotly keeps free beyond a legend
+EDGES = {"l": 4, "r": 14, "t": 10, "b": 4}  # at least; half of the last tick label stands at the right
+NARROW, WIDE = frozenset("fijlrtI .,:;'()[]|-/"), frozenset("mwMW%@±×−=+")
+
+
+def text_width(text: str, size: float) -> float:
+    """Pixels of the longest line of a text, in the widest of the fonts that a page may be shown in."""
+    lines = [re.sub("<.*?>", "", line) for line in text.split("<br>")]
+    return size * max(sum(0.4 if c in NARROW else 0.96 if c in WIDE else 0.64 for c in line) for line in lines)
+
+
+def _text_height(text: str, size: float) -> float:
+    return size * LINE * (1 + text.count("<br>"))
+
+
+class Chart:
+    """Traces and layout in Plotly's own schema, in one column or several side by side.
+
+    Attributes:
+        data: the traces.
+        layout: axes, annotations, shapes and all else.
+    """
+
+    def __init__(self, columns: int = 1, *, widths: Sequence[float] = (), gap: float = 0.06, own_y: bool = False):
+        """Empty axes.
+
+        Args:
+            widths: shares of the columns, sum 1; none: all alike.
+            gap: between two columns, of the whole width.
+            own_y: each column has a y axis of its own; else they share the one at the left.
+        """
+        self.data: list[dict[str, Any]] = []
+        self.layout: dict[str, Any] = {"yaxis": {}}
+        self._own_y = own_y
+        start, free = 0.0, 1 - gap * (columns - 1)
+        for column, width in enumerate(widths or [1 / columns] * columns, 1):
+            self.layout[f"xaxis{_suffix(column)}"] = {"domain": [start, min(start + width * free, 1)]}
+            if own_y and column > 1:
+                self.layout[f"xaxis{column}"]["anchor"] = f"y{column}"
+                self.layout[f"yaxis{column}"] = {"anchor": f"x{column}"}
+            start += width * free + gap
+
+    def axes(self, letter: str) -> list[dict[str, Any]]:
+        """The x or y axes, from left to right."""
+        return [axis for name, axis in self.layout.items() if name.startswith(f"{letter}axis")]
+
+    def _references(self, column: int) -> tuple[str, str]:
+        return f"x{_suffix(column)}", f"y{_suffix(column)}" if self._own_y else "y"
+
+    def add(self, column: int = 1, /, **trace: Any) -> Chart:
+        """Put a trace, a scatter unless `type` says otherwise, into a column."""
+        x, y = self._references(column)
+        self.data.append({"type": "scatter", "xaxis": x, "yaxis": y} | trace)
+        return self
+
+    def x(self, column: int | None = None, /, **properties: Any) -> Chart:
+        """Set properties of the x axis of a column, or of every one; `title` may be a text."""
+        return self._set("x", column, properties)
+
+    def y(self, column: int | None = None, /, **properties: Any) -> Chart:
+        """As `x`, for the y axis."""
+        return self._set("y", column, properties)
+
+    def _set(self, letter: str, column: int | None, properties: dict[str, Any]) -> Chart:
+        if isinstance(properties.get("title"), str):
+            properties["title"] = {"text": properties["title"]}
+        for axis in self.axes(letter) if column is None else [self.axes(letter)[column - 1]]:
+            axis.update(properties)
+        return self
+
+    def annotate(self, **annotation: Any) -> Chart:
+        """Write a text without an arrow."""
+        common = {"showarrow": False, "font": {"size": 13}}
+        self.layout.setdefault("annotations", []).append(common | annotation)
+        return self
+
+    def line(self, column: int = 1, /, *, x: float | None = None, y: float | None = None, **look: Any) -> Chart:
+        """Draw a line through the whole column, upright at `x` or across at `y`."""
+        across, upwards = self._references(column)
+        place = (
+            {"x0": x, "x1": x, "y0": 0, "y1": 1, "xref": across, "yref": f"{upwards} domain"}
+            if y is None
+            else {"x0": 0, "x1": 1, "y0": y, "y1": y, "xref": f"{across} domain", "yref": upwards}
+        )
+        self.layout.setdefault("shapes", []).append({"type": "line", "line": look} | place)
+        return self
+
+    def column_titles(self, titles: Iterable[str]) -> Chart:
+        """Write a title above each column."""
+        for title, axis in zip(titles, self.axes("x"), strict=True):
+            place = {"x": sum(axis["domain"]) / 2, "y": 1, "xref": "paper", "yref": "paper", "yanchor": "bottom"}
+            self.annotate(text=title, yshift=4, **place)
+        self.layout["margin"] = {"t": COLUMN_TITLE}
+        return self
+
+    def finish(
+        self, height: float | None = None, *, plot: float = 0, legend: Literal["above", "below"] | None = None,
+        toggles: bool = True, margin: dict[str, float] | None = None, **layout: Any,
+    ) -> Chart:  # fmt: skip
+        """The look that all charts share, and the room for what stands around them.
+
+        Args:
+            height: of all, in pixels; None: that of the `plot` and what stands around it.
+            legend: where it stands, if there is one.
+            toggles: a click on an entry of the legend hides its trace.
+            margin: of the sides (l, r, t, b) that are known better, in pixels.
+            layout: further properties.
+        """
+        for axis in (*self.axes("x"), *self.axes("y")):
+            axis.update(AXIS | axis)
+            if "title" in axis:
+                axis["title"] = {"standoff": STANDOFF} | axis["title"]
+        room = self._room()
+        if legend == "above":
+            room["t"] += LEGEND_ROW - EDGES["t"]
+        beneath = room["b"]
+        if legend == "below":
+            room["b"] += LEGEND_ROW
+        room |= margin or {}
+        height = height or plot + room["t"] + room["b"]
+        self.layout |= {
+            "height": height, "margin": room, "showlegend": legend is not None, "paper_bgcolor": CLEAR,
+            "plot_bgcolor": CLEAR, "hoverlabel": {"namelength": -1},
+        } | layout  # fmt: skip
+        if legend is not None:
+            place = {"y": -beneath / max(height - room["t"] - room["b"], 1), "yanchor": "top"}
+            clicks = {} if toggles else {"itemclick": False, "itemdoubleclick": False}
+            own = self.layout.get("legend", {})
+            self.layout["legend"] = LEGEND | (place if legend == "below" else {}) | clicks | own
+        return self
+
+    def _room(self) -> dict[str, float]:
+        """Pixels from each edge to the plot."""
+        room = EDGES | self.layout.get("margin", {})
+        for letter, usual in (("x", "bottom"), ("y", "left")):
+            for axis in self.axes(letter)[: None if letter == "x" else 1]:
+                side, labels = axis.get("side", usual)[0], axis.get("ticktext")
+                if labels is None:
+                    labels = [self._longest_number()] if letter == "y" else ["0"]
+                room[side] = max(room[side], _depth(axis, letter, labels) + EDGES["l"])
+        return room
+
+    def _longest_number(self) -> str:
+        """About the longest number that Plotly writes beside the first y axis."""
+        values = np.concatenate([[], *(np.asarray(t["y"], float) for t in self.data if t["yaxis"] == "y")])
+        known = values[np.isfinite(values)]
+        low, high = (known.min(), known.max()) if len(known) else (0.0, 1.0)
+        decimals = max(0, 1 - math.floor(math.log10(max(high - low, 1e-4))))
+        return max((f"{end:.{decimals}f}" for end in (low, high)), key=len)
+
+    def plotly(self, ink: str) -> go.Figure:
+        """The figure for the page, unchecked, with words in the colour `ink`; this chart stays as it is."""
+        layout = self.layout | {"font": {"color": ink}, "template": {}}  # a template of Plotly's own would be sent too
+        for name, axis in layout.items():
+            if name[1:].startswith("axis"):
+                title = axis.get("title", {})
+                layout[name] = axis | {
+                    "tickfont": axis.get("tickfont", {}) | {"color": ink},
+                    "title": title | {"font": title.get("font", {}) | {"color": ink}},
+                }
+        return go.Figure(data=self.data, layout=layout, _validate=False)
+
+
+def _suffix(column: int) -> str:
+    return "" if column == 1 else str(column)
+
+
+def _depth(axis: dict[str, Any], letter: str, labels: Sequence[str]) -> float:
+    """Pixels that the tick labels and the title of an axis take up beside the plot."""
+    if axis.get("visible") is False:
+        return 0
+    depth = float(TICK_LENGTH * (axis["ticks"] == "outside"))
+    if len(labels) and axis.get("showticklabels", True):
+        size = axis.get("tickfont", {}).get("size", TICK)
+        wide, high = (max(measure(text, size) for text in labels) for measure in (text_width, _text_height))
+        angle = math.radians(abs(axis["tickangle"]))
+        depth += wide if letter == "y" else math.sin(angle) * wide + math.cos(angle) * high
+    if "title" not in axis:
+        return depth + PAD
+    title = axis["title"]
+    return depth + title["standoff"] + _text_height(title["text"], title.get("font", {}).get("size", TITLE))
