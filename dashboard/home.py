@@ -23,6 +23,9 @@ STYLE = """<style>
 @media (min-width: 641px) and (max-width: 1250px) {[data-testid="stColumn"] {min-width: calc(50% - 1rem);}}
 [data-testid="stImage"] img {border-radius: 4px;}
 [data-testid="stTable"] th {text-align: left;}
+[data-testid="stPageLink"] a:focus-visible, .stMain:focus-visible, [data-testid="data-grid-canvas"]:focus-visible {
+    outline: 2px solid currentColor; outline-offset: -2px;
+}
 </style>"""
 
 

@@ -23,6 +23,7 @@ def body(main: Callable[[], None]) -> None:
 
     @st.fragment
     def alone() -> None:
+        selection.follow_store()
         state.begin_page()
         try:
             main()

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
-from dashboard import state
+from dashboard import queries, state
 from dashboard.queries import Run
-from store import RunInfo
+from store import RunInfo, StoreNotFound
 
 DEFAULT_STORE = "results"
 RUN, MADE = "run", "made"
-CURRENT = "_current_run"
+CURRENT, SHOWN = "_current_run", "_shown_run"
 
 
 def store_place(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
@@ -33,20 +33,26 @@ def pick_run(runs: Sequence[RunInfo]) -> RunInfo:
     """The run picker. A link may name a run by its identifier or by its name (then the newest of that name)."""
     infos = {info.run: info for info in runs}
     newest = {info.name: info.run for info in reversed(runs)}
+    before = st.session_state.get(SHOWN)
+    if before is not None and before.run not in infos:
+        state.ignore(RUN, before.run, "this run is no longer in the store, so another one is shown")
     chosen = infos[
         state.choose(
             RUN, "Run", list(infos), runs[first_choice(runs)].run, words=lambda run: _label(infos[run]), also=newest
         )
     ]
-    _say_if_made_again(chosen)
+    _say_if_made_again(chosen, before)
+    st.session_state[SHOWN] = chosen
     return chosen
 
 
-def _say_if_made_again(info: RunInfo) -> None:
-    """Links name when their run was made: one made again under its name may show other results."""
-    linked = state.linked(MADE)
-    if linked is not None and linked != info.created:
-        state.ignore(MADE, linked, f"{info.run} was made again since, {info.created}")
+def _say_if_made_again(info: RunInfo, before: RunInfo | None) -> None:
+    """A run made again under its name may show other results than its link, or than this session so far."""
+    known = state.linked(MADE)
+    if before is not None and before.run == info.run:
+        known = before.created
+    if known is not None and known != info.created:
+        state.ignore(MADE, known, f"{info.run} was made again since, {info.created}")
     state.write(MADE, info.created)
 
 
@@ -62,3 +68,14 @@ def set_current_run(run: Run) -> None:
 def current_run() -> Run:
     """The run that a view shows."""
     return st.session_state[CURRENT]
+
+
+def follow_store() -> None:
+    """For pages that run alone: the whole app again, once the store no longer has the current run as it was."""
+    run = current_run()
+    try:
+        stands = any((info.run, info.created) == run[1:] for info in queries.runs(run.store))
+    except StoreNotFound:
+        stands = False
+    if not stands:
+        st.rerun()

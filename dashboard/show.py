@@ -12,7 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard.figures.chart import Chart
 from dashboard.saving import save_figure
 
-INK = {"light": "#1D2528", "dark": "#E3E8E9"}
+INK = {"light": "#10171A", "dark": "#E3E8E9"}
 
 
 def ink() -> str:

@@ -31,9 +31,9 @@ def empty_store(place: str) -> None:
 
 
 def _commands() -> None:
-    st.code(MAKE_ONE, language="bash")
+    st.code(MAKE_ONE, language=None)
     st.markdown("Results that are somewhere else are opened with")
-    st.code(OTHER_STORE, language="bash", wrap_lines=True)
+    st.code(OTHER_STORE, language=None, wrap_lines=True)
 
 
 def broken_run(run: str, problem: str) -> None:
@@ -44,7 +44,7 @@ def broken_run(run: str, problem: str) -> None:
         f"`{run}` was not changed, and the other runs of the store are unharmed: choose one at the left. "
         "If the run was copied here, copy it again; otherwise build it again:"
     )
-    st.code(MAKE_ONE, language="bash")
+    st.code(MAKE_ONE, language=None)
 
 
 def newer_run(run: str, problem: str) -> None:
@@ -76,7 +76,7 @@ def patients_are_hidden(title: str) -> None:
         "the role `patient`; without one, only results of groups are shown."
     )
     st.markdown("Sign in, ask who runs this server for the role, or open the store on your own computer:")
-    st.code(OTHER_STORE, language="bash", wrap_lines=True)
+    st.code(OTHER_STORE, language=None, wrap_lines=True)
 
 
 def failed(error: Exception) -> None:

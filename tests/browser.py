@@ -33,6 +33,7 @@ MAIN = "[data-testid=stMain]"
 MENU = "[data-testid=stSidebar] [data-testid=stPageLink]"
 WIDTH, HEIGHT = 1440, 900
 START_S, SETTLED_S = 60, 60
+FAILURES = ("This view failed", "This run cannot be shown", "Page not found", "Traceback")
 CHROMIUM = ("chromium", "chromium-browser")
 ARGUMENTS = (
     "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -239,6 +240,13 @@ def go_to(page: Page, title: str) -> None:
 def main_text(page: Page) -> str:
     """What is written on the page, sidebar aside."""
     return page.locator(MAIN).inner_text()
+
+
+def problems(page: Page) -> list[str]:
+    """What on the page, in its console or on its wire says that something failed; empty where all is well."""
+    text = main_text(page)
+    said = [words for words in FAILURES if words in text]
+    return said + page.locator("[data-testid=stException]").all_inner_texts() + trouble(page)
 
 
 # -- fixtures -------------------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ GRID_MM = 2
 ORIGIN = (-96.0, -132.0, -78.0)
 STRIDE = 3
 REGIONS = ("Hippocampus_L", "Hippocampus_R", "Temporal_Mid_L", "Temporal_Mid_R")
+OUTSIDE_ATLAS = ("Ventricles", "Unlabelled")
 SCANS = {  # scan: (subject, diagnosis, fold, in the fixed test set)
     "a1-1": ("a1", "AD", 1, True), "a1-2": ("a1", "AD", 1, True), "a1-3": ("a1", "AD", 1, True),
     "a2-1": ("a2", "AD", 2, False),
@@ -307,7 +308,7 @@ def _write_tables(writer: RunWriter, content: Content, simulated: bool) -> None:
         "curves": [{"model": "folds", "curve": c, "point": i} for c in ("roc", "calibration") for i in range(3)],
         "balance": [{"covariate": c} for c in ("age", "sex")],
         "regions": _regions(content),
-        "region_relevance": [row | {"region": r} for row in heatmaps for r in REGIONS],
+        "region_relevance": [row | {"region": r} for row in heatmaps for r in (*REGIONS, *OUTSIDE_ATLAS)],
         "group_regions": [
             {"model_set": s, "method": m, "target": "AD", "diagnosis": d, "merged": merged, "region": r, "rank": rank}
             for s in sets for m in methods for d in GROUPS for merged in (False, True)
@@ -345,7 +346,7 @@ def _prediction(content: Content, model: str, scan: str) -> dict:
 
 def _regions(content: Content) -> list[dict]:
     rows = []
-    for index, region in enumerate((*REGIONS, "Ventricles", "Unlabelled"), 1):
+    for index, region in enumerate((*REGIONS, *OUTSIDE_ATLAS), 1):
         voxels = int((content.atlas == index).sum())
         merged = region.removesuffix("_L").removesuffix("_R")
         rows.append({

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from store_factory import make_run, shared_store
+from store_factory import OUTSIDE_ATLAS, REGIONS, make_run, shared_store
 
 from dashboard import shares, summaries
 from dashboard.figures import published
@@ -108,7 +108,7 @@ def test_strongest_regions_stand_against_the_other_subjects(run):
     wide = shares.region_shares(run, "folds", "sensitivity", "AD")
     table = run.table("region_relevance", model="fold-1", method="sensitivity", scan="a1-2", region="Temporal_Mid_R")
     assert wide.loc[("fold-1", "a1-2"), "Temporal_Mid_R"] == pytest.approx(table.share.iloc[0], rel=1e-6)
-    assert list(wide.columns) == ["Hippocampus_L", "Hippocampus_R", "Temporal_Mid_L", "Temporal_Mid_R"]
+    assert list(wide.columns) == [*REGIONS, *OUTSIDE_ATLAS]
     people = shares.subject_means(run, wide)
     assert people.loc[("a1", "AD"), "Hippocampus_L"] == pytest.approx(
         wide.loc[[("fold-1", f"a1-{n}") for n in (1, 2, 3)], "Hippocampus_L"].mean(), rel=1e-5

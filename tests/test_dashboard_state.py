@@ -117,6 +117,39 @@ def test_widgets_win_over_the_link_once_it_was_read(opened):
     assert seen(app.run())[5] == [3.0, 4.0]
 
 
+def typed():
+    import streamlit as st
+
+    from dashboard import state
+
+    state.begin()
+    value = state.number("t_typed", "Typed", 0.0, 10.0, 2.5)
+    st.write(repr(value))
+    for part in state.finish():
+        st.warning(part)
+    st.code(state.query())
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "said"),
+    [
+        (None, 2.5, ""), ("7.25", 7.25, ""), ("1e-3", 0.001, ""), ("10", 10.0, ""),
+        ("11", 2.5, "choose from 0 to 10"), ("nan", 2.5, "choose from 0 to 10"), ("ten", 2.5, "write a number"),
+    ],
+)  # fmt: skip
+def test_a_typed_number_is_in_the_link_and_checked(text, value, said):
+    app = AppTest.from_function(typed, default_timeout=20)
+    if text is not None:
+        app.query_params["t_typed"] = text
+    app.run()
+    assert seen(app) == value
+    assert parse_qs(app.code[0].value)["t_typed"] == [repr(value)]
+    assert said in " ".join(warning.value for warning in app.warning)
+    assert bool(app.warning) == bool(said)
+    app.number_input(key="t_typed").set_value(4.5).run()
+    assert seen(app) == 4.5
+
+
 # -- filters ------------------------------------------------------------------------------------------------------
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import store_factory
 import streamlit as st
 from store_factory import shared_store
 from streamlit.testing.v1 import AppTest
@@ -36,8 +39,7 @@ def open_app(monkeypatch):
         app = AppTest.from_file("../dashboard/home.py", default_timeout=30)
         for key, value in query.items():
             app.query_params[key] = value
-        app.run()
-        return app if view == "views/overview.py" else app.switch_page(view).run()
+        return app.run() if view == "views/overview.py" else app.switch_page(view).run()
 
     return opened
 
@@ -107,6 +109,16 @@ def test_a_run_of_a_later_specification_is_named(open_app, tmp_path, view):
     assert "spec 9.0" in app.warning[0].value
 
 
+def views_of(app: AppTest) -> Iterator[tuple[str, str]]:
+    """Name and text of every view, in one session; none may fail."""
+    for view, name in VIEWS.items():
+        app.switch_page(view).run()
+        assert not app.exception, name
+        assert not app.error, name
+        assert "This view failed" not in text_of(app), name
+        yield name, text_of(app)
+
+
 @pytest.mark.parametrize("damage", ["manifest.json", "tables/scans.parquet", "tables/metrics.parquet", "arrays.zarr"])
 def test_a_broken_run_gets_a_clear_message(open_app, tmp_path, damage):
     run = copy_run(tmp_path, "broken-1")
@@ -121,6 +133,125 @@ def test_a_broken_run_gets_a_clear_message(open_app, tmp_path, damage):
     assert not app.error
     assert "This run cannot be shown" in [title.value for title in app.title]
     assert run.name in app.warning[0].value
+
+
+def test_a_damaged_manifest_is_named_on_every_view(open_app, tmp_path):
+    (copy_run(tmp_path, "broken-1") / "manifest.json").write_text("{")
+    for name, text in views_of(open_app(tmp_path)):
+        assert "run broken-1: manifest.json is unreadable: copy or build the run again" in text, name
+
+
+@pytest.mark.parametrize(
+    ("view", "table"),
+    [
+        ("overview", "curves"), ("group_maps", "regions"), ("patient", "heatmaps"), ("variability", "region_relevance"),
+        ("regions", "region_relevance"), ("distances", "distances"), ("compare_runs", "distances"),
+        ("provenance", "models"),
+    ],
+)  # fmt: skip
+def test_a_missing_table_is_named_where_it_is_needed(open_app, tmp_path, view, table):
+    copy_run(tmp_path, "whole-1", created="2025-01-01T00:00:00")
+    (copy_run(tmp_path, "broken-1") / "tables" / f"{table}.parquet").unlink()
+    app = open_app(tmp_path, f"views/{view}.py")
+    assert not app.exception
+    assert not app.error
+    assert f"run broken-1: table {table} is missing: copy or build the run again" in text_of(app)
+
+
+@pytest.mark.parametrize(
+    ("view", "arrays", "query"),
+    [
+        ("overview", "cells", {}), ("group_maps", "cells", {}), ("group_maps", "heatmaps", {"sex": "F"}),
+        ("patient", "heatmaps", {"p_3d": "on"}), ("compare_runs", "cells", {}),
+    ],
+)  # fmt: skip
+def test_a_volume_that_was_cut_short_is_named(open_app, tmp_path, view, arrays, query):
+    copy_run(tmp_path, "whole-1", created="2025-01-01T00:00:00")
+    run = copy_run(tmp_path, "broken-1")
+    volumes = (run / "arrays.zarr").resolve()
+    (run / "arrays.zarr").unlink()
+    shutil.copytree(volumes, run / "arrays.zarr")
+    for file in (run / "arrays.zarr" / arrays).rglob("c/**/*"):
+        if file.is_file():
+            file.write_bytes(file.read_bytes()[:-5])
+    app = open_app(tmp_path, f"views/{view}.py", **query)
+    assert not app.exception
+    assert not app.error
+    assert re.search(rf"run broken-1: .*{arrays}/.*(decoded|damaged): copy or build the run again", text_of(app))
+
+
+def test_a_run_deleted_while_open_is_missed_on_every_view(open_app, tmp_path):
+    run = copy_run(tmp_path, "a-1")
+    app = open_app(tmp_path)
+    shutil.rmtree(run)
+    for name, text in views_of(app):  # the list of runs is some seconds old
+        known = name in ("Overview", "Compare runs", "Provenance")
+        assert known or "is missing: copy or build the run again" in text, name
+    queries.runs.clear()
+    for name, text in views_of(app):
+        assert "holds no finished run" in text, name
+
+
+def test_where_the_open_run_is_deleted_another_is_shown_and_this_is_said(open_app, tmp_path):
+    copy_run(tmp_path, "old-1", created="2025-01-01T00:00:00")
+    run = copy_run(tmp_path, "new-1")
+    app = open_app(tmp_path)
+    assert app.selectbox[0].value == "new-1"
+    shutil.rmtree(run)
+    queries.runs.clear()
+    app.run()
+    assert app.selectbox[0].value == "old-1"
+    assert "`run=new-1`: this run is no longer in the store, so another one is shown" in text_of(app)
+
+
+def test_a_run_made_again_while_open_shows_its_new_results_on_every_view(open_app, tmp_path):
+    copy_run(tmp_path, "other-1", created="2025-01-01T00:00:00")
+    copy_run(tmp_path, "a-1")
+    app = open_app(tmp_path)
+    assert "made again since" not in text_of(app)
+    copy_run(tmp_path, "a-1", created="2026-05-06T00:00:00")
+    queries.runs.clear()
+    for name, text in views_of(app):
+        assert "a-1 was made again since, 2026-05-06T00:00:00" in text, name
+        assert "2026-05-06" in text.split("made again since")[1], name
+
+
+def test_a_page_that_runs_alone_follows_the_store(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(selection.st, "rerun", lambda: asked.append(1))
+    copy_run(tmp_path, "a-1")
+    run = queries.Run(str(tmp_path), "a-1", queries.runs(str(tmp_path))[0].created)
+    for current, expected in (
+        (run, 0), (run._replace(created="2025-01-01T00:00:00"), 1), (run._replace(run_id="gone-1"), 1),
+        (run._replace(store=str(tmp_path / "gone")), 1),
+    ):  # fmt: skip
+        asked.clear()
+        monkeypatch.setattr(selection, "current_run", lambda current=current: current)
+        selection.follow_store()
+        assert len(asked) == expected, current
+
+
+def test_one_subject_with_a_long_name_is_enough_for_every_view(open_app, tmp_path, monkeypatch):
+    subject = "s" * 60
+    monkeypatch.setattr(store_factory, "SCANS", {f"{subject}-1": (subject, "AD", 1, True)})
+    monkeypatch.setattr(store_factory, "PREDICTED", {f"{subject}-1": "AD"})
+    store_factory.make_run(tmp_path)
+    for name, text in views_of(open_app(tmp_path)):
+        assert "This run cannot be shown" not in text, name
+        assert subject in text or name != "Patient"
+
+
+def test_long_names_of_subjects_are_shown(open_app, tmp_path, monkeypatch):
+    def long(name: str) -> str:
+        return f"{name[:2]}{'x' * 58}{name[2:]}"
+
+    scans = {long(scan): (long(row[0]), *row[1:]) for scan, row in store_factory.SCANS.items()}
+    monkeypatch.setattr(store_factory, "PREDICTED", {long(k): v for k, v in store_factory.PREDICTED.items()})
+    monkeypatch.setattr(store_factory, "SCANS", scans)
+    store_factory.make_run(tmp_path)
+    for name, text in views_of(open_app(tmp_path)):
+        assert "This run cannot be shown" not in text, name
+        assert long("a1") in text or name != "Patient"
 
 
 def test_a_real_cohort_is_not_called_simulated(open_app, tmp_path):

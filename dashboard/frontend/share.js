@@ -15,6 +15,7 @@ export default function ({ parentElement, data }) {
     } catch {
       field.hidden = false;
       field.value = link();
+      field.focus();
       field.select();
       said.textContent = "Copy with Ctrl+C";
     }

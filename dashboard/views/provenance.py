@@ -111,7 +111,7 @@ def take_away(run: Run) -> None:
         "the tables (CSV), all group averages (NIfTI) and figure 1; `--native SCAN` adds heatmaps in a person's own "
         "space. A run is one folder: copying it takes everything."
     )
-    st.code(f"python -m store export {place} {run.run_id} --to FOLDER", language="bash", wrap_lines=True)
+    st.code(f"python -m store export {place} {run.run_id} --to FOLDER", language=None, wrap_lines=True)
 
 
 def main() -> None:
