@@ -26,10 +26,10 @@ from store.spec import CELLS
 VALUES = ("size", "signed", "spread")
 SHARED_UNIT = "% of the map / cm3"
 MIB = 1 << 20
-MAPS_LIMIT, CUTS_LIMIT, PICTURES_LIMIT, FIGURES_LIMIT = 26 * MIB, 6 * MIB, 6 * MIB, 2 * MIB
-WIDTH = 640  # pixels that the sections of a picture share
+MAPS_LIMIT, CUTS_LIMIT, GROUNDS_LIMIT, PICTURES_LIMIT, FIGURES_LIMIT = 26 * MIB, 6 * MIB, 4 * MIB, 6 * MIB, 2 * MIB
+WIDTH = 512  # pixels that the sections of a picture share
 SHARPEST = 3.0  # pixels a mm
-TEXT = 23  # pixels
+TEXT = 18  # pixels
 WORKERS = 2  # averages read, and pictures drawn, at once
 Progress = Callable[[int, int], None]
 
@@ -78,6 +78,11 @@ def _differences() -> Bounded[np.ndarray]:
 @st.cache_resource(show_spinner=False)
 def _cuts() -> Bounded[np.ndarray]:
     return Bounded(CUTS_LIMIT, lambda planes: planes.nbytes)
+
+
+@st.cache_resource(show_spinner=False)
+def _grounds() -> Bounded[planes.Ground]:
+    return Bounded(GROUNDS_LIMIT, lambda kept: kept.bytes)
 
 
 @st.cache_resource(show_spinner=False)
@@ -299,8 +304,11 @@ def _arranged(drawing: Drawing) -> Callable[[], pictures.Picture]:
     count = len(drawing.positions)
     columns = count if count <= 3 else -(-count // 2)
     wide = abs(float(cut.across_mm[-1] - cut.across_mm[0])) * columns
-    layout = {"columns": columns, "pixels_per_mm": min(SHARPEST, WIDTH / wide), "text": TEXT, "small_print": False}
-    return lambda: planes.arrange(cut, heat, affine, drawing.style, drawing.scale, **layout)
+    sharp, style = min(SHARPEST, WIDTH / wide), drawing.style
+    key = (run, style.plane, style.convention, drawing.positions, sharp)
+    on = _grounds().get(key, lambda: planes.ground(cut, affine, style, sharp))
+    layout = {"columns": columns, "text": TEXT, "small_print": False, "on": on}
+    return lambda: planes.arrange(cut, heat, affine, style, drawing.scale, **layout)
 
 
 def picture(drawing: Drawing) -> pictures.Picture:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,8 +32,8 @@ from dashboard.figures.cuts import (
 from dashboard.figures.pictures import QUIET, Picture, Text, below, beside
 
 __all__ = [
-    "CONVENTIONS", "PLANES", "TEXT", "Anatomy", "Picture", "Range", "Sections", "Style", "arrange", "colour_bar",
-    "coloured", "cut", "cut_all", "montage", "note", "orthogonal", "picture",
+    "CONVENTIONS", "PLANES", "TEXT", "Anatomy", "Ground", "Picture", "Range", "Sections", "Style", "arrange",
+    "colour_bar", "coloured", "cut", "cut_all", "ground", "montage", "note", "orthogonal", "painted", "picture",
     "sections", "sections_at", "short", "spread_positions", "tiles",
 ]  # fmt: skip
 
@@ -72,7 +72,7 @@ def picture(
 def arrange(
     cuts: Sections, heat: np.ndarray, affine: np.ndarray, style: Style, scale: Range, *, columns: int | None = None,
     pixels_per_mm: float = 2, text: float = TEXT, bar: bool = True, cross_mm: tuple[float, float, float] | None = None,
-    small_print: bool = True,
+    small_print: bool = True, on: Ground | None = None,
 ) -> Picture:  # fmt: skip
     """Sections in rows, the colour bar at the right, the note below.
 
@@ -83,8 +83,9 @@ def arrange(
         bar: with the colour bar.
         cross_mm: (x, y, z) of a crosshair.
         small_print: with the note below.
+        on: the `ground` of these sections and this style, where it is drawn on more than once.
     """
-    drawn = tiles(cuts, heat, affine, style, scale, pixels_per_mm)
+    drawn = painted(on or ground(cuts, affine, style, pixels_per_mm), heat, style, scale)
     if cross_mm is not None:
         _crosshair(drawn, cuts, style, cross_mm, pixels_per_mm)
     labelled = [_labelled(tile, style, mm, text) for tile, mm in zip(drawn, cuts.positions_mm, strict=True)]
@@ -134,18 +135,50 @@ def tiles(
     cuts: Sections, heat: np.ndarray, affine: np.ndarray, style: Style, scale: Range, pixels_per_mm: float = 2
 ) -> np.ndarray:
     """(sections, height, width, 3) uint8: the heatmap on the anatomy, without words; arguments as for `arrange`."""
+    return painted(ground(cuts, affine, style, pixels_per_mm), heat, style, scale)
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The anatomy of some sections as pixels, whatever is drawn on it.
+
+    Attributes:
+        pixels: (sections, height, width, 3) uint8, never to be changed.
+        grey, inside: (sections, height, width) float32 of the same, and the share of each pixel in the brain.
+        heat: fractional indices of the columns and rows in the sections of a heatmap.
+    """
+
+    pixels: np.ndarray
+    grey: np.ndarray
+    inside: np.ndarray
+    heat: tuple[np.ndarray, np.ndarray]
+
+    @property
+    def bytes(self) -> int:
+        """What it takes."""
+        return self.pixels.nbytes + self.grey.nbytes + self.inside.nbytes
+
+
+def ground(cuts: Sections, affine: np.ndarray, style: Style, pixels_per_mm: float = 2) -> Ground:
+    """The anatomy as pixels, for heatmaps on the grid of `affine`; of the style, plane and convention matter."""
     across_mm, up_mm = _pixel_centres(cuts.across_mm, pixels_per_mm), _pixel_centres(cuts.up_mm, pixels_per_mm)[::-1]
     across_mm = across_mm[::-1] if _mirrored(style) else across_mm
     own = [_indices(mm, at[0], at[1] - at[0]) for mm, at in ((across_mm, cuts.across_mm), (up_mm, cuts.up_mm))]
     axes = zip((across_mm, up_mm), PLANES[style.plane], strict=False)
-    coarse = [_indices(mm, affine[axis, 3], affine[axis, axis]) for mm, axis in axes]
+    coarse = tuple(_indices(mm, affine[axis, 3], affine[axis, axis]) for mm, axis in axes)
     inside = _resampled(cuts.mask, own)
     grey = np.clip(BRAIN * _resampled(cuts.brain, own) * inside, 0, 1)
     pixels = np.repeat((255 * grey + 0.5).astype(np.uint8)[..., None], 3, axis=-1)
-    level = levels(_resampled(heat, coarse, smooth=style.smooth), scale)
+    return Ground(pixels, grey, inside, coarse)
+
+
+def painted(on: Ground, heat: np.ndarray, style: Style, scale: Range) -> np.ndarray:
+    """(sections, height, width, 3) uint8: a heatmap (sections, across, up) on its ground."""
+    pixels = on.pixels.copy()
+    level = levels(_resampled(heat, on.heat, smooth=style.smooth), scale)
     seen = np.flatnonzero(level)  # the rest, most of a picture, stays grey
     colours = table(style)[level.ravel()[seen] + palette.LEVELS]
-    under, alpha = grey.ravel()[seen, None], colours[:, 3:] * inside.ravel()[seen, None]
+    under, alpha = on.grey.ravel()[seen, None], colours[:, 3:] * on.inside.ravel()[seen, None]
     pixels.reshape(-1, 3)[seen] = 255 * (under + (colours[:, :3] - under) * alpha) + 0.5
     return pixels
 
