@@ -10,6 +10,7 @@ import numpy as np
 from dashboard import queries_maps
 from dashboard.figures import brain_maps, pictures, words
 from dashboard.figures.planes import Range
+from dashboard.filters import Selection
 from dashboard.map_controls import Look
 from dashboard.queries_maps import Average, Drawing
 
@@ -47,6 +48,19 @@ def columns_of(groups: Mapping[str, Sequence[str]], chosen: Sequence[str] | None
     if chosen:
         return {diagnosis: (diagnosis,) for diagnosis in chosen}
     return {group: tuple(diagnoses) for group, diagnoses in groups.items() if diagnoses}
+
+
+def wanted(selection: Selection, look: Look, columns: Mapping[str, tuple[str, ...]]) -> dict[str, dict[str, Average]]:
+    """Method -> heading -> average, as the controls say."""
+    return {
+        method: {
+            name: Average(
+                selection.of(method=method, whom=replace(selection.whom, diagnosis=diagnoses)), look.value, look.scale
+            )
+            for name, diagnoses in columns.items()
+        }
+        for method in look.methods
+    }
 
 
 def panels(method: str, averages: Mapping[str, Average], headings: Iterable[str], look: Look) -> list[Panel]:
@@ -87,6 +101,25 @@ def drawings(grid: Sequence[Panel], look: Look, typed: Mapping[str, float]) -> d
         style = replace(look.style, signed=True) if panel.is_difference else look.style
         found[panel] = Drawing(panel.averages, panel.factors, look.positions, style, scales[key])
     return found
+
+
+def drawn_where_possible(
+    averages: Mapping[str, Mapping[str, Average]], columns: Mapping[str, tuple[str, ...]], look: Look
+) -> dict[Panel, bytes]:
+    """Panel -> picture for the page; averages of no scan are left out.
+
+    Args:
+        averages: method -> heading -> average.
+    """
+    asked = [average for own in averages.values() for average in own.values()]
+    missing = queries_maps.make_ready(asked, look.style, look.positions)
+    grid = [
+        panel
+        for method, own in averages.items()
+        for panel in panels(method, {name: a for name, a in own.items() if a not in missing}, columns, look)
+    ]
+    drawn = drawings(grid, look, {})
+    return dict(zip(drawn, queries_maps.jpegs(list(drawn.values())), strict=True))
 
 
 def sheet(drawn: Mapping[Panel, Drawing], title: str, note: str) -> pictures.Picture:

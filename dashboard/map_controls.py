@@ -73,6 +73,13 @@ def choose_sections(prefix: str, run: Run, columns: Sequence[DeltaGenerator]) ->
     return plane, brain_maps.spread((low, high), int(count), float(centre))
 
 
+def as_in_the_paper(run: Run, methods: tuple[str, ...]) -> Look:
+    """Figure 1: its coronal slices, the size of the relevance, colour from the median of each method's maps."""
+    found = queries_maps.anatomy(run)
+    positions = tuple(slices.paper_positions(found.brain.shape[1], found.affine))
+    return Look(planes.Style(), positions, "size", None, False, 50.0, False, methods)
+
+
 def choose_percentile(prefix: str, place: DeltaGenerator) -> float:
     """Where colour starts."""
     return state.slide(

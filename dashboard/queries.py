@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import zipfile
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +14,6 @@ import pandas as pd
 import streamlit as st
 
 import store
-from dashboard.figures import slices
 from dashboard.figures.words import in_order
 from store import NotInRun, RunInfo, RunReader
 
@@ -30,16 +28,6 @@ class Run(NamedTuple):
     store: str
     run_id: str
     created: str
-
-
-@dataclass(frozen=True)
-class GroupPicture:
-    """The average heatmap of a group as a picture, and who is behind it."""
-
-    diagnosis: str
-    png: bytes
-    scans: int
-    subjects: int
 
 
 @st.cache_data(ttl=SECONDS_BETWEEN_LOOKS, show_spinner=False)
@@ -78,38 +66,6 @@ def explained_target(run: Run) -> str:
     run_manifest = manifest(run)
     chosen = run_manifest.get("config", {}).get("analysis", {}).get("target", "positive")
     return dict(zip(("positive", "negative"), run_manifest["groups"], strict=True)).get(chosen, chosen)
-
-
-@st.cache_data(max_entries=4, show_spinner=False)
-def anatomy(run: Run) -> slices.Anatomy:
-    """The template in the paper's coronal planes."""
-    reader = opened(run)
-    return slices.take_anatomy(reader.array("template"), reader.array("mask"), reader.affine("template"))
-
-
-@st.cache_data(max_entries=64, show_spinner="Drawing group averages")
-def group_pictures(run: Run, model_set: str, method: str, target: str) -> list[GroupPicture]:
-    """The average heatmap of each group over three coronal slices, on one scale; a group without scans is left out."""
-    reader = opened(run)
-    scale_name, statistic, unit = average_of(reader, model_set, method)
-    maps = {}
-    for group in reader.groups:
-        try:
-            maps[group] = reader.group_map(
-                model_set, method, target=target, scale=scale_name, diagnosis=[group], statistics=[statistic]
-            )
-        except NotInRun:
-            continue
-    factor = per_cm3(reader.affine()) if scale_name == "relative" else 1.0
-    volumes = {group: getattr(found, statistic) * np.float32(factor) for group, found in maps.items()}
-    scale = slices.common_scale(list(volumes.values()), reader.mask, unit) if volumes else None
-    plan, affine = anatomy(run), reader.affine()
-    pictures = []
-    for group, volume in volumes.items():
-        planes = slices.coronal_planes(volume, affine, plan.y_mm)
-        picture = slices.png(slices.strip(plan, planes, affine, scale))
-        pictures.append(GroupPicture(group, picture, maps[group].scans, maps[group].subjects))
-    return pictures
 
 
 def average_of(reader: RunReader, model_set: str, method: str, scale: str | None = None) -> tuple[str, str, str]:

@@ -12,7 +12,7 @@ from plotly_schema import validated
 from store_factory import shared_store
 
 from dashboard import summaries
-from dashboard.figures import charts, palette, slices, words
+from dashboard.figures import charts, cuts, palette, slices, words
 from store import open_run
 
 GROUPS = ["AD", "NC"]
@@ -37,57 +37,16 @@ def test_methods_keep_the_order_of_the_paper():
 def test_linear_weights_are_exact_for_straight_lines():
     values = 3.0 * np.arange(6) - 1
     places = np.array([0.0, 0.25, 2.5, 5.0])
-    assert slices.linear_weights(places, 6) @ values == pytest.approx(3 * places - 1)
+    assert cuts.linear_weights(places, 6) @ values == pytest.approx(3 * places - 1)
     # Beyond the edge the edge value; a grid of one voxel has one value.
-    assert slices.linear_weights(np.array([-2.0, 9.0]), 6) @ values == pytest.approx([-1, 14])
-    assert slices.linear_weights(np.array([0.0, 3.0]), 1).tolist() == [[1.0], [1.0]]
+    assert cuts.linear_weights(np.array([-2.0, 9.0]), 6) @ values == pytest.approx([-1, 14])
+    assert cuts.linear_weights(np.array([0.0, 3.0]), 1).tolist() == [[1.0], [1.0]]
 
 
-def test_coronal_planes_meet_millimetres():
-    """A volume that is y in mm gives planes of that value, on any grid."""
-    affine = np.diag([4.0, 4.0, 4.0, 1.0])
-    affine[:3, 3] = -96, -132, -78
-    volume = np.broadcast_to((4.0 * np.arange(58) - 132)[None, :, None], (49, 58, 49))
-    planes = slices.coronal_planes(volume, affine, [-52.0, -18.0, 17.0])
-    assert planes.shape == (3, 49, 49)
-    assert planes.mean(axis=(1, 2)) == pytest.approx([-52, -18, 17], abs=1e-4)
+def test_the_slices_of_the_paper_keep_their_places_on_any_grid():
     assert slices.paper_slices(229) == (80, 114, 149)
-
-
-def blob(affine, at_mm, shape=(49, 58, 49)) -> np.ndarray:
-    """A small bright cube at a place in mm."""
-    volume = np.zeros(shape, np.float32)
-    i, j, k = np.round((np.asarray(at_mm) - affine[:3, 3]) / 4).astype(int)
-    volume[i - 1 : i + 2, j - 1 : j + 2, k - 1 : k + 2] = 1
-    return volume
-
-
-def test_left_of_the_subject_is_left_in_the_picture_and_up_is_up():
-    fine, coarse = np.diag([1.0, 1, 1, 1]), np.diag([4.0, 4, 4, 1])
-    for affine in (fine, coarse):
-        affine[:3, 3] = -96, -132, -78
-    brain = np.full((193, 229, 193), 100, np.uint8)
-    anatomy = slices.take_anatomy(brain, np.ones_like(brain), fine)
-    volume = blob(coarse, (-40, -18, 50))
-    planes = slices.coronal_planes(volume, coarse, anatomy.y_mm)
-    picture = slices.strip(anatomy, planes, coarse, slices.Scale(0.1, 1.0, "x"))
-    width = 2 * 193
-    middle = picture[:386, width : 2 * width].astype(int)
-    rows, columns = np.nonzero(middle[..., 0] - middle[..., 2] > 60)
-    # One mm is two pixels; x = -40 is voxel 56, z = 50 is voxel 128 from below.
-    assert columns.mean() == pytest.approx(2 * 56, abs=4)
-    assert rows.mean() == pytest.approx(2 * (192 - 128), abs=4)
-
-
-def test_scale_spans_both_groups_and_survives_flat_maps():
-    mask = np.ones((4, 4, 4), bool)
-    ramp = np.linspace(0, 1, 64).reshape(mask.shape)
-    scale = slices.common_scale([ramp, 2 * ramp], mask, "u")
-    assert 0 < scale.low < 1 < scale.high <= 2
-    assert slices.common_scale([np.zeros(mask.shape)], mask, "u").high == 1
-    sparse = np.zeros(mask.shape)
-    sparse[0, 0, 0] = 3
-    assert slices.common_scale([sparse], mask, "u").high > 0
+    fine, coarse = (slices.paper_positions(n, np.diag([k, k, k, 1.0])) for n, k in ((229, 1.0), (58, 4.0)))
+    assert coarse == pytest.approx(fine, abs=4)
 
 
 def test_nothing_is_coloured_below_the_threshold():

@@ -16,7 +16,7 @@ from store_factory import shared_store
 from streamlit.testing.v1 import AppTest
 
 from dashboard import queries, selection
-from dashboard.figures import slices
+from dashboard.figures import pictures
 from store import RunInfo
 
 NAMES = ("Overview", "Group maps", "Patient", "Variability", "Regions", "Distances", "Compare runs", "Provenance")
@@ -286,7 +286,7 @@ def test_contact_sheets_are_shown_page_by_page(open_app, tmp_path):
     (run / "figures").unlink()
     (run / "figures").mkdir()
     for name in ("contact-sheet.png", "contact-sheet-2.png"):
-        (run / "figures" / name).write_bytes(slices.png(np.zeros((4, 4, 3), np.uint8)))
+        (run / "figures" / name).write_bytes(pictures.png(np.zeros((4, 4, 3), np.uint8)))
     app = open_app(tmp_path, "views/provenance.py")
     assert not app.error
     assert "Preprocessing at a glance" in [heading.value for heading in app.subheader]

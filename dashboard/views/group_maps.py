@@ -93,19 +93,6 @@ def sentence(selection: Selection, rows: pd.DataFrame, columns: dict[str, tuple[
     )
 
 
-def wanted(selection: Selection, look: Look, columns: dict[str, tuple[str, ...]]) -> dict[str, dict[str, Average]]:
-    """Method -> heading -> average."""
-    return {
-        method: {
-            name: Average(
-                selection.of(method=method, whom=replace(selection.whom, diagnosis=diagnoses)), look.value, look.scale
-            )
-            for name, diagnoses in columns.items()
-        }
-        for method in look.methods
-    }
-
-
 def title_of(selection: Selection) -> str:
     """Name of a method, what it means, and how fine its heatmaps are."""
     how = words.HOW_TO_READ.get(selection.method, "")
@@ -125,7 +112,7 @@ def show_row(place: DeltaGenerator, title: str, drawn: dict[Panel, Drawing], mis
 
 def show_grid(selection: Selection, look: Look, columns: dict[str, tuple[str, ...]]) -> dict[Panel, Drawing]:
     """Every method as soon as its averages are read; all together, where they share a scale or a threshold is typed."""
-    averages = wanted(selection, look, columns)
+    averages = group_grid.wanted(selection, look, columns)
     every = [average for own in averages.values() for average in own.values()]
     progress = Reading(every, look)
     thresholds = st.container()

@@ -7,10 +7,24 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard import access, filters, page, queries, queries_overview, selection, show, state, summaries
+from dashboard import (
+    access,
+    filters,
+    group_grid,
+    map_controls,
+    page,
+    queries,
+    queries_maps,
+    queries_overview,
+    selection,
+    show,
+    state,
+    summaries,
+)
 from dashboard import summaries_overview as judged
 from dashboard.figures import charts, published, words
 from dashboard.figures.chart import Chart
+from dashboard.filters import Selection
 from dashboard.page import Download
 from dashboard.queries import Run
 from store import export
@@ -70,13 +84,18 @@ def group_averages(run: Run, model_set: str, target: str, groups: list[str]) -> 
         "coronal slices, neurological convention: L is the left of the subject. Colour starts at the marked value, "
         "the median of the brain; both groups of a method share one scale."
     )
-    for method in queries.available(run)[model_set]:
+    methods = tuple(queries.available(run)[model_set])
+    look = map_controls.as_in_the_paper(run, methods)
+    columns = group_grid.columns_of(queries_maps.diagnoses_of_groups(run, model_set), None)
+    averages = group_grid.wanted(Selection(run, model_set, methods[0], target), look, columns)
+    with st.spinner("Drawing group averages", show_time=True):
+        drawn = group_grid.drawn_where_possible(averages, columns, look)
+    for method in methods:
         how = words.HOW_TO_READ.get(method)
         st.markdown(f"**{words.method_name(method)}**" + (f" &ensp; :small[:gray[{how}]]" if how else ""))
-        pictures = queries.group_pictures(run, model_set, method, target)
-        for column, picture in zip(st.columns(2), pictures, strict=False):
-            people = f"n = {words.count(picture.subjects, 'subject')}, {words.count(picture.scans, 'scan')}"
-            column.image(picture.png, width="stretch", output_format="PNG", caption=f"{picture.diagnosis}, {people}")
+        own = [(panel, jpeg) for panel, jpeg in drawn.items() if panel.method == method]
+        for column, (panel, jpeg) in zip(st.columns(2), own, strict=False):
+            column.image(jpeg, width="stretch", output_format="JPEG", caption=f"{panel.heading}, {panel.people()}")
 
 
 def ranking(run: Run, model_set: str, target: str, groups: list[str]) -> None:
