@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from dataclasses import dataclass
@@ -129,7 +128,6 @@ def main() -> None:
     except StoreNotFound:
         states.no_store(place)
     except Exception as error:
-        logging.getLogger(__name__).exception("view failed")
         states.failed(error)
 
 

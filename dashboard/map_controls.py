@@ -60,8 +60,7 @@ def choose_sections(prefix: str, run: Run, columns: Sequence[DeltaGenerator]) ->
         help="The paper’s are its three coronal slices; others are spread evenly over the brain around the centre.",
     )  # fmt: skip
     if count == PAPER:
-        found = queries_maps.anatomy(run)
-        positions = tuple(slices.paper_positions(found.brain.shape[1], found.affine))
+        positions = _paper_positions(run)
         columns[2].caption(f"at y {', '.join(f'{mm:.0f}' for mm in positions)} mm".replace("-", "−"))
         return plane, positions
     low, high = queries_maps.extent(run, plane)
@@ -75,9 +74,12 @@ def choose_sections(prefix: str, run: Run, columns: Sequence[DeltaGenerator]) ->
 
 def as_in_the_paper(run: Run, methods: tuple[str, ...]) -> Look:
     """Figure 1: its coronal slices, the size of the relevance, colour from the median of each method's maps."""
+    return Look(planes.Style(), _paper_positions(run), "size", None, False, 50.0, False, methods)
+
+
+def _paper_positions(run: Run) -> tuple[float, ...]:
     found = queries_maps.anatomy(run)
-    positions = tuple(slices.paper_positions(found.brain.shape[1], found.affine))
-    return Look(planes.Style(), positions, "size", None, False, 50.0, False, methods)
+    return tuple(slices.paper_positions(found.brain.shape[1], found.affine))
 
 
 def choose_percentile(prefix: str, place: DeltaGenerator) -> float:

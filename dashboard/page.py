@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,6 @@ from dashboard.queries import Run
 from store import StoreError
 
 FRONTEND = Path(__file__).parent / "frontend"
-LOG = logging.getLogger(__name__)
 
 
 def body(main: Callable[[], None]) -> None:
@@ -30,7 +28,6 @@ def body(main: Callable[[], None]) -> None:
         except StoreError as error:
             states.unreadable(selection.current_run().run_id, error)
         except Exception as error:
-            LOG.exception("view failed")
             states.failed(error)
         state.finish()
 

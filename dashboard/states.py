@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import state
 from store import NewerSpec, StoreError
 
+LOG = logging.getLogger(__name__)
 MAKE_ONE = "python run_pipeline.py"
 OTHER_STORE = "streamlit run dashboard/app.py -- --store PATH"
 RESEARCH_ONLY = "Research use only, not a medical device."
@@ -80,7 +83,8 @@ def patients_are_hidden(title: str) -> None:
 
 
 def failed(error: Exception) -> None:
-    """Something that should not happen; the log has the details."""
+    """Something that should not happen, from within its `except`; the log has the details."""
+    LOG.exception("view failed")
     st.title("This view failed")
     st.error(f"{type(error).__name__} while the page was made. The details are in the log of the server.")
     st.markdown("The results are unharmed: the dashboard only reads. Reload the page, or choose another view.")

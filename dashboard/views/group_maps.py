@@ -100,11 +100,11 @@ def title_of(selection: Selection) -> str:
     return f"**{words.method_name(selection.method)}** &ensp; :small[:gray[{how} True resolution: {fine}.]]"
 
 
-def show_row(place: DeltaGenerator, title: str, drawn: dict[Panel, Drawing], missing: dict[str, str]) -> None:
+def show_row(place: DeltaGenerator, title: str, drawn: dict[Panel, bytes], missing: dict[str, str]) -> None:
     """A method: its name, and below it its pictures side by side."""
     place.markdown(title)
     columns = iter(place.columns(max(len(drawn) + len(missing), 3)))
-    for panel, jpeg in zip(drawn, queries_maps.jpegs(list(drawn.values())), strict=True):
+    for panel, jpeg in drawn.items():
         next(columns).image(jpeg, width="stretch", output_format="JPEG", caption=f"{panel.heading}, {panel.people()}")
     for name, why in missing.items():
         next(columns).info(f"**{name}**: {why}")
@@ -129,10 +129,10 @@ def show_grid(selection: Selection, look: Look, columns: dict[str, tuple[str, ..
             "g_", group_grid.medians(grid), thresholds
         )  # fmt: skip
         new = group_grid.drawings(grid, look, typed)
-        queries_maps.jpegs(list(new.values()))  # all together; the rows find them ready
+        jpegs = dict(zip(new, queries_maps.jpegs(list(new.values())), strict=True))
         for method in batch:
             missing = {n: impossible[a] for n, a in averages[method].items() if a in impossible}
-            own = {panel: drawing for panel, drawing in new.items() if panel.method == method}
+            own = {panel: jpeg for panel, jpeg in jpegs.items() if panel.method == method}
             show_row(places[method], title_of(selection.of(method=method)), own, missing)
         drawn |= new
     progress.end()

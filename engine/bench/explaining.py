@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from engine.bench.scene import Scene, cubes, scene
 from engine.errors import UserError
 from engine.model.cnn3d import margins
 from engine.relevance import AreaOcclusion, GuidedBackprop, Occlusion, Sensitivity
+from engine.relevance.area_occlusion import region_boxes
 from engine.relevance.base import RelevanceMethod
 from engine.relevance.occlusion import changing_positions
 from engine.relevance.patches import patch_margins
@@ -54,7 +55,9 @@ def area(setting: Setting) -> list[Result]:
     drops = method.attribute(at.network, at.scan, TARGET).margin[0].double().cpu()
     sizes = torch.bincount(at.brain.labels.flatten().long().cpu())[1 : at.brain.regions + 1]
     regions = (sizes.argsort()[:: max(1, len(sizes) // AREAS)][:AREAS] + 1).tolist()  # from small to large
-    sample = others.captum_areas(at, regions) if setting.against == "captum" else _dense(at, method, regions)
+    boxes = region_boxes(at.brain.labels, at.brain.regions)
+    chosen_boxes = {region: boxes[region] for region in regions}
+    sample = others.captum_areas(at, regions) if setting.against == "captum" else _dense(at, method, chosen_boxes)
     chosen = drops[torch.tensor(regions) - 1]
     return _sampled("area", setting, at, method, sample, chosen, {"regions": int((sizes > 0).sum())})
 
@@ -82,7 +85,7 @@ def gradients(setting: Setting) -> list[Result]:
     return [Result("gradients", own, "captum", other_seconds, ratio, difference, "of the largest gradient")]
 
 
-def _dense(at: Scene, method: Occlusion | AreaOcclusion, which: Sequence) -> Sample:
+def _dense(at: Scene, method: Occlusion | AreaOcclusion, which: np.ndarray | dict) -> Sample:
     """Whole forward passes of our own on a part of the patches, as `engine: dense` does them."""
     volume = at.scan[0, 0]
     groups = method.patches(volume, torch.zeros_like(volume), which)

@@ -38,11 +38,6 @@ class Sample:
     passes: int
     recorded: Tensor = field(default_factory=lambda: torch.empty(0))
 
-    @property
-    def share(self) -> float:
-        """Of a place in the time of `work`: every forward pass costs the same."""
-        return 1 / self.passes
-
 
 class Part(nn.Module):
     """Margins of a scan, a part of which is the input; every answer is kept."""
@@ -64,7 +59,7 @@ class Part(nn.Module):
 
 
 def require(name: str) -> ModuleType:
-    """Software to compare with, which Brainwhy itself does not need.
+    """A module of software to compare with, which Brainwhy itself does not need.
 
     Raises:
         UserError: it is not installed.
@@ -72,7 +67,8 @@ def require(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise UserError(f"--against {name}: it is not installed here: pip install {name}") from None
+        package = name.split(".")[0]
+        raise UserError(f"--against {package}: it is not installed here: pip install {package}") from None
 
 
 def _part(scene: Scene, first: Sequence[int], counts: Sequence[int], half: int, stride: int) -> tuple[Part, Tensor]:
@@ -87,27 +83,25 @@ def _part(scene: Scene, first: Sequence[int], counts: Sequence[int], half: int, 
 
 def captum_occlusion(scene: Scene, first: Sequence[int], counts: Sequence[int], half: int, stride: int) -> Sample:
     """captum.attr.Occlusion on the cubes at positions first .. first + counts along each axis, in C order."""
-    captum = require("captum")
+    attr = require("captum.attr")
     model, part = _part(scene, first, counts, half, stride)
     places = counts[0] * counts[1] * counts[2]
 
     def work() -> None:
         model.seen.clear()
-        captum.attr.Occlusion(model).attribute(
+        attr.Occlusion(model).attribute(
             part, sliding_window_shapes=(1, *(2 * half,) * 3), strides=(1, *(stride,) * 3), baselines=0.0, target=0
         )
         changed = torch.cat(model.seen[1:])  # the first axis runs fastest
         sample.recorded = changed.reshape(tuple(reversed(counts))).permute(2, 1, 0).reshape(-1)
 
-    importlib.import_module("captum.attr")
     sample = Sample(work, places, places + 1)
     return sample
 
 
 def captum_areas(scene: Scene, regions: Sequence[int]) -> Sample:
     """captum.attr.FeatureAblation on some regions; all that is in none of them is a feature of its own."""
-    captum = require("captum")
-    importlib.import_module("captum.attr")
+    attr = require("captum.attr")
     labels = torch.zeros_like(scene.brain.labels, dtype=torch.int64)
     for number, region in enumerate(regions, start=1):
         labels[scene.brain.labels == region] = number
@@ -115,9 +109,7 @@ def captum_areas(scene: Scene, regions: Sequence[int]) -> Sample:
 
     def work() -> None:
         model.seen.clear()
-        captum.attr.FeatureAblation(model).attribute(
-            scene.scan, baselines=0.0, target=0, feature_mask=labels[None, None]
-        )
+        attr.FeatureAblation(model).attribute(scene.scan, baselines=0.0, target=0, feature_mask=labels[None, None])
         sample.recorded = torch.cat(model.seen[2:])
 
     sample = Sample(work, len(regions), len(regions) + 2)
@@ -126,8 +118,7 @@ def captum_areas(scene: Scene, regions: Sequence[int]) -> Sample:
 
 def captum_gradients(scene: Scene) -> Callable[[], dict[str, Tensor]]:
     """captum.attr.Saliency and GuidedBackprop, the maps of both."""
-    captum = require("captum")
-    importlib.import_module("captum.attr")
+    attr = require("captum.attr")
 
     class Margin(nn.Module):
         def __init__(self) -> None:
@@ -140,8 +131,8 @@ def captum_gradients(scene: Scene) -> Callable[[], dict[str, Tensor]]:
     def work() -> dict[str, Tensor]:
         scan = scene.scan.clone().requires_grad_()
         return {
-            "sensitivity": captum.attr.Saliency(Margin()).attribute(scan, abs=False)[0, 0].detach(),
-            "guided_backprop": captum.attr.GuidedBackprop(Margin()).attribute(scan)[0, 0].detach(),
+            "sensitivity": attr.Saliency(Margin()).attribute(scan, abs=False)[0, 0].detach(),
+            "guided_backprop": attr.GuidedBackprop(Margin()).attribute(scan)[0, 0].detach(),
         }
 
     return work

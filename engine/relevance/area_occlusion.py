@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -38,27 +38,29 @@ class AreaOcclusion(RelevanceMethod):
     def attribute(self, model: nn.Module, volumes: Tensor, target: int) -> Relevance:
         """(n, regions) drops, region r at index r - 1; 0 where a region has no voxel. See RelevanceMethod.attribute."""
         check_volumes(volumes)
-        regions = sorted(region_boxes(self.brain.labels, self.brain.regions))
-        at = torch.tensor(regions) - 1
+        boxes = region_boxes(self.brain.labels, self.brain.regions)
+        at = torch.tensor(list(boxes)) - 1
 
         def of_one(volume: Tensor) -> tuple[Tensor, Tensor]:
             margin, probability = torch.zeros((2, self.brain.regions))
             reference = reference_volume(self.reference, volume, self.brain)
-            groups = self.patches(volume, reference, regions)
+            groups = self.patches(volume, reference, boxes)
             found = drops(*patch_margins(model, volume, groups, target, self.batch, self.engine))
             margin[at], probability[at] = (part.cpu() for part in found)
             return margin, probability
 
         return Relevance(*(torch.stack(part) for part in zip(*each_volume(volumes, of_one), strict=True)))
 
-    def patches(self, volume: Tensor, reference: Tensor, regions: Sequence[int]) -> list[PatchGroup]:
-        """One for each of the regions, its bounding box.
+    def patches(
+        self, volume: Tensor, reference: Tensor, boxes: Mapping[int, tuple[slice, ...]]
+    ) -> list[PatchGroup]:  # fmt: skip
+        """One for each region.
 
         Args:
             volume, reference: (x, y, z), the scan and what replaces it.
+            boxes: region -> bounding box, of `region_boxes`.
         """
-        boxes = region_boxes(self.brain.labels, self.brain.regions)
-        return [self._patch(volume, reference, region, boxes[region]) for region in regions]
+        return [self._patch(volume, reference, region, box) for region, box in boxes.items()]
 
     def _patch(self, volume: Tensor, reference: Tensor, region: int, box: tuple[slice, ...]) -> PatchGroup:
         """The bounding box of a region, with the region's own voxels replaced."""
@@ -68,6 +70,6 @@ class AreaOcclusion(RelevanceMethod):
 
 
 def region_boxes(labels: Tensor, count: int) -> dict[int, tuple[slice, ...]]:
-    """Region -> bounding box, for the regions 1..count that have a voxel."""
+    """Region -> bounding box, for the regions 1..count that have a voxel, in their order."""
     found = ndimage.find_objects(labels.cpu().numpy().astype(np.int32), max_label=count)
     return {region: box for region, box in enumerate(found, start=1) if box is not None}
