@@ -15,8 +15,8 @@ from engine.model.normalisation import Normalisation
 from engine.model.volumes import Volumes, chunked
 from engine.preprocessing.grid import Grid
 from engine.relevance import METHODS, BatchSize, Brain, Relevance, RelevanceMethod
+from engine.relevance.blocks import sequential_blocks
 from engine.relevance.occlusion import position_shape
-from engine.relevance.patches import sequential_blocks
 from engine.run import Run
 from store.geometry import nearest_positions
 

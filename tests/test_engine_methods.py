@@ -151,7 +151,7 @@ def test_occlusion_is_the_sum_of_what_was_taken(linear_model, volumes, brain, ba
     product = sign * (volumes[:, 0] * linear_model.weight.detach())
     intact = sign * (product.sum((1, 2, 3)) * sign + linear_model.bias.detach())
     for position in np.ndindex(*position_shape(SHAPE, 2)):
-        taken = product[(slice(None), *cube_at(position, 3, 2))].sum((1, 2, 3))
+        taken = product[(slice(None), *cube_at(position, 3, 2, SHAPE))].sum((1, 2, 3))
         torch.testing.assert_close(found.margin[(slice(None), *position)], taken, rtol=1e-4, atol=1e-5)
         drop = torch.sigmoid(intact.double()) - torch.sigmoid((intact - taken).double())
         torch.testing.assert_close(found.probability[(slice(None), *position)], drop.float(), rtol=1e-3, atol=1e-6)
@@ -181,7 +181,7 @@ def test_centres_and_clipping(size, stride, half):
     assert position_shape((size,), stride) == (len(centres),)
     for k, centre in enumerate(centres):
         voxels = [v for v in range(size) if centre - half <= v < centre + half]
-        assert list(range(size))[cube_at((k,), half, stride)[0]] == voxels
+        assert list(range(size))[cube_at((k,), half, stride, (size,))[0]] == voxels
 
 
 @pytest.mark.parametrize(("size", "stride"), [(193, 12), (229, 12), (97, 6), (65, 4), (49, 3), (9, 5)])
@@ -201,7 +201,7 @@ def test_only_positions_that_change_nothing_are_skipped():
     changed = torch.rand((20, 9, 14), generator=torch.Generator().manual_seed(0)) > 0.995
     found = {tuple(p) for p in changing_positions(changed, 2, 3).tolist()}
     for position in np.ndindex(*position_shape((20, 9, 14), 3)):
-        assert (position in found) == bool(changed[cube_at(position, 2, 3)].any())
+        assert (position in found) == bool(changed[cube_at(position, 2, 3, (20, 9, 14))].any())
 
 
 # -- agreement with Captum on the real network --------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,7 +11,9 @@ from torch import nn
 from engine.explain import takes_whole_passes
 from engine.model.cnn3d import CNN3D, build_network
 from engine.relevance import AreaOcclusion, BatchSize, Brain, Occlusion, Sensitivity
-from engine.relevance.patches import PatchGroup, patch_margins, sequential_blocks
+from engine.relevance.base import Patch
+from engine.relevance.blocks import sequential_blocks
+from engine.relevance.patches import patch_margins
 
 
 def _network(shape, pools, channels, classes, seed) -> CNN3D:
@@ -86,15 +87,9 @@ def test_the_real_network_agrees_and_ranks_the_same_regions():
 def test_a_patch_that_is_the_scan_itself_changes_nothing():
     network = _network((20, 21, 19), (2, 2), (3, 4), 2, 0)
     volume = torch.randn(20, 21, 19)
-    lows = np.array([[0, 0, 0], [12, 13, 11], [5, 6, 7]])
-
-    def fill(number: int) -> torch.Tensor:
-        x, y, z = lows[number]
-        return volume[x : x + 8, y : y + 8, z : z + 8].clone()
-
-    intact, changed = patch_margins(
-        network, volume, [PatchGroup(lows, (8, 8, 8), fill)], 1, BatchSize(4), "incremental"
-    )
+    boxes = [tuple(slice(a, a + 8) for a in low) for low in ((0, 0, 0), (12, 13, 11), (5, 6, 7))]
+    patches = [Patch(box, volume[box].clone) for box in boxes]
+    intact, changed = patch_margins(network, volume, patches, 1, BatchSize(4), "incremental")
     torch.testing.assert_close(changed, intact.expand(3), rtol=0, atol=1e-6)
 
 

@@ -88,10 +88,10 @@ def gradients(setting: Setting) -> list[Result]:
 def _dense(at: Scene, method: Occlusion | AreaOcclusion, which: np.ndarray | dict) -> Sample:
     """Whole forward passes of our own on a part of the patches, as `engine: dense` does them."""
     volume = at.scan[0, 0]
-    groups = method.patches(volume, torch.zeros_like(volume), which)
+    patches = method.patches(volume, torch.zeros_like(volume), which)
 
     def work() -> None:
-        sample.recorded = patch_margins(at.network, volume, groups, TARGET, at.batch, "dense")[1]
+        sample.recorded = patch_margins(at.network, volume, patches, TARGET, at.batch, "dense")[1]
 
     sample = Sample(work, len(which), len(which) + 1)
     return sample

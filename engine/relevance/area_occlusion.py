@@ -11,8 +11,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor, nn
 
-from engine.relevance.base import Relevance, RelevanceMethod, check_volumes, drops, each_volume, reference_volume
-from engine.relevance.patches import PatchGroup, patch_margins
+from engine.relevance.base import Patch, Relevance, RelevanceMethod, check_volumes, drops, each_volume, reference_volume
+from engine.relevance.patches import patch_margins
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class AreaOcclusion(RelevanceMethod):
         def of_one(volume: Tensor) -> tuple[Tensor, Tensor]:
             margin, probability = torch.zeros((2, self.brain.regions))
             reference = reference_volume(self.reference, volume, self.brain)
-            groups = self.patches(volume, reference, boxes)
-            found = drops(*patch_margins(model, volume, groups, target, self.batch, self.engine))
+            patches = self.patches(volume, reference, boxes)
+            found = drops(*patch_margins(model, volume, patches, target, self.batch, self.engine))
             margin[at], probability[at] = (part.cpu() for part in found)
             return margin, probability
 
@@ -53,7 +53,7 @@ class AreaOcclusion(RelevanceMethod):
 
     def patches(
         self, volume: Tensor, reference: Tensor, boxes: Mapping[int, tuple[slice, ...]]
-    ) -> list[PatchGroup]:  # fmt: skip
+    ) -> list[Patch]:  # fmt: skip
         """One for each region.
 
         Args:
@@ -62,11 +62,9 @@ class AreaOcclusion(RelevanceMethod):
         """
         return [self._patch(volume, reference, region, box) for region, box in boxes.items()]
 
-    def _patch(self, volume: Tensor, reference: Tensor, region: int, box: tuple[slice, ...]) -> PatchGroup:
+    def _patch(self, volume: Tensor, reference: Tensor, region: int, box: tuple[slice, ...]) -> Patch:
         """The bounding box of a region, with the region's own voxels replaced."""
-        inside = self.brain.labels[box] == region
-        low = np.array([[s.start for s in box]])
-        return PatchGroup(low, tuple(inside.shape), lambda number: torch.where(inside, reference[box], volume[box]))
+        return Patch(box, lambda: torch.where(self.brain.labels[box] == region, reference[box], volume[box]))
 
 
 def region_boxes(labels: Tensor, count: int) -> dict[int, tuple[slice, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from threading import Lock
@@ -16,7 +16,7 @@ from engine.errors import RunFailure
 from engine.model.cnn3d import margins
 from engine.model.device import is_out_of_memory, volumes_that_fit
 
-Result = TypeVar("Result")
+Item, Result = TypeVar("Item"), TypeVar("Result")
 REFERENCES = ("mean", "nc_mean", "blurred", "other_subject")
 BLUR_MM = 6.0
 
@@ -58,6 +58,21 @@ class Brain:
     grid_mm: int
     negative_mean: Tensor | None = None
     other_subject: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Other values for a box of a volume.
+
+    Attributes:
+        box: its voxels, inside the volume.
+        values: () -> (a, b, c) what replaces those of the scan.
+        constant: the value, where it is the same for all of them.
+    """
+
+    box: tuple[slice, slice, slice]
+    values: Callable[[], Tensor]
+    constant: float | None = None
 
 
 class BatchSize:
@@ -144,18 +159,23 @@ class RelevanceMethod(ABC):
 
 
 def each_volume(volumes: Tensor, explain: Callable[[Tensor], Result]) -> list[Result]:
-    """explain(volume) for every volume of (n, 1, x, y, z), in order.
+    """explain(volume) for every volume of (n, 1, x, y, z), in order; on the CPU several at once."""
+    return [explain(volumes[0, 0])] if len(volumes) == 1 else in_threads(explain, volumes[:, 0])
 
-    On the CPU several volumes are worked on at once, with one thread each: operations on small boxes are too short to
-    be shared between threads.
+
+def in_threads(work: Callable[[Item], Result], items: Sequence[Item] | Tensor) -> list[Result]:
+    """work(item) for every item, in order.
+
+    On the CPU several are worked on at once, with one thread each: operations on small boxes are too short to be shared
+    between threads.
     """
     threads = torch.get_num_threads()
-    if volumes.is_cuda or threads == 1 or len(volumes) == 1:
-        return [explain(volume) for volume in volumes[:, 0]]
+    if threads == 1 or len(items) == 1 or (isinstance(items, Tensor) and items.is_cuda):
+        return [work(item) for item in items]
     torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(explain, volumes[:, 0]))
+            return list(pool.map(work, items))
     finally:
         torch.set_num_threads(threads)
 

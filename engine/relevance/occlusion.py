@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engine.relevance.base import Relevance, RelevanceMethod, check_volumes, drops, each_volume, reference_volume
-from engine.relevance.patches import PatchGroup, patch_margins
+from engine.relevance.base import Patch, Relevance, RelevanceMethod, check_volumes, drops, each_volume, reference_volume
+from engine.relevance.patches import patch_margins
 
 
 @dataclass(frozen=True)
@@ -46,30 +48,22 @@ class Occlusion(RelevanceMethod):
             reference = reference_volume(self.reference, volume, self.brain)
             positions = changing_positions(volume != reference, self.half_width, self.stride)
             if len(positions):
-                groups = self.patches(volume, reference, positions)
-                found = drops(*patch_margins(model, volume, groups, target, self.batch, self.engine))
+                patches = self.patches(volume, reference, positions)
+                found = drops(*patch_margins(model, volume, patches, target, self.batch, self.engine))
                 margin[tuple(positions.T)], probability[tuple(positions.T)] = (part.cpu() for part in found)
             return margin, probability
 
         return Relevance(*(torch.stack(part) for part in zip(*each_volume(volumes, of_one), strict=True)))
 
-    def patches(self, volume: Tensor, reference: Tensor, positions: np.ndarray) -> list[PatchGroup]:
-        """The cubes at positions (n, 3), all of one size: where the border clips one, the scan itself fills the rest.
+    def patches(self, volume: Tensor, reference: Tensor, positions: np.ndarray) -> list[Patch]:
+        """The cubes at positions (n, 3), clipped at the border.
 
         Args:
             volume, reference: (x, y, z), the scan and what replaces it.
         """
-        size = np.minimum(2 * self.half_width, volume.shape)
-        lows = np.clip(self.stride * positions - self.half_width, 0, np.array(volume.shape) - size)
-
-        def fill(number: int) -> Tensor:
-            low, cube = lows[number], cube_at(positions[number], self.half_width, self.stride)
-            patch = volume[tuple(slice(a, a + n) for a, n in zip(low, size, strict=True))].clone()
-            inside = tuple(slice(c.start - a, c.stop - a) for c, a in zip(cube, low, strict=True))
-            patch[inside] = reference[cube]
-            return patch
-
-        return [PatchGroup(lows, tuple(int(n) for n in size), fill)]
+        constant = None if reference.any() else 0.0
+        boxes = (cube_at(position, self.half_width, self.stride, volume.shape) for position in positions.tolist())
+        return [Patch(box, partial(reference.__getitem__, box), constant) for box in boxes]
 
 
 def position_shape(shape: tuple[int, ...], stride: int) -> tuple[int, ...]:
@@ -77,9 +71,10 @@ def position_shape(shape: tuple[int, ...], stride: int) -> tuple[int, ...]:
     return tuple(len(range(0, n, stride)) for n in shape)
 
 
-def cube_at(position: tuple[int, ...], half_width: int, stride: int) -> tuple[slice, ...]:
-    """The voxels of the cube around centre stride * position; slicing clips it at the far border."""
-    return tuple(slice(max(0, stride * p - half_width), stride * p + half_width) for p in position)
+def cube_at(position: Sequence[int], half_width: int, stride: int, shape: Sequence[int]) -> tuple[slice, ...]:
+    """The voxels of the cube around centre stride * position, clipped at the border."""
+    centres = [stride * p for p in position]
+    return tuple(slice(max(0, c - half_width), min(n, c + half_width)) for c, n in zip(centres, shape, strict=True))
 
 
 def changing_positions(changed: Tensor, half_width: int, stride: int) -> np.ndarray:
