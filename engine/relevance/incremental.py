@@ -10,7 +10,8 @@ result is that of whole forward passes up to float32 rounding.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,13 +19,59 @@ from torch import Tensor, nn
 
 from engine.model.cnn3d import margins
 from engine.relevance.base import BatchSize, Patch, in_threads
-from engine.relevance.blocks import Block, memory_format
+from engine.relevance.blocks import Block
 
 # What the changed maps of patches that go through the blocks together may take, and the maps of one convolution: on
 # the CPU the latter should stay in its caches.
 TOGETHER_BYTES = {"cpu": 1e8, "cuda": 8e9}
 BATCH_BYTES = {"cpu": 1.2e7, "cuda": 1e9}
+GATHERED_CELLS = 4000  # crops up to this size are gathered together; copying larger ones one by one is quicker
 PIECEMEAL = 0.5  # share of a box that must be one value for the rest to be computed in pieces
+
+
+@dataclass(frozen=True)
+class Changes:
+    """n maps that differ from the intact map in one box each.
+
+    Attributes:
+        low, high: (n, 3) the boxes, [low, high).
+        cells: (m, c) those of the intact map, then those of the boxes.
+        start: (n,) the first cell of each box.
+        strides: (n, 3) cells from one place of a box to the next along each axis.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    cells: Tensor
+    start: np.ndarray
+    strides: np.ndarray
+
+    @classmethod
+    def to_fill(cls, intact: Tensor, low: np.ndarray, high: np.ndarray, order: np.ndarray | None = None) -> Changes:
+        """Boxes whose cells are still to be written: one box after the other, in this order.
+
+        Args:
+            intact: (x, y, z, c).
+        """
+        size = high - low
+        order = np.arange(len(size)) if order is None else order
+        ends = math.prod(intact.shape[:3]) + size.prod(axis=1)[order].cumsum()
+        start = np.empty(len(size), int)
+        start[order] = ends - size.prod(axis=1)[order]
+        cells = intact.new_empty((int(ends[-1]), intact.shape[-1]))
+        cells[: math.prod(intact.shape[:3])] = intact.reshape(-1, intact.shape[-1])
+        strides = np.stack([size[:, 1] * size[:, 2], size[:, 2], np.ones(len(size), int)], axis=1)
+        return cls(low, high, cells, start, strides)
+
+    def of(self, rows: np.ndarray) -> Changes:
+        """Some of the maps."""
+        return replace(self, **{name: getattr(self, name)[rows] for name in ("low", "high", "start", "strides")})
+
+    def box(self, row: int) -> Tensor:
+        """(a, b, c', c) view of one box."""
+        channels, first = self.cells.shape[1], int(self.start[row])
+        shape = (*(self.high[row] - self.low[row]).tolist(), channels)
+        return self.cells.as_strided(shape, (*(channels * self.strides[row]).tolist(), 1), first * channels)
 
 
 def incremental_margins(
@@ -35,10 +82,11 @@ def incremental_margins(
     for block in blocks:
         intact.append(block(intact[-1]))
     margin = margins(head(intact[-1]))[:, target].double()
+    maps = [one[0].movedim(0, -1).contiguous() for one in intact]
 
     def of(share: Sequence[Patch]) -> Tensor:
         def part(start: int, stop: int) -> Tensor:
-            return margins(head(_last_maps(blocks, intact, share[start:stop])))[:, target].double()
+            return margins(head(_last_maps(blocks, maps, share[start:stop])))[:, target].double()
 
         return batch.run(len(share), part, _together(blocks, share, volume.device)) if share else margin[:0]
 
@@ -53,89 +101,128 @@ def _together(blocks: Sequence[Block], patches: Sequence[Patch], device: torch.d
     return max(1, int(TOGETHER_BYTES[device.type] // (4 * len(blocks[0].weight) * widest)))
 
 
-def _last_maps(blocks: Sequence[Block], intact: Sequence[Tensor], patches: Sequence[Patch]) -> Tensor:
-    """(n, c, x, y, z) last maps of the scan with each patch replaced."""
-    low, high = (np.array([[getattr(s, end) for s in p.box] for p in patches]) for end in ("start", "stop"))
-    changed = [patch.values()[None] for patch in patches]
-    for number, (block, before, after) in enumerate(zip(blocks, intact, intact[1:], strict=False)):
-        first, last = block.reached(low, high, after.shape[2:])
-        inside = _constant_inside(block, patches, low, high, first, last) if number == 0 else None
+def _last_maps(blocks: Sequence[Block], maps: Sequence[Tensor], patches: Sequence[Patch]) -> Tensor:
+    """(n, c, x, y, z) last maps of the scan with each patch replaced.
+
+    Args:
+        maps: of the intact scan before, between and behind the blocks, (x, y, z, c) each.
+    """
+    changes = _given(patches, maps[0])
+    for number, (block, before, after) in enumerate(zip(blocks, maps, maps[1:], strict=False)):
+        first, last = block.reached(changes.low, changes.high, after.shape[:3])
+        inside = _constant_inside(block, patches, changes, first, last) if number == 0 else None
         if inside is None:
-            changed = _changed(block, before[0], low, changed, first, last)
+            changes = _changed(block, before, after, changes, first, last)
         else:
-            changed = _changed_around(block, before[0], low, changed, first, last, *inside)
-        low, high = first, last
-    end = intact[-1][0]
-    return _pasted(end, np.zeros_like(low), np.array(end.shape[1:]), changed, low)
+            changes = _changed_around(block, before, after, changes, first, last, *inside)
+    whole = np.zeros((len(patches), 3), int)
+    return _pasted(maps[-1], whole, np.array(maps[-1].shape[:3]), changes).movedim(-1, 1)
+
+
+def _given(patches: Sequence[Patch], volume: Tensor) -> Changes:
+    """The patches themselves; one of a single value takes one cell."""
+    low, high = (np.array([[getattr(s, end) for s in p.box] for p in patches]) for end in ("start", "stop"))
+    if all(patch.constant is not None for patch in patches):
+        values = volume.new_tensor([[patch.constant] for patch in patches])
+        start = volume.numel() + np.arange(len(patches))
+        return Changes(low, high, torch.cat([volume.reshape(-1, 1), values]), start, np.zeros_like(low))
+    changes = Changes.to_fill(volume, low, high)
+    torch.cat([patch.values().reshape(-1, 1) for patch in patches], out=changes.cells[volume.numel() :])
+    return changes
 
 
 def _changed(
-    block: Block, intact: Tensor, lows: np.ndarray, changed: Sequence[Tensor], first: np.ndarray, last: np.ndarray
-) -> list[Tensor]:
-    """Outputs [first, last) of a block, (c', a, b, c) each, where `changed` replaces its inputs from `lows` on."""
-    found: list[Tensor] = [intact] * len(first)
-    for rows, size in _alike(block, last - first, intact.device):
-        inputs = _pasted(
-            intact,
-            first[rows] * block.pool,
-            size * block.pool + block.reach,
-            [changed[row] for row in rows],
-            lows[rows],
-        )
-        for row, output in zip(rows, block(inputs), strict=True):
-            found[row] = output
+    block: Block, before: Tensor, after: Tensor, changes: Changes, first: np.ndarray, last: np.ndarray
+) -> Changes:
+    """Outputs [first, last) of a block whose input is the intact map with the changes.
+
+    Args:
+        before, after: intact maps, (x, y, z, c).
+    """
+    batches = _alike(block, last - first, before.device)
+    found = Changes.to_fill(after, first, last, np.concatenate(batches))
+    done = math.prod(after.shape[:3])
+    for rows in batches:
+        size = (last - first)[rows[0]]
+        corners, extent = first[rows] * block.pool, size * block.pool + block.reach
+        inputs = _pasted(before, corners, extent, changes.of(rows)).movedim(-1, 1)
+        outputs = block(inputs).movedim(1, -1).reshape(-1, after.shape[-1])
+        found.cells[done : done + len(outputs)] = outputs
+        done += len(outputs)
     return found
 
 
-def _alike(block: Block, sizes: np.ndarray, device: torch.device) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(rows, their size) of boxes (n, 3) that have one size, as many as are quick and fit."""
+def _alike(block: Block, sizes: np.ndarray, device: torch.device) -> list[np.ndarray]:
+    """Batches of the rows of boxes (n, 3): each of one size, and as large as is quick and fits."""
     kinds, kind = np.unique(sizes, axis=0, return_inverse=True)
+    batches = []
     for number, size in enumerate(kinds):
         rows = np.flatnonzero(kind.ravel() == number)
         each = 4 * len(block.weight) * math.prod(int(n) * block.pool for n in size)
         step = max(1, int(BATCH_BYTES[device.type] // each))
-        for start in range(0, len(rows), step):
-            yield rows[start : start + step], size
+        batches += [rows[start : start + step] for start in range(0, len(rows), step)]
+    return batches
 
 
-def _pasted(
-    intact: Tensor, corners: np.ndarray, size: np.ndarray, changed: Sequence[Tensor], lows: np.ndarray
-) -> Tensor:
-    """(n, c, *size) crops of the intact map at `corners`, with `changed` (c, ...) written at `lows` where inside."""
-    shape = (len(corners), len(intact), *size.tolist())
-    crops = torch.empty(shape, dtype=intact.dtype, device=intact.device).contiguous(memory_format=memory_format(intact))
-    extents = np.array([part.shape[1:] for part in changed])
-    first = np.maximum(lows, corners)
-    overlap = np.minimum(lows + extents, corners + size) - first
-    rows = zip(corners.tolist(), (first - corners).tolist(), (first - lows).tolist(), overlap.tolist(), strict=True)
+# -- crops of maps with their changes ---------------------------------------------------------------------------------
+
+
+def _pasted(intact: Tensor, corners: np.ndarray, size: np.ndarray, changes: Changes) -> Tensor:
+    """(n, *size, c) crops at `corners` of the intact map (x, y, z, c) with each of the changes."""
+    gathered = intact.is_cuda or math.prod(size.tolist()) <= GATHERED_CELLS
+    return (_gathered if gathered else _copied)(intact, corners, size, changes)
+
+
+def _copied(intact: Tensor, corners: np.ndarray, size: np.ndarray, changes: Changes) -> Tensor:
+    crops = intact.new_empty((len(corners), *size.tolist(), intact.shape[-1]))
+    first = np.maximum(changes.low, corners)
+    overlap = np.minimum(changes.high, corners + size) - first
+    rows = zip(
+        corners.tolist(), (first - corners).tolist(), (first - changes.low).tolist(), overlap.tolist(), strict=True
+    )
     for row, (corner, into, out, extent) in enumerate(rows):
         crop = crops[row]
         crop.copy_(intact[_box(corner, size)])
         if min(extent) > 0:
-            crop[_box(into, extent)] = changed[row][_box(out, extent)]
+            crop[_box(into, extent)] = changes.box(row)[_box(out, extent)]
     return crops
 
 
 def _box(low: Sequence[int], size: Sequence[int]) -> tuple[slice, ...]:
-    (x, y, z), (a, b, c) = low, size
-    return slice(None), slice(x, x + a), slice(y, y + b), slice(z, z + c)
+    return tuple(slice(a, a + n) for a, n in zip(low, size, strict=True))
+
+
+def _gathered(intact: Tensor, corners: np.ndarray, size: np.ndarray, changes: Changes) -> Tensor:
+    """By the number of each cell in the table of all cells."""
+    _, y, z = intact.shape[:3]
+    intact_at = changed_at = inside = 0
+    for axis, stride in enumerate((y * z, z, 1)):
+        place = corners[:, axis, None] + np.arange(size[axis])
+        within = place - changes.low[:, axis, None]
+        both = np.stack([
+            stride * place,
+            changes.strides[:, axis, None] * within,
+            (within >= 0) & (place < changes.high[:, axis, None]),
+        ])  # fmt: skip
+        shape = [3, len(corners), 1, 1, 1]
+        shape[2 + axis] = int(size[axis])
+        own, theirs, there = torch.from_numpy(both.astype(np.int32)).to(intact.device).reshape(shape)
+        intact_at, changed_at, inside = intact_at + own, changed_at + theirs, inside + there
+    start = torch.from_numpy(changes.start.astype(np.int32)).to(intact.device)
+    at = torch.where(inside == 3, changed_at + start[:, None, None, None], intact_at)
+    return changes.cells.index_select(0, at.reshape(-1)).reshape(*at.shape, intact.shape[-1])
 
 
 # -- patches of one value -------------------------------------------------------------------------------------------
 
 
 def _constant_inside(
-    block: Block,
-    patches: Sequence[Patch],
-    low: np.ndarray,
-    high: np.ndarray,
-    first: np.ndarray,
-    last: np.ndarray,
+    block: Block, patches: Sequence[Patch], changes: Changes, first: np.ndarray, last: np.ndarray
 ) -> tuple[list[float], np.ndarray, np.ndarray] | None:
     """(values, first, last) of the outputs that see nothing but a patch of one value; None if they are few."""
     if any(patch.constant is None for patch in patches):
         return None
-    inner_first, inner_last = block.fed(low, high)
+    inner_first, inner_last = block.fed(changes.low, changes.high)
     inner_first, inner_last = np.maximum(inner_first, first), np.minimum(inner_last, last)
     share = np.prod(np.maximum(inner_last - inner_first, 0), axis=1) / np.prod(last - first, axis=1)
     few = share < PIECEMEAL
@@ -147,26 +234,27 @@ def _constant_inside(
 
 def _changed_around(
     block: Block,
-    intact: Tensor,
-    lows: np.ndarray,
-    changed: Sequence[Tensor],
+    before: Tensor,
+    after: Tensor,
+    changes: Changes,
     first: np.ndarray,
     last: np.ndarray,
     constants: Sequence[float],
     inner_first: np.ndarray,
     inner_last: np.ndarray,
-) -> list[Tensor]:
+) -> Changes:
     """As `_changed`, where the outputs [inner_first, inner_last) are those of a constant."""
-    found = []
-    fills = {value: block.of_constant(value)[:, None, None, None] for value in set(constants)}
-    for value, size in zip(constants, (last - first).tolist(), strict=True):
-        filled = fills[value].expand(-1, *size)[None]
-        found.append(filled.contiguous(memory_format=memory_format(intact))[0])
+    found = Changes.to_fill(after, first, last)
+    boxes = [found.box(row) for row in range(len(first))]
+    fills = {value: block.of_constant(value) for value in set(constants)}
+    for value, box in zip(constants, boxes, strict=True):
+        box[:] = fills[value]
     owners, starts, stops = _around(first, last, inner_first, inner_last)
-    pieces = _changed(block, intact, lows[owners], [changed[owner] for owner in owners], starts, stops)
+    pieces = _changed(block, before, after, changes.of(owners), starts, stops)
     at = (starts - first[owners]).tolist()
-    for owner, piece, start in zip(owners.tolist(), pieces, at, strict=True):
-        found[owner][_box(start, piece.shape[1:])] = piece
+    for number, (owner, start) in enumerate(zip(owners.tolist(), at, strict=True)):
+        piece = pieces.box(number)
+        boxes[owner][_box(start, piece.shape[:3])] = piece
     return found
 
 
