@@ -44,6 +44,7 @@ def make_deterministic(device: torch.device) -> None:
     else:
         _keep_freed_memory()
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads what it has not written
 
 
 def _keep_freed_memory() -> None:
