@@ -118,6 +118,7 @@ def explain(run: Run) -> None:
         network = network.to(torch.device(device))
         for series in series_of(run, job, build_brain(run, job, normalisation, device), batch):
             explain(run, series, network, normalisation)
+    run.writer.compact()  # what follows reads one table instead of a part for each handful of heatmaps
     run.mark_done("explain")
 
 

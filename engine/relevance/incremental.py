@@ -10,7 +10,7 @@ result is that of whole forward passes up to float32 rounding.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -195,22 +195,22 @@ def _box(low: Sequence[int], size: Sequence[int]) -> tuple[slice, ...]:
 def _gathered(intact: Tensor, corners: np.ndarray, size: np.ndarray, changes: Changes) -> Tensor:
     """By the number of each cell in the table of all cells."""
     _, y, z = intact.shape[:3]
-    intact_at = changed_at = inside = 0
-    for axis, stride in enumerate((y * z, z, 1)):
-        place = corners[:, axis, None] + np.arange(size[axis])
-        within = place - changes.low[:, axis, None]
-        both = np.stack([
-            stride * place,
-            changes.strides[:, axis, None] * within,
-            (within >= 0) & (place < changes.high[:, axis, None]),
-        ])  # fmt: skip
-        shape = [3, len(corners), 1, 1, 1]
-        shape[2 + axis] = int(size[axis])
-        own, theirs, there = torch.from_numpy(both.astype(np.int32)).to(intact.device).reshape(shape)
-        intact_at, changed_at, inside = intact_at + own, changed_at + theirs, inside + there
-    start = torch.from_numpy(changes.start.astype(np.int32)).to(intact.device)
-    at = torch.where(inside == 3, changed_at + start[:, None, None, None], intact_at)
+    place = [corners[:, axis, None] + np.arange(size[axis]) for axis in range(3)]
+    within = [place[axis] - changes.low[:, axis, None] for axis in range(3)]
+    of_intact = [stride * place[axis] for axis, stride in enumerate((y * z, z, 1))]
+    of_changes = [changes.strides[:, axis, None] * within[axis] for axis in range(3)]
+    of_changes[0] += changes.start[:, None]
+    inside = [(within[axis] >= 0) & (place[axis] < changes.high[:, axis, None]) for axis in range(3)]
+    own = _over_axes(torch.add, of_intact, np.int32, intact.device)
+    theirs = _over_axes(torch.add, of_changes, np.int32, intact.device)
+    at = torch.where(_over_axes(torch.logical_and, inside, bool, intact.device), theirs, own)
     return changes.cells.index_select(0, at.reshape(-1)).reshape(*at.shape, intact.shape[-1])
+
+
+def _over_axes(join: Callable[[Tensor, Tensor], Tensor], parts: Sequence[np.ndarray], dtype, device) -> Tensor:
+    """(n, a, b, c) join of what (n, a), (n, b) and (n, c) say of each axis."""
+    x, y, z = (torch.from_numpy(part.astype(dtype)).to(device) for part in parts)
+    return join(x[:, :, None, None], join(y[:, None, :, None], z[:, None, None, :]))
 
 
 # -- patches of one value -------------------------------------------------------------------------------------------
