@@ -132,7 +132,13 @@ class TrainingConfig(Section):
     )
     normalisation_epsilon: float = Field(0.0, ge=0, description="added to the standard deviation")
     precision: Literal["float32", "bf16"] = Field("float32", description="bf16: autocast on CUDA")
-    channels_last: bool = False
+    channels_last: bool = Field(False, description="memory layout; fused steps always have it")
+    engine: Literal["auto", "plain"] = Field("auto", description="auto: fused steps on the CPU (engine/model/fused.py)")
+    processes: int | None = Field(
+        None,
+        ge=1,
+        description="networks trained at once on the CPU; default: as many as there are cores and memory for",
+    )
     resident: Literal["auto", "always", "never"] = Field("auto", description="keep the whole cohort in (GPU) memory")
     models: list[Literal["folds", "holdout"]] = Field(["folds", "holdout"], min_length=1)
     only_folds: list[int] | None = Field(None, description="train these folds alone, numbered from 1")

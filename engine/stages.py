@@ -54,14 +54,11 @@ def preprocess(run: Run) -> None:
 
 def train(run: Run) -> None:
     """Volumes -> one network a fold and the held-out one; predictions, metrics, baselines."""
-    import torch
-
     from engine.evaluate import evaluation_tables, prediction_rows
-    from engine.model.checkpoints import model_card, pack_model
-    from engine.model.cnn3d import POOLS, parameter_count
+    from engine.model.checkpoints import model_card
+    from engine.model.cnn3d import POOLS
     from engine.model.device import choose_device, make_deterministic
-    from engine.model.training import predict_margins, train
-    from engine.model.volumes import Volumes
+    from engine.model.networks import Course, train_all
 
     if run.is_done("train"):
         return
@@ -69,29 +66,22 @@ def train(run: Run) -> None:
     make_deterministic(device)
     config, scans = run.config, run.cohort.scans.set_index("scan")
     positive = (scans["group"] == run.groups[0]).to_dict()
-    models, curves, predictions = [], [], []
+    course = Course(positive, run.cache, run.mask, config.grid_mm, config.training, device, run.networks_folder)
     with run.progress.task("training, epochs", len(run.jobs) * config.training.epochs) as task:
-        for job in run.jobs:
-            trained = train(
-                job, positive, run.cache.read, run.mask, config.grid_mm, config.training, device,
-                run.networks_folder / f"{job.model}.safetensors", on_epoch=task.advance, say=run.progress.say,
-            )  # fmt: skip
-            weights = pack_model(trained.network, trained.normalisation)
-            card = model_card(
-                run.mask.shape, POOLS[config.grid_mm], config.training.dropout, run.groups,
-                config.training.normalisation_epsilon,
-            )  # fmt: skip
-            run.writer.put_model(job.model, weights, card)
-            volumes = Volumes(run.cache.read, job.explain, trained.normalisation, device, resident="never")
-            margin = predict_margins(trained.network, volumes, job.explain)
-            predictions.append(prediction_rows(job, margin, scans, run.groups))
-            curves += [{"model": job.model, **row} for row in trained.curve]
-            models.append(_model_row(job, scans, config, trained, parameter_count(trained.network), weights))
-            del trained, volumes
-            if device.type == "cuda":
-                torch.cuda.empty_cache()
-    tables = {"models": pd.DataFrame(models), "training": pd.DataFrame(curves), "predictions": pd.concat(predictions)}
-    tables |= evaluation_tables(run, run.jobs, tables["predictions"])
+        learnt = train_all(run.jobs, course, on_epoch=task.advance, say=run.progress.say)
+    card = model_card(
+        run.mask.shape, POOLS[config.grid_mm], config.training.dropout, run.groups,
+        config.training.normalisation_epsilon,
+    )  # fmt: skip
+    for one in learnt:
+        run.writer.put_model(one.job.model, one.weights, card)
+    predictions = pd.concat([prediction_rows(one.job, one.margin, scans, run.groups) for one in learnt])
+    tables = {
+        "models": pd.DataFrame([_model_row(one, scans, config) for one in learnt]),
+        "training": pd.DataFrame([{"model": one.job.model, **row} for one in learnt for row in one.curve]),
+        "predictions": predictions,
+    }
+    tables |= evaluation_tables(run, run.jobs, predictions)
     for name, table in tables.items():
         run.writer.put_table(name, table)
     run.mark_done("train")
@@ -232,9 +222,10 @@ def _write_truth(run: Run, preparer) -> None:
     run.writer.put_array("truth/difference", difference, affine=affine, unit="white matter intensity")
 
 
-def _model_row(job, scans: pd.DataFrame, config, trained, parameters: int, weights: bytes) -> dict:
+def _model_row(learnt, scans: pd.DataFrame, config) -> dict:
     import hashlib
 
+    job = learnt.job
     return {
         "model": job.model,
         "model_set": job.model_set,
@@ -242,10 +233,10 @@ def _model_row(job, scans: pd.DataFrame, config, trained, parameters: int, weigh
         "training_scans": len(job.train),
         "training_subjects": scans.loc[list(job.train), "subject"].nunique(),
         "test_scans": len(job.test),
-        "parameters": parameters,
+        "parameters": learnt.parameters,
         "epochs": config.training.epochs,
-        "seconds": trained.seconds,
-        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "seconds": sum(row["seconds"] for row in learnt.curve),
+        "weights_sha256": hashlib.sha256(learnt.weights).hexdigest(),
     }
 
 

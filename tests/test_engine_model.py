@@ -170,6 +170,13 @@ def test_interrupted_training_ends_in_the_same_network(cohort, trained, tmp_path
     assert [row["loss"] for row in resumed.curve] == [row["loss"] for row in trained.curve]
 
 
+def test_fused_steps_learn_what_plain_ones_do(cohort, tmp_path):
+    """Three epochs; the curves differ by rounding alone."""
+    fused, plain = (cohort.train(tmp_path / engine, 3, engine=engine).curve for engine in ("auto", "plain"))
+    for column in ("loss", "test_loss"):
+        np.testing.assert_allclose([row[column] for row in fused], [row[column] for row in plain], rtol=2e-3)
+
+
 def test_schedules():
     constant, cosine = (TrainingConfig(epochs=10, learning_rate=0.2, schedule=s) for s in ("constant", "cosine"))
     assert [training.learning_rate(constant, e) for e in (0, 9.9)] == [0.2, 0.2]

@@ -17,6 +17,8 @@ from typing import Any
 
 _PDEATHSIG = 1  # Linux prctl: a signal when the parent dies
 _POLL_S = 1.0
+_ANSWER, _FAILURE, _MESSAGE = "answer", "failure", "message"
+_hearer: Callable[[Any], None] | None = None  # in a worker: sends to the run
 
 
 class WorkerDied(Exception):
@@ -40,19 +42,32 @@ class _Worker:
     busy: bool = False
 
 
-def run(function: Callable[[Any], Any], items: Iterable[Any], processes: int) -> Iterator[Any]:
+def tell(message: Any) -> None:
+    """From inside a worker's function: to whoever called `run`, at once."""
+    if _hearer is not None:
+        _hearer(message)
+
+
+def run(
+    function: Callable[[Any], Any],
+    items: Iterable[Any],
+    processes: int,
+    heard: Callable[[Any], None] = lambda message: None,
+) -> Iterator[Any]:
     """Results of `function` for each item, in the order in which they are ready.
 
     With one process the calls are made in this process. Otherwise `function`, items and results are pickled. Whatever
     ends the loop (an error, Ctrl-C, closing the iterator) kills the workers.
 
+    Args:
+        heard: called with every message that `function` tells.
     Raises:
         WorkerDied: a worker process ended.
         Exception: whatever `function` raises.
     """
     items = list(items)
     if processes <= 1:
-        yield from map(function, items)
+        yield from _here(function, items, heard)
         return
     if not items:
         return
@@ -67,11 +82,29 @@ def run(function: Callable[[Any], Any], items: Iterable[Any], processes: int) ->
             pipes = {worker.pipe: worker for worker in workers if worker.busy}
             for pipe in connection.wait(list(pipes)):
                 worker = pipes[pipe]
-                result = _take(worker, workers)
+                kind, content = _take(worker, workers)
+                if kind == _MESSAGE:
+                    heard(content)
+                    continue
                 _give(worker, waiting)
-                yield result
+                yield content
     finally:
         _stop(workers)
+
+
+def _here(function: Callable[[Any], Any], items: list[Any], heard: Callable[[Any], None]) -> Iterator[Any]:
+    for item in items:
+        _hear(heard)
+        try:
+            result = function(item)
+        finally:
+            _hear(None)
+        yield result
+
+
+def _hear(hearer: Callable[[Any], None] | None) -> None:
+    global _hearer
+    _hearer = hearer
 
 
 def _start(function: Callable[[Any], Any]) -> _Worker:
@@ -108,16 +141,16 @@ def _give(worker: _Worker, waiting: Iterator[Any]) -> None:
     worker.busy = False
 
 
-def _take(worker: _Worker, workers: list[_Worker]) -> Any:
+def _take(worker: _Worker, workers: list[_Worker]) -> tuple[str, Any]:
     try:
-        result, error = worker.pipe.recv()
+        kind, content = worker.pipe.recv()
     except (EOFError, OSError):
         worker.process.join(_POLL_S)
         others = [other.item for other in workers if other.busy and other is not worker]
         raise WorkerDied(worker.item, others, worker.process.exitcode) from None
-    if error is not None:
-        raise error
-    return result
+    if kind == _FAILURE:
+        raise content
+    return kind, content
 
 
 def _stop(workers: list[_Worker]) -> None:
@@ -132,15 +165,16 @@ def _stop(workers: list[_Worker]) -> None:
 def _work(function: Callable[[Any], Any], pipe: connection.Connection, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with(parent)
+    _hear(lambda message: pipe.send((_MESSAGE, message)))
     while True:
         try:
             item = pipe.recv()
         except (EOFError, OSError):
             return
         try:
-            answer = (function(item), None)
+            answer = (_ANSWER, function(item))
         except Exception as error:
-            answer = (None, error)
+            answer = (_FAILURE, error)
         try:
             pipe.send(answer)
         except OSError:

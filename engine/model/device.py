@@ -17,6 +17,7 @@ FORWARD_COPIES = 20  # activations of a forward pass, in volumes: the first bloc
 BACKWARD_COPIES = 45
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3)
 LARGEST_INT = 2**31 - 1
+TRAININGS_BYTES = 4e9  # what the training steps of several networks at once may take
 
 
 def choose_device(asked: str) -> torch.device:
@@ -63,6 +64,15 @@ def volumes_that_fit(voxels: int, device: torch.device, at_most: int, backward: 
     room = DEVICE_SHARE * torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else HOST_BYTES
     each = 4 * voxels * (BACKWARD_COPIES if backward else FORWARD_COPIES)
     return max(1, min(at_most, int(room // each)))
+
+
+def trainings_that_fit(voxels: int) -> int:
+    """How many networks may be trained at once on the host, at least 1.
+
+    Args:
+        voxels: of a batch.
+    """
+    return max(1, int(TRAININGS_BYTES // (4 * voxels * BACKWARD_COPIES)))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -19,6 +19,7 @@ from engine.errors import RunFailure
 from engine.model.checkpoints import load_progress, save_progress
 from engine.model.cnn3d import build_network, margins
 from engine.model.device import is_out_of_memory, volumes_that_fit
+from engine.model.fused import fused_logits
 from engine.model.normalisation import Normalisation, fit_normalisation
 from engine.model.volumes import Read, Volumes, chunked
 
@@ -47,6 +48,7 @@ def train(
     config: TrainingConfig,
     device: torch.device,
     checkpoint: Path,
+    share: float = 1.0,
     on_epoch: Callable[[], None] = lambda: None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Trained:
@@ -58,13 +60,15 @@ def train(
         positive: scan -> truly of the positive group.
         read: scan ids -> (n, x, y, z) float32 intensities.
         mask: (x, y, z) bool brain mask on the working grid.
+        share: of the memory that resident volumes may take, if several networks are trained at once.
         on_epoch: called after each epoch, and once for each that a checkpoint already holds.
     Raises:
         RunFailure: out of memory even when the cohort is streamed.
     """
     normalisation = _normalisation(job, read, mask, config)
     network = build_network(grid_mm, config.dropout, seed=job.seed).to(device)
-    if config.channels_last:
+    channels_last = config.channels_last or _is_fused(config, device)
+    if channels_last:
         network = network.to(memory_format=torch.channels_last_3d)
     optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     torch.manual_seed(job.seed)
@@ -78,7 +82,7 @@ def train(
     if len(curve) < config.epochs:
         dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
         scans = list(dict.fromkeys([*job.train, *job.test]))
-        volumes = Volumes(read, scans, normalisation, device, config.resident, dtype, config.channels_last)
+        volumes = Volumes(read, scans, normalisation, device, config.resident, dtype, channels_last, share)
         for epoch in range(len(curve), config.epochs):
             curve.append(_epoch(epoch, job, positive, volumes, network, optimiser, config, checkpoint, say))
             save_progress(checkpoint, network, optimiser, {"curve": curve})
@@ -138,6 +142,7 @@ def _pass_over(
     order = np.random.default_rng([job.seed, 6, epoch]).permutation(np.array(job.train)).tolist()
     chunks = chunked(order, config.batch_size)
     device = next(network.parameters()).device
+    fused = _is_fused(config, device)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16" and device.type == "cuda")
     total, right = torch.zeros((), device=device), torch.zeros((), device=device)
     for number, (chunk, batch) in enumerate(zip(chunks, volumes.batches(chunks), strict=True)):
@@ -146,7 +151,7 @@ def _pass_over(
         labels = torch.tensor([int(positive[s]) for s in chunk], device=device)
         optimiser.zero_grad(set_to_none=True)
         with autocast:
-            logits = network(batch).float()
+            logits = fused_logits(network, batch, volumes.box) if fused else network(batch).float()
             loss = nn.functional.cross_entropy(logits, labels)
         loss.backward()
         optimiser.step()
@@ -155,6 +160,10 @@ def _pass_over(
     if not torch.isfinite(total):
         raise RunFailure(f"{job.model}: training diverged in epoch {epoch + 1}: use a smaller training.learning_rate")
     return float(total) / len(order), float(right) / len(order)
+
+
+def _is_fused(config: TrainingConfig, device: torch.device) -> bool:
+    return config.engine == "auto" and device.type == "cpu"
 
 
 def learning_rate(config: TrainingConfig, epochs_done: float) -> float:

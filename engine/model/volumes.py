@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from engine.model.device import DEVICE_SHARE
@@ -25,6 +27,7 @@ class Volumes:
         scans: all that will be asked for.
         resident: auto, always or never.
         dtype: of the resident copy on a GPU; float32 on the CPU.
+        share: of the memory for resident volumes that these may take.
     """
 
     def __init__(
@@ -36,20 +39,21 @@ class Volumes:
         resident: str = "auto",
         dtype: torch.dtype = torch.float32,
         channels_last: bool = False,
+        share: float = 1.0,
     ) -> None:
         self._read, self._normalisation, self._device = read, normalisation, device
         self._index = {scan: i for i, scan in enumerate(scans)}
         self._dtype = dtype if device.type == "cuda" else torch.float32
         self._format = torch.channels_last_3d if channels_last else torch.contiguous_format
-        self._resident = self._load(list(scans)) if self._fits(resident) else None
+        self._resident = self._load(list(scans)) if self._fits(resident, share) else None
 
-    def _fits(self, resident: str) -> bool:
+    def _fits(self, resident: str, share: float) -> bool:
         if resident != "auto":
             return resident == "always"
         size = len(self._index) * self._normalisation.mask.size * self._dtype.itemsize
         if self._device.type == "cuda":
-            return size < DEVICE_SHARE * torch.cuda.mem_get_info(self._device)[0]
-        return size < RESIDENT_BYTES
+            return size < share * DEVICE_SHARE * torch.cuda.mem_get_info(self._device)[0]
+        return size < share * RESIDENT_BYTES
 
     def _load(self, scans: list[str]) -> Tensor:
         shape = (len(scans), 1, *self._normalisation.mask.shape)
@@ -65,6 +69,11 @@ class Volumes:
     def voxels(self) -> int:
         """Of one volume."""
         return self._normalisation.mask.size
+
+    @cached_property
+    def box(self) -> tuple[slice, ...]:
+        """The bounding box of the mask; outside it all is 0."""
+        return ndimage.find_objects(self._normalisation.mask.astype(np.int8))[0]
 
     @property
     def resident(self) -> bool:

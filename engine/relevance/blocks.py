@@ -97,12 +97,9 @@ def _take_block(layers: list[nn.Module]) -> Block | None:
     pool = 1
     if layers and isinstance(layers[0], nn.MaxPool3d):
         pool = _pool_size(layers.pop(0))
-    return Block(weight.contiguous(memory_format=memory_format(weight)), bias, pool) if pool else None
-
-
-def memory_format(maps: Tensor) -> torch.memory_format:
-    """How activations lie in memory: on the CPU, channels last is quicker for every block."""
-    return torch.contiguous_format if maps.is_cuda else torch.channels_last_3d
+    # On the CPU, channels last is quicker for every block.
+    layout = torch.contiguous_format if weight.is_cuda else torch.channels_last_3d
+    return Block(weight.contiguous(memory_format=layout), bias, pool) if pool else None
 
 
 def _is_plain_convolution(layer: nn.Module) -> bool:

@@ -1,0 +1,130 @@
+"""Training steps of the network with less to compute and to move: convolution, batch norm, ReLU and max-pool at once.
+
+Exact to rounding, with the modules' own parameters and running statistics:
+- The batch norm of a channel is a rising line (a falling one becomes rising by the sign of the convolution's weights),
+  so pooling comes first, and norm and ReLU touch the pooled maps alone.
+- The gradient behind the norm is the pooled one, put back into place, plus a line in the convolution's output.
+- The bias of a convolution before a batch norm has no effect, and its gradient is exactly 0.
+- Scans are 0 outside the brain mask, so in the first block only what the mask's bounding box reaches is computed; all
+  else is one value a channel, and is counted as such in the statistics.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Window = tuple[slice, ...]
+
+
+def fused_logits(network: nn.Module, volumes: Tensor, box: Sequence[slice] | None = None) -> Tensor:
+    """(n, classes) logits of a CNN3D in train mode, as network(volumes) gives, running statistics updated.
+
+    Args:
+        volumes: (n, 1, x, y, z).
+        box: outside it every volume is 0; None: nothing is known.
+    """
+    maps = volumes
+    for number, (convolution, norm, pool) in enumerate(_blocks(network.features)):
+        window = _reached(maps.shape[2:], convolution, pool, box) if number == 0 and box is not None else None
+        maps = _block(maps, convolution, norm, pool, window)
+    return network.classifier(maps)
+
+
+def _blocks(features: nn.Sequential) -> Iterator[tuple[nn.Conv3d, nn.BatchNorm3d, int]]:
+    """(convolution, batch norm, pool) of every block of a CNN3D."""
+    layers = list(features)
+    while layers:
+        convolution, norm, _ = layers.pop(0), layers.pop(0), layers.pop(0)
+        pool = layers.pop(0).kernel_size if layers and isinstance(layers[0], nn.MaxPool3d) else 1
+        yield convolution, norm, pool
+
+
+def _reached(shape: Sequence[int], convolution: nn.Conv3d, pool: int, box: Sequence[slice]) -> Window:
+    """The outputs of the convolution that see the box, in whole pooling windows."""
+    reached = []
+    for n, kernel, inside in zip(shape, convolution.kernel_size, box, strict=True):
+        outputs = n - kernel + 1
+        start = min(max(0, inside.start - kernel + 1), outputs - pool) // pool * pool
+        reached.append(slice(start, min(outputs, -(-inside.stop // pool) * pool)))
+    return tuple(reached)
+
+
+def _block(maps: Tensor, convolution: nn.Conv3d, norm: nn.BatchNorm3d, pool: int, window: Window | None) -> Tensor:
+    outputs, mean, variance, count = _Block.apply(
+        maps, convolution.weight, norm.weight, norm.bias, norm.eps, pool, window
+    )
+    with torch.no_grad():
+        shift = 0 if convolution.bias is None else convolution.bias
+        norm.running_mean.lerp_(mean + shift, norm.momentum)
+        norm.running_var.lerp_(variance * (count / (count - 1)), norm.momentum)
+        norm.num_batches_tracked += 1
+    return outputs
+
+
+class _Block(torch.autograd.Function):
+    """(outputs, mean and variance of the convolution's outputs without bias, how many they are a channel)."""
+
+    @staticmethod
+    def forward(ctx, maps, weight, gain, offset, eps, pool, window):
+        shape = [n - k + 1 for n, k in zip(maps.shape[2:], weight.shape[2:], strict=True)]
+        window = window or tuple(slice(0, n) for n in shape)
+        inputs = maps[(..., *(slice(w.start, w.stop + k - 1) for w, k in zip(window, weight.shape[2:], strict=True)))]
+        sign = torch.where(gain < 0, -1.0, 1.0).to(gain)
+        signed = weight * _along(sign, 0)
+        found = functional.conv3d(inputs, signed)
+        count, channels = len(maps) * math.prod(shape), len(weight)
+        rows = found.movedim(1, -1).reshape(-1, channels)  # a view where channels lie last
+        mean = rows.sum(0) / count
+        rows -= mean
+        variance = ((rows * rows).sum(0) + (count - len(rows)) * mean * mean) / count
+        centred = rows.view(len(maps), *found.shape[2:], channels).movedim(-1, 1)
+        scale = gain.abs() * (variance + eps).rsqrt()
+        largest, index = functional.max_pool3d(centred, pool, return_indices=True) if pool > 1 else (centred, None)
+        pooled = tuple(
+            slice(w.start // pool, w.start // pool + n) for w, n in zip(window, largest.shape[2:], strict=True)
+        )
+        outputs = maps.new_empty((len(maps), channels, *(n // pool for n in shape)))
+        outputs = outputs.contiguous(memory_format=torch.channels_last_3d)
+        outputs[:] = _along(torch.addcmul(offset, mean, scale, value=-1))
+        outputs[(..., *pooled)] = torch.addcmul(_along(offset), largest, _along(scale))
+        outputs.relu_()
+        ctx.save_for_backward(inputs, signed, sign, scale, centred, largest, index, outputs, mean, variance)
+        ctx.settings = eps, pool, pooled, count
+        ctx.mark_non_differentiable(mean, variance)
+        return outputs, mean * sign, variance, count
+
+    @staticmethod
+    def backward(ctx, gradient, *_):
+        inputs, signed, sign, scale, centred, largest, index, outputs, mean, variance = ctx.saved_tensors
+        eps, pool, pooled, count = ctx.settings
+        gradient = gradient * (outputs > 0)
+        spread = (variance + eps).rsqrt()
+        of_offset = gradient.sum((0, 2, 3, 4))
+        inside = gradient[(..., *pooled)]
+        elsewhere = of_offset - inside.sum((0, 2, 3, 4))  # where all is 0, and so the mean below the mean
+        of_gain = ((inside * largest).sum((0, 2, 3, 4)) - elsewhere * mean) * spread
+        behind = torch.addcmul(_along(-scale * of_offset / count), centred, _along(-scale * spread * of_gain / count))
+        arriving = inside * _along(scale)
+        if index is not None:
+            three = [pool] * 3
+            arriving = torch.ops.aten.max_pool3d_with_indices_backward(
+                arriving, centred, three, three, [0] * 3, [1] * 3, False, index
+            )
+        behind += arriving
+        of_maps, of_weight, _ = torch.ops.aten.convolution_backward(
+            behind, inputs, signed, None, [1] * 3, [0] * 3, [1] * 3, False, [0] * 3, 1,
+            [ctx.needs_input_grad[0], True, False],
+        )  # fmt: skip
+        return of_maps, of_weight * _along(sign, 0), of_gain * sign, of_offset, None, None, None
+
+
+def _along(values: Tensor, axis: int = 1) -> Tensor:
+    """(c,) so that it goes along one axis of five."""
+    shape = [1] * 5
+    shape[axis] = -1
+    return values.reshape(shape)

@@ -1,0 +1,92 @@
+"""Networks trained at once in several processes: the same networks, progress as it happens, clear failures."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from engine.config import TrainingConfig
+from engine.data import workers
+from engine.data.cache import pack, write_part
+from engine.data.folds import Job
+from engine.errors import RunFailure
+from engine.model import networks
+from engine.model.networks import Course, processes_for, train_all
+from engine.preprocessing.grid import Grid
+
+IDS = [f"s{i}" for i in range(8)]
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    folder, rng = tmp_path_factory.mktemp("cohort"), np.random.default_rng(0)
+    for number, scan in enumerate(IDS):
+        volume = rng.normal(1, 0.1, Grid(4).shape).astype(np.float32)
+        volume[10:25, 10:25, 10:25] += 0.3 * (number % 2)
+        write_part(folder / "parts", scan, volume, {})
+    cache = pack(folder / "parts", IDS, folder / "volumes.h5", "made")
+    mask = np.zeros(Grid(4).shape, bool)
+    mask[5:45, 5:50, 5:45] = True
+    config = TrainingConfig(epochs=2, batch_size=3, learning_rate=1e-3)
+    positive = {scan: number % 2 == 1 for number, scan in enumerate(IDS)}
+    return Course(positive, cache, mask, 4, config, torch.device("cpu"), folder)
+
+
+JOBS = [
+    Job(f"fold-{k}", "folds", k, tuple(IDS[:3] + IDS[4:7]), (IDS[3], IDS[7]), (IDS[3], IDS[7])) for k in range(1, 4)
+]
+
+
+def _train(course: Course, folder, processes: int, epochs: list):
+    config = course.config.model_copy(update={"processes": processes})
+    return train_all(JOBS, replace(course, config=config, folder=folder), lambda: epochs.append(1), print)
+
+
+def test_processes_train_the_same_networks(course, tmp_path):
+    epochs: list[int] = []
+    alone, together = (_train(course, tmp_path / str(n), n, epochs) for n in (1, 2))
+    assert len(epochs) == 2 * 3 * 2
+    assert [one.job.model for one in together] == ["fold-1", "fold-2", "fold-3"]
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_allclose(one.margin, other.margin, rtol=1e-3, atol=1e-4)
+        assert [row["epoch"] for row in other.curve] == [1, 2]
+    again = _train(course, tmp_path / "2", 2, epochs)  # from the checkpoints
+    assert [one.weights for one in again] == [one.weights for one in together]
+
+
+def test_few_processes_where_there_is_little_to_gain_or_no_room(course):
+    jobs = JOBS * 3
+    assert processes_for(jobs, course) == 1
+    long = replace(course, config=course.config.model_copy(update={"epochs": 1000}))
+    assert processes_for(jobs, long) == min(len(jobs), torch.get_num_threads())
+    large = replace(long, mask=np.zeros(Grid(1).shape, bool))
+    assert processes_for(jobs, large) == 1
+    assert processes_for(jobs, replace(long, device=torch.device("cuda"))) == 1
+    assert processes_for(jobs[:1], long) == 1
+
+
+def test_a_training_process_that_is_killed(course, tmp_path, monkeypatch):
+    monkeypatch.setattr(networks, "train_one", _die)
+    with pytest.raises(RunFailure, match=r"training process ended.*finished epochs are kept.*training.processes=1"):
+        _train(course, tmp_path, 2, [])
+
+
+def _die(course: Course, job: Job) -> None:
+    os._exit(9)
+
+
+def _twice(number: int) -> int:
+    workers.tell(f"had {number}")
+    return 2 * number
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_workers_tell_while_they_work(processes):
+    heard: list[str] = []
+    assert sorted(workers.run(_twice, [1, 2, 3], processes, heard.append)) == [2, 4, 6]
+    assert sorted(heard) == ["had 1", "had 2", "had 3"]
+    workers.tell("nobody listens")
