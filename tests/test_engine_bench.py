@@ -50,15 +50,15 @@ def test_what_is_kept_is_right_before_it_is_timed(capsys, what):
 
 
 def test_two_ways_that_differ_are_not_timed(monkeypatch, capsys):
-    wrong = others.captum_areas
+    right = others.apart
 
-    def off(at, regions):
-        sample, right = wrong(at, regions), None
-        right = sample.work
-        sample.work = lambda: (right(), setattr(sample, "recorded", sample.recorded + 0.1))
+    def off(*arguments):
+        sample = right(*arguments)
+        work = sample.work
+        sample.work = lambda: (work(), setattr(sample, "recorded", sample.recorded + 0.1))
         return sample
 
-    monkeypatch.setattr(explaining.others, "captum_areas", off)
+    monkeypatch.setattr(explaining.others, "apart", off)
     assert main(["area", "--grid", "4", "--against", "captum"]) == 1
     assert "differ" in capsys.readouterr().err
     with pytest.raises(Disagreement):

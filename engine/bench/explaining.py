@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,8 +40,8 @@ def occlusion(setting: Setting) -> list[Result]:
     touching = len(changing_positions(at.scan[0, 0] != 0, half, stride))
     sample = {
         "dense": lambda: _dense(at, method, block),
-        "captum": lambda: others.captum_occlusion(at, first, BLOCK, half, stride),
-        "monai": lambda: others.monai_occlusion(at, first, BLOCK, half, stride),
+        "captum": lambda: _apart(setting, others.captum_occlusion, first, BLOCK, half, stride),
+        "monai": lambda: _apart(setting, others.monai_occlusion, first, BLOCK, half, stride),
     }[setting.against or "dense"]()
     places = {"all positions": positions, "positions that touch the brain": touching}
     return _sampled("occlusion", setting, at, method, sample, drops[tuple(block.T)], places)
@@ -57,7 +58,8 @@ def area(setting: Setting) -> list[Result]:
     regions = (sizes.argsort()[:: max(1, len(sizes) // AREAS)][:AREAS] + 1).tolist()  # from small to large
     boxes = region_boxes(at.brain.labels, at.brain.regions)
     chosen_boxes = {region: boxes[region] for region in regions}
-    sample = others.captum_areas(at, regions) if setting.against == "captum" else _dense(at, method, chosen_boxes)
+    by_captum = setting.against == "captum"
+    sample = _apart(setting, others.captum_areas, regions) if by_captum else _dense(at, method, chosen_boxes)
     chosen = drops[torch.tensor(regions) - 1]
     return _sampled("area", setting, at, method, sample, chosen, {"regions": int((sizes > 0).sum())})
 
@@ -74,15 +76,19 @@ def gradients(setting: Setting) -> list[Result]:
         return [Result("gradients", setting.median(ours))]
     if setting.against != "captum":
         raise UserError(f"--against {setting.against}: only occlusions have such a way; use captum")
-    theirs = others.captum_gradients(at)
-    mine, other = ours(), theirs()
+    theirs = _apart(setting, others.captum_gradients)
+    theirs.work()
     difference = 0.0
-    for name, found in mine.items():
+    for (name, found), other in zip(ours().items(), theirs.recorded.to(at.scan.device), strict=True):
         size = float(found.abs().max())
-        apart = float((found.abs() - other[name].abs()).abs().max())  # Captum may give the other sign's convention
+        apart = float((found.abs() - other.abs()).abs().max())  # Captum may give the other sign's convention
         difference = max(difference, agree(f"gradients, {name}", apart / size, MARGIN_RTOL))
-    own, other_seconds, ratio = setting.pairs(ours, theirs)
+    own, other_seconds, ratio = setting.pairs(ours, theirs.work)
     return [Result("gradients", own, "captum", other_seconds, ratio, difference, "of the largest gradient")]
+
+
+def _apart(setting: Setting, factory: Callable[..., Sample], *arguments: Any) -> Sample:
+    return others.apart(factory, setting.grid_mm, setting.device, *arguments)
 
 
 def _dense(at: Scene, method: Occlusion | AreaOcclusion, which: np.ndarray | dict) -> Sample:

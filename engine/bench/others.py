@@ -1,21 +1,26 @@
 """The same occlusions by other software, on a sample of the places: one whole forward pass each, so that time scales.
 
-Each function returns a `Sample`. Its model takes a part of the scan only and puts it into the whole scan, within a
-border of zeros, so that the windows lie exactly where ours do, also where they reach over the edge.
+Each function returns a `Sample`; `apart` puts it into a process of its own. Its model takes a part of the scan only and
+puts it into the whole scan, within a border of zeros, so that the windows lie exactly where ours do, also where they
+reach over the edge.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
+import multiprocessing
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engine.bench.scene import Scene
+from engine.bench.scene import Scene, scene
 from engine.errors import UserError
 from engine.model.cnn3d import margins
 
@@ -37,6 +42,40 @@ class Sample:
     places: int
     passes: int
     recorded: Tensor = field(default_factory=lambda: torch.empty(0))
+
+
+def apart(factory: Callable[..., Sample], grid_mm: int, device: torch.device, *arguments: Any) -> Sample:
+    """The sample that factory(scene, *arguments) makes, in a process of its own.
+
+    There the other software runs as its user would have it: what we set for ourselves (how memory is kept,
+    deterministic algorithms) is not in force.
+    """
+    process = _other_process()
+
+    def work() -> None:
+        sample.recorded, sample.passes = process.submit(_work).result()
+
+    sample = Sample(work, *process.submit(_begin, factory.__name__, grid_mm, device, arguments).result())
+    return sample
+
+
+@functools.cache
+def _other_process() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+
+
+_sample: Sample | None = None  # in the other process
+
+
+def _begin(factory: str, grid_mm: int, device: torch.device, arguments: Sequence[Any]) -> tuple[int, int]:
+    global _sample
+    _sample = globals()[factory](scene(grid_mm, device), *arguments)
+    return _sample.places, _sample.passes
+
+
+def _work() -> tuple[Tensor, int]:
+    _sample.work()
+    return _sample.recorded.cpu(), _sample.passes
 
 
 class Part(nn.Module):
@@ -116,8 +155,8 @@ def captum_areas(scene: Scene, regions: Sequence[int]) -> Sample:
     return sample
 
 
-def captum_gradients(scene: Scene) -> Callable[[], dict[str, Tensor]]:
-    """captum.attr.Saliency and GuidedBackprop, the maps of both."""
+def captum_gradients(scene: Scene) -> Sample:
+    """captum.attr.Saliency and GuidedBackprop: `recorded` are the maps of both, (2, x, y, z)."""
     attr = require("captum.attr")
 
     class Margin(nn.Module):
@@ -128,14 +167,13 @@ def captum_gradients(scene: Scene) -> Callable[[], dict[str, Tensor]]:
         def forward(self, volumes: Tensor) -> Tensor:
             return margins(self.network(volumes))[:, TARGET]
 
-    def work() -> dict[str, Tensor]:
+    def work() -> None:
         scan = scene.scan.clone().requires_grad_()
-        return {
-            "sensitivity": attr.Saliency(Margin()).attribute(scan, abs=False)[0, 0].detach(),
-            "guided_backprop": attr.GuidedBackprop(Margin()).attribute(scan)[0, 0].detach(),
-        }
+        maps = attr.Saliency(Margin()).attribute(scan, abs=False), attr.GuidedBackprop(Margin()).attribute(scan)
+        sample.recorded = torch.stack([one[0, 0].detach() for one in maps])
 
-    return work
+    sample = Sample(work, 2, 2)
+    return sample
 
 
 def monai_occlusion(scene: Scene, first: Sequence[int], counts: Sequence[int], half: int, stride: int) -> Sample:
