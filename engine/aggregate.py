@@ -9,7 +9,8 @@ import pandas as pd
 
 from engine.analysis.cells import accumulate, scan_weights
 from engine.analysis.maps import mass
-from engine.analysis.regions import group_frame, region_frame, region_sums
+from engine.analysis.reading import ahead
+from engine.analysis.regions import RegionSums, group_frame, region_frame
 from engine.preprocessing.grid import Grid
 from engine.relevance import METHODS
 from engine.run import Run
@@ -48,36 +49,47 @@ def write_cells(run: Run) -> None:
         for series in stored_series(reader).itertuples()
         for scale in ([scale_for(run, "voxels")] if series.native_grid == "voxels" else ["margin", "probability"])
     ]
+    brain = np.flatnonzero(run.mask)
     with run.progress.task("group averages", len(plan)) as task:
         for series, scale in plan:
             predictions = explained(reader, series.model_set)
             weights = scan_weights(predictions, run.config.analysis.weights)
-            cells = accumulate(_native_maps(reader, predictions, series, scale), weights)
+            inside = brain if series.native_grid == "voxels" else None
+            cells = accumulate(_native_maps(reader, predictions, series, scale, inside), weights)
             for (diagnosis, predicted), cell in cells.items():
                 records.append(_put_cell(run, reader, series, scale, diagnosis, predicted, cell, predictions))
             task.advance()
     run.writer.put_table("cells", pd.DataFrame(records))
 
 
-def _native_maps(reader: RunReader, predictions: pd.DataFrame, series, scale: str) -> Iterator[tuple[dict, np.ndarray]]:
+def _native_maps(
+    reader: RunReader, predictions: pd.DataFrame, series, scale: str, inside: np.ndarray | None
+) -> Iterator[tuple[dict, np.ndarray]]:
+    """(prediction row, heatmap in its native grid); of volumes only the voxels `inside`, (n,)."""
     sums = reader.table(
         "heatmaps", ["model", "scan", "absolute_sum"], method=series.method, target=series.target, scale="margin"
     )
     total = dict(zip(zip(sums["model"], sums["scan"], strict=True), sums["absolute_sum"], strict=True))
-    for row in predictions.to_dict("records"):
-        stored = "margin" if scale == "relative" else scale
+    stored = "margin" if scale == "relative" else scale
+
+    def read(row: dict) -> tuple[dict, np.ndarray]:
         heatmap = reader.heatmap(
             row["model"], series.method, row["scan"], target=series.target, scale=stored, full=False
         )
-        if scale == "relative":
-            size = total[row["model"], row["scan"]]
-            heatmap = heatmap / np.float32(size) if size > 0 else heatmap
-        yield row, heatmap
+        heatmap = heatmap.reshape(-1)[inside] if inside is not None else heatmap
+        size = total[row["model"], row["scan"]] if scale == "relative" else 0
+        return row, heatmap / np.float32(size) if size > 0 else heatmap
+
+    return ahead(read, predictions.to_dict("records"))
 
 
 def _put_cell(run: Run, reader: RunReader, series, scale, diagnosis, predicted, cell, predictions) -> dict:
     path = f"heatmaps/{predictions['model'].iloc[0]}/{series.method}/{series.target}/margin"
     attributes = reader.attributes(path)
+    sums = cell.sums.astype(np.float32)
+    if series.native_grid == "voxels":
+        sums = np.zeros((3, *run.mask.shape), np.float32)
+        sums[:, run.mask] = cell.sums
     run.writer.put_cell(
         series.model_set,
         series.method,
@@ -85,7 +97,7 @@ def _put_cell(run: Run, reader: RunReader, series, scale, diagnosis, predicted, 
         scale,
         diagnosis,
         predicted,
-        cell.sums.astype(np.float32),
+        sums,
         native_grid=series.native_grid,
         unit="share of the relevance in the brain" if scale == "relative" else attributes["unit"],
         affine=Grid(run.config.grid_mm).affine,
@@ -111,48 +123,80 @@ def _put_cell(run: Run, reader: RunReader, series, scale, diagnosis, predicted, 
 
 def write_region_relevance(run: Run) -> None:
     """Relevance of every region in every scan, for both groups as target."""
-    reader, parts = run.reader(), []
+    reader, frames = run.reader(), []
     methods = stored_series(reader).drop_duplicates(["model_set", "method"])
     total = sum(len(explained(reader, row.model_set)) for row in methods.itertuples())
     with run.progress.task("regions of scans", total) as task:
         for series in methods.itertuples():
-            for row in explained(reader, series.model_set).to_dict("records"):
-                parts += _scan_regions(run, reader, series, row)
+            rows = explained(reader, series.model_set).to_dict("records")
+            adder = region_sums_of(run, reader, series, rows[0])
+            found = []
+            for sums in ahead(
+                lambda row, series=series, adder=adder: _scan_sums(run, reader, series, adder, row), rows
+            ):
+                found.append(sums)
                 task.advance()
-    run.writer.put_table("region_relevance", pd.concat(parts, ignore_index=True))
+            frames.append(_regions_of_scans(run, series, rows, np.array(found)))
+    run.writer.put_table("region_relevance", pd.concat(frames, ignore_index=True))
 
 
-def _scan_regions(run: Run, reader: RunReader, series, row: dict) -> list[pd.DataFrame]:
+def region_sums_of(run: Run, reader: RunReader, series, row: dict) -> RegionSums:
+    """What adds up the maps of a method in their native grid.
+
+    Args:
+        row: of the predictions table; any scan that has such a map.
+    """
+    labels, count = run.atlas.labels, len(run.atlas.regions)
+    if series.native_grid == "voxels":
+        return RegionSums(labels, count)
+    one = reader.heatmap(row["model"], series.method, row["scan"], target=run.groups[0], full=False)
+    places = np.arange(1, one.size + 1, dtype=np.float32).reshape(one.shape)
+    path = f"heatmaps/{row['model']}/{series.method}/{run.groups[0]}/margin"
+    return RegionSums(labels, count, reader.full(places, reader.attributes(path)))
+
+
+def _scan_sums(run: Run, reader: RunReader, series, adder: RegionSums, row: dict) -> np.ndarray:
+    """(2, 2, regions): for each group as target, sum of h and sum of m."""
     scale = "margin" if series.native_grid == "voxels" else run.config.analysis.occlusion_scale
-    labels, regions = run.atlas.labels, run.atlas.regions
-    positive, negative = run.groups
-    heatmaps = {positive: reader.heatmap(row["model"], series.method, row["scan"], target=positive, scale=scale)}
-    if reader.is_antisymmetric(row["model"], series.method):
-        heatmaps[negative] = -heatmaps[positive]
-    else:
-        heatmaps[negative] = reader.heatmap(row["model"], series.method, row["scan"], target=negative, scale=scale)
-    frames = []
-    for target, heatmap in heatmaps.items():
-        signed = region_sums(heatmap, labels, len(regions))
-        summed = region_sums(mass(heatmap, series.native_grid), labels, len(regions))
-        frame = region_frame(signed, summed, regions)
+
+    def gathered(target: str) -> np.ndarray:
+        return adder.gather(
+            reader.heatmap(row["model"], series.method, row["scan"], target=target, scale=scale, full=False)
+        )
+
+    positive = gathered(run.groups[0])
+    antisymmetric = reader.is_antisymmetric(row["model"], series.method)
+    both = positive, 0 - positive if antisymmetric else gathered(run.groups[1])
+    return np.array([[adder.sums(one), adder.sums(mass(one, series.native_grid))] for one in both])
+
+
+def _regions_of_scans(run: Run, series, rows: list[dict], sums: np.ndarray) -> pd.DataFrame:
+    """Rows of the region_relevance table.
+
+    Args:
+        sums: (scans, 2, 2, regions), see _scan_sums.
+    """
+    regions, frames = run.atlas.regions, []
+    for number, target in enumerate(run.groups):
+        frame = region_frame(sums[:, number, 0], sums[:, number, 1], regions)
         for column in ("model", "model_set", "scan"):
-            frame[column] = row[column]
+            frame[column] = np.repeat([row[column] for row in rows], len(regions))
         frames.append(frame.assign(method=series.method, target=target))
-    return frames
+    return pd.concat(frames, ignore_index=True)
 
 
 def write_group_regions(run: Run) -> None:
     """Ranking of regions for every model set, method, target and diagnosis, split and merged (the paper's table 1)."""
     reader, frames = run.reader(), []
     methods = stored_series(reader).drop_duplicates(["model_set", "method"]).to_dict("records")
+    adder = RegionSums(run.atlas.labels, len(run.atlas.regions))
     with run.progress.task("regions of groups", len(methods)) as task:
         for series in methods:
             predictions = explained(reader, series["model_set"])
             relevance = reader.table("region_relevance", model_set=series["model_set"], method=series["method"])
             for target in (*run.groups, *TARGETS):
                 chosen = _for_target(relevance, predictions, target)
-                frames.append(_groups_of(run, reader, series, target, chosen, predictions))
+                frames.append(_groups_of(run, reader, adder, series, target, chosen, predictions))
             task.advance()
     run.writer.put_table("group_regions", pd.concat(frames, ignore_index=True))
 
@@ -167,17 +211,19 @@ def _for_target(relevance: pd.DataFrame, predictions: pd.DataFrame, target: str)
     return relevance.merge(own, on=["model", "scan", "target"])
 
 
-def _groups_of(run: Run, reader: RunReader, series: dict, target: str, relevance, predictions) -> pd.DataFrame:
+def _groups_of(
+    run: Run, reader: RunReader, adder: RegionSums, series: dict, target: str, relevance, predictions
+) -> pd.DataFrame:
     frames = []
     for diagnosis, rows in predictions.groupby("diagnosis", sort=False):
         chosen = relevance[relevance["scan"].isin(rows["scan"])]
         if chosen.empty:
             continue
-        average = group_mass(run, reader, series, target, diagnosis)
+        average = adder.sums(adder.gather(group_mass(run, reader, series, target, diagnosis)))
         subjects = rows.set_index("scan")["subject"]
         for merged in (False, True):
             frame = group_frame(
-                chosen, average, run.atlas.labels, run.atlas.regions, subjects, merged,
+                chosen, average, run.atlas.regions, subjects, merged,
                 run.config.analysis.bootstrap, run.config.seed,
             )  # fmt: skip
             frames.append(frame.assign(diagnosis=diagnosis))

@@ -13,6 +13,7 @@ import pandas as pd
 from engine.aggregate import explained, group_mass, stored_series
 from engine.analysis.cells import scan_weights
 from engine.analysis.maps import distance, mass, normalised, rank_correlation
+from engine.analysis.reading import ahead
 from engine.run import Run
 from store import RunReader
 
@@ -39,17 +40,19 @@ def _scan_masses(
     run: Run, reader: RunReader, model_set: str, methods: list[dict]
 ) -> Iterator[tuple[dict, dict[str, np.ndarray]]]:
     """(prediction row, method -> m in the brain mask or the whole volume, float32), one scan at a time, by subject."""
-    for row in explained(reader, model_set).sort_values("subject", kind="stable").to_dict("records"):
-        target = main_target(run, row)
-        if target is None:
-            continue
+    rows = explained(reader, model_set).sort_values("subject", kind="stable").to_dict("records")
+    targeted = [{**row, "target": target} for row in rows if (target := main_target(run, row)) is not None]
+
+    def read(row: dict) -> tuple[dict, dict[str, np.ndarray]]:
         maps = {}
         for series in methods:
             voxels = series["native_grid"] == "voxels"
             scale = "margin" if voxels else run.config.analysis.occlusion_scale
-            heatmap = reader.heatmap(row["model"], series["method"], row["scan"], target=target, scale=scale)
+            heatmap = reader.heatmap(row["model"], series["method"], row["scan"], target=row["target"], scale=scale)
             maps[series["method"]] = mass(_where(run, heatmap), series["native_grid"])
-        yield {**row, "target": target}, maps
+        return row, maps
+
+    return ahead(read, targeted)
 
 
 def _where(run: Run, volume: np.ndarray) -> np.ndarray:

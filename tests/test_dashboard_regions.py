@@ -57,14 +57,12 @@ def engine_frame(group: regional.Group, table: pd.DataFrame, merged: bool) -> pd
     """The engine's ranking of the same scans; its average map has one voxel a region."""
     parts = []
     for number, sums in enumerate(group.sums):
-        frame = region_frame(sums, sums, table)
+        frame = region_frame(sums[None], sums[None], table)
         parts.append(frame.assign(scan=f"s{number}"))
     relevance = pd.concat(parts, ignore_index=True)
     subjects = pd.Series(group.subjects.to_numpy(), index=[f"s{n}" for n in range(len(group.sums))])
     average = (group.weight[:, None] * group.average).sum(axis=0) / group.weight.sum()
-    labels = np.arange(1, len(table) + 1).reshape(-1, 1, 1)
-    values = average.reshape(-1, 1, 1)
-    return group_frame(relevance, values, labels, table, subjects, merged, BOOTSTRAP.resamples, BOOTSTRAP.seed)
+    return group_frame(relevance, average, table, subjects, merged, BOOTSTRAP.resamples, BOOTSTRAP.seed)
 
 
 @pytest.mark.parametrize("merged", [False, True])

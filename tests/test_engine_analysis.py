@@ -10,7 +10,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from engine.analysis.cells import accumulate, scan_weights
 from engine.analysis.maps import distance, mass, normalised, rank_correlation
-from engine.analysis.regions import bootstrap_interval, group_frame, region_frame, region_sums
+from engine.analysis.reading import THREADS, ahead
+from engine.analysis.regions import RegionSums, bootstrap_interval, group_frame, region_frame
 from engine.analysis.truth import SCORES, TruthScorer
 
 REGIONS = pd.DataFrame(
@@ -47,18 +48,40 @@ def test_distance_compares_grids():
 
 
 def test_region_frame_by_hand():
-    frame = region_frame(np.array([1.0, -1.0, 0.5, 0.0]), np.array([1.0, 2.0, 1.0, 4.0]), REGIONS).set_index("region")
+    frame = region_frame(np.array([[1.0, -1.0, 0.5, 0.0]]), np.array([[1.0, 2.0, 1.0, 4.0]]), REGIONS).set_index(
+        "region"
+    )
     assert frame["share"].to_dict() == {"A_L": 0.125, "A_R": 0.25, "B": 0.125, "Unlabelled": 0.5}
     assert frame["share_atlas"].to_list()[:3] == [0.25, 0.5, 0.25]
     assert np.isnan(frame.loc["Unlabelled", "share_atlas"])
     assert frame["density"].to_list() == [12.5, 12.5, 25.0, 12.5]
-    empty = region_frame(np.zeros(4), np.zeros(4), REGIONS)
+    empty = region_frame(np.zeros((1, 4)), np.zeros((1, 4)), REGIONS)
     assert not empty["share"].any()
 
 
 def test_region_sums():
-    labels = np.array([[[0, 1, 1, 3]]])
-    assert region_sums(np.array([[[9.0, 1.0, 2.0, 5.0]]]), labels, 3).tolist() == [3, 0, 5]
+    adder = RegionSums(np.array([[[0, 1, 1, 3]]]), 3)
+    assert adder.sums(adder.gather(np.array([[[9.0, 1.0, 2.0, 5.0]]]))).tolist() == [3, 0, 5]
+
+
+def test_region_sums_of_a_coarser_grid_are_those_of_its_voxels():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 5, (6, 7, 8))
+    owner = rng.integers(0, 11, labels.shape)
+    values = rng.normal(size=(2, 5)).astype(np.float32)
+    full = np.concatenate([[0], values.ravel()])[owner]
+    coarse, fine = RegionSums(labels, 4, owner), RegionSums(labels, 4)
+    np.testing.assert_allclose(coarse.sums(coarse.gather(values)), fine.sums(fine.gather(full)), rtol=1e-6)
+    np.testing.assert_allclose(fine.sums(fine.gather(full)), [full[labels == r].sum() for r in (1, 2, 3, 4)])
+
+
+def test_reading_ahead_keeps_order_and_holds_a_handful():
+    begun: list[int] = []
+    found = ahead(lambda n: begun.append(n) or n * n, range(20))
+    assert [next(found) for _ in range(3)] == [0, 1, 4]
+    assert len(begun) <= 3 + THREADS
+    found.close()
+    assert list(ahead(str, [])) == []
 
 
 def test_bootstrap_interval_covers_the_mean_and_is_seeded():
@@ -74,10 +97,9 @@ def test_bootstrap_interval_covers_the_mean_and_is_seeded():
 def test_group_frame_each_subject_weighs_the_same_and_sides_add_up():
     scans = {"s1": "p1", "s2": "p1", "s3": "p2"}
     sums = {"s1": [1, 0, 1, 2], "s2": [3, 0, 1, 0], "s3": [0, 2, 0, 2]}
-    rows = [region_frame(np.zeros(4), np.array(v, float), REGIONS).assign(scan=s) for s, v in sums.items()]
-    labels = np.array([[[1, 2, 3, 4]]])
-    average = np.array([[[1.0, 3.0, 4.0, 50.0]]])
-    frame = group_frame(pd.concat(rows), average, labels, REGIONS, pd.Series(scans), True, 100, 0).set_index("region")
+    rows = [region_frame(np.zeros((1, 4)), np.array([v], float), REGIONS).assign(scan=s) for s, v in sums.items()]
+    average = np.array([1.0, 3.0, 4.0, 50.0])
+    frame = group_frame(pd.concat(rows), average, REGIONS, pd.Series(scans), True, 100, 0).set_index("region")
     # p1: A is (1/4 + 3/4) / 2 = 1/2; p2: 2/4. Mean 1/2.
     assert frame.loc["A", "share"] == pytest.approx(0.5)
     assert frame.loc["B", "share"] == pytest.approx(((1 / 4 + 1 / 4) / 2 + 0) / 2)

@@ -14,7 +14,7 @@ class Cell:
     """Sums over the scans of one diagnosis and predicted group.
 
     Attributes:
-        sums: (3, *native) float64: sum wh, sum w|h|, sum wh^2.
+        sums: (3, *shape of a heatmap) float64: sum wh, sum w|h|, sum wh^2.
         weight: sum of w.
     """
 
@@ -24,9 +24,10 @@ class Cell:
 
     def add(self, heatmap: np.ndarray, weight: float) -> None:
         wide = heatmap.astype(np.float64)
-        self.sums[0] += weight * wide
-        self.sums[1] += weight * np.abs(wide)
-        self.sums[2] += weight * wide * wide
+        weighted = weight * wide
+        self.sums[0] += weighted
+        self.sums[2] += np.multiply(weighted, wide, out=wide)
+        self.sums[1] += np.abs(weighted, out=weighted)  # weights are positive
         self.weight += weight
         self.scans += 1
 
@@ -44,7 +45,7 @@ def accumulate(
     """(diagnosis, predicted) -> cell, one heatmap in memory at a time.
 
     Args:
-        heatmaps: (row of the predictions table, heatmap in its native grid).
+        heatmaps: (row of the predictions table, heatmap in its native grid or a part of it).
     """
     cells: dict[tuple[str, str], Cell] = {}
     for row, heatmap in heatmaps:

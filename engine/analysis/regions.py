@@ -8,35 +8,67 @@ import pandas as pd
 INTERVAL = (2.5, 97.5)
 
 
-def region_sums(values: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-    """(count,) float64 sum of `values` over each region 1..count.
+class RegionSums:
+    """Sums over the regions 1..count of a labelled volume; voxels of no region are never looked at.
+
+    `gather` takes what is needed of a map, anything may be done to it element by element, and `sums` adds it up.
 
     Args:
-        values, labels: (x, y, z).
+        labels: (x, y, z) region index.
+        owner: (x, y, z) for maps in a coarser native grid: 1 + the place, in C order, of the number that stands for a
+            voxel; 0 for none. Default: maps are (x, y, z) themselves.
     """
-    return np.bincount(labels.ravel(), values.ravel(), minlength=count + 1)[1 : count + 1]
+
+    def __init__(self, labels: np.ndarray, count: int, owner: np.ndarray | None = None) -> None:
+        flat = labels.ravel()
+        inside = np.flatnonzero((flat > 0) & (flat <= count))
+        self._counts = None
+        if owner is None:
+            self._at = inside[np.argsort(flat[inside], kind="stable")]
+            bounds = np.searchsorted(flat[self._at], np.arange(1, count + 2))
+            self._regions = np.flatnonzero(np.diff(bounds))
+            self._starts = bounds[self._regions]
+            self._count = count
+        else:
+            places = owner.ravel()[inside].astype(np.int64)
+            width = int(owner.max()) + 1
+            pairs = np.bincount((flat[inside].astype(np.int64) - 1) * width + places, minlength=count * width)
+            self._counts = pairs.reshape(count, width)[:, 1:].astype(np.float64)
+
+    def gather(self, values: np.ndarray) -> np.ndarray:
+        """(k,) what `sums` needs of a map."""
+        return values.ravel() if self._counts is not None else values.reshape(-1)[self._at]
+
+    def sums(self, gathered: np.ndarray) -> np.ndarray:
+        """(count,) float64 sum over each region."""
+        if self._counts is not None:
+            return self._counts @ gathered[: self._counts.shape[1]]
+        found = np.zeros(self._count)
+        found[self._regions] = np.add.reduceat(gathered, self._starts, dtype=np.float64)
+        return found
 
 
 def region_frame(signed: np.ndarray, summed: np.ndarray, regions: pd.DataFrame) -> pd.DataFrame:
-    """Relevance of every region in one scan.
+    """Relevance of every region in each scan, scan after scan.
 
     share = sum in the region / sum in the brain mask; share_atlas = / sum over atlas regions; density = share in
     percent per cm3. A scan without any relevance has shares of 0.
 
     Args:
-        signed: (regions,) sum of h; summed: (regions,) sum of m.
+        signed: (scans, regions) sum of h; summed: (scans, regions) sum of m.
         regions: the regions table, in the order of the sums; all regions together are the brain mask.
     """
     inside = regions["in_atlas"].to_numpy(bool)
-    share = _over(summed, summed.sum())
+    share = _over(summed, summed.sum(axis=1, keepdims=True))
+    share_atlas = np.where(inside, _over(summed, summed[:, inside].sum(axis=1, keepdims=True)), np.nan)
     return pd.DataFrame(
         {
-            "region": regions["region"].to_numpy(),
-            "signed_sum": signed,
-            "sum": summed,
-            "share": share,
-            "share_atlas": np.where(inside, _over(summed, summed[inside].sum()), np.nan),
-            "density": _over(100 * share, regions["volume_cm3"].to_numpy(float)),
+            "region": np.tile(regions["region"].to_numpy(), len(signed)),
+            "signed_sum": signed.ravel(),
+            "sum": summed.ravel(),
+            "share": share.ravel(),
+            "share_atlas": share_atlas.ravel(),
+            "density": _over(100 * share, regions["volume_cm3"].to_numpy(float)).ravel(),
         }
     )
 
@@ -77,8 +109,7 @@ def bootstrap_interval(values: np.ndarray, resamples: int, seed: int) -> tuple[n
 
 def group_frame(
     relevance: pd.DataFrame,
-    average: np.ndarray,
-    labels: np.ndarray,
+    average_sums: np.ndarray,
     regions: pd.DataFrame,
     subjects: pd.Series,
     merged: bool,
@@ -89,15 +120,14 @@ def group_frame(
 
     Args:
         relevance: rows of region_relevance of one model set, method, target and diagnosis.
-        average: (x, y, z) group average of m.
-        labels: (x, y, z) region index.
+        average_sums: (regions,) sum of the group average of m over each region.
     """
     by = "merged" if merged else "region"
     relevance = relevance.merge(regions[["region", "merged", "in_atlas"]], on="region")
     shares = subject_shares(relevance, subjects, by=by)
     low, high = bootstrap_interval(shares.to_numpy(), resamples, seed)
     inside = regions.groupby(by, sort=False)["in_atlas"].all()
-    of_average = regions.assign(sum=region_sums(average, labels, len(regions))).groupby(by, sort=False)["sum"].sum()
+    of_average = regions.assign(sum=average_sums).groupby(by, sort=False)["sum"].sum()
     of_average = of_average[inside] / max(of_average[inside].sum(), np.finfo(float).tiny)
     order = shares.columns
     frame = pd.DataFrame(
