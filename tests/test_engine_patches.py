@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from torch import nn
 
 from engine.explain import takes_whole_passes
 from engine.model.cnn3d import CNN3D, build_network
-from engine.relevance import AreaOcclusion, BatchSize, Brain, Occlusion, Sensitivity
+from engine.relevance import AreaOcclusion, BatchSize, Brain, Occlusion, Sensitivity, incremental
 from engine.relevance.base import Patch
 from engine.relevance.blocks import sequential_blocks
 from engine.relevance.patches import patch_margins
@@ -48,23 +50,69 @@ def cases(draw):
     }
 
 
-@settings(max_examples=25, deadline=None)
-@given(cases())
-def test_incremental_occlusion_equals_dense(case):
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")),
+]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@settings(max_examples=40, deadline=None)
+@given(
+    case=cases(),
+    threads=st.sampled_from([1, 2]),
+    together=st.sampled_from([2e4, 1e8]),
+    at_once=st.sampled_from([3e3, 1e8]),
+    gathered=st.sampled_from([0, 50, 10**9]),
+    piecemeal=st.sampled_from([0.01, 0.5]),
+)
+def test_incremental_occlusion_equals_dense(device, case, threads, together, at_once, gathered, piecemeal):
+    """However many patches go together, however crops are made, in one piece or around a constant inside."""
     network = _network(case["shape"], case["pools"], (3, 4, 5)[: len(case["pools"])], case["classes"], case["seed"])
     generator = torch.Generator().manual_seed(case["seed"])
     mask = torch.rand(case["shape"], generator=generator) > 0.4
     volume = torch.where(mask, torch.randn(case["shape"], generator=generator), torch.zeros(()))[None, None]
-    brain = Brain(mask, (mask * torch.randint(1, 4, case["shape"], generator=generator)).to(torch.int16), 3, 4)
+    labels = (mask * torch.randint(1, 4, case["shape"], generator=generator)).to(torch.int16)
+    brain = Brain(mask.to(device), labels.to(device), 3, 4)
     options = {"half_width": case["half"], "stride": case["stride"], "reference": case["reference"]}
-    for method, extra in ((Occlusion, options), (AreaOcclusion, {"reference": case["reference"]})):
-        fast, slow = (
-            method(brain, BatchSize(32), engine=engine, **extra).attribute(network, volume, case["target"])
-            for engine in ("incremental", "dense")
-        )
-        assert (fast.probability - slow.probability).abs().max() < 1e-6
-        spread = float(slow.margin.std()) if slow.margin.numel() > 1 else 0.0
-        assert (fast.margin - slow.margin).abs().max() < 1e-4 * max(spread, 1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for method, extra in ((Occlusion, options), (AreaOcclusion, {"reference": case["reference"]})):
+            with (
+                patch.dict(incremental.TOGETHER_BYTES, {device: together}),
+                patch.dict(incremental.BATCH_BYTES, {device: at_once}),
+                patch.object(incremental, "GATHERED_CELLS", gathered),
+                patch.object(incremental, "PIECEMEAL", piecemeal),
+            ):
+                fast, slow = (
+                    method(brain, BatchSize(32), engine=engine, **extra).attribute(
+                        network.to(device), volume.to(device), case["target"]
+                    )
+                    for engine in ("incremental", "dense")
+                )
+            assert (fast.probability - slow.probability).abs().max() < 1e-6
+            spread = float(slow.margin.std()) if slow.margin.numel() > 1 else 0.0
+            assert (fast.margin - slow.margin).abs().max() < 1e-4 * max(spread, 1)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("gathered", [0, 10**9])
+def test_the_inside_of_a_constant_cube_is_filled_in(monkeypatch, gathered):
+    """At the paper's proportions most of the first block's box is one value, also where the border clips the cube."""
+    network = _network((46, 44, 45), (2, 2), (3, 4), 2, 1)
+    volume = torch.randn((1, 1, 46, 44, 45), generator=torch.Generator().manual_seed(0))
+    brain = Brain(torch.ones(46, 44, 45, dtype=torch.bool), torch.ones(46, 44, 45, dtype=torch.int16), 1, 1)
+    seen, around = [], incremental._changed_around
+    monkeypatch.setattr(incremental, "_changed_around", lambda *a: seen.append(1) or around(*a))
+    monkeypatch.setattr(incremental, "GATHERED_CELLS", gathered)
+    fast, slow = (
+        Occlusion(brain, BatchSize(8), half_width=16, stride=11, engine=engine).attribute(network, volume, 1).margin
+        for engine in ("incremental", "dense")
+    )
+    assert seen
+    assert (fast - slow).abs().max() < 1e-4 * slow.std()
 
 
 def test_the_real_network_agrees_and_ranks_the_same_regions():

@@ -110,7 +110,8 @@ def _last_maps(blocks: Sequence[Block], maps: Sequence[Tensor], patches: Sequenc
     changes = _given(patches, maps[0])
     for number, (block, before, after) in enumerate(zip(blocks, maps, maps[1:], strict=False)):
         first, last = block.reached(changes.low, changes.high, after.shape[:3])
-        inside = _constant_inside(block, patches, changes, first, last) if number == 0 else None
+        piecemeal = number == 0 and not before.is_cuda  # a GPU is done with the whole sooner than with the pieces
+        inside = _constant_inside(block, patches, changes, first, last) if piecemeal else None
         if inside is None:
             changes = _changed(block, before, after, changes, first, last)
         else:
@@ -146,6 +147,8 @@ def _changed(
         size = (last - first)[rows[0]]
         corners, extent = first[rows] * block.pool, size * block.pool + block.reach
         inputs = _pasted(before, corners, extent, changes.of(rows)).movedim(-1, 1)
+        if inputs.is_cuda:
+            inputs = inputs.contiguous()
         outputs = block(inputs).movedim(1, -1).reshape(-1, after.shape[-1])
         found.cells[done : done + len(outputs)] = outputs
         done += len(outputs)
