@@ -12,7 +12,7 @@ import pandas as pd
 
 from engine.aggregate import explained, group_mass, stored_series
 from engine.analysis.cells import scan_weights
-from engine.analysis.maps import distance, mass, normalised, rank_correlation
+from engine.analysis.maps import correlation_of_ranks, distance, mass, normalised, rank_correlation, ranks
 from engine.analysis.reading import ahead
 from engine.run import Run
 from store import RunReader
@@ -151,6 +151,7 @@ def _group_rows(
         if target == "true" and diagnosis not in run.groups:
             continue
         averages = {s["method"]: _where(run, group_mass(run, reader, s, target, diagnosis)) for s in methods}
+        ranked = {method: ranks(average) for method, average in averages.items()}
         for a, b in combinations(averages, 2):
             rows.append(
                 {
@@ -161,7 +162,7 @@ def _group_rows(
                     "method_b": b,
                     "distance": distance(averages[a], averages[b], run.config.grid_mm),
                     "distance_sd": np.nan,
-                    "rank_correlation": rank_correlation(averages[a], averages[b]),
+                    "rank_correlation": correlation_of_ranks(ranked[a], ranked[b]),
                     "rank_correlation_sd": np.nan,
                     "scans": len(scans),
                 }

@@ -12,7 +12,7 @@ from engine.analysis.cells import accumulate, scan_weights
 from engine.analysis.maps import distance, mass, normalised, rank_correlation
 from engine.analysis.reading import THREADS, ahead
 from engine.analysis.regions import RegionSums, bootstrap_interval, group_frame, region_frame
-from engine.analysis.truth import SCORES, TruthScorer
+from engine.analysis.truth import SCORES, TruthScorer, _descending
 
 REGIONS = pd.DataFrame(
     {
@@ -134,6 +134,13 @@ def test_cells_are_additive_and_weigh_subjects():
     mean = sum(c.sums[0] for c in ad) / sum(c.weight for c in ad)
     np.testing.assert_allclose(mean, (np.mean(maps[:3], axis=0) + maps[3]) / 2, rtol=1e-6)
     assert set(scan_weights(pd.DataFrame(rows), "scan").values()) == {1.0}
+
+
+def test_the_order_of_relevance_is_that_of_a_stable_sort():
+    values = np.random.default_rng(0).integers(0, 50, 4000).astype(np.float32) / 7
+    values[::9] = -0.0
+    values[1::9] = 1e-42  # subnormal
+    np.testing.assert_array_equal(_descending(values), np.argsort(-values, kind="stable"))
 
 
 def test_rank_correlation():

@@ -42,11 +42,11 @@ class TruthScorer:
         region_rank_correlation: Spearman between regions' mean m and mean size of the change.
         localisation_error_mm: mean distance of the relevance from the truth.
         """
-        found, real = relevance[self._mask].astype(np.float64), self._real
+        found, real = relevance[self._mask].astype(np.float32), self._real
         positives = int(real.sum())
         if not 0 < positives < len(real) or found.sum() <= 0:
             return dict.fromkeys(SCORES, np.nan)
-        order = np.argsort(-found, kind="stable")
+        order = _descending(found)
         hits = real[order]
         last = np.flatnonzero(np.diff(found[order], append=-np.inf))  # the end of each run of equal values
         true = np.concatenate([[0], np.cumsum(hits)[last]])
@@ -55,9 +55,24 @@ class TruthScorer:
         return {
             "voxel_auc": float(np.trapezoid(true, false) / (positives * (len(real) - positives))),
             "average_precision": float((np.diff(true) * true[1:] / called[1:]).sum() / positives),
-            "mass_accuracy": float(found[real].sum() / found.sum()),
+            "mass_accuracy": float(found[real].sum(dtype=np.float64) / found.sum(dtype=np.float64)),
             "rank_accuracy": float(hits[:positives].mean()),
             "pointing_game": float(hits[0]),
             "region_rank_correlation": float(stats.spearmanr(self._per_region(found), self._size).statistic),
-            "localisation_error_mm": float((self._away_mm * found).sum() / found.sum()),
+            "localisation_error_mm": float((self._away_mm * found).sum() / found.sum(dtype=np.float64)),
         }
+
+
+def _descending(values: np.ndarray) -> np.ndarray:
+    """(n,) places from the largest value to the smallest, equal ones in their order.
+
+    The bits of numbers that are not negative rise with them, so that value and place are one key, and sorting keys is
+    many times as fast as a stable argsort.
+
+    Args:
+        values: (n,) float32, not negative.
+    """
+    upside_down = np.uint32(0xFFFFFFFF) - (values + np.float32(0)).view(np.uint32)  # + 0: -0.0 is 0 too
+    keys = (upside_down.astype(np.uint64) << np.uint64(32)) | np.arange(len(values), dtype=np.uint64)
+    keys.sort()
+    return (keys & np.uint64(0xFFFFFFFF)).astype(np.intp)

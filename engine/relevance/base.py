@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from engine.errors import RunFailure
 from engine.model.cnn3d import margins
 from engine.model.device import is_out_of_memory, volumes_that_fit
+from engine.relevance.blocks import sequential_blocks
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
 REFERENCES = ("mean", "nc_mean", "blurred", "other_subject")
@@ -194,11 +195,24 @@ def input_gradients(model: nn.Module, volumes: Tensor, target: int, batch: Batch
 
 def input_gradient(model: nn.Module, volumes: Tensor, target: int) -> Tensor:
     """(n, x, y, z) gradient of the margin of `target` with respect to each volume; the network's own rules apply."""
-    leaf = volumes.detach().clone().requires_grad_()
+    if volumes.is_cuda or sequential_blocks(model) is None:
+        return _gradient(model, volumes, target)[:, 0]
+    # The backward pass of a convolution of one channel is a convolution with mirrored weights, and on the CPU several
+    # times as slow as that.
+    first, *others = model.features
+    with torch.no_grad():
+        maps = first(volumes).contiguous(memory_format=torch.channels_last_3d)
+    behind = _gradient(nn.Sequential(*others, model.classifier), maps, target)
+    mirrored = first.weight.detach().flip(2, 3, 4).transpose(0, 1)
+    return nn.functional.conv3d(behind, mirrored, padding=[k - 1 for k in first.kernel_size])[:, 0]
+
+
+def _gradient(model: nn.Module, inputs: Tensor, target: int) -> Tensor:
+    leaf = inputs.detach().clone().requires_grad_()
     with torch.enable_grad():
         evidence = margins(model(leaf))[:, target].sum()
         (gradient,) = torch.autograd.grad(evidence, leaf)
-    return gradient[:, 0]
+    return gradient
 
 
 def reference_volume(reference: str | float, volume: Tensor, brain: Brain) -> Tensor:

@@ -253,6 +253,8 @@ def _changed_around(
     for value, box in zip(constants, boxes, strict=True):
         box[:] = fills[value]
     owners, starts, stops = _around(first, last, inner_first, inner_last)
+    if not len(owners):
+        return found
     pieces = _changed(block, before, after, changes.of(owners), starts, stops)
     at = (starts - first[owners]).tolist()
     for number, (owner, start) in enumerate(zip(owners.tolist(), at, strict=True)):
