@@ -18,11 +18,12 @@ from engine.run import Run
 MACS_A_SECOND = {1: 5.7e9, 2: 8e9, 3: 12e9, 4: 12e9}
 GPU_FACTOR = 100
 PREPARE_S = {"simulated": {1: 6.0, 2: 0.9, 3: 0.3, 4: 0.1}, "syn_quick": 20.0, "affine": 10.0, "none": 2.0}
-TRAIN_FACTOR = 3  # forward and backward, in forward passes
-GRADIENT_FACTOR = 2.5
+# Forward and backward, in plain forward passes; fused steps on the CPU take less than one.
+TRAIN_FACTOR = {"cuda": 3, "cpu": {1: 0.5, 2: 0.5, 3: 0.8, 4: 0.8}}
+GRADIENT_FACTOR = 1.7
 TOUCHING = 0.5  # share of cube positions that touch brain
-CUBE_SHARE = {1: 0.004, 2: 0.02, 3: 0.05, 4: 0.07}  # of a forward pass that an incremental cube costs
-REGION_SHARE = {1: 0.05, 2: 0.1, 3: 0.15, 4: 0.2}
+CUBE_SHARE = {1: 0.0026, 2: 0.011, 3: 0.016, 4: 0.023}  # of a forward pass that an incremental cube costs
+REGION_SHARE = {1: 0.009, 2: 0.04, 3: 0.07, 4: 0.12}
 BRAIN_SHARE = 0.22
 PACKED_BYTES = 0.5  # of a stored int16 volume after compression, of its brain voxels' two bytes
 BASE_MIB = 1500
@@ -66,7 +67,8 @@ def print_plan(run: Run) -> None:
 def estimate_costs(config: RunConfig, scans: pd.DataFrame, planned: list[Job], device: str) -> Estimate:
     """From the number of operations; orders of magnitude."""
     forward = forward_macs(config.grid_mm) / MACS_A_SECOND[config.grid_mm] / (GPU_FACTOR if device == "cuda" else 1)
-    training = sum(len(job.train) * config.training.epochs * TRAIN_FACTOR + len(job.test) for job in planned)
+    factor = TRAIN_FACTOR["cuda"] if device == "cuda" else TRAIN_FACTOR["cpu"][config.grid_mm]
+    training = sum((len(job.train) * factor + len(job.test)) * config.training.epochs for job in planned)
     passes = sum(len(job.explain) * sum(_passes(config, m) for m in _methods(config, job)) for job in planned)
     kind = config.cohort.reader if config.cohort.reader == "simulated" else config.preprocessing.registration
     a_scan = PREPARE_S[kind][config.grid_mm] if kind == "simulated" else PREPARE_S[kind]
@@ -81,7 +83,7 @@ def estimate_costs(config: RunConfig, scans: pd.DataFrame, planned: list[Job], d
             "preprocess": prepare + 30,
             "train": training * forward,
             "explain": passes * forward,
-            "aggregate and compare": maps * voxels * 2e-7 + 10,
+            "aggregate and compare": maps * voxels * 1e-7 + 10,
         },
         BASE_MIB + resident + activations,
         (maps + 2 * len(scans)) * volume_mib + 100,
