@@ -53,12 +53,16 @@ def _parser() -> argparse.ArgumentParser:
     verify = add("verify", _verify, "compare runs with the specification and with their checksums")
     verify.add_argument("run", metavar="RUN", nargs="?", help="identifier or name; all runs if left out")
     export = add("export", _export, "write tables (CSV), group averages (NIfTI) and figure 1 (PNG) of a run")
-    export.add_argument("run", metavar="RUN", help="identifier or name")
-    export.add_argument("--to", metavar="DIR", required=True, help="folder to write to; made if there is none")
+    export.add_argument("run", metavar="RUN", nargs="?", help="identifier or name; the newest if left out")
+    export.add_argument("--to", metavar="DIR", help="folder to write to, made if there is none; default: RUN-export")
     for name, what in (("csv", "tables as CSV"), ("nifti", "group averages as NIfTI"), ("figure", "figure1.png")):
         export.add_argument(
             f"--{name}", action="store_true", help=f"only {what} (may be combined); default: everything"
         )
+    export.add_argument(
+        "--paper", action="store_true",
+        help="only tables 1 and 2 (CSV, LaTeX) and figure 1 (PNG, SVG) in the format of Rieke et al. 2018",
+    )  # fmt: skip
     export.add_argument(
         "--native", nargs="+", metavar="SCAN", default=[],
         help="only all heatmaps of these scans in the space of their own files (may be combined); needs their "
@@ -176,10 +180,11 @@ def _export(options: argparse.Namespace) -> int:
     from store.export import export_all
 
     run = open_run(options.store, options.run)
-    every = not (options.csv or options.nifti or options.figure or options.native)
+    every = not (options.csv or options.nifti or options.figure or options.native or options.paper)
     chosen = {name: every or getattr(options, name) for name in ("csv", "nifti", "figure")}
-    paths = export_all(run, options.to, native=options.native, **chosen)
-    print(f"{len(paths)} files written to {options.to}")
+    folder = options.to or f"{run.run_id}-export"
+    paths = export_all(run, folder, native=options.native, paper=every or options.paper, **chosen)
+    print(f"{len(paths)} files written to {folder}")
     return 0
 
 

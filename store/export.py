@@ -204,27 +204,31 @@ class Panel:
 
 def figure_one(
     run: RunReader, *, model_set: str | None = None, target: str = "true", percentile: float = 70.0,
-    methods: Sequence[str] | None = None,
+    methods: Sequence[str] | None = None, kind: str = "png",
 ) -> bytes:  # fmt: skip
-    """PNG like figure 1 of Rieke et al. 2018: group averages of each method on three coronal slices.
+    """Picture like figure 1 of Rieke et al. 2018: group averages of each method on three coronal slices.
 
     Args:
         model_set: the holdout (as in the paper) where the run has it, else the folds.
         target: whose evidence is shown: true, predicted, or a group.
         percentile: of the relevance in the brain, below which nothing is drawn.
         methods: rows; all that the model set has if None.
+        kind: png or svg.
     Raises:
         NotInRun: the model set has no group maps.
     """
-    families = group_families(run)
-    sets = {name for name, _ in families}
-    model_set = model_set or ("holdout" if "holdout" in sets else "folds")
-    rows = [m for s, m in families if s == model_set and (methods is None or m in methods)]
+    model_set = model_set or paper_model_set(run)
+    rows = [m for s, m in group_families(run) if s == model_set and (methods is None or m in methods)]
     if not rows:
         raise NotInRun(f"run {run.run_id} has no group maps for model set {model_set}")
     slices = coronal_slices(run.shape("template")[1])
     panels = [_panel(run, model_set, method, target, slices, percentile) for method in rows]
-    return _draw(run, model_set, target, slices, panels)
+    return _draw(run, model_set, target, slices, panels, kind)
+
+
+def paper_model_set(run: RunReader) -> str:
+    """The holdout, as in the paper, where the run has it, else the folds."""
+    return "holdout" if "holdout" in {name for name, _ in group_families(run)} else "folds"
 
 
 def coronal_slices(length: int) -> list[int]:
@@ -284,8 +288,9 @@ def _group(
         return None
 
 
-def _draw(run: RunReader, model_set: str, target: str, slices: list[int], panels: list[Panel]) -> bytes:
+def _draw(run: RunReader, model_set: str, target: str, slices: list[int], panels: list[Panel], kind: str) -> bytes:
     """The figure: rows are methods; columns are the slices of the positive, then of the negative group."""
+    from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -314,8 +319,10 @@ def _draw(run: RunReader, model_set: str, target: str, slices: list[int], panels
     _words_around(figure, size, run, model_set, target, panels, (left, count * panel, gap))
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)
-    # Without the version of the software, the same run gives the same bytes.
-    figure.savefig(buffer, format="png", dpi=200, metadata={"Software": None, "Title": f"Brainwhy {run.run_id}"})
+    # Without the version of the software and the date, the same run gives the same bytes.
+    unnamed = {"png": {"Software": None}, "svg": {"Creator": None, "Date": None}}[kind]
+    with rc_context({"svg.hashsalt": run.run_id}):
+        figure.savefig(buffer, format=kind, dpi=200, metadata={**unnamed, "Title": f"Brainwhy {run.run_id}"})
     return buffer.getvalue()
 
 
@@ -415,22 +422,26 @@ def export_figure(run: RunReader, folder: str | Path) -> Path:
 
 def export_all(
     run: RunReader, folder: str | Path, *, csv: bool = True, nifti: bool = True, figure: bool = True,
-    native: Sequence[str] = (),
+    paper: bool = False, native: Sequence[str] = (),
 ) -> list[Path]:  # fmt: skip
     """Write what is asked for; returns the files.
 
     Args:
+        paper: tables 1 and 2 and figure 1 in the paper's format, into paper/.
         native: scans whose heatmaps are written in their own space, into native/.
 
     Raises:
         NotWritable: no space or no permission.
         StoreError: the run is broken or lacks what is asked for.
     """
+    from store.paper import export_paper
+
     try:
         paths = export_native(run, Path(folder) / "native", native)
         paths += export_csv(run, folder) if csv else []
         paths += export_nifti(run, Path(folder) / "nifti") if nifti else []
         paths += [export_figure(run, folder)] if figure else []
+        paths += export_paper(run, Path(folder) / "paper") if paper else []
     except FileExistsError as error:
         raise StoreError(f"{folder} is a file: choose a folder") from error
     return paths

@@ -1,0 +1,149 @@
+"""Tables 1 and 2 and figure 1 of Rieke et al. 2018, of a run, in the paper's own format: LaTeX, CSV, PNG and SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+import pandas as pd
+
+from store.errors import NotInRun
+from store.export import METHOD_TITLES, diagnoses_of, figure_one, group_families, paper_model_set
+from store.files import write_bytes
+from store.reader import RunReader
+
+REGIONS = 4  # a method and group, as in the paper
+SIMULATED = "SIMULATED"
+
+
+def table_one(run: RunReader, model_set: str | None = None, target: str = "true") -> pd.DataFrame:
+    """The regions of greatest relevance: rows group and rank, columns region and percent of every method.
+
+    Percent: sum of the group average in the region / sum over all regions of the atlas, left and right added. Names are
+    the paper's. Source: Rieke et al. 2018, table 1.
+
+    Args:
+        model_set: the holdout, as in the paper, where the run has it; else the folds.
+        target: whose evidence: true, predicted or a group.
+    Returns:
+        columns group, rank, and for each method <method> and <method>_percent.
+    Raises:
+        NotInRun: the run has no ranking for the model set.
+    """
+    model_set = model_set or paper_model_set(run)
+    names = run.table("regions", ["merged", "paper"]).drop_duplicates("merged").set_index("merged")["paper"]
+    ranking = run.table("group_regions", model_set=model_set, target=target, merged=True)
+    rows = []
+    for group in run.groups:
+        chosen = ranking[ranking["diagnosis"].isin(diagnoses_of(run, model_set, group))]
+        for place in range(1, REGIONS + 1):
+            row: dict = {"group": group, "rank": place}
+            for method in methods_of(run, model_set):
+                found = chosen[(chosen["method"] == method) & (chosen["rank"] == place)]
+                row[method] = names[found["region"].iloc[0]] if len(found) else None
+                row[f"{method}_percent"] = 100 * found["share_of_average"].iloc[0] if len(found) else float("nan")
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def table_two(run: RunReader, model_set: str | None = None) -> pd.DataFrame:
+    """Distances between the group averages of the methods, x 1e4: a row a pair, a column a group.
+
+    Source: Rieke et al. 2018, table 2.
+
+    Raises:
+        NotInRun: the run has no distances for the model set.
+    """
+    model_set = model_set or paper_model_set(run)
+    found = run.table("distances", model_set=model_set, level="group")
+    if found.empty:
+        raise NotInRun(f"run {run.run_id} has no distances between methods for model set {model_set}")
+    known = {(r.method_a, r.method_b, run.group_of(model_set, r.diagnosis)): r.distance for r in found.itertuples()}
+    rows = []
+    for a, b in combinations(methods_of(run, model_set), 2):
+        values = {group: known.get((a, b, group), known.get((b, a, group), float("nan"))) for group in run.groups}
+        rows.append({"method_a": a, "method_b": b, **values})
+    return pd.DataFrame(rows)
+
+
+def methods_of(run: RunReader, model_set: str) -> list[str]:
+    """Methods of a model set, in the paper's order.
+
+    Raises:
+        NotInRun: it has none.
+    """
+    found = [method for name, method in group_families(run) if name == model_set]
+    if not found:
+        raise NotInRun(f"run {run.run_id} has no group maps for model set {model_set}")
+    return found
+
+
+def export_paper(run: RunReader, folder: str | Path) -> list[Path]:
+    """Write table1 and table2 (.csv, .tex) and figure1 (.png, .svg); returns the files."""
+    model_set = paper_model_set(run)
+    first, second = table_one(run, model_set), table_two(run, model_set)
+    contents = {
+        "table1.csv": _csv(run, first),
+        "table1.tex": _tex_one(run, model_set, first).encode(),
+        "table2.csv": _csv(run, second),
+        "table2.tex": _tex_two(run, model_set, second).encode(),
+        "figure1.png": figure_one(run, model_set=model_set),
+        "figure1.svg": figure_one(run, model_set=model_set, kind="svg"),
+    }
+    for name, data in contents.items():
+        write_bytes(Path(folder) / name, data)
+    return [Path(folder) / name for name in contents]
+
+
+def _csv(run: RunReader, table: pd.DataFrame) -> bytes:
+    """Percent and distances with two decimals; simulated runs say so in every row."""
+    return table.assign(**({"cohort": SIMULATED} if run.simulated else {})).to_csv(
+        index=False, float_format="%.2f"
+    ).encode()  # fmt: skip
+
+
+def _tex_one(run: RunReader, model_set: str, table: pd.DataFrame) -> str:
+    methods = methods_of(run, model_set)
+    lines = [" & ".join(["", *map(_title, methods)]) + r" \\", r"\midrule"]
+    for group, rows in table.groupby("group", sort=False):
+        for row in rows.to_dict("records"):
+            cells = [_region(row[m], row[f"{m}_percent"]) for m in methods]
+            lines.append(" & ".join([_tex(group) if row["rank"] == 1 else "", *cells]) + r" \\")
+        lines.append(r"\midrule")
+    words = f"Regions of greatest relevance, in percent of all regions. {_note(run, model_set)}"
+    return _tabular(words, "l" * (len(methods) + 1), lines[:-1])
+
+
+def _tex_two(run: RunReader, model_set: str, table: pd.DataFrame) -> str:
+    lines = [" & ".join(["", *map(_tex, run.groups)]) + r" \\", r"\midrule"]
+    for row in table.to_dict("records"):
+        pair = f"{_title(row['method_a'])} -- {_title(row['method_b'])}"
+        cells = [f"{row[group]:.2f}" if row[group] == row[group] else "--" for group in run.groups]
+        lines.append(" & ".join([pair, *cells]) + r" \\")
+    words = r"Euclidean distance of the methods' group averages, $\times 10^{-4}$. " + _note(run, model_set)
+    return _tabular(words, "l" + "r" * len(run.groups), lines)
+
+
+def _region(name: str | None, percent: float) -> str:
+    return rf"{_tex(name)} ({percent:.1f}\,\%)" if name is not None else "--"
+
+
+def _note(run: RunReader, model_set: str) -> str:
+    kind = rf"\textbf{{{SIMULATED}}} cohort. " if run.simulated else ""
+    return f"{kind}Run {_tex(run.run_id)}, model set {_tex(model_set)}."
+
+
+def _tabular(caption: str, columns: str, lines: Sequence[str]) -> str:
+    """A table for a document with the package booktabs."""
+    head = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
+    return "\n".join([*head, *lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+
+
+def _title(method: str) -> str:
+    return _tex(METHOD_TITLES.get(method, method.replace("_", " ").capitalize()).replace("\n", " "))
+
+
+def _tex(text: str) -> str:
+    escaped = {"_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "\\": "/"}
+    return "".join(escaped.get(letter, letter) for letter in str(text))

@@ -1,0 +1,82 @@
+"""The paper's tables and figure of a run: numbers of the store, names of the paper, the same bytes twice."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+from store_factory import METHODS, copy_of_shared_store, shared_store
+
+from store import open_run
+from store.__main__ import main
+from store.errors import NotInRun
+from store.paper import export_paper, methods_of, table_one, table_two
+
+FILES = {"table1.csv", "table1.tex", "table2.csv", "table2.tex", "figure1.png", "figure1.svg"}
+
+
+@pytest.fixture(scope="module")
+def run():
+    return open_run(shared_store())
+
+
+def test_table_one_ranks_the_regions_of_the_average(run):
+    table = table_one(run, "folds")
+    assert list(table["group"].unique()) == list(run.groups)
+    names = run.table("regions").drop_duplicates("merged").set_index("paper")["merged"]
+    ranking = run.table("group_regions", model_set="folds", target="true", merged=True)
+    for row in table.to_dict("records"):
+        for method in methods_of(run, "folds"):
+            chosen = ranking[(ranking["method"] == method) & (ranking["diagnosis"] == row["group"])]
+            found = chosen[chosen["rank"] == row["rank"]]
+            if found.empty:
+                assert row[method] is None
+                assert np.isnan(row[f"{method}_percent"])
+            else:
+                assert names[row[method]] == found["region"].iloc[0]
+                assert row[f"{method}_percent"] == pytest.approx(100 * found["share_of_average"].iloc[0])
+
+
+def test_table_two_has_every_pair_once_and_a_column_a_group(run):
+    table = table_two(run, "folds")
+    assert len(table) == len(METHODS) * (len(METHODS) - 1) / 2
+    stored = run.table("distances", model_set="folds", level="group")
+    for row in table.to_dict("records"):
+        for group in run.groups:
+            pair = {row["method_a"], row["method_b"]}
+            same = np.array([{a, b} == pair for a, b in zip(stored["method_a"], stored["method_b"], strict=True)])
+            assert row[group] == stored[same & (stored["diagnosis"] == group)]["distance"].iloc[0]
+
+
+def test_the_command_writes_all_files_and_the_same_bytes_again(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", str(shared_store()), "--paper"]) == 0
+    folder = tmp_path / f"{run.run_id}-export" / "paper"
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert f"6 files written to {run.run_id}-export" in capsys.readouterr().out
+    again = {path.name: path.read_bytes() for path in export_paper(run, tmp_path / "again")}
+    assert again == {name: (folder / name).read_bytes() for name in FILES}
+    assert ElementTree.fromstring(again["figure1.svg"]).tag.endswith("svg")
+    assert (pd.read_csv(folder / "table1.csv")["cohort"] == "SIMULATED").all()
+
+
+def test_latex_is_escaped_balanced_and_says_simulated(run, tmp_path):
+    export_paper(run, tmp_path)
+    for name in ("table1.tex", "table2.tex"):
+        text = (tmp_path / name).read_text()
+        assert text.count(r"\begin{") == text.count(r"\end{") == 2
+        assert "SIMULATED" in text
+        rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+        assert len({row.count("&") for row in rows}) == 1
+        assert "_" not in text.replace(r"\_", "")
+
+
+def test_a_run_without_the_model_set_is_said(run, tmp_path):
+    with pytest.raises(NotInRun, match="no group maps for model set nowhere"):
+        table_one(run, "nowhere")
+    copied = copy_of_shared_store(tmp_path / "store")
+    (copied / "tables/distances.parquet").unlink()
+    assert main(["export", str(copied.parent), "--paper", "--to", str(tmp_path / "out")]) == 1
+    assert not (tmp_path / "out").exists()
