@@ -13,9 +13,11 @@ from safetensors.torch import load as load_bytes
 from safetensors.torch import save as save_bytes
 from torch import nn
 
+from engine.config import TrainingConfig
 from engine.errors import RunFailure
-from engine.model.cnn3d import CNN3D
+from engine.model.architectures import architecture
 from engine.model.normalisation import Normalisation
+from engine.preprocessing.grid import Grid
 
 
 def save_progress(file: Path, network: nn.Module, optimiser: torch.optim.Optimizer, progress: dict) -> None:
@@ -65,32 +67,35 @@ def pack_model(network: nn.Module, normalisation: Normalisation) -> bytes:
     return save_bytes(tensors)
 
 
-def model_card(
-    shape: tuple[int, ...], pools: tuple[int, ...], dropout: float, groups: tuple[str, str], epsilon: float
-) -> dict:
+def model_card(grid_mm: int, training: TrainingConfig, groups: tuple[str, str]) -> dict:
     """What is needed to rebuild a network around its weights; kept as JSON beside them."""
     return {
-        "network": "CNN3D",
-        "shape": list(shape),
-        "pools": list(pools),
-        "dropout": dropout,
+        "network": training.network,
+        "shape": list(Grid(grid_mm).shape),
+        "pools": list(architecture(training.network).pools[grid_mm]),
+        "dropout": training.dropout,
         "classes": [groups[1], groups[0]],
-        "normalisation_epsilon": epsilon,
+        "normalisation_epsilon": training.normalisation_epsilon,
     }
 
 
-def load_model(folder: Path, name: str, mask: np.ndarray) -> tuple[CNN3D, Normalisation, dict]:
+def load_model(folder: Path, name: str, mask: np.ndarray) -> tuple[nn.Module, Normalisation, dict]:
     """The network in eval mode, its normalisation and its card.
 
     Raises:
-        RunFailure: a file is missing or damaged.
+        RunFailure: a file is missing or damaged, or the network is of a kind that is not known here.
     """
     try:
         card = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         tensors = load_bytes((folder / f"{name}.safetensors").read_bytes())
     except (OSError, ValueError, SafetensorError) as error:
         raise RunFailure(f"model {name} cannot be read ({error}); train it again with --from train --force") from None
-    network = CNN3D(tuple(card["shape"]), tuple(card["pools"]), card["dropout"], len(card["classes"]))
+    try:
+        kind = architecture(card["network"]).network
+    except KeyError:
+        kind = card.get("network")
+        raise RunFailure(f"model {name}: the network {kind!r} is not known here; use a later version") from None
+    network = kind(tuple(card["shape"]), tuple(card["pools"]), card["dropout"], len(card["classes"]))
     network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
 
     def spread(values: torch.Tensor) -> np.ndarray:

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from engine.config import TrainingConfig
 from engine.data.folds import Job
 from engine.errors import RunFailure
+from engine.model.architectures import build_network, footprint
 from engine.model.checkpoints import load_progress, save_progress
-from engine.model.cnn3d import build_network, margins
+from engine.model.cnn3d import margins
 from engine.model.device import is_out_of_memory, volumes_that_fit
-from engine.model.fused import fused_logits
+from engine.model.fused import fused_logits, fuses
 from engine.model.normalisation import Normalisation, fit_normalisation
 from engine.model.volumes import Read, Volumes, chunked
 
@@ -66,8 +67,8 @@ def train(
         RunFailure: out of memory even when the cohort is streamed.
     """
     normalisation = _normalisation(job, read, mask, config)
-    network = build_network(grid_mm, config.dropout, seed=job.seed).to(device)
-    channels_last = config.channels_last or _is_fused(config, device)
+    network = build_network(grid_mm, config.dropout, job.seed, config.network).to(device)
+    channels_last = config.channels_last or _is_fused(config, network)
     if channels_last:
         network = network.to(memory_format=torch.channels_last_3d)
     optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
@@ -140,9 +141,9 @@ def _pass_over(
     """(mean loss, accuracy) over the training batches of one epoch; the order depends on seed and epoch alone."""
     network.train()
     order = np.random.default_rng([job.seed, 6, epoch]).permutation(np.array(job.train)).tolist()
-    chunks = chunked(order, config.batch_size)
+    chunks = training_batches(order, config.batch_size, network)
     device = next(network.parameters()).device
-    fused = _is_fused(config, device)
+    fused = _is_fused(config, network)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16" and device.type == "cuda")
     total, right = torch.zeros((), device=device), torch.zeros((), device=device)
     for number, (chunk, batch) in enumerate(zip(chunks, volumes.batches(chunks), strict=True)):
@@ -162,8 +163,17 @@ def _pass_over(
     return float(total) / len(order), float(right) / len(order)
 
 
-def _is_fused(config: TrainingConfig, device: torch.device) -> bool:
-    return config.engine == "auto" and device.type == "cpu"
+def _is_fused(config: TrainingConfig, network: nn.Module) -> bool:
+    return config.engine == "auto" and next(network.parameters()).device.type == "cpu" and fuses(network)
+
+
+def training_batches(order: Sequence[str], size: int, network: nn.Module) -> list[list[str]]:
+    """Lists of at most `size` scans; a single last scan joins those before where batch norm needs more than one."""
+    chunks = chunked(order, size)
+    several = any(isinstance(layer, nn.BatchNorm1d) for layer in network.modules())
+    if several and len(chunks) > 1 and len(chunks[-1]) == 1:
+        chunks[-2:] = [chunks[-2] + chunks[-1]]
+    return chunks
 
 
 def learning_rate(config: TrainingConfig, epochs_done: float) -> float:
@@ -193,7 +203,7 @@ def predict_margins(
 ) -> np.ndarray:
     """(n,) float64 margin of the positive group, d = log p - log(1 - p), float32 arithmetic, dropout off."""
     network.eval()
-    size = volumes_that_fit(volumes.voxels, next(network.parameters()).device, batch)
+    size = volumes_that_fit(volumes.voxels * footprint(network), next(network.parameters()).device, batch)
     parts: list[Tensor] = [
         margins(network(part))[:, 1].double().cpu() for part in volumes.batches(chunked(scans, size))
     ]
