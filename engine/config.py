@@ -129,6 +129,22 @@ class TrainingConfig(Section):
     schedule: Literal["constant", "cosine"] = Field("constant", description="cosine: the learning rate falls to 0")
     weight_decay: float = Field(0.0, ge=0)
     dropout: float = Field(0.8, ge=0, lt=1, description="default: as published, 0.8; 0.7 in korolev2017_*")
+    normalisation: Literal["voxelwise", "scan"] = Field(
+        "voxelwise", description="voxelwise: z-scores over the training scans; scan: each scan from 0 to 1 by itself"
+    )
+    augmentation: Literal["none", "left_right"] = Field(
+        "none", description="left_right: training scans are flipped and shifted along x by chance"
+    )
+    shift_mm: float = Field(2.0, gt=0, description="largest shift of the augmentation, at least a voxel")
+    validation_share: float = Field(
+        0.0, ge=0, lt=1, description="of the training subjects of each group: watched, and not trained on"
+    )
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description="epochs without a lower validation loss that end the training; the weights of the lowest are kept",
+    )
+    patience_from: int = Field(0, ge=0, description="epochs before patience counts")
     normalisation_scans: int | None = Field(
         None, ge=2, description="training scans drawn for mean and std; default all"
     )
@@ -152,7 +168,11 @@ class TrainingConfig(Section):
         return {"dropout": 0.7} | values if korolev else values
 
     @model_validator(mode="after")
-    def _batch_norm_of_single_numbers(self) -> TrainingConfig:
+    def _rules(self) -> TrainingConfig:
+        if self.patience is not None and not self.validation_share:
+            raise ValueError("patience needs validation scans: set validation_share, for example to 0.15")
+        if self.normalisation == "scan" and self.normalisation_scans is not None:
+            raise ValueError("normalisation_scans has no meaning where normalisation is scan; leave one of them out")
         if self.network == "korolev2017_plain" and self.batch_size == 1:
             raise ValueError("batch_size must be at least 2 for korolev2017_plain: it has batch norm behind a layer of "
                              "single numbers")  # fmt: skip

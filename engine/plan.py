@@ -52,7 +52,7 @@ def print_plan(run: Run) -> None:
         f"{scans['subject'].nunique()} subjects, {len(run.cohort.exclusions)} excluded",
         *(f"    {name}: {count} scans" for name, count in scans["diagnosis"].value_counts(sort=False).items()),
         f"  grid: {config.grid_mm} mm, {' x '.join(map(str, Grid(config.grid_mm).shape))} voxels; device: {run.device}",
-        *(f"  {job.model}: {len(job.train)} training scans, explains {len(job.explain)} "
+        *(f"  {job.model}: {len(job.train)} training scans{_validation(job)}, explains {len(job.explain)} "
           f"({', '.join(getattr(config.explain, job.model_set)) or 'no methods'})" for job in planned),
         f"  {config.training.network}: {config.training.epochs} epochs of batches of {config.training.batch_size}",
         *(f"  {stage}: about {duration(seconds)}" for stage, seconds in estimate.seconds.items()),
@@ -89,6 +89,10 @@ def estimate_costs(config: RunConfig, scans: pd.DataFrame, planned: list[Job], d
         BASE_MIB + resident + activations,
         (maps + 2 * len(scans)) * volume_mib + 100,
     )
+
+
+def _validation(job: Job) -> str:
+    return f", {len(job.validation)} for validation" if job.validation else ""
 
 
 def _methods(config: RunConfig, job: Job) -> list[str]:

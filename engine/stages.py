@@ -221,6 +221,8 @@ def _write_truth(run: Run, preparer) -> None:
 def _model_row(learnt, scans: pd.DataFrame, config) -> dict:
     import hashlib
 
+    from engine.model.stopping import chosen_epoch
+
     job = learnt.job
     return {
         "model": job.model,
@@ -230,7 +232,10 @@ def _model_row(learnt, scans: pd.DataFrame, config) -> dict:
         "training_subjects": scans.loc[list(job.train), "subject"].nunique(),
         "test_scans": len(job.test),
         "parameters": learnt.parameters,
-        "epochs": config.training.epochs,
+        "epochs": len(learnt.curve),
+        "network": config.training.network,
+        "validation_scans": len(job.validation),
+        "chosen_epoch": chosen_epoch(learnt.curve, config.training),
         "seconds": sum(row["seconds"] for row in learnt.curve),
         "weights_sha256": hashlib.sha256(learnt.weights).hexdigest(),
     }
