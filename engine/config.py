@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from engine.errors import UserError
 
 DEFAULT_PRESET = "demo"
+NETWORK_NAMES = ("rieke2018", "korolev2017_plain", "korolev2017_residual")
 METHOD_NAMES = ("sensitivity", "guided_backprop", "occlusion", "area_occlusion")
 Methods = list[Literal["sensitivity", "guided_backprop", "occlusion", "area_occlusion"]]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -119,14 +120,31 @@ class SplitConfig(Section):
 
 
 class TrainingConfig(Section):
-    """How each network is trained."""
+    """Which network, and how each of them is trained."""
 
+    network: Literal["rieke2018", "korolev2017_plain", "korolev2017_residual"] = "rieke2018"
     epochs: int = Field(20, ge=1)
     batch_size: int = Field(5, ge=1)
     learning_rate: float = Field(1e-4, gt=0)
     schedule: Literal["constant", "cosine"] = Field("constant", description="cosine: the learning rate falls to 0")
     weight_decay: float = Field(0.0, ge=0)
-    dropout: float = Field(0.8, ge=0, lt=1)
+    dropout: float = Field(0.8, ge=0, lt=1, description="default: as published, 0.8; 0.7 in korolev2017_*")
+    normalisation: Literal["voxelwise", "scan"] = Field(
+        "voxelwise", description="voxelwise: z-scores over the training scans; scan: each scan from 0 to 1 by itself"
+    )
+    augmentation: Literal["none", "left_right"] = Field(
+        "none", description="left_right: training scans are flipped and shifted along x by chance"
+    )
+    shift_mm: float = Field(2.0, gt=0, description="largest shift of the augmentation, at least a voxel")
+    validation_share: float = Field(
+        0.0, ge=0, lt=1, description="of the training subjects of each group: watched, and not trained on"
+    )
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description="epochs without a lower validation loss that end the training; the weights of the lowest are kept",
+    )
+    patience_from: int = Field(0, ge=0, description="epochs before patience counts")
     normalisation_scans: int | None = Field(
         None, ge=2, description="training scans drawn for mean and std; default all"
     )
@@ -142,6 +160,23 @@ class TrainingConfig(Section):
     resident: Literal["auto", "always", "never"] = Field("auto", description="keep the whole cohort in (GPU) memory")
     models: list[Literal["folds", "holdout"]] = Field(["folds", "holdout"], min_length=1)
     only_folds: list[int] | None = Field(None, description="train these folds alone, numbered from 1")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _dropout_of_the_network(cls, values: Any) -> Any:
+        korolev = isinstance(values, dict) and values.get("network") in NETWORK_NAMES[1:]
+        return {"dropout": 0.7} | values if korolev else values
+
+    @model_validator(mode="after")
+    def _rules(self) -> TrainingConfig:
+        if self.patience is not None and not self.validation_share:
+            raise ValueError("patience needs validation scans: set validation_share, for example to 0.15")
+        if self.normalisation == "scan" and self.normalisation_scans is not None:
+            raise ValueError("normalisation_scans has no meaning where normalisation is scan; leave one of them out")
+        if self.network == "korolev2017_plain" and self.batch_size == 1:
+            raise ValueError("batch_size must be at least 2 for korolev2017_plain: it has batch norm behind a layer of "
+                             "single numbers")  # fmt: skip
+        return self
 
 
 class OcclusionConfig(Section):

@@ -21,7 +21,8 @@ from engine.run import Run
 from store.geometry import nearest_positions
 
 CHUNK = 4  # scans written together; the same chunks after an interruption, so that results are the same
-UNITS = {"voxels": "margin per z-score", "margin": "drop of margin", "probability": "drop of probability"}
+VOXEL_UNITS = {"voxelwise": "margin per z-score", "scan": "margin per range of the scan's values"}
+UNITS = {"margin": "drop of margin", "probability": "drop of probability"}
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def _start(run: Run, series: Series, scale: str, shape: Sequence[int]) -> None:
         native_grid=method.native_grid,
         count=len(series.job.explain),
         shape=shape,
-        unit=UNITS["voxels"] if method.native_grid == "voxels" else UNITS[scale],
+        unit=VOXEL_UNITS[run.config.training.normalisation] if method.native_grid == "voxels" else UNITS[scale],
         affine=Grid(run.config.grid_mm).affine,
         parameters=method.parameters(),
         antisymmetric=method.antisymmetric,

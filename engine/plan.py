@@ -10,6 +10,7 @@ import pandas as pd
 from engine.config import RunConfig
 from engine.data.folds import Job, split
 from engine.data.readers import read_cohort
+from engine.model.architectures import architecture, forward_macs
 from engine.preprocessing.grid import Grid
 from engine.progress import duration
 from engine.run import Run
@@ -19,7 +20,8 @@ MACS_A_SECOND = {1: 5.7e9, 2: 8e9, 3: 12e9, 4: 12e9}
 GPU_FACTOR = 100
 PREPARE_S = {"simulated": {1: 6.0, 2: 0.9, 3: 0.3, 4: 0.1}, "syn_quick": 20.0, "affine": 10.0, "none": 2.0}
 # Forward and backward, in plain forward passes; fused steps on the CPU take less than one.
-TRAIN_FACTOR = {"cuda": 3, "cpu": {1: 0.5, 2: 0.5, 3: 0.8, 4: 0.8}}
+TRAIN_FACTOR = 3
+FUSED_FACTOR = {1: 0.5, 2: 0.5, 3: 0.8, 4: 0.8}
 GRADIENT_FACTOR = 1.7
 TOUCHING = 0.5  # share of cube positions that touch brain
 CUBE_SHARE = {1: 0.0026, 2: 0.007, 3: 0.015, 4: 0.023}  # of a forward pass that an incremental cube costs
@@ -52,9 +54,9 @@ def print_plan(run: Run) -> None:
         f"{scans['subject'].nunique()} subjects, {len(run.cohort.exclusions)} excluded",
         *(f"    {name}: {count} scans" for name, count in scans["diagnosis"].value_counts(sort=False).items()),
         f"  grid: {config.grid_mm} mm, {' x '.join(map(str, Grid(config.grid_mm).shape))} voxels; device: {run.device}",
-        *(f"  {job.model}: {len(job.train)} training scans, explains {len(job.explain)} "
+        *(f"  {job.model}: {len(job.train)} training scans{_validation(job)}, explains {len(job.explain)} "
           f"({', '.join(getattr(config.explain, job.model_set)) or 'no methods'})" for job in planned),
-        f"  {config.training.epochs} epochs of batches of {config.training.batch_size}",
+        f"  {config.training.network}: {config.training.epochs} epochs of batches of {config.training.batch_size}",
         *(f"  {stage}: about {duration(seconds)}" for stage, seconds in estimate.seconds.items()),
         f"  in all about {duration(sum(estimate.seconds.values()))}, peak memory about "
         f"{estimate.memory_mib / 1024:.1f} GiB, disk about {estimate.disk_mib:.0f} MiB",
@@ -66,8 +68,10 @@ def print_plan(run: Run) -> None:
 
 def estimate_costs(config: RunConfig, scans: pd.DataFrame, planned: list[Job], device: str) -> Estimate:
     """From the number of operations; orders of magnitude."""
-    forward = forward_macs(config.grid_mm) / MACS_A_SECOND[config.grid_mm] / (GPU_FACTOR if device == "cuda" else 1)
-    factor = TRAIN_FACTOR["cuda"] if device == "cuda" else TRAIN_FACTOR["cpu"][config.grid_mm]
+    pace = MACS_A_SECOND[config.grid_mm] * (GPU_FACTOR if device == "cuda" else 1)
+    forward = forward_macs(config.grid_mm, config.training.network) / pace
+    fused = device != "cuda" and architecture(config.training.network).incremental  # both need a plain sequence
+    factor = FUSED_FACTOR[config.grid_mm] if fused else TRAIN_FACTOR
     training = sum((len(job.train) * factor + len(job.test)) * config.training.epochs for job in planned)
     passes = sum(len(job.explain) * sum(_passes(config, m) for m in _methods(config, job)) for job in planned)
     kind = config.cohort.reader if config.cohort.reader == "simulated" else config.preprocessing.registration
@@ -77,7 +81,8 @@ def estimate_costs(config: RunConfig, scans: pd.DataFrame, planned: list[Job], d
     voxels = math.prod(Grid(config.grid_mm).shape)
     volume_mib = voxels * BRAIN_SHARE * 2 * 2 * PACKED_BYTES / 2**20
     resident = min(voxels * 4 * len(scans) / 2**20 * 2, 3000)
-    activations = voxels * 8 * 4 * 4 * max(config.training.batch_size, 4) / 2**20
+    footprint = architecture(config.training.network).footprint
+    activations = voxels * 8 * 4 * 4 * max(config.training.batch_size, 4) * footprint / 2**20
     return Estimate(
         {
             "preprocess": prepare + 30,
@@ -90,13 +95,18 @@ def estimate_costs(config: RunConfig, scans: pd.DataFrame, planned: list[Job], d
     )
 
 
+def _validation(job: Job) -> str:
+    return f", {len(job.validation)} for validation" if job.validation else ""
+
+
 def _methods(config: RunConfig, job: Job) -> list[str]:
     return list(getattr(config.explain, job.model_set))
 
 
 def _passes(config: RunConfig, method: str) -> float:
     """Forward passes a scan."""
-    grid, dense = Grid(config.grid_mm), config.explain.engine == "dense"
+    kind = architecture(config.training.network)
+    grid, dense = Grid(config.grid_mm), config.explain.engine == "dense" or not kind.incremental
     if method == "occlusion":
         stride = grid.voxels(config.explain.occlusion.stride_mm)
         positions = math.prod(-(-n // stride) for n in grid.shape) * TOUCHING
@@ -104,15 +114,3 @@ def _passes(config: RunConfig, method: str) -> float:
     if method == "area_occlusion":
         return 120 * (1 if dense else REGION_SHARE[grid.mm])
     return GRADIENT_FACTOR * (2 if method == "guided_backprop" else 1)
-
-
-def forward_macs(grid_mm: int) -> float:
-    """Multiplications and additions of the convolutions of one forward pass."""
-    from engine.model.cnn3d import CHANNELS, KERNEL, POOLS
-
-    shape, total = Grid(grid_mm).shape, 0.0
-    for source, target, pool in zip((1, *CHANNELS), CHANNELS, POOLS[grid_mm], strict=False):
-        out = tuple(n - KERNEL + 1 for n in shape)
-        total += KERNEL**3 * source * target * math.prod(out)
-        shape = tuple(n // pool for n in out)
-    return total

@@ -21,7 +21,7 @@ import pandas as pd
 
 from engine.config import RunConfig
 from engine.data.cache import VolumeCache
-from engine.data.folds import Job, jobs
+from engine.data.folds import Job, jobs, with_validation
 from engine.data.scan import Cohort
 from engine.errors import UserError
 from engine.progress import Progress
@@ -141,7 +141,8 @@ class Run:
         wrong = [k for k in folds if not 1 <= k <= split.folds]
         if wrong:
             raise UserError(f"training.only_folds: there is no fold {wrong[0]}; folds are 1 to {split.folds}")
-        return jobs(self.cohort.scans, training.models, folds, self.config.seed)
+        planned = jobs(self.cohort.scans, training.models, folds, self.config.seed)
+        return [with_validation(job, self.cohort.scans, self.groups, training.validation_share) for job in planned]
 
     # -- progress that outlives the process -----------------------------------------------------------------------
 

@@ -56,7 +56,6 @@ def train(run: Run) -> None:
     """Volumes -> one network a fold and the held-out one; predictions, metrics, baselines."""
     from engine.evaluate import evaluation_tables, prediction_rows
     from engine.model.checkpoints import model_card
-    from engine.model.cnn3d import POOLS
     from engine.model.device import choose_device, make_deterministic
     from engine.model.networks import Course, train_all
 
@@ -69,10 +68,7 @@ def train(run: Run) -> None:
     course = Course(positive, run.cache, run.mask, config.grid_mm, config.training, device, run.networks_folder)
     with run.progress.task("training, epochs", len(run.jobs) * config.training.epochs) as task:
         learnt = train_all(run.jobs, course, on_epoch=task.advance, say=run.progress.say)
-    card = model_card(
-        run.mask.shape, POOLS[config.grid_mm], config.training.dropout, run.groups,
-        config.training.normalisation_epsilon,
-    )  # fmt: skip
+    card = model_card(config.grid_mm, config.training, run.groups)
     for one in learnt:
         run.writer.put_model(one.job.model, one.weights, card)
     predictions = pd.concat([prediction_rows(one.job, one.margin, scans, run.groups) for one in learnt])
@@ -225,6 +221,8 @@ def _write_truth(run: Run, preparer) -> None:
 def _model_row(learnt, scans: pd.DataFrame, config) -> dict:
     import hashlib
 
+    from engine.model.stopping import chosen_epoch
+
     job = learnt.job
     return {
         "model": job.model,
@@ -234,7 +232,10 @@ def _model_row(learnt, scans: pd.DataFrame, config) -> dict:
         "training_subjects": scans.loc[list(job.train), "subject"].nunique(),
         "test_scans": len(job.test),
         "parameters": learnt.parameters,
-        "epochs": config.training.epochs,
+        "epochs": len(learnt.curve),
+        "network": config.training.network,
+        "validation_scans": len(job.validation),
+        "chosen_epoch": chosen_epoch(learnt.curve, config.training),
         "seconds": sum(row["seconds"] for row in learnt.curve),
         "weights_sha256": hashlib.sha256(learnt.weights).hexdigest(),
     }

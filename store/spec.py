@@ -11,6 +11,7 @@ A store is a folder (or an object-store prefix). Each run is one folder in it:
 
 Version 1.0  first layout.
 Version 1.1  adds native/{scan}: where the points of a scan's own file lie in MNI space.
+Version 1.2  adds columns to models and training: the network's name, what was set apart for validation.
 
 A minor version adds things a reader MAY ignore; a major version means: build the store again.
 """
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SPEC_VERSION = "1.1"
+SPEC_VERSION = "1.2"
 MANIFEST = "manifest.json"
 ARRAYS_FOLDER = "arrays.zarr"
 TABLES_FOLDER = "tables"
@@ -55,6 +56,9 @@ class TableSpec:
     """One Parquet table: its key and its columns (name -> (dtype, meaning)).
 
     dtypes: "string", "float64", "int64", "bool". Every column is nullable except those in the key.
+
+    Attributes:
+        later: columns that runs of an earlier minor version lack; missing where they are not given.
     """
 
     name: str
@@ -62,6 +66,7 @@ class TableSpec:
     columns: dict[str, tuple[str, str]]
     meaning: str
     optional: bool = False
+    later: tuple[str, ...] = ()
 
 
 VOLUME_ATTRIBUTES = ("affine", "unit")
@@ -197,11 +202,15 @@ TABLES = (
             "training_subjects": (INTEGER, ""),
             "test_scans": (INTEGER, ""),
             "parameters": (INTEGER, "trainable"),
-            "epochs": (INTEGER, ""),
+            "epochs": (INTEGER, "trained"),
             "seconds": (FLOAT, "training time"),
             "weights_sha256": (STRING, "of the safetensors file"),
+            "network": (STRING, "its architecture, as in the configuration"),
+            "validation_scans": (INTEGER, "set apart from the training scans"),
+            "chosen_epoch": (INTEGER, "whose weights these are, from 1"),
         },
         "one row a trained network",
+        later=("network", "validation_scans", "chosen_epoch"),
     ),
     TableSpec(
         "training",
@@ -215,8 +224,12 @@ TABLES = (
             "test_accuracy": (FLOAT, ""),
             "test_auc": (FLOAT, ""),
             "seconds": (FLOAT, ""),
+            "validation_loss": (FLOAT, "cross-entropy on the model's validation scans; missing where there are none"),
+            "validation_accuracy": (FLOAT, ""),
+            "validation_auc": (FLOAT, ""),
         },
         "learning curves",
+        later=("validation_loss", "validation_accuracy", "validation_auc"),
     ),
     TableSpec(
         "predictions",

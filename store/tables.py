@@ -30,7 +30,7 @@ def known_table(name: str) -> TableSpec:
 
 
 def conform(name: str, frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with the columns, order and dtypes of the spec.
+    """The frame with the columns, order and dtypes of the spec; later columns that it lacks are missing values.
 
     Raises:
         SpecViolation: columns missing or unknown, values of another kind, a key that is missing or not unique.
@@ -38,6 +38,7 @@ def conform(name: str, frame: pd.DataFrame) -> pd.DataFrame:
     spec = known_table(name)
     if lines := _column_problems(spec, list(frame.columns)):
         raise SpecViolation(lines[0])
+    frame = frame.assign(**{column: None for column in spec.later if column not in frame})
     columns = {column: _cast(name, column, frame[column], dtype) for column, (dtype, _) in spec.columns.items()}
     conformed = pd.DataFrame(columns).reset_index(drop=True)
     if lines := key_problems(spec, conformed):
@@ -77,7 +78,7 @@ def key_problems(spec: TableSpec, frame: pd.DataFrame) -> list[str]:
 
 
 def _column_problems(spec: TableSpec, columns: list[str]) -> list[str]:
-    missing = [c for c in spec.columns if c not in columns]
+    missing = [c for c in spec.columns if c not in columns and c not in spec.later]
     unknown = [str(c) for c in columns if c not in spec.columns]
     lines = []
     if missing:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from engine.config import RunConfig, preset_names
+from engine.config import NETWORK_NAMES, RunConfig, preset_names
 from engine.relevance import METHODS
 from store.spec import TABLES
 
@@ -18,8 +18,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
-@pytest.mark.parametrize("name", [*METHODS, *preset_names(), *(table.name for table in TABLES)])
-def test_the_readme_names_every_method_preset_and_table(name):
+@pytest.mark.parametrize("name", [*METHODS, *NETWORK_NAMES, *preset_names(), *(table.name for table in TABLES)])
+def test_the_readme_names_every_method_network_preset_and_table(name):
     assert f"`{name}`" in README
 
 

@@ -19,7 +19,7 @@ def test_presets_are_valid_and_say_what_they_are(name):
 
 
 def test_the_presets_there_are():
-    assert {"demo", "smoke", "ixi_age", "rieke2018"} <= set(preset_names())
+    assert {"demo", "smoke", "ixi_age", "rieke2018", "bohle2019"} <= set(preset_names())
 
 
 def test_rieke2018_is_what_the_paper_did():
@@ -33,6 +33,15 @@ def test_rieke2018_is_what_the_paper_did():
     assert (config.explain.occlusion.half_width_mm, config.explain.occlusion.stride_mm) == (20, 12)
     analysis = config.analysis
     assert (analysis.weights, analysis.target, analysis.gradient_scale) == ("scan", "predicted", "probability")
+
+
+def test_bohle2019_is_that_training_on_the_same_scans():
+    training, paper = load_config(preset="bohle2019").training, load_config(preset="rieke2018").training
+    assert (training.network, training.learning_rate) == (paper.network, paper.learning_rate)
+    assert (training.weight_decay, training.dropout, training.batch_size) == (1e-4, 0.4, 4)
+    assert (training.normalisation, training.augmentation, training.shift_mm) == ("scan", "left_right", 2)
+    assert (training.epochs, training.patience, training.patience_from) == (200, 8, 15)
+    assert training.validation_share > 0
 
 
 @pytest.mark.parametrize(
@@ -51,6 +60,8 @@ def test_rieke2018_is_what_the_paper_did():
         ({"name": "no/slash"}, "name: 'no/slash' is not allowed"),
         ({"training": 3}, "training: 3 is not allowed"),
         ({"explain.folds": [], "explain.holdout": []}, "configuration: explain: no method is asked for"),
+        ({"training.patience": 3}, "training: patience needs validation scans: set validation_share"),
+        ({"training.normalisation": "scan", "training.normalisation_scans": 9}, "training: normalisation_scans has no"),
         ({"explain.occlusion.reference": "zebra"}, "explain.occlusion.reference: 'zebra' is not allowed"),
     ],
 )

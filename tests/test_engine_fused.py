@@ -29,9 +29,16 @@ def cases(draw):
     return pools, shape, box if draw(st.booleans()) else None, draw(st.integers(0, 2**16))
 
 
-def _pair(shape, pools, seed) -> tuple[CNN3D, CNN3D]:
+def _pair(shape, pools, seed, padded=False) -> tuple[nn.Module, nn.Module]:
     torch.manual_seed(seed)
-    network = CNN3D(shape, pools, 0.0, 2, (3, 4, 5)[: len(pools)]).double().train()
+    network = CNN3D(shape, pools, 0.0, 2, (3, 4, 5)[: len(pools)])
+    if padded:
+        for module in network.features:
+            if isinstance(module, nn.Conv3d):
+                module.padding = (1, 1, 1)
+        features = network.features(torch.zeros(2, 1, *shape))[0].numel()
+        network.classifier[2] = nn.Linear(features, network.classifier[2].out_features)
+    network = network.double().train()
     with torch.no_grad():
         for module in network.features:
             if isinstance(module, nn.BatchNorm3d):
@@ -41,10 +48,10 @@ def _pair(shape, pools, seed) -> tuple[CNN3D, CNN3D]:
 
 
 @settings(max_examples=40, deadline=None)
-@given(cases(), st.booleans())
-def test_a_step_is_that_of_the_modules(case, channels_last):
+@given(cases(), st.booleans(), st.booleans())
+def test_a_step_is_that_of_the_modules(case, channels_last, padded):
     pools, shape, box, seed = case
-    plain, fused = _pair(shape, pools, seed)
+    plain, fused = _pair(shape, pools, seed, padded)
     volumes = torch.zeros(3, 1, *shape, dtype=torch.float64)
     inside = (..., *(box or [slice(None)] * 3))
     volumes[inside] = torch.randn(volumes[inside].shape, dtype=torch.float64)

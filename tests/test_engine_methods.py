@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from engine.errors import RunFailure
-from engine.model.cnn3d import build_network, margins
+from engine.model.architectures import build_network
+from engine.model.cnn3d import margins
 from engine.relevance import METHODS, AreaOcclusion, BatchSize, Brain, GuidedBackprop, Occlusion, Sensitivity
 from engine.relevance.base import ShapeError, reference_volume
 from engine.relevance.hooks import guided_relus

@@ -15,9 +15,10 @@ from engine.config import SplitConfig, TrainingConfig
 from engine.data.folds import Job, check_no_leak, jobs, split
 from engine.errors import LeakError, RunFailure, UserError
 from engine.model import training
+from engine.model.architectures import build_network
 from engine.model.baselines import balance_rows, covariate_table, logistic_predictions, region_means
 from engine.model.checkpoints import load_model, model_card, pack_model
-from engine.model.cnn3d import CNN3D, POOLS, build_network, feature_shape, margins, parameter_count
+from engine.model.cnn3d import CNN3D, POOLS, feature_shape, margins, parameter_count
 from engine.model.device import choose_device
 from engine.model.metrics import curve_rows, metric_rows, scores
 from engine.model.normalisation import fit_normalisation
@@ -218,7 +219,7 @@ def test_out_of_memory_while_streaming_is_a_clear_failure(cohort, tmp_path, monk
 
 
 def test_a_model_on_disk_is_the_model(cohort, trained, tmp_path):
-    card = model_card(Grid(4).shape, POOLS[4], 0.8, ("AD", "NC"), 0.0)
+    card = model_card(4, TrainingConfig(), ("AD", "NC"))
     (tmp_path / "fold-1.safetensors").write_bytes(pack_model(trained.network, trained.normalisation))
     (tmp_path / "fold-1.json").write_text(json.dumps(card))
     network, normalisation, _ = load_model(tmp_path, "fold-1", cohort.mask)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine.atlas.aal import load_atlas
 from engine.config import AtlasConfig
-from engine.model.cnn3d import CNN3D, build_network
+from engine.model.architectures import build_network
 from engine.preprocessing.grid import Grid
 from engine.preprocessing.template import brain_mask, template_brain
 from engine.relevance import BatchSize, Brain
@@ -24,7 +24,7 @@ BATCH = 16
 class Scene:
     """A network in eval mode, a z-scored scan (1, 1, x, y, z), and the brain; all on one device."""
 
-    network: CNN3D
+    network: nn.Module
     scan: Tensor
     brain: Brain
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,11 @@ HOLDOUT_SHARE = 0.2
 
 @dataclass(frozen=True)
 class Job:
-    """One network to train: scan ids for training, for testing, and all that it may explain (test and apply scans)."""
+    """One network to train: scan ids for training, for testing, and all that it may explain (test and apply scans).
+
+    Attributes:
+        validation: watched during training, neither trained on nor explained.
+    """
 
     model: str
     model_set: str
@@ -26,6 +30,7 @@ class Job:
     train: tuple[str, ...]
     test: tuple[str, ...]
     explain: tuple[str, ...]
+    validation: tuple[str, ...] = ()
 
 
 def split(scans: pd.DataFrame, groups: tuple[str, str], config: SplitConfig, seed: int) -> pd.DataFrame:
@@ -37,9 +42,7 @@ def split(scans: pd.DataFrame, groups: tuple[str, str], config: SplitConfig, see
     Raises:
         UserError: fewer subjects than folds, or too few for a fixed test set.
     """
-    cohort = scans[scans["role"] == "cohort"]
-    positive = cohort.groupby("subject", sort=False)["group"].agg(lambda g: bool((g == groups[0]).any()))
-    subjects, strata = positive.index.to_numpy(), positive.to_numpy()
+    subjects, strata = _people(scans[scans["role"] == "cohort"], groups)
     smaller = int(min(strata.sum(), (~strata).sum()))
     if smaller < config.folds:
         raise UserError(
@@ -55,6 +58,12 @@ def split(scans: pd.DataFrame, groups: tuple[str, str], config: SplitConfig, see
     return scans.assign(
         fold=scans["subject"].map(fold).astype("int64"), holdout=scans["subject"].isin(held_out).astype(bool)
     )
+
+
+def _people(cohort: pd.DataFrame, groups: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
+    """(subjects, whether each is of the positive group), in the order of the table."""
+    positive = cohort.groupby("subject", sort=False)["group"].agg(lambda g: bool((g == groups[0]).any()))
+    return positive.index.to_numpy(), positive.to_numpy()
 
 
 def _folds(subjects: np.ndarray, strata: np.ndarray, config: SplitConfig, seed: int) -> dict[str, int]:
@@ -107,9 +116,38 @@ def _job(scans: pd.DataFrame, model: str, model_set: str, seed: int, out: pd.Ser
     return Job(model, model_set, seed, *(tuple(scans.loc[where, "scan"]) for where in chosen))
 
 
+def with_validation(job: Job, scans: pd.DataFrame, groups: tuple[str, str], share: float) -> Job:
+    """The job with a share of its training subjects set apart for validation, of each group, at least one.
+
+    Drawn by the job's seed, with all scans of a subject.
+
+    Raises:
+        UserError: nobody of a group would be left to train on.
+        LeakError: a subject would be on two sides.
+    """
+    if not share:
+        return job
+    training = scans[scans["scan"].isin(job.train)]
+    subjects, strata = _people(training, groups)
+    random, chosen = np.random.default_rng([job.seed, 10]), set()
+    for group, name in ((subjects[strata], groups[0]), (subjects[~strata], groups[1])):
+        size = max(1, round(share * len(group)))
+        if size >= len(group):
+            raise UserError(
+                f"training.validation_share: {share:g} of the {len(group)} training subjects of {name} in {job.model} "
+                "leaves none to train on; use a smaller share or more subjects"
+            )
+        chosen |= set(random.permutation(group)[:size])
+    apart = training["subject"].isin(chosen)
+    job = replace(job, train=tuple(training.loc[~apart, "scan"]), validation=tuple(training.loc[apart, "scan"]))
+    check_no_leak(scans, job)
+    return job
+
+
 def check_no_leak(scans: pd.DataFrame, job: Job) -> None:
-    """Raise LeakError if a subject that the network trains on is among those it explains."""
+    """Raise LeakError if a subject that the network trains on or chooses by is among those it explains."""
     subject = scans.set_index("scan")["subject"]
-    both = set(subject[list(job.train)]) & set(subject[list({*job.test, *job.explain})])
+    train, validation = set(subject[list(job.train)]), set(subject[list(job.validation)])
+    both = (train | validation) & set(subject[list({*job.test, *job.explain})]) | train & validation
     if both:
         raise LeakError(f"{job.model}: {len(both)} subjects are on both sides of the split; nothing was trained")

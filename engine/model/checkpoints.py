@@ -13,28 +13,36 @@ from safetensors.torch import load as load_bytes
 from safetensors.torch import save as save_bytes
 from torch import nn
 
+from engine.config import TrainingConfig
 from engine.errors import RunFailure
-from engine.model.cnn3d import CNN3D
-from engine.model.normalisation import Normalisation
+from engine.model.architectures import architecture
+from engine.model.normalisation import Normalisation, ScanScaling
+from engine.preprocessing.grid import Grid
 
 
-def save_progress(file: Path, network: nn.Module, optimiser: torch.optim.Optimizer, progress: dict) -> None:
+def save_progress(
+    file: Path, network: nn.Module, optimiser: torch.optim.Optimizer, progress: dict, best: dict[str, torch.Tensor]
+) -> None:
     """Everything that training needs to go on: weights, optimiser, random state; replaces the file in one step.
 
     Args:
         progress: JSON values, stored beside the tensors (epochs done, learning curve).
+        best: weights of the chosen epoch so far; empty where it is always the last.
     """
     tensors = {f"network.{k}": v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{k}": torch.as_tensor(v).detach().cpu().contiguous() for k, v in state.items()}
+    tensors |= {f"best.{k}": v.contiguous() for k, v in best.items()}
     tensors["random.cpu"] = torch.get_rng_state()
     if next(network.parameters()).is_cuda:
         tensors["random.cuda"] = torch.cuda.get_rng_state()
     write_atomically(file, save_bytes(tensors, metadata={"progress": json.dumps(progress)}))
 
 
-def load_progress(file: Path, network: nn.Module, optimiser: torch.optim.Optimizer) -> dict | None:
-    """Put back what save_progress kept; None where there is nothing to go on from."""
+def load_progress(
+    file: Path, network: nn.Module, optimiser: torch.optim.Optimizer
+) -> tuple[dict, dict[str, torch.Tensor]] | None:
+    """Put back what save_progress kept: (progress, best); None where there is nothing to go on from."""
     if not file.exists():
         return None
     device = next(network.parameters()).device
@@ -54,44 +62,51 @@ def load_progress(file: Path, network: nn.Module, optimiser: torch.optim.Optimiz
     torch.set_rng_state(tensors["random.cpu"])
     if "random.cuda" in tensors and device.type == "cuda":
         torch.cuda.set_rng_state(tensors["random.cuda"])
-    return progress
+    return progress, {k.removeprefix("best."): v for k, v in tensors.items() if k.startswith("best.")}
 
 
-def pack_model(network: nn.Module, normalisation: Normalisation) -> bytes:
+def pack_model(network: nn.Module, normalisation: Normalisation | ScanScaling) -> bytes:
     """A trained network and its normalisation (brain voxels only) as safetensors."""
     tensors = {f"network.{k}": v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
-    tensors["normalisation.mean"] = torch.from_numpy(normalisation.mean[normalisation.mask])
-    tensors["normalisation.std"] = torch.from_numpy(normalisation.std[normalisation.mask])
+    if isinstance(normalisation, Normalisation):
+        tensors["normalisation.mean"] = torch.from_numpy(normalisation.mean[normalisation.mask])
+        tensors["normalisation.std"] = torch.from_numpy(normalisation.std[normalisation.mask])
     return save_bytes(tensors)
 
 
-def model_card(
-    shape: tuple[int, ...], pools: tuple[int, ...], dropout: float, groups: tuple[str, str], epsilon: float
-) -> dict:
+def model_card(grid_mm: int, training: TrainingConfig, groups: tuple[str, str]) -> dict:
     """What is needed to rebuild a network around its weights; kept as JSON beside them."""
     return {
-        "network": "CNN3D",
-        "shape": list(shape),
-        "pools": list(pools),
-        "dropout": dropout,
+        "network": training.network,
+        "shape": list(Grid(grid_mm).shape),
+        "pools": list(architecture(training.network).pools[grid_mm]),
+        "dropout": training.dropout,
         "classes": [groups[1], groups[0]],
-        "normalisation_epsilon": epsilon,
+        "normalisation": training.normalisation,
+        "normalisation_epsilon": training.normalisation_epsilon,
     }
 
 
-def load_model(folder: Path, name: str, mask: np.ndarray) -> tuple[CNN3D, Normalisation, dict]:
+def load_model(folder: Path, name: str, mask: np.ndarray) -> tuple[nn.Module, Normalisation | ScanScaling, dict]:
     """The network in eval mode, its normalisation and its card.
 
     Raises:
-        RunFailure: a file is missing or damaged.
+        RunFailure: a file is missing or damaged, or the network is of a kind that is not known here.
     """
     try:
         card = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         tensors = load_bytes((folder / f"{name}.safetensors").read_bytes())
     except (OSError, ValueError, SafetensorError) as error:
         raise RunFailure(f"model {name} cannot be read ({error}); train it again with --from train --force") from None
-    network = CNN3D(tuple(card["shape"]), tuple(card["pools"]), card["dropout"], len(card["classes"]))
+    try:
+        kind = architecture(card["network"]).network
+    except KeyError:
+        kind = card.get("network")
+        raise RunFailure(f"model {name}: the network {kind!r} is not known here; use a later version") from None
+    network = kind(tuple(card["shape"]), tuple(card["pools"]), card["dropout"], len(card["classes"]))
     network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
+    if card.get("normalisation") == "scan":
+        return network.eval(), ScanScaling(mask), card
 
     def spread(values: torch.Tensor) -> np.ndarray:
         volume = np.zeros(mask.shape, np.float32)

@@ -7,8 +7,6 @@ import math
 import torch
 from torch import Tensor, nn
 
-from engine.preprocessing.grid import Grid
-
 CHANNELS = (8, 16, 32, 64)
 KERNEL = 3
 HIDDEN = (128, 64)
@@ -60,14 +58,6 @@ def feature_shape(shape: tuple[int, ...], pools: tuple[int, ...]) -> tuple[int, 
     if min(shape) < 1:
         raise ValueError("the volume is too small for this network")
     return shape
-
-
-def build_network(grid_mm: int, dropout: float = 0.8, seed: int | None = None) -> CNN3D:
-    """The network for a working grid (design, section 5); the same seed gives the same weights."""
-    with torch.random.fork_rng(devices=[]):
-        if seed is not None:
-            torch.manual_seed(seed)
-        return CNN3D(Grid(grid_mm).shape, POOLS[grid_mm], dropout)
 
 
 def margins(logits: Tensor) -> Tensor:

@@ -56,21 +56,24 @@ def _keep_freed_memory() -> None:
         libc.mallopt(M_TRIM_THRESHOLD, LARGEST_INT)
 
 
-def volumes_that_fit(voxels: int, device: torch.device, at_most: int, backward: bool = False) -> int:
+def volumes_that_fit(voxels: float, device: torch.device, at_most: int, backward: bool = False) -> int:
     """How many volumes may go through the network at once, at least 1.
 
     The host must not be filled up: there, running out of memory ends the process instead of raising an error.
+
+    Args:
+        voxels: of a volume, times the footprint of the network.
     """
     room = DEVICE_SHARE * torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else HOST_BYTES
     each = 4 * voxels * (BACKWARD_COPIES if backward else FORWARD_COPIES)
     return max(1, min(at_most, int(room // each)))
 
 
-def trainings_that_fit(voxels: int) -> int:
+def trainings_that_fit(voxels: float) -> int:
     """How many networks may be trained at once on the host, at least 1.
 
     Args:
-        voxels: of a batch.
+        voxels: of a batch, times the footprint of the network.
     """
     return max(1, int(TRAININGS_BYTES // (4 * voxels * BACKWARD_COPIES)))
 

@@ -22,7 +22,7 @@ Window = tuple[slice, ...]
 
 
 def fused_logits(network: nn.Module, volumes: Tensor, box: Sequence[slice] | None = None) -> Tensor:
-    """(n, classes) logits of a CNN3D in train mode, as network(volumes) gives, running statistics updated.
+    """(n, classes) logits of a network that `fuses`, in train mode, as network(volumes) gives; running statistics too.
 
     Args:
         volumes: (n, 1, x, y, z).
@@ -30,13 +30,35 @@ def fused_logits(network: nn.Module, volumes: Tensor, box: Sequence[slice] | Non
     """
     maps = volumes
     for number, (convolution, norm, pool) in enumerate(_blocks(network.features)):
-        window = _reached(maps.shape[2:], convolution, pool, box) if number == 0 and box is not None else None
+        border = convolution.padding
+        maps = bordered(maps, border)
+        window = None
+        if number == 0 and box is not None:
+            inside = [slice(one.start + n, one.stop + n) for one, n in zip(box, border, strict=True)]
+            window = _reached(maps.shape[2:], convolution, pool, inside)
         maps = _block(maps, convolution, norm, pool, window)
     return network.classifier(maps)
 
 
+def bordered(maps: Tensor, border: Sequence[int]) -> Tensor:
+    """(n, c, x, y, z) with zeros on either side along each axis; a padded convolution is a valid one of these."""
+    return functional.pad(maps, [n for n in reversed(border) for _ in range(2)]) if any(border) else maps
+
+
+def fuses(network: nn.Module) -> bool:
+    """Whether its features are convolutions, each with batch norm, ReLU and perhaps a max-pool, and nothing else."""
+    layers = [layer for layer in getattr(network, "features", ()) if not isinstance(layer, nn.MaxPool3d)]
+    kinds = (nn.Conv3d, nn.BatchNorm3d, nn.ReLU)
+    return (
+        len(layers) >= len(kinds)
+        and len(layers) % len(kinds) == 0
+        and all(isinstance(layer, kinds[number % len(kinds)]) for number, layer in enumerate(layers))
+        and all(set(layer.stride) == {1} for layer in layers[:: len(kinds)])
+    )
+
+
 def _blocks(features: nn.Sequential) -> Iterator[tuple[nn.Conv3d, nn.BatchNorm3d, int]]:
-    """(convolution, batch norm, pool) of every block of a CNN3D."""
+    """(convolution, batch norm, pool) of every block."""
     layers = list(features)
     while layers:
         convolution, norm, _ = layers.pop(0), layers.pop(0), layers.pop(0)
@@ -45,7 +67,7 @@ def _blocks(features: nn.Sequential) -> Iterator[tuple[nn.Conv3d, nn.BatchNorm3d
 
 
 def _reached(shape: Sequence[int], convolution: nn.Conv3d, pool: int, box: Sequence[slice]) -> Window:
-    """The outputs of the convolution that see the box, in whole pooling windows."""
+    """The outputs of a valid convolution that see the box, in whole pooling windows."""
     reached = []
     for n, kernel, inside in zip(shape, convolution.kernel_size, box, strict=True):
         outputs = n - kernel + 1

@@ -15,6 +15,7 @@ from engine.data import workers
 from engine.data.cache import VolumeCache
 from engine.data.folds import Job
 from engine.errors import RunFailure
+from engine.model.architectures import architecture
 from engine.model.checkpoints import pack_model
 from engine.model.cnn3d import parameter_count
 from engine.model.device import make_deterministic, trainings_that_fit
@@ -101,7 +102,7 @@ def processes_for(jobs: Sequence[Job], course: Course) -> int:
     if course.device.type != "cpu" or not jobs:
         return 1
     config, voxels = course.config, course.mask.size
-    fit = trainings_that_fit(config.batch_size * voxels)
+    fit = trainings_that_fit(config.batch_size * voxels * architecture(config.network).footprint)
     worth = config.epochs * sum(len(job.train) for job in jobs) * voxels > WORTH_VOXELS
     return min(len(jobs), config.processes or (min(torch.get_num_threads(), fit) if worth else 1))
 

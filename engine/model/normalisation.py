@@ -1,4 +1,4 @@
-"""Voxelwise z-scores from the training scans, streamed: memory does not grow with the number of scans."""
+"""Voxelwise z-scores from the training scans, streamed: memory does not grow with the number of scans. Or by scan."""
 
 from __future__ import annotations
 
@@ -34,6 +34,26 @@ class Normalisation:
         spread = self.std + np.float32(self.epsilon)
         usable = self.mask & (spread > 0)
         return np.divide(1, spread, out=np.zeros_like(spread), where=usable)
+
+
+@dataclass(frozen=True)
+class ScanScaling:
+    """Each scan from 0 to 1 by its own least and largest value; all outside the brain counts as 0.
+
+    Source: Boehle et al. 2019.
+
+    Attributes:
+        mask: (x, y, z) bool brain mask; everything outside becomes 0.
+    """
+
+    mask: np.ndarray
+
+    def __call__(self, volumes: np.ndarray) -> np.ndarray:
+        """(n, x, y, z) intensities -> (n, x, y, z) float32 in 0..1; 0 outside the mask and in an empty scan."""
+        inside = np.where(self.mask, volumes, 0).astype(np.float32, copy=False)
+        low, high = (end(inside, axis=(1, 2, 3), keepdims=True) for end in (np.min, np.max))
+        spread = np.where(high > low, high - low, np.float32(np.inf))
+        return (inside - low) / spread * self.mask
 
 
 def fit_normalisation(

@@ -16,14 +16,19 @@ from torch import Tensor, nn
 from engine.config import TrainingConfig
 from engine.data.folds import Job
 from engine.errors import RunFailure
+from engine.model.architectures import build_network, footprint
+from engine.model.augmentation import left_right
 from engine.model.checkpoints import load_progress, save_progress
-from engine.model.cnn3d import build_network, margins
+from engine.model.cnn3d import margins
 from engine.model.device import is_out_of_memory, volumes_that_fit
-from engine.model.fused import fused_logits
-from engine.model.normalisation import Normalisation, fit_normalisation
+from engine.model.fused import fused_logits, fuses
+from engine.model.normalisation import Normalisation, ScanScaling, fit_normalisation
+from engine.model.stopping import chosen_epoch, is_finished
 from engine.model.volumes import Read, Volumes, chunked
+from engine.preprocessing.grid import Grid
 
 EVALUATION_BATCH = 16
+Augment = Callable[[Tensor, Sequence[str], int], Tensor]  # (volumes, their scans, epoch) -> volumes
 
 
 @dataclass
@@ -31,7 +36,7 @@ class Trained:
     """A trained network with its normalisation and learning curve (rows of the training table, less the model)."""
 
     network: nn.Module
-    normalisation: Normalisation
+    normalisation: Normalisation | ScanScaling
     curve: list[dict] = field(default_factory=list)
 
     @property
@@ -54,7 +59,7 @@ def train(
 ) -> Trained:
     """Train one network, going on from `checkpoint` if it exists.
 
-    Cross-entropy, Adam, the metrics of the last epoch; no early stopping (design, section 6).
+    Cross-entropy, Adam; the last epoch's weights (design, section 6), or those of the chosen one (stopping.py).
 
     Args:
         positive: scan -> truly of the positive group.
@@ -66,31 +71,47 @@ def train(
         RunFailure: out of memory even when the cohort is streamed.
     """
     normalisation = _normalisation(job, read, mask, config)
-    network = build_network(grid_mm, config.dropout, seed=job.seed).to(device)
-    channels_last = config.channels_last or _is_fused(config, device)
+    network = build_network(grid_mm, config.dropout, job.seed, config.network).to(device)
+    channels_last = config.channels_last or _is_fused(config, network)
     if channels_last:
         network = network.to(memory_format=torch.channels_last_3d)
     optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     torch.manual_seed(job.seed)
-    progress = load_progress(checkpoint, network, optimiser)
-    if progress is None:
-        progress = {"curve": []}
-        save_progress(checkpoint, network, optimiser, progress)
-    curve = progress["curve"]
+    kept = load_progress(checkpoint, network, optimiser)
+    if kept is None:
+        kept = {"curve": []}, {}
+        save_progress(checkpoint, network, optimiser, *kept)
+    curve, best = kept[0]["curve"], kept[1]
     for _ in curve:
         on_epoch()
-    if len(curve) < config.epochs:
+    if not is_finished(curve, config):
         dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-        scans = list(dict.fromkeys([*job.train, *job.test]))
+        scans = list(dict.fromkeys([*job.train, *job.validation, *job.test]))
         volumes = Volumes(read, scans, normalisation, device, config.resident, dtype, channels_last, share)
-        for epoch in range(len(curve), config.epochs):
-            curve.append(_epoch(epoch, job, positive, volumes, network, optimiser, config, checkpoint, say))
-            save_progress(checkpoint, network, optimiser, {"curve": curve})
-            on_epoch()
+        augment = _augmentation(job, mask, grid_mm, config, device)
+    while not is_finished(curve, config):
+        curve.append(_epoch(len(curve), job, positive, volumes, augment, network, optimiser, config, checkpoint, say))
+        if config.patience is not None and chosen_epoch(curve, config) == len(curve):
+            best = {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
+        save_progress(checkpoint, network, optimiser, {"curve": curve}, best)
+        on_epoch()
+    for _ in range(len(curve), config.epochs):  # spared by early stopping
+        on_epoch()
+    if best:
+        network.load_state_dict(best)
     return Trained(network.eval(), normalisation, curve)
 
 
-def _normalisation(job: Job, read: Read, mask: np.ndarray, config: TrainingConfig) -> Normalisation:
+def _augmentation(job: Job, mask: np.ndarray, grid_mm: int, config: TrainingConfig, device: torch.device) -> Augment:
+    if config.augmentation == "none":
+        return lambda volumes, scans, epoch: volumes
+    brain, shift = torch.from_numpy(mask.copy()).to(device), Grid(grid_mm).voxels(config.shift_mm)
+    return lambda volumes, scans, epoch: left_right(volumes, scans, brain, shift, job.seed, epoch)
+
+
+def _normalisation(job: Job, read: Read, mask: np.ndarray, config: TrainingConfig) -> Normalisation | ScanScaling:
+    if config.normalisation == "scan":
+        return ScanScaling(mask)
     scans = np.array(job.train)
     if config.normalisation_scans and config.normalisation_scans < len(scans):
         scans = np.random.default_rng([job.seed, 5]).permutation(scans)[: config.normalisation_scans]
@@ -102,6 +123,7 @@ def _epoch(
     job: Job,
     positive: Mapping[str, bool],
     volumes: Volumes,
+    augment: Augment,
     network: nn.Module,
     optimiser: torch.optim.Optimizer,
     config: TrainingConfig,
@@ -111,7 +133,7 @@ def _epoch(
     started = time.monotonic()
     while True:
         try:
-            loss, accuracy = _pass_over(epoch, job, positive, volumes, network, optimiser, config)
+            loss, accuracy = _pass_over(epoch, job, positive, volumes, augment, network, optimiser, config)
             break
         except Exception as error:
             if not is_out_of_memory(error):
@@ -124,8 +146,10 @@ def _epoch(
             say("  out of memory with the whole cohort resident: streaming it from disk instead")
             volumes.release()
             load_progress(checkpoint, network, optimiser)
-    test = evaluate(network, volumes, job.test, positive)
-    return {"epoch": epoch + 1, "loss": loss, "accuracy": accuracy, **test, "seconds": time.monotonic() - started}
+    row = {"epoch": epoch + 1, "loss": loss, "accuracy": accuracy}
+    for part, scans in (("validation", job.validation), ("test", job.test)):
+        row |= {f"{part}_{name}": value for name, value in evaluate(network, volumes, scans, positive).items()}
+    return row | {"seconds": time.monotonic() - started}
 
 
 def _pass_over(
@@ -133,6 +157,7 @@ def _pass_over(
     job: Job,
     positive: Mapping[str, bool],
     volumes: Volumes,
+    augment: Augment,
     network: nn.Module,
     optimiser: torch.optim.Optimizer,
     config: TrainingConfig,
@@ -140,14 +165,15 @@ def _pass_over(
     """(mean loss, accuracy) over the training batches of one epoch; the order depends on seed and epoch alone."""
     network.train()
     order = np.random.default_rng([job.seed, 6, epoch]).permutation(np.array(job.train)).tolist()
-    chunks = chunked(order, config.batch_size)
+    chunks = training_batches(order, config.batch_size, network)
     device = next(network.parameters()).device
-    fused = _is_fused(config, device)
+    fused = _is_fused(config, network)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16" and device.type == "cuda")
     total, right = torch.zeros((), device=device), torch.zeros((), device=device)
     for number, (chunk, batch) in enumerate(zip(chunks, volumes.batches(chunks), strict=True)):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(config, epoch + number / len(chunks))
+        batch = augment(batch, chunk, epoch)
         labels = torch.tensor([int(positive[s]) for s in chunk], device=device)
         optimiser.zero_grad(set_to_none=True)
         with autocast:
@@ -162,8 +188,17 @@ def _pass_over(
     return float(total) / len(order), float(right) / len(order)
 
 
-def _is_fused(config: TrainingConfig, device: torch.device) -> bool:
-    return config.engine == "auto" and device.type == "cpu"
+def _is_fused(config: TrainingConfig, network: nn.Module) -> bool:
+    return config.engine == "auto" and next(network.parameters()).device.type == "cpu" and fuses(network)
+
+
+def training_batches(order: Sequence[str], size: int, network: nn.Module) -> list[list[str]]:
+    """Lists of at most `size` scans; a single last scan joins those before where batch norm needs more than one."""
+    chunks = chunked(order, size)
+    several = any(isinstance(layer, nn.BatchNorm1d) for layer in network.modules())
+    if several and len(chunks) > 1 and len(chunks[-1]) == 1:
+        chunks[-2:] = [chunks[-2] + chunks[-1]]
+    return chunks
 
 
 def learning_rate(config: TrainingConfig, epochs_done: float) -> float:
@@ -174,16 +209,16 @@ def learning_rate(config: TrainingConfig, epochs_done: float) -> float:
 
 
 def evaluate(network: nn.Module, volumes: Volumes, scans: Sequence[str], positive: Mapping[str, bool]) -> dict:
-    """test_loss, test_accuracy and test_auc of the network as it is."""
+    """loss, accuracy and auc of the network as it is; missing where there are no scans."""
     if not scans:
-        return {"test_loss": np.nan, "test_accuracy": np.nan, "test_auc": np.nan}
+        return {"loss": np.nan, "accuracy": np.nan, "auc": np.nan}
     margin = predict_margins(network, volumes, scans)
     labels = np.array([positive[s] for s in scans])
     signed = np.where(labels, margin, -margin)
     return {
-        "test_loss": float(np.logaddexp(0, -signed).mean()),
-        "test_accuracy": float(((margin >= 0) == labels).mean()),
-        "test_auc": float(roc_auc_score(labels, margin)) if labels.any() and not labels.all() else np.nan,
+        "loss": float(np.logaddexp(0, -signed).mean()),
+        "accuracy": float(((margin >= 0) == labels).mean()),
+        "auc": float(roc_auc_score(labels, margin)) if labels.any() and not labels.all() else np.nan,
     }
 
 
@@ -193,7 +228,7 @@ def predict_margins(
 ) -> np.ndarray:
     """(n,) float64 margin of the positive group, d = log p - log(1 - p), float32 arithmetic, dropout off."""
     network.eval()
-    size = volumes_that_fit(volumes.voxels, next(network.parameters()).device, batch)
+    size = volumes_that_fit(volumes.voxels * footprint(network), next(network.parameters()).device, batch)
     parts: list[Tensor] = [
         margins(network(part))[:, 1].double().cpu() for part in volumes.batches(chunked(scans, size))
     ]

@@ -12,7 +12,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from engine.model.device import DEVICE_SHARE
-from engine.model.normalisation import Normalisation
+from engine.model.normalisation import Normalisation, ScanScaling
 
 Read = Callable[[Sequence[str]], np.ndarray]
 RESIDENT_BYTES = 3e9  # what a resident cohort may take of the host's memory
@@ -20,7 +20,7 @@ LOAD = 16
 
 
 class Volumes:
-    """Batches of z-scored volumes, (n, 1, x, y, z), on a device.
+    """Batches of normalised volumes, (n, 1, x, y, z), on a device.
 
     Args:
         read: scan ids -> (n, x, y, z) float32 intensities.
@@ -34,7 +34,7 @@ class Volumes:
         self,
         read: Read,
         scans: Sequence[str],
-        normalisation: Normalisation,
+        normalisation: Normalisation | ScanScaling,
         device: torch.device,
         resident: str = "auto",
         dtype: torch.dtype = torch.float32,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.errors import RunFailure
+from engine.model.architectures import footprint
 from engine.model.cnn3d import margins
 from engine.model.device import is_out_of_memory, volumes_that_fit
 from engine.relevance.blocks import sequential_blocks
@@ -189,7 +191,8 @@ def check_volumes(volumes: Tensor) -> None:
 
 def input_gradients(model: nn.Module, volumes: Tensor, target: int, batch: BatchSize) -> Tensor:
     """(n, x, y, z) gradients of each volume, in batches that fit."""
-    fits = volumes_that_fit(volumes[0].numel(), volumes.device, batch.at_most, backward=True) if len(volumes) else 1
+    voxels = math.prod(volumes.shape[1:]) * footprint(model)
+    fits = volumes_that_fit(voxels, volumes.device, batch.at_most, backward=True) if len(volumes) else 1
     return batch.run(len(volumes), lambda a, b: input_gradient(model, volumes[a:b], target), fits)
 
 

@@ -10,19 +10,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engine.model.fused import bordered
+
 
 @dataclass(frozen=True)
 class Block:
-    """Convolution with batch norm folded in, ReLU, max-pool."""
+    """Convolution with batch norm folded in, ReLU, max-pool.
+
+    A padded convolution is a valid one of a padded map: all places of a block's input count its border.
+
+    Attributes:
+        border: (3,) zeros on either side of the input along each axis.
+    """
 
     weight: Tensor
     bias: Tensor
     pool: int
+    border: tuple[int, int, int] = (0, 0, 0)
 
     def __call__(self, activations: Tensor) -> Tensor:
-        """(n, c, x, y, z) -> (n, c', x', y', z')."""
+        """(n, c, x, y, z), with the border -> (n, c', x', y', z')."""
         # The largest of a window is the same before and after the ReLU; after pooling there is less to do.
         return largest(functional.conv3d(activations, self.weight, self.bias), self.pool).relu_()
+
+    def bordered(self, activations: Tensor) -> Tensor:
+        """(n, c, x, y, z) -> the same with the border that the convolution needs."""
+        return bordered(activations, self.border)
 
     @property
     def reach(self) -> np.ndarray:
@@ -33,7 +46,7 @@ class Block:
         """((n, 3), (n, 3)) the outputs [first, last) that change with inputs in [low, high); at least one.
 
         Args:
-            shape: of the block's output.
+            shape: of the block's output, without a border.
         """
         last = np.clip(-(-high // self.pool), 1, shape)
         return np.minimum(np.maximum(low - self.reach, 0) // self.pool, last - 1), last
@@ -99,17 +112,26 @@ def _take_block(layers: list[nn.Module]) -> Block | None:
         pool = _pool_size(layers.pop(0))
     # On the CPU, channels last is quicker for every block.
     layout = torch.contiguous_format if weight.is_cuda else torch.channels_last_3d
-    return Block(weight.contiguous(memory_format=layout), bias, pool) if pool else None
+    weight = weight.contiguous(memory_format=layout)
+    return Block(weight, bias, pool, border_of(convolution)) if pool else None
 
 
 def _is_plain_convolution(layer: nn.Module) -> bool:
     return (
         isinstance(layer, nn.Conv3d)
         and set(layer.stride) == {1}
-        and layer.padding in {(0, 0, 0), "valid"}
+        and (layer.padding_mode == "zeros" or layer.padding == (0, 0, 0))
+        and (layer.padding != "same" or all(k % 2 for k in layer.kernel_size))
         and set(layer.dilation) == {1}
         and layer.groups == 1
     )
+
+
+def border_of(layer: nn.Conv3d) -> tuple[int, int, int]:
+    """Zeros that a convolution without dilation adds on either side along each axis; "same" means an odd kernel."""
+    if isinstance(layer.padding, str):
+        return tuple(k // 2 if layer.padding == "same" else 0 for k in layer.kernel_size)
+    return tuple(layer.padding)
 
 
 def _pool_size(layer: nn.MaxPool3d) -> int:

@@ -1,10 +1,11 @@
 """Margins after parts of a volume are replaced, computed only where something changes.
 
-Valid convolutions and early pooling keep the effect of a patch local. The activations of the intact scan are kept at
+Small convolutions and early pooling keep the effect of a patch local. The activations of the intact scan are kept at
 every block; for a patch only the box that changes is computed anew in each block (aligned with the pooling windows,
 clamped at the borders; boxes of equal size go together, whatever their place), and the fully connected part sees the
-last map with the box pasted in. What lies deep inside a patch of one value is one value too and is filled in. The
-result is that of whole forward passes up to float32 rounding.
+last map with the box pasted in. A map before a padded convolution is kept with its border of zeros, and its places
+count the border. What lies deep inside a patch of one value is one value too and is filled in. The result is that of
+whole forward passes up to float32 rounding.
 """
 
 from __future__ import annotations
@@ -67,6 +68,10 @@ class Changes:
         """Some of the maps."""
         return replace(self, **{name: getattr(self, name)[rows] for name in ("low", "high", "start", "strides")})
 
+    def moved(self, by: Sequence[int]) -> Changes:
+        """With all places counted from elsewhere."""
+        return replace(self, low=self.low + np.array(by), high=self.high + np.array(by))
+
     def box(self, row: int) -> Tensor:
         """(a, b, c', c) view of one box."""
         channels, first = self.cells.shape[1], int(self.start[row])
@@ -78,9 +83,10 @@ def incremental_margins(
     blocks: Sequence[Block], head: nn.Module, volume: Tensor, patches: Sequence[Patch], target: int, batch: BatchSize
 ) -> tuple[Tensor, Tensor]:
     """See patch_margins. Patches are shared among the CPU's threads."""
-    intact = [volume[None, None]]
-    for block in blocks:
-        intact.append(block(intact[-1]))
+    intact = [blocks[0].bordered(volume[None, None])]
+    for block, following in zip(blocks, [*blocks[1:], None], strict=True):
+        outputs = block(intact[-1])
+        intact.append(following.bordered(outputs) if following else outputs)
     margin = margins(head(intact[-1]))[:, target].double()
     maps = [one[0].movedim(0, -1).contiguous() for one in intact]
 
@@ -105,24 +111,32 @@ def _last_maps(blocks: Sequence[Block], maps: Sequence[Tensor], patches: Sequenc
     """(n, c, x, y, z) last maps of the scan with each patch replaced.
 
     Args:
-        maps: of the intact scan before, between and behind the blocks, (x, y, z, c) each.
+        maps: of the intact scan before, between and behind the blocks, (x, y, z, c) each, with borders.
     """
-    changes = _given(patches, maps[0])
-    for number, (block, before, after) in enumerate(zip(blocks, maps, maps[1:], strict=False)):
-        first, last = block.reached(changes.low, changes.high, after.shape[:3])
+    changes = _given(patches, maps[0], blocks[0].border)
+    borders = [*(block.border for block in blocks[1:]), (0, 0, 0)]
+    for number, (block, before, after, border) in enumerate(zip(blocks, maps, maps[1:], borders, strict=False)):
+        first, last = block.reached(changes.low, changes.high, np.array(after.shape[:3]) - 2 * np.array(border))
         piecemeal = number == 0 and not before.is_cuda  # a GPU is done with the whole sooner than with the pieces
         inside = _constant_inside(block, patches, changes, first, last) if piecemeal else None
         if inside is None:
             changes = _changed(block, before, after, changes, first, last)
         else:
             changes = _changed_around(block, before, after, changes, first, last, *inside)
+        changes = changes.moved(border)
     whole = np.zeros((len(patches), 3), int)
     return _pasted(maps[-1], whole, np.array(maps[-1].shape[:3]), changes).movedim(-1, 1)
 
 
-def _given(patches: Sequence[Patch], volume: Tensor) -> Changes:
-    """The patches themselves; one of a single value takes one cell."""
-    low, high = (np.array([[getattr(s, end) for s in p.box] for p in patches]) for end in ("start", "stop"))
+def _given(patches: Sequence[Patch], volume: Tensor, border: Sequence[int]) -> Changes:
+    """The patches themselves; one of a single value takes one cell.
+
+    Args:
+        volume: (x, y, z, 1), with its border.
+    """
+    low, high = (
+        np.array([[getattr(s, end) for s in p.box] for p in patches]) + np.array(border) for end in ("start", "stop")
+    )
     if all(patch.constant is not None for patch in patches):
         values = volume.new_tensor([[patch.constant] for patch in patches])
         start = volume.numel() + np.arange(len(patches))
@@ -138,7 +152,7 @@ def _changed(
     """Outputs [first, last) of a block whose input is the intact map with the changes.
 
     Args:
-        before, after: intact maps, (x, y, z, c).
+        before, after: intact maps with their borders, (x, y, z, c); the outputs are counted without.
     """
     batches = _alike(block, last - first, before.device)
     found = Changes.to_fill(after, first, last, np.concatenate(batches))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from engine.model.architectures import footprint
 from engine.model.cnn3d import margins
 from engine.model.device import volumes_that_fit
 from engine.relevance.base import BatchSize, Patch
@@ -42,5 +43,5 @@ def _dense(
             volumes[(row, 0, *patch.box)] = patch.values()
         return margins(model(volumes))[:, target].double()
 
-    fits = volumes_that_fit(volume.numel(), volume.device, batch.at_most)
+    fits = volumes_that_fit(volume.numel() * footprint(model), volume.device, batch.at_most)
     return intact, batch.run(len(patches), part, fits) if len(patches) else intact[:0]

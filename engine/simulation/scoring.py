@@ -12,8 +12,8 @@ from engine.analysis.cells import scan_weights
 from engine.analysis.maps import mass
 from engine.analysis.truth import SCORES, TruthScorer
 from engine.explain import build_method, space
+from engine.model.architectures import build_network
 from engine.model.checkpoints import load_model
-from engine.model.cnn3d import build_network
 from engine.model.volumes import Volumes, chunked
 from engine.relevance import METHODS, BatchSize
 from engine.run import Run
@@ -85,8 +85,10 @@ def _untrained(run: Run, scorer: TruthScorer, series: dict, scans) -> dict[tuple
     """(level, score) -> one value for each untrained network."""
     found: dict[tuple[str, str], list[float]] = {}
     weights = scan_weights(scans, run.config.analysis.weights)
-    for number in range(run.config.analysis.untrained_networks):
-        network = build_network(run.config.grid_mm, seed=1_000_000 + 1000 * run.config.seed + number).eval()
+    config = run.config
+    for number in range(config.analysis.untrained_networks):
+        seed = 1_000_000 + 1000 * config.seed + number
+        network = build_network(config.grid_mm, seed=seed, name=config.training.network).eval()
         total, scores = np.zeros(run.mask.shape), []
         for key, relevance in _untrained_maps(run, series["method"], network, scans):
             scores.append(scorer(relevance))

@@ -1,0 +1,82 @@
+"""The networks that can be trained, by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from engine.model import cnn3d, voxcnn, voxresnet
+from engine.preprocessing.grid import Grid
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A kind of network and how it fits the working grids.
+
+    Attributes:
+        network: (shape, pools, dropout, classes) -> the network.
+        pools: grid_mm -> by how much each part of it makes the maps smaller.
+        incremental: its occlusions can be; see engine/relevance/blocks.py.
+        footprint: memory of its activations, in those of the network of Rieke et al. 2018.
+    """
+
+    network: type[nn.Module]
+    pools: Mapping[int, tuple[int, ...]]
+    incremental: bool = True
+
+    @property
+    def footprint(self) -> float:
+        return footprint(self.network)
+
+
+NETWORKS = {
+    "rieke2018": Architecture(cnn3d.CNN3D, cnn3d.POOLS),
+    "korolev2017_plain": Architecture(voxcnn.VoxCNN, voxcnn.POOLS),
+    "korolev2017_residual": Architecture(voxresnet.VoxResNet, voxresnet.STRIDES, incremental=False),
+}
+EARLIER_NAMES = {"CNN3D": "rieke2018"}  # in the model cards of earlier runs
+
+
+def architecture(name: str) -> Architecture:
+    """By its name, or the name that it had in earlier runs.
+
+    Raises:
+        KeyError: there is none of this name.
+    """
+    return NETWORKS[EARLIER_NAMES.get(name, name)]
+
+
+def build_network(
+    grid_mm: int, dropout: float = 0.8, seed: int | None = None, name: str = "rieke2018", classes: int = 2
+) -> nn.Module:
+    """The network for a working grid (design, section 5); the same seed gives the same weights."""
+    kind = architecture(name)
+    with torch.random.fork_rng(devices=[]):
+        if seed is not None:
+            torch.manual_seed(seed)
+        return kind.network(Grid(grid_mm).shape, kind.pools[grid_mm], dropout, classes)
+
+
+def footprint(network: nn.Module | type[nn.Module]) -> float:
+    """Memory of its activations, in those of the network of Rieke et al. 2018."""
+    return getattr(network, "footprint", 1.0)
+
+
+def forward_macs(grid_mm: int, name: str = "rieke2018") -> float:
+    """Multiplications and additions of the convolutions of one forward pass; nothing is computed."""
+    counted = []
+
+    def count(layer: nn.Conv3d, given: tuple, found: torch.Tensor) -> None:
+        counted.append(float(found.numel()) * layer.in_channels * math.prod(layer.kernel_size))
+
+    with torch.device("meta"):
+        network = build_network(grid_mm, name=name).eval()
+        for layer in network.modules():
+            if isinstance(layer, nn.Conv3d):
+                layer.register_forward_hook(count)
+        network(torch.empty(1, 1, *Grid(grid_mm).shape))
+    return sum(counted)
