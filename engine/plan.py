@@ -26,6 +26,7 @@ REGION_SHARE = {1: 0.05, 2: 0.1, 3: 0.15, 4: 0.2}
 BRAIN_SHARE = 0.22
 PACKED_BYTES = 0.5  # of a stored int16 volume after compression, of its brain voxels' two bytes
 BASE_MIB = 1500
+REASONS, SCANS_A_REASON = 20, 3  # that are printed
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def print_plan(run: Run) -> None:
         f"plan of {config.name}, nothing is computed",
         f"  cohort: {run.cohort.name}{' (SIMULATED)' if run.cohort.simulated else ''}, {len(scans)} scans of "
         f"{scans['subject'].nunique()} subjects, {len(run.cohort.exclusions)} excluded",
+        *(f"    found: {note}" for note in run.cohort.notes),
         *(f"    {name}: {count} scans" for name, count in scans["diagnosis"].value_counts(sort=False).items()),
         f"  grid: {config.grid_mm} mm, {' x '.join(map(str, Grid(config.grid_mm).shape))} voxels; device: {run.device}",
         *(f"  {job.model}: {len(job.train)} training scans, explains {len(job.explain)} "
@@ -57,10 +59,23 @@ def print_plan(run: Run) -> None:
         *(f"  {stage}: about {duration(seconds)}" for stage, seconds in estimate.seconds.items()),
         f"  in all about {duration(sum(estimate.seconds.values()))}, peak memory about "
         f"{estimate.memory_mib / 1024:.1f} GiB, disk about {estimate.disk_mib:.0f} MiB",
-        *(f"    excluded: {row.scan}: {row.reason}" for row in run.cohort.exclusions.head(20).itertuples()),
+        *_left_out(run.cohort.exclusions),
     ]  # fmt: skip
     for line in lines:
         say(line, highlight=False, markup=False)
+
+
+def _left_out(exclusions: pd.DataFrame) -> list[str]:
+    """The reasons for exclusions, the most frequent first, with the first scans of each."""
+    scans = exclusions.groupby("reason", sort=False)["scan"].agg(list).sort_values(key=lambda s: -s.map(len))
+    lines = []
+    for reason, left_out in scans.head(REASONS).items():
+        more = f" and {len(left_out) - SCANS_A_REASON} more" if len(left_out) > SCANS_A_REASON else ""
+        lines.append(f"    excluded: {', '.join(left_out[:SCANS_A_REASON])}{more}: {reason}")
+    if len(scans) > REASONS:
+        others = scans.iloc[REASONS:]
+        lines.append(f"    excluded: {others.map(len).sum()} more for {len(others)} other reasons")
+    return lines
 
 
 def estimate_costs(config: RunConfig, scans: pd.DataFrame, planned: list[Job], device: str) -> Estimate:

@@ -72,7 +72,7 @@ def test_a_rule_selects(rule, expected):
     ],
 )
 def test_a_malformed_rule_is_one_line(rule):
-    with pytest.raises(UserError, match="group rule") as error:
+    with pytest.raises(UserError, match=r'^rule "') as error:
         groups.parse(rule)
     assert "\n" not in str(error.value)
 

@@ -15,14 +15,13 @@ from nibabel.filebasedimages import ImageFileError
 from engine.config import CohortConfig
 from engine.data.hashing import FileMemory, file_hash
 from engine.data.scan import Cohort, exclusion_table
-from engine.data.table import read_table
+from engine.data.tabular import DECISIONS, read_table
 from engine.errors import UserError
 from engine.progress import Progress
 
 SMALLEST_AXIS = 32  # voxels; a head at 6 mm
 VOXEL_MM = (0.3, 6.0)
 FIELD_MM = (80.0, 600.0)
-DECISIONS = "decisions.csv"
 _VERSION = 1  # of the rules below: remembered verdicts of other versions are not used
 
 

@@ -28,7 +28,7 @@ def read_cohort(config: RunConfig, store: Path, progress: Progress, inspect: boo
 
         return read(config.cohort, config.seed)
     if config.cohort.data is None:
-        raise UserError("--data: the folder of the scans is needed with cohort.reader=table")
+        raise UserError(f"--data: the folder of the scans is needed with cohort.reader={config.cohort.reader}")
     from engine.data.guards import inspect_all
 
     cohort = FILE_READERS[config.cohort.reader]()(config.cohort)
@@ -41,7 +41,13 @@ def _table() -> Callable[[CohortConfig], Cohort]:
     return read
 
 
-FILE_READERS: dict[str, Callable[[], Callable[[CohortConfig], Cohort]]] = {"table": _table}
+def _bids() -> Callable[[CohortConfig], Cohort]:
+    from engine.data.bids import read
+
+    return read
+
+
+FILE_READERS: dict[str, Callable[[], Callable[[CohortConfig], Cohort]]] = {"table": _table, "bids": _bids}
 
 
 def preparer_for(config: RunConfig):

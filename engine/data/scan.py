@@ -37,6 +37,7 @@ class Cohort:
         exclusions: columns as in EXCLUSION_COLUMNS.
         groups: (positive, negative), e.g. ("AD", "NC").
         defining: columns the group rules read; not to be used as covariates.
+        notes: what the reader found and chose, a line each, for --plan.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Cohort:
     exclusions: pd.DataFrame
     groups: tuple[str, str]
     defining: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = field(default=())
 
     @property
     def simulated(self) -> bool:

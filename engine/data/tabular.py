@@ -1,0 +1,101 @@
+"""CSV and TSV tables as text, and where they lie."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+from pathlib import Path
+
+import pandas as pd
+
+from engine.config import CohortConfig
+from engine.errors import UserError
+
+MISSING = {"", "na", "n/a", "nan", "null", "none"}
+TABLE_ENDINGS = (".csv", ".tsv")
+DECISIONS = "decisions.csv"
+
+
+def read_table(file: Path) -> pd.DataFrame:
+    """A CSV (comma or semicolon) or TSV as text; the index is the row as a spreadsheet counts it (header 1).
+
+    Raises:
+        UserError: not there, not text, or without rows.
+    """
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            header = stream.readline()
+            separator = "\t" if file.suffix.lower() == ".tsv" else ";" if header.count(";") > header.count(",") else ","
+            stream.seek(0)
+            rows = list(csv.reader(stream, delimiter=separator))
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such table") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise UserError(f"{file.name}: not a text table in UTF-8; save it as CSV") from None
+    except OSError as error:
+        raise UserError(f"{file.name}: cannot be read ({error.strerror})") from None
+    names = [name.strip() for name in rows[0]] if rows else []
+    if not any(names):
+        raise UserError(f"{file.name}: the table is empty")
+    twice = next((name for name in names if name and names.count(name) > 1), None)
+    if twice:
+        raise UserError(f"{file.name}: two columns are called {twice}; rename one")
+    body = {n: row for n, row in enumerate(rows[1:], start=2) if any(cell.strip() for cell in row)}
+    if not body:
+        raise UserError(f"{file.name}: the table has a header and no rows")
+    for n, row in body.items():
+        if len(row) > len(names) and any(cell.strip() for cell in row[len(names) :]):
+            raise UserError(f"{file.name} row {n}: {len(row)} cells under {len(names)} column names")
+    cells = [[cell.strip() for cell in row[: len(names)]] + [""] * (len(names) - len(row)) for row in body.values()]
+    table = pd.DataFrame(cells, columns=names, index=list(body), dtype="string")
+    return table.mask(table.apply(lambda column: column.str.lower().isin(MISSING)))
+
+
+def data_folder(config: CohortConfig) -> Path:
+    """The folder of the scans.
+
+    Raises:
+        UserError: not given, not there, not a folder, or empty.
+    """
+    if config.data is None:
+        raise UserError("the scans are missing: give their folder with --data FOLDER")
+    folder = Path(config.data)
+    if not folder.is_dir():
+        what = "is a file; give the folder it lies in" if folder.exists() else "no such folder"
+        raise UserError(f"--data {folder}: {what}")
+    if not any(folder.iterdir()):
+        raise UserError(f"--data {folder}: the folder is empty")
+    return folder
+
+
+def tables_in(folder: Path) -> list[Path]:
+    """The tables that lie in a folder, by name; decisions.csv is not one of them."""
+    files = [p for p in folder.iterdir() if p.suffix.lower() in TABLE_ENDINGS and p.is_file() and p.name != DECISIONS]
+    return sorted(files, key=lambda p: p.name)
+
+
+def table_file(folder: Path, name: str | None) -> Path:
+    """The table of that name, relative to the folder; without a name the only one that is there.
+
+    Raises:
+        UserError: it is not there, it is a spreadsheet, or there are several and none is named.
+    """
+    tables = [p.name for p in tables_in(folder)]
+    there = f"there are {', '.join(tables)}" if tables else "there is no CSV or TSV in it"
+    if name is None:
+        if len(tables) == 1:
+            return folder / tables[0]
+        mend = "name one with cohort.table" if tables else "put a table with one row a scan there"
+        raise UserError(f"--data {folder}: which table describes the scans? {there}; {mend}")
+    if not (folder / name).is_file():
+        raise UserError(f"cohort.table {name}: not in {folder}; {there}")
+    if Path(name).suffix.lower() in {".xlsx", ".xls", ".ods"}:
+        raise UserError(f"cohort.table {name}: spreadsheets are not read; save it as CSV")
+    return folder / name
+
+
+def hint(name: str, table: pd.DataFrame) -> str:
+    """What a column may have been meant, or which there are; begins with a semicolon."""
+    by_case = {column.lower(): column for column in reversed(table.columns)}
+    close = difflib.get_close_matches(name.lower(), by_case, n=1)
+    return f"; did you mean {by_case[close[0]]}?" if close else f"; the columns are {', '.join(table.columns)}"

@@ -1,0 +1,89 @@
+"""Each kind of data as it was downloaded, by the command line: --plan says what was found and what is left out."""
+
+from __future__ import annotations
+
+import bids_factory
+import pytest
+
+import run_pipeline
+from engine import command
+from engine.config import load_config
+from engine.errors import UserError
+
+
+@pytest.fixture
+def plan(capsys, monkeypatch, tmp_path):
+    """Runs --plan on a folder with two folds; returns what it says."""
+    monkeypatch.setattr(command.signal, "signal", lambda *a: None)
+    monkeypatch.setenv("COLUMNS", "300")
+
+    def said(*arguments: object) -> str:
+        store = tmp_path / "results"
+        options = ["--plan", "--store", store, "--set", "split.folds=2", *arguments]
+        code = command.main(run_pipeline.STAGES, [str(a) for a in options])
+        text = capsys.readouterr().err
+        assert code == 0, text
+        assert not store.exists()
+        return text
+
+    return said
+
+
+def options(*arguments: object):
+    return command.configuration(command.parser(run_pipeline.STAGES).parse_args([str(a) for a in arguments]))
+
+
+def test_plan_of_a_bids_dataset(plan, tmp_path):
+    text = plan("--cohort", "bids", "--data", bids_factory.dataset(tmp_path / "study", more=4))
+    assert "plan of bids, nothing is computed" in text
+    assert "cohort: study, 11 scans of 9 subjects, 3 excluded" in text
+    assert "found: 13 x T1w image of a scanner, of 10 participants in 11 sessions" in text
+    assert "AD: 5 scans" in text
+    assert "excluded: sub-01_ses-M00_run-2_T1w: another image of the session is used" in text
+
+
+def test_equal_reasons_share_a_line(plan, tmp_path):
+    study = bids_factory.dataset(tmp_path / "study", more=8)
+    for person in (51, 53, 55):
+        (study / f"sub-{person}/anat/sub-{person}_T1w.nii.gz").unlink()
+    text = plan("--cohort", "bids", "--data", study)
+    assert "excluded: sub-06, sub-51, sub-53 and 1 more: no T1w image of a scanner" in text
+
+
+def test_the_table_is_looked_for_in_the_folder_then_here(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "in.tsv").write_text("a\n1\n")
+    (tmp_path / "out.tsv").write_text("a\n1\n")
+    monkeypatch.chdir(tmp_path)
+    given = ("--cohort", "bids", "--data", "data", "--table")
+    assert options(*given, "in.tsv").cohort.table == "in.tsv"
+    assert options(*given, "nowhere.tsv").cohort.table == "nowhere.tsv"
+    outside = options(*given, "out.tsv")
+    assert outside.cohort.table == str(tmp_path / "out.tsv")
+    assert outside.stored()["cohort"]["table"] == "out.tsv"
+
+
+def test_a_run_is_called_as_its_cohort_unless_it_has_a_name():
+    assert options("--cohort", "bids").name == "bids"
+    assert options("--cohort", "bids", "--preset", "smoke").name == "smoke"
+    assert options("--cohort", "bids", "--name", "mine").name == "mine"
+
+
+@pytest.mark.parametrize("reader", ["bids"])
+def test_known_kinds_have_their_usual_labels(reader):
+    cohort = load_config(overrides={"cohort.reader": reader}).cohort
+    assert list(cohort.diagnosis) == ["AD", "NC"]
+    assert "MCI" in cohort.apply
+    own = load_config(overrides={"cohort.reader": reader, "cohort.diagnosis": {"P": ["x"], "N": ["y"]}}).cohort
+    assert (own.diagnosis, own.apply) == ({"P": ["x"], "N": ["y"]}, [])
+
+
+def test_the_rule_for_every_scan_is_checked():
+    with pytest.raises(UserError, match="two groups are needed"):
+        load_config(overrides={"cohort.reader": "bids", "cohort.groups": {"old": "age > 60"}})
+
+
+def test_a_table_without_a_kind(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(command.signal, "signal", lambda *a: None)
+    assert command.main(run_pipeline.STAGES, ["--plan", "--table", "x.csv", "--store", str(tmp_path)]) == 2
+    assert "--table: the simulated cohort reads no files; add --cohort {table,bids" in capsys.readouterr().err
