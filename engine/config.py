@@ -17,14 +17,14 @@ from engine.errors import UserError
 DEFAULT_PRESET = "demo"
 METHOD_NAMES = ("sensitivity", "guided_backprop", "occlusion", "area_occlusion")
 Methods = list[Literal["sensitivity", "guided_backprop", "occlusion", "area_occlusion"]]
-Reader = Literal["simulated", "table", "bids"]
+Reader = Literal["simulated", "table", "bids", "oasis"]
 READERS = get_args(Reader)
 MNI_SPACE = "MNI152NLin2009cAsym"
 USUAL_LABELS = {
     "AD": ["AD", "Dementia", "DAT", "Alzheimer's disease", "Alzheimers disease", "Alzheimer"],
     "NC": ["NC", "CN", "NL", "HC", "Control", "Healthy control", "Cognitively normal"],
 }
-USUAL_APPLY = ["MCI", "EMCI", "LMCI"]
+USUAL_APPLY = ["MCI", "EMCI", "LMCI", "Converted"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -75,6 +75,18 @@ class BidsOptions(Section):
     )
 
 
+class OasisOptions(Section):
+    """Which images and labels of OASIS are used."""
+
+    image: Literal["auto", "atlas", "subject", "raw", "masked", "other"] = Field(
+        "auto", description="T88_111 (atlas), SUBJ_111 (subject), first of RAW, masked T88_111, NIfTI named by session "
+        "(other); auto: the first of these that most sessions have"
+    )  # fmt: skip
+    label: Literal["auto", "cdr", "group"] = Field(
+        "auto", description="AD is CDR > 0 of the session, or the column Group (auto, where there is one)"
+    )
+
+
 class CohortConfig(Section):
     """Where scans come from and which groups they form."""
 
@@ -96,6 +108,7 @@ class CohortConfig(Section):
     apply: list[str] = Field(default_factory=list, description="labels that are explained and never trained on")
     where: str | None = Field(None, description="expression that every scan must fulfil, e.g. age >= 60")
     bids: BidsOptions = BidsOptions()
+    oasis: OasisOptions = OasisOptions()
     simulation: Simulation = Simulation()
 
     @model_validator(mode="before")

@@ -38,11 +38,19 @@ def conform(name: str, frame: pd.DataFrame) -> pd.DataFrame:
     spec = known_table(name)
     if lines := _column_problems(spec, list(frame.columns)):
         raise SpecViolation(lines[0])
+    frame = with_later(spec, frame)
     columns = {column: _cast(name, column, frame[column], dtype) for column, (dtype, _) in spec.columns.items()}
     conformed = pd.DataFrame(columns).reset_index(drop=True)
     if lines := key_problems(spec, conformed):
         raise SpecViolation(lines[0])
     return conformed
+
+
+def with_later(spec: TableSpec, frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with the columns of later minor versions that it lacks, all values missing."""
+    lacking = [column for column in spec.later if column not in frame.columns]
+    nothing = [None] * len(frame)
+    return frame.assign(**{c: pd.Series(nothing, frame.index, _PANDAS[spec.columns[c][0]]) for c in lacking})
 
 
 def to_parquet(frame: pd.DataFrame) -> bytes:
@@ -77,7 +85,7 @@ def key_problems(spec: TableSpec, frame: pd.DataFrame) -> list[str]:
 
 
 def _column_problems(spec: TableSpec, columns: list[str]) -> list[str]:
-    missing = [c for c in spec.columns if c not in columns]
+    missing = [c for c in spec.columns if c not in columns and c not in spec.later]
     unknown = [str(c) for c in columns if c not in spec.columns]
     lines = []
     if missing:

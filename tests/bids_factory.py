@@ -65,10 +65,10 @@ def dataset(root: Path, make: Maker = touch, more: int = 0) -> Path:
     return root
 
 
-def derivatives(root: Path, make: Maker = touch, space: str = SPACE) -> Path:
-    """What fMRIPrep leaves of the people above, beside its brain masks."""
-    for person in ("sub-01", "sub-02", "sub-03", "sub-04", "sub-05"):
-        for name in (f"space-{space}_desc-preproc_T1w", f"space-{space}_desc-brain_mask", "desc-preproc_T1w"):
+def derivatives(root: Path, make: Maker = touch, more: int = 0) -> Path:
+    """What fMRIPrep leaves of the people above, beside its brain masks; `more` as for `dataset`."""
+    for person in (f"sub-{number:02d}" for number in (*range(1, 6), *range(50, 50 + more))):
+        for name in (f"space-{SPACE}_desc-preproc_T1w", f"space-{SPACE}_desc-brain_mask", "desc-preproc_T1w"):
             file = root / "derivatives" / "fmriprep" / person / "anat" / f"{person}_{name}.nii.gz"
             file.parent.mkdir(parents=True, exist_ok=True)
             make(file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bids_factory
+import oasis_factory
 import pytest
 
 import run_pipeline
@@ -42,6 +43,14 @@ def test_plan_of_a_bids_dataset(plan, tmp_path):
     assert "excluded: sub-01_ses-M00_run-2_T1w: another image of the session is used" in text
 
 
+def test_plan_of_oasis(plan, tmp_path):
+    text = plan("--cohort", "oasis", "--data", oasis_factory.cross_sectional(tmp_path / "oasis1", more=4))
+    assert "found: 11 sessions in oasis_cross-sectional.csv, 10 of them with an image" in text
+    assert "NC: 4 scans" in text
+    assert "excluded: OAS1_9003_MR1, OAS1_9003_MR2: no label" in text
+    assert "excluded: OAS1_9006_MR1: no image of the kind atlas" in text
+
+
 def test_equal_reasons_share_a_line(plan, tmp_path):
     study = bids_factory.dataset(tmp_path / "study", more=8)
     for person in (51, 53, 55):
@@ -69,7 +78,7 @@ def test_a_run_is_called_as_its_cohort_unless_it_has_a_name():
     assert options("--cohort", "bids", "--name", "mine").name == "mine"
 
 
-@pytest.mark.parametrize("reader", ["bids"])
+@pytest.mark.parametrize("reader", ["bids", "oasis"])
 def test_known_kinds_have_their_usual_labels(reader):
     cohort = load_config(overrides={"cohort.reader": reader}).cohort
     assert list(cohort.diagnosis) == ["AD", "NC"]

@@ -61,7 +61,7 @@ def read(config: CohortConfig) -> Cohort:
     if not chosen:
         raise UserError(f"{file.name}: none of its participants has a {what}; the first image is {images[0].name}")
     table, described = with_sessions(people, [(image.subject, image.session) for image in chosen], folder, config)
-    names = {**our_columns(table, config, file), "subject": "participant_id", "session": "session_id"}
+    names = our_columns(table, config, file, {"subject": "participant_id", "session": "session_id"})
     names = {ours: theirs for ours, theirs in names.items() if ours not in ("scan", "path")}
     frame = frame_of(table, names, [image.path for image in chosen], file)
     notes = (

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from engine.config import CohortConfig
-from engine.data.tabular import hint
+from engine.data.tabular import hint, plain
 from engine.errors import UserError
 
 # Names under which a table may hold our columns, best first; compared without case, spaces and punctuation.
@@ -23,17 +23,14 @@ AUTOMATIC = {
     "site": ("site", "siteid", "centre", "center", "scanner"),
     "mmse": ("mmse", "mmsetotal"),
     "cdr": ("cdr", "cdrglobal", "cdglobal"),
+    "cdr_sb": ("cdrsb", "cdrsumofboxes"),
+    "screening_diagnosis": ("screeningdiagnosis", "screendiagnosis", "diagnosissc", "dxbl"),
     "icv": ("icv", "etiv", "tiv"),
     "path": ("path", "filepath", "file", "filename", "image", "nifti"),
 }
-NUMBERS = ("age", "mmse", "cdr", "icv")
+NUMBERS = ("age", "mmse", "cdr", "cdr_sb", "icv")
 SEXES = {"f": "F", "female": "F", "woman": "F", "m": "M", "male": "M", "man": "M"}
 OLDEST = 120  # years
-
-
-def plain(name: str) -> str:
-    """A column's name without case, spaces and punctuation."""
-    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def alias(name: str) -> str | None:
@@ -48,8 +45,16 @@ def automatic(columns: Sequence[str]) -> dict[str, str]:
     return {ours: found[0] for ours, found in best.items() if found}
 
 
-def our_columns(table: pd.DataFrame, config: CohortConfig, file: Path) -> dict[str, str]:
+def our_columns(
+    table: pd.DataFrame, config: CohortConfig, file: Path, given: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Our column name -> the table's, from the configuration and, where it says nothing, by likeness.
+
+    Args:
+        table: as text.
+        config: of the cohort.
+        file: the table's, for messages.
+        given: what the reader of a known kind of data knows; it goes over both.
 
     Raises:
         UserError: a column of the configuration that is not there, or none that could hold the label.
@@ -60,6 +65,7 @@ def our_columns(table: pd.DataFrame, config: CohortConfig, file: Path) -> dict[s
         if theirs not in table.columns:
             raise UserError(f"{file.name}: no column {theirs} (cohort.columns.{ours}){hint(theirs, table)}")
     names = automatic([name for name in table.columns if name not in config.columns.values()]) | config.columns
+    names |= given or {}
     if config.diagnosis and "label" not in names:
         raise UserError(
             f"{file.name}: no column with the label; name it with cohort.columns.label; "
@@ -82,7 +88,7 @@ def frame_of(table: pd.DataFrame, names: dict[str, str], paths: Sequence[Path], 
     """
     frame = pd.DataFrame({"row": table.index}, index=table.index)
     frame["path"] = [str(path) for path in paths]
-    for ours in ("subject", "session", "label", "site"):
+    for ours in ("subject", "session", "label", "site", "screening_diagnosis"):
         frame[ours] = table[names[ours]].fillna("") if ours in names else ""
     for ours in NUMBERS:
         frame[ours] = numbers(table, names[ours], ours, file) if ours in names else float("nan")

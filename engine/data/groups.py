@@ -120,6 +120,8 @@ def assign(frame: pd.DataFrame, config: CohortConfig) -> pd.DataFrame:
     to_apply = labels.str.lower().isin(list(applied)).astype(bool)
     frame.loc[to_apply, "role"] = "apply"
     frame.loc[to_apply, "diagnosis"] = labels[to_apply].str.lower().map(applied)
+    if config.diagnosis and "screening_diagnosis" in frame:
+        frame["screening_diagnosis"] = _in_groups(frame["screening_diagnosis"], config)
     _by_label(frame, labels, ~to_apply, config) if config.diagnosis else _by_rule(frame, ~to_apply, config)
     frame.loc[frame["group"] != "", "role"] = "cohort"
     _check_two_labels(frame)
@@ -166,9 +168,17 @@ def check_both_groups(frame: pd.DataFrame, config: CohortConfig, when: str) -> N
     raise UserError(f"group {' and group '.join(empty)} has no scan {when} ({kept}){there}{left_out}")
 
 
+def _group_of(config: CohortConfig) -> dict[str, str]:
+    return {label.lower(): group for group, known in config.diagnosis.items() for label in known or [group]}
+
+
+def _in_groups(labels: pd.Series, config: CohortConfig) -> pd.Series:
+    """Labels as the diagnosis of a scan has them: the group where they mean one, else as they are."""
+    return labels.str.lower().map(_group_of(config)).fillna(labels)
+
+
 def _by_label(frame: pd.DataFrame, labels: pd.Series, free: pd.Series, config: CohortConfig) -> None:
-    group_of = {label.lower(): group for group, known in config.diagnosis.items() for label in known or [group]}
-    group = labels.str.lower().map(group_of)
+    group = labels.str.lower().map(_group_of(config))
     known = free & group.notna()
     frame.loc[known, "group"] = frame.loc[known, "diagnosis"] = group[known]
     unknown = free & ~known

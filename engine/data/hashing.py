@@ -10,16 +10,17 @@ from pathlib import Path
 BLOCK = 1 << 20
 
 
-def file_hash(path: Path) -> str:
-    """BLAKE2b (16 bytes, 32 hexadecimal digits) of a file's content.
+def file_hash(path: Path, header: Path | None = None) -> str:
+    """BLAKE2b (16 bytes, 32 hexadecimal digits) of a file's content, and of its header's where that is another file.
 
     Raises:
         OSError: the file cannot be read.
     """
     digest = hashlib.blake2b(digest_size=16)
-    with open(path, "rb") as stream:
-        while block := stream.read(BLOCK):
-            digest.update(block)
+    for part in (path, header) if header else (path,):
+        with open(part, "rb") as stream:
+            while block := stream.read(BLOCK):
+                digest.update(block)
     return digest.hexdigest()
 
 

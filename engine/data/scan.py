@@ -12,12 +12,14 @@ COLUMNS = {
     "session": "string",
     "group": "string",  # one of the two groups, empty for apply scans
     "diagnosis": "string",  # clinical label; the group where rules are expressions
+    "screening_diagnosis": "string",  # when the subject entered the study, where known
     "role": "string",  # cohort | apply
     "age": "float64",  # years
     "sex": "string",  # F | M
     "site": "string",
     "mmse": "float64",
     "cdr": "float64",
+    "cdr_sb": "float64",  # sum of boxes
     "icv": "float64",  # mm3
     "severity": "float64",  # simulated scans only
     "simulated": "bool",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +15,11 @@ from engine.errors import UserError
 MISSING = {"", "na", "n/a", "nan", "null", "none"}
 TABLE_ENDINGS = (".csv", ".tsv")
 DECISIONS = "decisions.csv"
+
+
+def plain(name: str) -> str:
+    """A column's name without case, spaces and punctuation."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def read_table(file: Path) -> pd.DataFrame:
@@ -72,6 +78,39 @@ def tables_in(folder: Path) -> list[Path]:
     """The tables that lie in a folder, by name; decisions.csv is not one of them."""
     files = [p for p in folder.iterdir() if p.suffix.lower() in TABLE_ENDINGS and p.is_file() and p.name != DECISIONS]
     return sorted(files, key=lambda p: p.name)
+
+
+def columns_of(file: Path) -> list[str]:
+    """The names of a table's columns; none if it cannot be read."""
+    try:
+        return list(read_table(file).columns)
+    except UserError:
+        return []
+
+
+def find_table(folder: Path, name: str | None, *kinds: set[str]) -> Path:
+    """The table of that name, or else the only one in the folder that has all columns of one of the kinds.
+
+    Args:
+        folder: of the scans.
+        name: of the table, if the user names one.
+        kinds: names of columns, without case, spaces and punctuation.
+
+    Raises:
+        UserError: there is none, there are several, or the named one is of no such kind.
+    """
+    named = [table_file(folder, name)] if name else tables_in(folder)
+    fitting = [file for file in named if any(kind <= {plain(column) for column in columns_of(file)} for kind in kinds)]
+    if len(fitting) == 1:
+        return fitting[0]
+    wanted = " or ".join(", ".join(sorted(kind)) for kind in kinds)
+    if name:
+        read_table(named[0])
+        raise UserError(f"{named[0].name}: not a table of this kind of data; it needs the columns {wanted}")
+    if fitting:
+        names = ", ".join(file.name for file in fitting)
+        raise UserError(f"--data {folder}: which table describes the scans, {names}? name one with --table")
+    raise UserError(f"--data {folder}: no table with the columns {wanted}; name it with --table")
 
 
 def table_file(folder: Path, name: str | None) -> Path:
