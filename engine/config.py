@@ -17,7 +17,7 @@ from engine.errors import UserError
 DEFAULT_PRESET = "demo"
 METHOD_NAMES = ("sensitivity", "guided_backprop", "occlusion", "area_occlusion")
 Methods = list[Literal["sensitivity", "guided_backprop", "occlusion", "area_occlusion"]]
-Reader = Literal["simulated", "table", "bids", "oasis"]
+Reader = Literal["simulated", "table", "bids", "oasis", "adni"]
 READERS = get_args(Reader)
 MNI_SPACE = "MNI152NLin2009cAsym"
 USUAL_LABELS = {
@@ -87,6 +87,28 @@ class OasisOptions(Section):
     )
 
 
+class AdniOptions(Section):
+    """Which scans of ADNI are used."""
+
+    descriptions: list[str] = Field(
+        [
+            "MPR; GradWarp; B1 Correction; N3; Scaled", "MPR-R; GradWarp; B1 Correction; N3; Scaled",
+            "MPR; GradWarp; B1 Correction; N3; Scaled_2", "MPR-R; GradWarp; B1 Correction; N3; Scaled_2",
+            "MPR; *N3; Scaled", "MPR-R; *N3; Scaled", "MPR; *N3; Scaled_2", "MPR-R; *N3; Scaled_2",
+            "MPR; *N3", "MPR-R; *N3", "MT1; *N3m", "*MPRAGE*", "*MP-RAGE*", "*SPGR*",
+        ],
+        min_length=1,
+        description="of the scans of a visit, the first that matches is used (* for any text); others never are",
+    )  # fmt: skip
+    adnimerge: str | None = Field(
+        None, description="CSV with the diagnosis of each visit, relative to data; default: found by its columns"
+    )
+    days: int = Field(92, ge=0, description="a scan belongs to the nearest visit of ADNIMERGE that is not further away")
+    failed: list[str] | str = Field(
+        default_factory=list, description="scans whose preprocessing failed, as PTID/Visit or image, or a file of such"
+    )
+
+
 class CohortConfig(Section):
     """Where scans come from and which groups they form."""
 
@@ -109,6 +131,7 @@ class CohortConfig(Section):
     where: str | None = Field(None, description="expression that every scan must fulfil, e.g. age >= 60")
     bids: BidsOptions = BidsOptions()
     oasis: OasisOptions = OasisOptions()
+    adni: AdniOptions = AdniOptions()
     simulation: Simulation = Simulation()
 
     @model_validator(mode="before")
@@ -125,7 +148,7 @@ class CohortConfig(Section):
     def _rules(self) -> CohortConfig:
         if self.reader not in ("simulated", "table"):
             for key in ("path", "join"):
-                if getattr(self, key) is not None:
+                if getattr(self, key) is not None and (self.reader, key) != ("adni", "path"):
                     raise ValueError(f"{key} is for reader=table; reader={self.reader} finds the files by their names")
         if self.reader != "simulated":
             if (self.diagnosis is None) == (self.groups is None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import adni_factory
 import bids_factory
 import oasis_factory
 import pytest
@@ -51,6 +52,29 @@ def test_plan_of_oasis(plan, tmp_path):
     assert "excluded: OAS1_9006_MR1: no image of the kind atlas" in text
 
 
+def test_plan_of_an_adni_download(plan, tmp_path):
+    data = adni_factory.download(tmp_path / "data", more=6)
+    text = plan("--cohort", "adni", "--data", data)
+    assert "AD: 5 scans" in text
+    assert "excluded: 900_S_9001_I900101, 900_S_9001_I900103: another scan of the visit is used: I900102" in text
+    assert "diagnosis: the Group of the subject at screening" in text
+
+
+def test_plan_of_the_merged_table(plan, tmp_path):
+    about = (("CN", "NL"), ("Dementia", "AD"))
+    rows = [
+        f"{i},903_S_{i},bl,{about[i % 2][0]},2006-02-01,92{i},1/15/2006,MPR,ADNI Screening,0,{about[i % 2][1]}"
+        for i in range(9200, 9208)
+    ]
+    data = adni_factory.merged(tmp_path / "study", rows=rows)
+    options = ("split.holdout_per_group=1", "atlas.placement=affine", "cohort.adni.failed=[903_S_9200/ADNIScreening]")
+    settings = [part for option in options for part in ("--set", option)]
+    text = plan("--cohort", "adni", "--data", data, "--preset", "rieke2018", *settings)
+    assert "found: 15 scans of 12 subjects in visits.csv" in text
+    assert "found: failed: 1 scans of the table" in text
+    assert "excluded: 900_S_9003_900301: label MCI is in no group" in text
+
+
 def test_equal_reasons_share_a_line(plan, tmp_path):
     study = bids_factory.dataset(tmp_path / "study", more=8)
     for person in (51, 53, 55):
@@ -78,7 +102,7 @@ def test_a_run_is_called_as_its_cohort_unless_it_has_a_name():
     assert options("--cohort", "bids", "--name", "mine").name == "mine"
 
 
-@pytest.mark.parametrize("reader", ["bids", "oasis"])
+@pytest.mark.parametrize("reader", ["bids", "oasis", "adni"])
 def test_known_kinds_have_their_usual_labels(reader):
     cohort = load_config(overrides={"cohort.reader": reader}).cohort
     assert list(cohort.diagnosis) == ["AD", "NC"]

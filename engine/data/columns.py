@@ -19,7 +19,7 @@ AUTOMATIC = {
     "session": ("session", "sessionid", "visit", "viscode", "timepoint"),
     "label": ("label", "diagnosis", "dx", "group", "class"),
     "age": ("age", "ageatscan", "ageyears"),
-    "sex": ("sex", "gender", "mf"),
+    "sex": ("sex", "gender", "mf", "ptgender"),
     "site": ("site", "siteid", "centre", "center", "scanner"),
     "mmse": ("mmse", "mmsetotal"),
     "cdr": ("cdr", "cdrglobal", "cdglobal"),

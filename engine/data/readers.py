@@ -9,7 +9,7 @@ from engine.config import RunConfig
 from engine.data.scan import Cohort
 from engine.errors import UserError
 from engine.progress import Progress
-from store.spec import WORK_FOLDER
+from store.spec import CACHE_FOLDER, WORK_FOLDER
 
 PARALLEL_FROM_MM = 3  # simulated volumes finer than this are worth worker processes
 
@@ -29,10 +29,14 @@ def read_cohort(config: RunConfig, store: Path, progress: Progress, inspect: boo
         return read(config.cohort, config.seed)
     if config.cohort.data is None:
         raise UserError(f"--data: the folder of the scans is needed with cohort.reader={config.cohort.reader}")
+    from engine.data.dicom import converted
     from engine.data.guards import inspect_all
 
     cohort = import_module(f"engine.data.{config.cohort.reader}").read(config.cohort)
-    return inspect_all(cohort, config.cohort, progress, store / WORK_FOLDER / "files.json") if inspect else cohort
+    if not inspect:
+        return cohort
+    cohort = converted(cohort, store / CACHE_FOLDER / "dicom", progress)
+    return inspect_all(cohort, config.cohort, progress, store / WORK_FOLDER / "files.json")
 
 
 def preparer_for(config: RunConfig):

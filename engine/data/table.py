@@ -27,7 +27,7 @@ def read(config: CohortConfig) -> Cohort:
     names = our_columns(table, config, file)
     if config.join:
         _join(table, names, config.join, folder, file)
-    paths = _paths(table, names, config, file)
+    paths = paths_of(table, names, config.path or "{path}", folder, file)
     return assemble(frame_of(table, names, paths, file), config, folder, Finds(file.name))
 
 
@@ -54,9 +54,12 @@ def _join(table: pd.DataFrame, names: dict[str, str], join: Join, folder: Path, 
         names[ours] = added
 
 
-def _paths(table: pd.DataFrame, names: dict[str, str], config: CohortConfig, file: Path) -> list[Path]:
-    """The file of each row, by the pattern of the configuration."""
-    pattern = config.path or "{path}"
+def paths_of(table: pd.DataFrame, names: dict[str, str], pattern: str, folder: Path, file: Path) -> list[Path]:
+    """The file of each row, by a pattern with columns in braces: the table's or ours, without regard to case.
+
+    Raises:
+        UserError: a malformed pattern, a column that is not there, a row without a value.
+    """
     by_case = {name.lower(): name for name in reversed(table.columns)}
     try:
         fields = list(dict.fromkeys(field for _, field, _, _ in string.Formatter().parse(pattern) if field is not None))
@@ -79,5 +82,5 @@ def _paths(table: pd.DataFrame, names: dict[str, str], config: CohortConfig, fil
         name = pattern
         for field, column in columns.items():
             name = name.replace("{" + field + "}", row[column])
-        paths.append(Path(config.data) / name)
+        paths.append(folder / name)
     return paths

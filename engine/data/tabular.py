@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -88,29 +89,40 @@ def columns_of(file: Path) -> list[str]:
         return []
 
 
+def find_tables(folder: Path, kind: set[str], named: Sequence[Path] | None = None) -> list[Path]:
+    """The tables (of the folder, unless some are named) that have all columns of a kind, in plain spelling."""
+    files = tables_in(folder) if named is None else named
+    return [file for file in files if kind <= {plain(column) for column in columns_of(file)}]
+
+
 def find_table(folder: Path, name: str | None, *kinds: set[str]) -> Path:
     """The table of that name, or else the only one in the folder that has all columns of one of the kinds.
 
     Args:
         folder: of the scans.
         name: of the table, if the user names one.
-        kinds: names of columns, without case, spaces and punctuation.
+        kinds: names of columns in plain spelling.
 
     Raises:
         UserError: there is none, there are several, or the named one is of no such kind.
     """
-    named = [table_file(folder, name)] if name else tables_in(folder)
-    fitting = [file for file in named if any(kind <= {plain(column) for column in columns_of(file)} for kind in kinds)]
+    named = [table_file(folder, name)] if name else None
+    fitting = sorted({file for kind in kinds for file in find_tables(folder, kind, named)})
     if len(fitting) == 1:
         return fitting[0]
-    wanted = " or ".join(", ".join(sorted(kind)) for kind in kinds)
-    if name:
-        read_table(named[0])
-        raise UserError(f"{named[0].name}: not a table of this kind of data; it needs the columns {wanted}")
     if fitting:
         names = ", ".join(file.name for file in fitting)
         raise UserError(f"--data {folder}: which table describes the scans, {names}? name one with --table")
-    raise UserError(f"--data {folder}: no table with the columns {wanted}; name it with --table")
+    raise no_table(folder, named, *kinds)
+
+
+def no_table(folder: Path, named: Sequence[Path] | None, *kinds: set[str]) -> UserError:
+    """What to say where no table is of one of the kinds; why the named one cannot be read, if that is it."""
+    wanted = " or ".join(", ".join(sorted(kind)) for kind in kinds)
+    if named:
+        read_table(named[0])
+        return UserError(f"{named[0].name}: not a table of this kind of data; it needs the columns {wanted}")
+    return UserError(f"--data {folder}: no table with the columns {wanted}; name it with --table")
 
 
 def table_file(folder: Path, name: str | None) -> Path:
