@@ -4,12 +4,15 @@ import stat
 import sys
 
 import adni_factory
+import numpy as np
 import pandas as pd
 import pytest
 import scan_factory
+from sklearn.model_selection import train_test_split
 
 from engine.config import CohortConfig, load_config
 from engine.data import adni, dicom
+from engine.data.folds import split
 from engine.data.readers import read_cohort
 from engine.errors import UserError
 from engine.progress import Progress
@@ -250,3 +253,35 @@ def test_the_order_of_the_table_is_kept(study):
     lines = (study / "visits.csv").read_text().splitlines()
     (study / "visits.csv").write_text("\n".join([lines[0], *reversed(lines[1:])]))
     assert read(study).scans["subject"].tolist()[0] == "901_S_9004"
+
+
+def test_the_fixed_test_set_of_a_table_as_large_as_the_originals(tmp_path):
+    """344 subjects, 969 scans: the subjects that scikit-learn's rule names, in table order, with all their scans."""
+    random = np.random.default_rng(0)
+    people = [f"{900 + i % 50}_S_{i:04d}" for i in range(344)]
+    visits = [p for i, p in enumerate(people) for _ in range(3 if i < 281 else 2)]
+    random.shuffle(visits)
+    ill = set(people[:193])
+    table = pd.DataFrame({
+        "PTID": visits, "VISCODE": "bl", "DX": ["Dementia" if p in ill else "CN" for p in visits],
+        "Image.ID": [str(700000 + i) for i in range(len(visits))], "Scan.Date": "1/15/2006", "Visit": "ADNI Screening",
+    })  # fmt: skip
+    table.loc[(table["PTID"] == people[0]) & ~table.duplicated("PTID"), "DX"] = "CN"  # has converted since
+    table.to_csv(tmp_path / "visits.csv", index=False)
+    for row in table.itertuples(index=False):
+        _, _, dx, image, *_ = row
+        adni_factory._make(adni_factory.touch, tmp_path / row.PTID / f"{image}_{dx}.nii.gz")
+    config = load_config(preset="rieke2018", overrides={"cohort.reader": "adni", "cohort.data": str(tmp_path),
+                                                        "cohort.path": "{PTID}/{Image.ID}_{DX}.nii.gz"})  # fmt: skip
+    cohort = adni.read(config.cohort)
+    assert (len(cohort.scans), cohort.scans["subject"].nunique()) == (969, 344)
+    scans = split(cohort.scans, cohort.groups, config.split, config.seed)
+    patients = table.loc[table["DX"] == "Dementia", "PTID"].unique()
+    controls = [p for p in table.loc[table["DX"] == "CN", "PTID"].unique() if p not in set(patients)]
+    expected = {
+        subject
+        for group in (patients, controls)
+        for subject in train_test_split(list(group), test_size=30, random_state=0)[1]
+    }
+    assert set(scans.loc[scans["holdout"], "subject"]) == expected
+    assert not scans.loc[~scans["holdout"], "subject"].isin(expected).any()
