@@ -1,5 +1,7 @@
 """The OASIS reader: both tables, the folders as they come, flat folders, and Analyze images."""
 
+import os
+
 import nibabel as nib
 import numpy as np
 import oasis_factory
@@ -8,7 +10,7 @@ import scan_factory
 
 from engine.config import CohortConfig
 from engine.data import guards, images, oasis
-from engine.data.hashing import file_hash
+from engine.data.hashing import FileMemory, file_hash
 from engine.errors import UserError
 from engine.preprocessing import native, steps
 
@@ -190,6 +192,12 @@ def test_nifti_pairs_are_read(tmp_path):
 
 def test_the_fingerprint_of_a_pair_is_of_both_files(tmp_path):
     file = oasis_factory.analyze(tmp_path / "a.img", scan_factory.blob(), 5)
-    before = file_hash(file, images.header_file(file))
-    oasis_factory.analyze(tmp_path / "a.img", scan_factory.blob(), 5, orient=2)
-    assert file_hash(file, images.header_file(file)) != before
+    memory = FileMemory(tmp_path / "memory.json")
+    before = file_hash(file)
+    memory.put(file, {"hash": before})
+    header = file.with_suffix(".hdr")
+    assert memory.get(file)
+    header.write_bytes(header.read_bytes()[:-1] + b"\1")
+    assert file_hash(file) != before
+    os.utime(header, ns=(0, 0))
+    assert memory.get(file) is None

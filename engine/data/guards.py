@@ -223,7 +223,7 @@ def _facts(path: Path, remembered: FileMemory) -> dict:
     if known is None:
         known = {"reason": inspect(path)}
         try:
-            known["hash"] = file_hash(path, header_file(path))
+            known["hash"] = file_hash(path)
         except OSError:
             known["hash"] = ""
         remembered.put(path, known)
