@@ -108,7 +108,7 @@ def test_old_downloads_have_the_series_as_folder(tree):
         ('"I900201"', '"x1"', r"ADNI1_1_07_2026.csv row 8: Image Data ID is 'x1', not a number"),
         ('"900_S_9001"', '""', r"row 2: no Subject"),
         ('"CN","F","70"', '"AD","F","70"', r"2026.csv row 2: I900201 has the group 'CN', but 'AD' in ADNI1_1"),
-        ('"74"', '"old"', r"age is 'old', not a number"),
+        ('"74"', '"old"', r"ADNI1_1_07_2026.csv row 2: Age is 'old', not a number"),
     ],
 )  # fmt: skip
 def test_mistakes_in_a_collection(tree, old, new, message):
@@ -236,6 +236,22 @@ def test_adnimerge_fills_what_the_table_does_not_say(study):
     own.to_csv(study / "visits.csv", index=False)
     scans = read(study).scans.set_index("scan")
     assert scans.loc["900_S_9003_900302", ["age", "sex", "mmse", "cdr_sb"]].tolist() == [61.99, "M", 11, 5]
+
+
+def test_what_is_not_a_number_is_named_with_its_table(tree, study):
+    file = adni_factory.adnimerge(tree)
+    file.write_text(file.read_text().replace(",74.3,", ",old,"))
+    with pytest.raises(UserError, match=r"ADNIMERGE.csv row 2: age is 'old', not a number"):
+        read(tree)
+    (study / "visits.csv").write_text((study / "visits.csv").read_text().replace(",11.9,", ",soon,"))
+    with pytest.raises(UserError, match=r"visits.csv row 3: Month_bl is 'soon', not a number"):
+        read(study)
+
+
+def test_columns_of_a_collection_can_be_chosen(tree):
+    assert set(read(tree, columns={"label": "screening_diagnosis"}).scans["diagnosis"]) == {"AD", "NC", "MCI"}
+    with pytest.raises(UserError, match=r"no column Hat \(cohort.columns.label\)"):
+        read(tree, columns={"label": "Hat"})
 
 
 def test_another_pattern_and_a_missing_value(study):

@@ -15,7 +15,7 @@ from engine.config import CohortConfig
 from engine.data import dicom
 from engine.data.adni_visits import Visits, site_of
 from engine.data.assembly import Finds, assemble
-from engine.data.columns import frame_of
+from engine.data.columns import frame_of, our_columns
 from engine.data.scan import Cohort
 from engine.data.tabular import plain, read_table
 from engine.errors import UserError
@@ -84,7 +84,7 @@ def read(files: Sequence[Path], folder: Path, config: CohortConfig, visits: Visi
         raise UserError(f"{files[0].name}: no scan can be used ({len(left_out)} left out); {left_out[0]['reason']}")
     table = pd.DataFrame(rows, dtype="string")
     paths = [one.path for one in chosen if one.image not in reasons]
-    names = {name: name for name in table.columns} | config.columns
+    names = our_columns(table, config, files[0], {name: name for name in table.columns if name not in config.columns})
     found = Finds(files[0].name, _notes(files, listed, there, chosen, visits), left_out, "--data")
     return assemble(frame_of(table, names, paths, files[0]), config, folder, found)
 
@@ -126,6 +126,8 @@ def _one(values: dict[str, str], where: str, there: dict[str, Path], description
         raise UserError(f"{where}: Image Data ID is {values['imagedataid']!r}, not a number such as I45108")
     if not values["subject"]:
         raise UserError(f"{where}: no Subject")
+    if values.get("age") and pd.isna(pd.to_numeric(values["age"], errors="coerce")):
+        raise UserError(f"{where}: Age is {values['age']!r}, not a number; leave it empty if it is not known")
     image = f"I{number[1]}"
     values = {name: values.get(name, "") for name in (*COLUMNS, *OTHER_COLUMNS)}
     described = values["description"].lower()

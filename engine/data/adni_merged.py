@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from engine.config import CohortConfig
-from engine.data.adni_visits import Visits, age_at, site_of
+from engine.data.adni_visits import Visits, age_at, check_numbers, site_of
 from engine.data.assembly import Finds, assemble
 from engine.data.columns import automatic, frame_of, our_columns
 from engine.data.scan import Cohort
@@ -36,6 +36,7 @@ def read(file: Path, folder: Path, config: CohortConfig, visits: Visits | None) 
         UserError: a value that is missing or wrong, see also `assemble`.
     """
     table = read_table(file)
+    check_numbers(table, file)
     by_plain = {plain(name): name for name in reversed(table.columns)}
     keys = {name: table[by_plain[plain(name)]] for name in ("PTID", "Image.ID", "Visit", "Scan.Date", "DX")}
     for name in ("PTID", "Image.ID", "Visit"):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from engine.data.columns import numbers
 from engine.data.tabular import plain, read_table
 from engine.errors import UserError
 
@@ -20,6 +21,8 @@ FACTS = {
     "label": "dx", "screening_diagnosis": "dxbl", "sex": "ptgender", "site": "site", "mmse": "mmse", "cdr_sb": "cdrsb",
     "icv": "icv",
 }  # fmt: skip
+# Columns of numbers, and ours that they become.
+NUMBERS = {"age": "age", "yearsbl": "", "monthbl": "", "mmse": "mmse", "cdrsb": "cdr_sb", "icv": "icv"}
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,14 @@ class Visits:
             days: a scan belongs to the nearest visit if it is not further away.
 
         Raises:
-            UserError: columns are missing.
+            UserError: columns are missing, or what should be a number is none.
         """
         table = read_table(file)
         table.columns = [plain(name) for name in table.columns]
         missing = VISITS - set(table.columns)
         if missing:
             raise UserError(f"{file.name}: not ADNIMERGE; it lacks the columns {', '.join(sorted(missing))}")
+        check_numbers(table, file)
         return Visits(file, dict(list(table.groupby("ptid"))), days)
 
     def facts(self, subject: str, visit: str, when: str) -> dict[str, str] | None:
@@ -77,6 +81,13 @@ class Visits:
         apart = rows["examdate"].map(lambda text: abs((d - scanned).days) if (d := read_date(text)) else None)
         apart = pd.to_numeric(apart, errors="coerce")
         return rows.loc[apart.idxmin()] if apart.min() <= self.days else None
+
+
+def check_numbers(table: pd.DataFrame, file: Path) -> None:
+    """Raises UserError for what is not a number in ADNI's columns of numbers; names column and row."""
+    for column in table.columns:
+        if plain(column) in NUMBERS:
+            numbers(table, column, NUMBERS[plain(column)], file)
 
 
 def read_date(text: object) -> date | None:
