@@ -67,14 +67,17 @@ def print_plan(run: Run) -> None:
 
 def _left_out(exclusions: pd.DataFrame) -> list[str]:
     """The reasons for exclusions, the most frequent first, with the first scans of each."""
-    scans = exclusions.groupby("reason", sort=False)["scan"].agg(list).sort_values(key=lambda s: -s.map(len))
+    scans: dict[str, list[str]] = {}
+    for row in exclusions.itertuples():
+        scans.setdefault(row.reason, []).append(row.scan)
+    frequent = sorted(scans.items(), key=lambda item: -len(item[1]))
     lines = []
-    for reason, left_out in scans.head(REASONS).items():
+    for reason, left_out in frequent[:REASONS]:
         more = f" and {len(left_out) - SCANS_A_REASON} more" if len(left_out) > SCANS_A_REASON else ""
         lines.append(f"    excluded: {', '.join(left_out[:SCANS_A_REASON])}{more}: {reason}")
-    if len(scans) > REASONS:
-        others = scans.iloc[REASONS:]
-        lines.append(f"    excluded: {others.map(len).sum()} more for {len(others)} other reasons")
+    others = [len(left_out) for _, left_out in frequent[REASONS:]]
+    if others:
+        lines.append(f"    excluded: {sum(others)} more for {len(others)} other reasons")
     return lines
 
 

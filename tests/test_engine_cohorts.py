@@ -10,7 +10,9 @@ import pytest
 import run_pipeline
 from engine import command
 from engine.config import load_config
+from engine.data.scan import exclusion_table
 from engine.errors import UserError
+from engine.plan import REASONS, _left_out
 
 
 @pytest.fixture
@@ -81,6 +83,15 @@ def test_equal_reasons_share_a_line(plan, tmp_path):
         (study / f"sub-{person}/anat/sub-{person}_T1w.nii.gz").unlink()
     text = plan("--cohort", "bids", "--data", study)
     assert "excluded: sub-06, sub-51, sub-53 and 1 more: no T1w image of a scanner" in text
+
+
+def test_many_reasons_are_cut_short():
+    rows = [{"scan": f"s{i}", "subject": "p", "stage": "ingest", "reason": f"reason {i // 2}"} for i in range(50)]
+    lines = _left_out(exclusion_table(rows))
+    assert len(lines) == REASONS + 1
+    assert lines[0] == "    excluded: s0, s1: reason 0"
+    assert lines[-1] == "    excluded: 10 more for 5 other reasons"
+    assert _left_out(exclusion_table([])) == []
 
 
 def test_the_table_is_looked_for_in_the_folder_then_here(tmp_path, monkeypatch):
