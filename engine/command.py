@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from engine.config import RunConfig, load_config, parse_override, preset_names
+from engine.config import READERS, RunConfig, load_config, parse_override, preset_names
 from engine.errors import RunFailure, UserError
 from engine.progress import Progress
 from engine.run import Run, check_store, discard, locked
@@ -72,7 +72,11 @@ def parser(stages: Stages) -> argparse.ArgumentParser:
         "config", nargs="?", type=Path, metavar="CONFIG.yaml", help="configuration; its keys go over the preset's"
     )
     p.add_argument("--preset", metavar="NAME", help=f"where to start from: {', '.join(preset_names())} (default: demo)")
+    p.add_argument("--cohort", choices=READERS, metavar="KIND", help=f"what kind of data: {', '.join(READERS)}")
     p.add_argument("--data", type=Path, metavar="PATH", help="folder of the scans and their table")
+    p.add_argument(
+        "--table", type=Path, metavar="FILE", help="the table of the scans: CSV or TSV, in that folder or elsewhere"
+    )
     p.add_argument("--store", type=Path, default=DEFAULT_STORE, metavar="PATH", help="result store (default: results)")
     p.add_argument("--name", help="name of the run (default: the preset's)")
     which = p.add_mutually_exclusive_group()
@@ -99,15 +103,29 @@ def configuration(options: argparse.Namespace) -> RunConfig:
     overrides = dict(parse_override(text) for text in options.overrides)
     if options.name:
         overrides["name"] = options.name
+    if options.cohort:
+        overrides["cohort.reader"] = options.cohort
+        if not (options.name or options.preset or options.config):
+            overrides["name"] = options.cohort
     if options.data:
         overrides["cohort.data"] = str(options.data)
+    if options.table:
+        overrides["cohort.table"] = _table(options.table, options.data)
     return load_config(options.config, options.preset, overrides)
+
+
+def _table(table: Path, data: Path | None) -> str:
+    """A table in the folder of the scans by its name there, another one by its whole path."""
+    if table.is_absolute() or (data and (data / table).is_file()) or not table.is_file():
+        return str(table)
+    return str(table.resolve())
 
 
 def _run(stages: Stages, options: argparse.Namespace, progress: Progress, context: dict[str, Run]) -> int:
     config = configuration(options)
-    if options.data and config.cohort.reader == "simulated":
-        raise UserError("--data: the simulated cohort reads no files; add --preset, or --set cohort.reader=table")
+    if (options.data or options.table) and config.cohort.reader == "simulated":
+        option = "--data" if options.data else "--table"
+        raise UserError(f"{option}: the simulated cohort reads no files; add --cohort {{{','.join(READERS[1:])}}}")
     run = Run(config, options.store.resolve(), _device_kind(options.device), progress)
     if options.plan:
         from engine.plan import print_plan

@@ -7,7 +7,7 @@ import hashlib
 import json
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -18,6 +18,14 @@ DEFAULT_PRESET = "demo"
 NETWORK_NAMES = ("rieke2018", "korolev2017_plain", "korolev2017_residual")
 METHOD_NAMES = ("sensitivity", "guided_backprop", "occlusion", "area_occlusion")
 Methods = list[Literal["sensitivity", "guided_backprop", "occlusion", "area_occlusion"]]
+Reader = Literal["simulated", "table", "bids", "oasis", "adni"]
+READERS = get_args(Reader)
+MNI_SPACE = "MNI152NLin2009cAsym"
+USUAL_LABELS = {
+    "AD": ["AD", "Dementia", "DAT", "Alzheimer's disease", "Alzheimers disease", "Alzheimer"],
+    "NC": ["NC", "CN", "NL", "HC", "Control", "Healthy control", "Cognitively normal"],
+}
+USUAL_APPLY = ["MCI", "EMCI", "LMCI", "Converted"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -57,14 +65,61 @@ class Join(Section):
     columns: dict[str, str] = Field(description="our name -> its column")
 
 
+class BidsOptions(Section):
+    """Which images of a BIDS dataset are the scans."""
+
+    space: str | None = Field(
+        None, description="derivatives in this space, e.g. MNI152NLin2009cAsym; default: raw images of the scanner"
+    )
+    derivatives: str | None = Field(
+        None, description="folder with the derivatives, relative to data; default: data and all of data/derivatives"
+    )
+
+
+class OasisOptions(Section):
+    """Which images and labels of OASIS are used."""
+
+    image: Literal["auto", "atlas", "subject", "raw", "masked", "other"] = Field(
+        "auto", description="T88_111 (atlas), SUBJ_111 (subject), first of RAW, masked T88_111, NIfTI named by session "
+        "(other); auto: the first of these that most sessions have"
+    )  # fmt: skip
+    label: Literal["auto", "cdr", "group"] = Field(
+        "auto", description="AD is CDR > 0 of the session, or the column Group (auto, where there is one)"
+    )
+
+
+class AdniOptions(Section):
+    """Which scans of ADNI are used."""
+
+    descriptions: list[str] = Field(
+        [
+            "MPR; GradWarp; B1 Correction; N3; Scaled", "MPR-R; GradWarp; B1 Correction; N3; Scaled",
+            "MPR; GradWarp; B1 Correction; N3; Scaled_2", "MPR-R; GradWarp; B1 Correction; N3; Scaled_2",
+            "MPR; *N3; Scaled", "MPR-R; *N3; Scaled", "MPR; *N3; Scaled_2", "MPR-R; *N3; Scaled_2",
+            "MPR; *N3", "MPR-R; *N3", "MT1; *N3m", "*MPRAGE*", "*MP-RAGE*", "*SPGR*",
+        ],
+        min_length=1,
+        description="of the scans of a visit, the first that matches is used (* for any text); others never are",
+    )  # fmt: skip
+    adnimerge: str | None = Field(
+        None, description="CSV with the diagnosis of each visit, relative to data; default: found by its columns"
+    )
+    days: int = Field(92, ge=0, description="a scan belongs to the nearest visit of ADNIMERGE that is not further away")
+    failed: list[str] | str = Field(
+        default_factory=list, description="scans whose preprocessing failed, as PTID/Visit or image, or a file of such"
+    )
+
+
 class CohortConfig(Section):
     """Where scans come from and which groups they form."""
 
-    reader: Literal["simulated", "table"] = "simulated"
+    reader: Reader = "simulated"
     name: str | None = Field(None, description="what to call the data; default: the folder's name")
     data: Path | None = Field(None, description="folder of the scans; --data")
     table: str | None = Field(None, description="CSV or TSV, relative to data")
-    path: str = Field("{path}", description="pattern of a scan's file, relative to data, with table columns in braces")
+    path: str | None = Field(
+        None, description="pattern of a scan's file, relative to data, with table columns in braces; default: {path}"
+    )
     columns: dict[str, str] = Field(default_factory=dict, description="our column -> the table's column")
     join: Join | None = None
     diagnosis: dict[str, list[str]] | None = Field(
@@ -74,11 +129,29 @@ class CohortConfig(Section):
         None, description="group -> expression such as age >= 60; the first is positive"
     )
     apply: list[str] = Field(default_factory=list, description="labels that are explained and never trained on")
+    where: str | None = Field(None, description="expression that every scan must fulfil, e.g. age >= 60")
+    bids: BidsOptions = BidsOptions()
+    oasis: OasisOptions = OasisOptions()
+    adni: AdniOptions = AdniOptions()
     simulation: Simulation = Simulation()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_labels(cls, values: Any) -> Any:
+        """Datasets of a known kind have their usual labels, unless the user gives rules."""
+        if not isinstance(values, dict) or values.get("reader", "simulated") in ("simulated", "table"):
+            return values
+        if values.get("diagnosis") or values.get("groups"):
+            return values
+        return {**values, "diagnosis": USUAL_LABELS, "apply": values.get("apply", USUAL_APPLY)}
 
     @model_validator(mode="after")
     def _rules(self) -> CohortConfig:
-        if self.reader == "table":
+        if self.reader not in ("simulated", "table"):
+            for key in ("path", "join"):
+                if getattr(self, key) is not None and (self.reader, key) != ("adni", "path"):
+                    raise ValueError(f"{key} is for reader=table; reader={self.reader} finds the files by their names")
+        if self.reader != "simulated":
             if (self.diagnosis is None) == (self.groups is None):
                 raise ValueError("give either diagnosis (by label) or groups (by expression)")
             if len(self.diagnosis or self.groups) != 2:
@@ -238,6 +311,12 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _explains(self) -> RunConfig:
+        unregistered = self.cohort.reader == "bids" and self.cohort.bids.space != MNI_SPACE
+        if unregistered and self.preprocessing.registration == "none":
+            raise ValueError(
+                f"preprocessing.registration=none takes scans that are in {MNI_SPACE}; read such derivatives with "
+                f"cohort.bids.space={MNI_SPACE}, or register with syn_quick or affine"
+            )
         if not any(getattr(self.explain, model_set) for model_set in self.training.models):
             raise ValueError(f"explain: no method is asked for the trained models ({', '.join(self.training.models)})")
         return self
@@ -246,6 +325,8 @@ class RunConfig(Section):
         """The configuration as plain JSON values, without where the data lie."""
         values = self.model_dump(mode="json")
         values["cohort"]["data"] = None
+        table = self.cohort.table
+        values["cohort"]["table"] = Path(table).name if table and Path(table).is_absolute() else table
         for key in ("path", "labels"):
             given = getattr(self.atlas, key)
             values["atlas"][key] = given.name if given else None

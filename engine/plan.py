@@ -29,6 +29,7 @@ REGION_SHARE = {1: 0.009, 2: 0.04, 3: 0.07, 4: 0.12}
 BRAIN_SHARE = 0.22
 PACKED_BYTES = 0.5  # of a stored int16 volume after compression, of its brain voxels' two bytes
 BASE_MIB = 1500
+REASONS, SCANS_A_REASON = 20, 3  # that are printed
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ def print_plan(run: Run) -> None:
         f"plan of {config.name}, nothing is computed",
         f"  cohort: {run.cohort.name}{' (SIMULATED)' if run.cohort.simulated else ''}, {len(scans)} scans of "
         f"{scans['subject'].nunique()} subjects, {len(run.cohort.exclusions)} excluded",
+        *(f"    found: {note}" for note in run.cohort.notes),
         *(f"    {name}: {count} scans" for name, count in scans["diagnosis"].value_counts(sort=False).items()),
         f"  grid: {config.grid_mm} mm, {' x '.join(map(str, Grid(config.grid_mm).shape))} voxels; device: {run.device}",
         *(f"  {job.model}: {len(job.train)} training scans{_validation(job)}, explains {len(job.explain)} "
@@ -60,10 +62,26 @@ def print_plan(run: Run) -> None:
         *(f"  {stage}: about {duration(seconds)}" for stage, seconds in estimate.seconds.items()),
         f"  in all about {duration(sum(estimate.seconds.values()))}, peak memory about "
         f"{estimate.memory_mib / 1024:.1f} GiB, disk about {estimate.disk_mib:.0f} MiB",
-        *(f"    excluded: {row.scan}: {row.reason}" for row in run.cohort.exclusions.head(20).itertuples()),
+        *_left_out(run.cohort.exclusions),
     ]  # fmt: skip
     for line in lines:
         say(line, highlight=False, markup=False)
+
+
+def _left_out(exclusions: pd.DataFrame) -> list[str]:
+    """The reasons for exclusions, the most frequent first, with the first scans of each."""
+    scans: dict[str, list[str]] = {}
+    for row in exclusions.itertuples():
+        scans.setdefault(row.reason, []).append(row.scan)
+    frequent = sorted(scans.items(), key=lambda item: -len(item[1]))
+    lines = []
+    for reason, left_out in frequent[:REASONS]:
+        more = f" and {len(left_out) - SCANS_A_REASON} more" if len(left_out) > SCANS_A_REASON else ""
+        lines.append(f"    excluded: {', '.join(left_out[:SCANS_A_REASON])}{more}: {reason}")
+    others = [len(left_out) for _, left_out in frequent[REASONS:]]
+    if others:
+        lines.append(f"    excluded: {sum(others)} more for {len(others)} other reasons")
+    return lines
 
 
 def estimate_costs(config: RunConfig, scans: pd.DataFrame, planned: list[Job], device: str) -> Estimate:

@@ -24,8 +24,9 @@ from store.spec import (
     NATIVE,
     SPEC_VERSION,
     TABLES_FOLDER,
+    TableSpec,
 )
-from store.tables import known_table
+from store.tables import known_table, with_later
 from store.validate import readable
 
 READS = f"{SPEC_VERSION.split('.')[0]}.x"
@@ -142,10 +143,18 @@ class RunReader:
             raise NotInRun(f"table {name} has no column {strange[0]}: it has {', '.join(self._columns(name))}")
         paths = self._table_paths(name)
         if len(paths) == 1:
-            return self._folder.table(paths[0], columns, filters).to_pandas()
+            return self._rows(paths[0], known_table(name), columns, filters)
         frame = pd.concat([self._folder.table(path, None, filters).to_pandas() for path in paths])
         frame = frame.drop_duplicates(list(known_table(name).key), keep="last", ignore_index=True)
         return frame[list(columns)] if columns is not None else frame
+
+    def _rows(self, path: str, spec: TableSpec, columns: Sequence[str] | None, filters: list[tuple]) -> pd.DataFrame:
+        if not spec.later:
+            return self._folder.table(path, columns, filters).to_pandas()
+        frame = with_later(spec, self._folder.table(path).to_pandas())  # in the order of the specification
+        for column, _, value in filters:
+            frame = frame[(frame[column] == value).fillna(False)]
+        return frame[list(columns or spec.columns)].reset_index(drop=True)
 
     def has_table(self, name: str) -> bool:
         """Whether the run has this table; truth_scores, for example, is for simulated runs only."""

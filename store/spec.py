@@ -11,7 +11,8 @@ A store is a folder (or an object-store prefix). Each run is one folder in it:
 
 Version 1.0  first layout.
 Version 1.1  adds native/{scan}: where the points of a scan's own file lie in MNI space.
-Version 1.2  adds columns to models and training: the network's name, what was set apart for validation.
+Version 1.2  adds columns: to models and training the network's name and what was set apart for validation, to scans
+             screening_diagnosis and cdr_sb.
 
 A minor version adds things a reader MAY ignore; a major version means: build the store again.
 """
@@ -55,10 +56,8 @@ class ArraySpec:
 class TableSpec:
     """One Parquet table: its key and its columns (name -> (dtype, meaning)).
 
-    dtypes: "string", "float64", "int64", "bool". Every column is nullable except those in the key.
-
-    Attributes:
-        later: columns that runs of an earlier minor version lack; missing where they are not given.
+    dtypes: "string", "float64", "int64", "bool". Every column is nullable except those in the key. Columns in `later`
+    came with a minor version: runs of earlier ones lack them, and read as if every value were missing.
     """
 
     name: str
@@ -150,12 +149,14 @@ TABLES = (
             "session": (STRING, "visit"),
             "group": (STRING, "one of the two groups; empty for apply scans"),
             "diagnosis": _DIAGNOSIS,
+            "screening_diagnosis": (STRING, "of the subject when entering the study, where known; as in diagnosis"),
             "role": (STRING, "cohort, or apply: explained, never trained on"),
             "age": (FLOAT, "years"),
             "sex": (STRING, "F or M"),
             "site": (STRING, "scanner or centre"),
             "mmse": (FLOAT, "Mini-Mental State Examination, 0 to 30"),
             "cdr": (FLOAT, "Clinical Dementia Rating"),
+            "cdr_sb": (FLOAT, "Clinical Dementia Rating, sum of boxes, 0 to 18"),
             "icv": (FLOAT, "intracranial volume, mm3"),
             "severity": (FLOAT, "imposed severity; simulated scans only"),
             "simulated": (BOOLEAN, "true if the change in this scan was imposed"),
@@ -165,6 +166,7 @@ TABLES = (
             "source_hash": (STRING, "fingerprint of the input, not its path"),
         },
         "one row a scan that was used",
+        later=("screening_diagnosis", "cdr_sb"),
     ),
     TableSpec(
         "exclusions",

@@ -38,12 +38,19 @@ def conform(name: str, frame: pd.DataFrame) -> pd.DataFrame:
     spec = known_table(name)
     if lines := _column_problems(spec, list(frame.columns)):
         raise SpecViolation(lines[0])
-    frame = frame.assign(**{column: None for column in spec.later if column not in frame})
+    frame = with_later(spec, frame)
     columns = {column: _cast(name, column, frame[column], dtype) for column, (dtype, _) in spec.columns.items()}
     conformed = pd.DataFrame(columns).reset_index(drop=True)
     if lines := key_problems(spec, conformed):
         raise SpecViolation(lines[0])
     return conformed
+
+
+def with_later(spec: TableSpec, frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with the columns of later minor versions that it lacks, all values missing."""
+    lacking = [column for column in spec.later if column not in frame.columns]
+    nothing = [None] * len(frame)
+    return frame.assign(**{c: pd.Series(nothing, frame.index, _PANDAS[spec.columns[c][0]]) for c in lacking})
 
 
 def to_parquet(frame: pd.DataFrame) -> bytes:

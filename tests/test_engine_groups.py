@@ -72,7 +72,7 @@ def test_a_rule_selects(rule, expected):
     ],
 )
 def test_a_malformed_rule_is_one_line(rule):
-    with pytest.raises(UserError, match="group rule") as error:
+    with pytest.raises(UserError, match=r'^rule "') as error:
         groups.parse(rule)
     assert "\n" not in str(error.value)
 
@@ -112,3 +112,21 @@ def test_an_empty_group_is_named_with_the_labels_that_are_there():
         groups.assign(frame(["AD", "AD", "HC"]), config(diagnosis=BY_LABEL))
     with pytest.raises(UserError, match=r"group older and group younger has no scan|group older"):
         groups.assign(frame(ages=[50, 51]), config(groups=BY_RULE))
+
+
+def test_where_leaves_out_whoever_does_not_fulfil_it():
+    table = frame(["AD", "CN", "CN", "MCI"], [70, 71, 50, 55])
+    found = groups.assign(table, config(diagnosis=BY_LABEL, apply=["MCI"], where="age >= 60"))
+    assert found["reason"].tolist() == ["", "", *["does not fulfil cohort.where (age >= 60)"] * 2]
+    with pytest.raises(UserError, match=r"group NC has no scan .*left out: 2 x does not fulfil"):
+        groups.assign(table, config(diagnosis=BY_LABEL, where="age == 70"))
+    with pytest.raises(UserError, match='rule "height > 3": no column height'):
+        groups.assign(table, config(diagnosis=BY_LABEL, where="height > 3"))
+
+
+def test_the_screening_diagnosis_is_said_as_the_diagnosis_is():
+    table = frame(["AD", "CN", "AD"], screening_diagnosis=["Dementia", "NL", "LMCI"])
+    found = groups.assign(table, config(diagnosis=BY_LABEL))
+    assert found["screening_diagnosis"].tolist() == ["AD", "NC", "LMCI"]
+    by_rule = config(groups={"AD": 'label == "AD"', "NC": 'label == "CN"'})
+    assert groups.assign(table, by_rule)["screening_diagnosis"].tolist() == ["Dementia", "NL", "LMCI"]

@@ -25,6 +25,8 @@ from store import (
     open_run,
 )
 from store.geometry import to_voxels
+from store.spec import table_spec
+from store.validate import validate
 
 
 @pytest.fixture(scope="module")
@@ -283,3 +285,21 @@ def test_reading_needs_neither_torch_nor_matplotlib():
     )
     loaded = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout.split()
     assert {"torch", "ants", "engine", "dashboard", "scipy", "matplotlib", "nibabel"}.isdisjoint(loaded)
+
+
+def test_columns_of_later_versions_read_as_missing_in_older_runs(tmp_path):
+    folder = copy_of_shared_store(tmp_path)
+    file = folder / "tables" / "scans.parquet"
+    later = ["screening_diagnosis", "cdr_sb"]
+    old = pd.read_parquet(file).drop(columns=later)
+    old.to_parquet(file)
+    run = open_run(tmp_path)
+    scans = run.table("scans")
+    assert list(scans.columns) == list(table_spec("scans").columns)
+    assert scans[later].isna().all(axis=None)
+    scan = scans["scan"].iloc[0]
+    assert run.table("scans", ["cdr_sb", "scan"], scan=scan).shape == (1, 2)
+    assert run.table("scans", screening_diagnosis="AD").empty
+    assert not [line for line in validate(folder) if "missing columns" in line]
+    old.drop(columns="age").to_parquet(file)
+    assert [line for line in validate(folder) if line == "table scans: missing columns age"]

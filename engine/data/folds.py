@@ -50,7 +50,9 @@ def split(scans: pd.DataFrame, groups: tuple[str, str], config: SplitConfig, see
             f"{smaller}; use --set split.folds={max(2, smaller)} or more scans"
         )
     fold = _folds(subjects, strata, config, seed)
-    held_out = _held_out(subjects, strata, config, seed, smaller)
+    # In the order of their first scan with the group's label, as in the original study.
+    patients = cohort.loc[cohort["group"] == groups[0], "subject"].drop_duplicates().to_numpy(dtype=object)
+    held_out = _held_out((patients, subjects[~strata]), config, seed)
     others = scans.loc[~scans["subject"].isin(subjects), "subject"].unique()
     order = np.random.default_rng([seed, 4]).permutation(len(others))
     fold |= {others[i]: int(rank % config.folds) + 1 for rank, i in enumerate(order)}
@@ -72,7 +74,8 @@ def _folds(subjects: np.ndarray, strata: np.ndarray, config: SplitConfig, seed: 
     return {subjects[i]: number for number, (_, test) in enumerate(folds, start=1) for i in test}
 
 
-def _held_out(subjects: np.ndarray, strata: np.ndarray, config: SplitConfig, seed: int, smaller: int) -> set[str]:
+def _held_out(groups: tuple[np.ndarray, np.ndarray], config: SplitConfig, seed: int) -> set[str]:
+    smaller = min(map(len, groups))
     size = config.holdout_per_group or _holdout_size(smaller)
     if size > smaller - 2:
         raise UserError(
@@ -80,7 +83,6 @@ def _held_out(subjects: np.ndarray, strata: np.ndarray, config: SplitConfig, see
         )
     # The original study drew with random_state 0, in the order of its table.
     state = 0 if config.rule == "rieke2018" else seed
-    groups = (subjects[strata], subjects[~strata])
     return {s for group in groups for s in train_test_split(group, test_size=size, random_state=state)[1]}
 
 

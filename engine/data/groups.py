@@ -51,7 +51,7 @@ def parse(rule: str) -> list[Term]:
     while True:
         match = _TERM.match(rule, at)
         if not match:
-            raise UserError(f'group rule "{rule}": write it like  age >= 60 and sex == "F"  ({" ".join(OPERATORS)})')
+            raise UserError(f'rule "{rule}": write it like  age >= 60 and sex == "F"  ({" ".join(OPERATORS)})')
         number = match["number"]
         text = match["double"] if match["double"] is not None else match["single"]
         terms.append(
@@ -62,7 +62,7 @@ def parse(rule: str) -> list[Term]:
         joined = _AND.match(rule, match.end())
         if not joined:
             raise UserError(
-                f'group rule "{rule}": comparisons are joined by "and"; "{rule[match.end() :]}" is not understood'
+                f'rule "{rule}": comparisons are joined by "and"; "{rule[match.end() :]}" is not understood'
             )
         at = joined.end()
 
@@ -90,7 +90,7 @@ def _find(frame: pd.DataFrame, column: str, rule: str) -> str:
         if candidate in frame.columns and frame[candidate].notna().any():
             return candidate
     known = [name for name in frame.columns if frame[name].notna().any() and name not in {"path", "row"}]
-    raise UserError(f'group rule "{rule}": no column {column}; the table has {", ".join(known)}')
+    raise UserError(f'rule "{rule}": no column {column}; the table has {", ".join(known)}')
 
 
 def defining_columns(config: CohortConfig) -> tuple[str, ...]:
@@ -106,7 +106,7 @@ def assign(frame: pd.DataFrame, config: CohortConfig) -> pd.DataFrame:
     Args:
         frame: one row a scan, with the columns scan, label (may be empty), those the rules read, and optionally
             path and row (the row of the user's table, for messages).
-        config: with `diagnosis` (group -> labels) or `groups` (group -> rule), and `apply`.
+        config: with `diagnosis` (group -> labels) or `groups` (group -> rule), `apply`, and `where`.
 
     Raises:
         UserError: a label in two places, a malformed rule, a scan in two groups or with two labels, an empty group.
@@ -120,9 +120,14 @@ def assign(frame: pd.DataFrame, config: CohortConfig) -> pd.DataFrame:
     to_apply = labels.str.lower().isin(list(applied)).astype(bool)
     frame.loc[to_apply, "role"] = "apply"
     frame.loc[to_apply, "diagnosis"] = labels[to_apply].str.lower().map(applied)
+    if config.diagnosis and "screening_diagnosis" in frame:
+        frame["screening_diagnosis"] = _in_groups(frame["screening_diagnosis"], config)
     _by_label(frame, labels, ~to_apply, config) if config.diagnosis else _by_rule(frame, ~to_apply, config)
     frame.loc[frame["group"] != "", "role"] = "cohort"
     _check_two_labels(frame)
+    if config.where:
+        failing = ~matches(frame, config.where) & (frame["reason"] == "")
+        frame.loc[failing, "reason"] = f"does not fulfil cohort.where ({config.where})"
     check_both_groups(frame, config, "after the group rules")
     return frame
 
@@ -163,9 +168,17 @@ def check_both_groups(frame: pd.DataFrame, config: CohortConfig, when: str) -> N
     raise UserError(f"group {' and group '.join(empty)} has no scan {when} ({kept}){there}{left_out}")
 
 
+def _group_of(config: CohortConfig) -> dict[str, str]:
+    return {label.lower(): group for group, known in config.diagnosis.items() for label in known or [group]}
+
+
+def _in_groups(labels: pd.Series, config: CohortConfig) -> pd.Series:
+    """Labels as the diagnosis of a scan has them: the group where they mean one, else as they are."""
+    return labels.str.lower().map(_group_of(config)).fillna(labels)
+
+
 def _by_label(frame: pd.DataFrame, labels: pd.Series, free: pd.Series, config: CohortConfig) -> None:
-    group_of = {label.lower(): group for group, known in config.diagnosis.items() for label in known or [group]}
-    group = labels.str.lower().map(group_of)
+    group = labels.str.lower().map(_group_of(config))
     known = free & group.notna()
     frame.loc[known, "group"] = frame.loc[known, "diagnosis"] = group[known]
     unknown = free & ~known

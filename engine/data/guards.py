@@ -14,16 +14,16 @@ from nibabel.filebasedimages import ImageFileError
 
 from engine.config import CohortConfig
 from engine.data.hashing import FileMemory, file_hash
+from engine.data.images import UnknownOrientation, header_file, open_scan
 from engine.data.scan import Cohort, exclusion_table
-from engine.data.table import read_table
+from engine.data.tabular import DECISIONS, read_table
 from engine.errors import UserError
 from engine.progress import Progress
 
 SMALLEST_AXIS = 32  # voxels; a head at 6 mm
 VOXEL_MM = (0.3, 6.0)
 FIELD_MM = (80.0, 600.0)
-DECISIONS = "decisions.csv"
-_VERSION = 1  # of the rules below: remembered verdicts of other versions are not used
+_VERSION = 2  # of the rules below: remembered verdicts of other versions are not used
 
 
 def inspect(path: Path) -> str | None:
@@ -37,7 +37,12 @@ def inspect(path: Path) -> str | None:
             return f"file not found: {path.name}"
         if path.stat().st_size == 0:
             return f"{path.name} is empty (0 bytes); copy it again"
-        image = nib.load(path)
+        header = header_file(path)
+        if header and not header.is_file():
+            return f"{path.name} has no header beside it ({header.name}); copy both"
+        image = open_scan(path)
+    except UnknownOrientation as error:
+        return str(error)
     except PermissionError:
         return f"{path.name} may not be read; change its permissions"
     except (ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:

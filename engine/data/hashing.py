@@ -7,19 +7,22 @@ import json
 import os
 from pathlib import Path
 
+from engine.data.images import header_file
+
 BLOCK = 1 << 20
 
 
 def file_hash(path: Path) -> str:
-    """BLAKE2b (16 bytes, 32 hexadecimal digits) of a file's content.
+    """BLAKE2b (16 bytes, 32 hexadecimal digits) of a file's content, and of its header's where that is another file.
 
     Raises:
         OSError: the file cannot be read.
     """
     digest = hashlib.blake2b(digest_size=16)
-    with open(path, "rb") as stream:
-        while block := stream.read(BLOCK):
-            digest.update(block)
+    for part in _parts(path):
+        with open(part, "rb") as stream:
+            while block := stream.read(BLOCK):
+                digest.update(block)
     return digest.hexdigest()
 
 
@@ -65,9 +68,14 @@ class FileMemory:
             temporary.unlink(missing_ok=True)
 
 
+def _parts(path: Path) -> list[Path]:
+    header = header_file(Path(path))
+    return [path, header] if header else [path]
+
+
 def _state(path: Path) -> list[int]:
     try:
-        stat = os.stat(path)
+        stats = [os.stat(part) for part in _parts(path)]
     except OSError:
         return []
-    return [stat.st_size, stat.st_mtime_ns]
+    return [number for stat in stats for number in (stat.st_size, stat.st_mtime_ns)]

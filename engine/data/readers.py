@@ -1,15 +1,15 @@
-"""Cohort readers by name. Adding one: a file with `read(config) -> Cohort`, and its name here."""
+"""Cohort readers by name. Adding one: engine/data/NAME.py with `read(config) -> Cohort`, and NAME in config.Reader."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
-from engine.config import CohortConfig, RunConfig
+from engine.config import RunConfig
 from engine.data.scan import Cohort
 from engine.errors import UserError
 from engine.progress import Progress
-from store.spec import WORK_FOLDER
+from store.spec import CACHE_FOLDER, WORK_FOLDER
 
 PARALLEL_FROM_MM = 3  # simulated volumes finer than this are worth worker processes
 
@@ -28,20 +28,15 @@ def read_cohort(config: RunConfig, store: Path, progress: Progress, inspect: boo
 
         return read(config.cohort, config.seed)
     if config.cohort.data is None:
-        raise UserError("--data: the folder of the scans is needed with cohort.reader=table")
+        raise UserError(f"--data: the folder of the scans is needed with cohort.reader={config.cohort.reader}")
+    from engine.data.dicom import converted
     from engine.data.guards import inspect_all
 
-    cohort = FILE_READERS[config.cohort.reader]()(config.cohort)
-    return inspect_all(cohort, config.cohort, progress, store / WORK_FOLDER / "files.json") if inspect else cohort
-
-
-def _table() -> Callable[[CohortConfig], Cohort]:
-    from engine.data.table import read
-
-    return read
-
-
-FILE_READERS: dict[str, Callable[[], Callable[[CohortConfig], Cohort]]] = {"table": _table}
+    cohort = import_module(f"engine.data.{config.cohort.reader}").read(config.cohort)
+    if not inspect:
+        return cohort
+    cohort = converted(cohort, store / CACHE_FOLDER / "dicom", progress)
+    return inspect_all(cohort, config.cohort, progress, store / WORK_FOLDER / "files.json")
 
 
 def preparer_for(config: RunConfig):

@@ -12,12 +12,14 @@ COLUMNS = {
     "session": "string",
     "group": "string",  # one of the two groups, empty for apply scans
     "diagnosis": "string",  # clinical label; the group where rules are expressions
+    "screening_diagnosis": "string",  # when the subject entered the study, where known
     "role": "string",  # cohort | apply
     "age": "float64",  # years
     "sex": "string",  # F | M
     "site": "string",
     "mmse": "float64",
     "cdr": "float64",
+    "cdr_sb": "float64",  # sum of boxes
     "icv": "float64",  # mm3
     "severity": "float64",  # simulated scans only
     "simulated": "bool",
@@ -37,6 +39,7 @@ class Cohort:
         exclusions: columns as in EXCLUSION_COLUMNS.
         groups: (positive, negative), e.g. ("AD", "NC").
         defining: columns the group rules read; not to be used as covariates.
+        notes: what the reader found and chose, a line each, for --plan.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Cohort:
     exclusions: pd.DataFrame
     groups: tuple[str, str]
     defining: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = field(default=())
 
     @property
     def simulated(self) -> bool:

@@ -17,6 +17,7 @@ from nibabel.filebasedimages import ImageFileError
 from scipy import io
 from scipy.io.matlab import MatReadError
 
+from engine.data.images import open_scan
 from engine.preprocessing import steps
 from engine.preprocessing.grid import Grid
 from engine.preprocessing.template import brain_mask
@@ -39,7 +40,7 @@ def keep(scan: Path, transforms: Path, registration: str) -> NativeSpace:
     Raises:
         ValueError: the transforms are missing or damaged, or lead nowhere near the brain.
     """
-    image = nib.load(scan)
+    image = open_scan(scan)
     shape, affine = tuple(int(n) for n in image.shape[:3]), np.asarray(image.affine, dtype=float)
     if registration == "none":
         space = _identity(shape, affine)

@@ -14,6 +14,7 @@ import pandas as pd
 from nibabel.processing import resample_to_output
 from scipy import ndimage
 
+from engine.data.images import open_scan
 from engine.errors import RunFailure
 from engine.preprocessing.grid import FWHM_TO_SIGMA, Grid
 from engine.preprocessing.template import WHITE_MATTER_PERCENTILE, template_brain
@@ -44,7 +45,7 @@ def load_upright(path: Path) -> nib.Nifti1Image:
 
     Only the order and direction of axes change, unless the affine has shear: then the image is resampled.
     """
-    image = nib.load(path)
+    image = open_scan(path)
     data = np.asarray(image.dataobj, dtype=np.float32)
     image = nib.as_closest_canonical(nib.Nifti1Image(data.reshape(data.shape[:3]), image.affine))
     direction = _direction(image.affine)

@@ -1,0 +1,152 @@
+"""CSV and TSV tables as text, and where they lie."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from engine.config import CohortConfig
+from engine.errors import UserError
+
+MISSING = {"", "na", "n/a", "nan", "null", "none"}
+TABLE_ENDINGS = (".csv", ".tsv")
+DECISIONS = "decisions.csv"
+
+
+def plain(name: str) -> str:
+    """A column's name without case, spaces and punctuation."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def read_table(file: Path) -> pd.DataFrame:
+    """A CSV (comma or semicolon) or TSV as text; the index is the row as a spreadsheet counts it (header 1).
+
+    Raises:
+        UserError: not there, not text, or without rows.
+    """
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            header = stream.readline()
+            separator = "\t" if file.suffix.lower() == ".tsv" else ";" if header.count(";") > header.count(",") else ","
+            stream.seek(0)
+            rows = list(csv.reader(stream, delimiter=separator))
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such table") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise UserError(f"{file.name}: not a text table in UTF-8; save it as CSV") from None
+    except OSError as error:
+        raise UserError(f"{file.name}: cannot be read ({error.strerror})") from None
+    names = [name.strip() for name in rows[0]] if rows else []
+    if not any(names):
+        raise UserError(f"{file.name}: the table is empty")
+    twice = next((name for name in names if name and names.count(name) > 1), None)
+    if twice:
+        raise UserError(f"{file.name}: two columns are called {twice}; rename one")
+    body = {n: row for n, row in enumerate(rows[1:], start=2) if any(cell.strip() for cell in row)}
+    if not body:
+        raise UserError(f"{file.name}: the table has a header and no rows")
+    for n, row in body.items():
+        if len(row) > len(names) and any(cell.strip() for cell in row[len(names) :]):
+            raise UserError(f"{file.name} row {n}: {len(row)} cells under {len(names)} column names")
+    cells = [[cell.strip() for cell in row[: len(names)]] + [""] * (len(names) - len(row)) for row in body.values()]
+    table = pd.DataFrame(cells, columns=names, index=list(body), dtype="string")
+    return table.mask(table.apply(lambda column: column.str.lower().isin(MISSING)))
+
+
+def data_folder(config: CohortConfig) -> Path:
+    """The folder of the scans.
+
+    Raises:
+        UserError: not given, not there, not a folder, or empty.
+    """
+    if config.data is None:
+        raise UserError("the scans are missing: give their folder with --data FOLDER")
+    folder = Path(config.data)
+    if not folder.is_dir():
+        what = "is a file; give the folder it lies in" if folder.exists() else "no such folder"
+        raise UserError(f"--data {folder}: {what}")
+    if not any(folder.iterdir()):
+        raise UserError(f"--data {folder}: the folder is empty")
+    return folder
+
+
+def tables_in(folder: Path) -> list[Path]:
+    """The tables that lie in a folder, by name; decisions.csv is not one of them."""
+    files = [p for p in folder.iterdir() if p.suffix.lower() in TABLE_ENDINGS and p.is_file() and p.name != DECISIONS]
+    return sorted(files, key=lambda p: p.name)
+
+
+def columns_of(file: Path) -> list[str]:
+    """The names of a table's columns; none if it cannot be read."""
+    try:
+        return list(read_table(file).columns)
+    except UserError:
+        return []
+
+
+def find_tables(folder: Path, kind: set[str], named: Sequence[Path] | None = None) -> list[Path]:
+    """The tables (of the folder, unless some are named) that have all columns of a kind, in plain spelling."""
+    files = tables_in(folder) if named is None else named
+    return [file for file in files if kind <= {plain(column) for column in columns_of(file)}]
+
+
+def find_table(folder: Path, name: str | None, *kinds: set[str]) -> Path:
+    """The table of that name, or else the only one in the folder that has all columns of one of the kinds.
+
+    Args:
+        folder: of the scans.
+        name: of the table, if the user names one.
+        kinds: names of columns in plain spelling.
+
+    Raises:
+        UserError: there is none, there are several, or the named one is of no such kind.
+    """
+    named = [table_file(folder, name)] if name else None
+    fitting = sorted({file for kind in kinds for file in find_tables(folder, kind, named)})
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        names = ", ".join(file.name for file in fitting)
+        raise UserError(f"--data {folder}: which table describes the scans, {names}? name one with --table")
+    raise no_table(folder, named, *kinds)
+
+
+def no_table(folder: Path, named: Sequence[Path] | None, *kinds: set[str]) -> UserError:
+    """What to say where no table is of one of the kinds; why the named one cannot be read, if that is it."""
+    wanted = " or ".join(", ".join(sorted(kind)) for kind in kinds)
+    if named:
+        read_table(named[0])
+        return UserError(f"{named[0].name}: not a table of this kind of data; it needs the columns {wanted}")
+    return UserError(f"--data {folder}: no table with the columns {wanted}; name it with --table")
+
+
+def table_file(folder: Path, name: str | None) -> Path:
+    """The table of that name, relative to the folder; without a name the only one that is there.
+
+    Raises:
+        UserError: it is not there, it is a spreadsheet, or there are several and none is named.
+    """
+    tables = [p.name for p in tables_in(folder)]
+    there = f"there are {', '.join(tables)}" if tables else "there is no CSV or TSV in it"
+    if name is None:
+        if len(tables) == 1:
+            return folder / tables[0]
+        mend = "name one with cohort.table" if tables else "put a table with one row a scan there"
+        raise UserError(f"--data {folder}: which table describes the scans? {there}; {mend}")
+    if not (folder / name).is_file():
+        raise UserError(f"cohort.table {name}: not in {folder}; {there}")
+    if Path(name).suffix.lower() in {".xlsx", ".xls", ".ods"}:
+        raise UserError(f"cohort.table {name}: spreadsheets are not read; save it as CSV")
+    return folder / name
+
+
+def hint(name: str, table: pd.DataFrame) -> str:
+    """What a column may have been meant, or which there are; begins with a semicolon."""
+    by_case = {column.lower(): column for column in reversed(table.columns)}
+    close = difflib.get_close_matches(name.lower(), by_case, n=1)
+    return f"; did you mean {by_case[close[0]]}?" if close else f"; the columns are {', '.join(table.columns)}"

@@ -1,0 +1,160 @@
+"""The BIDS reader: images, sessions, sidecars, derivatives, and what is left out."""
+
+import json
+
+import bids_factory
+import pytest
+
+from engine.config import CohortConfig, load_config
+from engine.data import bids
+from engine.errors import UserError
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return bids_factory.dataset(tmp_path / "study")
+
+
+def read(folder, **values):
+    return bids.read(CohortConfig(**{"reader": "bids", "data": folder, **values}))
+
+
+def reasons(cohort):
+    return dict(cohort.exclusions[["scan", "reason"]].itertuples(index=False))
+
+
+def test_a_dataset_is_read_as_it_is(dataset):
+    cohort = read(dataset)
+    scans = cohort.scans.set_index("scan")
+    assert list(scans.index) == ["sub-01_ses-M00", "sub-01_ses-M12", "sub-02", "sub-03", "sub-04_ses-M00",
+                                 "sub-04_ses-M12", "sub-05"]  # fmt: skip
+    assert scans["diagnosis"].tolist() == ["AD", "AD", "AD", "NC", "NC", "MCI", "MCI"]
+    assert scans["role"].tolist() == ["cohort"] * 5 + ["apply"] * 2
+    assert scans["sex"].tolist() == ["F", "F", "M", "F", "M", "M", "F"]
+    assert scans["age"].tolist()[:6] == [71, 71, 89, 68, 70, 71]
+    assert scans.loc["sub-04_ses-M12", "mmse"] == 26
+    assert scans.loc["sub-04_ses-M12", "session"] == "ses-M12"
+    assert scans.loc["sub-01_ses-M00", "path"].endswith("sub-01_ses-M00_run-1_T1w.nii.gz")
+    assert cohort.name == "study"
+    assert cohort.notes == (
+        "6 participants in participants.tsv, sessions described for 1",
+        "9 x T1w image of a scanner, of 6 participants in 7 sessions",
+    )
+
+
+def test_what_is_left_out_has_a_reason(dataset):
+    assert reasons(read(dataset)) == {
+        "sub-01_ses-M00_run-2_T1w": "another image of the session is used: sub-01_ses-M00_run-1_T1w.nii.gz",
+        "sub-06": "no T1w image of a scanner",
+        "sub-07_T1w": "sub-07 is not in participants.tsv",
+    }
+
+
+def test_the_first_run_then_the_plainest_name(dataset):
+    anat = dataset / "sub-03" / "anat"
+    (anat / "sub-03_T1w.nii").rename(anat / "sub-03_run-10_T1w.nii")
+    for name in ("acq-a_run-2", "run-02", "acq-b_rec-norm_run-2"):
+        bids_factory.touch(anat / f"sub-03_{name}_T1w.nii.gz")
+    cohort = read(dataset)
+    assert cohort.scans.set_index("scan").loc["sub-03", "path"].endswith("sub-03_run-02_T1w.nii.gz")
+    assert {scan for scan in reasons(cohort) if "sub-03" in scan} == {
+        "sub-03_run-10_T1w", "sub-03_acq-a_run-2_T1w", "sub-03_acq-b_rec-norm_run-2_T1w",
+    }  # fmt: skip
+
+
+def test_an_image_in_anothers_folder_is_left_out(dataset):
+    (dataset / "sub-03/anat/sub-03_T1w.nii").rename(dataset / "sub-03/anat/sub-04_T1w.nii")
+    cohort = read(dataset)
+    assert reasons(cohort)["sub-04_T1w"] == "sub-04_T1w.nii lies in the folder of sub-03; mend its name"
+
+
+def test_an_image_that_was_never_fetched(dataset):
+    (dataset / "sub-03/anat/sub-03_T1w.nii").unlink()
+    (dataset / "sub-03/anat/sub-03_T1w.nii").symlink_to("../../.git/annex/objects/xyz")
+    assert "fetch it, e.g. with datalad get" in reasons(read(dataset))["sub-03"]
+
+
+@pytest.mark.parametrize("where", [None, "derivatives/fmriprep"])
+def test_derivatives_in_mni_space(dataset, where):
+    bids_factory.derivatives(dataset)
+    cohort = read(dataset, bids={"space": bids_factory.SPACE, "derivatives": where})
+    assert cohort.scans["scan"].tolist() == ["sub-01", "sub-02", "sub-03", "sub-04", "sub-05"]
+    assert all("_space-MNI152NLin2009cAsym_desc-preproc_T1w" in path for path in cohort.scans["path"])
+    assert set(reasons(cohort)) == {"sub-06"}
+
+
+def test_labels_that_are_known_are_not_put_into_words(dataset):
+    text = bids_factory.PEOPLE.replace("\t1\t", "\tAD\t").replace("\t2\t", "\tCN\t")
+    (dataset / "participants.tsv").write_text(text)
+    levels = {"dx": {"Levels": {"AD": "probable dementia", "CN": "no complaint", "3": "MCI"}}}
+    (dataset / "participants.json").write_text(json.dumps(levels))
+    assert read(dataset).scans["diagnosis"].tolist() == ["AD", "AD", "AD", "NC", "NC", "MCI", "MCI"]
+    rules = {"AD": 'dx == "AD"', "NC": 'dx == "CN"'}
+    assert read(dataset, groups=rules).scans["group"].tolist()[:4] == ["AD", "AD", "AD", "NC"]
+
+
+def test_a_session_goes_over_the_person_whatever_the_column_is_called(dataset):
+    file = dataset / "sub-04" / "sub-04_sessions.tsv"
+    file.write_text(bids_factory.SESSIONS.replace("DX", "diagnosis").replace("MCI", "AD"))
+    (dataset / "sessions.json").unlink()
+    with pytest.raises(UserError, match="group NC has no scan"):
+        read(dataset, diagnosis={"AD": ["AD"], "NC": ["Control"]})
+    scans = read(dataset).scans.set_index("scan")
+    assert scans.loc["sub-04_ses-M12", "diagnosis"] == "AD"
+
+
+def test_where_leaves_scans_out_with_the_rule(dataset):
+    cohort = read(dataset, where="age >= 70")
+    assert reasons(cohort)["sub-03"] == "does not fulfil cohort.where (age >= 70)"
+    assert cohort.scans["age"].min() == 70
+
+
+def write(folder, name, content):
+    (folder / name).write_text(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("participants.tsv", "id\tdx\nsub-01\t1\n", "participants.tsv: no column participant_id; the columns"),
+        ("participants.tsv", "participant_id\nsub-01\n", "participants.tsv: no column with the label"),
+        ("participants.tsv", "participant_id\tdx\nsub-01\t1\n01\t2\n", r"row 3: sub-01 is there twice"),
+        ("participants.tsv", "participant_id\tdx\tage\nsub-01\t1\told\n", r"row 2: age is 'old', not a number"),
+        ("participants.tsv", "participant_id\tdx\nsub-99\t1\n", "none of its participants has a T1w image"),
+        ("participants.json", "{", "participants.json: not valid JSON"),
+        ("participants.json", "[]", "participants.json: a sidecar maps columns"),
+        ("sub-04/sub-04_sessions.tsv", "session\tage\nses-M00\t70\n", "sub-04_sessions.tsv: no column session_id"),
+        ("sub-04/sub-04_sessions.tsv", "session_id\tage\nses-M00\tx\n", r"sub-04_sessions.tsv row 2: age is 'x'"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_the_tables(dataset, name, content, message):
+    write(dataset, name, content)
+    with pytest.raises(UserError, match=message) as error:
+        read(dataset)
+    assert "\n" not in str(error.value)
+
+
+def test_no_images_of_the_kind_that_was_asked_for(dataset, tmp_path):
+    with pytest.raises(UserError, match="no T1w image in space MNI152NLin2009cAsym"):
+        read(dataset, bids={"space": bids_factory.SPACE})
+    with pytest.raises(UserError, match=r"cohort.bids.derivatives fsl: no such folder"):
+        read(dataset, bids={"space": bids_factory.SPACE, "derivatives": "fsl"})
+    only = bids_factory.derivatives(tmp_path / "only")
+    write(only, "participants.tsv", bids_factory.PEOPLE)
+    with pytest.raises(UserError, match=r"there are images in space MNI152NLin2009cAsym: see cohort.bids.space"):
+        read(only)
+    (dataset / "participants.tsv").unlink()
+    with pytest.raises(UserError, match=r"participants.tsv: not in"):
+        read(dataset)
+
+
+def test_unregistered_scans_need_a_registration():
+    overrides = {"cohort.reader": "bids", "preprocessing.registration": "none"}
+    with pytest.raises(UserError, match=r"cohort.bids.space=MNI152NLin2009cAsym"):
+        load_config(overrides=overrides)
+    assert load_config(overrides=overrides | {"cohort.bids.space": bids_factory.SPACE}).cohort.apply
+
+
+def test_options_of_tables_are_refused():
+    with pytest.raises(UserError, match="path is for reader=table; reader=bids finds the files by their names"):
+        load_config(overrides={"cohort.reader": "bids", "cohort.path": "{file}"})
