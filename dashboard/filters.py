@@ -1,4 +1,4 @@
-"""The sidebar: what is shown (models, method, target) and of whom (diagnosis, correct, sex, age, session, subject)."""
+"""The sidebar: what is shown (models, method, target) and of whom (diagnosis, decision, sex, age, session, subject)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CORRECT = {"all": "all", "correct": "correct", "wrong": "wrong"}
 SEXES = {"F": "women", "M": "men"}
 TARGET_WORDS = {"true": "the true group", "predicted": "the predicted group"}
 SET_WORDS = {"holdout": "Held-out", "folds": "All folds"}
-NO_SESSION = "(none)"
+NONE = "(none)"
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,12 @@ class Whom:
     age: tuple[float, float] | None = None
     session: tuple[str, ...] | None = None
     subject: tuple[str, ...] | None = None
+    screening_diagnosis: tuple[str, ...] | None = None
 
     @property
     def needs_streaming(self) -> bool:
         """Whether the stored group cells do not answer this: more than diagnosis and correct."""
-        return any(v is not None for v in (self.sex, self.age, self.session, self.subject))
+        return not set(self.active()) <= {"diagnosis", "correct"}
 
     def active(self) -> list[str]:
         """Names of the filters that are set."""
@@ -95,7 +96,12 @@ def _passes(rows: pd.DataFrame, name: str, wanted: Any) -> np.ndarray:
         return (rows.correct.astype("boolean") == wanted).fillna(False).to_numpy(bool)
     if name == "age":
         return rows.age.between(*wanted).to_numpy()
-    return rows[name].fillna(NO_SESSION).isin(wanted).to_numpy()
+    return _named(rows[name]).isin(wanted).to_numpy()
+
+
+def _named(values: pd.Series) -> pd.Series:
+    """The values, a word in the place of those that are missing."""
+    return values.fillna("").replace("", NONE)
 
 
 def _what(run: Run) -> tuple[str, str, str] | None:
@@ -121,6 +127,11 @@ def _whom(run: Run, rows: pd.DataFrame) -> Whom:
     groups = queries.manifest(run)["groups"]
     diagnoses = summaries.ordered_diagnoses(rows, groups)
     diagnosis = state.choose_many("dx", "Diagnosis", diagnoses, widget="pills")
+    screening = ()
+    at_screening = _named(rows.screening_diagnosis)
+    if ((at_screening != rows.diagnosis) & (at_screening != NONE)).any():  # someone has converted
+        screened = summaries.ordered_diagnoses(rows.assign(diagnosis=at_screening), groups)
+        screening = state.choose_many("scr", "Diagnosis at screening", screened, widget="pills")
     correct = state.choose("ok", "Decision", list(CORRECT), widget="segmented")
     sexes = [s for s in SEXES if (rows.sex == s).any()]
     sex = state.choose_many("sex", "Sex", sexes, widget="pills", words=SEXES.get) if len(sexes) > 1 else ()
@@ -130,7 +141,7 @@ def _whom(run: Run, rows: pd.DataFrame) -> Whom:
         ends = int(np.floor(known.min())), int(np.ceil(known.max()))
         chosen = state.slide_range("age", "Age, years", *ends, 1)
         age = chosen if tuple(chosen) != ends else None
-    sessions = sorted(rows.session.fillna(NO_SESSION).unique())
+    sessions = sorted(_named(rows.session).unique())
     if len(sessions) > 1:
         session = state.choose_many("ses", "Session", sessions, placeholder="all")
     if access.may_see_patients():
@@ -138,13 +149,16 @@ def _whom(run: Run, rows: pd.DataFrame) -> Whom:
             "sub", "Subjects", list(dict.fromkeys(rows.subject)), link_words=access.pseudonym, placeholder="all"
         )
     verdict = {"all": None, "correct": True, "wrong": False}[correct]
-    return Whom(diagnosis or None, verdict, sex or None, age, session or None, subject or None)
+    return Whom(diagnosis or None, verdict, sex or None, age, session or None, subject or None, screening or None)
 
 
-FILTER_KEYS = {"diagnosis": "dx", "correct": "ok", "sex": "sex", "age": "age", "session": "ses", "subject": "sub"}
+FILTER_KEYS = {
+    "diagnosis": "dx", "correct": "ok", "sex": "sex", "age": "age", "session": "ses", "subject": "sub",
+    "screening_diagnosis": "scr",
+}  # fmt: skip
 FILTER_WORDS = {
     "diagnosis": "diagnosis", "correct": "decision", "sex": "sex", "age": "age", "session": "session",
-    "subject": "subjects",
+    "subject": "subjects", "screening_diagnosis": "diagnosis at screening",
 }  # fmt: skip
 
 
@@ -211,6 +225,8 @@ def in_words(whom: Whom, say: Callable[[str], str] = str) -> str:
         parts.append("predicted as their group" if whom.correct else "predicted as the other group")
     if whom.session:
         parts.append(f"session {', '.join(whom.session)}")
+    if whom.screening_diagnosis:
+        parts.append(f"{', '.join(whom.screening_diagnosis)} at screening")
     if whom.subject:
         parts.append(words.count(len(whom.subject), "hand-picked subject"))
     return ", ".join(parts)

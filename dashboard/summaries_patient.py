@@ -48,6 +48,9 @@ def top_regions(table: pd.DataFrame, atlas_regions: set[str], count: int = 10) -
 def covariates(row: Mapping[str, Any]) -> str:
     """Diagnosis, age, sex, scores and session of a scan in a line; what is not known is left out."""
     parts = [f"**{row['diagnosis']}**"]
+    screening = row["screening_diagnosis"]
+    if isinstance(screening, str) and screening not in ("", row["diagnosis"]):
+        parts.append(f"{screening} at screening")
     if np.isfinite(row["age"]):
         parts.append(f"{row['age']:.0f} y")
     if row["sex"] in SEX_LETTERS:

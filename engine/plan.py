@@ -10,6 +10,7 @@ import pandas as pd
 from engine.config import RunConfig
 from engine.data.folds import Job, split
 from engine.data.readers import read_cohort
+from engine.data.scan import Cohort
 from engine.model.architectures import architecture, forward_macs
 from engine.preprocessing.grid import Grid
 from engine.progress import duration
@@ -42,19 +43,35 @@ class Estimate:
 
 
 def print_plan(run: Run) -> None:
-    """Say what would be done."""
-    config, say = run.config, run.progress.console.print
-    run.cohort = read_cohort(config, run.store, run.progress, inspect=False)
-    scans = split(run.cohort.scans, run.cohort.groups, config.split, config.seed)
+    """Say what was found, then what would be done with it."""
+    run.cohort = read_cohort(run.config, run.store, run.progress, inspect=False)
+    # Before the split, which may find too few subjects: why there are few stands here.
+    _say(run, [f"plan of {run.config.name}, nothing is computed", *_found(run.cohort)])
+    scans = split(run.cohort.scans, run.cohort.groups, run.config.split, run.config.seed)
     run.cohort = replace(run.cohort, scans=scans)
-    planned = run.jobs
-    estimate = estimate_costs(config, scans, planned, run.device)
-    lines = [
-        f"plan of {config.name}, nothing is computed",
-        f"  cohort: {run.cohort.name}{' (SIMULATED)' if run.cohort.simulated else ''}, {len(scans)} scans of "
-        f"{scans['subject'].nunique()} subjects, {len(run.cohort.exclusions)} excluded",
-        *(f"    found: {note}" for note in run.cohort.notes),
+    _say(run, _costs(run))
+
+
+def _say(run: Run, lines: list[str]) -> None:
+    for line in lines:
+        run.progress.console.print(line, highlight=False, markup=False)
+
+
+def _found(cohort: Cohort) -> list[str]:
+    scans = cohort.scans
+    return [
+        f"  cohort: {cohort.name}{' (SIMULATED)' if cohort.simulated else ''}, {len(scans)} scans of "
+        f"{scans['subject'].nunique()} subjects, {len(cohort.exclusions)} excluded",
+        *(f"    found: {note}" for note in cohort.notes),
         *(f"    {name}: {count} scans" for name, count in scans["diagnosis"].value_counts(sort=False).items()),
+        *_left_out(cohort.exclusions),
+    ]
+
+
+def _costs(run: Run) -> list[str]:
+    config, planned = run.config, run.jobs
+    estimate = estimate_costs(config, run.cohort.scans, planned, run.device)
+    return [
         f"  grid: {config.grid_mm} mm, {' x '.join(map(str, Grid(config.grid_mm).shape))} voxels; device: {run.device}",
         *(f"  {job.model}: {len(job.train)} training scans{_validation(job)}, explains {len(job.explain)} "
           f"({', '.join(getattr(config.explain, job.model_set)) or 'no methods'})" for job in planned),
@@ -62,10 +79,7 @@ def print_plan(run: Run) -> None:
         *(f"  {stage}: about {duration(seconds)}" for stage, seconds in estimate.seconds.items()),
         f"  in all about {duration(sum(estimate.seconds.values()))}, peak memory about "
         f"{estimate.memory_mib / 1024:.1f} GiB, disk about {estimate.disk_mib:.0f} MiB",
-        *_left_out(run.cohort.exclusions),
     ]  # fmt: skip
-    for line in lines:
-        say(line, highlight=False, markup=False)
 
 
 def _left_out(exclusions: pd.DataFrame) -> list[str]:

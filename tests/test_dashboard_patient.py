@@ -163,3 +163,11 @@ def test_an_absolute_threshold_is_taken_as_it_is():
     view = {"threshold": 0.3, "threshold_kind": "absolute"}
     assert pictures_patient.limits(heatmap, mask, view, "u").low == 0.3
     assert pictures_patient.limits(0 * heatmap, mask, view, "u").high > 0
+
+
+def test_who_has_converted_is_said():
+    row = {"diagnosis": "AD", "screening_diagnosis": "MCI", "age": 71.2, "sex": "F", "mmse": 23.0, "cdr": np.nan,
+           "session": "m24", "site": "", "severity": np.nan}  # fmt: skip
+    assert summaries_patient.covariates(row) == "**AD** · MCI at screening · 71 y · F · MMSE 23 · session m24"
+    for same in ("AD", "", None):
+        assert "screening" not in summaries_patient.covariates({**row, "screening_diagnosis": same})

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 import pandas as pd
 import pytest
 import streamlit as st
-from store_factory import shared_store
+from store_factory import copy_of_shared_store, shared_store
 from streamlit.testing.v1 import AppTest
 
 from dashboard import access, filters
@@ -157,7 +157,7 @@ def rows() -> pd.DataFrame:
     return pd.DataFrame({
         "scan": list("abcd"), "subject": ["1", "1", "2", "3"], "diagnosis": ["AD", "AD", "NC", "MCI"],
         "correct": [True, False, True, None], "sex": ["F", "F", "M", None], "age": [70.0, 71.0, 60.0, None],
-        "session": ["1", "2", "1", None],
+        "session": ["1", "2", "1", None], "screening_diagnosis": ["AD", "MCI", "", None],
     })  # fmt: skip
 
 
@@ -171,7 +171,9 @@ def rows() -> pd.DataFrame:
         (Whom(sex=("F",)), "ab"),
         (Whom(age=(60, 70)), "ac"),
         (Whom(session=("1",)), "ac"),
-        (Whom(session=(filters.NO_SESSION,)), "d"),
+        (Whom(session=(filters.NONE,)), "d"),
+        (Whom(diagnosis=("AD",), screening_diagnosis=("MCI",)), "b"),
+        (Whom(screening_diagnosis=(filters.NONE,)), "cd"),
         (Whom(subject=("1",), age=(71, 99)), "b"),
         (Whom(diagnosis=("NC",), sex=("F",)), ""),
     ],
@@ -183,12 +185,13 @@ def test_filters_pass_what_they_say(whom, expected):
 def test_only_diagnosis_and_correct_are_answered_from_the_cells():
     assert not Whom(diagnosis=("AD",), correct=True).needs_streaming
     assert all(Whom(**f).needs_streaming for f in ({"sex": ("F",)}, {"age": (1, 2)}, {"session": ("1",)}))
+    assert Whom(screening_diagnosis=("MCI",)).needs_streaming
 
 
 def test_filters_in_words():
-    whom = Whom(("AD",), True, ("F",), (60, 75), ("m12",), ("a", "b"))
+    whom = Whom(("AD",), True, ("F",), (60, 75), ("m12",), ("a", "b"), ("MCI",))
     assert filters.in_words(whom) == (
-        "AD, women, 60 to 75 years, predicted as their group, session m12, 2 hand-picked subjects"
+        "AD, women, 60 to 75 years, predicted as their group, session m12, MCI at screening, 2 hand-picked subjects"
     )
 
 
@@ -291,3 +294,19 @@ def test_what_is_folded_is_made_when_opened_and_the_link_says_so(linked, made, w
     assert len(app.markdown) == made
     assert len(app.warning) == said
     assert parse_qs(app.code[0].value)["t_more"] == [written]
+
+
+@pytest.mark.parametrize(("screening", "shown"), [("MCI", True), ("AD", False), ("", False)])
+def test_the_filter_on_screening_is_there_where_someone_has_converted(tmp_path, monkeypatch, screening, shown):
+    folder = copy_of_shared_store(tmp_path)
+    file = folder / "tables" / "scans.parquet"
+    scans = pd.read_parquet(file)
+    scans["screening_diagnosis"] = scans["diagnosis"].where(scans["diagnosis"] != "AD", screening)
+    scans.to_parquet(file)
+    monkeypatch.setattr(sys, "argv", ["home.py"])
+    monkeypatch.setenv("BRAINWHY_STORE", str(tmp_path))
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    app = AppTest.from_file("../dashboard/home.py", default_timeout=30).run().switch_page("views/regions.py").run()
+    assert not app.exception
+    assert ("Diagnosis at screening" in [group.label for group in app.button_group]) == shown

@@ -85,6 +85,15 @@ def test_equal_reasons_share_a_line(plan, tmp_path):
     assert "excluded: sub-06, sub-51, sub-53 and 1 more: no T1w image of a scanner" in text
 
 
+def test_too_few_people_are_told_after_what_was_found(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(command.signal, "signal", lambda *a: None)
+    data = oasis_factory.cross_sectional(tmp_path / "oasis1")
+    arguments = ["--plan", "--cohort", "oasis", "--data", str(data), "--store", str(tmp_path / "results")]
+    assert command.main(run_pipeline.STAGES, arguments) == 2
+    text = capsys.readouterr().err
+    assert text.index("excluded: OAS1_9006_MR1") < text.index("error: split.folds: 5 folds need at least 5 subjects")
+
+
 def test_many_reasons_are_cut_short():
     rows = [{"scan": f"s{i}", "subject": "p", "stage": "ingest", "reason": f"reason {i // 2}"} for i in range(50)]
     lines = _left_out(exclusion_table(rows))

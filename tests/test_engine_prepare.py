@@ -231,7 +231,7 @@ def test_workers_end_with_the_run(tmp_path, how):
         assert len(workers) >= 2
         # Ctrl-C reaches the whole process group, the others only the run.
         os.killpg(run.pid, how) if how == signal.SIGINT else os.kill(run.pid, how)
-        _, errors = run.communicate(timeout=10)
+        _, errors = run.communicate(timeout=30)
         deadline = time.monotonic() + 5
         while any(map(_alive, workers)):
             assert time.monotonic() < deadline

@@ -42,7 +42,8 @@ def split(scans: pd.DataFrame, groups: tuple[str, str], config: SplitConfig, see
     Raises:
         UserError: fewer subjects than folds, or too few for a fixed test set.
     """
-    subjects, strata = _people(scans[scans["role"] == "cohort"], groups)
+    cohort = scans[scans["role"] == "cohort"]
+    subjects, strata = _people(cohort, groups)
     smaller = int(min(strata.sum(), (~strata).sum()))
     if smaller < config.folds:
         raise UserError(
