@@ -256,8 +256,8 @@ class OcclusionConfig(Section):
     half_width_mm: float = Field(20, gt=0)
     stride_mm: float = Field(12, gt=0)
     reference: Literal["mean", "nc_mean", "blurred", "other_subject"] | float = Field(
-        "mean", description="what replaces tissue: the training mean (0), the negative group's mean, the scan blurred, "
-        "a training scan of the negative group, or a z-score"
+        "mean", description="what replaces tissue: 0 (of z-scores the training mean), the negative group's mean, the "
+        "scan blurred, a training scan of the negative group, or a number after normalisation"
     )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ GRADIENT_FACTOR = 1.7
 TOUCHING = 0.5  # share of cube positions that touch brain
 CUBE_SHARE = {1: 0.0026, 2: 0.007, 3: 0.015, 4: 0.023}  # of a forward pass that an incremental cube costs
 REGION_SHARE = {1: 0.009, 2: 0.04, 3: 0.07, 4: 0.12}
+WIDER = {"korolev2017_plain": 2.0}  # each share, where what changes spreads further from layer to layer
 BRAIN_SHARE = 0.22
 PACKED_BYTES = 0.5  # of a stored int16 volume after compression, of its brain voxels' two bytes
 BASE_MIB = 1500
@@ -75,7 +76,8 @@ def _costs(run: Run) -> list[str]:
         f"  grid: {config.grid_mm} mm, {' x '.join(map(str, Grid(config.grid_mm).shape))} voxels; device: {run.device}",
         *(f"  {job.model}: {len(job.train)} training scans{_validation(job)}, explains {len(job.explain)} "
           f"({', '.join(getattr(config.explain, job.model_set)) or 'no methods'})" for job in planned),
-        f"  {config.training.network}: {config.training.epochs} epochs of batches of {config.training.batch_size}",
+        f"  {config.training.network}: {'' if config.training.patience is None else 'at most '}"
+        f"{config.training.epochs} epochs of batches of {config.training.batch_size}",
         *(f"  {stage}: about {duration(seconds)}" for stage, seconds in estimate.seconds.items()),
         f"  in all about {duration(sum(estimate.seconds.values()))}, peak memory about "
         f"{estimate.memory_mib / 1024:.1f} GiB, disk about {estimate.disk_mib:.0f} MiB",
@@ -137,12 +139,13 @@ def _methods(config: RunConfig, job: Job) -> list[str]:
 
 def _passes(config: RunConfig, method: str) -> float:
     """Forward passes a scan."""
-    kind = architecture(config.training.network)
-    grid, dense = Grid(config.grid_mm), config.explain.engine == "dense" or not kind.incremental
+    network = config.training.network
+    wider = WIDER.get(network, 1.0)
+    grid, dense = Grid(config.grid_mm), config.explain.engine == "dense" or not architecture(network).incremental
     if method == "occlusion":
         stride = grid.voxels(config.explain.occlusion.stride_mm)
         positions = math.prod(-(-n // stride) for n in grid.shape) * TOUCHING
-        return positions * (1 if dense else CUBE_SHARE[grid.mm])
+        return positions * (1 if dense else wider * CUBE_SHARE[grid.mm])
     if method == "area_occlusion":
-        return 120 * (1 if dense else REGION_SHARE[grid.mm])
+        return 120 * (1 if dense else wider * REGION_SHARE[grid.mm])
     return GRADIENT_FACTOR * (2 if method == "guided_backprop" else 1)

@@ -19,6 +19,7 @@ from engine.model.checkpoints import load_model, model_card, pack_model
 from engine.model.cnn3d import parameter_count
 from engine.model.fused import fused_logits, fuses
 from engine.model.training import train, training_batches
+from engine.plan import _passes
 from engine.preprocessing.grid import Grid
 from engine.relevance import BatchSize, Brain, GuidedBackprop, Occlusion
 from engine.relevance.blocks import sequential_blocks
@@ -228,3 +229,10 @@ def test_settings_of_the_networks():
         load_config(overrides={"training.network": "korolev2017_plain", "training.batch_size": 1})
     with pytest.raises(UserError, match=r"training\.network: 'vgg' is not allowed; input should be 'rieke2018'"):
         load_config(overrides={"training.network": "vgg"})
+
+
+def test_the_plan_counts_whole_passes_where_there_are_no_others():
+    passes = {
+        name: _passes(load_config(overrides={"training.network": name}), "area_occlusion") for name in NETWORK_NAMES
+    }
+    assert passes["rieke2018"] < passes["korolev2017_plain"] < passes["korolev2017_residual"] == 120

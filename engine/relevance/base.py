@@ -221,8 +221,8 @@ def _gradient(model: nn.Module, inputs: Tensor, target: int) -> Tensor:
 def reference_volume(reference: str | float, volume: Tensor, brain: Brain) -> Tensor:
     """(x, y, z) what replaces the tissue of one z-scored volume, 0 outside the brain.
 
-    mean: 0, the training mean. nc_mean: mean of the negative group. blurred: the scan itself, smoothed by 6 mm.
-    other_subject: a training scan of the negative group. A number: that z-score.
+    mean: 0, of z-scores the training mean. nc_mean: mean of the negative group. blurred: the scan itself, smoothed by
+    6 mm. other_subject: a training scan of the negative group. A number: that value after normalisation.
     """
     if reference == "mean":
         return torch.zeros_like(volume)
