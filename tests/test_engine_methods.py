@@ -15,7 +15,7 @@ from engine.errors import RunFailure
 from engine.model.architectures import build_network
 from engine.model.cnn3d import margins
 from engine.relevance import METHODS, AreaOcclusion, BatchSize, Brain, GuidedBackprop, Occlusion, Sensitivity
-from engine.relevance.base import ShapeError, reference_volume
+from engine.relevance.base import ShapeError, input_gradient, reference_volume
 from engine.relevance.hooks import guided_relus
 from engine.relevance.occlusion import changing_positions, cube_at, position_shape
 from store.geometry import nearest_positions
@@ -142,6 +142,20 @@ def test_guided_backprop_refuses_a_network_it_would_misread(linear_model, volume
 def test_sensitivity_is_the_weight(linear_model, volumes, brain, batch):
     found = Sensitivity(brain, batch).attribute(linear_model, volumes, 1).margin
     torch.testing.assert_close(found, linear_model.weight.detach().expand_as(found))
+
+
+@pytest.mark.parametrize("padding", [0, 1, 3])
+def test_the_gradient_through_the_first_convolution_is_that_of_autograd(padding):
+    torch.manual_seed(0)
+    layers = nn.Conv3d(1, 3, 3, padding=padding), nn.BatchNorm3d(3), nn.ReLU(), nn.MaxPool3d(2)
+    network = nn.Module()
+    network.features, network.classifier = nn.Sequential(*layers), nn.Sequential(nn.Flatten(), nn.LazyLinear(2))
+    network.forward = lambda volumes: network.classifier(network.features(volumes))
+    volumes = torch.randn(2, 1, 9, 8, 11, requires_grad=True)
+    network.eval()
+    logits = network(volumes)
+    (wanted,) = torch.autograd.grad((logits[:, 1] - logits[:, 0]).sum(), volumes)
+    torch.testing.assert_close(input_gradient(network, volumes, 1), wanted[:, 0], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("target", [0, 1])

@@ -207,7 +207,9 @@ def input_gradient(model: nn.Module, volumes: Tensor, target: int) -> Tensor:
         maps = first(volumes).contiguous(memory_format=torch.channels_last_3d)
     behind = _gradient(nn.Sequential(*others, model.classifier), maps, target)
     mirrored = first.weight.detach().flip(2, 3, 4).transpose(0, 1)
-    return nn.functional.conv3d(behind, mirrored, padding=[k - 1 for k in first.kernel_size])[:, 0]
+    found = nn.functional.conv3d(behind, mirrored, padding=[k - 1 for k in first.kernel_size])
+    border = [(a - b) // 2 for a, b in zip(found.shape[2:], volumes.shape[2:], strict=True)]  # of a padded convolution
+    return found[(slice(None), 0, *(slice(m, m + n) for m, n in zip(border, volumes.shape[2:], strict=True)))]
 
 
 def _gradient(model: nn.Module, inputs: Tensor, target: int) -> Tensor:
