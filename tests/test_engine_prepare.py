@@ -182,7 +182,8 @@ def test_a_crashed_worker_names_the_scan(tmp_path):
 
 
 SCRIPT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that run in the background ignore it
 sys.path.insert(0, {tests!r})
 from pathlib import Path
 import test_engine_prepare as t
