@@ -9,12 +9,12 @@ import pandas as pd
 
 from engine.analysis.cells import accumulate, scan_weights
 from engine.analysis.maps import mass
-from engine.analysis.reading import ahead
 from engine.analysis.regions import RegionSums, group_frame, region_frame
 from engine.preprocessing.grid import Grid
 from engine.relevance import METHODS
 from engine.run import Run
 from store import RunReader
+from store.reading import ahead
 
 TARGETS = ("true", "predicted")  # besides the two groups
 

@@ -13,9 +13,9 @@ import pandas as pd
 from engine.aggregate import explained, group_mass, stored_series
 from engine.analysis.cells import scan_weights
 from engine.analysis.maps import correlation_of_ranks, distance, mass, normalised, rank_correlation, ranks
-from engine.analysis.reading import ahead
 from engine.run import Run
 from store import RunReader
+from store.reading import ahead
 
 
 def methods_of(reader: RunReader, model_set: str) -> list[dict]:

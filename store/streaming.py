@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,11 +13,11 @@ import pandas as pd
 from store.errors import NotInRun
 from store.groups import STATISTICS, GroupMap, quantities_for, statistics_of
 from store.heatmaps import StoredHeatmap, locate, stored_numbers
+from store.reading import WORKERS, ahead
 
 if TYPE_CHECKING:
     from store.reader import RunReader
 
-WORKERS = min(4, os.cpu_count() or 1)
 Progress = Callable[[int, int], None]
 
 _BLOCK = 1 << 18  # numbers whose products stay in the processor's cache while they are added
@@ -72,7 +69,7 @@ def subset_map(
     brain = np.flatnonzero(run.mask) if attributes["native_grid"] == "voxels" else None
     shape = run.shape(members[0].place.path)[1:]
     sums = Sums(quantities, int(np.prod(shape)) if brain is None else brain.size)
-    with closing(_read(run, members, brain)) as maps:
+    with closing(ahead(lambda member: _flat(run, member.place, brain), members, WORKERS)) as maps:
         for done, (member, numbers) in enumerate(zip(members, maps, strict=True), 1):
             sums.add(numbers, member.factor, member.weight)
             if progress is not None:
@@ -120,22 +117,6 @@ def _member(run: RunReader, method: str, row, target: str, scale: str) -> Member
     place = locate(run, row.model, method, row.scan, group, "margin" if scale == "relative" else scale)
     size = place.absolute_sum if scale == "relative" and place.absolute_sum > 0 else 1.0
     return Member(place, place.factor / size, row.weight)
-
-
-def _read(run: RunReader, members: Sequence[Member], brain: np.ndarray | None) -> Iterator[np.ndarray]:
-    """The stored numbers (n,) of each member in turn, with a few read ahead."""
-    with ThreadPoolExecutor(WORKERS) as pool:
-        ahead: deque[Future] = deque()
-        try:
-            for member in members:
-                ahead.append(pool.submit(_flat, run, member.place, brain))
-                if len(ahead) > WORKERS:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            for future in ahead:
-                future.cancel()
 
 
 def _flat(run: RunReader, place: StoredHeatmap, brain: np.ndarray | None) -> np.ndarray:

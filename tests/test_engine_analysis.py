@@ -10,7 +10,6 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from engine.analysis.cells import accumulate, scan_weights
 from engine.analysis.maps import distance, mass, normalised, rank_correlation
-from engine.analysis.reading import THREADS, ahead
 from engine.analysis.regions import RegionSums, bootstrap_interval, group_frame, region_frame
 from engine.analysis.truth import SCORES, TruthScorer, _descending
 
@@ -73,15 +72,6 @@ def test_region_sums_of_a_coarser_grid_are_those_of_its_voxels():
     coarse, fine = RegionSums(labels, 4, owner), RegionSums(labels, 4)
     np.testing.assert_allclose(coarse.sums(coarse.gather(values)), fine.sums(fine.gather(full)), rtol=1e-6)
     np.testing.assert_allclose(fine.sums(fine.gather(full)), [full[labels == r].sum() for r in (1, 2, 3, 4)])
-
-
-def test_reading_ahead_keeps_order_and_holds_a_handful():
-    begun: list[int] = []
-    found = ahead(lambda n: begun.append(n) or n * n, range(20))
-    assert [next(found) for _ in range(3)] == [0, 1, 4]
-    assert len(begun) <= 3 + THREADS
-    found.close()
-    assert list(ahead(str, [])) == []
 
 
 def test_bootstrap_interval_covers_the_mean_and_is_seeded():

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layers import pools_and_least
 from torch import nn
 from torch.nn import functional
 
@@ -17,10 +18,7 @@ from engine.model.fused import fused_logits
 
 @st.composite
 def cases(draw):
-    pools = tuple(draw(st.lists(st.integers(1, 3), min_size=1, max_size=3)))
-    least = 1
-    for pool in reversed(pools):
-        least = least * pool + 2
+    pools, least = pools_and_least(draw)
     shape = tuple(draw(st.integers(least + 1, least + 7)) for _ in range(3))
     box = []
     for n in shape:

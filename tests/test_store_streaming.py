@@ -12,6 +12,7 @@ from test_store_groups import FILTERS
 
 from store import BrokenRun, NotInRun, open_run, streaming
 from store.groups import STATISTICS
+from store.reading import WORKERS, ahead
 from store.spec import CELL_SCALES
 
 PICKED = [("fold-1", "a1-1"), ("fold-2", "n1-2"), ("fold-1", "a1-3"), ("fold-1", "m1-1"), ("fold-2", "a2-1")]
@@ -189,3 +190,12 @@ def test_a_missing_or_exchanged_heatmap_is_an_error(tmp_path, method):
     mine.unlink()
     with pytest.raises(BrokenRun, match="lacks the file"):
         open_run(tmp_path).subset_map("holdout", method, pairs, target="AD")
+
+
+def test_reading_ahead_keeps_order_and_holds_a_handful():
+    begun: list[int] = []
+    found = ahead(lambda n: begun.append(n) or n * n, range(20))
+    assert [next(found) for _ in range(3)] == [0, 1, 4]
+    assert len(begun) <= 3 + WORKERS
+    found.close()
+    assert list(ahead(str, [])) == []

@@ -9,7 +9,6 @@ import numpy as np
 
 from engine.analysis.cells import accumulate
 from engine.analysis.maps import mass
-from engine.analysis.reading import ahead
 from engine.analysis.regions import RegionSums
 from engine.atlas.aal import load_atlas
 from engine.bench.measure import Result, Setting, agree
@@ -19,6 +18,7 @@ from engine.errors import UserError
 from engine.preprocessing.grid import Grid
 from engine.preprocessing.template import brain_mask
 from store import RunReader, RunWriter
+from store.reading import ahead
 
 SCANS, COHORT = 10, 200
 GROUPS = ("AD", "NC")

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-THREADS = 2
+WORKERS = min(4, os.cpu_count() or 1)
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
-def ahead(read: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """read(item) for every item, in order; THREADS of them are read before they are asked for."""
-    with ThreadPoolExecutor(THREADS) as pool:
+def ahead(read: Callable[[Item], Result], items: Iterable[Item], workers: int = WORKERS) -> Iterator[Result]:
+    """read(item) for every item, in order; as many as there are workers are read before they are asked for."""
+    with ThreadPoolExecutor(workers) as pool:
         waiting: deque = deque()
         try:
             for item in items:
                 waiting.append(pool.submit(read, item))
-                if len(waiting) > THREADS:
+                if len(waiting) > workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
