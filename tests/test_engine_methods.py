@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import weakref
 
 import captum.attr
 import numpy as np
@@ -335,3 +336,18 @@ def test_out_of_memory_with_one_volume_is_a_clear_failure(volumes, brain):
 
     with pytest.raises(RunFailure, match="out of memory with a single volume"):
         Sensitivity(brain, BatchSize(4)).attribute(Full(), volumes, 1)
+
+
+def test_results_of_batches_are_not_kept_one_by_one():
+    """Small blocks between large ones would let the kept memory of the C library grow without end."""
+    alive, most = [], 0
+
+    def part(start: int, stop: int) -> torch.Tensor:
+        nonlocal most
+        most = max(most, sum(one() is not None for one in alive))
+        result = torch.arange(start, stop).double()
+        alive.append(weakref.ref(result))
+        return result
+
+    assert BatchSize(8).run(50, part, 8).tolist() == list(range(50))
+    assert most <= 1

@@ -99,17 +99,23 @@ class BatchSize:
 
     def run(self, count: int, part: Callable[[int, int], Tensor], fits: int) -> Tensor:
         """Concatenate part(start, stop) over 0..count, in batches of at most `fits`, fewer once memory has run out."""
-        results, start = [], 0
+        found, start = None, 0
         while start < count:
             share, size = self.share, self._size(fits)
             try:
-                results.append(part(start, min(start + size, count)))
-                start += size
+                result = part(start, min(start + size, count))
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
                 self._halve(share, size)
-        return torch.cat(results)
+                continue
+            if (
+                found is None
+            ):  # small results kept one by one would lie between the large blocks that the next batch needs
+                found = result.new_empty((count, *result.shape[1:]))
+            found[start : start + len(result)] = result
+            start += len(result)
+        return found
 
     def _halve(self, share: float, size: int) -> None:
         if size == 1:
