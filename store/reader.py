@@ -119,6 +119,8 @@ class RunReader:
         self.run_id: str = folder.name
         self.simulated = bool(manifest.get("simulated", False))
         self.groups: tuple[str, str] = tuple(manifest["groups"])
+        self.reference_run: str | None = manifest.get("reference_run")
+        self.task: str = manifest.get("task", "classification")
 
     @classmethod
     def staging(cls, place: str | Path, groups: Sequence[str], **manifest: Any) -> RunReader:

@@ -12,7 +12,7 @@ A store is a folder (or an object-store prefix). Each run is one folder in it:
 Version 1.0  first layout.
 Version 1.1  adds native/{scan}: where the points of a scan's own file lie in MNI space.
 Version 1.2  adds columns: to models and training the network's name and what was set apart for validation, to scans
-             screening_diagnosis and cdr_sb.
+             screening_diagnosis and cdr_sb. Adds the table flags; to the manifest reference_run and task.
 
 A minor version adds things a reader MAY ignore; a major version means: build the store again.
 """
@@ -192,6 +192,25 @@ TABLES = (
             "seconds": (FLOAT, "preprocessing time"),
         },
         "quality figures of the preprocessing",
+    ),
+    TableSpec(
+        "flags",
+        ("scan", "figure", "source"),
+        {
+            "scan": _SCAN,
+            "figure": (STRING, "the column of the table quality that is out of bounds"),
+            "source": (
+                STRING,
+                "limits: of the configuration; reference: the cohort whose networks explain a new scan",
+            ),
+            "value": (FLOAT, "missing where the figure could not be computed"),
+            "low": (FLOAT, "lower bound; missing where there is none"),
+            "high": (FLOAT, "upper bound; missing where there is none"),
+            "decision": (STRING, "what a person said of the scan: accept; empty without a word"),
+            "text": (STRING, "in words, with both numbers"),
+        },
+        "scans whose quality figures are out of bounds; only flagged scans have rows",
+        optional=True,
     ),
     TableSpec(
         "models",
@@ -475,6 +494,10 @@ MANIFEST_KEYS = {
     "grid_mm": "edge of a voxel of the working grid",
     "notices": "credits of the atlases, templates and data",
     "contents": "arrays, tables, models (with checksums), number of heatmaps, bytes",
+}
+OPTIONAL_MANIFEST_KEYS = {
+    "reference_run": "run in the same store whose networks explained these scans; nothing was trained",
+    "task": "classification (where missing) or regression",
 }
 
 

@@ -209,7 +209,8 @@ class RunWriter:
 
         Args:
             destination_store: on the same file system as the staging folder.
-            manifest: the keys of spec.MANIFEST_KEYS, less spec_version, run and contents, which are added here.
+            manifest: the keys of spec.MANIFEST_KEYS, less spec_version, run and contents, which are added here; also
+                those of spec.OPTIONAL_MANIFEST_KEYS where they apply.
             replace: put it in the place of a published run of the same identifier.
         Raises:
             SpecViolation: the run is not what the specification says; names the first problem.
