@@ -113,7 +113,7 @@ def _put_cell(run: Run, reader: RunReader, series, scale, diagnosis, predicted, 
         "predicted": predicted,
         "native_grid": series.native_grid,
         "weight": cell.weight,
-        "scans": cell.scans,
+        "scans": inside["scan"].nunique(),
         "subjects": inside["subject"].nunique(),
     }
 
@@ -220,13 +220,15 @@ def _groups_of(
         if chosen.empty:
             continue
         average = adder.sums(adder.gather(group_mass(run, reader, series, target, diagnosis)))
-        subjects = rows.set_index("scan")["subject"]
+        subjects = rows.drop_duplicates("scan").set_index("scan")["subject"]  # several models may explain a scan
         for merged in (False, True):
             frame = group_frame(
                 chosen, average, run.atlas.regions, subjects, merged,
                 run.config.analysis.bootstrap, run.config.seed,
             )  # fmt: skip
             frames.append(frame.assign(diagnosis=diagnosis))
+    if not frames:  # scans of no group have no true group
+        return pd.DataFrame()
     whole = pd.concat(frames, ignore_index=True)
     whole = whole.assign(model_set=series["model_set"], method=series["method"], target=target)
     return _with_gain(whole, run.groups)

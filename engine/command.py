@@ -10,17 +10,18 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+from engine import subcommands
 from engine.config import READERS, RunConfig, load_config, parse_override, preset_names
 from engine.errors import RunFailure, UserError
 from engine.progress import Progress
 from engine.run import Run, check_store, discard, locked
+from engine.subcommands import DEFAULT_STORE, Stages
 from store.errors import StoreError
 
-Stages = Mapping[str, Callable[[Run], None]]
-DEFAULT_STORE = Path("results")
 ALWAYS = ("ingest", "preprocess")  # what every stage needs in memory; both go on from what is there
 
 
@@ -32,14 +33,20 @@ class Interrupted(BaseException):
 
 
 def main(stages: Stages, arguments: Sequence[str] | None = None) -> int:
-    """Run the job; returns the exit code: 0, 1 (failure), 2 (the user's mistake), 128 + signal."""
-    options = parser(stages).parse_args(arguments)
+    """Run a job, the main one unless the first word names another.
+
+    Returns the exit code: 0, 1 (failure), 2 (the user's mistake), 128 + signal.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    main_job = subcommands.Job(partial(parser, stages), partial(_main_run, stages), _main_plan)
+    job = subcommands.JOBS.get(words[0], main_job) if words else main_job
+    options = job.parser().parse_args(words if job is main_job else words[1:])
     progress = Progress()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _interrupt)
     context: dict[str, Run] = {}
     try:
-        return _run(stages, options, progress, context)
+        return _run(job, options, progress, context)
     except Interrupted as interrupted:
         progress.say("\ninterrupted; nothing computed is lost: the same command goes on from here")
         return 128 + interrupted.number
@@ -65,7 +72,8 @@ def parser(stages: Stages) -> argparse.ArgumentParser:
         prog="run_pipeline.py",
         description="Train the CNN across folds, explain the test scans by the methods of Rieke et al. 2018, publish a "
         "result store. Without options: a simulated cohort at 4 mm, on the CPU.",
-        epilog="An interrupted run goes on where it stopped when the same command is given again. "
+        epilog=f"Other jobs, each with its own --help: run_pipeline.py {' | '.join(subcommands.JOBS)}. "
+        "An interrupted run goes on where it stopped when the same command is given again. "
         "Research use only, not a medical device.",
     )
     p.add_argument(
@@ -77,24 +85,13 @@ def parser(stages: Stages) -> argparse.ArgumentParser:
     p.add_argument(
         "--table", type=Path, metavar="FILE", help="the table of the scans: CSV or TSV, in that folder or elsewhere"
     )
-    p.add_argument("--store", type=Path, default=DEFAULT_STORE, metavar="PATH", help="result store (default: results)")
     p.add_argument("--name", help="name of the run (default: the preset's)")
     which = p.add_mutually_exclusive_group()
     which.add_argument("--only", choices=list(stages), metavar="STAGE", help=f"one stage: {', '.join(stages)}")
     which.add_argument(
         "--from", dest="start", choices=list(stages), metavar="STAGE", help="redo this stage and all after it"
     )
-    p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)")
-    p.add_argument(
-        "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="e.g. training.epochs=5"
-    )
-    p.add_argument(
-        "--force", action="store_true", help="compute again even if a finished run with the same settings exists"
-    )
-    p.add_argument(
-        "--plan", action="store_true", help="print what would be done, with time, memory and disk; do nothing"
-    )
-    p.add_argument("--json", action="store_true", help="end with one line of JSON on standard output")
+    subcommands.add_common(p, DEFAULT_STORE, "training.epochs=5")
     return p
 
 
@@ -121,16 +118,24 @@ def _table(table: Path, data: Path | None) -> str:
     return str(table.resolve())
 
 
-def _run(stages: Stages, options: argparse.Namespace, progress: Progress, context: dict[str, Run]) -> int:
+def _main_run(stages: Stages, options: argparse.Namespace, device: str, progress: Progress) -> tuple[Run, Stages]:
     config = configuration(options)
     if (options.data or options.table) and config.cohort.reader == "simulated":
         option = "--data" if options.data else "--table"
         raise UserError(f"{option}: the simulated cohort reads no files; add --cohort {{{','.join(READERS[1:])}}}")
-    run = Run(config, options.store.resolve(), _device_kind(options.device), progress)
-    if options.plan:
-        from engine.plan import print_plan
+    return Run(config, options.store.resolve(), device, progress), stages
 
-        print_plan(run)
+
+def _main_plan(run: Run) -> None:
+    from engine.plan import print_plan
+
+    print_plan(run)
+
+
+def _run(job: subcommands.Job, options: argparse.Namespace, progress: Progress, context: dict[str, Run]) -> int:
+    run, stages = job.start(options, _device_kind(options.device), progress)
+    if options.plan:
+        job.plan(run)
         return 0
     check_store(run.store)
     context["run"] = run

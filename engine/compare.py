@@ -83,12 +83,15 @@ def write_comparisons(run: Run) -> None:
     summary = _summary_rows(scan_distances, reader.table("predictions"))
     run.writer.put_table("scan_distances", scan_distances)
     run.writer.put_table("distances", pd.DataFrame([*groups, *summary], columns=DISTANCE_COLUMNS))
-    run.writer.put_table("variability", pd.DataFrame(spread))
+    run.writer.put_table("variability", pd.DataFrame(spread, columns=VARIABILITY_COLUMNS))
 
 
 DISTANCE_COLUMNS = [
     "model_set", "diagnosis", "level", "method_a", "method_b", "distance", "distance_sd", "rank_correlation",
     "rank_correlation_sd", "scans",
+]  # fmt: skip
+VARIABILITY_COLUMNS = [
+    "model", "model_set", "method", "target", "scan", "distance_to_group", "temporal_share", "cortical_share",
 ]  # fmt: skip
 
 
@@ -136,7 +139,7 @@ def _summary_rows(scan_distances: pd.DataFrame, predictions: pd.DataFrame) -> li
                 "distance_sd": part["distance"].std(),
                 "rank_correlation": part["rank_correlation"].mean(),
                 "rank_correlation_sd": part["rank_correlation"].std(),
-                "scans": len(part),
+                "scans": part["scan"].nunique(),
             }
         )
     return rows
@@ -164,7 +167,7 @@ def _group_rows(
                     "distance_sd": np.nan,
                     "rank_correlation": correlation_of_ranks(ranked[a], ranked[b]),
                     "rank_correlation_sd": np.nan,
-                    "scans": len(scans),
+                    "scans": scans["scan"].nunique(),
                 }
             )
     return rows

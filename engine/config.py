@@ -367,6 +367,25 @@ def load_config(
         raise UserError(_one_line(error)) from None
 
 
+def restored_config(stored: dict[str, Any], overrides: dict[str, Any], run: str) -> RunConfig:
+    """The configuration that a run keeps, with `overrides` (dotted key -> value) over it.
+
+    Raises:
+        UserError: an override with an unknown key or an impossible value, or a run of a later version.
+    """
+    values = json.loads(json.dumps(stored))
+    try:
+        RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"run {run}: its settings are not those of this version ({_one_line(error)})") from None
+    for key, value in overrides.items():
+        _set(values, key, value)
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise UserError(_one_line(error)) from None
+
+
 def parse_override(text: str) -> tuple[str, Any]:
     """("training.epochs", 5) from "training.epochs=5"; the value is read as YAML."""
     key, equals, value = text.partition("=")

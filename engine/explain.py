@@ -20,6 +20,7 @@ from engine.relevance.occlusion import position_shape
 from engine.run import Run
 from store.geometry import nearest_positions
 
+OF_THE_NEGATIVE_GROUP = ("nc_mean", "other_subject")  # occlusion references made of its training scans
 CHUNK = 4  # scans written together; the same chunks after an interruption, so that results are the same
 VOXEL_UNITS = {"voxelwise": "margin per z-score", "scan": "margin per range of the scan's values"}
 UNITS = {"margin": "drop of margin", "probability": "drop of probability"}
@@ -59,15 +60,14 @@ def space(run: Run, device: torch.device) -> Brain:
 def build_brain(run: Run, job: Job, normalisation: Normalisation, device: torch.device) -> Brain:
     """The cohort's space, with reference tissue of the negative group's training scans where a method asks for it."""
     asked = {run.config.explain.occlusion.reference, run.config.explain.area_occlusion.reference}
-    group = run.cohort.scans.set_index("scan")["group"]
-    negative = [scan for scan in job.train if group[scan] == run.groups[1]]
+    negative, read = run.tissue(job) if asked & set(OF_THE_NEGATIVE_GROUP) else ([], None)
     mean = other = None
     if "nc_mean" in asked:
-        total = sum(normalisation(run.cache.read([scan]))[0].astype(np.float64) for scan in negative)
+        total = sum(normalisation(read([scan]))[0].astype(np.float64) for scan in negative)
         mean = torch.from_numpy((total / len(negative)).astype(np.float32)).to(device)
     if "other_subject" in asked:
         chosen = negative[int(np.random.default_rng([job.seed, 8]).integers(len(negative)))]
-        other = torch.from_numpy(normalisation(run.cache.read([chosen]))[0]).to(device)
+        other = torch.from_numpy(normalisation(read([chosen]))[0]).to(device)
     return replace(space(run, device), negative_mean=mean, other_subject=other)
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from engine.progress import duration
 from store import RunReader, open_run
 
+CREDITS = ("Template:", "Atlas:", "Method:")
 PAPER = "Rieke et al. 2018 on ADNI: accuracy 0.77 +- 0.06, AUC 0.78 +- 0.04"
 
 
@@ -17,13 +18,31 @@ def result(folder: Path) -> dict:
     """The JSON line of a published run: run, store, seconds, peak_mib, metrics."""
     run = open_run(folder.parent, folder.name)
     manifest = run.manifest
-    return {
+    found = {
         "run": run.run_id,
         "store": str(folder.parent),
         "simulated": run.simulated,
         "seconds": manifest["seconds"],
         "peak_mib": manifest["peak_mib"],
         "metrics": headline_metrics(run),
+    }
+    return found | new_scans(run) if run.reference_run else found
+
+
+def new_scans(run: RunReader) -> dict:
+    """Of scans that another run's networks explained: what each network says, and what is unusual about them."""
+    predictions = run.table("predictions")
+    scans = {
+        scan: {row.model: round(float(row.probability), 4) for row in part.itertuples()}
+        for scan, part in predictions.groupby("scan", sort=False)
+    }
+    flags = run.table("flags") if run.has_table("flags") else pd.DataFrame(columns=["scan", "text"])
+    return {
+        "reference_run": run.reference_run,
+        "positive": run.groups[0],
+        "probability": scans,
+        "flags": flags[["scan", "text"]].to_dict("records"),
+        "notices": run.manifest["notices"],
     }
 
 
@@ -60,6 +79,8 @@ def summary(found: dict) -> list[str]:
     """The same for people."""
     metrics = found["metrics"]
     lines = [f"run {found['run']} in {found['store']}" + (" (SIMULATED)" if found["simulated"] else "")]
+    if "reference_run" in found:
+        return [*lines, *_of_new_scans(found), *_costs(found)]
     if "auc_mean" in metrics:
         spread = metrics.get("auc_sd", float("nan"))
         lines.append(f"  AUC over folds {metrics['auc_mean']:.3f} +- {spread:.3f}, balanced accuracy "
@@ -73,8 +94,26 @@ def summary(found: dict) -> list[str]:
             f"  |gradient| finds the imposed change with voxel AUC {metrics['truth_auc']:.3f} "
             f"(untrained networks {metrics['truth_auc_untrained']:.3f})"
         )
-    lines.append(f"  {PAPER}")
+    return [*lines, f"  {PAPER}", *_costs(found)]
+
+
+def _of_new_scans(found: dict) -> list[str]:
+    """A line a scan, its warnings under it; then what the run itself has to say."""
+    lines = []
+    for scan, models in found["probability"].items():
+        folds = [p for model, p in models.items() if model.startswith("fold-")]
+        words = [f"{model} {p:.2f}" for model, p in models.items() if not model.startswith("fold-")]
+        if folds:
+            mean, low, high = sum(folds) / len(folds), min(folds), max(folds)
+            words.insert(0, f"{mean:.2f} by {len(folds)} fold models ({low:.2f} to {high:.2f})")
+        lines.append(f"  {scan}: probability of {found['positive']} {', '.join(words)}")
+        lines += [f"    WARNING: {flag['text']}" for flag in found["flags"] if flag["scan"] == scan]
+    return lines + [f"  {notice}" for notice in found["notices"] if not notice.startswith(CREDITS)]
+
+
+def _costs(found: dict) -> list[str]:
     total = sum(found["seconds"].values())
-    lines.append(f"  {duration(total)} in all, peak memory {found['peak_mib']} MiB")
-    lines.append("look at it: streamlit run dashboard/app.py")
-    return lines
+    return [
+        f"  {duration(total)} in all, peak memory {found['peak_mib']} MiB",
+        "look at it: streamlit run dashboard/app.py",
+    ]

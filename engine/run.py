@@ -9,19 +9,20 @@ import resource
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 
 from engine.config import RunConfig
 from engine.data.cache import VolumeCache
-from engine.data.folds import Job, jobs, with_validation
+from engine.data.folds import Job, jobs, split, with_validation
 from engine.data.scan import Cohort
 from engine.errors import UserError
 from engine.progress import Progress
@@ -46,6 +47,8 @@ NOTICES = [
 class Run:
     """State that the stages share. Paths are in the store's hidden folders until publication."""
 
+    networks_from: ClassVar[str] = "train"  # the stage after which there are networks
+
     config: RunConfig
     store: Path
     device: str
@@ -62,7 +65,7 @@ class Run:
     @cached_property
     def fingerprint(self) -> str:
         """Of all that decides the results: configuration, data, device kind, versions."""
-        return _digest(self.config.fingerprint(), self.data_fingerprint, self.device, VERSION, SPEC_VERSION)
+        return digest(self.config.fingerprint(), self.data_fingerprint, self.device, VERSION, SPEC_VERSION)
 
     @property
     def preprocessing_fingerprint(self) -> str:
@@ -72,13 +75,13 @@ class Run:
             made_of = [config.cohort.simulation.model_dump_json(), config.seed]
         else:
             made_of = [config.preprocessing.model_dump_json(exclude={"processes", "keep_transforms"})]
-        return _digest("volumes", PREPROCESSING_VERSION, config.grid_mm, *made_of)
+        return digest("volumes", PREPROCESSING_VERSION, config.grid_mm, *made_of)
 
     @property
     def training_fingerprint(self) -> str:
         """Of all that decides the networks."""
         config, only = self.config, {"models", "only_folds", "resident"}
-        return _digest(
+        return digest(
             "networks", VERSION, self.data_fingerprint, self.preprocessing_fingerprint, self.device, config.seed,
             config.split.model_dump_json(exclude={"sd_ddof"}), config.training.model_dump_json(exclude=only),
         )  # fmt: skip
@@ -132,6 +135,16 @@ class Run:
         from engine.preprocessing.template import brain_mask
 
         return brain_mask(self.config.grid_mm)
+
+    def with_parts(self, cohort: Cohort) -> Cohort:
+        """The cohort divided into folds and the fixed test set."""
+        scans = split(cohort.scans, cohort.groups, self.config.split, self.config.seed)
+        return replace(cohort, scans=scans)
+
+    def tissue(self, job: Job) -> tuple[list[str], Callable[[Sequence[str]], np.ndarray]]:
+        """Training scans of the negative group, which may stand for other tissue, and what reads their volumes."""
+        group = self.cohort.scans.set_index("scan")["group"]
+        return [scan for scan in job.train if group[scan] == self.groups[1]], self.cache.read
 
     @property
     def jobs(self) -> list[Job]:
@@ -197,6 +210,11 @@ class Run:
                 return folder
         return None
 
+    @property
+    def notices(self) -> list[str]:
+        """Credits, and what a reader must know of the run."""
+        return list(NOTICES)
+
     def manifest(self) -> dict:
         """Provenance; the writer adds the specification and the table of contents."""
         config = self.config
@@ -216,7 +234,7 @@ class Run:
             "seconds": {stage: round(s, 2) for stage, s in self.seconds.items()},
             "peak_mib": self.peak_mib,
             "grid_mm": config.grid_mm,
-            "notices": NOTICES,
+            "notices": self.notices,
         }
 
     def _device_name(self) -> str:
@@ -281,10 +299,11 @@ def data_fingerprint(cohort: Cohort, accepted: frozenset[str] = frozenset()) -> 
     """Of what the scans are and say, not of where they lie, and of a person's decisions."""
     scans = cohort.scans.drop(columns="path").sort_values("scan")
     left_out = cohort.exclusions.sort_values(["scan", "reason"])
-    return _digest(scans.to_csv(index=False), left_out.to_csv(index=False), *cohort.groups, *sorted(accepted))
+    return digest(scans.to_csv(index=False), left_out.to_csv(index=False), *cohort.groups, *sorted(accepted))
 
 
-def _digest(*parts: object) -> str:
+def digest(*parts: object) -> str:
+    """SHA-256 of texts and numbers, hexadecimal."""
     return hashlib.sha256("\0".join(str(part) for part in parts).encode()).hexdigest()
 
 

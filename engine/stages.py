@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 
@@ -31,7 +29,6 @@ def ingest(run: Run) -> None:
 
 def preprocess(run: Run) -> None:
     """Records -> volumes on one grid, with quality figures, folds and the fixed test set."""
-    from engine.data.folds import split
     from engine.data.prepare import prepare_cohort
     from engine.data.readers import preparer_for
 
@@ -40,8 +37,7 @@ def preprocess(run: Run) -> None:
         run.cohort, preparer, run.volumes_folder, run.preprocessing_fingerprint, processes, run.progress
     )
     run.cache, run.quality = prepared.cache, prepared.quality
-    scans = split(prepared.cohort.scans, prepared.cohort.groups, run.config.split, run.config.seed)
-    run.cohort = replace(prepared.cohort, scans=scans)
+    run.cohort = run.with_parts(prepared.cohort)
     if not run.is_done("preprocess"):
         _write_space(run)
         _write_scans(run)
@@ -93,7 +89,7 @@ def explain(run: Run) -> None:
     from engine.relevance import BatchSize
     from store.spec import MODELS_FOLDER
 
-    _needs(run, "train", "explain")
+    _needs(run, run.networks_from, "explain")
     if run.is_done("explain"):
         return
     device = choose_device(run.device)

@@ -22,6 +22,8 @@ LAYERS = (
     ("explain", "evaluate", "aggregate", "report", "plan"),
     ("compare",),
     ("stages",),
+    ("new_scans",),
+    ("subcommands",),
     ("command", "bench"),
 )
 # Two files sit above their folder: they use the run.

@@ -58,7 +58,7 @@ def engine_frame(group: regional.Group, table: pd.DataFrame, merged: bool) -> pd
     parts = []
     for number, sums in enumerate(group.sums):
         frame = region_frame(sums[None], sums[None], table)
-        parts.append(frame.assign(scan=f"s{number}"))
+        parts.append(frame.assign(scan=f"s{number}", model="m"))
     relevance = pd.concat(parts, ignore_index=True)
     subjects = pd.Series(group.subjects.to_numpy(), index=[f"s{n}" for n in range(len(group.sums))])
     average = (group.weight[:, None] * group.average).sum(axis=0) / group.weight.sum()

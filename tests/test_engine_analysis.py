@@ -84,10 +84,24 @@ def test_bootstrap_interval_covers_the_mean_and_is_seeded():
     assert np.isnan(bootstrap_interval(values[:1], 100, 0)[0]).all()
 
 
+def rows_of(sums: list[float], scan: str, model: str) -> pd.DataFrame:
+    """Rows of region_relevance of one scan."""
+    return region_frame(np.zeros((1, 4)), np.array([sums], float), REGIONS).assign(scan=scan, model=model)
+
+
+def test_several_models_of_one_scan_are_averaged_not_added():
+    rows = [rows_of([1, 0, 1, 2], "s1", "fold-1"), rows_of([3, 0, 1, 0], "s1", "fold-2")]
+    frame = group_frame(pd.concat(rows), np.ones(4), REGIONS, pd.Series({"s1": "p1"}), True, 100, 0)
+    frame = frame.set_index("region")
+    assert frame.loc["A", "share"] == pytest.approx((1 / 4 + 3 / 4) / 2)
+    assert frame.loc["B", "share"] == pytest.approx((1 / 4 + 1 / 4) / 2)
+    assert frame["subjects"].tolist() == [1, 1, 1]
+
+
 def test_group_frame_each_subject_weighs_the_same_and_sides_add_up():
     scans = {"s1": "p1", "s2": "p1", "s3": "p2"}
     sums = {"s1": [1, 0, 1, 2], "s2": [3, 0, 1, 0], "s3": [0, 2, 0, 2]}
-    rows = [region_frame(np.zeros((1, 4)), np.array([v], float), REGIONS).assign(scan=s) for s, v in sums.items()]
+    rows = [rows_of(v, s, "m") for s, v in sums.items()]
     average = np.array([1.0, 3.0, 4.0, 50.0])
     frame = group_frame(pd.concat(rows), average, REGIONS, pd.Series(scans), True, 100, 0).set_index("region")
     # p1: A is (1/4 + 3/4) / 2 = 1/2; p2: 2/4. Mean 1/2.

@@ -20,7 +20,6 @@ class Cell:
 
     sums: np.ndarray
     weight: float = 0.0
-    scans: int = 0
 
     def add(self, heatmap: np.ndarray, weight: float) -> None:
         wide = heatmap.astype(np.float64)
@@ -29,7 +28,6 @@ class Cell:
         self.sums[2] += np.multiply(weighted, wide, out=wide)
         self.sums[1] += np.abs(weighted, out=weighted)  # weights are positive
         self.weight += weight
-        self.scans += 1
 
 
 def scan_weights(predictions: pd.DataFrame, weights: str) -> dict[tuple[str, str], float]:

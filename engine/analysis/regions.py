@@ -81,16 +81,15 @@ def _over(values: np.ndarray, divisor: np.ndarray | float) -> np.ndarray:
 def subject_shares(
     relevance: pd.DataFrame, subjects: pd.Series, column: str = "share", by: str = "region"
 ) -> pd.DataFrame:
-    """(subjects, regions) mean share over each subject's scans.
+    """(subjects, regions) mean share over each subject's scans, and over the models that explain them.
 
     Args:
         relevance: rows of region_relevance of one method, target and diagnosis.
         subjects: scan -> subject.
         by: region, or merged: left and right added.
     """
-    summed = relevance.assign(subject=relevance["scan"].map(subjects)).groupby(["subject", "scan", by], sort=False)[
-        column
-    ]
+    named = relevance.assign(subject=relevance["scan"].map(subjects))
+    summed = named.groupby(["subject", "model", "scan", by], sort=False)[column]
     return summed.sum().groupby(level=["subject", by], sort=False).mean().unstack(by)
 
 

@@ -105,15 +105,17 @@ def jobs(scans: pd.DataFrame, models: Sequence[str], folds: Sequence[int], seed:
     """
     wanted: list[Job] = []
     if "holdout" in models:
-        wanted.append(_job(scans, "holdout", "holdout", seed, scans["holdout"]))
+        wanted.append(job_of(scans, "holdout", "holdout", seed))
     if "folds" in models:
-        wanted += [_job(scans, f"fold-{k}", "folds", seed + k, scans["fold"] == k) for k in folds]
+        wanted += [job_of(scans, f"fold-{k}", "folds", seed + k) for k in folds]
     for job in wanted:
         check_no_leak(scans, job)
     return wanted
 
 
-def _job(scans: pd.DataFrame, model: str, model_set: str, seed: int, out: pd.Series) -> Job:
+def job_of(scans: pd.DataFrame, model: str, model_set: str, seed: int) -> Job:
+    """One network, by its name: fold-k leaves out fold k, all others the fixed test set."""
+    out = scans["holdout"] if model_set == "holdout" else scans["fold"] == int(model.removeprefix("fold-"))
     cohort = scans["role"] == "cohort"
     chosen = (cohort & ~out, cohort & out, out)
     return Job(model, model_set, seed, *(tuple(scans.loc[where, "scan"]) for where in chosen))

@@ -121,7 +121,7 @@ def assign(frame: pd.DataFrame, config: CohortConfig) -> pd.DataFrame:
     frame.loc[to_apply, "role"] = "apply"
     frame.loc[to_apply, "diagnosis"] = labels[to_apply].str.lower().map(applied)
     if config.diagnosis and "screening_diagnosis" in frame:
-        frame["screening_diagnosis"] = _in_groups(frame["screening_diagnosis"], config)
+        frame["screening_diagnosis"] = in_groups(frame["screening_diagnosis"], config)
     _by_label(frame, labels, ~to_apply, config) if config.diagnosis else _by_rule(frame, ~to_apply, config)
     frame.loc[frame["group"] != "", "role"] = "cohort"
     _check_two_labels(frame)
@@ -172,7 +172,7 @@ def _group_of(config: CohortConfig) -> dict[str, str]:
     return {label.lower(): group for group, known in config.diagnosis.items() for label in known or [group]}
 
 
-def _in_groups(labels: pd.Series, config: CohortConfig) -> pd.Series:
+def in_groups(labels: pd.Series, config: CohortConfig) -> pd.Series:
     """Labels as the diagnosis of a scan has them: the group where they mean one, else as they are."""
     return labels.str.lower().map(_group_of(config)).fillna(labels)
 

@@ -1,0 +1,120 @@
+"""The stages of explaining new scans; those that are not here are those of the main job."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from engine import stages
+from engine.errors import UserError
+from engine.new_scans.run import NewScansRun
+from engine.run import data_fingerprint
+from store.spec import WORK_FOLDER, table_spec
+
+OF_TRAINING = ("training", "metrics", "curves", "balance")  # tables that say how networks were trained and judged
+
+
+def ingest(run: NewScansRun) -> None:
+    """Files -> the cohort: scans of no group, fingerprints, and which networks may explain them."""
+    from engine.explain import OF_THE_NEGATIVE_GROUP
+    from engine.new_scans.files import inspected, read_files
+
+    config = run.config.cohort
+    cohort = read_files(run.files, run.table, config, run.reference.reader.groups)
+    run.cohort = inspected(cohort, config, run.progress, run.store / WORK_FOLDER / "files.json")
+    run.data_fingerprint = data_fingerprint(run.cohort)
+    jobs, known = run.jobs, run.known_subjects
+    run.progress.say(
+        f"  {len(run.cohort.scans)} new scans, {len(jobs)} networks of {run.reference.run_id} "
+        f"({', '.join(job.model for job in jobs)})"
+    )
+    for scan, subject in known.items():
+        models = ", ".join(job.model for job in jobs if scan in job.explain)
+        run.progress.say(f"  {scan} is of {subject}, who is in {run.reference.run_id}: explained only by {models}")
+    references = {run.config.explain.occlusion.reference, run.config.explain.area_occlusion.reference}
+    if references & set(OF_THE_NEGATIVE_GROUP):
+        for job in jobs:
+            run.reference.tissue(job)  # better refused now than after the registration
+
+
+def preprocess(run: NewScansRun) -> None:
+    """Files -> volumes as the networks know them, with quality figures beside those of the networks' own cohort."""
+    from engine.new_scans.limits import reference_flags
+
+    stages.preprocess(run)
+    flags, run.unjudged = reference_flags(run.quality, run.reference.reader.table("quality"), run.reference.run_id)
+    reader = run.reader()
+    if reader.has_table("flags"):
+        earlier = reader.table("flags")
+        flags = pd.concat([earlier[earlier["source"] != "reference"], flags], ignore_index=True)
+    run.writer.put_table("flags", flags)
+
+
+def predict(run: NewScansRun) -> None:
+    """Networks of the reference, as they are, on the new volumes -> predictions."""
+    from engine.evaluate import prediction_rows
+    from engine.model.checkpoints import load_model
+    from engine.model.device import choose_device, make_deterministic
+    from engine.model.training import predict_margins
+    from engine.model.volumes import Volumes
+    from store.spec import MODELS_FOLDER
+
+    if run.is_done("predict"):
+        return
+    device = choose_device(run.device)
+    make_deterministic(device)
+    jobs, scans, predictions = run.jobs, run.cohort.scans.set_index("scan"), []
+    with run.progress.task("predicting, networks", len(jobs)) as task:
+        for job in jobs:
+            run.writer.put_model(job.model, *run.reference.weights(job.model))
+            network, normalisation, _ = load_model(run.staging / MODELS_FOLDER, job.model, run.mask)
+            volumes = Volumes(run.cache.read, job.explain, normalisation, device, resident="never")
+            margin = predict_margins(network.to(device), volumes, job.explain)
+            predictions.append(prediction_rows(job, margin, scans, run.groups))
+            task.advance()
+    run.writer.put_table("models", run.reference.models([job.model for job in jobs]))
+    run.writer.put_table("predictions", pd.concat(predictions, ignore_index=True))
+    for name in OF_TRAINING:
+        run.writer.put_table(name, pd.DataFrame(columns=list(table_spec(name).columns)))
+    run.mark_done("predict")
+
+
+STAGES = {
+    "ingest": ingest,  # files -> scans of no group
+    "preprocess": preprocess,  # scans -> volumes as the networks know them, warnings
+    "predict": predict,  # networks of the reference x volumes -> predictions
+    "explain": stages.explain,
+    "aggregate": stages.aggregate,
+    "compare": stages.compare,
+    "publish": stages.publish,
+}
+
+
+def print_plan(run: NewScansRun) -> None:
+    """What would be done, and about how long it takes; no image is opened."""
+    from dataclasses import replace
+
+    from engine.new_scans.files import read_files
+    from engine.plan import estimate_costs
+    from engine.progress import duration
+
+    missing = next((file for file in run.files if not file.is_file()), None)
+    if missing:
+        raise UserError(f"{missing}: file not found")
+    run.cohort = read_files(run.files, run.table, run.config.cohort, run.reference.reader.groups)
+    jobs = [replace(job, train=(), test=()) for job in run.jobs]
+    estimate = estimate_costs(run.config, run.cohort.scans, jobs, run.device)
+    seconds = {stage: s for stage, s in estimate.seconds.items() if stage != "train"}
+    preprocessing = run.config.preprocessing
+    lines = [
+        f"plan of {run.config.name}, nothing is computed",
+        f"  scans: {', '.join(run.cohort.scans['scan'])}",
+        f"  networks of {run.reference.run_id}, {run.config.grid_mm} mm; device: {run.device}",
+        *(f"    {job.model}: {', '.join(getattr(run.config.explain, job.model_set)) or 'no methods'}" for job in jobs),
+        f"  preprocessing: registration {preprocessing.registration}, brain extraction "
+        f"{preprocessing.brain_extraction}, bias correction {'N4' if preprocessing.n4 else 'none'}",
+        *(f"  {line}" for line in run.warnings),
+        *(f"  {stage}: about {duration(s)}" for stage, s in seconds.items()),
+        f"  in all about {duration(sum(seconds.values()))}, peak memory about {estimate.memory_mib / 1024:.1f} GiB",
+    ]
+    for line in lines:
+        run.progress.say(line)
