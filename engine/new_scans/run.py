@@ -117,11 +117,13 @@ class NewScansRun(Run):
         """What a reader must know before believing the result."""
         of, lines = self.reference.run_id, []
         if self.reference.reader.simulated:
-            lines.append(f"The networks of {of} were trained on SIMULATED change; of real scans they are not evidence.")
+            lines.append(
+                f"The networks of {of} were trained on SIMULATED change: what they say of real scans is no evidence."
+            )
         if self.differing:
             lines.append(f"Preprocessed otherwise than the scans of {of}: {', '.join(self.differing)}.")
         if self.unjudged:
-            lines.append(f"Whether these is as usual in {of} cannot be judged: {', '.join(self.unjudged)}.")
+            lines.append(f"Not to be judged by the scans of {of}: {', '.join(self.unjudged)}.")
         return lines
 
     @property
