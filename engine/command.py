@@ -15,11 +15,11 @@ from functools import partial
 from pathlib import Path
 
 from engine import subcommands
-from engine.config import READERS, RunConfig, load_config, parse_override, preset_names
 from engine.errors import RunFailure, UserError
+from engine.options import DEFAULT_STORE, add_cohort, add_common, configuration
 from engine.progress import Progress
 from engine.run import Run, check_store, discard, locked
-from engine.subcommands import DEFAULT_STORE, Stages
+from engine.subcommands import Stages
 from store.errors import StoreError
 
 ALWAYS = ("ingest", "preprocess")  # what every stage needs in memory; both go on from what is there
@@ -76,53 +76,18 @@ def parser(stages: Stages) -> argparse.ArgumentParser:
         "An interrupted run goes on where it stopped when the same command is given again. "
         "Research use only, not a medical device.",
     )
-    p.add_argument(
-        "config", nargs="?", type=Path, metavar="CONFIG.yaml", help="configuration; its keys go over the preset's"
-    )
-    p.add_argument("--preset", metavar="NAME", help=f"where to start from: {', '.join(preset_names())} (default: demo)")
-    p.add_argument("--cohort", choices=READERS, metavar="KIND", help=f"what kind of data: {', '.join(READERS)}")
-    p.add_argument("--data", type=Path, metavar="PATH", help="folder of the scans and their table")
-    p.add_argument(
-        "--table", type=Path, metavar="FILE", help="the table of the scans: CSV or TSV, in that folder or elsewhere"
-    )
-    p.add_argument("--name", help="name of the run (default: the preset's)")
+    add_cohort(p)
     which = p.add_mutually_exclusive_group()
     which.add_argument("--only", choices=list(stages), metavar="STAGE", help=f"one stage: {', '.join(stages)}")
     which.add_argument(
         "--from", dest="start", choices=list(stages), metavar="STAGE", help="redo this stage and all after it"
     )
-    subcommands.add_common(p, DEFAULT_STORE, "training.epochs=5")
+    add_common(p, DEFAULT_STORE, "training.epochs=5")
     return p
-
-
-def configuration(options: argparse.Namespace) -> RunConfig:
-    """The effective configuration of the command line."""
-    overrides = dict(parse_override(text) for text in options.overrides)
-    if options.name:
-        overrides["name"] = options.name
-    if options.cohort:
-        overrides["cohort.reader"] = options.cohort
-        if not (options.name or options.preset or options.config):
-            overrides["name"] = options.cohort
-    if options.data:
-        overrides["cohort.data"] = str(options.data)
-    if options.table:
-        overrides["cohort.table"] = _table(options.table, options.data)
-    return load_config(options.config, options.preset, overrides)
-
-
-def _table(table: Path, data: Path | None) -> str:
-    """A table in the folder of the scans by its name there, another one by its whole path."""
-    if table.is_absolute() or (data and (data / table).is_file()) or not table.is_file():
-        return str(table)
-    return str(table.resolve())
 
 
 def _main_run(stages: Stages, options: argparse.Namespace, device: str, progress: Progress) -> tuple[Run, Stages]:
     config = configuration(options)
-    if (options.data or options.table) and config.cohort.reader == "simulated":
-        option = "--data" if options.data else "--table"
-        raise UserError(f"{option}: the simulated cohort reads no files; add --cohort {{{','.join(READERS[1:])}}}")
     return Run(config, options.store.resolve(), device, progress), stages
 
 

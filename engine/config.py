@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from engine.card import Imported
 from engine.errors import UserError
 
 DEFAULT_PRESET = "demo"
@@ -308,6 +309,7 @@ class RunConfig(Section):
     explain: ExplainConfig = ExplainConfig()
     analysis: AnalysisConfig = AnalysisConfig()
     store: StoreConfig = StoreConfig()
+    imported: Imported | None = Field(None, description="a network that was trained elsewhere; import-model")
 
     @model_validator(mode="after")
     def _explains(self) -> RunConfig:
@@ -321,10 +323,18 @@ class RunConfig(Section):
             raise ValueError(f"explain: no method is asked for the trained models ({', '.join(self.training.models)})")
         return self
 
+    @property
+    def normalisation(self) -> str:
+        """How scans become what the networks see: voxelwise, scan, zscore, none or constant."""
+        given = self.imported.card.normalisation if self.imported else self.training.normalisation
+        return given if isinstance(given, str) else "constant"
+
     def stored(self) -> dict[str, Any]:
         """The configuration as plain JSON values, without where the data lie."""
         values = self.model_dump(mode="json")
         values["cohort"]["data"] = None
+        if self.imported:  # nothing was split and trained
+            del values["training"], values["split"]
         table = self.cohort.table
         values["cohort"]["table"] = Path(table).name if table and Path(table).is_absolute() else table
         for key in ("path", "labels"):

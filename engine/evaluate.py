@@ -54,7 +54,8 @@ def evaluation_tables(run, jobs: Sequence[Job], predictions: pd.DataFrame) -> di
     scans = run.cohort.scans
     tested = predictions[predictions["group"].isin(groups)]
     rows = metric_rows(tested, groups, "cnn", ddof)
-    for classifier, (features, note) in _baseline_features(run, scans).items():
+    trained = any(job.train for job in jobs)
+    for classifier, (features, note) in _baseline_features(run, scans).items() if trained else ():
         if features.shape[1]:
             linear = logistic_predictions(features, scans, jobs, groups[0])
             rows += metric_rows(linear, groups, classifier, ddof, note)

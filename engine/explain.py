@@ -22,7 +22,10 @@ from store.geometry import nearest_positions
 
 OF_THE_NEGATIVE_GROUP = ("nc_mean", "other_subject")  # occlusion references made of its training scans
 CHUNK = 4  # scans written together; the same chunks after an interruption, so that results are the same
-VOXEL_UNITS = {"voxelwise": "margin per z-score", "scan": "margin per range of the scan's values"}
+VOXEL_UNITS = {
+    "voxelwise": "margin per z-score", "scan": "margin per range of the scan's values", "zscore": "margin per z-score",
+    "none": "margin per intensity of white matter", "constant": "margin per unit of the network's input",
+}  # fmt: skip
 UNITS = {"margin": "drop of margin", "probability": "drop of probability"}
 
 
@@ -57,10 +60,19 @@ def space(run: Run, device: torch.device) -> Brain:
     return Brain(torch.from_numpy(run.mask.copy()).to(device), labels, run.atlas.count, run.config.grid_mm)
 
 
+def _references(config: RunConfig) -> set[str | float]:
+    return {config.explain.occlusion.reference, config.explain.area_occlusion.reference}
+
+
+def needs_tissue(config: RunConfig) -> bool:
+    """Whether a method puts training scans of the negative group in the place of tissue."""
+    return bool(_references(config) & set(OF_THE_NEGATIVE_GROUP))
+
+
 def build_brain(run: Run, job: Job, normalisation: Normalisation, device: torch.device) -> Brain:
     """The cohort's space, with reference tissue of the negative group's training scans where a method asks for it."""
-    asked = {run.config.explain.occlusion.reference, run.config.explain.area_occlusion.reference}
-    negative, read = run.tissue(job) if asked & set(OF_THE_NEGATIVE_GROUP) else ([], None)
+    asked = _references(run.config)
+    negative, read = run.tissue(job) if needs_tissue(run.config) else ([], None)
     mean = other = None
     if "nc_mean" in asked:
         total = sum(normalisation(read([scan]))[0].astype(np.float64) for scan in negative)
@@ -149,7 +161,7 @@ def _start(run: Run, series: Series, scale: str, shape: Sequence[int]) -> None:
         native_grid=method.native_grid,
         count=len(series.job.explain),
         shape=shape,
-        unit=VOXEL_UNITS[run.config.training.normalisation] if method.native_grid == "voxels" else UNITS[scale],
+        unit=VOXEL_UNITS[run.config.normalisation] if method.native_grid == "voxels" else UNITS[scale],
         affine=Grid(run.config.grid_mm).affine,
         parameters=method.parameters(),
         antisymmetric=method.antisymmetric,

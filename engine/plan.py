@@ -47,7 +47,7 @@ def print_plan(run: Run) -> None:
     """Say what was found, then what would be done with it."""
     run.cohort = read_cohort(run.config, run.store, run.progress, inspect=False)
     # Before the split, which may find too few subjects: why there are few stands here.
-    _say(run, [f"plan of {run.config.name}, nothing is computed", *_found(run.cohort)])
+    _say(run, [f"plan of {run.config.name}, nothing is computed", *found(run.cohort)])
     scans = split(run.cohort.scans, run.cohort.groups, run.config.split, run.config.seed)
     run.cohort = replace(run.cohort, scans=scans)
     _say(run, _costs(run))
@@ -58,7 +58,8 @@ def _say(run: Run, lines: list[str]) -> None:
         run.progress.console.print(line, highlight=False, markup=False)
 
 
-def _found(cohort: Cohort) -> list[str]:
+def found(cohort: Cohort) -> list[str]:
+    """What a reader found, a line each."""
     scans = cohort.scans
     return [
         f"  cohort: {cohort.name}{' (SIMULATED)' if cohort.simulated else ''}, {len(scans)} scans of "

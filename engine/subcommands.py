@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.config import parse_override
 from engine.errors import UserError
+from engine.options import DEFAULT_STORE, add_cohort, add_common, configuration, overrides_of
 from engine.progress import Progress
 from engine.run import Run
 
 Stages = Mapping[str, Callable[[Run], None]]
-DEFAULT_STORE = Path("results")
 
 
 @dataclass(frozen=True)
@@ -29,25 +29,6 @@ class Job:
     parser: Callable[[], argparse.ArgumentParser]
     start: Callable[[argparse.Namespace, str, Progress], tuple[Run, Stages]]
     plan: Callable[[Run], None]
-
-
-def add_common(p: argparse.ArgumentParser, store: Path | None, example: str) -> None:
-    """Options that every job has.
-
-    Args:
-        store: the default.
-        example: of a setting.
-    """
-    p.add_argument("--store", type=Path, default=store, metavar="PATH", help=f"result store (default: {DEFAULT_STORE})")
-    p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)")
-    p.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help=f"e.g. {example}")
-    p.add_argument(
-        "--force", action="store_true", help="compute again even if a finished run with the same settings exists"
-    )
-    p.add_argument(
-        "--plan", action="store_true", help="print what would be done, with time, memory and disk; do nothing"
-    )
-    p.add_argument("--json", action="store_true", help="end with one line of JSON on standard output")
 
 
 def explain_parser() -> argparse.ArgumentParser:
@@ -80,7 +61,7 @@ def start_explain(options: argparse.Namespace, device: str, progress: Progress) 
     reference = find_reference(options.reference, (options.store or DEFAULT_STORE).resolve())
     if options.store and options.store.resolve() != reference.store:
         raise UserError(f"--store {options.store}: the new run lies beside {reference.run_id}; leave --store out")
-    overrides = dict(parse_override(text) for text in options.overrides)
+    overrides = overrides_of(options)
     config = reference.configuration(options.name, overrides)
     files = tuple(file.absolute() for file in options.files)
     run = NewScansRun(config, reference.store, device, progress, reference=reference, files=files, table=options.table)
@@ -94,4 +75,42 @@ def plan_explain(run: Run) -> None:
     print_plan(run)
 
 
-JOBS = {"explain": Job(explain_parser, start_explain, plan_explain)}
+def import_parser() -> argparse.ArgumentParser:
+    """The options of `import-model`."""
+    p = argparse.ArgumentParser(
+        prog="run_pipeline.py import-model",
+        description="Explain a cohort by a network of your own, as it is: its accuracy on these scans, heatmaps by all "
+        "methods, group averages, as a run that `explain` can show new scans against. Nothing is trained.",
+        epilog="Interrupted, it goes on where it stopped when the same command is given again. Research use only, not "
+        "a medical device.",
+    )
+    p.add_argument("file", type=Path, metavar="FILE.safetensors", help="state dict, written by safetensors")
+    p.add_argument("--card", type=Path, metavar="FILE.yaml", help="its layers (default: beside FILE, ending in .yaml)")
+    add_cohort(p)
+    add_common(p, DEFAULT_STORE, "explain.occlusion.stride_mm=8")
+    p.set_defaults(only=None, start=None)
+    return p
+
+
+def start_import(options: argparse.Namespace, device: str, progress: Progress) -> tuple[Run, Stages]:
+    """The run of `import-model`, before its first stage."""
+    from engine.imported import STAGES, ImportedRun, settings
+
+    overrides = settings(options.file, options.card, overrides_of(options))
+    if not (options.name or options.preset or options.config or "name" in overrides):
+        options.name = re.sub(r"[^A-Za-z0-9]+", "-", options.file.stem).strip("-")[:60] or "imported"
+    config = configuration(options, overrides)
+    return ImportedRun(config, options.store.resolve(), device, progress, file=options.file), STAGES
+
+
+def plan_import(run: Run) -> None:
+    """See engine.imported.print_plan."""
+    from engine.imported import print_plan
+
+    print_plan(run)
+
+
+JOBS = {
+    "explain": Job(explain_parser, start_explain, plan_explain),
+    "import-model": Job(import_parser, start_import, plan_import),
+}

@@ -15,14 +15,14 @@ PACKAGES = ("engine", "store", "dashboard")
 FORBIDDEN = {"engine": {"dashboard"}, "store": {"engine", "dashboard"}, "dashboard": {"engine"}}
 # Layers of the engine, lowest first; a module may import from its own layer and those below.
 LAYERS = (
-    ("errors", "progress", "config"),
+    ("errors", "progress", "card", "config", "options"),
     ("data", "preprocessing", "atlas"),
     ("model", "simulation", "relevance", "analysis"),
     ("run",),
     ("explain", "evaluate", "aggregate", "report", "plan"),
     ("compare",),
     ("stages",),
-    ("new_scans",),
+    ("new_scans", "imported"),
     ("subcommands",),
     ("command", "bench"),
 )

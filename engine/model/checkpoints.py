@@ -13,11 +13,15 @@ from safetensors.torch import load as load_bytes
 from safetensors.torch import save as save_bytes
 from torch import nn
 
+from engine.card import Card
 from engine.config import TrainingConfig
 from engine.errors import RunFailure
+from engine.model import imported
 from engine.model.architectures import architecture
-from engine.model.normalisation import Normalisation, ScanScaling
+from engine.model.normalisation import SCAN_WISE, Normalisation, ScanScaling, ScanScores
 from engine.preprocessing.grid import Grid
+
+Normalise = Normalisation | ScanScaling | ScanScores
 
 
 def save_progress(
@@ -65,7 +69,7 @@ def load_progress(
     return progress, {k.removeprefix("best."): v for k, v in tensors.items() if k.startswith("best.")}
 
 
-def pack_model(network: nn.Module, normalisation: Normalisation | ScanScaling) -> bytes:
+def pack_model(network: nn.Module, normalisation: Normalise) -> bytes:
     """A trained network and its normalisation (brain voxels only) as safetensors."""
     tensors = {f"network.{k}": v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     if isinstance(normalisation, Normalisation):
@@ -87,7 +91,7 @@ def model_card(grid_mm: int, training: TrainingConfig, groups: tuple[str, str]) 
     }
 
 
-def load_model(folder: Path, name: str, mask: np.ndarray) -> tuple[nn.Module, Normalisation | ScanScaling, dict]:
+def load_model(folder: Path, name: str, mask: np.ndarray) -> tuple[nn.Module, Normalise, dict]:
     """The network in eval mode, its normalisation and its card.
 
     Raises:
@@ -98,15 +102,10 @@ def load_model(folder: Path, name: str, mask: np.ndarray) -> tuple[nn.Module, No
         tensors = load_bytes((folder / f"{name}.safetensors").read_bytes())
     except (OSError, ValueError, SafetensorError) as error:
         raise RunFailure(f"model {name} cannot be read ({error}); train it again with --from train --force") from None
-    try:
-        kind = architecture(card["network"]).network
-    except KeyError:
-        kind = card.get("network")
-        raise RunFailure(f"model {name}: the network {kind!r} is not known here; use a later version") from None
-    network = kind(tuple(card["shape"]), tuple(card["pools"]), card["dropout"], len(card["classes"]))
+    network = _empty_network(name, card)
     network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
-    if card.get("normalisation") == "scan":
-        return network.eval(), ScanScaling(mask), card
+    if card.get("normalisation") in SCAN_WISE:
+        return network.eval(), SCAN_WISE[card["normalisation"]](mask), card
 
     def spread(values: torch.Tensor) -> np.ndarray:
         volume = np.zeros(mask.shape, np.float32)
@@ -117,6 +116,18 @@ def load_model(folder: Path, name: str, mask: np.ndarray) -> tuple[nn.Module, No
         spread(tensors["normalisation.mean"]), spread(tensors["normalisation.std"]), mask, card["normalisation_epsilon"]
     )
     return network.eval(), normalisation, card
+
+
+def _empty_network(name: str, card: dict) -> nn.Module:
+    """The network of a card, before it gets its weights."""
+    if card.get("network") == imported.NAME:
+        return imported.skeleton(Card.model_validate(card["card"])).to_empty(device="cpu")
+    try:
+        kind = architecture(card["network"]).network
+    except KeyError:
+        kind = card.get("network")
+        raise RunFailure(f"model {name}: the network {kind!r} is not known here; use a later version") from None
+    return kind(tuple(card["shape"]), tuple(card["pools"]), card["dropout"], len(card["classes"]))
 
 
 def write_atomically(file: Path, content: bytes) -> None:

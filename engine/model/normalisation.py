@@ -56,6 +56,28 @@ class ScanScaling:
         return (inside - low) / spread * self.mask
 
 
+@dataclass(frozen=True)
+class ScanScores:
+    """z-scores of each scan by its own mean and standard deviation in the brain.
+
+    Attributes:
+        mask: (x, y, z) bool brain mask; everything outside becomes 0.
+    """
+
+    mask: np.ndarray
+
+    def __call__(self, volumes: np.ndarray) -> np.ndarray:
+        """(n, x, y, z) intensities -> (n, x, y, z) float32; 0 outside the mask and in an empty scan."""
+        inside = volumes[:, self.mask].astype(np.float64)
+        mean, spread = inside.mean(axis=1, keepdims=True), inside.std(axis=1, keepdims=True)
+        found = np.zeros(volumes.shape, np.float32)
+        found[:, self.mask] = np.divide(inside - mean, spread, out=np.zeros_like(inside), where=spread > 0)
+        return found
+
+
+SCAN_WISE = {"scan": ScanScaling, "zscore": ScanScores}  # that need nothing but the scan itself
+
+
 def fit_normalisation(
     read: Callable[[Sequence[str]], np.ndarray], scans: Sequence[str], mask: np.ndarray, epsilon: float = 0.0
 ) -> Normalisation:

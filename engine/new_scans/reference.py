@@ -68,7 +68,8 @@ class Reference:
     def jobs(self) -> list[Job]:
         """Its networks, with the scans that each was trained on."""
         scans, share = self.scans.reset_index(drop=True), self._config.training.validation_share
-        jobs = [job_of(scans, row.model, row.model_set, int(row.seed)) for row in self._models.itertuples()]
+        models = self._models.fillna({"seed": 0})  # of imported networks nobody knows it
+        jobs = [job_of(scans, row.model, row.model_set, int(row.seed)) for row in models.itertuples()]
         return [with_validation(job, scans, self.reader.groups, share) for job in jobs]
 
     @cached_property

@@ -15,7 +15,7 @@ OF_TRAINING = ("training", "metrics", "curves", "balance")  # tables that say ho
 
 def ingest(run: NewScansRun) -> None:
     """Files -> the cohort: scans of no group, fingerprints, and which networks may explain them."""
-    from engine.explain import OF_THE_NEGATIVE_GROUP
+    from engine.explain import needs_tissue
     from engine.new_scans.files import inspected, read_files
 
     config = run.config.cohort
@@ -30,10 +30,8 @@ def ingest(run: NewScansRun) -> None:
     for scan, subject in known.items():
         models = ", ".join(job.model for job in jobs if scan in job.explain)
         run.progress.say(f"  {scan} is of {subject}, who is in {run.reference.run_id}: explained only by {models}")
-    references = {run.config.explain.occlusion.reference, run.config.explain.area_occlusion.reference}
-    if references & set(OF_THE_NEGATIVE_GROUP):
-        for job in jobs:
-            run.reference.tissue(job)  # better refused now than after the registration
+    for job in jobs if needs_tissue(run.config) else ():
+        run.tissue(job)  # better refused now than after the registration
 
 
 def preprocess(run: NewScansRun) -> None:
