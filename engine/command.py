@@ -94,7 +94,7 @@ def parser(stages: Stages) -> argparse.ArgumentParser:
     p.add_argument(
         "--plan", action="store_true", help="print what would be done, with time, memory and disk; do nothing"
     )
-    p.add_argument("--json", action="store_true", help="end with one line of JSON on standard output")
+    p.add_argument("--json", action="store_true", help="end with one line of JSON on standard output, also of --plan")
     return p
 
 
@@ -130,7 +130,7 @@ def _run(stages: Stages, options: argparse.Namespace, progress: Progress, contex
     if options.plan:
         from engine.plan import print_plan
 
-        print_plan(run)
+        print_plan(run, options.json)
         return 0
     check_store(run.store)
     context["run"] = run
