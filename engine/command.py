@@ -91,16 +91,16 @@ def _main_run(stages: Stages, options: argparse.Namespace, device: str, progress
     return Run(config, options.store.resolve(), device, progress), stages
 
 
-def _main_plan(run: Run) -> None:
+def _main_plan(run: Run, as_json: bool) -> None:
     from engine.plan import print_plan
 
-    print_plan(run)
+    print_plan(run, as_json)
 
 
 def _run(job: subcommands.Job, options: argparse.Namespace, progress: Progress, context: dict[str, Run]) -> int:
     run, stages = job.start(options, _device_kind(options.device), progress)
     if options.plan:
-        job.plan(run)
+        job.plan(run, options.json)
         return 0
     check_store(run.store)
     context["run"] = run

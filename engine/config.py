@@ -404,7 +404,8 @@ def parse_override(text: str) -> tuple[str, Any]:
     try:
         return key.strip(), yaml.safe_load(value)
     except yaml.YAMLError:
-        raise UserError(f"--set {text}: the value is not valid YAML") from None
+        mend = f"text with braces or colons needs quotes: {key}='...'"
+        raise UserError(f"--set {text}: the value is not valid YAML; {mend}") from None
 
 
 def _preset(name: str) -> dict[str, Any]:

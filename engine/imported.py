@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -168,8 +169,8 @@ STAGES = {
 }
 
 
-def print_plan(run: ImportedRun) -> None:
-    """What was found, the network's layers and whether they fit; nothing is computed."""
+def print_plan(run: ImportedRun, as_json: bool = False) -> None:
+    """What was found, and whether the network's layers fit, perhaps as JSON too; nothing is computed."""
     from engine.data.readers import read_cohort
     from engine.model.cnn3d import parameter_count
     from engine.model.imported import read_network
@@ -188,3 +189,6 @@ def print_plan(run: ImportedRun) -> None:
         f"  explains all scans: {', '.join(run.config.explain.holdout)}; occlusions {way}",
     ):
         run.progress.say(line)
+    if as_json:
+        scans = run.cohort.scans["scan"].tolist()
+        print(json.dumps({"file": run.file.name, "parameters": parameter_count(network), "scans": scans}), flush=True)

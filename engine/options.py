@@ -28,7 +28,7 @@ def add_common(p: argparse.ArgumentParser, store: Path | None, example: str) -> 
     p.add_argument(
         "--plan", action="store_true", help="print what would be done, with time, memory and disk; do nothing"
     )
-    p.add_argument("--json", action="store_true", help="end with one line of JSON on standard output")
+    p.add_argument("--json", action="store_true", help="end with one line of JSON on standard output, also of --plan")
 
 
 def add_cohort(p: argparse.ArgumentParser) -> None:

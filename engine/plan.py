@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import pandas as pd
 
@@ -43,14 +44,35 @@ class Estimate:
     disk_mib: float
 
 
-def print_plan(run: Run) -> None:
-    """Say what was found, then what would be done with it."""
+def print_plan(run: Run, as_json: bool = False) -> None:
+    """Say what was found, then what would be done with it; with `as_json` also in one line on standard output."""
     run.cohort = read_cohort(run.config, run.store, run.progress, inspect=False)
     # Before the split, which may find too few subjects: why there are few stands here.
     _say(run, [f"plan of {run.config.name}, nothing is computed", *found(run.cohort)])
     scans = split(run.cohort.scans, run.cohort.groups, run.config.split, run.config.seed)
     run.cohort = replace(run.cohort, scans=scans)
     _say(run, _costs(run))
+    if as_json:
+        print(json.dumps(_as_json(run)), flush=True)
+
+
+def _as_json(run: Run) -> dict:
+    """The plan for other programs: the fixed test set, what each network would see, what is left out."""
+    scans, planned = run.cohort.scans, run.jobs
+    return {
+        "cohort": run.cohort.name,
+        "simulated": run.cohort.simulated,
+        "scans": {str(name): int(count) for name, count in scans["diagnosis"].value_counts(sort=False).items()},
+        "subjects": int(scans["subject"].nunique()),
+        "exclusions": run.cohort.exclusions[["scan", "reason"]].to_dict("records"),
+        "test_set": _test_set(scans)["subject"].drop_duplicates().tolist(),
+        "models": {j.model: {"training_scans": len(j.train), "test_scans": len(j.test)} for j in planned},
+        **asdict(estimate_costs(run.config, scans, planned, run.device)),
+    }
+
+
+def _test_set(scans: pd.DataFrame) -> pd.DataFrame:
+    return scans[scans["holdout"] & (scans["role"] == "cohort")]
 
 
 def _say(run: Run, lines: list[str]) -> None:
@@ -73,7 +95,9 @@ def found(cohort: Cohort) -> list[str]:
 def _costs(run: Run) -> list[str]:
     config, planned = run.config, run.jobs
     estimate = estimate_costs(config, run.cohort.scans, planned, run.device)
+    tested = _test_set(run.cohort.scans)
     return [
+        f"  fixed test set: {tested['subject'].nunique()} subjects, {len(tested)} scans (--json names the subjects)",
         f"  grid: {config.grid_mm} mm, {' x '.join(map(str, Grid(config.grid_mm).shape))} voxels; device: {run.device}",
         *(f"  {job.model}: {len(job.train)} training scans{_validation(job)}, explains {len(job.explain)} "
           f"({', '.join(getattr(config.explain, job.model_set)) or 'no methods'})" for job in planned),

@@ -23,12 +23,12 @@ class Job:
     Attributes:
         parser: of its options.
         start: (options, device, progress) -> (run, stages).
-        plan: says what a run would do.
+        plan: (run, as JSON too) says what a run would do.
     """
 
     parser: Callable[[], argparse.ArgumentParser]
     start: Callable[[argparse.Namespace, str, Progress], tuple[Run, Stages]]
-    plan: Callable[[Run], None]
+    plan: Callable[[Run, bool], None]
 
 
 def explain_parser() -> argparse.ArgumentParser:
@@ -68,11 +68,11 @@ def start_explain(options: argparse.Namespace, device: str, progress: Progress) 
     return run, STAGES
 
 
-def plan_explain(run: Run) -> None:
+def plan_explain(run: Run, as_json: bool) -> None:
     """See engine.new_scans.stages.print_plan."""
     from engine.new_scans.stages import print_plan
 
-    print_plan(run)
+    print_plan(run, as_json)
 
 
 def import_parser() -> argparse.ArgumentParser:
@@ -103,11 +103,11 @@ def start_import(options: argparse.Namespace, device: str, progress: Progress) -
     return ImportedRun(config, options.store.resolve(), device, progress, file=options.file), STAGES
 
 
-def plan_import(run: Run) -> None:
+def plan_import(run: Run, as_json: bool) -> None:
     """See engine.imported.print_plan."""
     from engine.imported import print_plan
 
-    print_plan(run)
+    print_plan(run, as_json)
 
 
 JOBS = {

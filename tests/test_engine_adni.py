@@ -1,5 +1,6 @@
 """The ADNI reader: LONI's tree with its collections, ADNIMERGE, DICOM, and the table of the original study."""
 
+import json
 import stat
 import sys
 
@@ -10,6 +11,8 @@ import pytest
 import scan_factory
 from sklearn.model_selection import train_test_split
 
+import run_pipeline
+from engine import command
 from engine.config import CohortConfig, load_config
 from engine.data import adni, dicom
 from engine.data.folds import split
@@ -271,7 +274,7 @@ def test_the_order_of_the_table_is_kept(study):
     assert read(study).scans["subject"].tolist()[0] == "901_S_9004"
 
 
-def test_the_fixed_test_set_of_a_table_as_large_as_the_originals(tmp_path):
+def test_the_fixed_test_set_of_a_table_as_large_as_the_originals(tmp_path, capsys):
     """344 subjects, 969 scans: the subjects that scikit-learn's rule names, in table order, with all their scans."""
     random = np.random.default_rng(0)
     people = [f"{900 + i % 50}_S_{i:04d}" for i in range(344)]
@@ -301,3 +304,12 @@ def test_the_fixed_test_set_of_a_table_as_large_as_the_originals(tmp_path):
     }
     assert set(scans.loc[scans["holdout"], "subject"]) == expected
     assert not scans.loc[~scans["holdout"], "subject"].isin(expected).any()
+    arguments = ["--plan", "--json", "--preset", "rieke2018", "--cohort", "adni", "--data", str(tmp_path)]
+    path = "cohort.path='{PTID}/{Image.ID}_{DX}.nii.gz'"
+    assert command.main(run_pipeline.STAGES, [*arguments, "--set", path, "--store", str(tmp_path / "results")]) == 0
+    said = capsys.readouterr()
+    plan = json.loads(said.out)
+    assert set(plan["test_set"]) == expected
+    assert plan["models"]["holdout"]["test_scans"] == scans["holdout"].sum()
+    assert f"fixed test set: 60 subjects, {scans['holdout'].sum()} scans" in said.err
+    assert not (tmp_path / "results").exists()

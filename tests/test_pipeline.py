@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from kill_pipeline import differences, published, rounds
 
+from engine import replication
 from store import open_run
 from store.validate import validate
 
@@ -68,6 +69,22 @@ def test_standard_error_tells_the_stages(smoke):
 def test_the_store_is_valid_and_nothing_is_left_in_the_workshop(smoke, run):
     assert validate(smoke[1] / run.run_id) == []
     assert not [p for p in (smoke[1] / ".work").iterdir() if p.is_dir()]
+
+
+def test_the_rules_of_the_paper_are_measured_on_a_finished_run(smoke, run, capsys):
+    assert replication.main([str(smoke[1]), run.run_id, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    of = {(row["rule"], row["method"]): row for row in found["rankings"]}
+    assert {rule for rule, _ in of} == set(replication.RULES)
+    for method in {method for _, method in of}:
+        assert of["weights", method]["changed"] == 0  # one scan a subject
+        assert of["weights", method]["rank_correlation"] == pytest.approx(1)
+        stored = run.table("group_regions", model_set="folds", method=method, target="AD", diagnosis="AD", merged=True)
+        assert of["scale", method]["first"] == stored.loc[stored["rank"] == 1, "region"].item()
+    assert found["folds"]["rieke2018"]["same_test_set"] == 1
+    assert 0.2 < found["hippocampus_dice"] < 0.7
+    stored = run.table("metrics", classifier="cnn", level="scan", metric="auc").set_index("model")["value"]
+    assert found["accuracy"][0]["auc"]["mean"] == pytest.approx(stored["mean"])
 
 
 def test_a_finished_run_is_found_and_not_computed_again(smoke):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pandas as pd
 
 from engine import stages
@@ -87,8 +89,8 @@ STAGES = {
 }
 
 
-def print_plan(run: NewScansRun) -> None:
-    """What would be done, and about how long it takes; no image is opened."""
+def print_plan(run: NewScansRun, as_json: bool = False) -> None:
+    """What would be done, and about how long it takes, perhaps as JSON too; no image is opened."""
     from dataclasses import replace
 
     from engine.new_scans.files import read_files
@@ -116,3 +118,7 @@ def print_plan(run: NewScansRun) -> None:
     ]
     for line in lines:
         run.progress.say(line)
+    if as_json:
+        models = {job.model: list(job.explain) for job in jobs}
+        found = {"reference_run": run.reference.run_id, "models": models, "warnings": run.warnings, "seconds": seconds}
+        print(json.dumps(found), flush=True)
