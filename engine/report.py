@@ -11,6 +11,8 @@ from engine.progress import duration
 from store import RunReader, open_run
 
 PAPER = "Rieke et al. 2018 on ADNI: accuracy 0.77 +- 0.06, AUC 0.78 +- 0.04"
+SCORES = ("auc", "balanced_accuracy", "accuracy", "sensitivity", "specificity", "auc_hard", "brier")
+ERRORS = ("mae", "rmse", "r", "r2")
 
 
 def result(folder: Path) -> dict:
@@ -21,6 +23,7 @@ def result(folder: Path) -> dict:
         "run": run.run_id,
         "store": str(folder.parent),
         "simulated": run.simulated,
+        **({"task": run.task, "target": run.target} if run.target else {}),
         "seconds": manifest["seconds"],
         "peak_mib": manifest["peak_mib"],
         "metrics": headline_metrics(run),
@@ -38,12 +41,12 @@ def headline_metrics(run: RunReader) -> dict[str, float]:
             if row.metric in metrics and pd.notna(row.value):
                 values[f"{prefix}{row.metric}_{suffix}"] = round(float(row.value), 4)
 
-    main = ("auc", "balanced_accuracy", "accuracy", "sensitivity", "specificity", "auc_hard", "brier")
+    main = ERRORS if run.task == "regression" else SCORES
     add("cnn", "mean", "mean", metrics=main)
     add("cnn", "sd", "sd", metrics=main)
     add("cnn", "holdout", "holdout", metrics=main)
     for classifier in ("region_means", "covariates"):
-        add(classifier, "mean", "mean", f"{classifier}_", ("auc", "balanced_accuracy"))
+        add(classifier, "mean", "mean", f"{classifier}_", ("auc", "balanced_accuracy", *ERRORS))
     if run.has_table("truth_scores"):
         scores = run.table(
             "truth_scores", method="sensitivity", level="group", score="voxel_auc", diagnosis=run.groups[0]
@@ -58,8 +61,17 @@ def headline_metrics(run: RunReader) -> dict[str, float]:
 
 def summary(found: dict) -> list[str]:
     """The same for people."""
-    metrics = found["metrics"]
     lines = [f"run {found['run']} in {found['store']}" + (" (SIMULATED)" if found["simulated"] else "")]
+    lines += _errors(found["metrics"], found["target"]) if "target" in found else _scores(found["metrics"])
+    total = sum(found["seconds"].values())
+    lines.append(f"  {duration(total)} in all, peak memory {found['peak_mib']} MiB")
+    lines.append("look at it: streamlit run dashboard/app.py")
+    return lines
+
+
+def _scores(metrics: dict[str, float]) -> list[str]:
+    """Of two groups, beside the paper's."""
+    lines = []
     if "auc_mean" in metrics:
         spread = metrics.get("auc_sd", float("nan"))
         lines.append(f"  AUC over folds {metrics['auc_mean']:.3f} +- {spread:.3f}, balanced accuracy "
@@ -74,7 +86,17 @@ def summary(found: dict) -> list[str]:
             f"(untrained networks {metrics['truth_auc_untrained']:.3f})"
         )
     lines.append(f"  {PAPER}")
-    total = sum(found["seconds"].values())
-    lines.append(f"  {duration(total)} in all, peak memory {found['peak_mib']} MiB")
-    lines.append("look at it: streamlit run dashboard/app.py")
     return lines
+
+
+def _errors(metrics: dict[str, float], target: dict) -> list[str]:
+    """Of a regression."""
+    places = (("over folds", "mean", ""), ("linear baseline on region means", "mean", "region_means_"),
+              ("linear baseline on covariates", "mean", "covariates_"), ("fixed test set", "holdout", ""))  # fmt: skip
+    unit = f" {target['unit']}" if target["unit"] else ""
+    return [
+        f"  {target['label']} {place}: mean absolute error {metrics[f'{prefix}mae_{model}']:.3g}{unit}, "
+        f"r {metrics.get(f'{prefix}r_{model}', math.nan):.3f}"
+        for place, model, prefix in places
+        if f"{prefix}mae_{model}" in metrics
+    ]

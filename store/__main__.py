@@ -15,7 +15,7 @@ from store.reader import RunInfo, RunReader, list_runs, open_run
 from store.spec import CACHE_FOLDER, MANIFEST, WORK_FOLDER
 
 USER_MISTAKE, BROKEN = 2, 1
-_SHOWN_METRICS = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "auc")
+_SHOWN_METRICS = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "auc", "mae", "rmse", "r", "r2")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
