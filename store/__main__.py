@@ -102,6 +102,7 @@ def _info(options: argparse.Namespace) -> int:
     print(f"{run.run_id}{'  SIMULATED' if run.simulated else ''}")
     facts = {
         "created": manifest.get("created"), "cohort": manifest.get("cohort"),
+        "task": f"regression of {run.target['label']}" if run.target else run.task,
         "groups": f"{positive} (positive), {negative}", "spec": manifest.get("spec_version"),
         "grid": f"{manifest.get('grid_mm')} mm, {' x '.join(map(str, run.shape('grid/mask')))} voxels",
         "device": manifest.get("device"), "commit": manifest.get("commit"),

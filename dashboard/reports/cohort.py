@@ -90,7 +90,7 @@ def _first_page(whole: Whole) -> Page:
 def _task(whole: Whole) -> str:
     answer = answer_of(whole.run.manifest)
     if answer.is_value:
-        return f"predicts {answer.label}; groups are parted at {answer.number(answer.middle)}, from the value"
+        return f"predicts {answer.label} (shown as two groups, parted at {answer.number(answer.middle)})"
     return f"tells {whole.groups[0]} from {whole.groups[1]}"
 
 
