@@ -38,6 +38,7 @@ class Whom:
     session: tuple[str, ...] | None = None
     subject: tuple[str, ...] | None = None
     screening_diagnosis: tuple[str, ...] | None = None
+    clinical_label: tuple[str, ...] | None = None
 
     @property
     def needs_streaming(self) -> bool:
@@ -132,6 +133,9 @@ def _whom(run: Run, rows: pd.DataFrame) -> Whom:
     if ((at_screening != rows.diagnosis) & (at_screening != NONE)).any():  # someone has converted
         screened = summaries.ordered_diagnoses(rows.assign(diagnosis=at_screening), groups)
         screening = state.choose_many("scr", "Diagnosis at screening", screened, widget="pills")
+    label, known_labels = (), sorted(_named(rows.clinical_label).unique())
+    if len(known_labels) > 1:  # of a regression, whose diagnoses are the sides of the median
+        label = state.choose_many("cl", "Clinical label", known_labels, widget="pills")
     correct = state.choose("ok", "Decision", list(CORRECT), widget="segmented")
     sexes = [s for s in SEXES if (rows.sex == s).any()]
     sex = state.choose_many("sex", "Sex", sexes, widget="pills", words=SEXES.get) if len(sexes) > 1 else ()
@@ -149,16 +153,19 @@ def _whom(run: Run, rows: pd.DataFrame) -> Whom:
             "sub", "Subjects", list(dict.fromkeys(rows.subject)), link_words=access.pseudonym, placeholder="all"
         )
     verdict = {"all": None, "correct": True, "wrong": False}[correct]
-    return Whom(diagnosis or None, verdict, sex or None, age, session or None, subject or None, screening or None)
+    return Whom(
+        diagnosis or None, verdict, sex or None, age, session or None, subject or None, screening or None,
+        label or None,
+    )  # fmt: skip
 
 
 FILTER_KEYS = {
     "diagnosis": "dx", "correct": "ok", "sex": "sex", "age": "age", "session": "ses", "subject": "sub",
-    "screening_diagnosis": "scr",
+    "screening_diagnosis": "scr", "clinical_label": "cl",
 }  # fmt: skip
 FILTER_WORDS = {
     "diagnosis": "diagnosis", "correct": "decision", "sex": "sex", "age": "age", "session": "session",
-    "subject": "subjects", "screening_diagnosis": "diagnosis at screening",
+    "subject": "subjects", "screening_diagnosis": "diagnosis at screening", "clinical_label": "clinical label",
 }  # fmt: skip
 
 
@@ -227,6 +234,8 @@ def in_words(whom: Whom, say: Callable[[str], str] = str) -> str:
         parts.append(f"session {', '.join(whom.session)}")
     if whom.screening_diagnosis:
         parts.append(f"{', '.join(whom.screening_diagnosis)} at screening")
+    if whom.clinical_label:
+        parts.append(f"labelled {', '.join(whom.clinical_label)}")
     if whom.subject:
         parts.append(words.count(len(whom.subject), "hand-picked subject"))
     return ", ".join(parts)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard import queries_maps, state
+from dashboard import queries, queries_maps, state
 from dashboard.figures import brain_maps, palette, planes, slices, words
 from dashboard.queries import Run
 
@@ -95,7 +95,7 @@ def choose(prefix: str, run: Run, methods: Sequence[str]) -> Look:
     columns = st.columns([1.05, 1.05, 1.1, 1.1, 1, 1.1, 0.85], vertical_alignment="bottom", gap="small")
     plane, positions = choose_sections(prefix, run, columns)
     with columns[6].popover("More", width="stretch"):
-        value, scale, rule, difference, shown = _what(prefix, methods)
+        value, scale, rule, difference, shown = _what(prefix, run, methods)
         smooth, colours, convention = choose_drawing(prefix)
     percentile = None
     if rule == "percentile":
@@ -123,15 +123,17 @@ def small_print(look: Look) -> str:
     return f"{side}. {'Interpolated between voxels' if look.style.smooth else 'True voxels'}, over the 1 mm template."
 
 
-def _what(prefix: str, methods: Sequence[str]) -> tuple[str, str | None, str, bool, tuple[str, ...]]:
+def _what(prefix: str, run: Run, methods: Sequence[str]) -> tuple[str, str | None, str, bool, tuple[str, ...]]:
     """Value, scale, rule of the threshold, difference, methods."""
     value = state.choose(
         f"{prefix}value", "What is averaged", list(VALUES), widget="segmented", words=VALUES.get,
         help="Size: |relevance|, for occlusions its positive part, as in the paper. Signed: evidence for less evidence "
         "against. Spread: standard deviation over scans.",
     )  # fmt: skip
+    answer = queries.answer(run)
+    scales = [scale for scale in SCALES if not (answer.is_value and scale == "probability")]
     scale = state.choose(
-        f"{prefix}scale", "Measured as", list(SCALES), widget="segmented", words=SCALES.get,
+        f"{prefix}scale", "Measured as", scales, widget="segmented", words=lambda s: answer.unit_of(SCALES[s]),
         help="As ranked: as in the run’s own ranking of regions. Share: each scan divided by its sum of |relevance|.",
     )  # fmt: skip
     rule = state.choose(f"{prefix}rule", "Threshold is a", list(THRESHOLDS), widget="segmented", words=THRESHOLDS.get)

@@ -112,7 +112,9 @@ def glass(run: queries.Run, model: str, method: str, scan: str, target: str, per
     reader = queries.opened(run)
     heatmap = reader.heatmap(model, method, scan, target=target)
     threshold = float(np.percentile(np.abs(heatmap[reader.mask]), percentile))
-    return glass_brain(heatmap, reader.mask, reader.affine(), threshold, unit_of(method), "")
+    return glass_brain(
+        heatmap, reader.mask, reader.affine(), threshold, queries.answer(run).unit_of(unit_of(method)), ""
+    )
 
 
 def unit_of(method: str) -> str:

@@ -14,6 +14,7 @@ import pandas as pd
 import streamlit as st
 
 import store
+from dashboard.figures.answers import Answer, answer_of
 from dashboard.figures.words import in_order
 from store import NotInRun, RunInfo, RunReader
 
@@ -61,6 +62,11 @@ def available(run: Run) -> dict[str, list[str]]:
     return {s: in_order(cells.method[cells.model_set == s].tolist()) for s in found}
 
 
+def answer(run: Run) -> Answer:
+    """What its networks answer: a probability or a value."""
+    return answer_of(manifest(run))
+
+
 def explained_target(run: Run) -> str:
     """The target of the run's own group analysis: a group, "true" or "predicted"."""
     run_manifest = manifest(run)
@@ -80,7 +86,8 @@ def average_of(reader: RunReader, model_set: str, method: str, scale: str | None
     relative = {"relative": "% of relevance / cm3"}
     drop = {"margin": "drop of margin", "probability": "drop of probability", **relative}
     change = {"margin": "|d margin|", "probability": "|d probability|", **relative}
-    return scale, "mean_abs" if gradient else "mean_positive", (change if gradient else drop).get(scale, scale)
+    unit = answer_of(reader.manifest).unit_of((change if gradient else drop).get(scale, scale))
+    return scale, "mean_abs" if gradient else "mean_positive", unit
 
 
 def per_cm3(affine: np.ndarray) -> float:

@@ -7,7 +7,7 @@ import streamlit as st
 
 from dashboard import queries, summaries
 from dashboard import summaries_overview as judged
-from dashboard.figures import charts, palette
+from dashboard.figures import charts, palette, regression
 from dashboard.figures.chart import Chart
 from dashboard.queries import Run
 
@@ -18,7 +18,7 @@ TOP_REGIONS = 10
 def networks(run: Run, links: bool) -> dict[str, Chart]:
     """The charts of accuracy and cohort: roc, confusion, learning, ages; accuracy and calibration where they exist.
 
-    Shared: never change them.
+    Of a regression: scatter, learning, ages; errors where they exist. Shared: never change them.
 
     Args:
         links: see `charts.confusion`.
@@ -27,6 +27,8 @@ def networks(run: Run, links: bool) -> dict[str, Chart]:
     curves, scans = queries.table(run, "curves"), queries.table(run, "scans")
     predictions, training = queries.table(run, "predictions"), queries.table(run, "training")
     model_set = summaries.judged_set(predictions)
+    if queries.answer(run).is_value:
+        return _of_values(run, model_set)
     figures = {
         "roc": charts.roc(curves, judged.roc_band(curves) if model_set == "folds" else None),
         "confusion": charts.confusion(summaries.confusion(predictions, model_set, groups), groups, links=links),
@@ -40,6 +42,26 @@ def networks(run: Run, links: bool) -> dict[str, Chart]:
         found = folds.classifier.unique()
         summary = {(c, m): summaries.mean_and_sd(metrics, m, c) for c in found for m in charts.METRIC_NAMES}
         figures["accuracy"] = charts.accuracy(folds, summary, summaries.PAPER)
+    return figures
+
+
+def _of_values(run: Run, model_set: str) -> dict[str, Chart]:
+    """The charts of a regression."""
+    answer, groups, metrics = queries.answer(run), queries.manifest(run)["groups"], queries.table(run, "metrics")
+    scans, training = queries.table(run, "scans"), queries.table(run, "training")
+    predictions = queries.table(run, "predictions")
+    own = predictions[(predictions.model_set == model_set) & ~predictions.model.str.contains("-seed-", regex=False)]
+    learnt = {"Mean squared error, SD²": "loss"}
+    figures = {
+        "scatter": regression.predicted_and_true(own, answer, groups),
+        "learning": charts.learning(training, summaries.models_of(training, model_set), learnt),
+        "ages": charts.ages(scans, summaries.ordered_diagnoses(scans, groups), groups),
+    }
+    folds = summaries.fold_metrics(metrics)
+    if len(folds):
+        found = folds.classifier.unique()
+        summary = {(c, m): summaries.mean_and_sd(metrics, m, c) for c in found for m in regression.SHOWN}
+        figures["errors"] = regression.errors(folds, summary, answer)
     return figures
 
 

@@ -24,10 +24,12 @@ def models_of_scan(run: Run, model_set: str, scan: str) -> list[str]:
 
 
 def predictions_of_scan(run: Run, scan: str) -> pd.DataFrame:
-    """Every model that may explain a scan: model, model_set, probability, margin, predicted, correct."""
+    """Every model that may explain a scan: model, model_set, probability, value, margin, predicted, correct."""
     table = queries.table(run, "predictions")
     found = table[table.scan == scan]
-    return found[["model", "model_set", "probability", "margin", "predicted", "correct"]].reset_index(drop=True)
+    return found[["model", "model_set", "probability", "value", "margin", "predicted", "correct"]].reset_index(
+        drop=True
+    )
 
 
 def visits(rows: pd.DataFrame, subject: str) -> pd.DataFrame:

@@ -123,8 +123,8 @@ def unit_of_sum(run: Run, model_set: str, method: str) -> str:
     """What the measure `sum` adds up over the voxels of a region."""
     scale, gradients = _scales(run, model_set)
     if method in gradients:
-        return "|d margin| per z-score"
-    return f"drop of {scale.get(method, 'margin')}"
+        return queries.answer(run).unit_of("|d margin| per z-score")
+    return queries.answer(run).unit_of(f"drop of {scale.get(method, 'margin')}")
 
 
 def unit_of(selection: Selection, method: str, measure: str) -> str:

@@ -11,7 +11,10 @@ import pandas as pd
 from dashboard import summaries
 from dashboard.figures import words
 
-METRICS = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "auc": "AUC"}
+METRICS = {
+    "accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "auc": "AUC", "mae": words.ERRORS["mae"],
+    "r": words.ERRORS["r"],
+}  # fmt: skip
 CLASSIFIERS = ("cnn", *summaries.LINEAR)
 FACTS = ("device", "spec_version", "versions", "seeds")
 HASHES, HASH_DIGITS = ("commit", "data_fingerprint"), 12

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dashboard.figures import words
+from dashboard.figures.answers import Answer
 from dashboard.figures.brain_maps import BrainMap
 from dashboard.figures.planes import Range
 
@@ -61,9 +62,9 @@ def numbers(rows: Sequence[Numbers], peaks: Sequence[str]) -> pd.DataFrame:
     ])  # fmt: skip
 
 
-def scans(rows: pd.DataFrame, groups: Sequence[str]) -> pd.DataFrame:
+def scans(rows: pd.DataFrame, answer: Answer) -> pd.DataFrame:
     """Explained scans as a list for the page, in the order given."""
     return pd.DataFrame({
         "Subject": rows.subject, "Session": rows.session, "Diagnosis": rows.diagnosis, "Predicted": rows.predicted,
-        f"p({groups[0]})": rows.probability.round(3), "Age": rows.age, "Sex": rows.sex,
+        answer.axis: rows[answer.column].round(3), "Age": rows.age, "Sex": rows.sex,
     })  # fmt: skip

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from dashboard import summaries
-from dashboard.figures.words import CLASSIFIERS, NONE, mean_sd, three
+from dashboard.figures.words import CLASSIFIERS, ERRORS, NONE, mean_sd, three
 
 METRICS = {
     "accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "sensitivity": "Sensitivity",
     "specificity": "Specificity", "auc": "AUC", "auc_hard": "AUC of hard labels", "brier": "Brier score",
+    **ERRORS,
 }  # fmt: skip
 Z = 1.959964  # of a normal distribution, 97.5 %
 GRID = np.linspace(0, 1, 101)  # false positive rates at which folds are compared

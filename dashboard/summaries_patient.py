@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dashboard.figures.answers import Answer
 from dashboard.figures.words import region_name, three
 
 FEWEST = 10  # below so many other subjects no percentile is given (design, section 6)
@@ -48,6 +49,8 @@ def top_regions(table: pd.DataFrame, atlas_regions: set[str], count: int = 10) -
 def covariates(row: Mapping[str, Any]) -> str:
     """Diagnosis, age, sex, scores and session of a scan in a line; what is not known is left out."""
     parts = [f"**{row['diagnosis']}**"]
+    if isinstance(row["clinical_label"], str) and row["clinical_label"]:
+        parts.append(row["clinical_label"])
     screening = row["screening_diagnosis"]
     if isinstance(screening, str) and screening not in ("", row["diagnosis"]):
         parts.append(f"{screening} at screening")
@@ -66,17 +69,17 @@ def covariates(row: Mapping[str, Any]) -> str:
     return " · ".join(parts)
 
 
-def spread_of_predictions(table: pd.DataFrame, positive: str) -> str:
+def spread_of_predictions(table: pd.DataFrame, answer: Answer) -> str:
     """What the models say: 'holdout 0.930; 5 retrained models 0.880 to 0.960'."""
     parts = []
     for model_set, rows in table.groupby("model_set", sort=False):
         again = rows.model.str.contains("-seed-", regex=False)
         for row in rows[~again].itertuples():
-            parts.append(f"{row.model} {three(row.probability)}")
+            parts.append(f"{row.model} {three(getattr(row, answer.column))}")
         if again.any():
-            low, high = rows.probability[again].min(), rows.probability[again].max()
+            low, high = rows[answer.column][again].min(), rows[answer.column][again].max()
             parts.append(f"{int(again.sum())} retrained {model_set} {three(low)} to {three(high)}")
-    return f"p({positive}): {'; '.join(parts)}"
+    return f"{answer.name}: {'; '.join(parts)}"
 
 
 def export(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

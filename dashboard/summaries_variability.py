@@ -10,12 +10,19 @@ import pandas as pd
 
 from dashboard import summaries
 from dashboard.figures import ordering
+from dashboard.figures.answers import Answer
 from dashboard.figures.ordering import SimilarityMap
-from dashboard.figures.words import three
 from dashboard.summaries_regions import Areas, over, per_scan
 
 CLUSTERED = "cluster"
-NUMBERS = {"age": "Age, years", "probability": "p", "mmse": "MMSE", "cdr": "CDR", "severity": "Imposed severity"}
+NUMBERS = {
+    "age": "Age, years",
+    "probability": "p",
+    "value": "Predicted",
+    "mmse": "MMSE",
+    "cdr": "CDR",
+    "severity": "Imposed severity",
+}
 KINDS = {"diagnosis": "Diagnosis", "predicted": "Predicted group", "sex": "Sex", "site": "Site"}
 DISTANCES = {"hellinger": "Hellinger", "euclidean": "Euclidean"}
 FEWEST_FOR_Z = 3  # subjects or scans of a diagnosis, below which no spread is given
@@ -80,18 +87,18 @@ def features(rows: pd.DataFrame) -> list[str]:
     return [n for n in names if n == "diagnosis" or (n in rows and rows[n].replace("", np.nan).nunique() > 1)]
 
 
-def feature_name(name: str, groups: Sequence[str]) -> str:
+def feature_name(name: str, answer: Answer) -> str:
     """A covariate in words."""
-    return f"p({groups[0]})" if name == "probability" else {**KINDS, **NUMBERS}[name]
+    return answer.axis if name == answer.column else {**KINDS, **NUMBERS}[name]
 
 
-def who(rows: pd.DataFrame, names: Sequence[str], groups: Sequence[str]) -> list[str]:
+def who(rows: pd.DataFrame, names: Sequence[str], answer: Answer) -> list[str]:
     """A line about each row for the pointer: sim-0001, AD, 75 y, F, p(AD) 0.930."""
     lines = []
     for name, row in zip(names, rows.itertuples(), strict=True):
         age = f"{row.age:.0f} y" if np.isfinite(row.age) else ""
         sex = row.sex if isinstance(row.sex, str) else ""
-        parts = [name, row.diagnosis, age, sex, f"p({groups[0]}) {three(row.probability)}"]
+        parts = [name, row.diagnosis, age, sex, f"{answer.name} {answer.number(getattr(row, answer.column))}"]
         lines.append(", ".join(part for part in parts if part))
     return lines
 

@@ -10,6 +10,7 @@ import pandas as pd
 from engine.analysis.cells import accumulate, scan_weights
 from engine.analysis.maps import mass
 from engine.analysis.regions import RegionSums, group_frame, region_frame
+from engine.explain import scales_of
 from engine.preprocessing.grid import Grid
 from engine.relevance import METHODS
 from engine.run import Run
@@ -47,7 +48,7 @@ def write_cells(run: Run) -> None:
     plan = [
         (series, scale)
         for series in stored_series(reader).itertuples()
-        for scale in ([scale_for(run, "voxels")] if series.native_grid == "voxels" else ["margin", "probability"])
+        for scale in _scales_of_cells(run, series.native_grid)
     ]
     brain = np.flatnonzero(run.mask)
     with run.progress.task("group averages", len(plan)) as task:
@@ -60,6 +61,10 @@ def write_cells(run: Run) -> None:
                 records.append(_put_cell(run, reader, series, scale, diagnosis, predicted, cell, predictions))
             task.advance()
     run.writer.put_table("cells", pd.DataFrame(records))
+
+
+def _scales_of_cells(run: Run, native_grid: str) -> list[str]:
+    return [scale_for(run, "voxels")] if native_grid == "voxels" else sorted(scales_of(run, native_grid))
 
 
 def _native_maps(

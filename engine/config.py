@@ -21,6 +21,8 @@ METHOD_NAMES = ("sensitivity", "guided_backprop", "occlusion", "area_occlusion")
 Methods = list[Literal["sensitivity", "guided_backprop", "occlusion", "area_occlusion"]]
 Reader = Literal["simulated", "table", "bids", "oasis", "adni"]
 READERS = get_args(Reader)
+Target = Literal["age", "mmse", "cdr", "cdr_sb", "icv"]
+TARGETS = get_args(Target)
 MNI_SPACE = "MNI152NLin2009cAsym"
 USUAL_LABELS = {
     "AD": ["AD", "Dementia", "DAT", "Alzheimer's disease", "Alzheimers disease", "Alzheimer"],
@@ -131,6 +133,7 @@ class CohortConfig(Section):
     )
     apply: list[str] = Field(default_factory=list, description="labels that are explained and never trained on")
     where: str | None = Field(None, description="expression that every scan must fulfil, e.g. age >= 60")
+    target: str | None = Field(None, description="set by the target of the run; the rules above then name, not choose")
     bids: BidsOptions = BidsOptions()
     oasis: OasisOptions = OasisOptions()
     adni: AdniOptions = AdniOptions()
@@ -152,10 +155,11 @@ class CohortConfig(Section):
             for key in ("path", "join"):
                 if getattr(self, key) is not None and (self.reader, key) != ("adni", "path"):
                     raise ValueError(f"{key} is for reader=table; reader={self.reader} finds the files by their names")
-        if self.reader != "simulated":
-            if (self.diagnosis is None) == (self.groups is None):
+        rules = [given for given in (self.diagnosis, self.groups) if given is not None]
+        if self.reader != "simulated" and (rules or self.target is None):
+            if len(rules) != 1:
                 raise ValueError("give either diagnosis (by label) or groups (by expression)")
-            if len(self.diagnosis or self.groups) != 2:
+            if len(rules[0]) != 2:
                 raise ValueError("exactly two groups are needed, the positive one first")
         return self
 
@@ -301,6 +305,8 @@ class RunConfig(Section):
     name: str = Field("demo", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,60}$")
     seed: int = Field(0, ge=0)
     grid_mm: Literal[1, 2, 3, 4] = 4
+    task: Literal["classification", "regression"] = "classification"
+    target: Target | None = Field(None, description="column of the scans that a regression predicts")
     cohort: CohortConfig = CohortConfig()
     atlas: AtlasConfig = AtlasConfig()
     preprocessing: PreprocessingConfig = PreprocessingConfig()
@@ -310,6 +316,28 @@ class RunConfig(Section):
     analysis: AnalysisConfig = AnalysisConfig()
     store: StoreConfig = StoreConfig()
     imported: Imported | None = Field(None, description="a network that was trained elsewhere; import-model")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _target_of_the_cohort(cls, values: Any) -> Any:
+        """Readers have to know the target: with one, scans of every label are used."""
+        if not isinstance(values, dict) or values.get("target") is None:
+            return values
+        return {**values, "cohort": {**dict(values.get("cohort") or {}), "target": str(values["target"])}}
+
+    @model_validator(mode="after")
+    def _regression(self) -> RunConfig:
+        if self.task == "regression" and self.target is None:
+            raise ValueError(f"task=regression needs the target that is to be predicted: {', '.join(TARGETS)}")
+        if self.task == "classification" and (self.target or self.cohort.target):
+            raise ValueError("a target is for task=regression; set both, or neither")
+        if self.cohort.target != self.target:
+            raise ValueError("cohort.target follows from target; set target alone")
+        if self.target and "probability" in (self.analysis.gradient_scale, self.analysis.occlusion_scale):
+            raise ValueError(
+                "a regression has no probability; set analysis.gradient_scale and occlusion_scale otherwise"
+            )
+        return self
 
     @model_validator(mode="after")
     def _explains(self) -> RunConfig:

@@ -8,9 +8,14 @@ import numpy as np
 import pandas as pd
 
 from engine.data.folds import Job
+from engine.data.scan import Cohort
 from engine.model.baselines import balance_rows, covariate_table, logistic_predictions, region_means
 from engine.model.metrics import curve_rows, metric_rows
+from engine.model.objective import Regression
+from engine.model.regression import error_rows, ridge_predictions
+from store.spec import table_spec
 
+CURVES = table_spec("curves")
 LINEAR = ("region_means", "covariates")
 
 
@@ -43,6 +48,28 @@ def prediction_rows(job: Job, margin: np.ndarray, scans: pd.DataFrame, groups: t
     )
 
 
+def value_rows(job: Job, margin: np.ndarray, scans: pd.DataFrame, cohort: Cohort, learnt: Regression) -> pd.DataFrame:
+    """Rows of the predictions table of a regression: there is a value in place of a probability.
+
+    Args:
+        margin: (n,) predicted value in standard deviations of the training scans, in the order of job.explain.
+        scans: index scan.
+        learnt: with the mean and sd of the training scans.
+    """
+    higher, lower = cohort.groups
+    value = learnt.mean + learnt.sd * margin
+    predicted = np.where(value >= cohort.target.threshold, higher, lower)
+    rows = prediction_rows(job, margin, scans, cohort.groups)
+    correct = pd.Series(predicted == rows["group"].to_numpy(), rows.index, "boolean").where(rows["correct"].notna())
+    return rows.assign(
+        probability=np.nan,
+        predicted=predicted,
+        correct=correct,
+        value=value,
+        observed=scans.loc[list(job.explain), cohort.target.column].to_numpy(float),
+    )
+
+
 def evaluation_tables(run, jobs: Sequence[Job], predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The tables metrics, curves and balance.
 
@@ -50,18 +77,20 @@ def evaluation_tables(run, jobs: Sequence[Job], predictions: pd.DataFrame) -> di
         run: engine.run.Run after preprocessing.
         predictions: all rows of the predictions table.
     """
-    groups, ddof = run.groups, run.config.split.sd_ddof
+    groups, ddof, target = run.groups, run.config.split.sd_ddof, run.cohort.target
     scans = run.cohort.scans
     tested = predictions[predictions["group"].isin(groups)]
-    rows = metric_rows(tested, groups, "cnn", ddof)
+    rows = error_rows(tested, "cnn", ddof) if target else metric_rows(tested, groups, "cnn", ddof)
     trained = any(job.train for job in jobs)
     for classifier, (features, note) in _baseline_features(run, scans).items() if trained else ():
-        if features.shape[1]:
+        if features.shape[1] and target:
+            rows += error_rows(ridge_predictions(features, scans, jobs, target.column), classifier, ddof, note)
+        elif features.shape[1]:
             linear = logistic_predictions(features, scans, jobs, groups[0])
             rows += metric_rows(linear, groups, classifier, ddof, note)
     return {
         "metrics": pd.DataFrame(rows),
-        "curves": pd.DataFrame(curve_rows(tested, groups)),
+        "curves": pd.DataFrame([] if target else curve_rows(tested, groups), columns=list(CURVES.columns)),
         "balance": pd.DataFrame(
             balance_rows(scans, groups, run.cohort.defining),
             columns=["covariate", "positive", "negative", "difference", "test", "p", "note"],

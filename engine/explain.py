@@ -104,7 +104,7 @@ def explain(run: Run, series: Series, network: torch.nn.Module, normalisation: N
     """Compute and write the heatmaps of a series that do not exist yet."""
     job, method, target = series.job, series.method, series.target
     sizes = _voxels_behind(run, method)
-    scales = ("margin",) if method.native_grid == "voxels" else ("probability", "margin")
+    scales = scales_of(run, method.native_grid)
     for scale in scales:
         _start(run, series, scale, sizes.shape)
     done = set.intersection(*(run.writer.completed(job.model, method.name, target, scale) for scale in scales))
@@ -146,6 +146,17 @@ def explain(run: Run, series: Series, network: torch.nn.Module, normalisation: N
             task.advance(writing.result())
 
 
+def scales_of(run: Run, native_grid: str) -> tuple[str, ...]:
+    """What is stored of a map: gradients as margin, drops also as probability, which a regression does not have."""
+    return ("margin",) if native_grid == "voxels" or run.cohort.target else ("probability", "margin")
+
+
+def unit_of(run: Run, native_grid: str, scale: str) -> str:
+    """The unit of a map; of a regression, standard deviations of the target are what else is the margin."""
+    unit = VOXEL_UNITS[run.config.normalisation] if native_grid == "voxels" else UNITS[scale]
+    return unit.replace("margin", f"SD of {run.cohort.target.label}") if run.cohort.target else unit
+
+
 def takes_whole_passes(method: RelevanceMethod, network: torch.nn.Module) -> bool:
     """Whether an occlusion cannot be incremental although it was asked to be."""
     return getattr(method, "engine", "dense") == "incremental" and sequential_blocks(network) is None
@@ -161,7 +172,7 @@ def _start(run: Run, series: Series, scale: str, shape: Sequence[int]) -> None:
         native_grid=method.native_grid,
         count=len(series.job.explain),
         shape=shape,
-        unit=VOXEL_UNITS[run.config.normalisation] if method.native_grid == "voxels" else UNITS[scale],
+        unit=unit_of(run, method.native_grid, scale),
         affine=Grid(run.config.grid_mm).affine,
         parameters=method.parameters(),
         antisymmetric=method.antisymmetric,

@@ -86,9 +86,21 @@ def found(cohort: Cohort) -> list[str]:
     return [
         f"  cohort: {cohort.name}{' (SIMULATED)' if cohort.simulated else ''}, {len(scans)} scans of "
         f"{scans['subject'].nunique()} subjects, {len(cohort.exclusions)} excluded",
+        *_target(cohort),
         *(f"    found: {note}" for note in cohort.notes),
         *(f"    {name}: {count} scans" for name, count in scans["diagnosis"].value_counts(sort=False).items()),
         *_left_out(cohort.exclusions),
+    ]
+
+
+def _target(cohort: Cohort) -> list[str]:
+    """What a regression predicts."""
+    if cohort.target is None:
+        return []
+    values, unit = cohort.scans[cohort.target.column], f" {cohort.target.unit}" if cohort.target.unit else ""
+    return [
+        f"    predicts {cohort.target.label}: {values.min():g} to {values.max():g}{unit}, mean {values.mean():.4g}, "
+        f"SD {values.std():.3g}; shown as two groups, parted at {cohort.target.threshold:g}{unit}"
     ]
 
 

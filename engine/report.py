@@ -12,6 +12,8 @@ from store import RunReader, open_run
 
 CREDITS = ("Template:", "Atlas:", "Method:")
 PAPER = "Rieke et al. 2018 on ADNI: accuracy 0.77 +- 0.06, AUC 0.78 +- 0.04"
+SCORES = ("auc", "balanced_accuracy", "accuracy", "sensitivity", "specificity", "auc_hard", "brier")
+ERRORS = ("mae", "rmse", "r", "r2")
 
 
 def result(folder: Path) -> dict:
@@ -22,6 +24,7 @@ def result(folder: Path) -> dict:
         "run": run.run_id,
         "store": str(folder.parent),
         "simulated": run.simulated,
+        **({"task": run.task, "target": run.target} if run.target else {}),
         "seconds": manifest["seconds"],
         "peak_mib": manifest["peak_mib"],
         "metrics": headline_metrics(run),
@@ -32,15 +35,16 @@ def result(folder: Path) -> dict:
 def new_scans(run: RunReader) -> dict:
     """Of scans that another run's networks explained: what each network says, and what is unusual about them."""
     predictions = run.table("predictions")
+    figure = "value" if run.target else "probability"
     scans = {
-        scan: {row.model: round(float(row.probability), 4) for row in part.itertuples()}
+        scan: {model: round(float(number), 4) for model, number in zip(part["model"], part[figure], strict=True)}
         for scan, part in predictions.groupby("scan", sort=False)
     }
     flags = run.table("flags") if run.has_table("flags") else pd.DataFrame(columns=["scan", "text"])
     return {
         "reference_run": run.reference_run,
-        "positive": run.groups[0],
-        "probability": scans,
+        "predicted": run.target["label"] if run.target else f"probability of {run.groups[0]}",
+        figure: scans,
         "flags": flags[["scan", "text"]].to_dict("records"),
         "notices": run.manifest["notices"],
     }
@@ -57,12 +61,12 @@ def headline_metrics(run: RunReader) -> dict[str, float]:
             if row.metric in metrics and pd.notna(row.value):
                 values[f"{prefix}{row.metric}_{suffix}"] = round(float(row.value), 4)
 
-    main = ("auc", "balanced_accuracy", "accuracy", "sensitivity", "specificity", "auc_hard", "brier")
+    main = ERRORS if run.task == "regression" else SCORES
     add("cnn", "mean", "mean", metrics=main)
     add("cnn", "sd", "sd", metrics=main)
     add("cnn", "holdout", "holdout", metrics=main)
     for classifier in ("region_means", "covariates"):
-        add(classifier, "mean", "mean", f"{classifier}_", ("auc", "balanced_accuracy"))
+        add(classifier, "mean", "mean", f"{classifier}_", ("auc", "balanced_accuracy", *ERRORS))
     if run.has_table("truth_scores"):
         scores = run.table(
             "truth_scores", method="sensitivity", level="group", score="voxel_auc", diagnosis=run.groups[0]
@@ -77,10 +81,16 @@ def headline_metrics(run: RunReader) -> dict[str, float]:
 
 def summary(found: dict) -> list[str]:
     """The same for people."""
-    metrics = found["metrics"]
     lines = [f"run {found['run']} in {found['store']}" + (" (SIMULATED)" if found["simulated"] else "")]
     if "reference_run" in found:
         return [*lines, *_of_new_scans(found), *_costs(found)]
+    lines += _errors(found["metrics"], found["target"]) if "target" in found else _scores(found["metrics"])
+    return [*lines, *_costs(found)]
+
+
+def _scores(metrics: dict[str, float]) -> list[str]:
+    """Of two groups, beside the paper's."""
+    lines = []
     if "auc_mean" in metrics:
         spread = metrics.get("auc_sd", float("nan"))
         lines.append(f"  AUC over folds {metrics['auc_mean']:.3f} +- {spread:.3f}, balanced accuracy "
@@ -94,19 +104,32 @@ def summary(found: dict) -> list[str]:
             f"  |gradient| finds the imposed change with voxel AUC {metrics['truth_auc']:.3f} "
             f"(untrained networks {metrics['truth_auc_untrained']:.3f})"
         )
-    return [*lines, f"  {PAPER}", *_costs(found)]
+    return [*lines, f"  {PAPER}"]
+
+
+def _errors(metrics: dict[str, float], target: dict) -> list[str]:
+    """Of a regression."""
+    places = (("over folds", "mean", ""), ("linear baseline on region means", "mean", "region_means_"),
+              ("linear baseline on covariates", "mean", "covariates_"), ("fixed test set", "holdout", ""))  # fmt: skip
+    unit = f" {target['unit']}" if target["unit"] else ""
+    return [
+        f"  {target['label']} {place}: mean absolute error {metrics[f'{prefix}mae_{model}']:.3g}{unit}, "
+        f"r {metrics.get(f'{prefix}r_{model}', math.nan):.3f}"
+        for place, model, prefix in places
+        if f"{prefix}mae_{model}" in metrics
+    ]
 
 
 def _of_new_scans(found: dict) -> list[str]:
     """A line a scan, its warnings under it; then what the run itself has to say."""
     lines = []
-    for scan, models in found["probability"].items():
+    for scan, models in found["value" if "value" in found else "probability"].items():
         folds = [p for model, p in models.items() if model.startswith("fold-")]
         words = [f"{model} {p:.2f}" for model, p in models.items() if not model.startswith("fold-")]
         if folds:
             mean, low, high = sum(folds) / len(folds), min(folds), max(folds)
             words.insert(0, f"{mean:.2f} by {len(folds)} fold models ({low:.2f} to {high:.2f})")
-        lines.append(f"  {scan}: probability of {found['positive']} {', '.join(words)}")
+        lines.append(f"  {scan}: {found['predicted']} {', '.join(words)}")
         lines += [f"    WARNING: {flag['text']}" for flag in found["flags"] if flag["scan"] == scan]
     return lines + [f"  {notice}" for notice in found["notices"] if not notice.startswith(CREDITS)]
 

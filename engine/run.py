@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -118,7 +118,7 @@ class Run:
 
     def reader(self) -> RunReader:
         """What is in the staging folder now."""
-        return RunReader.staging(self.staging, self.groups, simulated=self.cohort.simulated)
+        return RunReader.staging(self.staging, self.groups, simulated=self.cohort.simulated, task=self.config.task)
 
     @property
     def groups(self) -> tuple[str, str]:
@@ -235,6 +235,8 @@ class Run:
             "peak_mib": self.peak_mib,
             "grid_mm": config.grid_mm,
             "notices": self.notices,
+            "task": config.task,
+            **({"target": asdict(self.cohort.target)} if self.cohort.target else {}),
         }
 
     def _device_name(self) -> str:

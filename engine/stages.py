@@ -50,24 +50,32 @@ def preprocess(run: Run) -> None:
 
 def train(run: Run) -> None:
     """Volumes -> one network a fold and the held-out one; predictions, metrics, baselines."""
-    from engine.evaluate import evaluation_tables, prediction_rows
+    from engine.evaluate import evaluation_tables, prediction_rows, value_rows
     from engine.model.checkpoints import model_card
     from engine.model.device import choose_device, make_deterministic
     from engine.model.networks import Course, train_all
+    from engine.model.objective import Classification, Regression
 
     if run.is_done("train"):
         return
     device = choose_device(run.device)
     make_deterministic(device)
     config, scans = run.config, run.cohort.scans.set_index("scan")
-    positive = (scans["group"] == run.groups[0]).to_dict()
-    course = Course(positive, run.cache, run.mask, config.grid_mm, config.training, device, run.networks_folder)
+    if target := run.cohort.target:
+        objective = Regression(target.column, scans[target.column].to_dict())
+    else:
+        objective = Classification((scans["group"] == run.groups[0]).to_dict())
+    course = Course(objective, run.cache, run.mask, config.grid_mm, config.training, device, run.networks_folder)
     with run.progress.task("training, epochs", len(run.jobs) * config.training.epochs) as task:
         learnt = train_all(run.jobs, course, on_epoch=task.advance, say=run.progress.say)
     card = model_card(config.grid_mm, config.training, run.groups)
     for one in learnt:
-        run.writer.put_model(one.job.model, one.weights, card)
-    predictions = pd.concat([prediction_rows(one.job, one.margin, scans, run.groups) for one in learnt])
+        run.writer.put_model(one.job.model, one.weights, card | one.objective.card())
+    predictions = pd.concat([
+        value_rows(one.job, one.margin, scans, run.cohort, one.objective)
+        if target else prediction_rows(one.job, one.margin, scans, run.groups)
+        for one in learnt
+    ])  # fmt: skip
     tables = {
         "models": pd.DataFrame([_model_row(one, scans, config) for one in learnt]),
         "training": pd.DataFrame([{"model": one.job.model, **row} for one in learnt for row in one.curve]),
@@ -204,7 +212,7 @@ def _write_truth(run: Run, preparer) -> None:
     from engine.simulation.cohort import imposed_difference, imposed_truth
 
     truth = imposed_truth(preparer)
-    if truth is None:
+    if truth is None or run.cohort.target:  # what was imposed on patients is not what a regression looks for
         return
     affine = Grid(run.config.grid_mm).affine
     patients = run.cohort.scans[run.cohort.scans["group"] == run.groups[0]].to_dict("records")

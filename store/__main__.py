@@ -15,7 +15,7 @@ from store.reader import RunInfo, RunReader, list_runs, open_run
 from store.spec import CACHE_FOLDER, MANIFEST, WORK_FOLDER
 
 USER_MISTAKE, BROKEN = 2, 1
-_SHOWN_METRICS = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "auc")
+_SHOWN_METRICS = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "auc", "mae", "rmse", "r", "r2")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -102,6 +102,7 @@ def _info(options: argparse.Namespace) -> int:
     print(f"{run.run_id}{'  SIMULATED' if run.simulated else ''}")
     facts = {
         "created": manifest.get("created"), "cohort": manifest.get("cohort"),
+        "task": f"regression of {run.target['label']}" if run.target else run.task,
         "groups": f"{positive} (positive), {negative}", "spec": manifest.get("spec_version"),
         "grid": f"{manifest.get('grid_mm')} mm, {' x '.join(map(str, run.shape('grid/mask')))} voxels",
         "device": manifest.get("device"), "commit": manifest.get("commit"),

@@ -46,6 +46,8 @@ def locate(run: RunReader, model: str, method: str, scan: str, group: str, scale
     Raises:
         NotInRun: the run does not hold this heatmap.
     """
+    if scale == "probability" and run.task == "regression":
+        raise NotInRun(f"run {run.run_id} predicts a value, so it has no heatmaps of a probability: choose the margin")
     if scale == "probability" and _is_gradient(run, model, method, group):
         margin = locate(run, model, method, scan, group, "margin")
         p = float(run._prediction(model, scan)["probability"])

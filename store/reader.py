@@ -121,6 +121,7 @@ class RunReader:
         self.groups: tuple[str, str] = tuple(manifest["groups"])
         self.reference_run: str | None = manifest.get("reference_run")
         self.task: str = manifest.get("task", "classification")
+        self.target: dict[str, Any] | None = manifest.get("target")
 
     @classmethod
     def staging(cls, place: str | Path, groups: Sequence[str], **manifest: Any) -> RunReader:

@@ -12,7 +12,8 @@ A store is a folder (or an object-store prefix). Each run is one folder in it:
 Version 1.0  first layout.
 Version 1.1  adds native/{scan}: where the points of a scan's own file lie in MNI space.
 Version 1.2  adds columns: to models and training the network's name and what was set apart for validation, to scans
-             screening_diagnosis and cdr_sb. Adds the table flags; to the manifest reference_run and task.
+             screening_diagnosis, cdr_sb and clinical_label, to predictions value and observed. Adds the table flags;
+             to the manifest reference_run, task and target.
 
 A minor version adds things a reader MAY ignore; a major version means: build the store again.
 """
@@ -136,7 +137,7 @@ _METHOD = (STRING, "relevance method")
 _TARGET = (STRING, "group that is explained, as stored")
 _SCAN = (STRING, "key of the scans table")
 _SUBJECT = (STRING, "person")
-_DIAGNOSIS = (STRING, "clinical label, or the group where rules are expressions")
+_DIAGNOSIS = (STRING, "clinical label, or the group where rules are expressions and in a regression")
 _REGION = (STRING, "key of the regions table; in merged rows the name without _L/_R")
 
 TABLES = (
@@ -150,6 +151,7 @@ TABLES = (
             "group": (STRING, "one of the two groups; empty for apply scans"),
             "diagnosis": _DIAGNOSIS,
             "screening_diagnosis": (STRING, "of the subject when entering the study, where known; as in diagnosis"),
+            "clinical_label": (STRING, "where diagnosis is a group of a regression: the clinical label, if known"),
             "role": (STRING, "cohort, or apply: explained, never trained on"),
             "age": (FLOAT, "years"),
             "sex": (STRING, "F or M"),
@@ -166,7 +168,7 @@ TABLES = (
             "source_hash": (STRING, "fingerprint of the input, not its path"),
         },
         "one row a scan that was used",
-        later=("screening_diagnosis", "cdr_sb"),
+        later=("screening_diagnosis", "cdr_sb", "clinical_label"),
     ),
     TableSpec(
         "exclusions",
@@ -239,8 +241,12 @@ TABLES = (
         {
             "model": _MODEL,
             "epoch": (INTEGER, "from 1"),
-            "loss": (FLOAT, "mean cross-entropy of the training batches, dropout on"),
-            "accuracy": (FLOAT, "of the training batches, dropout on"),
+            "loss": (
+                FLOAT,
+                "mean cross-entropy of the training batches, dropout on; in a regression, here and below, mean squared "
+                "error in squared standard deviations of the training scans",
+            ),
+            "accuracy": (FLOAT, "of the training batches, dropout on; this and the next are missing in a regression"),
             "test_loss": (FLOAT, "cross-entropy on the model's test scans; watched, never used to choose"),
             "test_accuracy": (FLOAT, ""),
             "test_auc": (FLOAT, ""),
@@ -262,24 +268,32 @@ TABLES = (
             "subject": _SUBJECT,
             "diagnosis": _DIAGNOSIS,
             "group": (STRING, "empty for apply scans"),
-            "probability": (FLOAT, "of the positive group"),
-            "margin": (FLOAT, "log p - log(1 - p) of the positive group"),
+            "probability": (FLOAT, "of the positive group; missing in a regression"),
+            "margin": (
+                FLOAT,
+                "log p - log(1 - p) of the positive group; in a regression the predicted value in standard deviations "
+                "of the training scans, about their mean",
+            ),
             "predicted": (STRING, "group"),
             "correct": (BOOLEAN, "missing for apply scans"),
+            "value": (FLOAT, "of the target, predicted, in its unit; regression only"),
+            "observed": (FLOAT, "of the target, true, in its unit; regression only"),
         },
         "every model on every scan that it may explain",
+        later=("value", "observed"),
     ),
     TableSpec(
         "metrics",
         ("classifier", "level", "model", "metric"),
         {
-            "classifier": (STRING, "cnn, region_means (logistic regression), covariates (logistic regression)"),
+            "classifier": (STRING, "cnn, or linear, logistic or ridge: region_means, covariates"),
             "level": (STRING, "scan or subject"),
             "model": (STRING, "a model, or mean or sd over the folds"),
             "metric": (
                 STRING,
                 "accuracy, balanced_accuracy, sensitivity, specificity, auc, auc_hard, brier, "
-                "true_positive, false_negative, false_positive, true_negative",
+                "true_positive, false_negative, false_positive, true_negative; in a regression mae, rmse (unit of the "
+                "target), r (Pearson), r2",
             ),
             "value": (FLOAT, ""),
             "note": (STRING, "for example the covariates used"),
@@ -297,7 +311,7 @@ TABLES = (
             "y": (FLOAT, ""),
             "scans": (INTEGER, "behind the point; calibration only"),
         },
-        "ROC and reliability curves",
+        "ROC and reliability curves; empty in a regression",
     ),
     TableSpec(
         "balance",
@@ -498,6 +512,8 @@ MANIFEST_KEYS = {
 OPTIONAL_MANIFEST_KEYS = {
     "reference_run": "run in the same store whose networks explained these scans; nothing was trained",
     "task": "classification (where missing) or regression",
+    "target": "of a regression: column (of the scans table), label, unit, threshold (from which on a scan is of the "
+    "positive group: the groups are those above and below the median over subjects)",
 }
 
 

@@ -27,6 +27,7 @@ from store.spec import (
     array_spec,
 )
 
+TARGET_KEYS = {"column", "label", "unit", "threshold"}
 CONTENTS = {"arrays", "tables", "models", "heatmaps", "bytes"}
 
 
@@ -59,6 +60,8 @@ def check(folder: Folder, manifest: dict[str, Any], *, deep: bool = True, recoun
     if not readable(manifest.get("spec_version", "")):
         return [f"spec version is {manifest.get('spec_version')!r}, this code reads {SPEC_VERSION.split('.')[0]}.x"]
     problems = [f"manifest: {key} is missing" for key in MANIFEST_KEYS if key not in manifest]
+    if manifest.get("task") == "regression" and not (manifest.get("target") or {}).keys() >= TARGET_KEYS:
+        problems.append(f"manifest: the target of a regression must hold {', '.join(sorted(TARGET_KEYS))}")
     if not isinstance(manifest.get("contents"), dict) or not manifest["contents"].keys() >= CONTENTS:
         problems.append(f"manifest: contents must hold {', '.join(sorted(CONTENTS))}")
     if problems:

@@ -59,7 +59,7 @@ def job(*arguments: object) -> int:
     return command.main(run_pipeline.STAGES, [str(a) for a in arguments])
 
 
-def tiny_run(store: Path, data: Path) -> None:
+def tiny_run(store: Path, data: Path, *more: str, name: str = "tiny") -> None:
     """Train on the brains in `data` and publish."""
-    chosen = settings(*AS_THEY_ARE, *COHORT)
-    assert job("--preset", "smoke", "--name", "tiny", "--store", store, "--data", data, "--device", "cpu", *chosen) == 0
+    chosen = settings(*AS_THEY_ARE, *COHORT, *more)
+    assert job("--preset", "smoke", "--name", name, "--store", store, "--data", data, "--device", "cpu", *chosen) == 0

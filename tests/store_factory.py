@@ -340,7 +340,7 @@ def _prediction(content: Content, model: str, scan: str) -> dict:
     return {
         "model": model, "model_set": MODELS[model], "scan": scan, "subject": subject, "diagnosis": diagnosis,
         "group": group, "probability": p, "margin": float(np.log(p) - np.log(1 - p)), "predicted": predicted,
-        "correct": None if group is None else group == predicted,
+        "correct": None if group is None else group == predicted, "value": None, "observed": None,
     }  # fmt: skip
 
 

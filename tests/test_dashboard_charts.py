@@ -11,6 +11,7 @@ from plotly_schema import validated
 
 from dashboard import summaries_compare
 from dashboard.figures import charts, compare, distances, one_region, ordering, patient, regions, variability
+from dashboard.figures.answers import answer_of
 from dashboard.figures.chart import Chart, text_width
 from dashboard.figures.variability import Covariate
 
@@ -82,7 +83,8 @@ SAMPLES = {
         "AD", "#2A9D8F",
     ),
     "patient.visits": lambda: patient.visits(
-        pd.DataFrame({"age": [70.0, np.nan], "session": ["one", None], "probability": [0.4, 0.6]}), "AD", "#D55E00"
+        pd.DataFrame({"age": [70.0, np.nan], "session": ["one", None], "probability": [0.4, 0.6]}),
+        answer_of({"groups": ["AD", "NC"]}), "#D55E00",
     ),
     "regions.ranking": lambda: regions.ranking(
         RANKED, NAMES, GROUPS, GROUPS, axis="share", unit="%", factor=100, end=50, room=regions.room(NAMES)

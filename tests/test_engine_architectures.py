@@ -18,6 +18,7 @@ from engine.model.architectures import NETWORKS, architecture, build_network, fo
 from engine.model.checkpoints import load_model, model_card, pack_model
 from engine.model.cnn3d import parameter_count
 from engine.model.fused import fused_logits, fuses
+from engine.model.objective import Classification
 from engine.model.training import train, training_batches
 from engine.plan import _passes
 from engine.preprocessing.grid import Grid
@@ -160,9 +161,9 @@ def cohort():
 def _train(cohort, checkpoint, name, epochs=2, **options):
     data, job, mask = cohort
     config = TrainingConfig(network=name, epochs=epochs, learning_rate=1e-3, batch_size=2, **options)
-    positive = {scan: int(scan[1:]) % 2 == 0 for scan in data}
+    objective = Classification({scan: int(scan[1:]) % 2 == 0 for scan in data})
     return train(
-        job, positive, lambda s: np.stack([data[one] for one in s]), mask, 4, config, torch.device("cpu"), checkpoint
+        job, objective, lambda s: np.stack([data[one] for one in s]), mask, 4, config, torch.device("cpu"), checkpoint
     )
 
 

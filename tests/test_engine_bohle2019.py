@@ -18,6 +18,7 @@ from engine.model import training
 from engine.model.augmentation import left_right
 from engine.model.checkpoints import load_model, model_card, pack_model
 from engine.model.normalisation import ScanScaling
+from engine.model.objective import Classification
 from engine.model.stopping import chosen_epoch, is_finished
 from engine.model.training import train
 from engine.preprocessing.grid import Grid
@@ -169,7 +170,7 @@ def test_without_patience_the_last_epoch_is_kept():
 # -- a training with all of it ------------------------------------------------------------------------------------
 
 IDS = [f"s{i}" for i in range(10)]
-POSITIVE = {scan: number % 2 == 0 for number, scan in enumerate(IDS)}
+OBJECTIVE = Classification({scan: number % 2 == 0 for number, scan in enumerate(IDS)})
 JOB = Job("fold-1", "folds", 3, tuple(IDS[:6]), tuple(IDS[8:]), tuple(IDS[8:]), tuple(IDS[6:8]))
 MASK = np.zeros(Grid(4).shape, bool)
 MASK[8:41, 10:45, 8:41] = True
@@ -188,7 +189,7 @@ def _train(checkpoint, **options) -> training.Trained:
     } | options)  # fmt: skip
     ticks = []
     trained = train(
-        JOB, POSITIVE, _read, MASK, 4, config, torch.device("cpu"), checkpoint, on_epoch=lambda: ticks.append(1)
+        JOB, OBJECTIVE, _read, MASK, 4, config, torch.device("cpu"), checkpoint, on_epoch=lambda: ticks.append(1)
     )
     assert len(ticks) == config.epochs  # also those that were spared
     return trained

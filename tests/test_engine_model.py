@@ -22,6 +22,7 @@ from engine.model.cnn3d import CNN3D, POOLS, feature_shape, margins, parameter_c
 from engine.model.device import choose_device
 from engine.model.metrics import curve_rows, metric_rows, scores
 from engine.model.normalisation import fit_normalisation
+from engine.model.objective import Classification
 from engine.model.training import predict_margins, probability, train
 from engine.model.volumes import Volumes, chunked
 from engine.preprocessing.grid import Grid
@@ -116,7 +117,7 @@ class Cohort:
         self.mask = np.zeros(Grid(4).shape, bool)
         self.mask[5:45, 5:50, 5:45] = True
         self.ids = [f"s{i}" for i in range(12)]
-        self.positive = {s: i % 2 == 0 for i, s in enumerate(self.ids)}
+        self.objective = Classification({s: i % 2 == 0 for i, s in enumerate(self.ids)})
         self.data = rng.normal(1, 0.1, (12, *Grid(4).shape)).astype(np.float32)
         self.data[::2, 10:25, 10:25, 10:25] += 0.3
         self.job = Job("fold-1", "folds", 3, tuple(self.ids[:8]), tuple(self.ids[8:]), tuple(self.ids[8:]))
@@ -126,7 +127,7 @@ class Cohort:
 
     def train(self, checkpoint, epochs=2, **kwargs):
         config = TrainingConfig(epochs=epochs, learning_rate=1e-3, batch_size=4, schedule="cosine", **kwargs)
-        return train(self.job, self.positive, self.read, self.mask, 4, config, torch.device("cpu"), checkpoint)
+        return train(self.job, self.objective, self.read, self.mask, 4, config, torch.device("cpu"), checkpoint)
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from engine.data.folds import Job
 from engine.errors import RunFailure
 from engine.model import networks
 from engine.model.networks import Course, processes_for, train_all
+from engine.model.objective import Classification
 from engine.preprocessing.grid import Grid
 
 IDS = [f"s{i}" for i in range(8)]
@@ -33,7 +34,7 @@ def course(tmp_path_factory):
     mask[5:45, 5:50, 5:45] = True
     config = TrainingConfig(epochs=2, batch_size=3, learning_rate=1e-3)
     positive = {scan: number % 2 == 1 for number, scan in enumerate(IDS)}
-    return Course(positive, cache, mask, 4, config, torch.device("cpu"), folder)
+    return Course(Classification(positive), cache, mask, 4, config, torch.device("cpu"), folder)
 
 
 JOBS = [

@@ -299,3 +299,22 @@ def test_help(capsys):
     text = capsys.readouterr().out
     assert "run_pipeline.py explain" in text
     assert "RUN" in text
+
+
+def test_networks_of_a_regression_say_a_value(folder, capsys):
+    tiny_run(folder / "years", folder / "data", "task=regression", "target=age", name="years")
+    file = folder / "new" / "like.nii.gz"
+    assert job("explain", "years", file, "--store", folder / "years", "--device", "cpu", "--json") == 0
+    said = capsys.readouterr()
+    found = json.loads(said.out.splitlines()[-1])
+    run = open_run(folder / "years", found["run"])
+    assert validate(folder / "years" / run.run_id) == []
+    assert run.task == "regression"
+    rows = run.table("predictions")
+    assert rows["probability"].isna().all()
+    assert rows["correct"].isna().all()
+    for row in rows.itertuples():
+        card = json.loads(run.file(f"models/{row.model}.json"))
+        assert row.value == pytest.approx(card["target_mean"] + card["target_sd"] * row.margin)
+    assert found["value"]["like"]["holdout"] == pytest.approx(rows.set_index("model")["value"]["holdout"], abs=1e-4)
+    assert "like: age " in said.err

@@ -13,6 +13,7 @@ from dashboard.figures.chart import FAINT, GRID, Chart
 from dashboard.figures.words import CLASSIFIERS, duration, mean_sd, percent, three
 
 METRIC_NAMES = {"accuracy": "Accuracy", "auc": "AUC"}
+LEARNT = {"Cross-entropy": "loss", "Accuracy": "accuracy"}
 CHANCE = {"color": palette.QUIET, "width": 1, "dash": "dot"}
 
 
@@ -36,7 +37,7 @@ def accuracy(
         for place, row in enumerate(rows):
             mean, sd = paper[metric] if row == "paper" else summary.get((row, metric), (None, None))
             values = metrics[(metrics.classifier == row) & (metrics.metric == metric)]
-            for trace in _accuracy_row(row, place, values, mean, sd):
+            for trace in folds_row(row, place, values, mean, sd, _beside(mean)):
                 chart.add(column, **trace)
         chart.line(column, x=0.5, **CHANCE)
     names = [*(CLASSIFIERS.get(c, c) for c in classifiers), "Rieke 2018 (ADNI)"]
@@ -46,10 +47,14 @@ def accuracy(
     return chart.column_titles(METRIC_NAMES.values()).finish(96 + 54 * len(rows))
 
 
-def _accuracy_row(
-    row: str, place: int, values: pd.DataFrame, mean: float | None, sd: float | None
+def folds_row(
+    row: str, place: int, values: pd.DataFrame, mean: float | None, sd: float | None, beside: str
 ) -> list[dict[str, Any]]:
-    """Fold dots, and the mean with its whisker and its number above it."""
+    """Fold dots, and the mean with its whisker and its number above it.
+
+    Args:
+        beside: where the number stands.
+    """
     colour = {"cnn": palette.ACCENT, "paper": palette.QUIET}.get(row, "#A68A3C")
     dots = {
         "x": values.value, "y": [place] * len(values), "mode": "markers", "customdata": values.model,
@@ -60,7 +65,7 @@ def _accuracy_row(
         return [dots]
     spread = 0 if sd is None or not np.isfinite(sd) else sd
     point = {
-        "x": [mean], "y": [place], "mode": "markers+text", "text": [mean_sd(mean, sd)], "textposition": _beside(mean),
+        "x": [mean], "y": [place], "mode": "markers+text", "text": [mean_sd(mean, sd)], "textposition": beside,
         "marker": {"size": 11, "color": colour, "symbol": "diamond-open" if row == "paper" else "diamond"},
         "error_x": {"array": [spread], "color": colour, "thickness": 1.6, "width": 5}, "cliponaxis": False,
         "hovertemplate": f"mean ± SD over folds: {mean_sd(mean, sd)}<extra></extra>",
@@ -68,8 +73,9 @@ def _accuracy_row(
     return [dots, point]
 
 
-def _beside(value: float) -> str:
+def _beside(value: float | None) -> str:
     """Where the number of a dot between 0.5 and 1 stands, so that it stays within the chart."""
+    value = 0.75 if value is None else value
     return "top left" if value > 0.9 else "top right" if value < 0.6 else "top center"
 
 
@@ -132,10 +138,14 @@ def _square(chart: Chart, across: str, upwards: str) -> Chart:
     return chart.x(title=across, **common).y(title=upwards, scaleanchor="x", **common).finish(300)
 
 
-def learning(training: pd.DataFrame, models: Sequence[str]) -> Chart:
-    """Loss and accuracy by epoch: training solid, test dashed, one line a model."""
-    chart = Chart(2, gap=0.12, own_y=True).column_titles(["Cross-entropy", "Accuracy"])
-    columns = {("loss", "test_loss"): 1, ("accuracy", "test_accuracy"): 2}
+def learning(training: pd.DataFrame, models: Sequence[str], learnt: Mapping[str, str] = LEARNT) -> Chart:
+    """Loss and accuracy by epoch: training solid, test dashed, one line a model.
+
+    Args:
+        learnt: title of each column of the chart -> column of the training table.
+    """
+    chart = Chart(len(learnt), gap=0.12, own_y=True).column_titles(learnt)
+    columns = {(name, f"test_{name}"): number for number, name in enumerate(learnt.values(), 1)}
     styles = {0: ("training", palette.QUIET, "solid"), 1: ("test", palette.ACCENT, "dash")}
     for (names, column), model in ((item, model) for item in columns.items() for model in models):
         rows = training[training.model == model].sort_values("epoch")

@@ -10,7 +10,7 @@ import pandas as pd
 from dashboard.figures import palette
 from dashboard.figures.chart import FAINT, GRID, Chart
 from dashboard.figures.charts import CHANCE
-from dashboard.figures.words import CLASSIFIERS, count, mean_sd, region_name
+from dashboard.figures.words import CLASSIFIERS, ERRORS, count, mean_sd, region_name
 
 LABELS = 8
 WIDE, HIGH = 0.3, 0.06  # of the axes: the room of a label
@@ -37,11 +37,17 @@ def metrics(compared: pd.DataFrame, names: tuple[str, str], metric_names: Mappin
                 rows = compared[(compared.metric == metric) & (compared.judged == judged)]
                 dots = _metric_dots(rows[rows[f"value_{run}"].notna()], run, judged, classifiers)
                 chart.add(column, name=f"{names[number]}, {JUDGED[judged]}", showlegend=column == 1, **dots)
+        if metric in ERRORS:
+            chart.x(column, ticks="outside", tickcolor=FAINT)
+            continue
+        own = compared[compared.metric == metric]
+        low = min(0.45, own[["value_a", "value_b"]].min().min())
         chart.line(column, x=0.5, **CHANCE)
+        chart.x(
+            column, range=[low - 0.04, 1.12], tickformat=".1f", dtick=0.2, tick0=0, ticks="outside", tickcolor=FAINT
+        )
     rows, texts = list(range(len(classifiers))), [CLASSIFIERS[c] for c in classifiers]
     chart.y(tickvals=rows, ticktext=texts, range=[len(rows) - 0.45, -0.6])
-    low = min(0.45, compared[["value_a", "value_b"]].min().min())
-    chart.x(range=[low - 0.04, 1.12], tickformat=".1f", dtick=0.2, tick0=0, ticks="outside", tickcolor=FAINT)
     return chart.finish(120 + 76 * len(classifiers), legend="below", margin={"r": 44})
 
 

@@ -6,9 +6,12 @@ import numpy as np
 import pandas as pd
 
 from dashboard.figures import palette
+from dashboard.figures.answers import Answer
 from dashboard.figures.chart import GRID, Chart
 from dashboard.figures.charts import CHANCE
 from dashboard.figures.words import region_name, three
+
+WHOLE = {"range": [-0.03, 1.03], "dtick": 0.5}  # of a probability
 
 
 def against_group(table: pd.DataFrame, diagnosis: str, colour: str) -> Chart:
@@ -44,19 +47,19 @@ def against_group(table: pd.DataFrame, diagnosis: str, colour: str) -> Chart:
     return chart.finish(110 + 27 * max(len(table), 1), legend="above")
 
 
-def visits(table: pd.DataFrame, positive: str, groups_colour: str) -> Chart:
-    """Probability of the positive group over the visits of a person.
+def visits(table: pd.DataFrame, answer: Answer, groups_colour: str) -> Chart:
+    """What the networks answer over the visits of a person.
 
     Args:
-        table: age (may be missing), session, probability; in time order.
+        table: age (may be missing), session, and the column of the answer; in time order.
     """
     by_age = bool(table.age.notna().all() and table.age.nunique() == len(table))
     x = table.age if by_age else table.session.fillna("").where(table.session.fillna("") != "", table.index.astype(str))
-    chart = Chart().line(y=0.5, **CHANCE)
+    chart = Chart().line(y=answer.middle, **CHANCE)
     chart.add(
-        x=x, y=table.probability, mode="lines+markers", line={"color": groups_colour, "width": 1.6},
+        x=x, y=table[answer.column], mode="lines+markers", line={"color": groups_colour, "width": 1.6},
         marker={"size": 9}, customdata=table.session.fillna(""),
-        hovertemplate="session %{customdata}: %{y:.3f}<extra></extra>", cliponaxis=False,
+        hovertemplate="session %{customdata}: %{y:.4g}<extra></extra>", cliponaxis=False,
     )  # fmt: skip
     chart.x(title="age in years" if by_age else "session")
-    return chart.y(title=f"p({positive})", range=[-0.03, 1.03], dtick=0.5).finish(230)
+    return chart.y(title=answer.axis, **({} if answer.is_value else WHOLE)).finish(230)

@@ -16,7 +16,8 @@ HOW_TO_READ = {
     "occlusion": "How far the decision drops when a cube of tissue is replaced.",
     "area_occlusion": "How far the decision drops when a whole atlas region, left or right, is replaced.",
 }
-CLASSIFIERS = {"cnn": "3D CNN", "region_means": "Linear: region means", "covariates": "Linear: age, sex, ICV"}
+CLASSIFIERS = {"cnn": "3D CNN", "region_means": "Linear: region means", "covariates": "Linear: covariates"}
+ERRORS = {"mae": "Mean absolute error", "rmse": "Root mean square error", "r": "Pearson r", "r2": "R²"}
 MODEL_SETS = {"holdout": "Held-out test set", "folds": "Cross-validation"}
 SET_SENTENCES = {
     "holdout": "One model that never saw the fixed test set explains it.",

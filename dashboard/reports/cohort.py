@@ -8,6 +8,7 @@ import pandas as pd
 
 from dashboard import summaries
 from dashboard.figures import published, words
+from dashboard.figures.answers import answer_of
 from dashboard.figures.words import count, mean_sd, percent, three
 from dashboard.reports import layout
 from dashboard.reports.cohort_figure import figure
@@ -17,6 +18,7 @@ from dashboard.reports.whole import END, FOOT, Whole, begin
 from store import NotInRun, RunReader, export
 
 METRICS = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "auc": "AUC"}
+ERRORS = {name: words.ERRORS[name] for name in ("mae", "r", "r2")}
 
 
 def cohort_report(run: RunReader, *, model_set: str, target: str, created: str | None = None) -> bytes:
@@ -64,13 +66,14 @@ def _frame(page: Page, whole: Whole, numbers: tuple[int, int], created: str | No
 def _first_page(whole: Whole) -> Page:
     run, manifest = whole.run, whole.run.manifest
     scans, predictions = run.table("scans"), run.table("predictions")
-    kind = "simulated brains, the change imposed and so known" if run.simulated else manifest["cohort"]
+    truth = "" if answer_of(manifest).is_value else ", the change imposed and so known"
+    kind = f"simulated brains{truth}" if run.simulated else manifest["cohort"]
     page = Page()
     page.text(MARGIN, 21, "Cohort report", 18, weight="bold")
     page.text(MARGIN, 28.5, layout.shortened(str(manifest.get("name", run.run_id)), INNER, 11), 11, weight="bold")
     y = page.paragraph(
         MARGIN, 35,
-        f"A 3D convolutional network tells {whole.groups[0]} from {whole.groups[1]} on structural MRI. Cohort: {kind}; "
+        f"A 3D convolutional network {_task(whole)} on structural MRI. Cohort: {kind}; "
         f"{count(len(scans), 'scan')} of {count(scans.subject.nunique(), 'subject')}, {manifest['grid_mm']:g} mm grid. "
         f"This report shows the {words.MODEL_SETS[whole.model_set].lower()}: "
         f"{_lower(words.SET_SENTENCES[whole.model_set])} Evidence for {whole.evidence} is explained, by "
@@ -79,8 +82,16 @@ def _first_page(whole: Whole) -> Page:
     )  # fmt: skip
     y = _cohort(page, scans, run, y + 6)
     y = _accuracy(page, whole, y + 5)
-    _confusion(page, whole, predictions, y + 5)
+    if not answer_of(manifest).is_value:
+        _confusion(page, whole, predictions, y + 5)
     return page
+
+
+def _task(whole: Whole) -> str:
+    answer = answer_of(whole.run.manifest)
+    if answer.is_value:
+        return f"predicts {answer.label} (shown as two groups, parted at {answer.number(answer.middle)})"
+    return f"tells {whole.groups[0]} from {whole.groups[1]}"
 
 
 def _lower(sentence: str) -> str:
@@ -117,7 +128,9 @@ def _accuracy(page: Page, whole: Whole, y: float) -> float:
     ]  # fmt: skip
     size = 7.5 if len(folds) <= 6 else 6
     y += 1
-    for metric, name in METRICS.items():
+    answer = answer_of(whole.run.manifest)
+    for metric, name in (ERRORS if answer.is_value else METRICS).items():
+        name = f"{name}, {answer.unit}" if metric == "mae" and answer.unit else name
         values = {(r.classifier, r.model): r.value for r in _of(metrics, metric).itertuples()}
         rows = [
             [words.CLASSIFIERS[c], *(three(values.get((c, f))) for f in folds),

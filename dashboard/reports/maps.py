@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dashboard.figures.answers import answer_of
 from dashboard.figures.planes import Anatomy, Range
 from store import RunReader, export, heatmaps
 from store.geometry import regions_to_voxels
@@ -48,7 +49,7 @@ def patient_map(run: RunReader, model: str, method: str, scan: str, target: str,
     gradient = attributes["native_grid"] == "voxels"
     native = np.abs(native) if gradient else np.maximum(native, 0)
     grid = run.full(native, attributes)
-    unit = str(attributes["unit"]).replace("margin", scale)
+    unit = str(attributes["unit"]).replace("margin", scale)  # that of a regression names no margin
     if attributes["native_grid"] == "positions":
         affine = run.affine() @ np.diag([attributes["stride"]] * 3 + [1])
         return Drawable(grid, native, affine, True, unit)
@@ -67,9 +68,10 @@ def group_map(run: RunReader, model_set: str, method: str, target: str, group: s
         diagnosis=export.diagnoses_of(run, model_set, group),
     )  # fmt: skip
     grid = getattr(found, statistic)
-    unit = "drop of margin"
+    answer = answer_of(run.manifest)
+    unit = answer.unit_of("drop of margin")
     if statistic == "mean_abs":
-        unit = PER_CM3 if scale == "relative" else "|d margin|"
+        unit = PER_CM3 if scale == "relative" else answer.unit_of("|d margin|")
         grid = grid * np.float32(percent_per_cm3(run) if scale == "relative" else 1)
     grids = run.table("cells", ["native_grid"], model_set=model_set, method=method).native_grid
     if (grids == "regions").all():

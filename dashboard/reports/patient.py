@@ -10,6 +10,7 @@ import pandas as pd
 
 from dashboard import shares, summaries_patient
 from dashboard.figures import palette, planes
+from dashboard.figures.answers import Answer, answer_of
 from dashboard.figures.colours import BAR_WIDTH
 from dashboard.figures.words import count, in_order, mean_sd, method_name, percent, region_name, three
 from dashboard.reports import layout, maps
@@ -108,43 +109,51 @@ def _heading(page: Page, subject: Subject) -> float:
 
 
 def _decision(page: Page, subject: Subject, y: float) -> float:
-    """The probability by the explaining model, and every other that may explain this scan."""
-    run, positive = subject.run, subject.run.groups[0]
-    said = run.table("predictions", ["model", "probability", "predicted", "correct"], scan=subject.scan)
+    """The answer of the explaining model, and of every other that may explain this scan."""
+    run, answer = subject.run, answer_of(subject.run.manifest)
+    said = run.table("predictions", ["model", answer.column, "observed", "predicted", "correct"], scan=subject.scan)
     own = said[said.model == subject.model]
     if own.empty:
         raise NotInRun(f"run {run.run_id} has no prediction of this scan by model {subject.model}: choose another")
     own = own.iloc[0]
     verdict = {True: ", as labelled", False: ", not as labelled"}.get(own.correct, "")
     page.text(MARGIN, y + 6, f"The network's decision: {own.predicted}{verdict}", 9, weight="bold")
-    page.text(MARGIN, y + 14, f"p({positive}) {_probability(own.probability)}", 14, weight="bold")
+    page.text(MARGIN, y + 14, f"{answer.name} {_number(own[answer.column], answer)}", 14, weight="bold")
     page.text(MARGIN, y + 19, f"by model {subject.model}, which never saw this subject", 7.5, color=QUIET)
     axes = page.axes(MARGIN + 82, y + 5, INNER - 84, 8)
     layout.plain_axes(axes, 7)
-    axes.set(xlim=(-0.01, 1.01), ylim=(-1, 1), yticks=[], xticks=[0, 0.25, 0.5, 0.75, 1])
-    axes.axvline(0.5, color=QUIET, linewidth=0.7, linestyle=":")
+    axes.set(ylim=(-1, 1), yticks=[])
+    if answer.is_value:
+        axes.scatter([own.observed], [0], s=30, color=QUIET, marker="|", label="true value")
+    else:
+        axes.set(xlim=(-0.01, 1.01), xticks=[0, 0.25, 0.5, 0.75, 1])
+    axes.axvline(answer.middle, color=QUIET, linewidth=0.7, linestyle=":")
     others = said[said.model != subject.model]
-    axes.scatter(others.probability, np.zeros(len(others)), s=20, facecolors="none", edgecolors=QUIET, linewidths=0.9)
-    axes.scatter([own.probability], [0], s=42, color=palette.POSITIVE, zorder=3, clip_on=False)
-    page.paragraph(MARGIN + 82, y + 19.5, _spread(said, subject.model, positive), INNER - 82, 6.8, color=QUIET)
+    axes.scatter(
+        others[answer.column], np.zeros(len(others)), s=20, facecolors="none", edgecolors=QUIET, linewidths=0.9
+    )
+    axes.scatter([own[answer.column]], [0], s=42, color=palette.POSITIVE, zorder=3, clip_on=False)
+    page.paragraph(MARGIN + 82, y + 19.5, _spread(said, subject.model, answer), INNER - 82, 6.8, color=QUIET)
     return y + 24
 
 
-def _spread(said: pd.DataFrame, model: str, positive: str) -> str:
+def _spread(said: pd.DataFrame, model: str, answer: Answer) -> str:
     """What the models say, in a line."""
-    n = len(said)
+    n, values = len(said), said[answer.column]
+    true = f"True value {answer.number(said.observed.iloc[0])} (upright line). " if answer.is_value else ""
     if n == 1:
-        return f"p({positive}). No other model of this run may explain this scan."
-    others = [f"{r.model} {_probability(r.probability)}" for r in said[said.model != model].itertuples()]
-    named = ", ".join(others) if n <= 3 else f"{n - 1} others, from {_probability(said.probability.min())} to "
-    named += "" if n <= 3 else _probability(said.probability.max())
-    spread = f"mean ± SD of {n} models {mean_sd(said.probability.mean(), said.probability.std(ddof=1))}"
-    return f"p({positive}), {spread}; also {named}"
+        return f"{true}{answer.name}. No other model of this run may explain this scan."
+    others = [f"{r.model} {_number(getattr(r, answer.column), answer)}" for r in said[said.model != model].itertuples()]
+    low, high = (_number(end, answer) for end in (values.min(), values.max()))
+    named = ", ".join(others) if n <= 3 else f"{n - 1} others, from {low} to {high}"
+    return f"{true}{answer.name}, mean ± SD of {n} models {mean_sd(values.mean(), values.std(ddof=1))}; also {named}"
 
 
-def _probability(p: float) -> str:
-    """Three digits; never a certainty."""
-    return "> 0.999" if p > 0.999 else "< 0.001" if p < 0.001 else three(p)
+def _number(value: float, answer: Answer) -> str:
+    """Three digits; of a probability never a certainty."""
+    if answer.is_value:
+        return answer.number(value)
+    return "> 0.999" if value > 0.999 else "< 0.001" if value < 0.001 else three(value)
 
 
 def _methods(page: Page, subject: Subject, drawn: dict[str, maps.Drawable], percentile: float, y: float) -> float:

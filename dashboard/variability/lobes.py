@@ -18,7 +18,7 @@ def show(patients: Patients) -> list[Download]:
     if not len(found):
         return patients.none_left()
     table = between.lobes(found, queries.table(patients.selection.run, "regions"))
-    who = between.who(table, between.labels(found, by_subject), patients.groups)
+    who = between.who(table, between.labels(found, by_subject), patients.answer)
     clickable(figures.temporal_cortical(table, patients.diagnoses, patients.groups, who), "v-lobes")
     st.caption(f"{in_numbers(found, by_subject)}. Crosses: mean ± SD of a diagnosis. Click a dot to open its patient.")
     page.how_to_read(

@@ -27,7 +27,7 @@ def show(patients: Patients) -> list[Download]:
     if found.empty:
         st.info("None of these scans has a distance to others of its diagnosis: that takes two subjects.")
         return []
-    who = between.who(found, list(found["scan"]), patients.groups)
+    who = between.who(found, list(found["scan"]), patients.answer)
     clickable(figures.distances(found, patients.diagnoses, patients.groups, who, limit), "v-distances")
     far = found[found["z"] > limit].reset_index(drop=True)
     st.markdown(f"**{len(far)} of {words.count(len(found), 'scan')}** with a robust z above {limit:g}")
@@ -71,7 +71,7 @@ def _distances(patients: Patients) -> pd.DataFrame | None:
 
 
 def _list(far: pd.DataFrame, patients: Patients) -> None:
-    names = {name: between.feature_name(name, patients.groups) for name in patients.features}
+    names = {name: between.feature_name(name, patients.answer) for name in patients.features}
     names = {"subject": "Subject", "scan": "Scan", **names, "distance": "Distance", "z": "Robust z"}
     table = far[list(names)].rename(columns=names)
     number = st.column_config.NumberColumn(format="%.3g")

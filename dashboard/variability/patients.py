@@ -13,6 +13,7 @@ import streamlit as st
 from dashboard import filters, queries, queries_regions, show, state, summaries
 from dashboard import summaries_variability as between
 from dashboard.figures import words
+from dashboard.figures.answers import Answer
 from dashboard.figures.variability import Covariate
 from dashboard.filters import Selection
 from dashboard.page import Download
@@ -33,6 +34,11 @@ class Patients:
     def groups(self) -> list[str]:
         """Positive and negative."""
         return queries.manifest(self.selection.run)["groups"]
+
+    @cached_property
+    def answer(self) -> Answer:
+        """What the networks say of each."""
+        return queries.answer(self.selection.run)
 
     @cached_property
     def rows(self) -> pd.DataFrame:
@@ -69,7 +75,7 @@ class Patients:
 
     def covariate(self, name: str, rows: pd.DataFrame) -> Covariate:
         """A covariate for colours."""
-        title = between.feature_name(name, self.groups)
+        title = between.feature_name(name, self.answer)
         if name in between.NUMBERS:
             return Covariate(title, rows[name])
         if name == "sex":
@@ -81,7 +87,7 @@ class Patients:
         options = [*([CLUSTERED] if clustered else []), *self.features]
         return state.choose(
             key, label, options, default if default in options else None, place=place,
-            words=lambda f: "Similarity" if f == CLUSTERED else between.feature_name(f, self.groups),
+            words=lambda f: "Similarity" if f == CLUSTERED else between.feature_name(f, self.answer),
         )  # fmt: skip
 
     def exported(self, found: Sample) -> pd.DataFrame:

@@ -29,7 +29,7 @@ def show(patients: Patients) -> list[Download]:
     count = COUNTS[state.choose("v_regions", "Regions", list(COUNTS), "30", widget="segmented", place=columns[2])]
     split = state.toggle("v_split", "Sides apart", place=columns[3], help="Left and right in their own columns.")
     by = patients.choose_feature("v_sort", "Order of rows", columns[4], CLUSTERED, clustered=True)
-    beside = patients.choose_feature("v_beside", "Strip beside", columns[5], "probability")
+    beside = patients.choose_feature("v_beside", "Strip beside", columns[5], patients.answer.column)
     found = patients.sample(by_subject=by_subject, merged=not split)
     if not len(found):
         return patients.none_left()
@@ -46,7 +46,7 @@ def show(patients: Patients) -> list[Download]:
     regions = [found.areas.names[column] for column in shown]
     figure = figures.patients_by_regions(
         values, [words.region_name(region) for region in regions], found.rows, strips, patients.groups, names=names,
-        who=between.who(found.rows, names, patients.groups), z=value == "z",
+        who=between.who(found.rows, names, patients.answer), z=value == "z",
     )  # fmt: skip
     clickable(figure, "v-map")
     which = f"the {len(shown)} regions with the largest mean share" if count else "all regions of the atlas"

@@ -26,7 +26,7 @@ def show(patients: Patients) -> list[Download]:
     if not len(found):
         return patients.none_left()
     made = between.similarity(found, kind)
-    who = between.who(found.rows, between.labels(found, by_subject), patients.groups)
+    who = between.who(found.rows, between.labels(found, by_subject), patients.answer)
     figure = figures.similarity(
         made.points, found.rows, patients.covariate(colour, found.rows), patients.diagnoses, patients.groups, who,
         made.explained,

@@ -24,6 +24,7 @@ from dashboard import (
     summaries_maps,
 )
 from dashboard.figures import words
+from dashboard.figures.answers import Answer
 from dashboard.filters import Selection
 from dashboard.group_grid import Panel
 from dashboard.map_controls import Look
@@ -171,13 +172,13 @@ def in_3d(method: str, drawn: dict[Panel, Drawing]) -> None:
     show.chart(right, figure, "group-3d", save=False)
 
 
-def scans_behind(rows: pd.DataFrame, groups: Sequence[str]) -> None:
+def scans_behind(rows: pd.DataFrame, answer: Answer) -> None:
     """The scans of these averages; a click opens the patient."""
     box = state.fold("g_scans", f"The {words.count(len(rows), 'scan')} behind these maps")
     if box is None:
         return
     box.caption("Choose a row to open its patient.")
-    listed = summaries_maps.scans(rows, groups)
+    listed = summaries_maps.scans(rows, answer)
     event = box.dataframe(
         listed, hide_index=True, on_select="rerun", selection_mode="single-row", key="g-scans", height=280
     )
@@ -244,7 +245,7 @@ def main() -> None:
     if box is not None:
         show.table(box, summaries_maps.table(figures, peaks))
     if access.may_see_patients():
-        scans_behind(rows, queries.manifest(run)["groups"])
+        scans_behind(rows, queries.answer(run))
     page.how_to_read(
         f"{MEANING[look.value]} The difference is the first group minus the second: warm where the first has more, "
         "cool where the second has more.", FORMULA[look.value],

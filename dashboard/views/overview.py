@@ -12,6 +12,7 @@ from dashboard import (
     filters,
     group_grid,
     map_controls,
+    overview_regression,
     page,
     queries,
     queries_maps,
@@ -23,6 +24,7 @@ from dashboard import (
 )
 from dashboard import summaries_overview as judged
 from dashboard.figures import charts, published, words
+from dashboard.figures.answers import answer_of
 from dashboard.figures.chart import Chart
 from dashboard.filters import Selection
 from dashboard.page import Download
@@ -32,20 +34,33 @@ from store import export
 
 def sentence(manifest: dict[str, Any], scans: pd.DataFrame) -> str:
     """What, of whom, by which models."""
-    groups = manifest["groups"]
+    groups, answer = manifest["groups"], answer_of(manifest)
     people = ", ".join(
         f"{scans.subject[scans.diagnosis == d].nunique()} {d}" for d in summaries.ordered_diagnoses(scans, groups)
     )
     cohort_name = "simulated cohort" if manifest["simulated"] else manifest["cohort"]
     truth = " The disease was imposed on these brains, so the truth is known." if manifest["simulated"] else ""
+    what = f"{groups[0]} against {groups[1]}"
+    if answer.is_value:
+        what, truth = overview_regression.sentence(answer, scans, manifest["target"]["column"]), ""
     return (
-        f"**{manifest['name']}**: {groups[0]} against {groups[1]}, {cohort_name}, {words.count(len(scans), 'scan')} of "
+        f"**{manifest['name']}**: {what}, {cohort_name}, {words.count(len(scans), 'scan')} of "
         f"{words.count(scans.subject.nunique(), 'subject')} ({people}), {manifest['grid_mm']:g} mm grid.{truth}"
     )
 
 
-def cards(metrics: pd.DataFrame, predictions: pd.DataFrame) -> None:
+def cards(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame) -> None:
     """The numbers one looks for first."""
+    judge = overview_regression.cards if queries.answer(run).is_value else of_groups
+    shown = judge(run, metrics, predictions)
+    for column, (label, value, note) in zip(st.columns(max(len(shown), 1)), shown, strict=False):
+        with column.container(border=True):
+            st.metric(label, value)
+            st.caption(note)
+
+
+def of_groups(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """(label, value, note) where the networks tell two groups apart."""
     shown = []
     n = predictions.model[predictions.model.str.startswith("fold-")].nunique()
     for metric, name in charts.METRIC_NAMES.items() if n else ():
@@ -61,10 +76,7 @@ def cards(metrics: pd.DataFrame, predictions: pd.DataFrame) -> None:
     if linear:
         best = max(linear, key=lambda c: linear[c][0])
         shown.append(("Accuracy, best linear baseline", words.mean_sd(*linear[best]), words.CLASSIFIERS[best]))
-    for column, (label, value, note) in zip(st.columns(max(len(shown), 1)), shown, strict=False):
-        with column.container(border=True):
-            st.metric(label, value)
-            st.caption(note)
+    return shown
 
 
 def choose_model_set(run: Run) -> str | None:
@@ -199,8 +211,11 @@ def cohort(run: Run, scans: pd.DataFrame, groups: list[str], figures: dict[str, 
         right.caption("No scan that was found was left out.")
 
 
-def explain() -> None:
+def explain(run: Run) -> None:
     """How to read the page."""
+    if queries.answer(run).is_value:
+        page.how_to_read(*overview_regression.EXPLAINED)
+        return
     page.how_to_read(
         "The cards say how often the networks are right on scans that they never saw; a linear model that does as well "
         "needs no network. Bright places of the maps are where a change would alter the decision most, on average "
@@ -251,7 +266,7 @@ def main() -> None:
     manifest = queries.manifest(run)
     groups, target = manifest["groups"], queries.explained_target(run)
     head = page.Header("Overview", sentence(manifest, scans))
-    cards(metrics, predictions)
+    cards(run, metrics, predictions)
     st.subheader("Where the networks look", anchor=False)
     model_set = choose_model_set(run)
     if model_set is None:
@@ -260,10 +275,13 @@ def main() -> None:
         group_averages(run, model_set, target, groups)
         ranking(run, model_set, target, groups)
     figures = queries_overview.networks(run, access.may_see_patients())
-    accuracy(run, metrics, figures)
-    networks(run, metrics, predictions, figures)
+    if queries.answer(run).is_value:
+        overview_regression.how_well(run, metrics, figures)
+    else:
+        accuracy(run, metrics, figures)
+        networks(run, metrics, predictions, figures)
     cohort(run, scans, groups, figures)
-    explain()
+    explain(run)
     page.provenance(run)
     head.finish(downloads(run, tables, model_set, target))
 

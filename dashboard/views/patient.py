@@ -22,6 +22,7 @@ from dashboard import (
 )
 from dashboard.downloads_patient import downloads
 from dashboard.figures import palette, patient, words
+from dashboard.figures.answers import Answer
 from dashboard.filters import Selection
 
 SUBJECT, SCAN, MODEL = "p_subject", "p_scan", "p_model"
@@ -30,7 +31,7 @@ TOP = 10
 VISIT_WIDTH = 320  # pixels of a visit's slice
 
 
-def pick_subject(rows: pd.DataFrame, inside: pd.DataFrame) -> str:
+def pick_subject(rows: pd.DataFrame, inside: pd.DataFrame, answer: Answer) -> str:
     """Search, or step with the two buttons; the patients are those of the sidebar's filters."""
     subjects = list(dict.fromkeys(inside.sort_values(["diagnosis", "subject"], kind="stable").subject))
     by_name = {access.pseudonym(s): s for s in rows.subject.unique()}
@@ -42,7 +43,7 @@ def pick_subject(rows: pd.DataFrame, inside: pd.DataFrame) -> str:
 
     def label(subject: str) -> str:
         row = first.loc[subject]
-        return f"{subject} · {row.diagnosis} · p {words.three(row.probability)}"
+        return f"{subject} · {row.diagnosis} · {answer.text(row[answer.column])}"
 
     subject = state.choose(
         SUBJECT, f"Patient, {words.count(len(subjects), 'subject')} of the filters", options, words=label,
@@ -79,14 +80,14 @@ def pick_scan(visits: pd.DataFrame) -> pd.Series:
 
 def decision(selection: Selection, row: pd.Series) -> None:
     """What every model says that may explain this scan."""
-    positive = queries.manifest(selection.run)["groups"][0]
+    answer = queries.answer(selection.run)
     said = queries_patient.predictions_of_scan(selection.run, row["scan"])
     verdict = {True: ", as labelled", False: ", not as labelled"}.get(row["correct"], "")
-    st.progress(
-        float(row["probability"]),
-        text=f"**p({positive}) {words.three(row['probability'])}**: {row['predicted']}{verdict} :small[:gray["
-        f"{summaries_patient.spread_of_predictions(said, positive)}]]",
-    )
+    value, spread = row[answer.column], f":small[:gray[{summaries_patient.spread_of_predictions(said, answer)}]]"
+    if answer.is_value:
+        st.markdown(f"**{answer.name} {answer.number(value)}**, true {answer.number(row['observed'])} {spread}")
+    else:
+        st.progress(float(value), text=f"**{answer.name} {words.three(value)}**: {row['predicted']}{verdict} {spread}")
 
 
 def pick_model(selection: Selection, scan: str) -> str:
@@ -207,20 +208,20 @@ def regions(selection: Selection, row: pd.Series, method: str, table: pd.DataFra
 
 def over_time(selection: Selection, visits: pd.DataFrame) -> None:
     """The decision at every visit of the person."""
-    groups = queries.manifest(selection.run)["groups"]
     st.subheader("Visits", anchor=False)
     if len(visits) == 1:
         st.caption("One scan of this person is explained by these models.")
         return
     st.caption(f"{words.count(len(visits), 'scan')} of this person, in time order; choose one above.")
-    show.chart(st, patient.visits(visits, groups[0], palette.POSITIVE), "p-visits")
+    show.chart(st, patient.visits(visits, queries.answer(selection.run), palette.POSITIVE), "p-visits")
 
 
 def same_slice(selection: Selection, visits: pd.DataFrame, method: str, view: dict[str, Any]) -> None:
     """The slice at the crosshair in every visit, on one scale."""
     if len(visits) == 1 or view.get("mm") is None:
         return
-    titles = [f"{v.session or v.scan}, p {words.three(v.probability)}" for v in visits.itertuples()]
+    answer = queries.answer(selection.run)
+    titles = [f"{v.session or v.scan}, {answer.text(getattr(v, answer.column))}" for v in visits.itertuples()]
     drawn = tuple(zip(visits.model, visits.scan, titles, strict=True))
     pairs = pictures_patient.view_pairs(view, view["mm"])
     st.markdown(f"**The same slice at every visit**, {words.method_name(method)}, one colour scale")
@@ -261,7 +262,7 @@ def main() -> None:
         with top:
             page.Header("Patient", "No patient passes the filters of the sidebar.").finish()
         return
-    subject = pick_subject(rows, inside)
+    subject = pick_subject(rows, inside, queries.answer(selection.run))
     visits = queries_patient.visits(rows, subject)
     row = pick_scan(visits)
     with top:

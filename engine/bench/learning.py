@@ -16,6 +16,7 @@ from engine.config import TrainingConfig
 from engine.data.folds import Job
 from engine.errors import UserError
 from engine.model.cnn3d import CHANNELS, KERNEL, POOLS
+from engine.model.objective import Classification
 from engine.model.training import train
 from engine.preprocessing.grid import Grid
 from engine.preprocessing.template import brain_mask
@@ -43,7 +44,7 @@ def training(setting: Setting) -> list[Result]:
     config = TrainingConfig(epochs=1 + setting.repeats, **options)
     with tempfile.TemporaryDirectory() as folder:
         trained = train(
-            Job("bench", "holdout", 0, tuple(scans), (), ()), {s: int(s) % 2 == 0 for s in scans},
+            Job("bench", "holdout", 0, tuple(scans), (), ()), Classification({s: int(s) % 2 == 0 for s in scans}),
             lambda wanted: np.stack([scan_like(mm, int(s)) for s in wanted]), brain_mask(mm), mm, config, device,
             Path(folder) / "checkpoint",
         )  # fmt: skip

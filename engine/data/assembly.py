@@ -11,6 +11,7 @@ import pandas as pd
 from engine.config import CohortConfig
 from engine.data import groups
 from engine.data.scan import COLUMNS, Cohort, exclusion_table, scan_table
+from engine.data.target import groups_of
 from engine.errors import UserError
 
 
@@ -53,7 +54,7 @@ def assemble(frame: pd.DataFrame, config: CohortConfig, folder: Path, finds: Fin
         name=config.name or folder.resolve().name,
         scans=scan_table(frame.loc[keep, [c for c in COLUMNS if c in frame]].to_dict("records")),
         exclusions=exclusion_table([{**row, "stage": "ingest"} for row in left_out]),
-        groups=tuple(config.diagnosis or config.groups),
+        groups=groups_of(config.target) if config.target else tuple(config.diagnosis or config.groups),
         defining=groups.defining_columns(config),
         notes=finds.notes,
     )

@@ -94,7 +94,12 @@ def _find(frame: pd.DataFrame, column: str, rule: str) -> str:
 
 
 def defining_columns(config: CohortConfig) -> tuple[str, ...]:
-    """Our names of the columns that the group rules read; they cannot serve as covariates."""
+    """Our names of the columns that the group rules read; they cannot serve as covariates.
+
+    In a regression the rules define nothing, and the target is the one column.
+    """
+    if config.target:
+        return (config.target,)
     ours = {theirs.lower(): name for name, theirs in config.columns.items()}
     names = [term.column.lower() for rule in (config.groups or {}).values() for term in parse(rule)]
     return tuple(dict.fromkeys(ours.get(name, name) for name in names))
@@ -116,6 +121,8 @@ def assign(frame: pd.DataFrame, config: CohortConfig) -> pd.DataFrame:
     for column in ("group", "diagnosis", "role", "reason"):
         frame[column] = ""
     labels = frame["label"].astype("string").fillna("").str.strip()
+    if config.target:
+        return _everyone(frame, labels, config)
     applied = {label.lower(): label for label in config.apply}
     to_apply = labels.str.lower().isin(list(applied)).astype(bool)
     frame.loc[to_apply, "role"] = "apply"
@@ -125,11 +132,29 @@ def assign(frame: pd.DataFrame, config: CohortConfig) -> pd.DataFrame:
     _by_label(frame, labels, ~to_apply, config) if config.diagnosis else _by_rule(frame, ~to_apply, config)
     frame.loc[frame["group"] != "", "role"] = "cohort"
     _check_two_labels(frame)
+    _leave_out(frame, config)
+    check_both_groups(frame, config, "after the group rules")
+    return frame
+
+
+def _leave_out(frame: pd.DataFrame, config: CohortConfig) -> None:
+    """Scans that do not fulfil cohort.where get it as their reason."""
     if config.where:
         failing = ~matches(frame, config.where) & (frame["reason"] == "")
         frame.loc[failing, "reason"] = f"does not fulfil cohort.where ({config.where})"
-    check_both_groups(frame, config, "after the group rules")
-    return frame
+
+
+def _everyone(frame: pd.DataFrame, labels: pd.Series, config: CohortConfig) -> pd.DataFrame:
+    """For a regression: every label takes part; rules only name it, and groups come later, of the target's median."""
+    named = in_groups(labels, config) if config.diagnosis else labels
+    for group, rule in (config.groups or {}).items():
+        named = named.mask(matches(frame, rule), group)
+    frame["diagnosis"] = named.astype(object)
+    _check_two_labels(frame)
+    if config.diagnosis and "screening_diagnosis" in frame:
+        frame["screening_diagnosis"] = in_groups(frame["screening_diagnosis"], config)
+    _leave_out(frame, config)
+    return frame.assign(clinical_label=named, role="cohort")
 
 
 def check_labels(config: CohortConfig) -> None:
@@ -148,7 +173,12 @@ def check_labels(config: CohortConfig) -> None:
 
 
 def check_both_groups(frame: pd.DataFrame, config: CohortConfig, when: str) -> None:
-    """Raises UserError if a group has no scan left; says which and what labels there are."""
+    """Raises UserError if a group has no scan left; says which and what labels there are.
+
+    The groups of a regression are made later.
+    """
+    if config.target:
+        return
     names = list(config.diagnosis or config.groups)
     counts = frame.loc[(frame["role"] == "cohort") & (frame["reason"] == ""), "group"].value_counts()
     empty = [name for name in names if not counts.get(name, 0)]

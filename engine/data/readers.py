@@ -7,6 +7,7 @@ from pathlib import Path
 
 from engine.config import RunConfig
 from engine.data.scan import Cohort
+from engine.data.target import by_median, with_values
 from engine.errors import UserError
 from engine.progress import Progress
 from store.spec import CACHE_FOLDER, WORK_FOLDER
@@ -26,17 +27,20 @@ def read_cohort(config: RunConfig, store: Path, progress: Progress, inspect: boo
     if config.cohort.reader == "simulated":
         from engine.simulation.cohort import read
 
-        return read(config.cohort, config.seed)
+        cohort = read(config.cohort, config.seed)
+        return by_median(with_values(cohort, config.target), config.target) if config.target else cohort
     if config.cohort.data is None:
         raise UserError(f"--data: the folder of the scans is needed with cohort.reader={config.cohort.reader}")
     from engine.data.dicom import converted
     from engine.data.guards import inspect_all
 
     cohort = import_module(f"engine.data.{config.cohort.reader}").read(config.cohort)
-    if not inspect:
-        return cohort
-    cohort = converted(cohort, store / CACHE_FOLDER / "dicom", progress)
-    return inspect_all(cohort, config.cohort, progress, store / WORK_FOLDER / "files.json")
+    if config.target:
+        cohort = with_values(cohort, config.target)
+    if inspect:
+        cohort = converted(cohort, store / CACHE_FOLDER / "dicom", progress)
+        cohort = inspect_all(cohort, config.cohort, progress, store / WORK_FOLDER / "files.json")
+    return by_median(cohort, config.target) if config.target else cohort
 
 
 def preparer_for(config: RunConfig):

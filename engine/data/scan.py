@@ -13,6 +13,7 @@ COLUMNS = {
     "group": "string",  # one of the two groups, empty for apply scans
     "diagnosis": "string",  # clinical label; the group where rules are expressions
     "screening_diagnosis": "string",  # when the subject entered the study, where known
+    "clinical_label": "string",  # where diagnosis is a group by the median of a target
     "role": "string",  # cohort | apply
     "age": "float64",  # years
     "sex": "string",  # F | M
@@ -30,6 +31,23 @@ EXCLUSION_COLUMNS = ("scan", "subject", "stage", "reason")
 
 
 @dataclass(frozen=True)
+class Target:
+    """What a regression predicts.
+
+    Attributes:
+        column: of the scans table.
+        label: for people, e.g. "MMSE".
+        unit: of its values; empty where they are a score's points.
+        threshold: scans of at least this value are of the group "higher"; between two values that occur.
+    """
+
+    column: str
+    label: str
+    unit: str
+    threshold: float
+
+
+@dataclass(frozen=True)
 class Cohort:
     """What a reader found: scans to use, scans left out and why, and the two groups.
 
@@ -40,6 +58,7 @@ class Cohort:
         groups: (positive, negative), e.g. ("AD", "NC").
         defining: columns the group rules read; not to be used as covariates.
         notes: what the reader found and chose, a line each, for --plan.
+        target: of a regression; the two groups are then those above and below its median.
     """
 
     name: str
@@ -48,6 +67,7 @@ class Cohort:
     groups: tuple[str, str]
     defining: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
+    target: Target | None = None
 
     @property
     def simulated(self) -> bool:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 from scipy import stats
+from sklearn.base import BaseEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from engine.data.folds import Job
@@ -54,6 +55,11 @@ def covariate_table(scans: pd.DataFrame, defining: Sequence[str]) -> tuple[pd.Da
     return pd.DataFrame(columns, index=scans["scan"].to_list()), names
 
 
+def linear_pipeline(model: BaseEstimator) -> Pipeline:
+    """A linear model of standardised features, missing ones replaced by their median."""
+    return make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler(), model)
+
+
 def logistic_predictions(
     features: pd.DataFrame, scans: pd.DataFrame, jobs: Sequence[Job], positive: str
 ) -> pd.DataFrame:
@@ -67,11 +73,7 @@ def logistic_predictions(
     table = scans.set_index("scan")
     parts = []
     for job in jobs:
-        model = make_pipeline(
-            SimpleImputer(strategy="median", keep_empty_features=True),
-            StandardScaler(),
-            LogisticRegression(max_iter=5000),
-        )
+        model = linear_pipeline(LogisticRegression(max_iter=5000))
         model.fit(features.loc[list(job.train)].to_numpy(), table.loc[list(job.train), "group"] == positive)
         test = table.loc[list(job.test)]
         parts.append(

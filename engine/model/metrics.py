@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score, roc_curve
@@ -59,12 +61,26 @@ def metric_rows(
         predictions: columns model, subject, group, probability; cohort scans of test sets only.
         ddof: of the standard deviation over folds.
     """
+    return rows_of_levels(
+        {"scan": predictions, "subject": by_subject(predictions)},
+        lambda part: scores(part["group"] == groups[0], part["probability"]), classifier, ddof, note,
+    )  # fmt: skip
+
+
+def rows_of_levels(
+    levels: Mapping[str, pd.DataFrame], score: Callable[[pd.DataFrame], dict[str, float]], classifier: str, ddof: int,
+    note: str,
+) -> list[dict]:  # fmt: skip
+    """Rows of the metrics table: a score of each model's predictions, and mean and sd over the fold models.
+
+    Args:
+        levels: scan and subject -> predictions, with the column model.
+        score: predictions of one model -> metric -> value.
+        ddof: of the standard deviation over folds.
+    """
     rows = []
-    for level, frame in (("scan", predictions), ("subject", by_subject(predictions))):
-        per_model = {
-            model: scores(part["group"] == groups[0], part["probability"])
-            for model, part in frame.groupby("model", sort=False)
-        }
+    for level, frame in levels.items():
+        per_model = {model: score(part) for model, part in frame.groupby("model", sort=False)}
         folds = pd.DataFrame([values for model, values in per_model.items() if model.startswith("fold-")])
         if len(folds):
             per_model["mean"] = folds.mean().to_dict()

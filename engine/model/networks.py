@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from engine.model.architectures import architecture
 from engine.model.checkpoints import pack_model
 from engine.model.cnn3d import parameter_count
 from engine.model.device import make_deterministic, trainings_that_fit
+from engine.model.objective import Objective
 from engine.model.training import predict_margins, train
 from engine.model.volumes import Volumes
 
@@ -31,14 +32,14 @@ class Course:
     """What all networks of a run are trained with.
 
     Attributes:
-        positive: scan -> truly of the positive group.
+        objective: what they learn.
         mask: (x, y, z) bool brain mask on the working grid.
         folder: of the checkpoints.
         threads: of the CPU for each network; None: as torch has it.
         share: of the memory for resident volumes.
     """
 
-    positive: Mapping[str, bool]
+    objective: Objective
     cache: VolumeCache
     mask: np.ndarray
     grid_mm: int
@@ -57,6 +58,7 @@ class Learnt:
         weights: with its normalisation, as safetensors.
         curve: rows of the training table, less the model.
         margin: (n,) float64 of the positive group, for job.explain.
+        objective: what it has learned, as fitted to its training scans.
     """
 
     job: Job
@@ -64,6 +66,7 @@ class Learnt:
     parameters: int
     curve: list[dict]
     margin: np.ndarray
+    objective: Objective
 
 
 def train_all(
@@ -114,15 +117,16 @@ def train_one(course: Course, job: Job) -> Learnt:
     make_deterministic(course.device)
     config, read = course.config, course.cache.read
     trained = train(
-        job, course.positive, read, course.mask, course.grid_mm, config, course.device,
+        job, course.objective, read, course.mask, course.grid_mm, config, course.device,
         course.folder / f"{job.model}.safetensors", course.share,
         on_epoch=partial(workers.tell, EPOCH), say=workers.tell,
     )  # fmt: skip
     volumes = Volumes(read, job.explain, trained.normalisation, course.device, resident="never")
     margin = predict_margins(trained.network, volumes, job.explain)
     learnt = Learnt(
-        job, pack_model(trained.network, trained.normalisation), parameter_count(trained.network), trained.curve, margin
-    )
+        job, pack_model(trained.network, trained.normalisation), parameter_count(trained.network), trained.curve,
+        margin, trained.objective,
+    )  # fmt: skip
     del trained, volumes
     if course.device.type == "cuda":
         torch.cuda.empty_cache()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from engine.config import TrainingConfig
@@ -23,6 +22,7 @@ from engine.model.cnn3d import margins
 from engine.model.device import is_out_of_memory, volumes_that_fit
 from engine.model.fused import fused_logits, fuses
 from engine.model.normalisation import Normalisation, ScanScaling, fit_normalisation
+from engine.model.objective import Objective
 from engine.model.stopping import chosen_epoch, is_finished
 from engine.model.volumes import Read, Volumes, chunked
 from engine.preprocessing.grid import Grid
@@ -37,6 +37,7 @@ class Trained:
 
     network: nn.Module
     normalisation: Normalisation | ScanScaling
+    objective: Objective
     curve: list[dict] = field(default_factory=list)
 
     @property
@@ -46,7 +47,7 @@ class Trained:
 
 def train(
     job: Job,
-    positive: Mapping[str, bool],
+    objective: Objective,
     read: Read,
     mask: np.ndarray,
     grid_mm: int,
@@ -59,10 +60,10 @@ def train(
 ) -> Trained:
     """Train one network, going on from `checkpoint` if it exists.
 
-    Cross-entropy, Adam; the last epoch's weights (design, section 6), or those of the chosen one (stopping.py).
+    Adam; the last epoch's weights (design, section 6), or those of the chosen one (stopping.py).
 
     Args:
-        positive: scan -> truly of the positive group.
+        objective: what is learned; fitted to the training scans here.
         read: scan ids -> (n, x, y, z) float32 intensities.
         mask: (x, y, z) bool brain mask on the working grid.
         share: of the memory that resident volumes may take, if several networks are trained at once.
@@ -70,7 +71,7 @@ def train(
     Raises:
         RunFailure: out of memory even when the cohort is streamed.
     """
-    normalisation = _normalisation(job, read, mask, config)
+    normalisation, objective = _normalisation(job, read, mask, config), objective.fitted(job.train)
     network = build_network(grid_mm, config.dropout, job.seed, config.network).to(device)
     channels_last = config.channels_last or _is_fused(config, network)
     if channels_last:
@@ -90,7 +91,7 @@ def train(
         volumes = Volumes(read, scans, normalisation, device, config.resident, dtype, channels_last, share)
         augment = _augmentation(job, mask, grid_mm, config, device)
     while not is_finished(curve, config):
-        curve.append(_epoch(len(curve), job, positive, volumes, augment, network, optimiser, config, checkpoint, say))
+        curve.append(_epoch(len(curve), job, objective, volumes, augment, network, optimiser, config, checkpoint, say))
         if config.patience is not None and chosen_epoch(curve, config) == len(curve):
             best = {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
         save_progress(checkpoint, network, optimiser, {"curve": curve}, best)
@@ -99,7 +100,7 @@ def train(
         on_epoch()
     if best:
         network.load_state_dict(best)
-    return Trained(network.eval(), normalisation, curve)
+    return Trained(network.eval(), normalisation, objective, curve)
 
 
 def _augmentation(job: Job, mask: np.ndarray, grid_mm: int, config: TrainingConfig, device: torch.device) -> Augment:
@@ -121,7 +122,7 @@ def _normalisation(job: Job, read: Read, mask: np.ndarray, config: TrainingConfi
 def _epoch(
     epoch: int,
     job: Job,
-    positive: Mapping[str, bool],
+    objective: Objective,
     volumes: Volumes,
     augment: Augment,
     network: nn.Module,
@@ -133,7 +134,7 @@ def _epoch(
     started = time.monotonic()
     while True:
         try:
-            loss, accuracy = _pass_over(epoch, job, positive, volumes, augment, network, optimiser, config)
+            loss, accuracy = _pass_over(epoch, job, objective, volumes, augment, network, optimiser, config)
             break
         except Exception as error:
             if not is_out_of_memory(error):
@@ -148,14 +149,14 @@ def _epoch(
             load_progress(checkpoint, network, optimiser)
     row = {"epoch": epoch + 1, "loss": loss, "accuracy": accuracy}
     for part, scans in (("validation", job.validation), ("test", job.test)):
-        row |= {f"{part}_{name}": value for name, value in evaluate(network, volumes, scans, positive).items()}
+        row |= {f"{part}_{name}": value for name, value in evaluate(network, volumes, scans, objective).items()}
     return row | {"seconds": time.monotonic() - started}
 
 
 def _pass_over(
     epoch: int,
     job: Job,
-    positive: Mapping[str, bool],
+    objective: Objective,
     volumes: Volumes,
     augment: Augment,
     network: nn.Module,
@@ -174,15 +175,15 @@ def _pass_over(
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(config, epoch + number / len(chunks))
         batch = augment(batch, chunk, epoch)
-        labels = torch.tensor([int(positive[s]) for s in chunk], device=device)
+        truth = objective.truth(chunk, device)
         optimiser.zero_grad(set_to_none=True)
         with autocast:
             logits = fused_logits(network, batch, volumes.box) if fused else network(batch).float()
-            loss = nn.functional.cross_entropy(logits, labels)
+            loss = objective.loss(logits, truth)
         loss.backward()
         optimiser.step()
         total += loss.detach() * len(chunk)
-        right += (logits.argmax(1) == labels).sum()
+        right += objective.right(logits, truth)
     if not torch.isfinite(total):
         raise RunFailure(f"{job.model}: training diverged in epoch {epoch + 1}: use a smaller training.learning_rate")
     return float(total) / len(order), float(right) / len(order)
@@ -208,18 +209,11 @@ def learning_rate(config: TrainingConfig, epochs_done: float) -> float:
     return config.learning_rate * (1 + math.cos(math.pi * epochs_done / config.epochs)) / 2
 
 
-def evaluate(network: nn.Module, volumes: Volumes, scans: Sequence[str], positive: Mapping[str, bool]) -> dict:
+def evaluate(network: nn.Module, volumes: Volumes, scans: Sequence[str], objective: Objective) -> dict:
     """loss, accuracy and auc of the network as it is; missing where there are no scans."""
     if not scans:
         return {"loss": np.nan, "accuracy": np.nan, "auc": np.nan}
-    margin = predict_margins(network, volumes, scans)
-    labels = np.array([positive[s] for s in scans])
-    signed = np.where(labels, margin, -margin)
-    return {
-        "loss": float(np.logaddexp(0, -signed).mean()),
-        "accuracy": float(((margin >= 0) == labels).mean()),
-        "auc": float(roc_auc_score(labels, margin)) if labels.any() and not labels.all() else np.nan,
-    }
+    return objective.judge(predict_margins(network, volumes, scans), scans)
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ import pandas as pd
 from engine.atlas.aal import Atlas
 from engine.config import USUAL_LABELS, PreprocessingConfig, RunConfig, restored_config
 from engine.data.folds import Job, job_of, with_validation
+from engine.data.scan import Target
 from engine.errors import RunFailure, UserError
 from store import RunReader, list_runs, open_run
 from store.errors import StoreError
@@ -84,6 +85,11 @@ class Reference:
     def scans(self) -> pd.DataFrame:
         """Its scans table."""
         return self.reader.table("scans")
+
+    @property
+    def target(self) -> Target | None:
+        """What its networks predict, where they are of a regression."""
+        return Target(**self.reader.target) if self.reader.target else None
 
     def learnt_from(self, job: Job) -> set[str]:
         """The subjects that a network was trained on or chosen by."""
@@ -163,8 +169,6 @@ def _checked(reader: RunReader) -> RunReader:
         raise UserError(
             f"RUN {reader.run_id}: its scans were explained by the networks of {reader.reference_run}; give that run"
         )
-    if reader.task != "classification":
-        raise UserError(f"RUN {reader.run_id}: its networks predict a number ({reader.task}); only classifiers explain")
     if reader.table("models").empty:
         raise UserError(f"RUN {reader.run_id}: it has no networks")
     return reader

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 
@@ -22,6 +23,7 @@ def ingest(run: NewScansRun) -> None:
 
     config = run.config.cohort
     cohort = read_files(run.files, run.table, config, run.reference.reader.groups)
+    cohort = replace(cohort, target=run.reference.target)
     run.cohort = inspected(cohort, config, run.progress, run.store / WORK_FOLDER / "files.json")
     run.data_fingerprint = data_fingerprint(run.cohort)
     jobs, known = run.jobs, run.known_subjects
@@ -51,9 +53,10 @@ def preprocess(run: NewScansRun) -> None:
 
 def predict(run: NewScansRun) -> None:
     """Networks of the reference, as they are, on the new volumes -> predictions."""
-    from engine.evaluate import prediction_rows
+    from engine.evaluate import prediction_rows, value_rows
     from engine.model.checkpoints import load_model
     from engine.model.device import choose_device, make_deterministic
+    from engine.model.objective import Regression
     from engine.model.training import predict_margins
     from engine.model.volumes import Volumes
     from store.spec import MODELS_FOLDER
@@ -66,10 +69,14 @@ def predict(run: NewScansRun) -> None:
     with run.progress.task("predicting, networks", len(jobs)) as task:
         for job in jobs:
             run.writer.put_model(job.model, *run.reference.weights(job.model))
-            network, normalisation, _ = load_model(run.staging / MODELS_FOLDER, job.model, run.mask)
+            network, normalisation, card = load_model(run.staging / MODELS_FOLDER, job.model, run.mask)
             volumes = Volumes(run.cache.read, job.explain, normalisation, device, resident="never")
             margin = predict_margins(network.to(device), volumes, job.explain)
-            predictions.append(prediction_rows(job, margin, scans, run.groups))
+            if target := run.cohort.target:
+                learnt = Regression(target.column, {}, card["target_mean"], card["target_sd"])
+                predictions.append(value_rows(job, margin, scans, run.cohort, learnt))
+            else:
+                predictions.append(prediction_rows(job, margin, scans, run.groups))
             task.advance()
     run.writer.put_table("models", run.reference.models([job.model for job in jobs]))
     run.writer.put_table("predictions", pd.concat(predictions, ignore_index=True))
@@ -91,8 +98,6 @@ STAGES = {
 
 def print_plan(run: NewScansRun, as_json: bool = False) -> None:
     """What would be done, and about how long it takes, perhaps as JSON too; no image is opened."""
-    from dataclasses import replace
-
     from engine.new_scans.files import read_files
     from engine.plan import estimate_costs
     from engine.progress import duration

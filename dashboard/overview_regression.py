@@ -1,0 +1,95 @@
+"""What the Overview page shows of a regression in the place of accuracy, ROC and calibration."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from dashboard import queries, queries_overview, show, state, summaries
+from dashboard.figures import words
+from dashboard.figures.answers import Answer
+from dashboard.figures.chart import Chart
+from dashboard.queries import Run
+
+
+def sentence(answer: Answer, scans: pd.DataFrame, column: str) -> str:
+    """What is predicted, and how it is shown."""
+    low, high = words.three(scans[column].min()), words.three(scans[column].max())
+    return (
+        f"{answer.label} is predicted, from {low} to {answer.number(scans[column].max()) if answer.unit else high}; "
+        f"shown as two groups, parted at {answer.number(answer.middle)}"
+    )
+
+
+def cards(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """(label, value, note) of the numbers one looks for first."""
+    answer = queries.answer(run)
+    found, n = [], predictions.model[predictions.model.str.startswith("fold-")].nunique()
+    unit = f" {answer.unit}" if answer.unit else ""
+    if n:
+        over = f"mean ± SD of {words.count(n, 'fold')}"
+        error = words.mean_sd(*summaries.mean_and_sd(metrics, "mae")) + unit
+        found.append((f"{words.ERRORS['mae']}, {over}", error, f"Always the mean: {_of_the_mean(predictions)}{unit}"))
+        r2 = words.mean_sd(*summaries.mean_and_sd(metrics, "r2"))
+        found.append((f"{words.ERRORS['r']}, {over}", words.mean_sd(*summaries.mean_and_sd(metrics, "r")), f"R² {r2}"))
+    held = int((predictions.model == "holdout").sum())
+    if held:
+        value, r = (words.three(summaries.metric_value(metrics, "holdout", m)) for m in ("mae", "r"))
+        note = f"n = {words.count(held, 'scan')}; r {r}"
+        found.append((f"{words.ERRORS['mae']}, held-out test set", value + unit, note))
+    linear = {c: summaries.mean_and_sd(metrics, "mae", c) for c in summaries.LINEAR}
+    linear = {c: value for c, value in linear.items() if value[0] is not None}
+    if linear:
+        best = min(linear, key=lambda c: linear[c][0])
+        value = words.mean_sd(*linear[best]) + unit
+        found.append((f"{words.ERRORS['mae']}, best linear baseline", value, words.CLASSIFIERS[best]))
+    return found
+
+
+def _of_the_mean(predictions: pd.DataFrame) -> str:
+    """The mean absolute error of who always says the mean of the folds' scans."""
+    true = predictions.observed[predictions.model_set == "folds"]
+    return words.three(float(np.abs(true - true.mean()).mean()))
+
+
+def how_well(run: Run, metrics: pd.DataFrame, figures: dict[str, Chart]) -> None:
+    """Folds and baselines, the predicted beside the true values, learning curves, every metric as numbers."""
+    answer, predictions = queries.answer(run), queries.table(run, "predictions")
+    st.subheader("How well the networks do", anchor=False)
+    if "errors" in figures:
+        note = metrics.note[(metrics.classifier == "covariates")].head(1).tolist()
+        st.caption(
+            f"By scan. A dot is a fold (n = {summaries.fold_metrics(metrics).model.nunique()}), the diamond their mean "
+            "± SD. The linear models are ridge regressions in the same folds"
+            + (f"; covariates: {note[0]}." if note and note[0] else ".")
+        )
+        show.chart(st, figures["errors"], "errors")
+    else:
+        st.caption("This run was not cross-validated: what follows is of the held-out test set.")
+    box = state.fold("o_metrics", "All metrics")
+    if box is not None:
+        for level, table in queries_overview.all_metrics(run).items():
+            box.caption(f"By {level}. Errors in {answer.unit or 'points'}.")
+            box.dataframe(table, hide_index=True)
+    left, right = st.columns(2, gap="large")
+    model_set = summaries.judged_set(predictions)
+    left.markdown(f"**Predicted and true {answer.label}**, {words.MODEL_SETS[model_set].lower()}")
+    show.chart(left, figures["scatter"], "scatter")
+    left.caption("A dot is a scan, predicted by a network that never saw its subject. On the dotted line it is right.")
+    right.markdown("**Learning curves**")
+    show.chart(right, figures["learning"], "learning")
+    right.caption(
+        "In squared standard deviations of the training scans: 1 is what always saying their mean costs. The test "
+        "curves were watched and chose nothing."
+    )
+
+
+EXPLAINED = (
+    "The cards say how far the networks are from the true value of scans that they never saw; a linear model that does "
+    "as well needs no network. Bright places of the maps are where a change would alter the predicted value most, on "
+    "average over a group. The groups, above and below the median, are for display: the networks learn the value.",
+    r"\mathrm{MAE} = \frac1n \sum_i |\hat y_i - y_i|,\qquad "
+    r"R^2 = 1 - \frac{\sum_i (\hat y_i - y_i)^2}{\sum_i (y_i - \bar y)^2}",
+    "SD over folds with ddof 1. R² can be below 0: then the mean of the test scans would have been nearer.",
+)
