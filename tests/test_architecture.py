@@ -24,7 +24,7 @@ LAYERS = (
     ("stages",),
     ("new_scans", "imported"),
     ("subcommands",),
-    ("command", "bench"),
+    ("command", "bench", "replication"),
 )
 # Two files sit above their folder: they use the run.
 EXCEPTIONS = {"engine.simulation.scoring": "compare", "engine.data.readers": "run"}

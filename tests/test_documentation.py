@@ -56,12 +56,22 @@ def test_options_that_the_readme_names_exist():
 def test_the_example_configuration_is_valid(tmp_path):
     from engine.config import load_config
 
-    (example,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    example, _ = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
     file = tmp_path / "my.yaml"
     file.write_text(example)
     config = load_config(file)
     assert config.cohort.diagnosis == {"AD": ["AD", "Dementia"], "NC": ["CN", "NL"]}
     assert config.cohort.apply == ["MCI"]
+
+
+def test_the_example_card_is_a_network(tmp_path):
+    from engine.card import read_card
+    from engine.model.imported import skeleton
+
+    _, example = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "own.yaml").write_text(example)
+    network = skeleton(read_card(tmp_path / "own.yaml"))
+    assert len(network.features) == 6
 
 
 def test_files_that_the_documents_name_exist():

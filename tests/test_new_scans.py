@@ -170,9 +170,10 @@ def test_the_person_is_known_by_the_table(folder, reference):
     assert run.cohort.scans["diagnosis"].tolist() == ["MCI", "AD"]
     assert run.cohort.scans["age"].iloc[1] == 71.5
     assert run.known_subjects == {"p0": "p0"}
-    for one in run.jobs:
-        assert ("p0" in one.explain) == ("p0" not in reference.learnt_from(one))
-        assert "new" in one.explain
+    theirs = reference.scans.set_index("subject").loc["p0"]
+    unseen = {f"fold-{theirs['fold']}"} | ({"holdout"} if theirs["holdout"] else set())
+    assert {one.model for one in run.jobs if "p0" in one.explain} == unseen
+    assert {one.model for one in run.jobs if "new" in one.explain} == {"holdout", "fold-1", "fold-2"}
 
 
 def test_what_each_network_learnt_from_is_what_the_run_says(reference):
