@@ -30,20 +30,21 @@ def cards(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame) -> list[tu
     if n:
         over = f"mean ± SD of {words.count(n, 'fold')}"
         error = words.mean_sd(*summaries.mean_and_sd(metrics, "mae")) + unit
-        found.append((f"{words.ERRORS['mae']}, {over}", error, f"Always the mean: {_of_the_mean(predictions)}{unit}"))
+        always = f"Mean absolute error; always saying the mean: {_of_the_mean(predictions)}{unit}"
+        found.append((f"MAE, {over}", error, always))
         r2 = words.mean_sd(*summaries.mean_and_sd(metrics, "r2"))
         found.append((f"{words.ERRORS['r']}, {over}", words.mean_sd(*summaries.mean_and_sd(metrics, "r")), f"R² {r2}"))
     held = int((predictions.model == "holdout").sum())
     if held:
         value, r = (words.three(summaries.metric_value(metrics, "holdout", m)) for m in ("mae", "r"))
         note = f"n = {words.count(held, 'scan')}; r {r}"
-        found.append((f"{words.ERRORS['mae']}, held-out test set", value + unit, note))
+        found.append(("MAE, held-out test set", value + unit, note))
     linear = {c: summaries.mean_and_sd(metrics, "mae", c) for c in summaries.LINEAR}
     linear = {c: value for c, value in linear.items() if value[0] is not None}
     if linear:
         best = min(linear, key=lambda c: linear[c][0])
         value = words.mean_sd(*linear[best]) + unit
-        found.append((f"{words.ERRORS['mae']}, best linear baseline", value, words.CLASSIFIERS[best]))
+        found.append(("MAE, best linear baseline", value, words.CLASSIFIERS[best]))
     return found
 
 

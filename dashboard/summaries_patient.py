@@ -49,8 +49,8 @@ def top_regions(table: pd.DataFrame, atlas_regions: set[str], count: int = 10) -
 def covariates(row: Mapping[str, Any]) -> str:
     """Diagnosis, age, sex, scores and session of a scan in a line; what is not known is left out."""
     parts = [f"**{row['diagnosis']}**"]
-    if isinstance(row["clinical_label"], str) and row["clinical_label"]:
-        parts.append(row["clinical_label"])
+    if isinstance(label := row.get("clinical_label"), str) and label:
+        parts.append(label)
     screening = row["screening_diagnosis"]
     if isinstance(screening, str) and screening not in ("", row["diagnosis"]):
         parts.append(f"{screening} at screening")

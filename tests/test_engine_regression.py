@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 
 import numpy as np
+import oasis_factory
 import pandas as pd
 import pytest
 import torch
@@ -108,6 +109,16 @@ def test_rules_name_labels_and_choose_nobody(tmp_path):
     left = table.read(without_rules)
     assert left.scans["clinical_label"].tolist() == ["Dementia", "CN", "other"]
     assert left.exclusions["reason"].tolist() == ["does not fulfil cohort.where (age < 80)"]
+
+
+def test_a_dataset_of_a_known_kind_needs_no_label(tmp_path):
+    folder = oasis_factory.cross_sectional(tmp_path / "oasis1")
+    overrides = {"task": "regression", "target": "mmse", "cohort.reader": "oasis", "cohort.data": str(folder)}
+    found = read_cohort(load_config(preset="smoke", overrides=overrides), tmp_path, None, inspect=False)
+    assert found.scans["mmse"].tolist() == [29, 27, 30, 20]
+    assert found.scans["clinical_label"].tolist() == ["NC", "AD", "NC", "AD"]
+    reasons = dict(found.exclusions[["scan", "reason"]].itertuples(index=False))
+    assert reasons["OAS1_9003_MR1"] == "no value of MMSE, the target"
 
 
 # -- what is learned ----------------------------------------------------------------------------------------------

@@ -126,7 +126,7 @@ def test_every_page_shows_it(made, monkeypatch, view):
     assert "p(higher age)" not in said
     if VIEWS[view] == "Overview":
         assert [metric.label.split(",")[0] for metric in app.metric] == [
-            "Mean absolute error", "Pearson r", "Mean absolute error", "Mean absolute error",
+            "MAE", "Pearson r", "MAE", "MAE",
         ]  # fmt: skip
         assert "Predicted and true age" in said
         assert "ROC" not in said

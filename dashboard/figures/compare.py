@@ -27,8 +27,9 @@ def metrics(compared: pd.DataFrame, names: tuple[str, str], metric_names: Mappin
     Args:
         compared: classifier, metric, judged, value_a, sd_a, n_a, value_b, sd_b, n_b.
         names: of the runs.
-        metric_names: metric -> title of its column.
+        metric_names: metric -> title of its column, if either run has it.
     """
+    metric_names = {metric: name for metric, name in metric_names.items() if (compared.metric == metric).any()}
     classifiers = [c for c in CLASSIFIERS if c in set(compared.classifier)]
     chart = Chart(len(metric_names), gap=0.2 / len(metric_names)).column_titles(metric_names.values())
     for column, metric in enumerate(metric_names, 1):

@@ -122,8 +122,7 @@ def metrics(runs: tuple[Run, Run], names: tuple[str, str]) -> pd.DataFrame:
         "By scan. Filled: mean ± SD over the folds; open: the held-out test set; dotted line: chance. A difference is "
         "one of networks only where the test scans are the same."
     )
-    found = {metric: name for metric, name in beside.METRICS.items() if (compared.metric == metric).any()}
-    show.chart(st, figures.metrics(compared, names, found), "compare-metrics")
+    show.chart(st, figures.metrics(compared, names, beside.METRICS), "compare-metrics")
     box = state.fold("c_metrics", "The same as a table")
     if box is not None:
         show.table(box, beside.metrics_table(compared))
