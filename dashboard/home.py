@@ -50,6 +50,7 @@ VIEWS = (
     View("patient", "Patient", ":material/person_search:", patients=True),
     View("variability", "Variability", ":material/scatter_plot:", patients=True),
     View("regions", "Regions", ":material/format_list_numbered:"),
+    View("clinical", "Clinical", ":material/clinical_notes:"),
     View("distances", "Distances", ":material/straighten:"),
     View("compare_runs", "Compare runs", ":material/compare:", whole=True),
     View("provenance", "Provenance", ":material/fingerprint:", whole=True),

@@ -15,7 +15,10 @@ from dashboard.figures.words import three
 from dashboard.summaries_regions import Areas, over, per_scan
 
 CLUSTERED = "cluster"
-NUMBERS = {"age": "Age, years", "probability": "p", "mmse": "MMSE", "cdr": "CDR", "severity": "Imposed severity"}
+NUMBERS = {
+    "age": "Age, years", "probability": "p", "mmse": "MMSE", "cdr": "CDR", "cdr_sb": "CDR sum of boxes",
+    "severity": "Imposed severity",
+}  # fmt: skip
 KINDS = {"diagnosis": "Diagnosis", "predicted": "Predicted group", "sex": "Sex", "site": "Site"}
 DISTANCES = {"hellinger": "Hellinger", "euclidean": "Euclidean"}
 FEWEST_FOR_Z = 3  # subjects or scans of a diagnosis, below which no spread is given
