@@ -89,6 +89,12 @@ SAMPLES = {
         pd.DataFrame({"region": NAMES, "share": 0.1, "mean": 0.2, "sd": [0.1, 0.1, np.nan], "percentile": 40, "n": 9}),
         "AD", "#2A9D8F",
     ),
+    "patient.against_groups": lambda: patient.against_groups(
+        dict.fromkeys(
+            GROUPS, pd.DataFrame({"region": NAMES, "share": 0.1, "mean": 0.2, "sd": [0.1, 0.1, np.nan], "n": 9})
+        ),
+        "#2A9D8F", GROUPS,
+    ),
     "patient.visits": lambda: patient.visits(
         pd.DataFrame({"age": [70.0, np.nan], "session": ["one", None], "probability": [0.4, 0.6]}), "AD", "#D55E00"
     ),

@@ -8,11 +8,10 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-import store_factory
 import streamlit as st
 from plotly_schema import validated
 from scipy import stats
-from store_factory import shared_store
+from store_factory import make_larger_run, shared_store
 from streamlit.testing.v1 import AppTest
 from test_dashboard_views import text_of
 
@@ -221,14 +220,8 @@ def test_a_line_is_drawn_only_where_the_interval_leaves_0_out():
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """Twelve AD, twelve NC and three MCI subjects; one of AD has two scans."""
-    people = [("AD", i) for i in range(12)] + [("NC", i) for i in range(12)] + [("MCI", i) for i in range(3)]
-    scans = {f"{d}{i}-1": (f"{d}{i}", d, 1 + i % 2, True) for d, i in people} | {"AD0-2": ("AD0", "AD", 1, True)}
     folder = tmp_path_factory.mktemp("clinical")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store_factory, "SCANS", scans)
-        patch.setattr(store_factory, "PREDICTED", {s: "AD" if row[1] == "MCI" else row[1] for s, row in scans.items()})
-        store_factory.make_run(folder, methods=("sensitivity", "area_occlusion"))
+    make_larger_run(folder, methods=("sensitivity", "area_occlusion"))
     return folder
 
 
@@ -278,7 +271,7 @@ def test_all_pairs_are_in_the_table_with_their_tests_counted(opened, store):
 
 
 def test_numbers_of_the_page_are_those_of_the_tables(opened, store):
-    app = opened(store, set="folds", method="area_occlusion", c_lr="split")
+    app = opened(store, set="folds", method="area_occlusion", cl_lr="split")
     run = open_run(store)
     shares = run.table("region_relevance", model_set="folds", method="area_occlusion")
     whole = shares.groupby(["model", "scan"])["sum"].transform("sum")
@@ -304,11 +297,11 @@ def test_a_region_beyond_the_first_ones_joins_the_table(store):
 
 def test_a_score_that_nobody_has_is_not_offered(opened, store, tmp_path):
     without(store, tmp_path, "cdr", "mmse")
-    app = opened(tmp_path, set="folds", c_score="mmse")
-    assert app.button_group(key="c_score").options == ["CDR sum of boxes", "Age"]
+    app = opened(tmp_path, set="folds", cl_score="mmse")
+    assert app.button_group(key="cl_score").options == ["CDR sum of boxes", "Age"]
     said = text_of(app)
     assert "Not offered, as no scan has a value: MMSE, CDR." in said
-    assert "`c_score=mmse`: choose cdr_sb, age" in said
+    assert "`cl_score=mmse`: choose cdr_sb, age" in said
 
 
 def test_a_run_without_any_score_says_so(opened, store, tmp_path):
@@ -336,7 +329,7 @@ def test_a_filter_or_target_that_leaves_nothing_is_said(opened, store):
 
 
 def test_a_link_restores_the_page(opened, store):
-    link = {"c_score": "age", "c_lr": "split", "c_n": "all", "c_of": "Temporal_Mid_R", "c_numbers": "closed"}
+    link = {"cl_score": "age", "cl_lr": "split", "cl_n": "all", "cl_of": "Temporal_Mid_R", "cl_numbers": "closed"}
     app = opened(store, set="folds", **link)
     query = {key: value[-1] if isinstance(value, list) else value for key, value in app.query_params.items()}
     assert link.items() <= query.items()

@@ -62,11 +62,11 @@ def controls(selection: Selection, scores: list[str], positive: str) -> Choice:
     """The row above the pictures."""
     row = st.container(horizontal=True, gap="small", vertical_alignment="bottom")
     look = {"widget": "segmented", "place": row, "width": "content"}
-    score = state.choose("c_score", "Score", scores, words=SCORES.get, **look)
-    sides = state.choose("c_lr", "Sides", list(SIDES), words=SIDES.get, **look) == "merged"
-    count = state.choose("c_n", "Regions", list(COUNTS), **look)
+    score = state.choose("cl_score", "Score", scores, words=SCORES.get, **look)
+    sides = state.choose("cl_lr", "Sides", list(SIDES), words=SIDES.get, **look) == "merged"
+    count = state.choose("cl_n", "Regions", list(COUNTS), **look)
     feature = state.choose(
-        "c_of", "Against", asked.evidence(selection, sides).names, place=row, width=280,
+        "cl_of", "Against", asked.evidence(selection, sides).names, place=row, width=280,
         words=lambda f: feature_words(f, positive) if f == PROBABILITY else f"share of {words.region_name(f)}",
     )  # fmt: skip
     return Choice(score, feature, sides, COUNTS[count])
@@ -112,7 +112,7 @@ def dots(
     fitted = clinical.fitted(found.table, choice.score, choice.feature)
     axes = AXES.get(choice.score, score), f"{of}, share of the brain, %" if is_share else of
     figure = figures.scatter(table, diagnoses, groups, axes=axes, factor=100 if is_share else 1, fitted=fitted)
-    event = patients_chart(place, figure, "c-dots", True)
+    event = patients_chart(place, figure, "clinical-dots", True)
     lines = "Lines: least squares, within a diagnosis whose interval leaves 0 out. " if fitted else ""
     place.caption(f"A dot is a subject: means over the scans with this score. {lines}Click a dot to open its patient.")
     place.caption("  \n".join(pair_words(choice, found)))
@@ -143,10 +143,10 @@ def p_words(name: str, value: float) -> str:
 
 def click_feature() -> None:
     """Called when a dot of the intervals is clicked: its region is drawn against the score."""
-    points = st.session_state["c-intervals"]["selection"]["points"]
+    points = st.session_state["clinical-intervals"]["selection"]["points"]
     if points and points[0].get("customdata"):
         data = points[0]["customdata"]
-        state.set_before_next_pass({"c_of": data[0] if isinstance(data, list | tuple) else data})
+        state.set_before_next_pass({"cl_of": data[0] if isinstance(data, list | tuple) else data})
 
 
 def every_region(place: Any, choice: Choice, found: Correlations, groups: list[str]) -> None:
@@ -162,7 +162,7 @@ def every_region(place: Any, choice: Choice, found: Correlations, groups: list[s
     features = [label.get(feature, feature) for feature in found.features]
     figure = figures.intervals(rows, features, known, groups, axis="Spearman's ρ")
     clickable = {"on_select": click_feature, "selection_mode": "points"} if access.may_see_patients() else {}
-    show.chart(place, figure, "c-intervals", **clickable)
+    show.chart(place, figure, "clinical-intervals", **clickable)
     place.caption(
         "Thin line: 95 % CI over subjects (Fisher's z, standard error of Bonett and Wright), this model. Regions in "
         f"the order of their mean share.{' Click a dot to draw its region.' if clickable else ''}"
@@ -172,7 +172,7 @@ def every_region(place: Any, choice: Choice, found: Correlations, groups: list[s
 def all_pairs(found: Correlations, positive: str) -> None:
     """The table, with what was tested and what is hidden."""
     table = found.table
-    box = state.fold("c_numbers", "All pairs", opened=True)
+    box = state.fold("cl_numbers", "All pairs", opened=True)
     if box is None:
         return
     if len(table):

@@ -12,9 +12,11 @@ from dashboard import (
     access,
     filters,
     page,
+    patient_reference,
     pictures_patient,
     queries,
     queries_patient,
+    reference,
     show,
     state,
     summaries_patient,
@@ -23,6 +25,7 @@ from dashboard import (
 from dashboard.downloads_patient import downloads
 from dashboard.figures import palette, patient, words
 from dashboard.filters import Selection
+from dashboard.reference import Reference
 
 SUBJECT, SCAN, MODEL = "p_subject", "p_scan", "p_model"
 SIDEBAR_METHOD, REVISION = "_p_sidebar_method", "_p_revision"
@@ -182,12 +185,14 @@ def viewer_figures(selection: Selection, tables: dict[str, pd.DataFrame]) -> dic
     }
 
 
-def brain(selection: Selection, model: str, row: pd.Series, tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
+def brain(
+    selection: Selection, model: str, row: pd.Series, tables: dict[str, pd.DataFrame], group_words: str
+) -> dict[str, Any]:
     """The linked viewer; returns its state."""
     run, methods = selection.run, list(tables)
     scene = viewer.patient_volumes(queries.opened(run), run, model, row["scan"], methods, selection.target)
     view = viewer.show(
-        scene, figures=viewer_figures(selection, tables), group_words=str(row["diagnosis"]),
+        scene, figures=viewer_figures(selection, tables), group_words=group_words,
         options=view_options(methods, selection.method), key="p_viewer",
     )  # fmt: skip
     remember(view)
@@ -197,11 +202,17 @@ def brain(selection: Selection, model: str, row: pd.Series, tables: dict[str, pd
 # -- beside the viewer --------------------------------------------------------------------------------------------
 
 
-def regions(selection: Selection, row: pd.Series, method: str, table: pd.DataFrame) -> None:
-    """The patient's strongest regions against the group."""
+def regions(
+    selection: Selection, row: pd.Series, method: str, table: pd.DataFrame, other: Reference | None, against: dict
+) -> None:
+    """The patient's strongest regions against the group, or a new scan's against the groups of its reference."""
     known = queries.table(selection.run, "regions")
     top = summaries_patient.top_regions(table, set(known.region[known.in_atlas.astype(bool)]), TOP)
     st.subheader(f"Strongest regions, {words.method_name(method)}", anchor=False)
+    if other is not None and all(method in found for found in against.values()) and against:
+        groups = queries.manifest(selection.run)["groups"]
+        patient_reference.regions(other, against, method, top.region.tolist(), groups)
+        return
     show.chart(st, patient.against_group(top, str(row["diagnosis"]), palette.method_colour(method)), "p-regions")
 
 
@@ -255,7 +266,9 @@ def main() -> None:
     if selection is None:
         page.nothing_explained()
         return
-    rows, inside = filters.explained(selection.run, selection.model_set), selection.rows()
+    groups, other = queries.manifest(selection.run)["groups"], reference.of(selection.run)
+    explained = filters.explained(selection.run, selection.model_set)
+    rows, inside = (summaries_patient.one_a_scan(found, groups) for found in (explained, selection.rows()))
     top = st.container()
     if inside.empty and state.kept(SUBJECT) is None and state.peek(SUBJECT) is None:
         with top:
@@ -267,6 +280,9 @@ def main() -> None:
     with top:
         head = page.Header("Patient", f"**{row['subject']}** · {summaries_patient.covariates(row)}")
     decision(selection, row)
+    patient_reference.flags(selection.run, row["scan"])
+    if other is not None:
+        patient_reference.notes(other, groups)
     if not queries_patient.has_target(selection.run, row["model"], row["scan"], selection.target):
         st.info(
             f"This scan belongs to no group, so {selection.evidence()} means nothing here: choose another evidence."
@@ -276,18 +292,20 @@ def main() -> None:
     model = pick_model(selection, row["scan"])
     methods = queries_patient.methods_of_scan(selection.run, model, row["scan"])
     tables = region_tables(selection, model, row, methods)
-    view = brain(selection, model, row, tables)
+    against = patient_reference.tables(other, selection, model, row, methods) if other is not None else {}
+    group = row["predicted"] if against else str(row["diagnosis"])
+    view = brain(selection, model, row, tables | against.get(group, {}), group)
     left, right = st.columns([3, 2], gap="large")
     with left:
         method = view["method"] if view["method"] in tables else next(iter(tables))
-        regions(selection, row, method, tables[method])
+        regions(selection, row, method, tables[method], other, against)
     with right:
         over_time(selection, visits)
     same_slice(selection, visits, method, view)
     in_3d(selection, model, row, method, view)
     how_to_read(method)
     page.provenance(selection.run, f"model {model}", f"evidence for {selection.evidence()}")
-    head.finish(downloads(selection, model, row, tables, view))
+    head.finish(downloads(selection, model, row, tables, view, against))
 
 
 page.body(main)
