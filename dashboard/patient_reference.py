@@ -45,6 +45,11 @@ def notes(reference: Reference, groups: Sequence[str]) -> None:
     st.caption("  \n".join(lines))
 
 
+def knows(against: Mapping[str, Tables], method: str) -> bool:
+    """Whether there are groups to set this method's regions beside."""
+    return bool(against) and all(method in found for found in against.values())
+
+
 def tables(
     reference: Reference, selection: Selection, model: str, row: pd.Series, methods: Sequence[str]
 ) -> dict[str, Tables]:
@@ -67,16 +72,24 @@ def tables(
     return found
 
 
-def regions(
-    reference: Reference, against: Mapping[str, Tables], method: str, top: Sequence[str], groups: Sequence[str]
-) -> None:
-    """The strongest regions of the scan beside both groups of the reference, with the percentiles among them."""
-    own = {group: found[method].set_index("region").loc[list(top)].reset_index() for group, found in against.items()}
-    figure = patient.against_groups(own, palette.method_colour(method), groups)
+def chart(against: Mapping[str, Tables], method: str, top: Sequence[str], groups: Sequence[str]) -> None:
+    """The strongest regions of the scan beside both groups of the reference."""
+    figure = patient.against_groups(_regions(against, method, top), palette.method_colour(method), groups)
     show.chart(st, figure, "p-regions")
-    show.table(st, summaries_patient.percentile_table(own))
+
+
+def percentiles(reference: Reference, against: Mapping[str, Tables], method: str, top: Sequence[str]) -> None:
+    """Where the scan stands among the subjects of both groups, region by region."""
+    own = _regions(against, method, top)
     people = " and ".join(f"{int(table.n.iloc[0])} {group}" for group, table in own.items() if len(table))
+    st.subheader("Among the cohort", anchor=False)
+    show.table(st, summaries_patient.percentile_table(own))
     st.caption(
         f"Percentile of the scan's share among the {people} subjects of {reference.run_id}, same method, models and "
         f"evidence; {words.NONE} below {summaries_patient.FEWEST} subjects. 50: as the middle of the group."
     )
+
+
+def _regions(against: Mapping[str, Tables], method: str, top: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Group -> some regions of one method, in their order."""
+    return {group: found[method].set_index("region").loc[list(top)].reset_index() for group, found in against.items()}

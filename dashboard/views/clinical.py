@@ -198,8 +198,9 @@ def explain() -> None:
         "ρ says whether subjects with a higher score have a higher probability, or more of their relevance in a "
         "region, from -1 to 1, whatever the shape of the relation. A correlation is no cause: scores go with age, sex "
         "and how far a disease has come, and the partial correlation takes age and sex alone out (for age: sex).\n\n"
-        "Each subject counts once, with the means over its scans. Across folds, values of several networks are "
-        "taken together. Look at q rather than p: of many regions some correlate by chance.",
+        "Each subject counts once, with the means over its scans; one with two diagnoses counts, and has a dot, in "
+        "each. Across folds, values of several networks are taken together. Look at q rather than p: of many regions "
+        "some correlate by chance.",
         r"z = \operatorname{artanh}\rho \pm 1.96\sqrt{\frac{1 + \rho^2/2}{n - 3}},\quad "
         r"t = \rho\sqrt{\frac{n - 2}{1 - \rho^2}}",
         "Interval: Bonett & Wright 2000, Psychometrika 65, 23-28. Partial: Pearson correlation of the ranks less their "

@@ -25,7 +25,6 @@ from dashboard import (
 from dashboard.downloads_patient import downloads
 from dashboard.figures import palette, patient, words
 from dashboard.filters import Selection
-from dashboard.reference import Reference
 
 SUBJECT, SCAN, MODEL = "p_subject", "p_scan", "p_model"
 SIDEBAR_METHOD, REVISION = "_p_sidebar_method", "_p_revision"
@@ -202,18 +201,19 @@ def brain(
 # -- beside the viewer --------------------------------------------------------------------------------------------
 
 
-def regions(
-    selection: Selection, row: pd.Series, method: str, table: pd.DataFrame, other: Reference | None, against: dict
-) -> None:
-    """The patient's strongest regions against the group, or a new scan's against the groups of its reference."""
+def strongest(selection: Selection, table: pd.DataFrame) -> pd.DataFrame:
+    """The regions of the atlas that hold most of the patient's relevance."""
     known = queries.table(selection.run, "regions")
-    top = summaries_patient.top_regions(table, set(known.region[known.in_atlas.astype(bool)]), TOP)
+    return summaries_patient.top_regions(table, set(known.region[known.in_atlas.astype(bool)]), TOP)
+
+
+def regions(row: pd.Series, method: str, top: pd.DataFrame, against: dict, groups: list[str]) -> None:
+    """The patient's strongest regions against the group, or a new scan's against the groups of its reference."""
     st.subheader(f"Strongest regions, {words.method_name(method)}", anchor=False)
-    if other is not None and all(method in found for found in against.values()) and against:
-        groups = queries.manifest(selection.run)["groups"]
-        patient_reference.regions(other, against, method, top.region.tolist(), groups)
-        return
-    show.chart(st, patient.against_group(top, str(row["diagnosis"]), palette.method_colour(method)), "p-regions")
+    if patient_reference.knows(against, method):
+        patient_reference.chart(against, method, top.region.tolist(), groups)
+    else:
+        show.chart(st, patient.against_group(top, str(row["diagnosis"]), palette.method_colour(method)), "p-regions")
 
 
 def over_time(selection: Selection, visits: pd.DataFrame) -> None:
@@ -298,8 +298,11 @@ def main() -> None:
     left, right = st.columns([3, 2], gap="large")
     with left:
         method = view["method"] if view["method"] in tables else next(iter(tables))
-        regions(selection, row, method, tables[method], other, against)
+        top_regions = strongest(selection, tables[method])
+        regions(row, method, top_regions, against, groups)
     with right:
+        if other is not None and patient_reference.knows(against, method):
+            patient_reference.percentiles(other, against, method, top_regions.region.tolist())
         over_time(selection, visits)
     same_slice(selection, visits, method, view)
     in_3d(selection, model, row, method, view)
