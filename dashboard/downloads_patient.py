@@ -21,8 +21,14 @@ def downloads(
     row: Mapping[str, Any],
     tables: Mapping[str, pd.DataFrame],
     view: Mapping[str, Any],
+    against: Mapping[str, Mapping[str, pd.DataFrame]],
 ) -> list[Download]:
-    """Report, picture, table and volumes of what is shown."""
+    """Report, picture, table and volumes of what is shown.
+
+    Args:
+        tables: method -> regions against the own diagnosis.
+        against: of a new scan: group of another run -> method -> regions against that group; else empty.
+    """
     run, scan, target = selection.run, row["scan"], selection.target
     reader, method = queries.opened(run), view["method"] if view["method"] in tables else next(iter(tables))
     name = f"{run.run_id}_{access.pseudonym(scan)}_{model}"
@@ -37,11 +43,14 @@ def downloads(
             percentile=percentile(view), created=None,
         )  # fmt: skip
 
+    def regions() -> pd.DataFrame:
+        return summaries_patient.export_groups(against) if against else summaries_patient.export(tables)
+
     found = [
         Download.pdf("Patient report, PDF", f"{name}_report", report),
         Download.png("Picture, PNG", name, lambda: sheet(selection, model, scan, list(tables), view).png()),
         Download.svg("Picture, SVG", name, lambda: sheet(selection, model, scan, list(tables), view).svg()),
-        Download.csv("Regions, all methods, CSV", f"{name}_regions", lambda: summaries_patient.export(tables)),
+        Download.csv("Regions, all methods, CSV", f"{name}_regions", regions),
         Download.nifti(
             f"Heatmap, {words.method_name(method)}, NIfTI (MNI)", of_method,
             lambda: export.heatmap_nifti(reader, model, method, scan, target=target),

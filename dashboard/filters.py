@@ -76,7 +76,10 @@ class Selection:
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def explained(run: Run, model_set: str) -> pd.DataFrame:
-    """Every scan that a model set explains, once: predictions with the scan's covariates; no retrained models."""
+    """Every scan that a model set explains: predictions with the scan's covariates; no retrained models.
+
+    A scan has one row; in a run of new scans it has one for each model of the set, as none has seen its subject.
+    """
     predictions = queries.table(run, "predictions")
     scans = queries.table(run, "scans")
     chosen = predictions[(predictions.model_set == model_set) & ~predictions.model.str.contains("-seed-", regex=False)]
@@ -179,7 +182,8 @@ def _count(rows: pd.DataFrame, whom: Whom) -> None:
     """How many remain; where none does, which filter did it and a way out."""
     keep = passing(rows, whom)
     left = rows[keep]
-    st.caption(f"**{len(left)} of {words.count(len(rows), 'scan')}**, {words.count(left.subject.nunique(), 'subject')}")
+    scans = words.count(rows.scan.nunique(), "scan")  # several models may explain a new scan
+    st.caption(f"**{left.scan.nunique()} of {scans}**, {words.count(left.subject.nunique(), 'subject')}")
     if len(left) == 0:
         blamed = [n for n in whom.active() if passing(rows, replace(whom, **{n: None})).any()]
         for name in blamed:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from dashboard import access, filters, queries, selection, state, states
+from dashboard import access, filters, queries, reference, selection, state, states
 from store import RunInfo, StoreError, StoreNotFound
 from store.spec import SPEC_VERSION
 
@@ -50,6 +50,7 @@ VIEWS = (
     View("patient", "Patient", ":material/person_search:", patients=True),
     View("variability", "Variability", ":material/scatter_plot:", patients=True),
     View("regions", "Regions", ":material/format_list_numbered:"),
+    View("clinical", "Clinical", ":material/clinical_notes:"),
     View("distances", "Distances", ":material/straighten:"),
     View("compare_runs", "Compare runs", ":material/compare:", whole=True),
     View("provenance", "Provenance", ":material/fingerprint:", whole=True),
@@ -79,6 +80,7 @@ def show(view: View, page: st.Page, run: queries.Run) -> None:
         states.patients_are_hidden(view.title)
         return
     with st.sidebar:
+        reference.badge(run)
         st.divider()
         if view.whole:
             st.caption(f"{view.title} shows the whole run; choices of models, method and patients rest here.")

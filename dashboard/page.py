@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import queries, selection, state, states
+from dashboard import queries, reference, selection, state, states
 from dashboard.queries import Run
 from store import StoreError
 
@@ -130,7 +130,9 @@ def provenance(run: Run, *parts: str) -> None:
     """The last line: what this was made from."""
     manifest = queries.manifest(run)
     kind = "Simulated" if manifest["simulated"] else manifest["cohort"]
-    words = [f"Run {run.run_id}", kind, *parts, f"made {manifest['created'][:10]}"]
+    known = reference.of(run)
+    networks = [f"networks of {known.run_id}{' (simulated change)' if known.simulated else ''}"] if known else []
+    words = [f"Run {run.run_id}", kind, *networks, *parts, f"made {manifest['created'][:10]}"]
     st.caption(f"{' · '.join(words)}. {states.RESEARCH_ONLY}")
 
 

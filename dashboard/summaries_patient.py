@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from dashboard.figures.answers import Answer
-from dashboard.figures.words import region_name, three
+from dashboard.figures.words import NONE, percent, region_name, three
 
 FEWEST = 10  # below so many other subjects no percentile is given (design, section 6)
 SEX_LETTERS = {"F": "F", "M": "M"}
@@ -69,17 +69,66 @@ def covariates(row: Mapping[str, Any]) -> str:
     return " · ".join(parts)
 
 
+def one_a_scan(rows: pd.DataFrame, groups: Sequence[str], answer: Answer) -> pd.DataFrame:
+    """A row a scan: of several models that explain it the first, with the mean of their answers."""
+    first = rows.drop_duplicates("scan").reset_index(drop=True)
+    if len(first) == len(rows):
+        return rows
+    mean = rows.groupby("scan")[answer.column].mean().reindex(first.scan).to_numpy(float)
+    predicted = np.where(mean >= answer.middle, groups[0], groups[1])
+    return first.assign(**{answer.column: mean, "predicted": predicted})
+
+
+def flag_texts(flags: pd.DataFrame) -> list[str]:
+    """What is out of bounds in a scan, and whose bounds they are.
+
+    Args:
+        flags: rows of the table flags.
+    """
+    whose = {"reference": "Outside the range of the cohort", "limits": "Outside the limits of the settings"}
+    accepted = {"accept": " (a person has looked at it and accepted it)"}
+    return [
+        f"{whose.get(row.source, row.source)}: {row.text}{accepted.get(row.decision, '')}."
+        for row in flags.itertuples()
+    ]
+
+
+def percentile_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Regions as text: the scan's share, and its percentile among the subjects of each group.
+
+    Args:
+        tables: group -> regions as `against_group` gives them, in the same order.
+    """
+    first = next(iter(tables.values()))
+    columns = {"Region": first.region.map(region_name), "Share of the brain": first.share.map(percent)}
+    for group, table in tables.items():
+        known = [f"{value:.0f}" if np.isfinite(value) else NONE for value in table.percentile]
+        columns[f"Percentile of {group}"] = known
+    return pd.DataFrame(columns)
+
+
 def spread_of_predictions(table: pd.DataFrame, answer: Answer) -> str:
-    """What the models say: 'holdout 0.930; 5 retrained models 0.880 to 0.960'."""
+    """What the models say: 'holdout 0.930; 5 retrained models 0.880 to 0.960'; of several folds mean and range."""
     parts = []
     for model_set, rows in table.groupby("model_set", sort=False):
         again = rows.model.str.contains("-seed-", regex=False)
-        for row in rows[~again].itertuples():
-            parts.append(f"{row.model} {three(getattr(row, answer.column))}")
+        said = rows[~again]
+        if len(said) > 1:
+            low, mean, high = (three(said[answer.column].agg(how)) for how in ("min", "mean", "max"))
+            parts.append(f"{len(said)} {model_set} mean {mean}, {low} to {high}")
+        else:
+            parts += [f"{row.model} {three(getattr(row, answer.column))}" for row in said.itertuples()]
         if again.any():
             low, high = rows[answer.column][again].min(), rows[answer.column][again].max()
             parts.append(f"{int(again.sum())} retrained {model_set} {three(low)} to {three(high)}")
     return f"{answer.name}: {'; '.join(parts)}"
+
+
+def export_groups(against: Mapping[str, Mapping[str, pd.DataFrame]]) -> pd.DataFrame:
+    """As `export`, for several groups of another run: group, and the columns of `export`."""
+    frames = [export(tables).assign(group=group) for group, tables in against.items()]
+    whole = pd.concat(frames, ignore_index=True)
+    return whole[["group", *(column for column in whole if column != "group")]]
 
 
 def export(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -294,7 +294,10 @@ def of_region(sums: np.ndarray, rows: pd.DataFrame, regions: pd.DataFrame, regio
     """
     areas = Areas.of(regions, merged=region not in set(regions["region"]))
     values = per_scan(sums, areas, measure)[:, areas.names.index(region)]
-    return rows[["scan", "subject", "diagnosis", "age"]].assign(value=values)
+    table = rows[["scan", "subject", "diagnosis", "age"]].assign(value=values)
+    if table["scan"].duplicated().any():  # a new scan, explained by several models
+        return table.groupby("scan", sort=False, as_index=False).agg(dict.fromkeys(table, "first") | {"value": "mean"})
+    return table
 
 
 def choices(regions: pd.DataFrame) -> list[str]:

@@ -21,6 +21,7 @@ NUMBERS = {
     "value": "Predicted",
     "mmse": "MMSE",
     "cdr": "CDR",
+    "cdr_sb": "CDR sum of boxes",
     "severity": "Imposed severity",
 }
 KINDS = {"diagnosis": "Diagnosis", "predicted": "Predicted group", "sex": "Sex", "site": "Site"}
@@ -66,12 +67,17 @@ def sample(rows: pd.DataFrame, sums: np.ndarray, areas: Areas, by_subject: bool)
     """
     known = np.isfinite(sums).any(axis=1)
     rows, shares = rows[known].reset_index(drop=True), per_scan(np.nan_to_num(sums[known]), areas, "share")
-    if not by_subject:
-        return Sample(rows.assign(scans=1), shares, areas)
-    person = rows.groupby(["subject", "diagnosis"], sort=False).ngroup()
-    how = {c: "mean" if c in NUMBERS else "first" for c in rows.columns}
-    people = rows.groupby(person).agg(how).assign(scans=person.value_counts(sort=False).sort_index())
-    return Sample(people.reset_index(drop=True), pd.DataFrame(shares).groupby(person).mean().to_numpy(), areas)
+    if rows["scan"].duplicated().any():  # a new scan, explained by several models
+        rows, shares = _means(rows, shares, ["scan"])
+    rows = rows.assign(scans=1)
+    return Sample(*(_means(rows, shares, ["subject", "diagnosis"]) if by_subject else (rows, shares)), areas)
+
+
+def _means(rows: pd.DataFrame, shares: np.ndarray, by: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
+    """A row for each of the values of some columns: means of numbers and shares, the number of scans."""
+    own = rows.groupby(by, sort=False).ngroup()
+    how = {c: "mean" if c in NUMBERS else "sum" if c == "scans" else "first" for c in rows.columns}
+    return rows.groupby(own).agg(how).reset_index(drop=True), pd.DataFrame(shares).groupby(own).mean().to_numpy()
 
 
 def labels(found: Sample, by_subject: bool) -> list[str]:

@@ -12,11 +12,14 @@ import functools
 import hashlib
 import itertools
 import shutil
+import sys
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -91,6 +94,17 @@ def make_run(
     writer = RunWriter(Path(store) / ".work" / run_id / "run")
     write_run(writer, shape=shape, simulated=simulated, seed=seed, methods=methods)
     return writer.publish(store, run_id, make_manifest(name, simulated, created), replace=replace)
+
+
+def make_larger_run(store: str | Path, **options: Any) -> Path:
+    """As `make_run`, of twelve AD, twelve NC and three MCI subjects (to apply to); AD0 has two scans."""
+    counts = {"AD": 12, "NC": 12, "MCI": 3}
+    scans = {f"{d}{i}-1": (f"{d}{i}", d, 1 + i % 2, True) for d, count in counts.items() for i in range(count)}
+    scans["AD0-2"] = ("AD0", "AD", 1, True)
+    predicted = {scan: "AD" if row[1] == "MCI" else row[1] for scan, row in scans.items()}
+    module = sys.modules[__name__]
+    with mock.patch.multiple(module, SCANS=scans, PREDICTED=predicted):
+        return make_run(store, **options)
 
 
 @functools.cache

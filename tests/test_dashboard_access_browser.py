@@ -11,7 +11,8 @@ from browser import go_to, menu, new_page, open_page, problems, settled, shot
 from store_factory import shared_store
 
 PAGES = (
-    "Overview", "Group maps", "Patient", "Variability", "Regions", "Distances", "Compare runs", "Provenance",
+    "Overview", "Group maps", "Patient", "Variability", "Regions", "Clinical", "Distances", "Compare runs",
+    "Provenance",
 )  # fmt: skip
 CANVASES = {"Patient", "Provenance"}  # the viewer, tables that scroll
 HIGH = 4400  # pixels: more than any page of the store has

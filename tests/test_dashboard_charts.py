@@ -10,13 +10,13 @@ import pytest
 from plotly_schema import validated
 
 from dashboard import summaries_compare
-from dashboard.figures import charts, compare, distances, one_region, ordering, patient, regions, variability
+from dashboard.figures import charts, clinical, compare, distances, one_region, ordering, patient, regions, variability
 from dashboard.figures.answers import answer_of
 from dashboard.figures.chart import Chart, text_width
 from dashboard.figures.variability import Covariate
 
 GROUPS = ["AD", "NC"]
-MODULES = (charts, compare, distances, one_region, patient, regions, variability)
+MODULES = (charts, clinical, compare, distances, one_region, patient, regions, variability)
 NAMES = ["Hippocampus_L", "Insula_R", "Temporal_Mid"]
 METHODS = ["sensitivity", "occlusion", "area_occlusion"]
 SCANS = pd.DataFrame({
@@ -67,6 +67,14 @@ SAMPLES = {
         pd.DataFrame({"region": ["Insula"], "positive": [3.0], "negative": [np.nan]}), "#2A9D8F", GROUPS, 4
     ),
     "charts.timings": lambda: charts.timings({"train": 9.0}),
+    "clinical.scatter": lambda: clinical.scatter(
+        SCANS.assign(score=SCANS["age"]), GROUPS, GROUPS, axes=("MMSE", "share, %"), factor=100, fitted=["AD"]
+    ),
+    "clinical.intervals": lambda: clinical.intervals(
+        pd.DataFrame({"among": [*GROUPS, "all"], "feature": NAMES[0], "rho": 0.1, "low": -0.2, "high": 0.4,
+                      "subjects": 12}),
+        NAMES[:1], [*GROUPS, "all"], GROUPS, axis="rho",
+    ),
     "compare.metrics": lambda: compare.metrics(measured(), ("one", "two"), {"accuracy": "Accuracy", "auc": "AUC"}),
     "compare.regions": lambda: compare.regions(COMPARED, ("one", "two")),
     "distances.matrix": lambda: distances.matrix(
@@ -81,6 +89,12 @@ SAMPLES = {
     "patient.against_group": lambda: patient.against_group(
         pd.DataFrame({"region": NAMES, "share": 0.1, "mean": 0.2, "sd": [0.1, 0.1, np.nan], "percentile": 40, "n": 9}),
         "AD", "#2A9D8F",
+    ),
+    "patient.against_groups": lambda: patient.against_groups(
+        dict.fromkeys(
+            GROUPS, pd.DataFrame({"region": NAMES, "share": 0.1, "mean": 0.2, "sd": [0.1, 0.1, np.nan], "n": 9})
+        ),
+        "#2A9D8F", GROUPS,
     ),
     "patient.visits": lambda: patient.visits(
         pd.DataFrame({"age": [70.0, np.nan], "session": ["one", None], "probability": [0.4, 0.6]}),

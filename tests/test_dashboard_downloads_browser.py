@@ -27,8 +27,8 @@ PAGES = {
     "overview": {"csv", "pdf", "png"}, "group_maps": {"csv", "nii.gz", "png", "svg"},
     "patient": {"csv", "nii.gz", "pdf", "png", "svg"}, "variability": {"csv"},
     "variability?v_view=spread&set=folds": {"nii.gz", "png", "svg"}, "regions": {"csv"},
-    "regions?r_part=paper": {"csv", "tex"}, "distances": {"csv"}, "compare_runs": {"csv", "png", "svg"},
-    "provenance": {"json", "txt", "zip"},
+    "regions?r_part=paper": {"csv", "tex"}, "clinical": {"csv"}, "distances": {"csv"},
+    "compare_runs": {"csv", "png", "svg"}, "provenance": {"json", "txt", "zip"},
 }  # fmt: skip
 NOTICE = "Research use only"
 

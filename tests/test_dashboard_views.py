@@ -19,7 +19,10 @@ from dashboard import queries, selection
 from dashboard.figures import pictures
 from store import RunInfo
 
-NAMES = ("Overview", "Group maps", "Patient", "Variability", "Regions", "Distances", "Compare runs", "Provenance")
+NAMES = (
+    "Overview", "Group maps", "Patient", "Variability", "Regions", "Clinical", "Distances", "Compare runs",
+    "Provenance",
+)  # fmt: skip
 VIEWS = {f"views/{name.lower().replace(' ', '_')}.py": name for name in NAMES}
 
 
@@ -145,8 +148,8 @@ def test_a_damaged_manifest_is_named_on_every_view(open_app, tmp_path):
     ("view", "table"),
     [
         ("overview", "curves"), ("group_maps", "regions"), ("patient", "heatmaps"), ("variability", "region_relevance"),
-        ("regions", "region_relevance"), ("distances", "distances"), ("compare_runs", "distances"),
-        ("provenance", "models"),
+        ("regions", "region_relevance"), ("clinical", "region_relevance"), ("distances", "distances"),
+        ("compare_runs", "distances"), ("provenance", "models"),
     ],
 )  # fmt: skip
 def test_a_missing_table_is_named_where_it_is_needed(open_app, tmp_path, view, table):

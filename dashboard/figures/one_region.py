@@ -39,7 +39,7 @@ def distribution(
             chart.add(**_box(values, place - BOX_ABOVE * points, colour))
         if points:
             y = place + DOTS_BELOW + rng.uniform(-0.22, 0.22, len(part))
-            chart.add(**_points(part, values, y, diagnosis, diagnoses, colour))
+            chart.add(**dots(part, values, y, diagnosis, diagnoses, colour))
     chart.x(title=axis, rangemode="tozero", **GRID)
     chart.y(tickvals=list(range(len(diagnoses))), ticktext=names, range=[len(diagnoses) - 0.5, -0.6])
     return chart.finish(90 + ROW * max(len(diagnoses), 1))
@@ -55,9 +55,10 @@ def _box(values: np.ndarray, place: float, colour: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _points(
+def dots(
     part: pd.DataFrame, x: np.ndarray, y: np.ndarray, diagnosis: str, diagnoses: Sequence[str], colour: str
 ) -> dict[str, Any]:
+    """A trace of one diagnosis, told apart by shape too; a click on a dot gives its subject and scan."""
     return {
         "x": x, "y": y, "mode": "markers", "name": diagnosis,
         "customdata": part[["subject", "scan"]].to_numpy(object),
@@ -76,11 +77,16 @@ def with_age(
         part = table[(table["diagnosis"] == diagnosis) & table["age"].notna()]
         colour = palette.group_colour(diagnosis, groups)
         x, y = part["age"].to_numpy(float), part["value"].to_numpy(float) * factor
-        chart.add(**_points(part, x, y, diagnosis, diagnoses, colour))
+        chart.add(**dots(part, x, y, diagnosis, diagnoses, colour))
         if len(part) > 2 and np.ptp(x) > 0:
-            slope, start = np.polyfit(x, y, 1)
-            ends = np.array([x.min(), x.max()])
-            line = {"color": colour, "width": 1.6}
-            chart.add(x=ends, y=start + slope * ends, mode="lines", line=line, hoverinfo="skip")
+            chart.add(**trend(x, y, colour))
     chart.x(title="age in years").y(title=axis, rangemode="tozero", **GRID)
     return chart.finish(90 + ROW * max(len(diagnoses), 2))
+
+
+def trend(x: np.ndarray, y: np.ndarray, colour: str) -> dict[str, Any]:
+    """The straight line of least squares from the smallest to the largest x, which differ."""
+    slope, start = np.polyfit(x, y, 1)
+    ends = np.array([x.min(), x.max()])
+    line = {"color": colour, "width": 1.6}
+    return {"x": ends, "y": start + slope * ends, "mode": "lines", "line": line, "hoverinfo": "skip"}

@@ -29,7 +29,7 @@ TOP_ALPHA = 0.95
 
 def group_colour(diagnosis: str, groups: Sequence[str]) -> str:
     """The colour of a group or diagnosis; the positive group of any cohort has that of AD."""
-    colours = {"MCI": MCI, groups[1]: NEGATIVE, groups[0]: POSITIVE, "": UNKNOWN}
+    colours = {"MCI": MCI, groups[1]: NEGATIVE, groups[0]: POSITIVE, "": UNKNOWN, "unknown": UNKNOWN}
     return colours.get(diagnosis, OTHER)
 
 

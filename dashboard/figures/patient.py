@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pandas as pd
 
-from dashboard.figures import palette
+from dashboard.figures import palette, regions
 from dashboard.figures.answers import Answer
 from dashboard.figures.chart import GRID, Chart
 from dashboard.figures.charts import CHANCE
 from dashboard.figures.words import region_name, three
 
 WHOLE = {"range": [-0.03, 1.03], "dtick": 0.5}  # of a probability
+APART = 0.2  # of a row: a group's mark from that of the scan
 
 
 def against_group(table: pd.DataFrame, diagnosis: str, colour: str) -> Chart:
@@ -45,6 +48,34 @@ def against_group(table: pd.DataFrame, diagnosis: str, colour: str) -> Chart:
     chart.y(tickvals=list(places), ticktext=names, range=[len(table) - 0.4, -0.6])
     chart.x(title="share of the relevance in the brain, %", rangemode="tozero", **GRID)
     return chart.finish(110 + 27 * max(len(table), 1), legend="above")
+
+
+def against_groups(tables: Mapping[str, pd.DataFrame], colour: str, groups: Sequence[str]) -> Chart:
+    """Top regions of a new scan as dots, the groups of another run above and below as mean and SD.
+
+    Args:
+        tables: group -> as `table` of `against_group`, with the same regions.
+        colour: of the scan's dots; groups: positive and negative.
+    """
+    chart, first = Chart(), next(iter(tables.values()))
+    places = np.arange(len(first))
+    for (group, table), offset in zip(tables.items(), np.linspace(-APART, APART, len(tables)), strict=True):
+        n, look = int(table.n.iloc[0]) if len(table) else 0, palette.group_colour(group, groups)
+        chart.add(
+            x=100 * table["mean"], y=places + offset, mode="markers", name=f"{group}, mean ± SD, n = {n}",
+            marker={"symbol": regions.symbol(group, list(tables)), "size": 7, "color": palette.faint(look, 0.75)},
+            error_x={"array": (100 * table.sd).fillna(0), "color": look, "thickness": 1.3, "width": 0},
+            customdata=np.column_stack([table.region.map(region_name)]),
+            hovertemplate=f"%{{customdata[0]}}, {group}: mean %{{x:.3g}} %<extra></extra>",
+        )  # fmt: skip
+    said = [f"{region_name(row.region)}, this scan: {three(100 * row.share)} %" for row in first.itertuples()]
+    chart.add(
+        x=100 * first.share, y=places, mode="markers", name="this scan", text=said, cliponaxis=False,
+        marker={"symbol": "star", "size": 12, "color": colour}, hovertemplate="%{text}<extra></extra>",
+    )  # fmt: skip
+    chart.y(tickvals=list(places), ticktext=[region_name(r) for r in first.region], range=[len(first) - 0.4, -0.6])
+    chart.x(title="share of the relevance in the brain, %", rangemode="tozero", **GRID)
+    return chart.finish(110 + 34 * max(len(first), 1), legend="above")
 
 
 def visits(table: pd.DataFrame, answer: Answer, groups_colour: str) -> Chart:

@@ -9,7 +9,19 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard import group_grid, map_controls, page, queries, queries_maps, selection, show, state, states, summaries
+from dashboard import (
+    group_grid,
+    map_controls,
+    page,
+    queries,
+    queries_maps,
+    reference,
+    selection,
+    show,
+    state,
+    states,
+    summaries,
+)
 from dashboard import summaries_compare as beside
 from dashboard.figures import compare as figures
 from dashboard.figures import pictures, planes, words
@@ -80,6 +92,7 @@ def card(place: DeltaGenerator, which: str, run: Run) -> None:
             st.badge("SIMULATED", color="orange", icon=":material/science:")
         else:
             st.badge("REAL SCANS", color="gray", icon=":material/person:")
+            reference.badge(run)
         people = ", ".join(
             f"{scans.subject[scans.diagnosis == d].nunique()} {d}"
             for d in summaries.ordered_diagnoses(scans, manifest["groups"])

@@ -21,6 +21,7 @@ from dashboard import (
     show,
     state,
     states,
+    summaries,
     summaries_maps,
 )
 from dashboard.figures import words
@@ -78,7 +79,22 @@ class Reading:
 def columns_of(selection: Selection) -> dict[str, tuple[str, ...]]:
     """Heading -> diagnoses of the columns."""
     groups = queries_maps.diagnoses_of_groups(selection.run, selection.model_set)
-    return group_grid.columns_of(groups, selection.whom.diagnosis)
+    return group_grid.columns_of(groups, selection.whom.diagnosis or others(selection, groups))
+
+
+def others(selection: Selection, groups: dict[str, tuple[str, ...]]) -> list[str]:
+    """The diagnoses of a run whose scans belong to no group: new scans."""
+    if any(groups.values()):
+        return []
+    return summaries.ordered_diagnoses(filters.explained(selection.run, selection.model_set), list(groups))
+
+
+def also_explained(selection: Selection, columns: dict[str, tuple[str, ...]]) -> str:
+    """Diagnoses that have maps and no column."""
+    rows = filters.explained(selection.run, selection.model_set)
+    shown = [d for diagnoses in columns.values() for d in diagnoses]
+    more = [d for d in summaries.ordered_diagnoses(rows, queries.manifest(selection.run)["groups"]) if d not in shown]
+    return f"Also explained: {', '.join(more)}; choose it under Diagnosis at the left. " if more else ""
 
 
 def sentence(selection: Selection, rows: pd.DataFrame, columns: dict[str, tuple[str, ...]]) -> str:
@@ -237,7 +253,7 @@ def main() -> None:
         head.finish([])
         return
     st.html(map_controls.ROWS)
-    st.caption(map_controls.small_print(look))
+    st.caption(f"{also_explained(selection, columns)}{map_controls.small_print(look)}")
     drawn = show_grid(selection, look, columns)
     in_3d(selection.method, drawn)
     figures, peaks = numbers(run, drawn)

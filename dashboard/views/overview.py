@@ -17,6 +17,7 @@ from dashboard import (
     queries,
     queries_maps,
     queries_overview,
+    reference,
     selection,
     show,
     state,
@@ -266,6 +267,11 @@ def main() -> None:
     manifest = queries.manifest(run)
     groups, target = manifest["groups"], queries.explained_target(run)
     head = page.Header("Overview", sentence(manifest, scans))
+    if reference.nothing_judged(run):
+        cohort(run, scans, groups, queries_overview.networks(run, access.may_see_patients()))
+        page.provenance(run)
+        head.finish(downloads(run, tables, None, target))
+        return
     cards(run, metrics, predictions)
     st.subheader("Where the networks look", anchor=False)
     model_set = choose_model_set(run)

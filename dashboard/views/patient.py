@@ -12,9 +12,11 @@ from dashboard import (
     access,
     filters,
     page,
+    patient_reference,
     pictures_patient,
     queries,
     queries_patient,
+    reference,
     show,
     state,
     summaries_patient,
@@ -85,7 +87,8 @@ def decision(selection: Selection, row: pd.Series) -> None:
     verdict = {True: ", as labelled", False: ", not as labelled"}.get(row["correct"], "")
     value, spread = row[answer.column], f":small[:gray[{summaries_patient.spread_of_predictions(said, answer)}]]"
     if answer.is_value:
-        st.markdown(f"**{answer.name} {answer.number(value)}**, true {answer.number(row['observed'])} {spread}")
+        true = f", true {answer.number(row['observed'])}" if row["observed"] == row["observed"] else ""
+        st.markdown(f"**{answer.name} {answer.number(value)}**{true} {spread}")
     else:
         st.progress(float(value), text=f"**{answer.name} {words.three(value)}**: {row['predicted']}{verdict} {spread}")
 
@@ -183,12 +186,14 @@ def viewer_figures(selection: Selection, tables: dict[str, pd.DataFrame]) -> dic
     }
 
 
-def brain(selection: Selection, model: str, row: pd.Series, tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
+def brain(
+    selection: Selection, model: str, row: pd.Series, tables: dict[str, pd.DataFrame], group_words: str
+) -> dict[str, Any]:
     """The linked viewer; returns its state."""
     run, methods = selection.run, list(tables)
     scene = viewer.patient_volumes(queries.opened(run), run, model, row["scan"], methods, selection.target)
     view = viewer.show(
-        scene, figures=viewer_figures(selection, tables), group_words=str(row["diagnosis"]),
+        scene, figures=viewer_figures(selection, tables), group_words=group_words,
         options=view_options(methods, selection.method), key="p_viewer",
     )  # fmt: skip
     remember(view)
@@ -198,12 +203,19 @@ def brain(selection: Selection, model: str, row: pd.Series, tables: dict[str, pd
 # -- beside the viewer --------------------------------------------------------------------------------------------
 
 
-def regions(selection: Selection, row: pd.Series, method: str, table: pd.DataFrame) -> None:
-    """The patient's strongest regions against the group."""
+def strongest(selection: Selection, table: pd.DataFrame) -> pd.DataFrame:
+    """The regions of the atlas that hold most of the patient's relevance."""
     known = queries.table(selection.run, "regions")
-    top = summaries_patient.top_regions(table, set(known.region[known.in_atlas.astype(bool)]), TOP)
+    return summaries_patient.top_regions(table, set(known.region[known.in_atlas.astype(bool)]), TOP)
+
+
+def regions(row: pd.Series, method: str, top: pd.DataFrame, against: dict, groups: list[str]) -> None:
+    """The patient's strongest regions against the group, or a new scan's against the groups of its reference."""
     st.subheader(f"Strongest regions, {words.method_name(method)}", anchor=False)
-    show.chart(st, patient.against_group(top, str(row["diagnosis"]), palette.method_colour(method)), "p-regions")
+    if patient_reference.knows(against, method):
+        patient_reference.chart(against, method, top.region.tolist(), groups)
+    else:
+        show.chart(st, patient.against_group(top, str(row["diagnosis"]), palette.method_colour(method)), "p-regions")
 
 
 def over_time(selection: Selection, visits: pd.DataFrame) -> None:
@@ -256,18 +268,24 @@ def main() -> None:
     if selection is None:
         page.nothing_explained()
         return
-    rows, inside = filters.explained(selection.run, selection.model_set), selection.rows()
+    groups, other = queries.manifest(selection.run)["groups"], reference.of(selection.run)
+    answer = queries.answer(selection.run)
+    explained = filters.explained(selection.run, selection.model_set)
+    rows, inside = (summaries_patient.one_a_scan(found, groups, answer) for found in (explained, selection.rows()))
     top = st.container()
     if inside.empty and state.kept(SUBJECT) is None and state.peek(SUBJECT) is None:
         with top:
             page.Header("Patient", "No patient passes the filters of the sidebar.").finish()
         return
-    subject = pick_subject(rows, inside, queries.answer(selection.run))
+    subject = pick_subject(rows, inside, answer)
     visits = queries_patient.visits(rows, subject)
     row = pick_scan(visits)
     with top:
         head = page.Header("Patient", f"**{row['subject']}** · {summaries_patient.covariates(row)}")
     decision(selection, row)
+    patient_reference.flags(selection.run, row["scan"])
+    if other is not None:
+        patient_reference.notes(other, groups)
     if not queries_patient.has_target(selection.run, row["model"], row["scan"], selection.target):
         st.info(
             f"This scan belongs to no group, so {selection.evidence()} means nothing here: choose another evidence."
@@ -277,18 +295,23 @@ def main() -> None:
     model = pick_model(selection, row["scan"])
     methods = queries_patient.methods_of_scan(selection.run, model, row["scan"])
     tables = region_tables(selection, model, row, methods)
-    view = brain(selection, model, row, tables)
+    against = patient_reference.tables(other, selection, model, row, methods) if other is not None else {}
+    group = row["predicted"] if against else str(row["diagnosis"])
+    view = brain(selection, model, row, tables | against.get(group, {}), group)
     left, right = st.columns([3, 2], gap="large")
     with left:
         method = view["method"] if view["method"] in tables else next(iter(tables))
-        regions(selection, row, method, tables[method])
+        top_regions = strongest(selection, tables[method])
+        regions(row, method, top_regions, against, groups)
     with right:
+        if other is not None and patient_reference.knows(against, method):
+            patient_reference.percentiles(other, against, method, top_regions.region.tolist())
         over_time(selection, visits)
     same_slice(selection, visits, method, view)
     in_3d(selection, model, row, method, view)
     how_to_read(method)
     page.provenance(selection.run, f"model {model}", f"evidence for {selection.evidence()}")
-    head.finish(downloads(selection, model, row, tables, view))
+    head.finish(downloads(selection, model, row, tables, view, against))
 
 
 page.body(main)

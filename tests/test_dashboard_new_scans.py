@@ -1,0 +1,276 @@
+"""Runs of new scans, explained by the networks of another run: beside its groups, and in words where there are none."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import streamlit as st
+from new_scans_factory import FLAGGED, TEXT, make_new_scans
+from plotly_schema import validated
+from store_factory import make_larger_run
+from streamlit.testing.v1 import AppTest
+from test_dashboard_views import VIEWS, text_of
+
+from dashboard import access, filters, queries, summaries_patient
+from dashboard import summaries_regions as regional
+from dashboard import summaries_variability as between
+from dashboard.figures import patient
+from dashboard.figures.answers import answer_of
+from dashboard.reports import patient_report
+from dashboard.summaries_regions import Areas
+from store import open_run
+from store.validate import validate
+
+REFERENCE, RUN = "cohort-1", "scans-1"
+METHODS = ("sensitivity", "area_occlusion")
+PATIENT = "views/patient.py"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Path:
+    """A run of 27 subjects, and three new scans explained by its networks."""
+    folder = tmp_path_factory.mktemp("new-scans")
+    make_larger_run(folder, run_id=REFERENCE, methods=METHODS)
+    make_new_scans(folder, REFERENCE, methods=METHODS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(store, tmp_path_factory) -> Path:
+    """The new scans without the run that explained them."""
+    folder = tmp_path_factory.mktemp("alone")
+    shutil.copytree(store / RUN, folder / RUN)
+    return folder
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Opens a page of the run of new scans with the words of the URL."""
+    monkeypatch.setattr(sys, "argv", ["home.py"])
+
+    def page(place, view=PATIENT, **query) -> AppTest:
+        monkeypatch.setenv("BRAINWHY_STORE", str(place))
+        st.cache_data.clear()
+        st.cache_resource.clear()
+        app = AppTest.from_file("../dashboard/home.py", default_timeout=30)
+        for key, value in {"run": RUN, **query}.items():
+            app.query_params[key] = value
+        app = app.switch_page(view).run()
+        assert not app.exception
+        assert not app.error
+        return app
+
+    return page
+
+
+def test_the_made_up_run_is_what_the_specification_says(store):
+    assert validate(store / RUN) == []
+    assert open_run(store, RUN).reference_run == REFERENCE
+
+
+# -- beside the groups of the reference -------------------------------------------------------------------------------
+
+
+def percentiles(store: Path, scan: str, method: str, group: str) -> pd.Series:
+    """Region -> percentile of the share by fold-1 among the subjects of a group, straight from both runs."""
+    mine = open_run(store, RUN).table("region_relevance", model="fold-1", method=method, target="AD", scan=scan)
+    reader = open_run(store, REFERENCE)
+    theirs = reader.table("region_relevance", model_set="folds", method=method, target="AD")
+    people = reader.table("scans")[["scan", "subject", "diagnosis"]]
+    theirs = theirs.merge(people[people.diagnosis == group], on="scan")
+    means = theirs.groupby(["region", "subject"])["share"].mean().astype(np.float32)
+    own = mine.set_index("region")["share"].astype(np.float32)
+    return pd.Series({region: 100 * (means[region] < own[region]).mean() for region in own.index})
+
+
+def table_of(app: AppTest) -> pd.DataFrame:
+    """Strongest regions and percentiles."""
+    return next(table.value for table in app.table if "Percentile of AD" in table.value.columns)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_percentiles_are_among_the_subjects_of_the_reference(opened, store, method):
+    link = {"p_subject": access.pseudonym("new-1"), "p_model": "fold-1", "set": "folds", "method": method}
+    app = opened(store, **link)
+    table = table_of(app)
+    for group in ("AD", "NC"):
+        expected = percentiles(store, "new-1", method, group)
+        for region, value in table[f"Percentile of {group}"].items():
+            assert float(value) == pytest.approx(expected[region.replace(" ", "_")], abs=0.51), (group, region)
+    assert f"among the 12 AD and 12 NC subjects of {REFERENCE}" in text_of(app)
+
+
+def test_predictions_of_all_models_are_said_with_mean_and_range(opened, store):
+    app = opened(store, p_subject=access.pseudonym("new-1"), set="folds")
+    table = open_run(store, RUN).table("predictions", scan="new-1", model_set="folds")
+    mean, low, high = (f"{table.probability.agg(how):.3f}" for how in ("mean", "min", "max"))
+    bar = next(element for element in app.get("progress"))
+    assert f"2 folds mean {mean}, {low} to {high}" in bar.proto.text
+    assert bar.proto.text.startswith(f"**p(AD) {mean}**")
+    assert app.button_group(key="p_model").options == ["fold-1", "fold-2"]
+    assert "One scan of this person" in text_of(app)
+
+
+def test_flags_are_plain_warnings_of_their_scan_only(opened, store):
+    said = text_of(opened(store, p_subject=access.pseudonym(FLAGGED)))
+    assert f"Outside the range of the cohort: {TEXT}." in said
+    assert TEXT not in text_of(opened(store, p_subject=access.pseudonym("new-1")))
+
+
+def test_a_flag_of_the_settings_says_that_a_person_accepted_it():
+    rows = [("limits", "overlap 0.7; at least 0.8", "accept"), ("reference", "brain volume 900", "")]
+    flags = pd.DataFrame(rows, columns=["source", "text", "decision"])
+    assert summaries_patient.flag_texts(flags) == [
+        "Outside the limits of the settings: overlap 0.7; at least 0.8 (a person has looked at it and accepted it).",
+        "Outside the range of the cohort: brain volume 900.",
+    ]
+
+
+def test_networks_of_simulated_change_are_labelled_on_every_page(opened, store):
+    assert "were trained on simulated change" in text_of(opened(store))
+    for view in VIEWS:
+        said = text_of(opened(store, view))
+        assert "SIMULATED NETWORKS" in said, view
+        assert f"networks of {REFERENCE}" in said, view
+
+
+def test_networks_of_real_change_have_no_such_label(opened, tmp_path):
+    make_new_scans(tmp_path, "gone-1", simulated_networks=False, methods=METHODS[:1])
+    said = text_of(opened(tmp_path))
+    assert "simulated change" not in said
+    assert "SIMULATED" not in said
+
+
+def test_without_the_reference_in_the_store_the_scan_is_shown_with_a_note(opened, alone):
+    app = opened(alone, set="folds")
+    said = text_of(app)
+    assert "That run is not in this store, so the scan cannot be set beside its AD and NC subjects" in said
+    assert "were trained on simulated change" in said
+    assert not any("Percentile of AD" in table.value.columns for table in app.table)
+    assert "Strongest regions" in said
+
+
+def test_a_reference_that_lacks_a_method_leaves_the_own_diagnosis(opened, store, tmp_path):
+    make_larger_run(tmp_path, run_id=REFERENCE, methods=METHODS[:1])
+    shutil.copytree(store / RUN, tmp_path / RUN)
+    app = opened(tmp_path, method="area_occlusion", set="folds")
+    assert not any("Percentile of AD" in table.value.columns for table in app.table)
+
+
+def test_a_real_run_opens_without_any_of_this(opened, store):
+    app = opened(store, run=REFERENCE)
+    assert "networks of" not in text_of(app)
+    assert not app.warning
+
+
+def test_the_chart_has_both_groups_and_the_scan():
+    rows = pd.DataFrame({"region": ["A", "B"], "share": [0.2, 0.1], "mean": 0.1, "sd": [0.1, np.nan], "n": 12})
+    chart = patient.against_groups({"AD": rows, "NC": rows.assign(n=0)}, "#2A9D8F", ["AD", "NC"])
+    names = [trace.name for trace in validated(chart).data]
+    assert names == ["AD, mean ± SD, n = 12", "NC, mean ± SD, n = 0", "this scan"]
+
+
+def test_the_table_to_take_away_names_the_group():
+    rows = pd.DataFrame({
+        "region": ["A"], "share": [0.2], "percentile": [90.0], "mean": [0.1], "sd": [0.1], "n": [12],
+    })  # fmt: skip
+    table = summaries_patient.export_groups({"AD": {"occlusion": rows}, "NC": {"occlusion": rows}})
+    assert table["group"].tolist() == ["AD", "NC"]
+    assert table["share_percent"].tolist() == [20, 20]
+
+
+def test_the_report_of_a_new_scan_is_made(store):
+    run = open_run(store, RUN)
+    pdf = patient_report(
+        run, "fold-2", "new-1", target="AD", methods=METHODS, subject_words="one", mm=(-90.0, -125.0, -75.0)
+    )
+    assert pdf.startswith(b"%PDF-")
+
+
+# -- pages ------------------------------------------------------------------------------------------------------------
+
+PARTS = [
+    *((view, {}) for view in VIEWS),
+    *(("views/regions.py", {"r_part": part}) for part in ("methods", "paper", "region")),
+    *(("views/variability.py", {"v_view": view}) for view in ("lobes", "spread", "similarity", "outliers")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("view", "query"), PARTS)
+def test_every_page_opens(opened, store, view, query):
+    app = opened(store, view, set="folds", **query)
+    assert "This view failed" not in text_of(app)
+    assert "Research use only" in text_of(app)
+
+
+def test_a_page_that_judges_says_why_there_is_nothing_to_judge(opened, store):
+    app = opened(store, "views/overview.py")
+    assert "They belong to no group, so there is no accuracy" in app.info[0].value
+    assert "How well the networks do" not in text_of(app)
+    assert not app.metric
+
+
+def test_a_scan_of_several_models_is_counted_once(opened, store):
+    for view in (PATIENT, "views/variability.py", "views/regions.py"):
+        assert "**3 of 3 scans**, 3 subjects" in text_of(opened(store, view, set="folds")), view
+    assert "n = 3 subjects, 3 scans" in text_of(opened(store, "views/variability.py", set="folds"))
+    said = text_of(opened(store, "views/regions.py", set="folds", r_part="region"))
+    assert "n = 2 scans of 2 subjects" in said
+    assert "n = 1 scan of 1 subject" in said
+
+
+def test_values_of_several_models_are_averaged():
+    rows = pd.DataFrame({
+        "model": ["fold-1", "fold-2", "fold-1"], "scan": ["s", "s", "t"], "subject": ["a", "a", "b"],
+        "diagnosis": "unknown", "age": 70.0, "probability": [0.2, 0.4, 0.9], "predicted": ["NC", "NC", "AD"],
+    })  # fmt: skip
+    once = summaries_patient.one_a_scan(rows, ["AD", "NC"], answer_of({"groups": ["AD", "NC"]}))
+    assert once["probability"].tolist() == pytest.approx([0.3, 0.9])
+    assert once["predicted"].tolist() == ["NC", "AD"]
+    sums = np.array([[1.0, 3.0], [3.0, 1.0], [1.0, 1.0]])
+    areas = Areas(("A", "B"), np.ones(2, bool), np.ones(2), np.eye(2))
+    for by_subject in (False, True):
+        found = between.sample(rows, sums, areas, by_subject)
+        np.testing.assert_allclose(found.shares, [[0.5, 0.5], [0.5, 0.5]])
+        assert found.rows["scans"].tolist() == [1, 1]
+    regions = pd.DataFrame({"region": ["A", "B"], "merged": ["A", "B"], "in_atlas": True, "volume_cm3": 1.0})
+    of_a = regional.of_region(sums * [[1], [1], [3]], rows, regions, "A", "sum")
+    assert of_a["value"].tolist() == [2, 3]
+
+
+# -- scans of other diagnoses in a run with its own networks ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("model_set", ["folds", "holdout"])
+def test_mci_is_in_the_filters_and_under_its_diagnosis_on_every_page(opened, store, model_set):
+    whole = {"run": REFERENCE, "set": model_set}
+    for view in ("group_maps", "patient", "variability", "regions", "clinical", "distances"):
+        app = opened(store, f"views/{view}.py", **whole)
+        assert "MCI" in app.button_group(key="dx").options, view
+    for view in ("variability", "regions", "clinical", "distances"):
+        said = text_of(opened(store, f"views/{view}.py", dx="MCI", **whole))
+        assert "3 MCI" in said, view
+    assert "3 MCI subjects" in text_of(opened(store, "views/group_maps.py", dx="MCI", **whole))
+    assert "Also explained: MCI" in text_of(opened(store, "views/group_maps.py", **whole))
+    listed = opened(store, PATIENT, dx="MCI", **whole).selectbox(key="p_subject").options
+    assert [option.split(" · ")[:2] for option in listed] == [[f"MCI{i}", "MCI"] for i in range(3)]
+    assert "**MCI**" in text_of(opened(store, "views/regions.py", r_part="region", **whole))
+
+
+def test_mci_is_in_no_accuracy(opened, store):
+    app = opened(store, "views/overview.py", run=REFERENCE)
+    cohort = next(table.value for table in app.table if "Subjects" in table.value.columns)
+    assert "MCI (explained, not trained on)" in cohort.index
+    said = text_of(app)
+    assert "**Confusion matrix**, n = 25 scans" in said  # 12 + 12 subjects, one with two scans
+    run = queries.Run(str(store), REFERENCE, open_run(store, REFERENCE).manifest["created"])
+    rows = filters.explained(run, "holdout")
+    assert (rows.diagnosis == "MCI").sum() == 3
+    for wanted in (True, False):
+        kept = rows[filters.passing(rows, filters.Whom(correct=wanted))]
+        assert "MCI" not in set(kept.diagnosis)
