@@ -68,13 +68,12 @@ def explained_target(run: Run) -> str:
     return dict(zip(("positive", "negative"), run_manifest["groups"], strict=True)).get(chosen, chosen)
 
 
-def average_of(reader: RunReader, model_set: str, method: str, scale: str | None = None) -> tuple[str, str, str]:
+def average_of(reader: RunReader, method: str, scale: str | None = None) -> tuple[str, str, str]:
     """Scale, statistic and unit of a method's group average, as in the run's own ranking of regions.
 
     A scale that is given stands instead of the run's own.
     """
-    cells = reader.table("cells", ["native_grid", "scale"], model_set=model_set, method=method)
-    gradient = (cells.native_grid == "voxels").all()
+    gradient = reader.is_gradient(method)
     key, default = GRADIENT if gradient else OCCLUSION
     scale = scale or reader.manifest.get("config", {}).get("analysis", {}).get(key, default)
     relative = {"relative": "% of relevance / cm3"}

@@ -16,8 +16,9 @@ from engine.errors import UserError
 
 DEFAULT_PRESET = "demo"
 NETWORK_NAMES = ("rieke2018", "korolev2017_plain", "korolev2017_residual")
-METHOD_NAMES = ("sensitivity", "guided_backprop", "occlusion", "area_occlusion")
-Methods = list[Literal["sensitivity", "guided_backprop", "occlusion", "area_occlusion"]]
+Method = Literal["sensitivity", "guided_backprop", "occlusion", "area_occlusion", "segment_occlusion"]
+METHOD_NAMES = get_args(Method)
+USUAL_METHODS = METHOD_NAMES[:4]  # the paper's
 Reader = Literal["simulated", "table", "bids", "oasis", "adni"]
 READERS = get_args(Reader)
 MNI_SPACE = "MNI152NLin2009cAsym"
@@ -252,27 +253,51 @@ class TrainingConfig(Section):
         return self
 
 
+Reference = Literal["mean", "nc_mean", "blurred", "other_subject"] | float
+
+
 class OcclusionConfig(Section):
     half_width_mm: float = Field(20, gt=0)
     stride_mm: float = Field(12, gt=0)
-    reference: Literal["mean", "nc_mean", "blurred", "other_subject"] | float = Field(
+    reference: Reference = Field(
         "mean", description="what replaces tissue: 0 (of z-scores the training mean), the negative group's mean, the "
         "scan blurred, a training scan of the negative group, or a number after normalisation"
     )  # fmt: skip
 
 
 class AreaOcclusionConfig(Section):
-    reference: Literal["mean", "nc_mean", "blurred", "other_subject"] | float = "mean"
+    reference: Reference = "mean"
+
+
+class SegmentOcclusionConfig(Section):
+    levels: list[Annotated[int, Field(ge=2, le=5000)]] = Field(
+        [8, 32, 128, 512], min_length=1, description="numbers of segments of the hierarchy, from coarse to fine"
+    )
+    compactness: float = Field(
+        0.5, ge=0, description="what distance counts against intensity; the greater, the rounder the segments"
+    )
+    reference: Reference = "mean"
+
+    @model_validator(mode="after")
+    def _rules(self) -> SegmentOcclusionConfig:
+        if self.levels != sorted(set(self.levels)):
+            raise ValueError("levels must grow, each number of segments greater than the one before")
+        return self
 
 
 class ExplainConfig(Section):
     """Which heatmaps are computed."""
 
-    holdout: Methods = Field(list(METHOD_NAMES), description="methods for the fixed test set, by the held-out model")
-    folds: Methods = Field(list(METHOD_NAMES), description="methods for every scan, by the model that never saw it")
+    holdout: list[Method] = Field(
+        list(USUAL_METHODS), description="methods for the fixed test set, by the held-out model"
+    )
+    folds: list[Method] = Field(
+        list(USUAL_METHODS), description="methods for every scan, by the model that never saw it"
+    )
     occlusion: OcclusionConfig = OcclusionConfig()
     area_occlusion: AreaOcclusionConfig = AreaOcclusionConfig()
-    engine: Literal["incremental", "dense"] = Field("incremental", description="how both occlusions are computed")
+    segment_occlusion: SegmentOcclusionConfig = SegmentOcclusionConfig()
+    engine: Literal["incremental", "dense"] = Field("incremental", description="how occlusions are computed")
     batch_size: int = Field(16, ge=1, description="volumes a forward pass; halved when memory runs out")
 
 

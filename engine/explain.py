@@ -21,8 +21,8 @@ from engine.run import Run
 from store.geometry import nearest_positions
 
 CHUNK = 4  # scans written together; the same chunks after an interruption, so that results are the same
-VOXEL_UNITS = {"voxelwise": "margin per z-score", "scan": "margin per range of the scan's values"}
-UNITS = {"margin": "drop of margin", "probability": "drop of probability"}
+GRADIENT_UNITS = {"voxelwise": "margin per z-score", "scan": "margin per range of the scan's values"}
+DROP_UNITS = {"margin": "drop of margin", "probability": "drop of probability"}
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Series:
 
 def build_method(name: str, config: RunConfig, brain: Brain, batch: BatchSize) -> RelevanceMethod:
     """A method with the configured parameters, lengths in voxels of the grid."""
-    grid, occlusion = Grid(config.grid_mm), config.explain.occlusion
+    grid, occlusion, segment = Grid(config.grid_mm), config.explain.occlusion, config.explain.segment_occlusion
     settings = {
         "occlusion": {
             "half_width": grid.voxels(occlusion.half_width_mm),
@@ -46,6 +46,12 @@ def build_method(name: str, config: RunConfig, brain: Brain, batch: BatchSize) -
             "engine": config.explain.engine,
         },
         "area_occlusion": {"reference": config.explain.area_occlusion.reference, "engine": config.explain.engine},
+        "segment_occlusion": {
+            "levels": tuple(segment.levels),
+            "compactness": segment.compactness,
+            "reference": segment.reference,
+            "engine": config.explain.engine,
+        },
     }
     return METHODS[name](brain=brain, batch=batch, **settings.get(name, {}))
 
@@ -58,7 +64,8 @@ def space(run: Run, device: torch.device) -> Brain:
 
 def build_brain(run: Run, job: Job, normalisation: Normalisation, device: torch.device) -> Brain:
     """The cohort's space, with reference tissue of the negative group's training scans where a method asks for it."""
-    asked = {run.config.explain.occlusion.reference, run.config.explain.area_occlusion.reference}
+    config = run.config.explain
+    asked = {one.reference for one in (config.occlusion, config.area_occlusion, config.segment_occlusion)}
     group = run.cohort.scans.set_index("scan")["group"]
     negative = [scan for scan in job.train if group[scan] == run.groups[1]]
     mean = other = None
@@ -68,7 +75,14 @@ def build_brain(run: Run, job: Job, normalisation: Normalisation, device: torch.
     if "other_subject" in asked:
         chosen = negative[int(np.random.default_rng([job.seed, 8]).integers(len(negative)))]
         other = torch.from_numpy(normalisation(run.cache.read([chosen]))[0]).to(device)
-    return replace(space(run, device), negative_mean=mean, other_subject=other)
+    brain = replace(space(run, device), negative_mean=mean, other_subject=other)
+    if not isinstance(normalisation, Normalisation):  # each scan by itself: still intensities
+        return brain
+    return replace(
+        brain,
+        mean=torch.from_numpy(normalisation.mean).to(device),
+        spread=torch.from_numpy(normalisation.std + np.float32(normalisation.epsilon)).to(device),
+    )
 
 
 def series_of(run: Run, job: Job, brain: Brain, batch: BatchSize) -> list[Series]:
@@ -92,7 +106,7 @@ def explain(run: Run, series: Series, network: torch.nn.Module, normalisation: N
     """Compute and write the heatmaps of a series that do not exist yet."""
     job, method, target = series.job, series.method, series.target
     sizes = _voxels_behind(run, method)
-    scales = ("margin",) if method.native_grid == "voxels" else ("probability", "margin")
+    scales = ("margin",) if method.gradient else ("probability", "margin")
     for scale in scales:
         _start(run, series, scale, sizes.shape)
     done = set.intersection(*(run.writer.completed(job.model, method.name, target, scale) for scale in scales))
@@ -149,7 +163,7 @@ def _start(run: Run, series: Series, scale: str, shape: Sequence[int]) -> None:
         native_grid=method.native_grid,
         count=len(series.job.explain),
         shape=shape,
-        unit=VOXEL_UNITS[run.config.training.normalisation] if method.native_grid == "voxels" else UNITS[scale],
+        unit=GRADIENT_UNITS[run.config.training.normalisation] if method.gradient else DROP_UNITS[scale],
         affine=Grid(run.config.grid_mm).affine,
         parameters=method.parameters(),
         antisymmetric=method.antisymmetric,
