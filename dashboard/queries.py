@@ -16,6 +16,7 @@ import streamlit as st
 import store
 from dashboard.figures.words import in_order
 from store import NotInRun, RunInfo, RunReader
+from store.tables import known_table
 
 SECONDS_BETWEEN_LOOKS = 15  # how long the list of runs is kept
 GRADIENT, OCCLUSION = ("gradient_scale", "relative"), ("occlusion_scale", "margin")
@@ -97,6 +98,15 @@ def zipped(run: Run, kind: str) -> bytes:
             for ending in endings:
                 file.writestr(f"{run.run_id}/{kind}/{name}{ending}", reader.file(f"{kind}/{name}{ending}"))
     return stream.getvalue()
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def flags(run: Run) -> pd.DataFrame:
+    """Scans whose quality figures are out of bounds, a row a figure; none where the run keeps no such table."""
+    reader = opened(run)
+    return (
+        reader.table("flags") if reader.has_table("flags") else pd.DataFrame(columns=list(known_table("flags").columns))
+    )
 
 
 @st.cache_data(max_entries=8, show_spinner=False)

@@ -168,6 +168,46 @@ class AtlasConfig(Section):
     placement: Literal["affine", "stretched"] = Field("affine", description="stretched: ignore the affine (the paper)")
 
 
+Bounds = tuple[float | None, float | None]
+
+
+class QualityLimits(Section):
+    """(lowest, highest) of each quality figure; null where there is no bound."""
+
+    template_correlation: Bounds = Field((None, None), description="Pearson r with the template in the brain mask")
+    mask_dice: Bounds = Field((None, None), description="overlap of the scan's own brain with the template's")
+    brain_ml: Bounds = Field((None, None), description="brain volume in the scan's own space")
+    intensity_low: Bounds = Field((None, None), description="2nd percentile in the mask; of white matter's, if scaled")
+    intensity_high: Bounds = Field((None, None), description="98th percentile in the mask")
+
+    @model_validator(mode="after")
+    def _rules(self) -> QualityLimits:
+        for figure, (low, high) in self:
+            if low is not None and high is not None and low > high:
+                raise ValueError(f"{figure}: the lower bound {low:g} is above the upper bound {high:g}")
+        return self
+
+
+class FlagLimits(QualityLimits):
+    template_correlation: Bounds = (0.75, None)
+    mask_dice: Bounds = (0.9, None)
+    brain_ml: Bounds = (1000, 2000)
+    intensity_low: Bounds = (None, 0.6)
+    intensity_high: Bounds = (1.0, 1.3)
+
+
+class ExclusionLimits(QualityLimits):
+    template_correlation: Bounds = (0.2, None)
+    brain_ml: Bounds = (600, 2600)
+
+
+class QualityConfig(Section):
+    """Scans beyond the first limits are flagged and used, beyond the second left out; decisions.csv wins."""
+
+    flag: FlagLimits = FlagLimits()
+    exclude: ExclusionLimits = ExclusionLimits()
+
+
 class PreprocessingConfig(Section):
     """From a scanner's file to the working grid."""
 
@@ -180,6 +220,7 @@ class PreprocessingConfig(Section):
     )
     processes: int = Field(2, ge=1)
     keep_transforms: bool = True
+    quality: QualityConfig = QualityConfig()
 
 
 class SplitConfig(Section):

@@ -89,6 +89,15 @@ def decision(selection: Selection, row: pd.Series) -> None:
     )
 
 
+def quality_warning(selection: Selection, scan: str) -> None:
+    """What the preprocessing flagged of this scan; nothing where all figures are in bounds."""
+    flags = queries.flags(selection.run)
+    own = flags[flags["scan"] == scan]
+    if len(own):
+        accepted = " A person accepted this scan." if (own["decision"] == "accept").all() else ""
+        st.warning(f"Quality of the preprocessing: {'; '.join(own['text'])}.{accepted}")
+
+
 def pick_model(selection: Selection, scan: str) -> str:
     """Which model explains; asked for only where several do."""
     models = queries_patient.models_of_scan(selection.run, selection.model_set, scan)
@@ -267,6 +276,7 @@ def main() -> None:
     with top:
         head = page.Header("Patient", f"**{row['subject']}** · {summaries_patient.covariates(row)}")
     decision(selection, row)
+    quality_warning(selection, row["scan"])
     if not queries_patient.has_target(selection.run, row["model"], row["scan"], selection.target):
         st.info(
             f"This scan belongs to no group, so {selection.evidence()} means nothing here: choose another evidence."
