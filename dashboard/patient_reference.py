@@ -19,10 +19,7 @@ Tables = dict[str, pd.DataFrame]  # method -> a scan's regions against a group
 
 def flags(run: Run, scan: str) -> None:
     """Quality figures of the scan that are out of bounds, as plain warnings."""
-    try:
-        table = queries.table(run, "flags")
-    except NotInRun:
-        return
+    table = queries.flags(run)
     texts = summaries_patient.flag_texts(table[table.scan == scan])
     if texts:
         st.warning("  \n".join(texts), icon=":material/warning:")

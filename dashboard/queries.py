@@ -17,6 +17,7 @@ import store
 from dashboard.figures.answers import Answer, answer_of
 from dashboard.figures.words import in_order
 from store import NotInRun, RunInfo, RunReader
+from store.tables import known_table
 
 SECONDS_BETWEEN_LOOKS = 15  # how long the list of runs is kept
 GRADIENT, OCCLUSION = ("gradient_scale", "relative"), ("occlusion_scale", "margin")
@@ -74,13 +75,12 @@ def explained_target(run: Run) -> str:
     return dict(zip(("positive", "negative"), run_manifest["groups"], strict=True)).get(chosen, chosen)
 
 
-def average_of(reader: RunReader, model_set: str, method: str, scale: str | None = None) -> tuple[str, str, str]:
+def average_of(reader: RunReader, method: str, scale: str | None = None) -> tuple[str, str, str]:
     """Scale, statistic and unit of a method's group average, as in the run's own ranking of regions.
 
     A scale that is given stands instead of the run's own.
     """
-    cells = reader.table("cells", ["native_grid", "scale"], model_set=model_set, method=method)
-    gradient = (cells.native_grid == "voxels").all()
+    gradient = reader.is_gradient(method)
     key, default = GRADIENT if gradient else OCCLUSION
     scale = scale or reader.manifest.get("config", {}).get("analysis", {}).get(key, default)
     relative = {"relative": "% of relevance / cm3"}
@@ -105,6 +105,15 @@ def zipped(run: Run, kind: str) -> bytes:
             for ending in endings:
                 file.writestr(f"{run.run_id}/{kind}/{name}{ending}", reader.file(f"{kind}/{name}{ending}"))
     return stream.getvalue()
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def flags(run: Run) -> pd.DataFrame:
+    """Scans whose quality figures are out of bounds, a row a figure; none where the run keeps no such table."""
+    reader = opened(run)
+    return (
+        reader.table("flags") if reader.has_table("flags") else pd.DataFrame(columns=list(known_table("flags").columns))
+    )
 
 
 @st.cache_data(max_entries=8, show_spinner=False)

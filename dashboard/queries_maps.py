@@ -131,14 +131,14 @@ def extent(run: Run, plane: str) -> tuple[float, float]:
 
 # Small answers that a pass asks for a hundred times: Streamlit's caches would take longer than the pictures.
 @functools.lru_cache(256)
-def _average_of(run: Run, model_set: str, method: str, scale: str | None) -> tuple[str, str, str]:
-    return queries.average_of(queries.opened(run), model_set, method, scale)
+def _average_of(run: Run, method: str, scale: str | None) -> tuple[str, str, str]:
+    return queries.average_of(queries.opened(run), method, scale)
 
 
 def measured(average: Average) -> tuple[str, str, str]:
     """Scale, statistic and unit of an average."""
     chosen = average.selection
-    scale, statistic, unit = _average_of(chosen.run, chosen.model_set, chosen.method, average.scale)
+    scale, statistic, unit = _average_of(chosen.run, chosen.method, average.scale)
     if average.value == "size":
         return scale, statistic, unit
     unit = unit.replace("|", "")
@@ -167,7 +167,7 @@ def resolution(run: Run, model_set: str, method: str) -> str:
     attributes = reader.attributes(array_path(CELLS, **{field: cell[field] for field in fields}))
     step = abs(float(reader.affine()[0, 0]))
     return {
-        "voxels": f"{step:g} mm voxels",
+        "voxels": f"{step:g} mm voxels" if reader.is_gradient(method) else "segments of each scan",
         "positions": f"one value every {step * attributes.get('stride', 1):g} mm",
         "regions": "one value a region",
     }[cell.native_grid]

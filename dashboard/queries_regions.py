@@ -17,7 +17,6 @@ from dashboard.filters import Selection
 from dashboard.queries import Run
 from store import NotInRun
 
-GRADIENT_GRID = "voxels"
 TRUE, PREDICTED = "true", "predicted"
 
 
@@ -113,9 +112,9 @@ def _weights(run: Run, rows: pd.DataFrame) -> np.ndarray:
 def _scales(run: Run, model_set: str) -> tuple[dict[str, str], frozenset[str]]:
     analysis = queries.manifest(run).get("config", {}).get("analysis", {})
     cells = queries.table(run, "cells")
-    grids = cells[cells["model_set"] == model_set].drop_duplicates("method").set_index("method")["native_grid"]
-    gradients = frozenset(grids.index[grids == GRADIENT_GRID])
-    scale = {m: analysis.get(*(queries.GRADIENT if m in gradients else queries.OCCLUSION)) for m in grids.index}
+    methods = cells.loc[cells["model_set"] == model_set, "method"].unique()
+    gradients = frozenset(filter(queries.opened(run).is_gradient, methods))
+    scale = {m: analysis.get(*(queries.GRADIENT if m in gradients else queries.OCCLUSION)) for m in methods}
     return scale, gradients
 
 

@@ -28,10 +28,10 @@ def stored_series(reader: RunReader) -> pd.DataFrame:
     return series.sort_values("method", key=lambda m: m.map(place), kind="stable", ignore_index=True)
 
 
-def scale_for(run: Run, native_grid: str) -> str:
+def scale_for(run: Run, method: str) -> str:
     """The scale that enters averages, as configured."""
     analysis = run.config.analysis
-    return analysis.gradient_scale if native_grid == "voxels" else analysis.occlusion_scale
+    return analysis.gradient_scale if METHODS[method].gradient else analysis.occlusion_scale
 
 
 def explained(reader: RunReader, model_set: str) -> pd.DataFrame:
@@ -48,7 +48,7 @@ def write_cells(run: Run) -> None:
     plan = [
         (series, scale)
         for series in stored_series(reader).itertuples()
-        for scale in _scales_of_cells(run, series.native_grid)
+        for scale in _scales_of_cells(run, series.method)
     ]
     brain = np.flatnonzero(run.mask)
     with run.progress.task("group averages", len(plan)) as task:
@@ -63,8 +63,8 @@ def write_cells(run: Run) -> None:
     run.writer.put_table("cells", pd.DataFrame(records))
 
 
-def _scales_of_cells(run: Run, native_grid: str) -> list[str]:
-    return [scale_for(run, "voxels")] if native_grid == "voxels" else sorted(scales_of(run, native_grid))
+def _scales_of_cells(run: Run, method: str) -> list[str]:
+    return [scale_for(run, method)] if METHODS[method].gradient else sorted(scales_of(run, gradient=False))
 
 
 def _native_maps(
@@ -162,7 +162,8 @@ def region_sums_of(run: Run, reader: RunReader, series, row: dict) -> RegionSums
 
 def _scan_sums(run: Run, reader: RunReader, series, adder: RegionSums, row: dict) -> np.ndarray:
     """(2, 2, regions): for each group as target, sum of h and sum of m."""
-    scale = "margin" if series.native_grid == "voxels" else run.config.analysis.occlusion_scale
+    gradient = METHODS[series.method].gradient
+    scale = "margin" if gradient else run.config.analysis.occlusion_scale
 
     def gathered(target: str) -> np.ndarray:
         return adder.gather(
@@ -172,7 +173,7 @@ def _scan_sums(run: Run, reader: RunReader, series, adder: RegionSums, row: dict
     positive = gathered(run.groups[0])
     antisymmetric = reader.is_antisymmetric(row["model"], series.method)
     both = positive, 0 - positive if antisymmetric else gathered(run.groups[1])
-    return np.array([[adder.sums(one), adder.sums(mass(one, series.native_grid))] for one in both])
+    return np.array([[adder.sums(one), adder.sums(mass(one, gradient))] for one in both])
 
 
 def _regions_of_scans(run: Run, series, rows: list[dict], sums: np.ndarray) -> pd.DataFrame:
@@ -249,9 +250,8 @@ def _with_gain(frame: pd.DataFrame, groups: tuple[str, str]) -> pd.DataFrame:
 
 def group_mass(run: Run, reader: RunReader, series: dict, target: str, diagnosis: str) -> np.ndarray:
     """(x, y, z) group average of m: mean |h|, or the mean positive part for occlusions."""
-    voxels = series["native_grid"] == "voxels"
-    statistic = "mean_abs" if voxels else "mean_positive"
-    scale = scale_for(run, series["native_grid"])
+    statistic = "mean_abs" if METHODS[series["method"]].gradient else "mean_positive"
+    scale = scale_for(run, series["method"])
     group = reader.group_map(
         series["model_set"], series["method"], target=target, scale=scale, diagnosis=[diagnosis], statistics=[statistic]
     )

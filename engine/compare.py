@@ -13,6 +13,7 @@ import pandas as pd
 from engine.aggregate import explained, group_mass, stored_series
 from engine.analysis.cells import scan_weights
 from engine.analysis.maps import correlation_of_ranks, distance, mass, normalised, rank_correlation, ranks
+from engine.relevance import METHODS
 from engine.run import Run
 from store import RunReader
 from store.reading import ahead
@@ -46,10 +47,10 @@ def _scan_masses(
     def read(row: dict) -> tuple[dict, dict[str, np.ndarray]]:
         maps = {}
         for series in methods:
-            voxels = series["native_grid"] == "voxels"
-            scale = "margin" if voxels else run.config.analysis.occlusion_scale
+            gradient = METHODS[series["method"]].gradient
+            scale = "margin" if gradient else run.config.analysis.occlusion_scale
             heatmap = reader.heatmap(row["model"], series["method"], row["scan"], target=row["target"], scale=scale)
-            maps[series["method"]] = mass(_where(run, heatmap), series["native_grid"])
+            maps[series["method"]] = mass(_where(run, heatmap), gradient)
         return row, maps
 
     return ahead(read, targeted)

@@ -17,8 +17,9 @@ from engine.errors import UserError
 
 DEFAULT_PRESET = "demo"
 NETWORK_NAMES = ("rieke2018", "korolev2017_plain", "korolev2017_residual")
-METHOD_NAMES = ("sensitivity", "guided_backprop", "occlusion", "area_occlusion")
-Methods = list[Literal["sensitivity", "guided_backprop", "occlusion", "area_occlusion"]]
+Method = Literal["sensitivity", "guided_backprop", "occlusion", "area_occlusion", "segment_occlusion"]
+METHOD_NAMES = get_args(Method)
+USUAL_METHODS = METHOD_NAMES[:4]  # the paper's
 Reader = Literal["simulated", "table", "bids", "oasis", "adni"]
 READERS = get_args(Reader)
 Target = Literal["age", "mmse", "cdr", "cdr_sb", "icv"]
@@ -172,6 +173,46 @@ class AtlasConfig(Section):
     placement: Literal["affine", "stretched"] = Field("affine", description="stretched: ignore the affine (the paper)")
 
 
+Bounds = tuple[float | None, float | None]
+
+
+class QualityLimits(Section):
+    """(lowest, highest) of each quality figure; null where there is no bound."""
+
+    template_correlation: Bounds = Field((None, None), description="Pearson r with the template in the brain mask")
+    mask_dice: Bounds = Field((None, None), description="overlap of the scan's own brain with the template's")
+    brain_ml: Bounds = Field((None, None), description="brain volume in the scan's own space")
+    intensity_low: Bounds = Field((None, None), description="2nd percentile in the mask; of white matter's, if scaled")
+    intensity_high: Bounds = Field((None, None), description="98th percentile in the mask")
+
+    @model_validator(mode="after")
+    def _rules(self) -> QualityLimits:
+        for figure, (low, high) in self:
+            if low is not None and high is not None and low > high:
+                raise ValueError(f"{figure}: the lower bound {low:g} is above the upper bound {high:g}")
+        return self
+
+
+class FlagLimits(QualityLimits):
+    template_correlation: Bounds = (0.75, None)
+    mask_dice: Bounds = (0.9, None)
+    brain_ml: Bounds = (1000, 2000)
+    intensity_low: Bounds = (None, 0.6)
+    intensity_high: Bounds = (1.0, 1.3)
+
+
+class ExclusionLimits(QualityLimits):
+    template_correlation: Bounds = (0.2, None)
+    brain_ml: Bounds = (600, 2600)
+
+
+class QualityConfig(Section):
+    """Scans beyond the first limits are flagged and used, beyond the second left out; decisions.csv wins."""
+
+    flag: FlagLimits = FlagLimits()
+    exclude: ExclusionLimits = ExclusionLimits()
+
+
 class PreprocessingConfig(Section):
     """From a scanner's file to the working grid."""
 
@@ -184,6 +225,7 @@ class PreprocessingConfig(Section):
     )
     processes: int = Field(2, ge=1)
     keep_transforms: bool = True
+    quality: QualityConfig = QualityConfig()
 
 
 class SplitConfig(Section):
@@ -257,27 +299,51 @@ class TrainingConfig(Section):
         return self
 
 
+Reference = Literal["mean", "nc_mean", "blurred", "other_subject"] | float
+
+
 class OcclusionConfig(Section):
     half_width_mm: float = Field(20, gt=0)
     stride_mm: float = Field(12, gt=0)
-    reference: Literal["mean", "nc_mean", "blurred", "other_subject"] | float = Field(
+    reference: Reference = Field(
         "mean", description="what replaces tissue: 0 (of z-scores the training mean), the negative group's mean, the "
         "scan blurred, a training scan of the negative group, or a number after normalisation"
     )  # fmt: skip
 
 
 class AreaOcclusionConfig(Section):
-    reference: Literal["mean", "nc_mean", "blurred", "other_subject"] | float = "mean"
+    reference: Reference = "mean"
+
+
+class SegmentOcclusionConfig(Section):
+    levels: list[Annotated[int, Field(ge=2, le=5000)]] = Field(
+        [8, 32, 128, 512], min_length=1, description="numbers of segments of the hierarchy, from coarse to fine"
+    )
+    compactness: float = Field(
+        0.5, ge=0, description="what distance counts against intensity; the greater, the rounder the segments"
+    )
+    reference: Reference = "mean"
+
+    @model_validator(mode="after")
+    def _rules(self) -> SegmentOcclusionConfig:
+        if self.levels != sorted(set(self.levels)):
+            raise ValueError("levels must grow, each number of segments greater than the one before")
+        return self
 
 
 class ExplainConfig(Section):
     """Which heatmaps are computed."""
 
-    holdout: Methods = Field(list(METHOD_NAMES), description="methods for the fixed test set, by the held-out model")
-    folds: Methods = Field(list(METHOD_NAMES), description="methods for every scan, by the model that never saw it")
+    holdout: list[Method] = Field(
+        list(USUAL_METHODS), description="methods for the fixed test set, by the held-out model"
+    )
+    folds: list[Method] = Field(
+        list(USUAL_METHODS), description="methods for every scan, by the model that never saw it"
+    )
     occlusion: OcclusionConfig = OcclusionConfig()
     area_occlusion: AreaOcclusionConfig = AreaOcclusionConfig()
-    engine: Literal["incremental", "dense"] = Field("incremental", description="how both occlusions are computed")
+    segment_occlusion: SegmentOcclusionConfig = SegmentOcclusionConfig()
+    engine: Literal["incremental", "dense"] = Field("incremental", description="how occlusions are computed")
     batch_size: int = Field(16, ge=1, description="volumes a forward pass; halved when memory runs out")
 
 

@@ -22,11 +22,11 @@ from store.geometry import nearest_positions
 
 OF_THE_NEGATIVE_GROUP = ("nc_mean", "other_subject")  # occlusion references made of its training scans
 CHUNK = 4  # scans written together; the same chunks after an interruption, so that results are the same
-VOXEL_UNITS = {
+GRADIENT_UNITS = {
     "voxelwise": "margin per z-score", "scan": "margin per range of the scan's values", "zscore": "margin per z-score",
     "none": "margin per intensity of white matter", "constant": "margin per unit of the network's input",
 }  # fmt: skip
-UNITS = {"margin": "drop of margin", "probability": "drop of probability"}
+DROP_UNITS = {"margin": "drop of margin", "probability": "drop of probability"}
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Series:
 
 def build_method(name: str, config: RunConfig, brain: Brain, batch: BatchSize) -> RelevanceMethod:
     """A method with the configured parameters, lengths in voxels of the grid."""
-    grid, occlusion = Grid(config.grid_mm), config.explain.occlusion
+    grid, occlusion, segment = Grid(config.grid_mm), config.explain.occlusion, config.explain.segment_occlusion
     settings = {
         "occlusion": {
             "half_width": grid.voxels(occlusion.half_width_mm),
@@ -50,6 +50,12 @@ def build_method(name: str, config: RunConfig, brain: Brain, batch: BatchSize) -
             "engine": config.explain.engine,
         },
         "area_occlusion": {"reference": config.explain.area_occlusion.reference, "engine": config.explain.engine},
+        "segment_occlusion": {
+            "levels": tuple(segment.levels),
+            "compactness": segment.compactness,
+            "reference": segment.reference,
+            "engine": config.explain.engine,
+        },
     }
     return METHODS[name](brain=brain, batch=batch, **settings.get(name, {}))
 
@@ -61,7 +67,8 @@ def space(run: Run, device: torch.device) -> Brain:
 
 
 def _references(config: RunConfig) -> set[str | float]:
-    return {config.explain.occlusion.reference, config.explain.area_occlusion.reference}
+    explain = config.explain
+    return {one.reference for one in (explain.occlusion, explain.area_occlusion, explain.segment_occlusion)}
 
 
 def needs_tissue(config: RunConfig) -> bool:
@@ -80,7 +87,14 @@ def build_brain(run: Run, job: Job, normalisation: Normalisation, device: torch.
     if "other_subject" in asked:
         chosen = negative[int(np.random.default_rng([job.seed, 8]).integers(len(negative)))]
         other = torch.from_numpy(normalisation(read([chosen]))[0]).to(device)
-    return replace(space(run, device), negative_mean=mean, other_subject=other)
+    brain = replace(space(run, device), negative_mean=mean, other_subject=other)
+    if not isinstance(normalisation, Normalisation):  # each scan by itself: still intensities
+        return brain
+    return replace(
+        brain,
+        mean=torch.from_numpy(normalisation.mean).to(device),
+        spread=torch.from_numpy(normalisation.std + np.float32(normalisation.epsilon)).to(device),
+    )
 
 
 def series_of(run: Run, job: Job, brain: Brain, batch: BatchSize) -> list[Series]:
@@ -104,7 +118,7 @@ def explain(run: Run, series: Series, network: torch.nn.Module, normalisation: N
     """Compute and write the heatmaps of a series that do not exist yet."""
     job, method, target = series.job, series.method, series.target
     sizes = _voxels_behind(run, method)
-    scales = scales_of(run, method.native_grid)
+    scales = scales_of(run, method.gradient)
     for scale in scales:
         _start(run, series, scale, sizes.shape)
     done = set.intersection(*(run.writer.completed(job.model, method.name, target, scale) for scale in scales))
@@ -146,14 +160,14 @@ def explain(run: Run, series: Series, network: torch.nn.Module, normalisation: N
             task.advance(writing.result())
 
 
-def scales_of(run: Run, native_grid: str) -> tuple[str, ...]:
+def scales_of(run: Run, gradient: bool) -> tuple[str, ...]:
     """What is stored of a map: gradients as margin, drops also as probability, which a regression does not have."""
-    return ("margin",) if native_grid == "voxels" or run.cohort.target else ("probability", "margin")
+    return ("margin",) if gradient or run.cohort.target else ("probability", "margin")
 
 
-def unit_of(run: Run, native_grid: str, scale: str) -> str:
+def unit_of(run: Run, gradient: bool, scale: str) -> str:
     """The unit of a map; of a regression, standard deviations of the target are what else is the margin."""
-    unit = VOXEL_UNITS[run.config.normalisation] if native_grid == "voxels" else UNITS[scale]
+    unit = GRADIENT_UNITS[run.config.normalisation] if gradient else DROP_UNITS[scale]
     return unit.replace("margin", f"SD of {run.cohort.target.label}") if run.cohort.target else unit
 
 
@@ -172,7 +186,7 @@ def _start(run: Run, series: Series, scale: str, shape: Sequence[int]) -> None:
         native_grid=method.native_grid,
         count=len(series.job.explain),
         shape=shape,
-        unit=unit_of(run, method.native_grid, scale),
+        unit=unit_of(run, method.gradient, scale),
         affine=Grid(run.config.grid_mm).affine,
         parameters=method.parameters(),
         antisymmetric=method.antisymmetric,

@@ -28,6 +28,8 @@ GRADIENT_FACTOR = 1.7
 TOUCHING = 0.5  # share of cube positions that touch brain
 CUBE_SHARE = {1: 0.0026, 2: 0.007, 3: 0.015, 4: 0.023}  # of a forward pass that an incremental cube costs
 REGION_SHARE = {1: 0.009, 2: 0.04, 3: 0.07, 4: 0.12}
+SEGMENTING_S = {1: 4.0, 2: 0.8, 3: 0.5, 4: 0.4}  # to cut a scan into segments, on the CPU
+TWO_MAPS = ("guided_backprop", "segment_occlusion")  # full volumes: for both groups, in both scales
 WIDER = {"korolev2017_plain": 2.0}  # each share, where what changes spreads further from layer to layer
 BRAIN_SHARE = 0.22
 PACKED_BYTES = 0.5  # of a stored int16 volume after compression, of its brain voxels' two bytes
@@ -145,10 +147,11 @@ def estimate_costs(config: RunConfig, scans: pd.DataFrame, planned: list[Job], d
     factor = FUSED_FACTOR[config.grid_mm] if fused else TRAIN_FACTOR
     training = sum((len(job.train) * factor + len(job.test)) * config.training.epochs for job in planned)
     passes = sum(len(job.explain) * sum(_passes(config, m) for m in _methods(config, job)) for job in planned)
+    segmented = sum(len(job.explain) * ("segment_occlusion" in _methods(config, job)) for job in planned)
     kind = config.cohort.reader if config.cohort.reader == "simulated" else config.preprocessing.registration
     a_scan = PREPARE_S[kind][config.grid_mm] if kind == "simulated" else PREPARE_S[kind]
     prepare = a_scan * len(scans) / config.preprocessing.processes
-    maps = sum(len(job.explain) * sum(1 + (m == "guided_backprop") for m in _methods(config, job)) for job in planned)
+    maps = sum(len(job.explain) * sum(1 + (m in TWO_MAPS) for m in _methods(config, job)) for job in planned)
     voxels = math.prod(Grid(config.grid_mm).shape)
     volume_mib = voxels * BRAIN_SHARE * 2 * 2 * PACKED_BYTES / 2**20
     resident = min(voxels * 4 * len(scans) / 2**20 * 2, 3000)
@@ -158,7 +161,7 @@ def estimate_costs(config: RunConfig, scans: pd.DataFrame, planned: list[Job], d
         {
             "preprocess": prepare + 30,
             "train": training * forward,
-            "explain": passes * forward,
+            "explain": passes * forward + segmented * SEGMENTING_S[config.grid_mm],
             "aggregate and compare": maps * voxels * 1e-7 + 10,
         },
         BASE_MIB + resident + activations,
@@ -183,6 +186,7 @@ def _passes(config: RunConfig, method: str) -> float:
         stride = grid.voxels(config.explain.occlusion.stride_mm)
         positions = math.prod(-(-n // stride) for n in grid.shape) * TOUCHING
         return positions * (1 if dense else wider * CUBE_SHARE[grid.mm])
-    if method == "area_occlusion":
-        return 120 * (1 if dense else wider * REGION_SHARE[grid.mm])
+    if method in ("area_occlusion", "segment_occlusion"):
+        places = 120 if method == "area_occlusion" else sum(config.explain.segment_occlusion.levels)
+        return places * (1 if dense else wider * REGION_SHARE[grid.mm])
     return GRADIENT_FACTOR * (2 if method == "guided_backprop" else 1)

@@ -19,6 +19,7 @@ from engine.atlas.aal import load_atlas
 from engine.config import AtlasConfig, SplitConfig
 from engine.data.folds import split
 from engine.errors import UserError
+from engine.relevance import METHODS
 from store import RunReader, open_run
 from store.errors import StoreError
 from store.reading import ahead
@@ -108,12 +109,12 @@ def compared(ours: pd.Series, other: pd.Series) -> dict:
 
 def _rules(run: RunReader, series, patients: pd.DataFrame, stretched) -> dict[str, pd.Series]:
     """rule -> share by merged region."""
-    voxels, positive = series.native_grid == "voxels", run.groups[0]
+    gradient, positive = METHODS[series.method].gradient, run.groups[0]
     sums = _scan_sums(run, series, patients, positive, "margin", None)
     by_prediction = _scan_sums(run, series, patients, "predicted", "margin", None)
     stretched_sums = _scan_sums(run, series, patients, positive, "margin", stretched)
     of_subjects = np.array([scan_weights(patients, "subject")[key] for key in _keys(patients)])
-    if voxels:
+    if gradient:
         even = _over_absolute_sum(run, series, patients)
         unsure = (patients["probability"] * (1 - patients["probability"])).to_numpy()
     else:
@@ -125,7 +126,7 @@ def _rules(run: RunReader, series, patients: pd.DataFrame, stretched) -> dict[st
         "atlas": _share(stretched_sums, of_subjects * even),
         "misclassified": _share(sums, of_subjects * even * patients["correct"].to_numpy(float)),
     }
-    if voxels:
+    if gradient:
         rules["scale"] = _share(sums, of_subjects * unsure)
         together = _scan_sums(run, series, patients, "predicted", "margin", stretched)
     else:
@@ -157,7 +158,7 @@ def _scan_sums(run: RunReader, series, patients: pd.DataFrame, target: str, scal
 
     def read(row) -> np.ndarray:
         heatmap = run.heatmap(row.model, series.method, row.scan, target=target, scale=scale)
-        return adder.sums(adder.gather(mass(heatmap, series.native_grid)))
+        return adder.sums(adder.gather(mass(heatmap, METHODS[series.method].gradient)))
 
     found = pd.DataFrame(list(ahead(read, list(patients.itertuples()))), columns=regions["region"])
     inside = regions[regions["in_atlas"]].set_index("region")["merged"]

@@ -56,6 +56,7 @@ class Run:
     cohort: Cohort | None = None
     cache: VolumeCache | None = None
     quality: pd.DataFrame | None = None
+    flags: pd.DataFrame | None = None
     data_fingerprint: str = ""
     published: Path | None = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -74,7 +75,7 @@ class Run:
         if config.cohort.reader == "simulated":
             made_of = [config.cohort.simulation.model_dump_json(), config.seed]
         else:
-            made_of = [config.preprocessing.model_dump_json(exclude={"processes", "keep_transforms"})]
+            made_of = [config.preprocessing.model_dump_json(exclude={"processes", "keep_transforms", "quality"})]
         return digest("volumes", PREPROCESSING_VERSION, config.grid_mm, *made_of)
 
     @property
@@ -83,6 +84,7 @@ class Run:
         config, only = self.config, {"models", "only_folds", "resident"}
         return digest(
             "networks", VERSION, self.data_fingerprint, self.preprocessing_fingerprint, self.device, config.seed,
+            config.preprocessing.quality.exclude.model_dump_json(),
             config.split.model_dump_json(exclude={"sd_ddof"}), config.training.model_dump_json(exclude=only),
         )  # fmt: skip
 

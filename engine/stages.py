@@ -30,13 +30,15 @@ def ingest(run: Run) -> None:
 def preprocess(run: Run) -> None:
     """Records -> volumes on one grid, with quality figures, folds and the fixed test set."""
     from engine.data.prepare import prepare_cohort
-    from engine.data.readers import preparer_for
+    from engine.data.readers import limits_for, preparer_for
 
     preparer, processes = preparer_for(run.config)
     prepared = prepare_cohort(
-        run.cohort, preparer, run.volumes_folder, run.preprocessing_fingerprint, processes, run.progress
-    )
-    run.cache, run.quality = prepared.cache, prepared.quality
+        run.cohort, preparer, run.volumes_folder, run.preprocessing_fingerprint, processes, run.progress,
+        limits_for(run.config),
+    )  # fmt: skip
+    run.cache, run.quality, run.flags = prepared.cache, prepared.quality, prepared.flags
+    _say_flags(run, prepared.sheet)
     run.cohort = run.with_parts(prepared.cohort)
     if not run.is_done("preprocess"):
         _write_space(run)
@@ -144,6 +146,22 @@ def publish(run: Run) -> None:
     shutil.rmtree(run.work, ignore_errors=True)
 
 
+def _say_flags(run: Run, sheet) -> None:
+    """One line about the scans that are beyond the limits, where to look at them, and how to decide."""
+    undecided = run.flags[run.flags["decision"] == ""]
+    if undecided.empty:
+        return
+    scans = undecided["scan"].nunique()
+    order = run.quality.set_index("scan")["template_correlation"].loc[undecided["scan"].unique()]
+    worst = order.sort_values(na_position="first").index[0]
+    text = undecided.loc[undecided["scan"] == worst, "text"].iloc[0]
+    look = f"; look at {sheet}" if sheet else ""
+    run.progress.say(
+        f"  {scans} of {len(run.quality)} scans flagged by the limits of preprocessing.quality, the worst {worst}: "
+        f"{text}{look}, and write accept or reject into decisions.csv"
+    )
+
+
 # -- what the preprocessing stage writes into the run -------------------------------------------------------------
 
 
@@ -182,6 +200,8 @@ def _write_scans(run: Run) -> None:
     run.writer.put_table("scans", scans.assign(volume_scale=scales))
     run.writer.put_table("exclusions", run.cohort.exclusions)
     run.writer.put_table("quality", run.quality)
+    if not run.cohort.simulated:
+        run.writer.put_table("flags", run.flags)
     if run.config.store.scans:  # the sheet shows people's brains, as the scans do
         for picture in sorted(run.volumes_folder.glob("contact-sheet*.png")):
             run.writer.put_figure(picture.stem, picture.read_bytes())

@@ -34,6 +34,7 @@ METHOD_TITLES = {
     "guided_backprop": "Guided\nbackpropagation",
     "occlusion": "Occlusion",
     "area_occlusion": "Brain area\nocclusion",
+    "segment_occlusion": "Segment\nocclusion",
 }
 
 
@@ -69,12 +70,11 @@ def heatmap_native_nifti(
     """One heatmap over the scan's own file: its shape and affine; errors as for RunReader.heatmap and to_native.
 
     Args:
-        order: linear or nearest; None: linear for methods on voxels, nearest for cubes and regions.
+        order: linear or nearest; None: linear for gradients, nearest for occlusions.
     """
     values = run.heatmap(model, method, scan, target=target, scale=scale)
     if order is None:
-        grids = set(run.table("heatmaps", ["native_grid"], model=model, method=method)["native_grid"])
-        order = "linear" if grids == {"voxels"} else "nearest"
+        order = "linear" if run.is_gradient(method) else "nearest"
     moved, affine = to_native(run, scan, values, order=order)
     return nifti_bytes(moved, affine, simulated=run.simulated, space=SCANNER)
 
@@ -100,21 +100,21 @@ def group_nifti(
 
 
 def paper_statistic(run: RunReader, model_set: str, method: str) -> str:
-    """What the paper averages: |h| for methods on voxels, max(h, 0) for occlusions."""
-    return "mean_abs" if _native_grid(run, model_set, method) == "voxels" else "mean_positive"
+    """What the paper averages: |h| for gradients, max(h, 0) for occlusions; NotInRun without group maps."""
+    _cell_scales(run, model_set, method)
+    return "mean_abs" if run.is_gradient(method) else "mean_positive"
 
 
 def paper_scale(run: RunReader, model_set: str, method: str) -> str:
-    """Each scan divided by its sum for methods on voxels, where that is stored; else the margin."""
+    """Each scan divided by its sum for gradients, where that is stored; else the margin."""
+    return "relative" if "relative" in _cell_scales(run, model_set, method) and run.is_gradient(method) else "margin"
+
+
+def _cell_scales(run: RunReader, model_set: str, method: str) -> set[str]:
     scales = set(run.table("cells", ["scale"], model_set=model_set, method=method)["scale"])
-    return "relative" if "relative" in scales and _native_grid(run, model_set, method) == "voxels" else "margin"
-
-
-def _native_grid(run: RunReader, model_set: str, method: str) -> str:
-    grids = run.table("cells", ["native_grid"], model_set=model_set, method=method)["native_grid"]
-    if grids.empty:
+    if not scales:
         raise NotInRun(f"run {run.run_id} has no group maps of {method} for model set {model_set}")
-    return grids.iloc[0]
+    return scales
 
 
 # -- whole runs -------------------------------------------------------------------------------------------------------

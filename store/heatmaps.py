@@ -48,7 +48,7 @@ def locate(run: RunReader, model: str, method: str, scan: str, group: str, scale
     """
     if scale == "probability" and run.task == "regression":
         raise NotInRun(f"run {run.run_id} predicts a value, so it has no heatmaps of a probability: choose the margin")
-    if scale == "probability" and _is_gradient(run, model, method, group):
+    if scale == "probability" and run.is_gradient(method):
         margin = locate(run, model, method, scan, group, "margin")
         p = float(run._prediction(model, scan)["probability"])
         return replace(margin, slope=p * (1 - p))
@@ -64,15 +64,6 @@ def locate(run: RunReader, model: str, method: str, scan: str, group: str, scale
     path = array_path(HEATMAPS, model=model, method=method, target=target, scale=scale)
     number, value_scale, absolute_sum, crc = row
     return StoredHeatmap(path, number, scan, value_scale, absolute_sum, crc, negated=target != group)
-
-
-def _is_gradient(run: RunReader, model: str, method: str, group: str) -> bool:
-    """Whether only the margin is stored: its map times p (1 - p) is the one of the probability."""
-    for target in (group, run.groups[0]):
-        array = run._folder.array(array_path(HEATMAPS, model=model, method=method, target=target, scale="margin"))
-        if array is not None:
-            return array.attrs["native_grid"] == "voxels"
-    return False
 
 
 def stored_numbers(run: RunReader, place: StoredHeatmap) -> np.ndarray:

@@ -332,6 +332,19 @@ class RunReader:
         array = self._folder.array(path)
         return array is not None and bool(array.attrs["antisymmetric"])
 
+    def is_gradient(self, method: str) -> bool:
+        """Whether relevance is a gradient, of which |h| counts, not a drop of evidence, of which max(h, 0) does.
+
+        Of gradients only the margin is stored: the map of the probability is p (1 - p) times it.
+        """
+        return (method, "margin") in self._stored_scales and (method, "probability") not in self._stored_scales
+
+    @cached_property
+    def _stored_scales(self) -> frozenset[tuple[str, str]]:
+        """(method, scale) of all heatmaps."""
+        found = self.table("heatmaps", ["method", "scale"]).drop_duplicates()
+        return frozenset(zip(found["method"], found["scale"], strict=True))
+
     @cached_property
     def _heatmap_rows(self) -> dict[tuple[str, ...], tuple[int, float, float, str]]:
         """(model, method, target, scan, scale) -> row, value_scale, absolute_sum, checksum."""

@@ -104,7 +104,8 @@ HEATMAPS = ArraySpec(
     ("scan", "..."),
     "int16 | float32",
     "signed relevance in the method's native grid: voxels (scan, x, y, z) as int16 with one shard a volume and a "
-    "scale in the heatmaps table; positions (scan, px, py, pz) and regions (scan, region) as float32. A missing "
+    "scale in the heatmaps table; positions (scan, px, py, pz) and regions (scan, region) as float32. Methods with the "
+    "scale probability are drops of evidence (occlusions), the others gradients. A missing "
     "shard is an error, never 'no relevance'",
     ("affine", "unit", "native_grid", "parameters", "antisymmetric"),
 )

@@ -174,8 +174,9 @@ def _table_problems(folder: Folder, data: dict[str, pa.Table]) -> list[str]:
 def _reference_problems(folder: Folder, data: dict[str, pa.Table], listed: list[str]) -> Iterator[str]:
     """Rows that name a scan, model or array that is not there."""
     known = {"scan": set(data["scans"]["scan"].to_pylist()), "model": set(data["models"]["model"].to_pylist())}
-    for name, columns in (("predictions", ("scan", "model")), ("heatmaps", ("scan", "model")), ("quality", ("scan",))):
-        for column in columns:
+    both = ("scan", "model")
+    for name, columns in {"predictions": both, "heatmaps": both, "quality": ("scan",), "flags": ("scan",)}.items():
+        for column in columns if name in data else ():
             strange = sorted(set(data[name][column].to_pylist()) - known[column])
             if strange:
                 yield f"table {name}: {column} {strange[0]!r} is not in the {column}s table"

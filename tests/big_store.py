@@ -34,7 +34,7 @@ from engine.config import RunConfig, load_config
 from engine.data.folds import Job, jobs, split
 from engine.data.scan import Cohort
 from engine.evaluate import evaluation_tables, prediction_rows
-from engine.explain import UNITS, VOXEL_UNITS
+from engine.explain import DROP_UNITS, GRADIENT_UNITS
 from engine.preprocessing.grid import Grid
 from engine.preprocessing.pictures import contact_sheets, overlay
 from engine.preprocessing.template import brain_mask, template_brain
@@ -204,7 +204,7 @@ def _write_heatmaps(run: BigRun, job: Job, name: str, target: str) -> None:
         run.real_writer.start_heatmaps(
             job.model, name, target, scale, native_grid=method.native_grid, count=len(job.explain),
             shape=space.shape_of(method.native_grid), affine=space.grid.affine,
-            unit=VOXEL_UNITS["voxelwise"] if method.native_grid == "voxels" else UNITS[scale],
+            unit=GRADIENT_UNITS["voxelwise"] if method.gradient else DROP_UNITS[scale],
             parameters={**cube, "made_up": True},
             antisymmetric=method.antisymmetric, stride=stride,
         )  # fmt: skip

@@ -25,9 +25,8 @@ REGIONS = pd.DataFrame(
 
 def test_mass_by_kind_of_method():
     h = np.array([-2.0, 0.0, 3.0])
-    assert mass(h, "voxels").tolist() == [2, 0, 3]
-    assert mass(h, "positions").tolist() == [0, 0, 3]
-    assert mass(h, "regions").tolist() == [0, 0, 3]
+    assert mass(h, gradient=True).tolist() == [2, 0, 3]
+    assert mass(h, gradient=False).tolist() == [0, 0, 3]
 
 
 def test_distance_by_hand():

@@ -15,14 +15,24 @@ from torch import nn
 from engine.errors import RunFailure
 from engine.model.architectures import build_network
 from engine.model.cnn3d import margins
-from engine.relevance import METHODS, AreaOcclusion, BatchSize, Brain, GuidedBackprop, Occlusion, Sensitivity
+from engine.relevance import (
+    METHODS,
+    AreaOcclusion,
+    BatchSize,
+    Brain,
+    GuidedBackprop,
+    Occlusion,
+    SegmentOcclusion,
+    Sensitivity,
+)
 from engine.relevance.base import ShapeError, input_gradient, reference_volume
 from engine.relevance.hooks import guided_relus
 from engine.relevance.occlusion import changing_positions, cube_at, position_shape
 from store.geometry import nearest_positions
 from tests.conftest import SHAPE
 
-SETTINGS = {"occlusion": {"half_width": 3, "stride": 2}}
+LEVELS = (3, 12)
+SETTINGS = {"occlusion": {"half_width": 3, "stride": 2}, "segment_occlusion": {"levels": LEVELS}}
 
 
 @pytest.fixture(params=METHODS)
@@ -80,7 +90,7 @@ def test_native_shape_and_finite(method, small_network, volumes, brain, target):
             assert values.shape == (3, *native)
             assert values.dtype == torch.float32
             assert torch.isfinite(values).all()
-    assert (found.probability is None) == (method.native_grid == "voxels")
+    assert (found.probability is None) == method.gradient
 
 
 def test_batch_equals_one_by_one(method, small_network, volumes):
@@ -182,6 +192,24 @@ def test_area_occlusion_is_the_sum_over_the_region(linear_model, volumes, brain,
         )
 
 
+def test_segment_occlusion_is_the_mean_over_the_levels(linear_model, volumes, brain, batch):
+    method = SegmentOcclusion(brain, batch, levels=LEVELS)
+    found = method.attribute(linear_model, volumes, 1)
+    product = volumes[:, 0] * linear_model.weight.detach()
+    intact = product.sum((1, 2, 3)) + linear_model.bias.detach()
+    for scan, volume in enumerate(volumes[:, 0]):
+        margin, probability = torch.zeros((2, *SHAPE), dtype=torch.float64)
+        for labels in method.segmentations(volume):
+            for segment in range(1, int(labels.max()) + 1):
+                inside = labels == segment
+                taken = product[scan][inside].sum()
+                margin[inside] += taken
+                probability[inside] += torch.sigmoid(intact[scan]) - torch.sigmoid(intact[scan] - taken)
+        torch.testing.assert_close(found.margin[scan], (margin / len(LEVELS)).float(), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(found.probability[scan], (probability / len(LEVELS)).float(), rtol=1e-3, atol=1e-4)
+        assert found.margin[scan][brain.mask].abs().min() > 0
+
+
 def test_a_number_replaces_tissue_inside_the_brain_only(linear_model, volumes, brain, batch):
     found = Occlusion(brain, batch, half_width=99, stride=99, reference=2.0).attribute(linear_model, volumes, 1).margin
     inside = ((volumes[:, 0] - 2.0) * linear_model.weight.detach())[:, brain.mask].sum(1)
@@ -268,6 +296,22 @@ def test_area_occlusion_agrees_with_captum(real_network, real_volume, batch):
         value = theirs[labels == region]
         assert torch.allclose(value, value[0])
         torch.testing.assert_close(ours[region], value[0], rtol=1e-3, atol=1e-5)
+
+
+def test_segment_occlusion_agrees_with_captum(real_network, real_volume, batch):
+    mask = torch.zeros(49, 58, 49, dtype=torch.bool)
+    mask[8:40, 10:48, 9:41] = True
+    volume = torch.where(mask, real_volume, torch.zeros(()))
+    ours = SegmentOcclusion(Brain(mask, mask.to(torch.int16), 1, 4), batch, levels=(4, 9))
+    levels = ours.segmentations(volume[0, 0])
+    theirs = sum(
+        captum.attr.FeatureAblation(_wrapped(real_network)).attribute(
+            volume, target=1, feature_mask=labels.long()[None, None]
+        )[0, 0]
+        for labels in levels
+    )
+    found = ours.attribute(real_network, volume, 1).margin[0]
+    torch.testing.assert_close(found[mask], theirs[mask] / 2, rtol=1e-3, atol=1e-5)
 
 
 def test_occlusion_agrees_with_captum_window_by_window(real_network, real_volume, batch):

@@ -14,7 +14,7 @@ from torch import nn
 from engine.explain import takes_whole_passes
 from engine.model.architectures import build_network
 from engine.model.cnn3d import CNN3D
-from engine.relevance import AreaOcclusion, BatchSize, Brain, Occlusion, Sensitivity, incremental
+from engine.relevance import AreaOcclusion, BatchSize, Brain, Occlusion, SegmentOcclusion, Sensitivity, incremental
 from engine.relevance.base import Patch
 from engine.relevance.blocks import sequential_blocks
 from engine.relevance.patches import patch_margins
@@ -103,7 +103,9 @@ def test_incremental_occlusion_equals_dense(device, case, threads, together, at_
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        for method, extra in ((Occlusion, options), (AreaOcclusion, {"reference": case["reference"]})):
+        reference = {"reference": case["reference"]}
+        segments = reference | {"levels": (2, 5)}
+        for method, extra in ((Occlusion, options), (AreaOcclusion, reference), (SegmentOcclusion, segments)):
             with (
                 patch.dict(incremental.TOGETHER_BYTES, {device: together}),
                 patch.dict(incremental.BATCH_BYTES, {device: at_once}),

@@ -2,6 +2,7 @@
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 import scan_factory as factory
 
@@ -10,6 +11,7 @@ from engine.data.hashing import file_hash
 from engine.errors import RunFailure
 from engine.preprocessing import native, pictures, steps, template
 from engine.preprocessing.grid import Grid
+from engine.preprocessing.limits import limits_of
 from engine.preprocessing.prepare_scan import ScanPreparer, sampling_mm
 from engine.preprocessing.template import brain_mask, template_brain
 from store.native import resample
@@ -126,7 +128,8 @@ def test_a_scan_elsewhere_is_left_out_unless_accepted(tmp_path):
 def test_what_is_no_brain_is_left_out(tmp_path):
     noise = np.random.default_rng(0).random(Grid(2).shape).astype(np.float32)
     prepared = ScanPreparer(NONE, 4)(row(factory.save(tmp_path / "a.nii.gz", noise, Grid(2).affine)), tmp_path)
-    assert "does not match the template" in prepared.reason
+    (reason,) = limits_of(NONE).reasons(pd.DataFrame([{"scan": "s1", **prepared.quality}])).values()
+    assert "does not match the template" in reason
 
 
 def test_load_upright_straightens_and_squeezes(tmp_path):
@@ -153,12 +156,14 @@ def test_sampling_grid_divides_the_working_grid():
 
 
 def test_contact_sheet_has_the_worst_first(tmp_path):
-    import pandas as pd
-
     for scan, level in (("a", 1.0), ("b", 0.0)):
         pictures.overlay(template_brain(4) * level, 4, scan).save(tmp_path / f"{scan}.png")
     quality = pd.DataFrame({"scan": ["a", "b", "gone"], "template_correlation": [0.9, 0.1, 0.5]})
     (sheet,) = pictures.contact_sheets(quality, tmp_path)
+    (marked,) = pictures.contact_sheets(quality, tmp_path, {"b": "flagged: mask_dice"})
+    frame = [marked.getpixel((x, marked.height - 1)) for x in (5, pictures.TILE_WIDTH + 5)]
+    assert frame[0] == pictures.MARK_COLOUR
+    assert frame[1] != pictures.MARK_COLOUR
     assert sheet.width == 2 * pictures.TILE_WIDTH
     grey = np.asarray(sheet.convert("L")).astype(float)[pictures.TILE_CAPTION :]
     assert grey[:, : pictures.TILE_WIDTH].mean() < grey[:, pictures.TILE_WIDTH :].mean()

@@ -274,10 +274,12 @@ def test_real_files_from_a_table(tmp_path):
         rows.append({"path": f"scan{i}.nii.gz", "subject": f"p{i}", "label": label, "age": 70 + i, "sex": "FM"[i % 2]})
     rows.append({"path": "absent.nii.gz", "subject": "p99", "label": "CN", "age": 70, "sex": "F"})
     pd.DataFrame(rows).to_csv(data / "cohort.csv", index=False)
+    (data / "decisions.csv").write_text("scan,decision\np3,accept\n")
     chosen = [
         "cohort.reader=table", "cohort.diagnosis={AD: [Dementia], NC: [CN]}", "cohort.apply=[MCI]",
         "preprocessing.registration=none", "preprocessing.brain_extraction=none", "preprocessing.processes=1",
         "explain.holdout=[sensitivity]", "explain.folds=[sensitivity]", "store.scans=false", "training.epochs=1",
+        "preprocessing.quality.flag.template_correlation=[0.9999, null]",
     ]  # fmt: skip
     done = job(tmp_path / "store", "--preset", "smoke", "--name", "mine", "--data", data, *settings(chosen))
     assert done.returncode == 0, done.stderr
@@ -287,5 +289,7 @@ def test_real_files_from_a_table(tmp_path):
     assert not run.has_array("scans")  # store.scans: false
     assert run.table("exclusions")["reason"].str.contains("not found").tolist() == [True]
     assert run.table("scans")["diagnosis"].value_counts().to_dict() == {"AD": 6, "NC": 6, "MCI": 1}
+    assert run.table("flags").groupby("decision")["scan"].count().to_dict() == {"": 12, "accept": 1}
+    assert "12 of 13 scans flagged by the limits of preprocessing.quality" in done.stderr
     assert validate(published(tmp_path / "store")) == []
     assert str(data) not in (published(tmp_path / "store") / "manifest.json").read_text()

@@ -9,12 +9,15 @@ METHODS = {
     "guided_backprop": "Guided backpropagation",
     "occlusion": "Occlusion",
     "area_occlusion": "Brain area occlusion",
+    "segment_occlusion": "Segment occlusion",
 }
 HOW_TO_READ = {
     "sensitivity": "How strongly the decision reacts to a small change of a voxel: |gradient of the margin|.",
     "guided_backprop": "The same gradient, keeping only what adds evidence at every ReLU.",
     "occlusion": "How far the decision drops when a cube of tissue is replaced.",
     "area_occlusion": "How far the decision drops when a whole atlas region, left or right, is replaced.",
+    "segment_occlusion": "How far the decision drops when a segment of the scan is replaced: the mean over coarse and "
+    "fine segments, found by intensity.",
 }
 CLASSIFIERS = {"cnn": "3D CNN", "region_means": "Linear: region means", "covariates": "Linear: covariates"}
 ERRORS = {"mae": "Mean absolute error", "rmse": "Root mean square error", "r": "Pearson r", "r2": "R²"}

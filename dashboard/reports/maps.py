@@ -13,6 +13,7 @@ from store.geometry import regions_to_voxels
 
 TOP_PERCENTILE = 99.5  # a few voxels stand out by noise
 ONE_A_REGION = "one value a region"
+SEGMENTS = "segments of the scan"
 PER_CM3 = "% of relevance / cm3"
 
 
@@ -46,7 +47,7 @@ def patient_map(run: RunReader, model: str, method: str, scan: str, target: str,
     group = run.target_of(model, scan, target)
     attributes = run.attributes(heatmaps.locate(run, model, method, scan, group, scale).path)
     native = run.heatmap(model, method, scan, target=target, scale=scale, full=False)
-    gradient = attributes["native_grid"] == "voxels"
+    gradient = run.is_gradient(method)
     native = np.abs(native) if gradient else np.maximum(native, 0)
     grid = run.full(native, attributes)
     unit = str(attributes["unit"]).replace("margin", scale)  # that of a regression names no margin
@@ -56,6 +57,8 @@ def patient_map(run: RunReader, model: str, method: str, scan: str, target: str,
     if attributes["native_grid"] == "regions":
         painted = regions_to_voxels(native, run.array("atlas"))
         return Drawable(grid, painted, run.affine("template"), False, unit, ONE_A_REGION)
+    if not gradient:
+        return Drawable(grid, grid, run.affine(), False, unit, SEGMENTS)
     return Drawable(grid, grid, run.affine(), True, f"|{unit}|")
 
 

@@ -130,7 +130,7 @@ def _stored(run: RunReader, model: str, scan: str, methods: Sequence[str], group
     for method in dict.fromkeys(methods):
         rows = frame[frame.method == method]
         # Of gradients only the margin is stored, of antisymmetric methods only the positive group.
-        rows = rows[rows.scale == ("margin" if (rows.native_grid == "voxels").any() else scale)]
+        rows = rows[rows.scale == ("margin" if run.is_gradient(method) else scale)]
         own = rows[rows.target == group]
         if own.empty and len(rows) and run.is_antisymmetric(model, method):
             own = rows[rows.target == run.groups[0]]
@@ -161,20 +161,22 @@ def _map(run: RunReader, place: Run, wanted: volumes.Wanted, scan: str, row: pd.
         title=words.method_name(row.method),
         colour=palette.method_colour(row.method),
         unit=attributes["unit"].replace("margin", wanted.scale),
-        resolution=_resolution(run, row.native_grid, stride),
+        resolution=_resolution(run, row, stride),
         volume=volume,
         region_values=region_values,
-        positive_only=row.native_grid != "voxels",
+        positive_only=not run.is_gradient(row.method),
         native_grid=row.native_grid,
         stride=stride,
     )
 
 
-def _resolution(run: RunReader, native_grid: str, stride: int | None) -> str:
+def _resolution(run: RunReader, row: pd.Series, stride: int | None) -> str:
     """What one independent value stands for."""
+    if row.native_grid == "voxels" and not run.is_gradient(row.method):
+        return "segments of the scan"
     step = _origin_and_step(run, "grid/mask")[1][0]
     return {"regions": "atlas regions", "positions": f"{step * (stride or 1):g} mm positions"}.get(
-        native_grid, f"{step:g} mm"
+        row.native_grid, f"{step:g} mm"
     )
 
 

@@ -197,9 +197,10 @@ def all_pairs(found: Correlations, answer: str) -> None:
 def explain() -> None:
     """How to read it, formula, source."""
     page.how_to_read(
-        "ρ says whether subjects with a higher score have a higher answer of the networks, or more of their relevance in a "
-        "region, from -1 to 1, whatever the shape of the relation. A correlation is no cause: scores go with age, sex "
-        "and how far a disease has come, and the partial correlation takes age and sex alone out (for age: sex).\n\n"
+        "ρ says whether subjects with a higher score have a higher answer of the networks, or more of their "
+        "relevance in a region, from -1 to 1, whatever the shape of the relation. A correlation is no cause: scores "
+        "go with age, sex and how far a disease has come, and the partial correlation takes age and sex alone out "
+        "(for age: sex).\n\n"
         "Each subject counts once, with the means over its scans; one with two diagnoses counts, and has a dot, in "
         "each. Across folds, values of several networks are taken together. Look at q rather than p: of many regions "
         "some correlate by chance.",

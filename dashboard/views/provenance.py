@@ -72,6 +72,20 @@ def contact_sheet(run: Run) -> None:
         st.image(sheet, output_format="PNG")
 
 
+def flagged(run: Run) -> None:
+    """Scans whose preprocessing should be looked at."""
+    flags = queries.flags(run)
+    if flags.empty:
+        return
+    st.subheader("Flagged scans", anchor=False)
+    st.caption(
+        f"{words.count(flags['scan'].nunique(), 'scan')} with figures beyond the limits that the run was made with. "
+        "They are used; a row reject in decisions.csv leaves one out of the next run."
+    )
+    shown = flags[["scan", "text", "decision"]].set_axis(["Scan", "What was found", "Decision"], axis=1)
+    st.dataframe(shown, hide_index=True)
+
+
 def how_to_cite(run: Run, manifest: dict[str, Any]) -> str:
     """This run, and the paper it starts from."""
     version, date = manifest["versions"].get("brainwhy", ""), manifest["created"][:10]
@@ -129,6 +143,7 @@ def main() -> None:
         show.table(st, summaries.pairs(manifest["versions"], "Package", "Version"))
     models(run)
     if access.may_see_patients():
+        flagged(run)
         contact_sheet(run)
     take_away(run)
     citation(run, manifest)

@@ -8,9 +8,9 @@ from scipy import stats
 DISTANCE_UNIT = 1e4
 
 
-def mass(heatmap: np.ndarray, native_grid: str) -> np.ndarray:
-    """m: |h| for gradient methods (voxels), max(h, 0) of the chosen target for occlusions."""
-    return np.abs(heatmap) if native_grid == "voxels" else np.maximum(heatmap, 0)
+def mass(heatmap: np.ndarray, gradient: bool) -> np.ndarray:
+    """m: |h| for gradient methods, max(h, 0) of the chosen target for occlusions."""
+    return np.abs(heatmap) if gradient else np.maximum(heatmap, 0)
 
 
 def normalised(values: np.ndarray) -> np.ndarray:

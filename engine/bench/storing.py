@@ -99,7 +99,7 @@ def aggregate(setting: Setting) -> list[Result]:
         def regions() -> None:
             for gathered in ahead(lambda row: adder.gather(_heatmap(reader, int(row["scan"]))), rows):
                 adder.sums(gathered)
-                adder.sums(mass(gathered, "voxels"))
+                adder.sums(mass(gathered, True))
 
         mean = cells()["AD", "AD"].sums[0] / len(rows[::2])
         wanted = np.mean([v.astype(np.float64) for v in volumes[::2]], axis=0)

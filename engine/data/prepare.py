@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -19,9 +20,10 @@ from engine.data.cache import VolumeCache, has_part, pack, write_part
 from engine.data.guards import without
 from engine.data.scan import Cohort
 from engine.errors import RunFailure, UserError
+from engine.preprocessing.limits import NO_LIMITS, Limits, marks
 from engine.progress import Progress
 
-VOLUMES, QUALITY, EXCLUSIONS, SHEET = "volumes.h5", "quality.csv", "exclusions.csv", "contact-sheet"
+VOLUMES, QUALITY, UNPREPARED, SHEET = "volumes.h5", "quality.csv", "unprepared.csv", "contact-sheet"
 AGAIN = "the same command goes on from there"
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 SMALLEST_FREE = 32 << 20  # bytes; with less, a failure of compiled code is taken for a full disk
@@ -45,13 +47,17 @@ class Prepared:
 
     Attributes:
         cache: the volumes; may hold further scans.
-        quality: one row a scan of the cohort, columns as in the store.
-        cohort: without the scans that could not be prepared; they are exclusions of the stage preprocess.
+        quality, flags: of the scans of the cohort, columns as in the store.
+        cohort: without the scans that could not be prepared or are beyond the limits; they are exclusions of the stage
+            preprocess.
+        sheet: the first page of the contact sheet, where there is one.
     """
 
     cache: VolumeCache
     quality: pd.DataFrame
+    flags: pd.DataFrame
     cohort: Cohort
+    sheet: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -92,11 +98,17 @@ class _Job:
 
 
 def prepare_cohort(
-    cohort: Cohort, preparer: Preparer, folder: Path, fingerprint: str, processes: int, progress: Progress
+    cohort: Cohort,
+    preparer: Preparer,
+    folder: Path,
+    fingerprint: str,
+    processes: int,
+    progress: Progress,
+    limits: Limits = NO_LIMITS,
 ) -> Prepared:
     """The volumes of a cohort; what an earlier run has made with the same fingerprint and input is used again.
 
-    In `folder`: volumes.h5, quality.csv, exclusions.csv, contact-sheet.png, overlays/, transforms/, and parts/ while
+    In `folder`: volumes.h5, quality.csv, unprepared.csv, contact-sheet.png, overlays/, transforms/, and parts/ while
     the work is going on.
 
     Args:
@@ -106,9 +118,10 @@ def prepare_cohort(
         fingerprint: of all settings that shape the volumes.
         processes: worker processes; 1 works in this process.
         progress: where to count.
+        limits: of the quality figures; scans beyond them are prepared and then flagged or left out.
 
     Raises:
-        UserError: no scan of a group could be prepared.
+        UserError: no scan of a group could be prepared, or is within the limits.
         RunFailure: full disk, out of memory, a worker process that died, a missing package.
     """
     if cohort.scans.empty:
@@ -122,17 +135,26 @@ def prepare_cohort(
     todo = [row for row in cohort.scans.to_dict("records") if row["scan"] not in ready and row["scan"] not in reasons]
     try:
         _work(_Job(preparer, folder, keys), todo, reasons, keys, len(ready), processes, progress)
-        kept = without(cohort, cohort.scans["scan"].map(reasons).astype("object").fillna(""), "preprocess")
-        ids = kept.scans["scan"].tolist()
+        made = _without(cohort, reasons)
+        ids = made.scans["scan"].tolist()
         cache = earlier if cached.issuperset(ids) else _pack(folder, ids, keys, fingerprint, preparer, earlier, cached)
         shutil.rmtree(folder / "parts", ignore_errors=True)
         quality = _quality(cache, ids)
-        _report(folder, quality, cache is not earlier and getattr(preparer, "pictures", True))
+        beyond = limits.reasons(quality)
+        flags = limits.flags(quality[~quality["scan"].isin(list(beyond))])
+        pictures = getattr(preparer, "pictures", True)
+        sheet = _report(folder, quality, marks(flags, beyond), cache is not earlier, pictures)
+        kept = _without(made, beyond)
     except OSError as error:
         if _is_full(error, folder):
             raise RunFailure(_full_disk(folder)) from None
         raise
-    return Prepared(cache, quality, kept)
+    quality = quality[~quality["scan"].isin(list(beyond))].reset_index(drop=True)
+    return Prepared(cache, quality, flags, kept, sheet)
+
+
+def _without(cohort: Cohort, reasons: dict[str, str]) -> Cohort:
+    return without(cohort, cohort.scans["scan"].map(reasons).astype("object").fillna(""), "preprocess")
 
 
 def _work(
@@ -203,7 +225,7 @@ def _pack(
 def _remembered(folder: Path, keys: dict[str, str], accepted: frozenset[str]) -> dict[str, str]:
     """Scans that an earlier run could not prepare, whose input and settings are the same, and why."""
     try:
-        table = pd.read_csv(folder / EXCLUSIONS, dtype="string", keep_default_na=False)
+        table = pd.read_csv(folder / UNPREPARED, dtype="string", keep_default_na=False)
         rows = list(zip(table["scan"], table["reason"], table["key"], strict=True))
     except (OSError, ValueError, KeyError):
         return {}
@@ -211,7 +233,7 @@ def _remembered(folder: Path, keys: dict[str, str], accepted: frozenset[str]) ->
 
 
 def _remember(folder: Path, outcome: _Outcome, key: str) -> None:
-    file = folder / EXCLUSIONS
+    file = folder / UNPREPARED
     try:
         table = pd.read_csv(file, dtype="string", keep_default_na=False)
         table = table[table["scan"] != outcome.scan]
@@ -233,17 +255,28 @@ def _quality(cache: VolumeCache, ids: list[str]) -> pd.DataFrame:
     return frame.astype({"scan": "string", **dict.fromkeys(QUALITY_COLUMNS, "float64")})
 
 
-def _report(folder: Path, quality: pd.DataFrame, pictures: bool) -> None:
-    """quality.csv and the contact sheet: contact-sheet.png, further pages contact-sheet-2.png and so on."""
+def _report(folder: Path, quality: pd.DataFrame, marked: dict[str, str], changed: bool, pictures: bool) -> Path | None:
+    """quality.csv and the contact sheet: contact-sheet.png, further pages contact-sheet-2.png and so on.
+
+    Args:
+        marked: scan -> what the sheet says of it.
+        changed: the volumes are others than before.
+    """
     _write(folder / QUALITY, quality)
+    first, said = folder / f"{SHEET}.png", folder / f".{SHEET}.json"
     if not pictures or not (folder / "overlays").is_dir():
-        return
+        return None
+    words = json.dumps(marked, sort_keys=True)
+    if not changed and first.is_file() and said.is_file() and said.read_text(encoding="utf-8") == words:
+        return first
     from engine.preprocessing.pictures import contact_sheets
 
     for old in folder.glob(f"{SHEET}*.png"):
         old.unlink()
-    for page, sheet in enumerate(contact_sheets(quality, folder / "overlays"), start=1):
-        sheet.save(folder / (f"{SHEET}.png" if page == 1 else f"{SHEET}-{page}.png"))
+    for page, sheet in enumerate(contact_sheets(quality, folder / "overlays", marked), start=1):
+        sheet.save(first if page == 1 else folder / f"{SHEET}-{page}.png")
+    said.write_text(words, encoding="utf-8")
+    return first if first.is_file() else None
 
 
 def _is_full(error: Exception, folder: Path) -> bool:

@@ -9,6 +9,7 @@ from engine.config import RunConfig
 from engine.data.scan import Cohort
 from engine.data.target import by_median, with_values
 from engine.errors import UserError
+from engine.preprocessing.limits import NO_LIMITS, Limits, limits_of
 from engine.progress import Progress
 from store.spec import CACHE_FOLDER, WORK_FOLDER
 
@@ -41,6 +42,15 @@ def read_cohort(config: RunConfig, store: Path, progress: Progress, inspect: boo
         cohort = converted(cohort, store / CACHE_FOLDER / "dicom", progress)
         cohort = inspect_all(cohort, config.cohort, progress, store / WORK_FOLDER / "files.json")
     return by_median(cohort, config.target) if config.target else cohort
+
+
+def limits_for(config: RunConfig) -> Limits:
+    """The limits of the quality figures; simulated brains have none."""
+    if config.cohort.reader == "simulated":
+        return NO_LIMITS
+    from engine.data.guards import accepted
+
+    return limits_of(config.preprocessing, accepted(config.cohort))
 
 
 def preparer_for(config: RunConfig):

@@ -108,7 +108,7 @@ class NewScansRun(Run):
         """Preprocessing settings that are not those of the networks' own scans, in words."""
         if self.reference.reader.simulated:
             return []
-        ours = self.config.preprocessing.model_dump(mode="json", exclude={"processes", "keep_transforms"})
+        ours = self.config.preprocessing.model_dump(mode="json", exclude={"processes", "keep_transforms", "quality"})
         theirs = self.reference.reader.manifest["config"]["preprocessing"]
         return [f"{key} {value} instead of {theirs[key]}" for key, value in ours.items() if value != theirs.get(key)]
 

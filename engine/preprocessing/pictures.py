@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,6 +19,7 @@ CUT_MM = (4.0, -20.0, 6.0)  # sagittal, coronal (hippocampus), axial (ventricles
 ZOOM_TO_MM = 0.5  # a pixel of an overlay
 MASK_COLOUR = (255, 96, 64)
 TISSUE_COLOUR = (64, 200, 255)
+MARK_COLOUR, FRAME = (255, 210, 0), 3
 TISSUE_LEVEL = 0.83  # of the template's white matter: its border with grey matter
 MARGIN_MM = 12  # around the template's brain
 TILE_WIDTH, TILE_CAPTION, TILE_COLUMNS, TILE_ROWS = 400, 18, 5, 40
@@ -39,16 +41,18 @@ def overlay(volume: np.ndarray, mm: int, title: str) -> Image.Image:
     return picture
 
 
-def contact_sheets(quality: pd.DataFrame, overlays: Path) -> list[Image.Image]:
+def contact_sheets(quality: pd.DataFrame, overlays: Path, marks: Mapping[str, str] | None = None) -> list[Image.Image]:
     """Small overlays of all scans, worst correlation with the template first; 200 a page.
 
     Args:
         quality: columns scan and template_correlation.
         overlays: folder with <scan>.png; scans without one are left out.
+        marks: scan -> words about it; its tile is framed.
     """
+    said = marks or {}
     worst_first = quality.sort_values("template_correlation", na_position="first")
     tiles = [
-        _tile(overlays / f"{row.scan}.png", f"{row.scan}  r = {row.template_correlation:.2f}")
+        _tile(overlays / f"{row.scan}.png", f"{row.scan}  r = {row.template_correlation:.2f}", said.get(row.scan, ""))
         for row in worst_first.itertuples()
         if (overlays / f"{row.scan}.png").is_file()
     ]
@@ -86,14 +90,17 @@ def _zoomed(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(picture.resize(size, Image.Resampling.BICUBIC)).clip(0, 1)
 
 
-def _tile(file: Path, caption: str) -> Image.Image:
+def _tile(file: Path, caption: str, mark: str) -> Image.Image:
     with Image.open(file) as opened:
         whole = opened.convert("RGB")
     planes = whole.crop((0, 26, whole.width, whole.height))  # the caption below replaces the title
     planes = planes.resize((TILE_WIDTH, round(planes.height * TILE_WIDTH / planes.width)), Image.Resampling.LANCZOS)
     tile = Image.new("RGB", (TILE_WIDTH, planes.height + TILE_CAPTION), "black")
     tile.paste(planes, (0, TILE_CAPTION))
-    ImageDraw.Draw(tile).text((6, 2), caption, fill="white", font=ImageFont.load_default(12))
+    draw = ImageDraw.Draw(tile)
+    draw.text((6, 2), f"{caption}  {mark}", fill=MARK_COLOUR if mark else "white", font=ImageFont.load_default(12))
+    if mark:
+        draw.rectangle((0, 0, tile.width - 1, tile.height - 1), outline=MARK_COLOUR, width=FRAME)
     return tile
 
 

@@ -17,9 +17,7 @@ from engine.preprocessing import native, pictures, steps
 from engine.preprocessing.grid import Grid, coarsen, place
 from engine.preprocessing.template import brain_mask, template_brain
 
-BRAIN_ML = (600.0, 2600.0)  # a whole human brain, with some room
 SMALLEST_COVER = 0.6  # share of the brain mask that an already registered scan must fill
-SMALLEST_CORRELATION = 0.2  # with the template; below it the registration has failed
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class ScanPreparer:
     Attributes:
         settings: the preprocessing section of the configuration.
         grid_mm: of the working grid.
-        accepted: scans that a person accepted: the limits above do not exclude them.
+        accepted: scans that a person accepted: they may cover less of the brain.
     """
 
     settings: PreprocessingConfig
@@ -70,8 +68,6 @@ class ScanPreparer:
         mask, brain = self._own_brain(image)
         brain_ml = float(mask.sum() * np.prod(steps.spacing(image.affine)) / 1000)
         extracted = self.settings.brain_extraction != "none"
-        if extracted and not BRAIN_ML[0] <= brain_ml <= BRAIN_ML[1] and row["scan"] not in self.accepted:
-            return PreparedScan(None, reason=f"the extracted brain has {brain_ml:.0f} ml; is it a whole head?")
         if self.settings.registration == "none":
             landed = _by_affine(brain, mask, image.affine, self.grid_mm)
         else:
@@ -85,7 +81,7 @@ class ScanPreparer:
 
     def describe(self) -> dict[str, Any]:
         """The settings as plain values, to be stored with the volumes."""
-        return {**self.settings.model_dump(mode="json"), "grid_mm": self.grid_mm}
+        return {**self.settings.model_dump(mode="json", exclude={"quality"}), "grid_mm": self.grid_mm}
 
     def _own_brain(self, image: nib.Nifti1Image) -> tuple[np.ndarray, np.ndarray]:
         """Brain mask in the scan's space and bias-corrected intensities inside it."""
@@ -116,7 +112,7 @@ class ScanPreparer:
         return _Landed(volume, own, mm, coarsen(volume, mm, self.grid_mm))
 
     def _finish(self, landed: _Landed, scan: str, folder: Path) -> PreparedScan:
-        """Picture, template mask, intensity and quality figures; what is far from the template gets a reason."""
+        """Picture, template mask, intensity and quality figures; what lies elsewhere gets a reason."""
         mask = brain_mask(self.grid_mm)
         cover = float((landed.own & brain_mask(landed.mm)).sum() / brain_mask(landed.mm).sum())
         _draw(landed, scan, folder)
@@ -124,16 +120,12 @@ class ScanPreparer:
         if self.settings.intensity == "white_matter":
             volume = steps.scale_to_white_matter(volume, mask)
         quality = figures(volume, landed.own, self.grid_mm, landed.mm)
-        if scan not in self.accepted:
-            if self.settings.registration == "none" and cover < SMALLEST_COVER:
-                reason = (
-                    f"covers {cover:.0%} of the template's brain: it is not in MNI space or not a whole brain; "
-                    "register it with preprocessing.registration syn_quick"
-                )
-                return PreparedScan(None, quality, reason)
-            if not quality["template_correlation"] >= SMALLEST_CORRELATION:
-                reason = f"does not match the template after registration (r = {quality['template_correlation']:.2f})"
-                return PreparedScan(None, quality, reason)
+        if scan not in self.accepted and self.settings.registration == "none" and cover < SMALLEST_COVER:
+            reason = (
+                f"covers {cover:.0%} of the template's brain: it is not in MNI space or not a whole brain; "
+                "register it with preprocessing.registration syn_quick"
+            )
+            return PreparedScan(None, quality, reason)
         return PreparedScan(volume, quality)
 
 

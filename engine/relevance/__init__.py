@@ -4,11 +4,14 @@ from engine.relevance.area_occlusion import AreaOcclusion
 from engine.relevance.base import BatchSize, Brain, Relevance, RelevanceMethod
 from engine.relevance.guided_backprop import GuidedBackprop
 from engine.relevance.occlusion import Occlusion
+from engine.relevance.segment_occlusion import SegmentOcclusion
 from engine.relevance.sensitivity import Sensitivity
 
-METHODS: dict[str, type[RelevanceMethod]] = {m.name: m for m in (Sensitivity, GuidedBackprop, Occlusion, AreaOcclusion)}
+METHODS: dict[str, type[RelevanceMethod]] = {
+    m.name: m for m in (Sensitivity, GuidedBackprop, Occlusion, AreaOcclusion, SegmentOcclusion)
+}
 
 __all__ = [
     "METHODS", "AreaOcclusion", "BatchSize", "Brain", "GuidedBackprop", "Occlusion", "Relevance", "RelevanceMethod",
-    "Sensitivity",
+    "SegmentOcclusion", "Sensitivity",
 ]  # fmt: skip

@@ -31,6 +31,7 @@ class AreaOcclusion(RelevanceMethod):
     name: ClassVar[str] = "area_occlusion"
     native_grid: ClassVar[str] = "regions"
     antisymmetric: ClassVar[bool] = True
+    gradient: ClassVar[bool] = False
 
     reference: str | float = "mean"
     engine: str = "incremental"

@@ -53,6 +53,7 @@ class Brain:
         grid_mm: voxel size.
         negative_mean: (x, y, z) z-scored mean of the negative group's training scans.
         other_subject: (x, y, z) a z-scored training scan of the negative group.
+        mean, spread: (x, y, z) of the z-scores; None where volumes are intensities already.
     """
 
     mask: Tensor
@@ -61,6 +62,12 @@ class Brain:
     grid_mm: int
     negative_mean: Tensor | None = None
     other_subject: Tensor | None = None
+    mean: Tensor | None = None
+    spread: Tensor | None = None
+
+    def intensities(self, volume: Tensor) -> Tensor:
+        """(x, y, z) of one volume before the normalisation, as far as it can be undone."""
+        return volume if self.mean is None or self.spread is None else volume * self.spread + self.mean
 
 
 @dataclass(frozen=True)
@@ -141,11 +148,13 @@ class RelevanceMethod(ABC):
         name: key in METHODS and in the store.
         native_grid: voxels, positions or regions: how the store keeps it.
         antisymmetric: for two classes, the map of the other class is minus this one.
+        gradient: relevance is a gradient, of which |h| counts; else a drop of evidence, of which max(h, 0) counts.
     """
 
     name: ClassVar[str]
     native_grid: ClassVar[str]
     antisymmetric: ClassVar[bool]
+    gradient: ClassVar[bool]
 
     brain: Brain = field(repr=False, compare=False)
     batch: BatchSize = field(repr=False, compare=False)

@@ -24,6 +24,7 @@ class GuidedBackprop(RelevanceMethod):
     name: ClassVar[str] = "guided_backprop"
     native_grid: ClassVar[str] = "voxels"
     antisymmetric: ClassVar[bool] = False
+    gradient: ClassVar[bool] = True
 
     def attribute(self, model: nn.Module, volumes: Tensor, target: int) -> Relevance:
         """(n, x, y, z) guided gradient of the margin. See RelevanceMethod.attribute."""

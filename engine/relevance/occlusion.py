@@ -33,6 +33,7 @@ class Occlusion(RelevanceMethod):
     name: ClassVar[str] = "occlusion"
     native_grid: ClassVar[str] = "positions"
     antisymmetric: ClassVar[bool] = True
+    gradient: ClassVar[bool] = False
 
     half_width: int = 20
     stride: int = 12

@@ -23,6 +23,7 @@ class Sensitivity(RelevanceMethod):
     name: ClassVar[str] = "sensitivity"
     native_grid: ClassVar[str] = "voxels"
     antisymmetric: ClassVar[bool] = True
+    gradient: ClassVar[bool] = True
 
     def attribute(self, model: nn.Module, volumes: Tensor, target: int) -> Relevance:
         """(n, x, y, z) gradient of the margin. See RelevanceMethod.attribute."""

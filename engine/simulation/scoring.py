@@ -50,12 +50,12 @@ def _series_rows(run: Run, reader: RunReader, scorer: TruthScorer, series: dict,
     scans = explained(reader, series["model_set"])
     scans = scans[scans["diagnosis"] == diagnosis]
     of_group = scorer(group_mass(run, reader, series, target, diagnosis))
-    of_scans = []
+    of_scans, gradient = [], METHODS[series["method"]].gradient
     for row in scans.to_dict("records"):
         heatmap = reader.heatmap(row["model"], series["method"], row["scan"], target=target)
-        of_scans.append(scorer(mass(heatmap, series["native_grid"])))
+        of_scans.append(scorer(mass(heatmap, gradient)))
     # Occluding with untrained networks costs as much as the whole explanation; gradients on the test set cost seconds.
-    affordable = series["native_grid"] == "voxels" and series["model_set"] == "holdout"
+    affordable = gradient and series["model_set"] == "holdout"
     reference = _untrained(run, scorer, series, scans) if affordable else {}
     rows = []
     for level, values in (("group", [of_group]), ("scan", of_scans)):
@@ -115,4 +115,4 @@ def _untrained_maps(
             heatmaps = explainer.attribute(network, batch, 1).margin.cpu().numpy()
             heatmaps[:, ~run.mask] = 0
             for scan, heatmap in zip(chunk, heatmaps, strict=True):
-                yield (model, scan), mass(heatmap, METHODS[method].native_grid)
+                yield (model, scan), mass(heatmap, METHODS[method].gradient)
