@@ -15,6 +15,7 @@ from torch import nn
 
 from engine import command
 from engine.card import Card, read_card
+from engine.config import USUAL_METHODS
 from engine.errors import UserError
 from engine.model.imported import normalisation_of, read_network, skeleton
 from engine.model.normalisation import ScanScores
@@ -244,7 +245,7 @@ def test_a_cohort_is_explained_by_it(folder):
         with torch.no_grad():
             expected = margin(network(torch.from_numpy(scaled.astype(np.float32))[None, None]))
         assert predictions["margin"][scan] == pytest.approx(float(expected), abs=1e-4)
-    assert set(run.table("heatmaps")["method"]) == set(METHODS)
+    assert set(run.table("heatmaps")["method"]) == set(USUAL_METHODS)
     metrics = run.table("metrics", level="scan", model="holdout").set_index(["classifier", "metric"])["value"]
     assert metrics["cnn", "accuracy"] == pytest.approx(predictions["correct"].astype(float).mean())
     assert "region_means" not in metrics.index.get_level_values(0)

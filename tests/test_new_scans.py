@@ -122,8 +122,8 @@ def test_a_scan_with_several_models_counts_once(run):
 def test_a_scan_out_of_the_range_of_the_cohort_is_flagged(run, reference):
     flags = run.table("flags")
     assert set(flags["scan"]) == {"aside"}
-    assert set(flags["source"]) == {"reference"}
-    row = flags.set_index("figure").loc["template_correlation"]
+    assert set(flags["source"]) == {"limits", "reference"}  # of the settings and of the cohort
+    row = flags[flags["source"] == "reference"].set_index("figure").loc["template_correlation"]
     assert row["value"] < row["low"]
     assert reference.run_id in row["text"]
     assert any("Not to be judged" in notice and "brain volume" in notice for notice in run.manifest["notices"])
