@@ -204,7 +204,7 @@ def _write_heatmaps(run: BigRun, job: Job, name: str, target: str) -> None:
         run.real_writer.start_heatmaps(
             job.model, name, target, scale, native_grid=method.native_grid, count=len(job.explain),
             shape=space.shape_of(method.native_grid), affine=space.grid.affine,
-            unit=GRADIENT_UNITS["voxelwise"] if method.gradient else DROP_UNITS[scale],
+            unit=GRADIENT_UNITS["voxelwise"] if method.native_grid == "voxels" else DROP_UNITS[scale],
             parameters={**cube, "made_up": True},
             antisymmetric=method.antisymmetric, stride=stride,
         )  # fmt: skip
