@@ -11,7 +11,7 @@ from engine.data.folds import Job
 from engine.data.scan import Cohort
 from engine.model.baselines import balance_rows, covariate_table, logistic_predictions, region_means
 from engine.model.metrics import curve_rows, metric_rows
-from engine.model.objective import Regression
+from engine.model.objective import Objective, Regression
 from engine.model.regression import error_rows, ridge_predictions
 from store.spec import table_spec
 
@@ -68,6 +68,13 @@ def value_rows(job: Job, margin: np.ndarray, scans: pd.DataFrame, cohort: Cohort
         value=value,
         observed=scans.loc[list(job.explain), cohort.target.column].to_numpy(float),
     )
+
+
+def answer_rows(job: Job, margin: np.ndarray, scans: pd.DataFrame, cohort: Cohort, learnt: Objective) -> pd.DataFrame:
+    """Rows of the predictions table: of a regression see value_rows, else prediction_rows."""
+    if isinstance(learnt, Regression):
+        return value_rows(job, margin, scans, cohort, learnt)
+    return prediction_rows(job, margin, scans, cohort.groups)
 
 
 def evaluation_tables(run, jobs: Sequence[Job], predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -52,7 +52,7 @@ def preprocess(run: Run) -> None:
 
 def train(run: Run) -> None:
     """Volumes -> one network a fold and the held-out one; predictions, metrics, baselines."""
-    from engine.evaluate import evaluation_tables, prediction_rows, value_rows
+    from engine.evaluate import answer_rows, evaluation_tables
     from engine.model.checkpoints import model_card
     from engine.model.device import choose_device, make_deterministic
     from engine.model.networks import Course, train_all
@@ -73,11 +73,7 @@ def train(run: Run) -> None:
     card = model_card(config.grid_mm, config.training, run.groups)
     for one in learnt:
         run.writer.put_model(one.job.model, one.weights, card | one.objective.card())
-    predictions = pd.concat([
-        value_rows(one.job, one.margin, scans, run.cohort, one.objective)
-        if target else prediction_rows(one.job, one.margin, scans, run.groups)
-        for one in learnt
-    ])  # fmt: skip
+    predictions = pd.concat([answer_rows(one.job, one.margin, scans, run.cohort, one.objective) for one in learnt])
     tables = {
         "models": pd.DataFrame([_model_row(one, scans, config) for one in learnt]),
         "training": pd.DataFrame([{"model": one.job.model, **row} for one in learnt for row in one.curve]),

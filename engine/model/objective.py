@@ -102,4 +102,11 @@ class Regression:
         return {"task": "regression", "target": self.column, "target_mean": self.mean, "target_sd": self.sd}
 
 
+def objective_of(card: dict) -> Classification | Regression:
+    """What a network of this model card has learnt, without the scans that it learnt from."""
+    if card.get("task") != "regression":
+        return Classification({})
+    return Regression(card["target"], {}, card["target_mean"], card["target_sd"])
+
+
 Objective = Classification | Regression

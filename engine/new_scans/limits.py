@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from store.spec import table_spec
+
 LEAST = 8  # scans that a range is taken from
 SPREADS = 3.5  # robust standard deviations from the median; Iglewicz & Hoaglin 1993
 LEAST_SPREAD = 0.01  # of the median: what never varies in the cohort may differ by rounding
@@ -17,7 +19,6 @@ FIGURES = {
     "intensity_low": ("2nd percentile of the intensities", True),
     "intensity_high": ("98th percentile of the intensities", True),
 }
-COLUMNS = ("scan", "figure", "source", "value", "low", "high", "decision", "text")
 
 
 def bounds(values: pd.Series, both: bool) -> tuple[float, float] | None:
@@ -55,7 +56,7 @@ def reference_flags(quality: pd.DataFrame, cohort: pd.DataFrame, run_id: str) ->
         for scan, value in values.items():
             if value < low or value > high:
                 rows.append((scan, figure, "reference", value, low, high, "", _text(words, value, low, high, run_id)))
-    return pd.DataFrame(rows, columns=list(COLUMNS)), unjudged
+    return pd.DataFrame(rows, columns=list(table_spec("flags").columns)), unjudged
 
 
 def _text(words: str, value: float, low: float, high: float, run_id: str) -> str:

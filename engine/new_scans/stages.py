@@ -53,10 +53,10 @@ def preprocess(run: NewScansRun) -> None:
 
 def predict(run: NewScansRun) -> None:
     """Networks of the reference, as they are, on the new volumes -> predictions."""
-    from engine.evaluate import prediction_rows, value_rows
+    from engine.evaluate import answer_rows
     from engine.model.checkpoints import load_model
     from engine.model.device import choose_device, make_deterministic
-    from engine.model.objective import Regression
+    from engine.model.objective import objective_of
     from engine.model.training import predict_margins
     from engine.model.volumes import Volumes
     from store.spec import MODELS_FOLDER
@@ -72,11 +72,7 @@ def predict(run: NewScansRun) -> None:
             network, normalisation, card = load_model(run.staging / MODELS_FOLDER, job.model, run.mask)
             volumes = Volumes(run.cache.read, job.explain, normalisation, device, resident="never")
             margin = predict_margins(network.to(device), volumes, job.explain)
-            if target := run.cohort.target:
-                learnt = Regression(target.column, {}, card["target_mean"], card["target_sd"])
-                predictions.append(value_rows(job, margin, scans, run.cohort, learnt))
-            else:
-                predictions.append(prediction_rows(job, margin, scans, run.groups))
+            predictions.append(answer_rows(job, margin, scans, run.cohort, objective_of(card)))
             task.advance()
     run.writer.put_table("models", run.reference.models([job.model for job in jobs]))
     run.writer.put_table("predictions", pd.concat(predictions, ignore_index=True))
