@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 
@@ -55,6 +56,32 @@ def test_nothing_is_coloured_below_the_threshold():
     assert alpha[:2].tolist() == [0, 0]
     assert np.all(np.diff(alpha) >= 0)
     assert alpha.max() <= 1
+
+
+# Linear red, green and blue as seen with a deficiency; Machado, Oliveira & Fernandes 2009, severity 1.
+DEFICIENCIES = {
+    "none": np.eye(3),
+    "protanopia": [[0.1523, 1.0526, -0.2049], [0.1145, 0.7863, 0.0992], [-0.0039, -0.0481, 1.0520]],
+    "deuteranopia": [[0.3673, 0.8606, -0.2280], [0.2801, 0.6725, 0.0474], [-0.0118, 0.0429, 0.9689]],
+    "tritanopia": [[1.2555, -0.0767, -0.1788], [-0.0784, 0.9308, 0.1476], [0.0047, 0.6914, 0.3039]],
+}
+TO_XYZ = np.array([[0.4339, 0.3762, 0.1899], [0.2126, 0.7152, 0.0722], [0.0177, 0.1095, 0.8729]])  # of D65's white
+
+
+def seen_lab(colour: str, deficiency: str) -> np.ndarray:
+    """(3,) CIELAB of a hexadecimal colour as somebody sees it."""
+    rgb = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    xyz = TO_XYZ @ np.clip(DEFICIENCIES[deficiency] @ linear, 0, 1)
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("deficiency", DEFICIENCIES)
+def test_methods_are_told_apart_with_any_common_deficiency(deficiency):
+    colours = [seen_lab(colour, deficiency) for colour in palette.METHODS.values()]
+    apart = [np.linalg.norm(a - b) for a, b in itertools.combinations(colours, 2)]
+    assert min(apart) > 15
 
 
 def test_group_colours_hold_for_any_cohort():

@@ -132,6 +132,9 @@ def test_every_page_shows_it(made, monkeypatch, view):
         assert "ROC" not in said
     if VIEWS[view] == "Patient":
         assert "**predicted age" in said
+    if VIEWS[view] == "Clinical":
+        assert "trained to predict age" in said
+        assert "higher age and lower age are parted by it" in said
 
 
 def test_both_reports_are_made(run):

@@ -16,7 +16,7 @@ METHODS = {
     "guided_backprop": "#AA4499",
     "occlusion": "#8C8C2E",
     "area_occlusion": "#B07856",
-    "segment_occlusion": "#4C72B0",
+    "segment_occlusion": "#665CD6",
 }
 # Relevance from the threshold (0) to the top of the scale (1).
 HOT_STOPS = np.array([0.0, 0.45, 1.0])

@@ -83,6 +83,12 @@ def warn(manifest: dict[str, Any], rows: pd.DataFrame, scores: list[str]) -> Non
         )
     missing = [SCORES[s] for s in SCORES if s not in scores]
     said = [f"Not offered, as no scan has a value: {', '.join(missing)}."] if missing else []
+    target = manifest.get("target")
+    if target and target["column"] in scores:
+        said.append(
+            f"The networks were trained to predict {target['label']}: against it, their answer shows how well they do, "
+            f"and {' and '.join(manifest['groups'])} are parted by it, so that within one of them its range is narrow."
+        )
     if manifest["simulated"]:
         said.append("Simulated subjects: their scores were made up from the imposed change, and are no finding.")
     if said:
