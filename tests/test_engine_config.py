@@ -19,7 +19,7 @@ def test_presets_are_valid_and_say_what_they_are(name):
 
 
 def test_the_presets_there_are():
-    assert {"demo", "smoke", "ixi_age", "rieke2018", "bohle2019"} <= set(preset_names())
+    assert {"demo", "smoke", "ixi_age", "rieke2018", "bohle2019", "regression"} <= set(preset_names())
 
 
 def test_rieke2018_is_what_the_paper_did():

@@ -135,6 +135,7 @@ def test_every_page_shows_it(made, monkeypatch, view):
     if VIEWS[view] == "Clinical":
         assert "trained to predict age" in said
         assert "higher age and lower age are parted by it" in said
+        assert not app.warning
 
 
 def test_both_reports_are_made(run):

@@ -75,7 +75,8 @@ def controls(selection: Selection, scores: list[str], answer: str) -> Choice:
 def warn(manifest: dict[str, Any], rows: pd.DataFrame, scores: list[str]) -> None:
     """What must be known before the numbers are read."""
     groups = [g for g in manifest["groups"] if (rows["diagnosis"] == g).any()]
-    if len(groups) > 1:
+    target = manifest.get("target")
+    if len(groups) > 1 and target is None:
         st.warning(
             f"All subjects together: {' and '.join(groups)} differ in these scores and in what the networks say, so "
             "that a correlation mostly restates the difference between the groups. Read those within one diagnosis.",
@@ -83,7 +84,6 @@ def warn(manifest: dict[str, Any], rows: pd.DataFrame, scores: list[str]) -> Non
         )
     missing = [SCORES[s] for s in SCORES if s not in scores]
     said = [f"Not offered, as no scan has a value: {', '.join(missing)}."] if missing else []
-    target = manifest.get("target")
     if target and target["column"] in scores:
         said.append(
             f"The networks were trained to predict {target['label']}: against it, their answer shows how well they do, "
