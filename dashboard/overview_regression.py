@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import queries, queries_overview, show, state, summaries
-from dashboard.figures import words
+from dashboard.figures import regression, words
 from dashboard.figures.answers import Answer
 from dashboard.figures.chart import Chart
 from dashboard.queries import Run
@@ -58,14 +58,15 @@ def how_well(run: Run, metrics: pd.DataFrame, figures: dict[str, Chart]) -> None
     """Folds and baselines, the predicted beside the true values, learning curves, every metric as numbers."""
     answer, predictions = queries.answer(run), queries.table(run, "predictions")
     st.subheader("How well the networks do", anchor=False)
-    if "errors" in figures:
+    if regression.SHOWN[0] in figures:
         note = metrics.note[(metrics.classifier == "covariates")].head(1).tolist()
         st.caption(
             f"By scan. A dot is a fold (n = {summaries.fold_metrics(metrics).model.nunique()}), the diamond their mean "
             "± SD. The linear models are ridge regressions in the same folds"
             + (f"; covariates: {note[0]}." if note and note[0] else ".")
         )
-        show.chart(st, figures["errors"], "errors")
+        for place, metric in zip(st.columns(2, gap="large"), regression.SHOWN, strict=True):
+            show.chart(place, figures[metric], metric)
     else:
         st.caption("This run was not cross-validated: what follows is of the held-out test set.")
     box = state.fold("o_metrics", "All metrics")

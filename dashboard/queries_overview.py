@@ -61,7 +61,8 @@ def _of_values(run: Run, model_set: str) -> dict[str, Chart]:
     if len(folds):
         found = folds.classifier.unique()
         summary = {(c, m): summaries.mean_and_sd(metrics, m, c) for c in found for m in regression.SHOWN}
-        figures["errors"] = regression.errors(folds, summary, answer)
+        units = {"mae": answer.unit, "r": ""}
+        figures |= {m: regression.error(m, folds, summary, units[m]) for m in regression.SHOWN}
     return figures
 
 

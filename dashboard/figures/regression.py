@@ -16,31 +16,29 @@ SHOWN = ("mae", "r")
 ROOM = 0.06  # of the range of values, on either side
 
 
-def errors(
-    metrics: pd.DataFrame, summary: Mapping[tuple[str, str], tuple[float | None, float | None]], answer: Answer
+def error(
+    metric: str, metrics: pd.DataFrame, summary: Mapping[tuple[str, str], tuple[float | None, float | None]], unit: str
 ) -> Chart:
-    """A dot a fold, mean and SD: the networks and the linear baselines, for mean absolute error and correlation.
+    """A dot a fold, mean and SD: the networks and the linear baselines, for one of ERRORS.
 
     Args:
         metrics: classifier, metric, model, value of the folds.
         summary: (classifier, metric) -> mean, SD over the folds.
+        unit: of the metric; may be empty.
     """
     found = set(metrics.classifier)
     classifiers = [c for c in CLASSIFIERS if c in found]
-    chart = Chart(len(SHOWN))
-    for column, metric in enumerate(SHOWN, 1):
-        for place, row in enumerate(classifiers):
-            values = metrics[(metrics.classifier == row) & (metrics.metric == metric)]
-            for trace in folds_row(row, place, values, *summary.get((row, metric), (None, None)), "top center"):
-                chart.add(column, **trace)
+    chart = Chart()
+    for place, row in enumerate(classifiers):
+        values = metrics[(metrics.classifier == row) & (metrics.metric == metric)]
+        for trace in folds_row(row, place, values, *summary.get((row, metric), (None, None)), "top center"):
+            chart.add(**trace)
     chart.y(
         tickvals=list(range(len(classifiers))), ticktext=[CLASSIFIERS[c] for c in classifiers],
         range=[len(classifiers) - 0.4, -0.75],
     )  # fmt: skip
-    chart.x(ticks="outside", tickcolor=FAINT)
-    unit = f", {answer.unit}" if answer.unit else ""
-    titles = [ERRORS[metric] + unit * (metric == "mae") for metric in SHOWN]
-    return chart.column_titles(titles).finish(96 + 54 * len(classifiers))
+    title = f"{ERRORS[metric]}, {unit}" if unit else ERRORS[metric]
+    return chart.x(title=title, ticks="outside", tickcolor=FAINT).finish(110 + 54 * len(classifiers))
 
 
 def predicted_and_true(rows: pd.DataFrame, answer: Answer, groups: Sequence[str]) -> Chart:
