@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import access, filters, queries, reference, selection, state, states
 from store import RunInfo, StoreError, StoreNotFound
@@ -62,25 +63,27 @@ def first_page(overview: st.Page) -> None:
     st.switch_page(overview, query_params={name: st.query_params.get_all(name) for name in st.query_params})
 
 
-def sidebar(pages: dict[str, st.Page], current: View | None, runs: list[RunInfo]) -> RunInfo:
-    """Name, run picker, badge, menu; returns the chosen run."""
+def sidebar(pages: dict[str, st.Page], runs: list[RunInfo]) -> tuple[RunInfo, DeltaGenerator]:
+    """Name, run picker, badge, menu; returns the chosen run, and the place of its badges."""
     st.header("Brainwhy", anchor=False)
     info = selection.pick_run(runs)
+    badges = st.container()
     if info.simulated:
-        st.badge("SIMULATED", color="orange", icon=":material/science:")
+        badges.badge("SIMULATED", color="orange", icon=":material/science:")
     for page in pages.values():
         st.page_link(page)
-    return info
+    return info, badges
 
 
-def show(view: View, page: st.Page, run: queries.Run) -> None:
+def show(view: View, page: st.Page, run: queries.Run, badges: DeltaGenerator) -> None:
     """A page of a run that opens, with the filters in the sidebar."""
+    with badges:
+        reference.badge(run)
     selection.set_current_run(run)
     if view.patients and not access.may_see_patients():
         states.patients_are_hidden(view.title)
         return
     with st.sidebar:
-        reference.badge(run)
         st.divider()
         if view.whole:
             st.caption(f"{view.title} shows the whole run; choices of models, method and patients rest here.")
@@ -92,14 +95,14 @@ def show(view: View, page: st.Page, run: queries.Run) -> None:
     page.run()
 
 
-def open_run(view: View, page: st.Page, info: RunInfo, place: str) -> None:
+def open_run(view: View, page: st.Page, info: RunInfo, place: str, badges: DeltaGenerator) -> None:
     """The chosen page of the chosen run, or why it cannot be shown."""
     if info.problem is not None:
         newer = info.spec_version.split(".")[0] not in ("", SPEC_VERSION.split(".")[0])
         (states.newer_run if newer else states.broken_run)(info.run, info.problem)
         return
     try:
-        show(view, page, queries.Run(place, info.run, info.created))
+        show(view, page, queries.Run(place, info.run, info.created), badges)
     except StoreError as error:
         states.unreadable(info.run, error)
 
@@ -124,8 +127,8 @@ def main() -> None:
             states.empty_store(place)
             return
         with st.sidebar:
-            info = sidebar(pages, view, runs)
-        open_run(view, page, info, place)
+            info, badges = sidebar(pages, runs)
+        open_run(view, page, info, place, badges)
         states.ignored(notes, state.finish())
     except StoreNotFound:
         states.no_store(place)

@@ -274,3 +274,12 @@ def test_mci_is_in_no_accuracy(opened, store):
     for wanted in (True, False):
         kept = rows[filters.passing(rows, filters.Whom(correct=wanted))]
         assert "MCI" not in set(kept.diagnosis)
+
+
+def test_scans_without_an_age_have_no_chart_of_ages(opened, store, tmp_path):
+    shutil.copytree(store, tmp_path, dirs_exist_ok=True)
+    file = tmp_path / RUN / "tables" / "scans.parquet"
+    pd.read_parquet(file).assign(age=np.nan).to_parquet(file)
+    view = next(view for view in VIEWS if "overview" in view)
+    assert "No scan has an age." in text_of(opened(tmp_path, view))
+    assert "No scan has an age." not in text_of(opened(store, view))

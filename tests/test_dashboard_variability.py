@@ -285,7 +285,7 @@ def test_a_filter_that_leaves_nothing_is_said(opened, view):
 def test_every_view_with_one_hand_picked_subject(opened, view):
     app = opened(v_view=view, set="folds", sub=access.pseudonym("a1"))
     assert not problems(app)
-    assert "1 AD subjects" in said(app)
+    assert "1 AD subject differ" in said(app)
 
 
 def test_a_target_without_heatmaps_is_said(opened):

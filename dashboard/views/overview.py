@@ -203,7 +203,10 @@ def cohort(run: Run, scans: pd.DataFrame, groups: list[str], figures: dict[str, 
     st.caption(f"People are counted once a group, by their first scan. {balance}")
     left, right = st.columns(2, gap="large")
     left.markdown("**Age**")
-    show.chart(left, figures["ages"], "ages")
+    if scans["age"].notna().any():
+        show.chart(left, figures["ages"], "ages")
+    else:
+        left.caption("No scan has an age.")
     right.markdown("**Left out**")
     excluded = queries.table(run, "exclusions")
     if len(excluded):

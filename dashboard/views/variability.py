@@ -7,6 +7,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from dashboard import filters, page, state
+from dashboard import summaries_regions as regional
 from dashboard.figures import words
 from dashboard.page import Download
 from dashboard.variability import lobes, outliers, regions, similarity, spread
@@ -25,10 +26,10 @@ VIEWS: dict[str, tuple[str, Callable[[Patients], list[Download]]]] = {
 def sentence(patients: Patients) -> str:
     """What, of whom, by which model."""
     chosen, rows = patients.selection, patients.rows
-    people = " and ".join(f"{rows.subject[rows.diagnosis == d].nunique()} {d}" for d in patients.diagnoses) or "no"
     whom = filters.in_words(chosen.whom)
+    people = regional.people(rows, patients.diagnoses)
     return (
-        f"How the heatmaps of {people} subjects differ: {words.method_name(chosen.method).lower()}, "
+        f"How the heatmaps of {people} differ: {words.method_name(chosen.method).lower()}, "
         f"{words.MODEL_SETS[chosen.model_set].lower()}, evidence for {chosen.evidence()}."
         f"{f' Only {whom}.' if whom else ''}"
     )
