@@ -90,7 +90,10 @@ def found(cohort: Cohort) -> list[str]:
         f"{scans['subject'].nunique()} subjects, {len(cohort.exclusions)} excluded",
         *_target(cohort),
         *(f"    found: {note}" for note in cohort.notes),
-        *(f"    {name}: {count} scans" for name, count in scans["diagnosis"].value_counts(sort=False).items()),
+        *(
+            f"    {name}: {count} scan{'s' * (count > 1)}"
+            for name, count in scans["diagnosis"].value_counts(sort=False).items()
+        ),
         *_left_out(cohort.exclusions),
     ]
 
