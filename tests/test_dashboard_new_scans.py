@@ -16,7 +16,7 @@ from store_factory import make_larger_run
 from streamlit.testing.v1 import AppTest
 from test_dashboard_views import VIEWS, text_of
 
-from dashboard import access, filters, queries, summaries_patient
+from dashboard import access, filters, queries, queries_maps, summaries_patient
 from dashboard import summaries_regions as regional
 from dashboard import summaries_variability as between
 from dashboard.figures import patient
@@ -105,6 +105,41 @@ def test_percentiles_are_among_the_subjects_of_the_reference(opened, store, meth
     assert f"among the 12 AD and 12 NC subjects of {REFERENCE}" in text_of(app)
 
 
+def labels_of(app: AppTest) -> list[str]:
+    """Of the parts that the reader opens."""
+    return [part.label for part in app.expander]
+
+
+def captions_of(app: AppTest) -> list[str]:
+    """Of the pictures."""
+    return [image.caption for element in app.get("image") for image in element.proto.imgs]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_averages_of_the_reference_are_pictures_beside_the_scan(opened, store, method):
+    link = {"p_subject": access.pseudonym("new-1"), "p_model": "fold-2", "set": "folds", "method": method}
+    assert not opened(store, **link).get("image")
+    app = opened(store, p_groups="open", **link)
+    assert f"The groups of {REFERENCE} (SIMULATED), as pictures" in labels_of(app)
+    people = {"AD": "n = 12 subjects, 13 scans", "NC": "n = 12 subjects, 12 scans"}
+    groups = [f"{group} of {REFERENCE}, {n}" for group, n in people.items()]
+    assert captions_of(app) == ["new-1, explained by fold-2", *groups]
+    app = opened(store, p_groups="open", **link | {"p_model": "holdout-seed-2", "set": "holdout"})
+    assert captions_of(app) == groups
+    assert "Of holdout-seed-2, a retrained model, there is none" in text_of(app)
+
+
+def test_the_picture_of_a_scan_is_its_heatmap_by_one_model(store):
+    reader = open_run(store, RUN)
+    run = queries.Run(str(store), RUN, reader.manifest["created"])
+    for model in ("fold-1", "fold-2"):
+        chosen = filters.OneHeatmap(run, "folds", "sensitivity", "AD", model=model, scan="new-1")
+        size = np.abs(reader.heatmap(model, "sensitivity", "new-1", target="AD")) * reader.mask
+        average = queries_maps.Average(chosen, "size", "relative")
+        np.testing.assert_allclose(queries_maps.volume(average), size / size.sum(), rtol=1e-4, atol=1e-9)
+        assert not queries_maps.is_stored(average)
+
+
 def test_predictions_of_all_models_are_said_with_mean_and_range(opened, store):
     app = opened(store, p_subject=access.pseudonym("new-1"), set="folds")
     table = open_run(store, RUN).table("predictions", scan="new-1", model_set="folds")
@@ -151,6 +186,7 @@ def test_without_the_reference_in_the_store_the_scan_is_shown_with_a_note(opened
     said = text_of(app)
     assert "That run is not in this store, so the scan cannot be set beside its AD and NC subjects" in said
     assert "were trained on simulated change" in said
+    assert not any("as pictures" in label for label in labels_of(app))
     assert not any("Percentile of AD" in table.value.columns for table in app.table)
     assert "Strongest regions" in said
 
