@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +17,18 @@ from store_factory import make_larger_run
 from streamlit.testing.v1 import AppTest
 from test_dashboard_views import VIEWS, text_of
 
-from dashboard import access, filters, queries, queries_maps, summaries_patient
+from dashboard import access, filters, queries, queries_maps, summaries_patient, viewer
 from dashboard import summaries_regions as regional
 from dashboard import summaries_variability as between
+from dashboard.downloads_patient import downloads
 from dashboard.figures import patient
 from dashboard.figures.answers import answer_of
-from dashboard.reports import patient_report
+from dashboard.reports import maps, patient_report
+from dashboard.reports.layout import Page
+from dashboard.reports.patient import patient_page
+from dashboard.reports.subject import Subject
 from dashboard.summaries_regions import Areas
-from store import open_run
+from store import RunReader, open_run
 from store.validate import validate
 
 REFERENCE, RUN = "cohort-1", "scans-1"
@@ -220,12 +225,67 @@ def test_the_table_to_take_away_names_the_group():
     assert table["share_percent"].tolist() == [20, 20]
 
 
-def test_the_report_of_a_new_scan_is_made(store):
-    run = open_run(store, RUN)
-    pdf = patient_report(
-        run, "fold-2", "new-1", target="AD", methods=METHODS, subject_words="one", mm=(-90.0, -125.0, -75.0)
-    )
-    assert pdf.startswith(b"%PDF-")
+def report_of(run: RunReader, reference: RunReader | None, methods: Sequence[str] = METHODS) -> Page:
+    """The page on new-1 by fold-2."""
+    subject = Subject(run, "fold-2", "new-1", "AD", "one", (-90.0, -125.0, -75.0), reference, reference is not None)
+    drawn = {m: maps.patient_map(run, "fold-2", m, "new-1", "AD", "margin") for m in methods}
+    return patient_page(subject, drawn, 90.0, None)
+
+
+def words_on(page: Page) -> str:
+    return " ".join(" ".join(text.get_text() for text in page.figure.texts).split())
+
+
+def test_the_report_compares_with_the_groups_of_the_reference(store):
+    run, reference = open_run(store, RUN), open_run(store, REFERENCE)
+    page = report_of(run, reference)
+    said = words_on(page)
+    assert "Strongest regions against the groups" in said
+    assert f"mean ± SD of the 12 AD and 12 NC subjects of {REFERENCE}" in said
+    assert "SIMULATED NETWORKS" in said
+    assert f"networks of {REFERENCE} were trained on simulated change" in said
+    assert "unknown, n =" not in said
+    subject = Subject(run, "fold-1", "new-1", "AD", "one", (-90.0, -125.0, -75.0), reference)
+    for group, table in subject.against("sensitivity").items():
+        expected = percentiles(store, "new-1", "sensitivity", group)
+        found = table.set_index("region")["percentile"]
+        assert found.to_dict() == pytest.approx(expected[found.index].to_dict(), abs=0.51)
+    numbers = {text.get_text() for text in page.figure.texts if text.get_text().isdigit()}
+    table = Subject(run, "fold-2", "new-1", "AD", "one", (0.0, 0.0, 0.0), reference).against("sensitivity")["NC"]
+    known = run.table("regions")
+    top = summaries_patient.top_regions(table, set(known.region[known.in_atlas.astype(bool)]))
+    assert {f"{value:.0f}" for value in top.percentile} <= numbers
+
+
+def test_the_report_says_which_methods_the_reference_lacks(store, tmp_path):
+    make_larger_run(tmp_path, run_id=REFERENCE, methods=METHODS[:1])
+    said = words_on(report_of(open_run(store, RUN), open_run(tmp_path, REFERENCE)))
+    assert f"{REFERENCE} has no brain area occlusion of other people" in said
+
+
+def test_the_report_without_the_reference_compares_with_the_other_new_scans(store):
+    said = words_on(report_of(open_run(store, RUN), None))
+    assert "other unknown, n = 1 subject" in said
+    assert "SIMULATED" not in said
+
+
+def test_the_report_that_is_taken_away_knows_the_reference(store, monkeypatch):
+    asked = {}
+
+    def report(*arguments, **options) -> bytes:
+        asked.update(options)
+        return patient_report(*arguments, **options)
+
+    monkeypatch.setattr("dashboard.reports.patient_report", report)
+    run = queries.Run(str(store), RUN, open_run(store, RUN).manifest["created"])
+    rows = filters.explained(run, "folds")
+    row = rows[(rows.scan == "new-1") & (rows.model == "fold-1")].iloc[0]
+    view = {**viewer.DEFAULTS, "method": "sensitivity"}
+    selection = filters.Selection(run, "folds", "sensitivity", "AD")
+    made, *_ = downloads(selection, "fold-1", row, {"sensitivity": None}, view, {})
+    assert made.data().startswith(b"%PDF-")
+    assert asked["reference"].run_id == REFERENCE
+    assert asked["simulated_networks"]
 
 
 # -- pages ------------------------------------------------------------------------------------------------------------
