@@ -17,7 +17,7 @@ from store_factory import make_larger_run
 from streamlit.testing.v1 import AppTest
 from test_dashboard_views import VIEWS, text_of
 
-from dashboard import access, filters, queries, queries_maps, summaries_patient, viewer
+from dashboard import access, filters, queries, queries_maps, queries_regions, summaries_patient, viewer
 from dashboard import summaries_regions as regional
 from dashboard import summaries_variability as between
 from dashboard.downloads_patient import downloads
@@ -311,6 +311,28 @@ def test_a_page_that_judges_says_why_there_is_nothing_to_judge(opened, store):
     assert not app.metric
 
 
+def test_new_scans_are_compared_in_words_where_there_is_no_accuracy(opened, store):
+    app = opened(store, "views/compare_runs.py", c_other=REFERENCE, c_set="folds")
+    said = text_of(app)
+    assert f"{RUN} holds new scans, explained by the networks of {REFERENCE}: it has trained nothing" in said
+    assert f"{RUN} has trained nothing and has no accuracy: these numbers are of the other run alone" in said
+    groups = [app.selectbox(key="c_group").format_func(value) for value in ("1", "2", "3", "4")]
+    assert groups == ["MCI / AD", "MCI / NC", "unknown / AD", "unknown / NC"]
+    assert captions_of(app)[0] == f"{RUN}: MCI, n = 1 subject, 1 scan"
+    assert captions_of(app)[1].startswith(f"{REFERENCE}: AD, n = 12 subjects")
+    assert "share no ranked regions" not in said
+    whole = opened(store, "views/compare_runs.py", run=REFERENCE, c_other=RUN, c_set="folds")
+    assert [whole.selectbox(key="c_group").format_func(value) for value in "13"] == ["AD / MCI", "NC / MCI"]
+
+
+def test_two_runs_of_new_scans_have_no_accuracy_to_compare(opened, store, tmp_path):
+    shutil.copytree(store / RUN, tmp_path / RUN)
+    make_new_scans(tmp_path, REFERENCE, run_id="scans-2", methods=METHODS)
+    said = text_of(opened(tmp_path, "views/compare_runs.py", c_other="scans-2", c_set="folds"))
+    assert "Neither run has trained a network, so there is no accuracy to compare" in said
+    assert said.count("holds new scans") == 2
+
+
 def test_a_scan_of_several_models_is_counted_once(opened, store):
     for view in (PATIENT, "views/variability.py", "views/regions.py"):
         assert "**3 of 3 scans**, 3 subjects" in text_of(opened(store, view, set="folds")), view
@@ -318,6 +340,27 @@ def test_a_scan_of_several_models_is_counted_once(opened, store):
     said = text_of(opened(store, "views/regions.py", set="folds", r_part="region"))
     assert "n = 2 scans of 2 subjects" in said
     assert "n = 1 scan of 1 subject" in said
+
+
+def test_heatmaps_of_several_models_are_called_so(opened, store):
+    app = opened(store, "views/distances.py", set="folds", d_level="scan")
+    said = text_of(app)
+    assert "Mean ± SD over heatmaps: MCI n = 2 heatmaps of 1 scan, unknown n = 4 heatmaps of 2 scans" in said
+    assert "by one of the models that explain it" in said
+    assert "over heatmaps (MCI 2 heatmaps of 1 scan, unknown 4 heatmaps of 2 scans)" in said
+    whole = text_of(opened(store, "views/distances.py", run=REFERENCE, set="folds", d_level="scan"))
+    assert "Mean ± SD over scans: AD n = 13 scans, NC n = 12 scans" in whole
+    assert "heatmaps of" not in whole
+    assert "The 6 heatmaps of 3 scans behind these maps" in labels_of(opened(store, "views/group_maps.py", set="folds"))
+    rows = filters.explained(queries.Run(str(store), RUN, open_run(store, RUN).manifest["created"]), "folds")
+    ranked = queries_regions.relevance(queries.Run(str(store), RUN, ""), "folds")
+    groups = ranked.groups("sensitivity", "AD", np.ones(len(rows), bool), ["MCI", "unknown"])
+    assert [group.scans for group in groups.values()] == [1, 2]
+    reader = open_run(store, RUN)
+    whom = {"target": "AD", "statistics": ["mean"]}
+    assert reader.group_map("folds", "sensitivity", **whom).scans == 3
+    pairs = list(zip(rows.model, rows.scan, strict=True))
+    assert reader.subset_map("folds", "sensitivity", pairs, **whom).scans == 3
 
 
 def test_values_of_several_models_are_averaged():
