@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from dashboard import access, queries, summaries_patient
+from dashboard import access, queries, reference, summaries_patient
 from dashboard.figures import words
 from dashboard.filters import Selection
 from dashboard.page import Download
@@ -37,10 +37,13 @@ def downloads(
     def report() -> bytes:
         from dashboard.reports import patient_report
 
+        other = reference.of(run)
+        theirs = queries.opened(other.run) if other and other.run else None
         return patient_report(
             reader, model, scan, target=target, scale="margin", methods=list(tables),
             mm=crosshair(reader, model, method, scan, target, view), subject_words=access.pseudonym(row["subject"]),
-            percentile=percentile(view), created=None,
+            percentile=percentile(view), created=None, reference=theirs,
+            simulated_networks=bool(other and other.simulated),
         )  # fmt: skip
 
     def regions() -> pd.DataFrame:

@@ -69,9 +69,32 @@ class Selection:
         rows = explained(self.run, self.model_set)
         return rows[passing(rows, self.whom)].reset_index(drop=True)
 
+    @property
+    def needs_streaming(self) -> bool:
+        """Whether the stored group cells do not answer for these scans."""
+        return self.whom.needs_streaming
+
     def evidence(self) -> str:
         """The target in words: AD, or the predicted group."""
         return TARGET_WORDS.get(self.target, self.target)
+
+
+@dataclass(frozen=True)
+class OneHeatmap(Selection):
+    """A single scan explained by one model of the set, drawn as averages are."""
+
+    model: str = ""
+    scan: str = ""
+
+    def rows(self) -> pd.DataFrame:
+        """Its row; none for a retrained model."""
+        rows = explained(self.run, self.model_set)
+        return rows[(rows.model == self.model) & (rows.scan == self.scan)].reset_index(drop=True)
+
+    @property
+    def needs_streaming(self) -> bool:
+        """It is no group."""
+        return True
 
 
 @st.cache_data(max_entries=8, show_spinner=False)

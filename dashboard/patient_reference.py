@@ -7,10 +7,21 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import streamlit as st
 
-from dashboard import queries, queries_patient, show, summaries_patient
+from dashboard import (
+    group_grid,
+    map_controls,
+    queries,
+    queries_maps,
+    queries_patient,
+    show,
+    state,
+    summaries_patient,
+)
 from dashboard.figures import palette, patient, words
-from dashboard.filters import Selection
+from dashboard.filters import OneHeatmap, Selection, Whom
+from dashboard.map_controls import Look
 from dashboard.queries import Run
+from dashboard.queries_maps import Average
 from dashboard.reference import Reference
 from store import NotInRun
 
@@ -85,6 +96,41 @@ def percentiles(reference: Reference, against: Mapping[str, Tables], method: str
         f"Percentile of the scan's share among the {people} subjects of {reference.run_id}, same method, models and "
         f"evidence; {words.NONE} below {summaries_patient.FEWEST} subjects. 50: as the middle of the group."
     )
+
+
+def pictures(reference: Reference, selection: Selection, model: str, row: pd.Series, method: str) -> None:
+    """On request the scan's heatmap beside the average of each group of the reference, on one scale."""
+    label = f"The groups of {reference.run_id}{' (SIMULATED)' if reference.simulated else ''}, as pictures"
+    box = state.fold("p_groups", label)
+    if box is None:
+        return
+    chosen = selection.of(method=method)
+    look = map_controls.as_in_the_paper(reference.run, (method,))
+    averages, people = _of_groups(reference, chosen, look), str(row["subject"])
+    scale = queries_maps.measured(next(iter(averages.values())))[0]
+    own = OneHeatmap(chosen.run, chosen.model_set, method, chosen.target, model=model, scan=row["scan"])
+    with st.spinner("Drawing the groups"):
+        drawn = group_grid.drawn_where_possible(
+            {method: {people: Average(own, look.value, scale), **averages}}, averages, look
+        )
+    st.html(map_controls.ROWS)
+    columns = box.container(key="maps-row-reference").columns(max(len(drawn), 3))
+    for column, (panel, jpeg) in zip(columns, drawn.items(), strict=False):
+        who = f"{people}, explained by {model}" if panel.heading == people else f"{panel.heading}, {panel.people()}"
+        column.image(jpeg, width="stretch", output_format="JPEG", caption=who)
+    alone = "" if people in {panel.heading for panel in drawn} else f"Of {model}, a retrained model, there is none. "
+    box.caption(
+        f"{words.method_name(method)}, evidence for {selection.evidence()}, one colour scale, from the median of these "
+        f"maps. {alone}An average over subjects is smoother than the map of one scan. {map_controls.small_print(look)}"
+    )
+
+
+def _of_groups(reference: Reference, selection: Selection, look: Look) -> dict[str, Average]:
+    """Heading -> average of a group of the reference, of the same models, method and target."""
+    groups = queries_maps.diagnoses_of_groups(reference.run, selection.model_set)
+    columns = {f"{name} of {reference.run_id}": who for name, who in group_grid.columns_of(groups, None).items()}
+    wanted = group_grid.wanted(selection.of(run=reference.run, whom=Whom()), look, columns)
+    return wanted[selection.method]
 
 
 def _regions(against: Mapping[str, Tables], method: str, top: Sequence[str]) -> dict[str, pd.DataFrame]:

@@ -176,7 +176,7 @@ def resolution(run: Run, model_set: str, method: str) -> str:
 def is_stored(average: Average) -> bool:
     """Whether group cells answer: no filter but diagnosis and decision, and a scale in which the run has cells."""
     chosen = average.selection
-    if chosen.whom.needs_streaming:
+    if chosen.needs_streaming:
         return False
     return measured(average)[0] in _scales(chosen.run, chosen.model_set, chosen.method)
 

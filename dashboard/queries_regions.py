@@ -70,8 +70,10 @@ class Relevance:
         for diagnosis in diagnoses:
             chosen = keep & (self.rows["diagnosis"] == diagnosis).to_numpy(bool)
             if chosen.any():
-                weight = self.rows["weight"].to_numpy(float)[chosen]
-                found[diagnosis] = regional.Group(sums[chosen], average[chosen], weight, self.rows["subject"][chosen])
+                rows, weight = self.rows[chosen], self.rows["weight"].to_numpy(float)[chosen]
+                found[diagnosis] = regional.Group(
+                    sums[chosen], average[chosen], weight, rows["subject"], rows["scan"].nunique()
+                )
         return found
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -155,6 +157,35 @@ def distances_table(compared: pd.DataFrame) -> pd.DataFrame:
         }
         for row in compared.itertuples()
     ])  # fmt: skip
+
+
+@dataclass(frozen=True)
+class People:
+    """Whose averages a run has: its groups, or the diagnoses of new scans.
+
+    Attributes:
+        new: they are of new scans.
+    """
+
+    names: tuple[str, ...]
+    new: bool = False
+
+
+def paired(first: People, second: People) -> list[tuple[str, str]]:
+    """What is set beside each other: groups by their place; new scans beside each."""
+    if first.new or second.new:
+        return list(itertools.product(first.names, second.names))
+    return list(zip(first.names, second.names, strict=True))
+
+
+def new_scans(manifests: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
+    """A sentence on each run of new scans: it has no accuracy and no group."""
+    return [
+        f"{name} holds new scans, explained by the networks of {manifest['reference_run']}: it has trained nothing and "
+        "has no accuracy, and its scans belong to no group. Their average is over all new scans of a diagnosis."
+        for manifest, name in zip(manifests, names, strict=True)
+        if manifest.get("reference_run")
+    ]
 
 
 def limits(first: Mapping[str, Any], second: Mapping[str, Any], grids_match: bool) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dashboard.figures import published
-from dashboard.figures.words import NONE, in_order, mean_sd, method_name, three
+from dashboard.figures.words import NONE, heatmaps, in_order, mean_sd, method_name, three
 
 UNBROKEN = "\u00a0±\u00a0"  # in narrow cells
 PUBLISHED = ("AD", "NC")
@@ -54,6 +54,27 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         scans=("scan", "nunique"),
     )  # fmt: skip
     return found.reset_index()
+
+
+def counted(scans: pd.DataFrame) -> str:
+    """What a row of a pair is: a scan, or one of several heatmaps of a new scan, which several models explain.
+
+    Args:
+        scans: from `of_scans`.
+    """
+    return "scans" if len(_maps(scans)) == scans["scan"].nunique() else "heatmaps"
+
+
+def people(scans: pd.DataFrame, diagnoses: Sequence[str]) -> dict[str, str]:
+    """Diagnosis -> how many there are in words: '3 scans', or '6 heatmaps of 3 scans'."""
+    maps = _maps(scans)
+    own = {diagnosis: maps[maps["diagnosis"] == diagnosis] for diagnosis in diagnoses}
+    return {diagnosis: heatmaps(len(part), part["scan"].nunique()) for diagnosis, part in own.items()}
+
+
+def _maps(scans: pd.DataFrame) -> pd.DataFrame:
+    """A row a scan and model."""
+    return scans.drop_duplicates(["model", "scan"])
 
 
 def square(table: pd.DataFrame, diagnosis: str, column: str, diagonal: float) -> pd.DataFrame:

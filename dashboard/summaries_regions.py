@@ -149,19 +149,21 @@ def _normalised(totals: np.ndarray, inside: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Group:
-    """The scans of one diagnosis.
+    """The heatmaps of one diagnosis: of a new scan one for each model of the set.
 
     Attributes:
-        sums: (scans, regions) sum of m.
-        average: (scans, regions) sum of what enters the group average: m, or m divided by its sum.
-        weight: (scans,) w of the group cells.
-        subjects: (scans,) subject of each scan.
+        sums: (heatmaps, regions) sum of m.
+        average: (heatmaps, regions) sum of what enters the group average: m, or m divided by its sum.
+        weight: (heatmaps,) w of the group cells.
+        subjects: (heatmaps,) subject of each.
+        scans: how many.
     """
 
     sums: np.ndarray
     average: np.ndarray
     weight: np.ndarray
     subjects: pd.Series
+    scans: int
 
     def matrix(self, areas: Areas, measure: str) -> np.ndarray:
         """(subjects, k) what is averaged over subjects."""
@@ -231,7 +233,7 @@ def ranking(
             low, high = _interval(group.draws(areas, measure, bootstrap))
         frames.append(pd.DataFrame({
             "diagnosis": diagnosis, "region": areas.names, "in_atlas": areas.inside, "value": value, "low": low,
-            "high": high, "scans": len(group.subjects), "subjects": group.size,
+            "high": high, "scans": group.scans, "subjects": group.size,
         }))  # fmt: skip
     frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=RANKING)
     return with_ranks(frame)

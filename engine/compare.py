@@ -67,7 +67,7 @@ def write_comparisons(run: Run) -> None:
     for model_set in stored_series(reader)["model_set"].drop_duplicates():
         methods = methods_of(reader, model_set)
         predictions = explained(reader, model_set)
-        means = _group_means(run, reader, model_set, methods, predictions)
+        means = _group_means(run, reader, model_set, methods, predictions) if run.has_groups else None
         shares = _region_shares(run, reader, model_set)
         with run.progress.task(f"distances, {model_set}", len(predictions)) as task:
             masses = _scan_masses(run, reader, model_set, methods)
@@ -208,14 +208,16 @@ def _group_means(run: Run, reader: RunReader, model_set: str, methods: list[dict
     return means
 
 
-def _spread_rows(run: Run, scans: list[tuple[dict, dict[str, np.ndarray]]], means: Means, shares: dict) -> list[dict]:
-    """Rows of the variability table for the scans of one subject and diagnosis."""
+def _spread_rows(
+    run: Run, scans: list[tuple[dict, dict[str, np.ndarray]]], means: Means | None, shares: dict
+) -> list[dict]:
+    """Rows of the variability table for the scans of one subject and diagnosis; without means without distances."""
     regions = run.atlas.regions
     inside = regions["in_atlas"].to_numpy(bool)
     temporal, cortical = ((regions["lobe"] == lobe).to_numpy(bool) & inside for lobe in ("temporal", "cortical"))
     rows = []
     for method in scans[0][1]:
-        others = _mean_of_others(scans, method, means)
+        others = _mean_of_others(scans, method, means) if means else None
         for row, maps in scans:
             share = shares[row["model"], method, row["target"], row["scan"]]
             away = distance(maps[method], others, run.config.grid_mm) if others is not None else np.nan

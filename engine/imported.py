@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -170,7 +170,8 @@ STAGES = {
 
 
 def print_plan(run: ImportedRun, as_json: bool = False) -> None:
-    """What was found, and whether the network's layers fit, perhaps as JSON too; nothing is computed."""
+    """What was found, whether the network's layers fit, and what it costs, perhaps as JSON too; nothing is computed."""
+    from engine.costs import cost_lines, estimate_costs
     from engine.data.readers import read_cohort
     from engine.model.cnn3d import parameter_count
     from engine.model.imported import read_network
@@ -180,6 +181,7 @@ def print_plan(run: ImportedRun, as_json: bool = False) -> None:
     network, _ = read_network(run.card, run.file)
     run.cohort = read_cohort(run.config, run.store, run.progress, inspect=False)
     run.cohort = run.with_parts(run.cohort)
+    estimate = estimate_costs(run)
     way = "incremental" if sequential_blocks(network) is not None else "by whole forward passes, which is slow"
     for line in (
         f"plan of {run.config.name}, nothing is computed",
@@ -187,8 +189,10 @@ def print_plan(run: ImportedRun, as_json: bool = False) -> None:
         f"  {run.file.name}: {len(run.card.layers)} layers, {parameter_count(network)} parameters",
         f"  grid: {run.card.grid_mm} mm, {' x '.join(map(str, run.mask.shape))} voxels; device: {run.device}",
         f"  explains all scans: {', '.join(run.config.explain.holdout)}; occlusions {way}",
+        *cost_lines(estimate),
     ):
         run.progress.say(line)
     if as_json:
         scans = run.cohort.scans["scan"].tolist()
-        print(json.dumps({"file": run.file.name, "parameters": parameter_count(network), "scans": scans}), flush=True)
+        said = {"file": run.file.name, "parameters": parameter_count(network), "scans": scans}
+        print(json.dumps(said | asdict(estimate)), flush=True)

@@ -48,6 +48,7 @@ class Run:
     """State that the stages share. Paths are in the store's hidden folders until publication."""
 
     networks_from: ClassVar[str] = "train"  # the stage after which there are networks
+    has_groups: ClassVar[bool] = True  # its scans are of diagnoses whose averages mean something
 
     config: RunConfig
     store: Path

@@ -89,7 +89,7 @@ class CellFamily:
         """The statistics over all chosen cells together; reads only the quantities that they need."""
         needed = quantities_for(statistics)
         sums: dict[str, Any] = dict.fromkeys(needed, 0.0)
-        weight, scans, attributes = 0.0, 0, {}
+        weight, attributes = 0.0, {}
         for choice in chosen:
             path, sign, row = self._cell(choice)
             attributes = self.run.attributes(path)
@@ -97,12 +97,12 @@ class CellFamily:
                 numbers = self.run._folder.numbers(path, CELL_QUANTITIES.index(quantity))
                 values = self._kept(numbers, attributes).astype(np.float64)
                 sums[quantity] = sums[quantity] + (sign * values if quantity == "sum" else values)
-            weight, scans = weight + float(row.weight), scans + int(row.scans)
+            weight += float(row.weight)
         maps = {
             name: self._full(values.astype(np.float32), attributes)
             for name, values in statistics_of(sums, weight, statistics).items()
         }
-        subjects = self._subjects(chosen)
+        scans, subjects = self._people(chosen)
         return GroupMap(**{s: maps.get(s) for s in STATISTICS}, scans=scans, subjects=subjects, weight=weight)
 
     def _kept(self, numbers: np.ndarray, attributes: Mapping[str, Any]) -> np.ndarray:
@@ -141,14 +141,15 @@ class CellFamily:
         models = frame.model[(frame.model_set == self.model_set) & (frame.method == self.method)].unique()
         return len(models) > 0 and self.run.is_antisymmetric(models[0], self.method)
 
-    def _subjects(self, chosen: Sequence[Choice]) -> int:
-        """Counted from the predictions: one subject may have scans in several cells."""
+    def _people(self, chosen: Sequence[Choice]) -> tuple[int, int]:
+        """(scans, subjects) counted from the predictions: a subject, and a new scan of several models, may be in two
+        cells."""
         frame = self.run._frame("predictions")
         # Retrained models explain the same scans again; the cells are of the first model.
         frame = frame[(frame.model_set == self.model_set) & ~frame.model.str.contains("-seed-", regex=False)]
         pairs = {(c.diagnosis, c.predicted) for c in chosen}
         inside = [pair in pairs for pair in zip(frame.diagnosis, frame.predicted, strict=True)]
-        return int(frame.subject[inside].nunique())
+        return int(frame.scan[inside].nunique()), int(frame.subject[inside].nunique())
 
 
 def quantities_for(statistics: Sequence[str]) -> set[str]:

@@ -459,7 +459,11 @@ TABLES = (
             "method": _METHOD,
             "target": _TARGET,
             "scan": _SCAN,
-            "distance_to_group": (FLOAT, "to the mean of the other subjects of the diagnosis; unit as in distances"),
+            "distance_to_group": (
+                FLOAT,
+                "to the mean of the other subjects of the diagnosis, missing where there are none and for new scans; "
+                "unit as in distances",
+            ),
             "temporal_share": (FLOAT, "share of the temporal regions"),
             "cortical_share": (FLOAT, "share of all other cerebral cortex"),
         },

@@ -79,8 +79,8 @@ def subset_map(
         name: run.full(_native(values, shape, brain), attributes)
         for name, values in statistics_of(sums.by_quantity, weight, statistics).items()
     }
-    subjects = int(rows["subject"].nunique())
-    return GroupMap(**{s: maps.get(s) for s in STATISTICS}, scans=len(rows), subjects=subjects, weight=weight)
+    scans, subjects = (int(rows[name].nunique()) for name in ("scan", "subject"))
+    return GroupMap(**{s: maps.get(s) for s in STATISTICS}, scans=scans, subjects=subjects, weight=weight)
 
 
 def _chosen(run: RunReader, model_set: str, pairs: Sequence[tuple[str, str]], target: str) -> pd.DataFrame:

@@ -55,6 +55,8 @@ def _as_new_scans(writer: RunWriter, tables: Path) -> None:
         known = pd.read_parquet(tables / f"{name}.parquet")
         frames = [known[known["diagnosis"] == "AD"].assign(diagnosis=d) for d in rows["diagnosis"].unique()]
         writer.put_table(name, pd.concat(frames, ignore_index=True))
+    spread = pd.read_parquet(tables / "variability.parquet")
+    writer.put_table("variability", spread.assign(distance_to_group=float("nan")))
     flag = {
         "scan": FLAGGED, "figure": "template_correlation", "source": "reference", "value": 0.412, "low": 0.861,
         "high": None, "decision": "", "text": TEXT,

@@ -288,8 +288,8 @@ def _write_cell(writer: RunWriter, content: Content, key: tuple, method: Method,
         stride=STRIDE if method.native_grid == "positions" else None,
     )  # fmt: skip
     row = dict(zip(table_spec("cells").key, key, strict=True))
-    people = len({SCANS[scan][0] for _, scan in members})
-    counts = {"weight": sum(weights), "scans": len(members), "subjects": people}
+    scans = {scan for _, scan in members}
+    counts = {"weight": sum(weights), "scans": len(scans), "subjects": len({SCANS[scan][0] for scan in scans})}
     return row | {"native_grid": method.native_grid} | counts
 
 

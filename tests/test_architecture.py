@@ -19,7 +19,7 @@ LAYERS = (
     ("data", "preprocessing", "atlas"),
     ("model", "simulation", "relevance", "analysis"),
     ("run",),
-    ("explain", "evaluate", "aggregate", "report", "plan"),
+    ("explain", "evaluate", "aggregate", "report", "costs", "plan"),
     ("compare",),
     ("stages",),
     ("new_scans", "imported"),

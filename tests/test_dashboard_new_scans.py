@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +17,18 @@ from store_factory import make_larger_run
 from streamlit.testing.v1 import AppTest
 from test_dashboard_views import VIEWS, text_of
 
-from dashboard import access, filters, queries, summaries_patient
+from dashboard import access, filters, queries, queries_maps, queries_regions, summaries_patient, viewer
 from dashboard import summaries_regions as regional
 from dashboard import summaries_variability as between
+from dashboard.downloads_patient import downloads
 from dashboard.figures import patient
 from dashboard.figures.answers import answer_of
-from dashboard.reports import patient_report
+from dashboard.reports import maps, patient_report
+from dashboard.reports.layout import Page
+from dashboard.reports.patient import patient_page
+from dashboard.reports.subject import Subject
 from dashboard.summaries_regions import Areas
-from store import open_run
+from store import RunReader, open_run
 from store.validate import validate
 
 REFERENCE, RUN = "cohort-1", "scans-1"
@@ -105,6 +110,41 @@ def test_percentiles_are_among_the_subjects_of_the_reference(opened, store, meth
     assert f"among the 12 AD and 12 NC subjects of {REFERENCE}" in text_of(app)
 
 
+def labels_of(app: AppTest) -> list[str]:
+    """Of the parts that the reader opens."""
+    return [part.label for part in app.expander]
+
+
+def captions_of(app: AppTest) -> list[str]:
+    """Of the pictures."""
+    return [image.caption for element in app.get("image") for image in element.proto.imgs]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_averages_of_the_reference_are_pictures_beside_the_scan(opened, store, method):
+    link = {"p_subject": access.pseudonym("new-1"), "p_model": "fold-2", "set": "folds", "method": method}
+    assert not opened(store, **link).get("image")
+    app = opened(store, p_groups="open", **link)
+    assert f"The groups of {REFERENCE} (SIMULATED), as pictures" in labels_of(app)
+    people = {"AD": "n = 12 subjects, 13 scans", "NC": "n = 12 subjects, 12 scans"}
+    groups = [f"{group} of {REFERENCE}, {n}" for group, n in people.items()]
+    assert captions_of(app) == ["new-1, explained by fold-2", *groups]
+    app = opened(store, p_groups="open", **link | {"p_model": "holdout-seed-2", "set": "holdout"})
+    assert captions_of(app) == groups
+    assert "Of holdout-seed-2, a retrained model, there is none" in text_of(app)
+
+
+def test_the_picture_of_a_scan_is_its_heatmap_by_one_model(store):
+    reader = open_run(store, RUN)
+    run = queries.Run(str(store), RUN, reader.manifest["created"])
+    for model in ("fold-1", "fold-2"):
+        chosen = filters.OneHeatmap(run, "folds", "sensitivity", "AD", model=model, scan="new-1")
+        size = np.abs(reader.heatmap(model, "sensitivity", "new-1", target="AD")) * reader.mask
+        average = queries_maps.Average(chosen, "size", "relative")
+        np.testing.assert_allclose(queries_maps.volume(average), size / size.sum(), rtol=1e-4, atol=1e-9)
+        assert not queries_maps.is_stored(average)
+
+
 def test_predictions_of_all_models_are_said_with_mean_and_range(opened, store):
     app = opened(store, p_subject=access.pseudonym("new-1"), set="folds")
     table = open_run(store, RUN).table("predictions", scan="new-1", model_set="folds")
@@ -151,6 +191,7 @@ def test_without_the_reference_in_the_store_the_scan_is_shown_with_a_note(opened
     said = text_of(app)
     assert "That run is not in this store, so the scan cannot be set beside its AD and NC subjects" in said
     assert "were trained on simulated change" in said
+    assert not any("as pictures" in label for label in labels_of(app))
     assert not any("Percentile of AD" in table.value.columns for table in app.table)
     assert "Strongest regions" in said
 
@@ -184,12 +225,67 @@ def test_the_table_to_take_away_names_the_group():
     assert table["share_percent"].tolist() == [20, 20]
 
 
-def test_the_report_of_a_new_scan_is_made(store):
-    run = open_run(store, RUN)
-    pdf = patient_report(
-        run, "fold-2", "new-1", target="AD", methods=METHODS, subject_words="one", mm=(-90.0, -125.0, -75.0)
-    )
-    assert pdf.startswith(b"%PDF-")
+def report_of(run: RunReader, reference: RunReader | None, methods: Sequence[str] = METHODS) -> Page:
+    """The page on new-1 by fold-2."""
+    subject = Subject(run, "fold-2", "new-1", "AD", "one", (-90.0, -125.0, -75.0), reference, reference is not None)
+    drawn = {m: maps.patient_map(run, "fold-2", m, "new-1", "AD", "margin") for m in methods}
+    return patient_page(subject, drawn, 90.0, None)
+
+
+def words_on(page: Page) -> str:
+    return " ".join(" ".join(text.get_text() for text in page.figure.texts).split())
+
+
+def test_the_report_compares_with_the_groups_of_the_reference(store):
+    run, reference = open_run(store, RUN), open_run(store, REFERENCE)
+    page = report_of(run, reference)
+    said = words_on(page)
+    assert "Strongest regions against the groups" in said
+    assert f"mean ± SD of the 12 AD and 12 NC subjects of {REFERENCE}" in said
+    assert "SIMULATED NETWORKS" in said
+    assert f"networks of {REFERENCE} were trained on simulated change" in said
+    assert "unknown, n =" not in said
+    subject = Subject(run, "fold-1", "new-1", "AD", "one", (-90.0, -125.0, -75.0), reference)
+    for group, table in subject.against("sensitivity").items():
+        expected = percentiles(store, "new-1", "sensitivity", group)
+        found = table.set_index("region")["percentile"]
+        assert found.to_dict() == pytest.approx(expected[found.index].to_dict(), abs=0.51)
+    numbers = {text.get_text() for text in page.figure.texts if text.get_text().isdigit()}
+    table = Subject(run, "fold-2", "new-1", "AD", "one", (0.0, 0.0, 0.0), reference).against("sensitivity")["NC"]
+    known = run.table("regions")
+    top = summaries_patient.top_regions(table, set(known.region[known.in_atlas.astype(bool)]))
+    assert {f"{value:.0f}" for value in top.percentile} <= numbers
+
+
+def test_the_report_says_which_methods_the_reference_lacks(store, tmp_path):
+    make_larger_run(tmp_path, run_id=REFERENCE, methods=METHODS[:1])
+    said = words_on(report_of(open_run(store, RUN), open_run(tmp_path, REFERENCE)))
+    assert f"{REFERENCE} has no brain area occlusion of other people" in said
+
+
+def test_the_report_without_the_reference_compares_with_the_other_new_scans(store):
+    said = words_on(report_of(open_run(store, RUN), None))
+    assert "other unknown, n = 1 subject" in said
+    assert "SIMULATED" not in said
+
+
+def test_the_report_that_is_taken_away_knows_the_reference(store, monkeypatch):
+    asked = {}
+
+    def report(*arguments, **options) -> bytes:
+        asked.update(options)
+        return patient_report(*arguments, **options)
+
+    monkeypatch.setattr("dashboard.reports.patient_report", report)
+    run = queries.Run(str(store), RUN, open_run(store, RUN).manifest["created"])
+    rows = filters.explained(run, "folds")
+    row = rows[(rows.scan == "new-1") & (rows.model == "fold-1")].iloc[0]
+    view = {**viewer.DEFAULTS, "method": "sensitivity"}
+    selection = filters.Selection(run, "folds", "sensitivity", "AD")
+    made, *_ = downloads(selection, "fold-1", row, {"sensitivity": None}, view, {})
+    assert made.data().startswith(b"%PDF-")
+    assert asked["reference"].run_id == REFERENCE
+    assert asked["simulated_networks"]
 
 
 # -- pages ------------------------------------------------------------------------------------------------------------
@@ -215,6 +311,38 @@ def test_a_page_that_judges_says_why_there_is_nothing_to_judge(opened, store):
     assert not app.metric
 
 
+def test_outliers_say_why_new_scans_have_no_distance(opened, store):
+    app = opened(store, "views/variability.py", set="folds", v_view="outliers")
+    assert "New scans belong to no group" in text_of(app)
+    assert f"What is unlike the cohort of {REFERENCE} is on the page Patient" in text_of(app)
+    assert "v_z" not in [slider.key for slider in app.slider]
+    of_a_cohort = opened(store, "views/variability.py", run=REFERENCE, set="folds", v_view="outliers")
+    assert "belong to no group" not in text_of(of_a_cohort)
+    assert "v_z" in [slider.key for slider in of_a_cohort.slider]
+
+
+def test_new_scans_are_compared_in_words_where_there_is_no_accuracy(opened, store):
+    app = opened(store, "views/compare_runs.py", c_other=REFERENCE, c_set="folds")
+    said = text_of(app)
+    assert f"{RUN} holds new scans, explained by the networks of {REFERENCE}: it has trained nothing" in said
+    assert f"{RUN} has trained nothing and has no accuracy: these numbers are of the other run alone" in said
+    groups = [app.selectbox(key="c_group").format_func(value) for value in ("1", "2", "3", "4")]
+    assert groups == ["MCI / AD", "MCI / NC", "unknown / AD", "unknown / NC"]
+    assert captions_of(app)[0] == f"{RUN}: MCI, n = 1 subject, 1 scan"
+    assert captions_of(app)[1].startswith(f"{REFERENCE}: AD, n = 12 subjects")
+    assert "share no ranked regions" not in said
+    whole = opened(store, "views/compare_runs.py", run=REFERENCE, c_other=RUN, c_set="folds")
+    assert [whole.selectbox(key="c_group").format_func(value) for value in "13"] == ["AD / MCI", "NC / MCI"]
+
+
+def test_two_runs_of_new_scans_have_no_accuracy_to_compare(opened, store, tmp_path):
+    shutil.copytree(store / RUN, tmp_path / RUN)
+    make_new_scans(tmp_path, REFERENCE, run_id="scans-2", methods=METHODS)
+    said = text_of(opened(tmp_path, "views/compare_runs.py", c_other="scans-2", c_set="folds"))
+    assert "Neither run has trained a network, so there is no accuracy to compare" in said
+    assert said.count("holds new scans") == 2
+
+
 def test_a_scan_of_several_models_is_counted_once(opened, store):
     for view in (PATIENT, "views/variability.py", "views/regions.py"):
         assert "**3 of 3 scans**, 3 subjects" in text_of(opened(store, view, set="folds")), view
@@ -222,6 +350,27 @@ def test_a_scan_of_several_models_is_counted_once(opened, store):
     said = text_of(opened(store, "views/regions.py", set="folds", r_part="region"))
     assert "n = 2 scans of 2 subjects" in said
     assert "n = 1 scan of 1 subject" in said
+
+
+def test_heatmaps_of_several_models_are_called_so(opened, store):
+    app = opened(store, "views/distances.py", set="folds", d_level="scan")
+    said = text_of(app)
+    assert "Mean ± SD over heatmaps: MCI n = 2 heatmaps of 1 scan, unknown n = 4 heatmaps of 2 scans" in said
+    assert "by one of the models that explain it" in said
+    assert "over heatmaps (MCI 2 heatmaps of 1 scan, unknown 4 heatmaps of 2 scans)" in said
+    whole = text_of(opened(store, "views/distances.py", run=REFERENCE, set="folds", d_level="scan"))
+    assert "Mean ± SD over scans: AD n = 13 scans, NC n = 12 scans" in whole
+    assert "heatmaps of" not in whole
+    assert "The 6 heatmaps of 3 scans behind these maps" in labels_of(opened(store, "views/group_maps.py", set="folds"))
+    rows = filters.explained(queries.Run(str(store), RUN, open_run(store, RUN).manifest["created"]), "folds")
+    ranked = queries_regions.relevance(queries.Run(str(store), RUN, ""), "folds")
+    groups = ranked.groups("sensitivity", "AD", np.ones(len(rows), bool), ["MCI", "unknown"])
+    assert [group.scans for group in groups.values()] == [1, 2]
+    reader = open_run(store, RUN)
+    whom = {"target": "AD", "statistics": ["mean"]}
+    assert reader.group_map("folds", "sensitivity", **whom).scans == 3
+    pairs = list(zip(rows.model, rows.scan, strict=True))
+    assert reader.subset_map("folds", "sensitivity", pairs, **whom).scans == 3
 
 
 def test_values_of_several_models_are_averaged():

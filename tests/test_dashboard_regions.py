@@ -47,7 +47,7 @@ def random_group(seed: int, subjects: list[str], count: int = 4) -> regional.Gro
     sums = np.random.default_rng(seed).uniform(0.1, 5, (len(subjects), count))
     names = pd.Series(subjects)
     weight = (1 / names.groupby(names).transform("count")).to_numpy()
-    return regional.Group(sums, regional.shares(sums), weight, names)
+    return regional.Group(sums, regional.shares(sums), weight, names, len(names))
 
 
 PEOPLE = ["b", "a", "a", "c", "d", "d", "d"]

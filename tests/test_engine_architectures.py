@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from engine.config import NETWORK_NAMES, TrainingConfig, load_config
+from engine.costs import _passes, effort_of
 from engine.data.folds import Job
 from engine.errors import RunFailure, UserError
 from engine.explain import takes_whole_passes
@@ -20,7 +21,6 @@ from engine.model.cnn3d import parameter_count
 from engine.model.fused import fused_logits, fuses
 from engine.model.objective import Classification
 from engine.model.training import train, training_batches
-from engine.plan import _passes
 from engine.preprocessing.grid import Grid
 from engine.relevance import BatchSize, Brain, GuidedBackprop, Occlusion
 from engine.relevance.blocks import sequential_blocks
@@ -128,8 +128,10 @@ def test_the_operations_are_those_of_the_convolutions():
         shape = tuple(n - 2 for n in shape)
         expected += 27 * source * target * np.prod(shape)
         shape = tuple(n // pool for n in shape)
-    assert forward_macs(1) == expected
-    assert forward_macs(4, "korolev2017_plain") < forward_macs(4, "korolev2017_residual")
+    with torch.device("meta"):
+        assert forward_macs(build_network(1).eval(), 1) == expected
+        plain, residual = (forward_macs(build_network(4, name=name).eval(), 4) for name in OTHERS)
+    assert plain < residual
 
 
 @pytest.mark.usefixtures("thin")
@@ -233,7 +235,8 @@ def test_settings_of_the_networks():
 
 
 def test_the_plan_counts_whole_passes_where_there_are_no_others():
-    passes = {
-        name: _passes(load_config(overrides={"training.network": name}), "area_occlusion") for name in NETWORK_NAMES
-    }
+    passes = {}
+    for name in NETWORK_NAMES:
+        config = load_config(overrides={"training.network": name})
+        passes[name] = _passes(config, effort_of(config), "area_occlusion")
     assert passes["rieke2018"] < passes["korolev2017_plain"] < passes["korolev2017_residual"] == 120

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from engine.config import load_config
+from engine.costs import _passes, effort_of
 from engine.errors import UserError
 from engine.explain import build_method
-from engine.plan import _passes
 from engine.relevance import BatchSize, Brain, SegmentOcclusion
 from engine.relevance.segments import segmentations
 
@@ -94,7 +94,8 @@ def test_settings_reach_the_method():
     mask = torch.ones(2, 2, 2, dtype=torch.bool)
     method = build_method("segment_occlusion", config, Brain(mask, mask.to(torch.int16), 1, 4), BatchSize(1))
     assert method.parameters() == given | {"levels": (4, 9), "engine": "incremental"}
-    assert _passes(config, "segment_occlusion") == pytest.approx(13 / 120 * _passes(config, "area_occlusion"))
+    of_segments, of_areas = (_passes(config, effort_of(config), f"{kind}_occlusion") for kind in ("segment", "area"))
+    assert of_segments == pytest.approx(13 / 120 * of_areas)
 
 
 @pytest.mark.parametrize("levels", [[9, 4], [4, 4], [], [1]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from engine import command
-from engine.card import Card, read_card
-from engine.config import USUAL_METHODS
+from engine.card import Card, Imported, read_card
+from engine.config import USUAL_METHODS, load_config
+from engine.costs import Effort, effort_of
 from engine.errors import UserError
 from engine.model.imported import normalisation_of, read_network, skeleton
 from engine.model.normalisation import ScanScores
@@ -262,6 +264,52 @@ def test_new_scans_are_explained_by_it(folder):
     assert run.table("predictions")["model"].tolist() == ["holdout"]
     path = "heatmaps/holdout/sensitivity/AD/margin"
     assert run.attributes(path)["unit"] == "margin per range of the scan's values"
+
+
+def effort(layers: list[dict], grid_mm: int = 4) -> Effort:
+    card = Card.model_validate({**CARD, "grid_mm": grid_mm, "layers": layers})
+    imported = Imported(file="own", sha256="", card=card)
+    return effort_of(load_config(overrides={"imported": imported.model_dump(mode="json"), "grid_mm": grid_mm}))
+
+
+def test_a_plan_counts_the_layers_of_the_card():
+    def convolution(channels: int) -> dict:
+        return {"type": "Conv3d", "name": f"to{channels}", "out_channels": channels, "kernel_size": 3}
+
+    def block(channels: int, pool: int) -> list[dict]:
+        norm = {"type": "BatchNorm3d", "name": f"norm{channels}"}
+        return [convolution(channels), norm, {"type": "ReLU"}, {"type": "MaxPool3d", "kernel_size": pool}]
+
+    # The blocks of Rieke et al. 2018 at 1 mm.
+    paper = [*block(8, 2), *block(16, 3), *block(32, 2), *block(64, 3), *CARD["layers"][7:]]
+    usual, found = effort_of(load_config(overrides={"grid_mm": 1})), effort(paper, 1)
+    assert (found.macs, found.fused) == (usual.macs, True)
+    assert found.wider == usual.wider == 1
+    larger = [{**CARD["layers"][0], "out_channels": 40}, *CARD["layers"][1:]]
+    assert effort(larger).macs > 8 * effort(CARD["layers"]).macs
+    strided = [{**CARD["layers"][0], "stride": 2}, *CARD["layers"][1:]]
+    assert effort(strided).wider is None
+
+
+def test_plans_are_of_its_own_layers(folder, capsys):
+    found = {}
+    for name, layer in (("own", {}), ("strided", {"stride": 2})):
+        card = folder / f"{name}-card.yaml"
+        card.write_text(yaml.safe_dump(changed(0, **layer)))
+        assert imported(folder, "--card", card, "--plan", "--json", data=folder / "data") == 0
+        said = capsys.readouterr()
+        found[name] = json.loads(said.out)
+        assert "in all about" in said.err
+        assert "GiB, disk about" in said.err
+    assert list(found["own"]["seconds"]) == ["preprocess", "import", "explain", "aggregate and compare"]
+    assert found["own"]["memory_mib"] > 0
+    assert found["own"]["disk_mib"] > 0
+    assert found["strided"]["seconds"]["import"] < found["own"]["seconds"]["import"]
+    new = brain(folder / "new" / "new.nii.gz", 77)
+    assert job("explain", "own", new, "--store", folder / "store", "--device", "cpu", "--plan", "--json") == 0
+    of_one = json.loads(capsys.readouterr().out)
+    assert of_one["seconds"]["predict"] == pytest.approx(found["own"]["seconds"]["import"] / 10)
+    assert of_one["seconds"]["explain"] == pytest.approx(found["own"]["seconds"]["explain"] / 10)
 
 
 def test_plan_and_mistakes(folder, tmp_path, capsys):

@@ -119,6 +119,14 @@ def test_a_scan_with_several_models_counts_once(run):
     assert (regions["subjects"] == 2).all()
 
 
+def test_they_are_no_group_to_be_far_from(run, reference):
+    spread = run.table("variability")
+    assert len(spread) == 12  # 2 scans x (4 methods of the held-out network + 1 of each of 2 folds)
+    assert spread["distance_to_group"].isna().all()
+    assert (spread["temporal_share"] > 0).all()
+    assert reference.reader.table("variability")["distance_to_group"].notna().any()
+
+
 def test_a_scan_out_of_the_range_of_the_cohort_is_flagged(run, reference):
     flags = run.table("flags")
     assert set(flags["scan"]) == {"aside"}

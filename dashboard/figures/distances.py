@@ -11,7 +11,7 @@ from dashboard.figures import palette
 from dashboard.figures.chart import GRID, MARKERS_STAY, Chart
 from dashboard.figures.ordering import leaf_order
 from dashboard.figures.regions import symbol
-from dashboard.figures.words import mean_sd, method_name, three
+from dashboard.figures.words import heatmaps, mean_sd, method_name, three
 
 AXIS = "distance × 10<sup>4</sup>, per mm<sup>1.5</sup>"
 DISTANCE_COLOURS = [[0, palette.faint(palette.ACCENT, 0.6)], [1, palette.faint(palette.ACCENT, 0.04)]]
@@ -114,9 +114,11 @@ def _means(
     grouped = part.groupby(["method_a", "method_b"])[column].agg(["mean", "std", "count"])
     known = grouped.loc[[pair for pair in place if pair in grouped.index]]
     texts = [f"{who[0]}: {mean_sd(m, sd)} (mean ± SD), n = {n:.0f}" for m, sd, n in known.to_numpy(float)]
+    maps, scans = int(known["count"].max()) if len(known) else 0, part["scan"].nunique()
+    n = scans if maps <= scans else heatmaps(maps, scans)
     chart.add(
         x=known["mean"], y=[place[pair] for pair in known.index], mode="markers", hovertext=texts, hoverinfo="text",
-        name=f"{who[0]}, n = {part['scan'].nunique()}", cliponaxis=False,
+        name=f"{who[0]}, n = {n}", cliponaxis=False,
         marker={"size": 10, "color": who[1], "symbol": "diamond", "line": {"width": 1.5, "color": "#FFFFFF"}},
         error_x={"array": known["std"].fillna(0), "color": who[1], "thickness": 2, "width": 5},
         unselected=MARKERS_STAY,

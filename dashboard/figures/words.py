@@ -76,6 +76,11 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def heatmaps(maps: int, scans: int) -> str:
+    """'3 scans'; where several models explain a scan, '6 heatmaps of 3 scans'."""
+    return count(scans, "scan") if maps <= scans else f"{count(maps, 'heatmap')} of {count(scans, 'scan')}"
+
+
 def duration(seconds: float | None) -> str:
     """28 s, 4 min 10 s, 2 h 5 min."""
     if seconds is None or not math.isfinite(seconds):

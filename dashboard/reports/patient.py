@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from dashboard import shares, summaries_patient
+from dashboard import summaries_patient
 from dashboard.figures import palette, planes
 from dashboard.figures.answers import Answer, answer_of
 from dashboard.figures.colours import BAR_WIDTH
-from dashboard.figures.words import count, in_order, mean_sd, method_name, percent, region_name, three
-from dashboard.reports import layout, maps
+from dashboard.figures.words import in_order, mean_sd, method_name, percent, three
+from dashboard.reports import comparison, layout, maps
 from dashboard.reports.layout import ACCENT, INNER, MARGIN, QUIET, Page
+from dashboard.reports.subject import Subject
 from dashboard.summaries_maps import region_at
 from store import NotInRun, RunReader, export
 
-TOP = 10
+NO_EVIDENCE = "what they say of a real scan is no evidence."
 COMPARED, MOST_METHODS = 4, 10  # methods whose regions are compared with the group; methods that fit
 READING, FOOT = 252.0, 280.0  # where the last words begin, in mm
 COMPARISON, GAP, NAME = 126.0, 5.0, 4.0
@@ -26,36 +26,10 @@ SHAPE = 2.62  # width / height of three planes and their colour bar
 PIXELS_PER_MM = 2
 
 
-@dataclass(frozen=True)
-class Subject:
-    """What is reported: a scan, the model that explains it, and the words for both."""
-
-    run: RunReader
-    model: str
-    scan: str
-    target: str
-    words: str
-    mm: tuple[float, float, float]
-
-    @property
-    def row(self) -> pd.Series:
-        """The scan's covariates."""
-        return self.run.table("scans", scan=self.scan).iloc[0]
-
-    @property
-    def model_set(self) -> str:
-        """The set of the explaining model."""
-        return self.run.table("models", ["model_set"], model=self.model).model_set.iloc[0]
-
-    @property
-    def evidence(self) -> str:
-        """The group whose evidence is explained."""
-        return self.run.target_of(self.model, self.scan, self.target)
-
-
 def patient_report(
     run: RunReader, model: str, scan: str, *, target: str, scale: str = "margin", methods: Sequence[str],
     subject_words: str, mm: tuple[float, float, float], percentile: float = 90.0, created: str | None = None,
+    reference: RunReader | None = None, simulated_networks: bool = False,
 ) -> bytes:  # fmt: skip
     """One A4 page as PDF. No identifier of the subject or the scan is in it but `subject_words`.
 
@@ -66,6 +40,8 @@ def patient_report(
         mm: (x, y, z) of the crosshair.
         percentile: of the relevance in the brain, from which colour starts.
         created: ISO 8601, when the report was made; not printed if None.
+        reference: of a new scan the run whose networks explained it; its groups are what the scan is compared with.
+        simulated_networks: these were trained on simulated change.
     Raises:
         NotInRun: the run does not hold the scan, the model's prediction of it, or a heatmap.
         BrokenRun: it should, and does not.
@@ -74,7 +50,7 @@ def patient_report(
         raise NotInRun(f"run {run.run_id} has no such scan: choose one of its scans table")
     if not methods:
         raise NotInRun(f"run {run.run_id} has no heatmaps of this scan by model {model}: choose a model that has")
-    subject = Subject(run, model, scan, target, subject_words, mm)
+    subject = Subject(run, model, scan, target, subject_words, mm, reference, simulated_networks)
     chosen = in_order(list(methods))[:MOST_METHODS]
     drawn = {method: maps.patient_map(run, model, method, scan, target, scale) for method in chosen}
     page = patient_page(subject, drawn, percentile, created)
@@ -97,8 +73,8 @@ def _heading(page: Page, subject: Subject) -> float:
     page.text(
         MARGIN + INNER, 15.5, f"{export.DISCLAIMER}.", 7.5, color=layout.ALARM, weight="bold", ha="right"
     )  # fmt: skip
-    if subject.run.simulated:
-        page.badge(MARGIN + INNER, 20.6, "SIMULATED")
+    if subject.run.simulated or subject.simulated_networks:
+        page.badge(MARGIN + INNER, 20.6, "SIMULATED" if subject.run.simulated else "SIMULATED NETWORKS")
     name = layout.shortened(subject.words, 80, 11)
     page.text(MARGIN, 28.5, name, 11, weight="bold")
     known = summaries_patient.covariates(subject.row).replace("**", "")
@@ -158,13 +134,14 @@ def _number(value: float, answer: Answer) -> str:
 
 def _methods(page: Page, subject: Subject, drawn: dict[str, maps.Drawable], percentile: float, y: float) -> float:
     """A row for each of the first methods: three planes, and the strongest regions against the group."""
+    group = "groups" if len(subject.groups) > 1 else "group"
     run, place = subject.run, ", ".join(f"{v:.0f}" for v in subject.mm)
     region = region_at(run.array("atlas"), run.affine("atlas"), run.table("regions"), subject.mm)
     words = f"Crosshair at ({place}) mm, {region}; colour from percentile {percentile:.0f} of the brain"
     left = COMPARISON - MARGIN - GAP
     page.text(MARGIN, y + 4, f"Where the network looked: evidence for {subject.evidence}", 9, weight="bold")
     page.text(MARGIN, y + 8.2, layout.shortened(words, left, 6.8), 6.8, color=QUIET)
-    page.text(COMPARISON, y + 4, "Strongest regions against the group", 9, weight="bold")
+    page.text(COMPARISON, y + 4, f"Strongest regions against the {group}", 9, weight="bold")
     page.text(COMPARISON, y + 8.2, "Share of the relevance in the brain, %", 6.8, color=QUIET)
     y += 10.5
     main, more = list(drawn)[:COMPARED], list(drawn)[COMPARED:MOST_METHODS]
@@ -175,7 +152,7 @@ def _methods(page: Page, subject: Subject, drawn: dict[str, maps.Drawable], perc
     for method in main:
         width = min((height - NAME - 3) * SHAPE, left)
         _picture(page, subject, cuts, (method, drawn[method]), percentile, (MARGIN, y, width))
-        _comparison(page, subject, method, (COMPARISON, y, MARGIN + INNER - COMPARISON, height - 2))
+        comparison.draw(page, subject, method, (COMPARISON, y, MARGIN + INNER - COMPARISON, height - 2))
         y += height
     for number, method in enumerate(more):
         place = (MARGIN + number % 3 * (small + GAP), y + number // 3 * (NAME + small / SHAPE + 2), small)
@@ -219,51 +196,10 @@ def _inside_truth(subject: Subject, grid: np.ndarray) -> str:
     return f"{percent(share)} inside the imposed change ({percent(truth.sum() / run.mask.sum())} of brain)"
 
 
-def _comparison(page: Page, subject: Subject, method: str, place: tuple[float, float, float, float]) -> None:
-    """The patient's ten strongest regions by a method against the other subjects of the diagnosis."""
-    run, row = subject.run, subject.row
-    wide = shares.region_shares(run, subject.model_set, method, subject.target)
-    if (subject.model, subject.scan) not in wide.index:
-        page.text(place[0], place[1] + 8, "Regions were not measured for this scan.", 7, color=QUIET)
-        return
-    own, people = wide.loc[(subject.model, subject.scan)], shares.subject_means(run, wide)
-    table = summaries_patient.against_group(own, people, row.subject, row.diagnosis)
-    known = run.table("regions", ["region", "in_atlas"])
-    top = summaries_patient.top_regions(table, set(known.region[known.in_atlas.astype(bool)]), TOP)
-    _dots(page, method, top, place)
-
-
-def _dots(page: Page, method: str, top: pd.DataFrame, place: tuple[float, float, float, float]) -> None:
-    """Dot and whisker; the percentile at the right."""
-    x, y, width, height = place
-    labels, numbers, head, foot = 25.0, 9.0, NAME, 4.0
-    height -= head + foot
-    axes = page.axes(x + labels, y + head, width - labels - numbers, height)
-    layout.plain_axes(axes, 6)
-    share, mean, sd = (100 * top[name].to_numpy(float) for name in ("share", "mean", "sd"))
-    places, spread = np.arange(len(top)), np.nan_to_num(sd)
-    end = layout.axis_end([*share, *(mean + spread)])
-    axes.set(xlim=(0, end), ylim=(TOP - 0.4, -0.6), yticks=[], xticks=[0, end / 2, end])
-    axes.set_xticklabels(["0", f"{end / 2:g}", f"{end:g}"])
-    axes.hlines(places, np.maximum(mean - spread, 0), mean + spread, color=palette.QUIET, linewidth=1)
-    axes.scatter(mean, places, marker="|", s=22, color=palette.QUIET, linewidths=1.2)
-    axes.scatter(share, places, s=14, color=palette.method_colour(method), zorder=3, clip_on=False)
-    if top.percentile.notna().any():
-        page.text(x + width, y + 2.6, "percentile", 5.8, color=QUIET, ha="right")
-    for number, row in zip(places, top.itertuples(), strict=True):
-        line = y + head + height * (number + 0.6) / (TOP + 0.2) + 0.75
-        page.text(x + labels - 1.5, line, layout.shortened(region_name(row.region), labels - 1, 6), 6, ha="right")
-        if np.isfinite(row.percentile):
-            page.text(x + width, line, f"{row.percentile:.0f}", 6, color=QUIET, ha="right")
-
-
 def _reading(page: Page, subject: Subject, y: float) -> None:
     """Two sentences, and what is true of a simulated brain."""
-    others = _others(subject)
-    known = f"Line: mean ± SD of the other {subject.row.diagnosis}, n = {count(others, 'subject')}. Dot: this patient"
-    known += ", with the percentile among them." if others >= summaries_patient.FEWEST else "."
-    known = known if others else "Dot: this patient. There is no other subject to compare with."
-    page.paragraph(COMPARISON, y, known, MARGIN + INNER - COMPARISON, 6, color=QUIET)
+    known = comparison.in_words(subject)
+    below = page.paragraph(COMPARISON, y, known, MARGIN + INNER - COMPARISON, 6, color=QUIET)
     y += 3
     page.text(MARGIN, y, "How to read this", 7.5, weight="bold", color=ACCENT)
     text = (
@@ -271,16 +207,12 @@ def _reading(page: Page, subject: Subject, y: float) -> None:
         "colour, the more the decision hangs on it by this method. It is not a picture of disease, and where methods "
         "disagree or the region is far from what the group shows, it should not be relied on."
     )
-    y = page.paragraph(MARGIN, y + 4, text, INNER, 7.2)
+    y = page.paragraph(MARGIN, max(y + 4, below + 0.9), text, INNER, 7.2)
+    if subject.simulated_networks:
+        text = f"The networks of {subject.run.reference_run} were trained on simulated change: {NO_EVIDENCE}"
+        page.paragraph(MARGIN, y + 0.5, text, INNER, 7.2, "bold", layout.ALARM)
     if subject.run.simulated:
         page.paragraph(MARGIN, y + 0.5, _truth_words(subject), INNER, 7.2, "bold", layout.ALARM)
-
-
-def _others(subject: Subject) -> int:
-    """Subjects of the same diagnosis that the same model set explains."""
-    said = subject.run.table("predictions", ["subject", "diagnosis"], model_set=subject.model_set)
-    row = subject.row
-    return said.subject[(said.diagnosis == row.diagnosis) & (said.subject != row.subject)].nunique()
 
 
 def _truth_words(subject: Subject) -> str:
@@ -293,10 +225,17 @@ def _truth_words(subject: Subject) -> str:
     return "Simulated: this is no patient. No disease was imposed on this brain."
 
 
+def _networks(subject: Subject) -> list[str]:
+    """Whose they are, where they are not of this run."""
+    run = subject.run.reference_run
+    return [f"networks of {run}"] if run else []
+
+
 def _provenance(page: Page, subject: Subject, created: str | None) -> None:
     manifest = subject.run.manifest
     parts = [
-        f"Run {subject.run.run_id}", f"cohort {manifest.get('cohort', '')}", f"model {subject.model}",
+        f"Run {subject.run.run_id}", f"cohort {manifest.get('cohort', '')}", *_networks(subject),
+        f"model {subject.model}",
         f"Brainwhy {manifest.get('versions', {}).get('brainwhy', '')}".strip(),
         f"fingerprint {str(manifest.get('fingerprint', ''))[:16]}", f"made {str(manifest.get('created', ''))[:10]}",
     ]  # fmt: skip

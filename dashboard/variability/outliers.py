@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from dashboard import filters, page, queries, state
+from dashboard import filters, page, queries, reference, state
 from dashboard import summaries_variability as between
 from dashboard.figures import variability as figures
 from dashboard.figures import words
@@ -18,6 +18,14 @@ COLUMNS = ("model_set", "model", "method", "scan", "distance_to_group")
 
 def show(patients: Patients) -> list[Download]:
     """The limit, the chart, the list, and how to read it."""
+    other = reference.of(patients.selection.run)
+    if other is not None:
+        st.info(
+            "New scans belong to no group, so there is no average of others of the same kind to measure their distance "
+            f"from. What is unlike the cohort of {other.run_id} is on the page Patient: warnings, and each scan beside "
+            "the groups of that run."
+        )
+        return []
     limit = state.slide("v_z", "Far is a robust z above", 2.0, 6.0, 3.5, 0.5, width=320)
     _say_target(patients)
     found = _distances(patients)

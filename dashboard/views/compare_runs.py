@@ -10,6 +10,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import (
+    filters,
     group_grid,
     map_controls,
     page,
@@ -128,9 +129,13 @@ def metrics(runs: tuple[Run, Run], names: tuple[str, str]) -> pd.DataFrame:
     st.subheader("How well the networks do", anchor=False)
     rows = [beside.metric_rows(queries.table(run, "metrics"), queries.table(run, "predictions")) for run in runs]
     compared = beside.compared_metrics(*rows)
+    untrained = [run.run_id for run in runs if reference.of(run) is not None]
     if compared.empty:
-        st.info("Neither run has metrics.")
+        why = "has trained a network, so there is no accuracy to compare" if len(untrained) == 2 else "has metrics"
+        st.info(f"Neither run {why}.")
         return compared
+    if untrained:
+        st.info(f"{untrained[0]} has trained nothing and has no accuracy: these numbers are of the other run alone.")
     st.caption(
         "By scan. Filled: mean ± SD over the folds; open: the held-out test set; dotted line: chance. A difference is "
         "one of networks only where the test scans are the same."
@@ -159,13 +164,21 @@ def choose(runs: tuple[Run, Run]) -> Choice | None:
         st.info("The runs share no method, so heatmaps are not compared.")
         return None
     method = state.choose("c_method", "Method", methods, words=words.method_name, place=columns[1])
-    groups = list(zip(*(queries.manifest(run)["groups"] for run in runs), strict=True))
+    groups = beside.paired(*(_people(run, model_set) for run in runs))
     labels = {str(i + 1): " / ".join(dict.fromkeys(pair)) for i, pair in enumerate(groups)}
     number = state.choose("c_group", "Group", list(labels), words=labels.get, place=columns[2])
     alone = [words.method_name(m) for own in found for m in own.get(model_set, []) if m not in methods]
     if alone:
         st.caption(f"In one of the runs only: {', '.join(dict.fromkeys(alone))}.")
     return Choice(runs, model_set, method, groups[int(number) - 1])
+
+
+def _people(run: Run, model_set: str) -> beside.People:
+    """The groups of a run; of new scans, which belong to none, their diagnoses."""
+    groups, of_no_group = queries.manifest(run)["groups"], reference.of(run) is not None
+    if of_no_group:
+        return beside.People(tuple(summaries.ordered_diagnoses(filters.explained(run, model_set), groups)), True)
+    return beside.People(tuple(groups))
 
 
 def look_of(choice: Choice) -> tuple[Look, bool]:
@@ -278,7 +291,8 @@ def compare(run: Run, head: page.Header, second: Run) -> None:
     runs, names = (run, second), (run.run_id, second.run_id)
     for place, which, one in zip(st.columns(2), ("First", "Second"), runs, strict=True):
         card(place, which, one)
-    limits = beside.limits(*(queries.manifest(one) for one in runs), same_grid(runs))
+    manifests = [queries.manifest(one) for one in runs]
+    limits = [*beside.new_scans(manifests, names), *beside.limits(*manifests, same_grid(runs))]
     if limits:
         st.markdown("\n".join(f"- {sentence}" for sentence in limits))
     tables = {"Settings": settings(runs, names), "Metrics": metrics(runs, names)}

@@ -54,12 +54,16 @@ def notes(selection: Selection, level: str, missing: list[str]) -> None:
         st.info(part)
 
 
-def numbers(table: pd.DataFrame, diagnoses: list[str], level: str, with_paper: bool) -> None:
+def numbers(table: pd.DataFrame, scans: pd.DataFrame, diagnoses: list[str], level: str, with_paper: bool) -> None:
     """Table 2."""
     st.subheader("Distances between methods", anchor=False)
     show.table(st, between.table_2(table, diagnoses, with_paper))
-    n = ", ".join(f"{d} n = {words.count(int(table.scans[table.diagnosis == d].max()), 'scan')}" for d in diagnoses)
-    kind = "Of the group averages" if level == "group" else "Mean ± SD over scans"
+    if level == "scan":
+        people, kind = between.people(scans, diagnoses), f"Mean ± SD over {between.counted(scans)}"
+    else:
+        counts = {d: int(table.scans[table.diagnosis == d].max()) for d in diagnoses}
+        people, kind = {d: words.count(n, "scan") for d, n in counts.items()}, "Of the group averages"
+    n = ", ".join(f"{diagnosis} n = {said}" for diagnosis, said in people.items())
     paper = (
         f" {published.SHORT}: group averages of another cohort at 1 mm with AAL1, to compare with, not a target."
         if with_paper
@@ -121,9 +125,11 @@ def patients(selection: Selection, scans: pd.DataFrame, diagnoses: list[str], co
     event = show.chart(st, figure, "d-strips", on_select="rerun", selection_mode="points")
     whom = filters.in_words(selection.whom)
     kept = f" Only {whom}." if whom else ""
-    n = ", ".join(f"{d} {words.count(int(scans.scan[scans.diagnosis == d].nunique()), 'scan')}" for d in diagnoses)
-    how = "A dot is a scan, by the model that explains it; click one to open the patient. " if may else ""
-    st.caption(f"{how}Diamond and line: mean ± SD over scans ({n}).{kept}")
+    kind = between.counted(scans)
+    by = "the model that explains it" if kind == "scans" else "one of the models that explain it"
+    how = f"A dot is a scan, by {by}; click one to open the patient. " if may else ""
+    n = ", ".join(f"{diagnosis} {said}" for diagnosis, said in between.people(scans, diagnoses).items())
+    st.caption(f"{how}Diamond and line: mean ± SD over {kind} ({n}).{kept}")
     chosen = [point for point in event["selection"]["points"] if point.get("customdata")]
     if chosen and may:
         subject, scan = chosen[0]["customdata"][:2]
@@ -185,7 +191,7 @@ def main() -> None:
     with_paper = set(groups) == {"AD", "NC"} and level == "group"
     table = table[table.diagnosis.isin(shown)]
     if shown:
-        numbers(table, shown, level, with_paper)
+        numbers(table, scans, shown, level, with_paper)
         if level == "scan":
             patients(selection, scans, shown, column)
         pictures(table, shown, level, column)

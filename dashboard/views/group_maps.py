@@ -190,7 +190,7 @@ def in_3d(method: str, drawn: dict[Panel, Drawing]) -> None:
 
 def scans_behind(rows: pd.DataFrame, answer: Answer) -> None:
     """The scans of these averages; a click opens the patient."""
-    box = state.fold("g_scans", f"The {words.count(len(rows), 'scan')} behind these maps")
+    box = state.fold("g_scans", f"The {words.heatmaps(len(rows), rows.scan.nunique())} behind these maps")
     if box is None:
         return
     box.caption("Choose a row to open its patient.")

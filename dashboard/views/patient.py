@@ -307,6 +307,8 @@ def main() -> None:
         if other is not None and patient_reference.knows(against, method):
             patient_reference.percentiles(other, against, method, top_regions.region.tolist())
         over_time(selection, visits)
+    if other is not None and patient_reference.knows(against, method):
+        patient_reference.pictures(other, selection, model, row, method)
     same_slice(selection, visits, method, view)
     in_3d(selection, model, row, method, view)
     how_to_read(method)

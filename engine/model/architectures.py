@@ -66,17 +66,20 @@ def footprint(network: nn.Module | type[nn.Module]) -> float:
     return getattr(network, "footprint", 1.0)
 
 
-def forward_macs(grid_mm: int, name: str = "rieke2018") -> float:
-    """Multiplications and additions of the convolutions of one forward pass; nothing is computed."""
+def forward_macs(network: nn.Module, grid_mm: int) -> float:
+    """Multiplications and additions of the convolutions of one forward pass; nothing is computed.
+
+    Args:
+        network: on the meta device, in eval mode.
+        grid_mm: of the grid that it is built for.
+    """
     counted = []
 
     def count(layer: nn.Conv3d, given: tuple, found: torch.Tensor) -> None:
         counted.append(float(found.numel()) * layer.in_channels * math.prod(layer.kernel_size))
 
-    with torch.device("meta"):
-        network = build_network(grid_mm, name=name).eval()
-        for layer in network.modules():
-            if isinstance(layer, nn.Conv3d):
-                layer.register_forward_hook(count)
-        network(torch.empty(1, 1, *Grid(grid_mm).shape))
+    hooks = [x.register_forward_hook(count) for x in network.modules() if isinstance(x, nn.Conv3d)]
+    network(torch.empty(1, 1, *Grid(grid_mm).shape, device="meta"))
+    for hook in hooks:
+        hook.remove()
     return sum(counted)

@@ -31,6 +31,7 @@ class NewScansRun(Run):
     """
 
     networks_from: ClassVar[str] = "predict"
+    has_groups: ClassVar[bool] = False
 
     reference: Reference | None = None
     files: tuple[Path, ...] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pandas as pd
 
@@ -94,18 +94,14 @@ STAGES = {
 
 def print_plan(run: NewScansRun, as_json: bool = False) -> None:
     """What would be done, and about how long it takes, perhaps as JSON too; no image is opened."""
+    from engine.costs import cost_lines, estimate_costs
     from engine.new_scans.files import read_files
-    from engine.plan import estimate_costs
-    from engine.progress import duration
 
     missing = next((file for file in run.files if not file.is_file()), None)
     if missing:
         raise UserError(f"{missing}: file not found")
     run.cohort = read_files(run.files, run.table, run.config.cohort, run.reference.reader.groups)
-    jobs = [replace(job, train=(), test=()) for job in run.jobs]
-    estimate = estimate_costs(run.config, run.cohort.scans, jobs, run.device)
-    seconds = {stage: s for stage, s in estimate.seconds.items() if stage != "train"}
-    preprocessing = run.config.preprocessing
+    jobs, estimate, preprocessing = run.jobs, estimate_costs(run), run.config.preprocessing
     lines = [
         f"plan of {run.config.name}, nothing is computed",
         f"  scans: {', '.join(run.cohort.scans['scan'])}",
@@ -114,12 +110,11 @@ def print_plan(run: NewScansRun, as_json: bool = False) -> None:
         f"  preprocessing: registration {preprocessing.registration}, brain extraction "
         f"{preprocessing.brain_extraction}, bias correction {'N4' if preprocessing.n4 else 'none'}",
         *(f"  {line}" for line in run.warnings),
-        *(f"  {stage}: about {duration(s)}" for stage, s in seconds.items()),
-        f"  in all about {duration(sum(seconds.values()))}, peak memory about {estimate.memory_mib / 1024:.1f} GiB",
+        *cost_lines(estimate),
     ]
     for line in lines:
         run.progress.say(line)
     if as_json:
         models = {job.model: list(job.explain) for job in jobs}
-        found = {"reference_run": run.reference.run_id, "models": models, "warnings": run.warnings, "seconds": seconds}
-        print(json.dumps(found), flush=True)
+        found = {"reference_run": run.reference.run_id, "models": models, "warnings": run.warnings}
+        print(json.dumps(found | asdict(estimate)), flush=True)

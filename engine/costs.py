@@ -1,0 +1,176 @@
+"""About how long a run takes, how much memory and disk: from the operations of its networks; nothing is computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+
+from engine.config import RunConfig
+from engine.data.folds import Job
+from engine.model.architectures import build_network, footprint, forward_macs
+from engine.model.fused import fuses
+from engine.model.imported import skeleton
+from engine.preprocessing.grid import Grid
+from engine.progress import duration
+from engine.relevance.blocks import Block, sequential_blocks
+from engine.run import Run
+
+# Orders of magnitude measured on two CPU cores; a GPU is taken to be 100 times faster.
+MACS_A_SECOND = {1: 5.7e9, 2: 8e9, 3: 12e9, 4: 12e9}
+GPU_FACTOR = 100
+PREPARE_S = {"simulated": {1: 6.0, 2: 0.9, 3: 0.3, 4: 0.1}, "syn_quick": 20.0, "affine": 10.0, "none": 2.0}
+# Forward and backward, in plain forward passes; fused steps on the CPU take less than one.
+TRAIN_FACTOR = 3
+FUSED_FACTOR = {1: 0.5, 2: 0.5, 3: 0.8, 4: 0.8}
+GRADIENT_FACTOR = 1.7
+TOUCHING = 0.5  # share of cube positions that touch brain
+# Shares of a forward pass that incremental steps cost, in the network of Rieke et al. 2018.
+CUBE_SHARE = {1: 0.0026, 2: 0.007, 3: 0.015, 4: 0.023}
+REGION_SHARE = {1: 0.009, 2: 0.04, 3: 0.07, 4: 0.12}
+SPREAD_MM = 40  # side of the cube by which networks are compared
+SEGMENTING_S = {1: 4.0, 2: 0.8, 3: 0.5, 4: 0.4}  # to cut a scan into segments, on the CPU
+TWO_MAPS = ("guided_backprop", "segment_occlusion")  # full volumes: for both groups, in both scales
+BRAIN_SHARE = 0.22
+PACKED_BYTES = 0.5  # of a stored int16 volume after compression, of its brain voxels' two bytes
+BASE_MIB = 1500
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds per stage, peak memory in MiB, disk in MiB."""
+
+    seconds: dict[str, float]
+    memory_mib: float
+    disk_mib: float
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What the networks of a run cost.
+
+    Attributes:
+        macs: multiplications and additions of a forward pass.
+        footprint: memory of the activations, in those of the network of Rieke et al. 2018.
+        fused: whether training steps are.
+        wider: how much larger the share of a pass is that changes with a part of the volume than in the network of
+            Rieke et al. 2018; None: occlusions are by whole passes.
+    """
+
+    macs: float
+    footprint: float
+    fused: bool
+    wider: float | None
+
+
+def effort_of(config: RunConfig) -> Effort:
+    """Of the networks that a run trains, or of the imported one."""
+    grid_mm = config.grid_mm
+    with torch.device("meta"):
+        if config.imported:
+            network = skeleton(config.imported.card)
+        else:
+            network = build_network(grid_mm, name=config.training.network).eval()
+    blocks = sequential_blocks(network)
+    wider = None if blocks is None else _changing_share(blocks, grid_mm) / _usual_share(grid_mm)
+    return Effort(forward_macs(network, grid_mm), footprint(network), fuses(network), wider)
+
+
+@cache
+def _usual_share(grid_mm: int) -> float:
+    with torch.device("meta"):
+        return _changing_share(sequential_blocks(build_network(grid_mm).eval()), grid_mm)
+
+
+def _changing_share(blocks: Sequence[Block], grid_mm: int) -> float:
+    """The share of a pass through the blocks that changes with a cube in the middle of the volume."""
+    grid = Grid(grid_mm)
+    middle, half = [n // 2 for n in grid.shape], grid.voxels(SPREAD_MM / 2)
+    low, high = [n - half for n in middle], [n + half + 1 for n in middle]
+    changing = _operations(blocks, grid.shape, low, high)
+    return changing / _operations(blocks, grid.shape, [0, 0, 0], grid.shape)
+
+
+def _operations(blocks: Sequence[Block], shape: Sequence[int], low: Sequence[int], high: Sequence[int]) -> float:
+    """Multiplications and additions of what inputs in [low, high) reach, block after block."""
+    low, high, shape = np.array([low]), np.array([high]), np.array(shape)
+    total = 0.0
+    for block in blocks:
+        outputs = (shape + 2 * np.array(block.border) - block.reach) // block.pool
+        low, high = block.reached(low + block.border, high + block.border, outputs)
+        total += math.prod(block.weight.shape) * float(((high - low) * block.pool).prod())
+        shape = outputs
+    return total
+
+
+def estimate_costs(run: Run) -> Estimate:
+    """Of a run whose cohort is read; orders of magnitude."""
+    config, effort, jobs, scans = run.config, effort_of(run.config), run.jobs, len(run.cohort.scans)
+    pace = MACS_A_SECOND[config.grid_mm] * (GPU_FACTOR if run.device == "cuda" else 1)
+    forward, trains = effort.macs / pace, run.networks_from == "train"
+    passes = sum(len(job.explain) * sum(_passes(config, effort, m) for m in _methods(config, job)) for job in jobs)
+    segmented = sum(len(job.explain) * ("segment_occlusion" in _methods(config, job)) for job in jobs)
+    maps = sum(len(job.explain) * sum(1 + (m in TWO_MAPS) for m in _methods(config, job)) for job in jobs)
+    voxels = math.prod(Grid(config.grid_mm).shape)
+    volume_mib = voxels * BRAIN_SHARE * 2 * 2 * PACKED_BYTES / 2**20
+    resident = min(voxels * 4 * scans / 2**20 * 2, 3000) if trains else 0
+    activations = voxels * 8 * 4 * 4 * max(config.training.batch_size, 4) * effort.footprint / 2**20
+    return Estimate(
+        {
+            "preprocess": _a_scan(config) * scans / config.preprocessing.processes + 30,
+            run.networks_from: forward * (_training(run, effort) if trains else sum(len(j.explain) for j in jobs)),
+            "explain": passes * forward + segmented * SEGMENTING_S[config.grid_mm],
+            "aggregate and compare": maps * voxels * 1e-7 + 10,
+        },
+        BASE_MIB + resident + activations,
+        (maps + 2 * scans) * volume_mib + 100,
+    )
+
+
+def cost_lines(estimate: Estimate) -> list[str]:
+    """An estimate in words, a line a stage and one for all."""
+    return [
+        *(f"  {stage}: about {duration(seconds)}" for stage, seconds in estimate.seconds.items()),
+        f"  in all about {duration(sum(estimate.seconds.values()))}, peak memory about "
+        f"{estimate.memory_mib / 1024:.1f} GiB, disk about {estimate.disk_mib:.0f} MiB",
+    ]
+
+
+def _a_scan(config: RunConfig) -> float:
+    """Seconds to prepare one."""
+    if config.cohort.reader == "simulated":
+        return PREPARE_S["simulated"][config.grid_mm]
+    return PREPARE_S[config.preprocessing.registration]
+
+
+def _training(run: Run, effort: Effort) -> float:
+    """Forward passes."""
+    fused = effort.fused and run.device != "cuda"
+    factor = FUSED_FACTOR[run.config.grid_mm] if fused else TRAIN_FACTOR
+    return sum((len(job.train) * factor + len(job.test)) * run.config.training.epochs for job in run.jobs)
+
+
+def _methods(config: RunConfig, job: Job) -> list[str]:
+    return list(getattr(config.explain, job.model_set))
+
+
+def _passes(config: RunConfig, effort: Effort, method: str) -> float:
+    """Forward passes a scan."""
+    grid, dense = Grid(config.grid_mm), config.explain.engine == "dense" or effort.wider is None
+    if method == "occlusion":
+        stride = grid.voxels(config.explain.occlusion.stride_mm)
+        positions = math.prod(-(-n // stride) for n in grid.shape) * TOUCHING
+        return positions * (1 if dense else _share(effort, CUBE_SHARE[grid.mm]))
+    if method in ("area_occlusion", "segment_occlusion"):
+        places = 120 if method == "area_occlusion" else sum(config.explain.segment_occlusion.levels)
+        return places * (1 if dense else _share(effort, REGION_SHARE[grid.mm]))
+    return GRADIENT_FACTOR * (2 if method == "guided_backprop" else 1)
+
+
+def _share(effort: Effort, usual: float) -> float:
+    """Of a forward pass, where the network of Rieke et al. 2018 has its usual share; at most the whole."""
+    return min(usual * effort.wider, 1)
