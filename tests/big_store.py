@@ -39,7 +39,7 @@ from engine.preprocessing.grid import Grid
 from engine.preprocessing.pictures import contact_sheets, overlay
 from engine.preprocessing.template import brain_mask, template_brain
 from engine.progress import Progress, duration
-from engine.run import NOTICES
+from engine.run import NOTICES, Run
 from store import RunWriter
 
 HELD_OUT = 0.3  # of all scans, MCI included
@@ -115,6 +115,7 @@ class BigRun:
             config=self.config.model_copy(update={"grid_mm": points.mm}), groups=GROUPS, cohort=self.cohort,
             mask=points.mask, atlas=SimpleNamespace(labels=points.labels, regions=atlas.regions, count=atlas.count),
             cache=SimpleNamespace(read=self.numbers.scans), reader=reader, writer=self.writer, progress=self.progress,
+            has_groups=Run.has_groups,
         )  # fmt: skip
 
 
