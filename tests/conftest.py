@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from browser import browser, fresh_page, page, server  # noqa: F401, fixtures of the tests in a browser
+from store_factory import shared_store
 from torch import nn
 
 from engine.relevance import BatchSize, Brain
@@ -21,6 +22,32 @@ def _own_main():
     main = sys.modules["__main__"]
     yield
     sys.modules["__main__"] = main
+
+
+@pytest.fixture
+def fresh_dashboard(monkeypatch):
+    """The dashboard of the shared store, with nothing kept from another test."""
+    import streamlit as st
+
+    monkeypatch.setattr(sys, "argv", ["home.py"])
+    monkeypatch.setenv("BRAINWHY_STORE", str(shared_store()))
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+@pytest.fixture
+def open_view(monkeypatch, fresh_dashboard):
+    """open_view("views/patient.py", store, set="folds"): the page, as a link with these words opens it."""
+    from streamlit.testing.v1 import AppTest
+
+    def opened(view: str, store=None, **query) -> AppTest:
+        monkeypatch.setenv("BRAINWHY_STORE", str(store or shared_store()))
+        app = AppTest.from_file("../dashboard/home.py", default_timeout=60)
+        for key, value in query.items():
+            app.query_params[key] = value
+        return app.switch_page(view).run()  # the first page of the session: it takes in the link
+
+    return opened
 
 
 class LinearModel(nn.Module):

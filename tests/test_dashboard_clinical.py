@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
-import streamlit as st
 from plotly_schema import validated
 from scipy import stats
 from store_factory import make_larger_run, shared_store
@@ -226,18 +224,11 @@ def store(tmp_path_factory):
 
 
 @pytest.fixture
-def opened(monkeypatch):
+def opened(open_view):
     """Opens the page on a store with the words of the URL."""
-    monkeypatch.setattr(sys, "argv", ["home.py"])
 
     def page(place, **query) -> AppTest:
-        monkeypatch.setenv("BRAINWHY_STORE", str(place))
-        st.cache_data.clear()
-        st.cache_resource.clear()
-        app = AppTest.from_file("../dashboard/home.py", default_timeout=30)
-        for key, value in query.items():
-            app.query_params[key] = value
-        app = app.switch_page(VIEW).run()
+        app = open_view(VIEW, place, **query)
         assert not app.exception
         assert not app.error
         return app

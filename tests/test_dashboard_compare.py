@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
-import streamlit as st
 from plotly_schema import validated
 from store_factory import GROUPS, make_run, shared_store
 from streamlit.testing.v1 import AppTest
@@ -19,12 +18,7 @@ from dashboard.figures import compare as figures
 PAGE = "views/compare_runs.py"
 NAMES = ("one-1", "two-2")
 
-
-@pytest.fixture(autouse=True)
-def _fresh(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["home.py"])
-    st.cache_data.clear()
-    st.cache_resource.clear()
+pytestmark = pytest.mark.usefixtures("fresh_dashboard")
 
 
 @pytest.fixture(scope="module")
@@ -164,15 +158,8 @@ def test_metrics_of_both_runs_are_drawn():
 
 
 @pytest.fixture
-def open_page(monkeypatch):
-    def opened(folder, **query) -> AppTest:
-        monkeypatch.setenv("BRAINWHY_STORE", str(folder))
-        app = AppTest.from_file("../dashboard/home.py", default_timeout=60)
-        for key, value in query.items():
-            app.query_params[key] = value
-        return app.switch_page(PAGE).run()
-
-    return opened
+def open_page(open_view):
+    return partial(open_view, PAGE)
 
 
 def text_of(app: AppTest) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
-import streamlit as st
 from plotly_schema import validated
 from store_factory import METHODS, shared_store
 from streamlit.testing.v1 import AppTest
@@ -22,12 +21,7 @@ from store import list_runs
 
 VIEW = "views/distances.py"
 
-
-@pytest.fixture(autouse=True)
-def _fresh(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["home.py"])
-    st.cache_data.clear()
-    st.cache_resource.clear()
+pytestmark = pytest.mark.usefixtures("fresh_dashboard")
 
 
 def pair_rows(values: dict[tuple[str, str], float], diagnosis: str = "AD") -> pd.DataFrame:
@@ -143,15 +137,8 @@ def test_strips_show_scans_and_their_mean():
 
 
 @pytest.fixture
-def open_page(monkeypatch):
-    def opened(store, **query) -> AppTest:
-        monkeypatch.setenv("BRAINWHY_STORE", str(store))
-        app = AppTest.from_file("../dashboard/home.py", default_timeout=60)
-        for key, value in query.items():
-            app.query_params[key] = value
-        return app.switch_page(VIEW).run()  # the first page of the session: it takes in the link
-
-    return opened
+def open_page(open_view):
+    return partial(open_view, VIEW)
 
 
 def headings(app: AppTest) -> list[str]:

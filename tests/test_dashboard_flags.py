@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 import pandas as pd
 import pytest
-import streamlit as st
-from store_factory import RunWriter, make_manifest, shared_store, write_run
+from store_factory import RunWriter, make_manifest, write_run
 from streamlit.testing.v1 import AppTest
 
 from dashboard import access
@@ -16,20 +13,14 @@ from store.spec import table_spec
 FLAGGED, TEXT = "a1-1", "does not match the template after registration: r 0.5, at least 0.75 expected"
 
 
-def page(monkeypatch, store, view: str, **query) -> AppTest:
-    monkeypatch.setattr(sys, "argv", ["home.py"])
-    monkeypatch.setenv("BRAINWHY_STORE", str(store))
-    st.cache_data.clear()
-    st.cache_resource.clear()
-    app = AppTest.from_file("../dashboard/home.py", default_timeout=30).run().switch_page(f"views/{view}.py")
-    for key in ("_link", "_kept", "_ignored", "_written", "_pages", "_pending"):  # as in a fresh browser
-        if key in app.session_state:
-            del app.session_state[key]
-    for key, value in query.items():
-        app.query_params[key] = value
-    app.run()
-    assert not app.exception, app.exception
-    return app
+@pytest.fixture
+def opened(open_view):
+    def page(view: str, store=None, **query) -> AppTest:
+        app = open_view(f"views/{view}.py", store, **query)
+        assert not app.exception, app.exception
+        return app
+
+    return page
 
 
 @pytest.fixture(scope="module")
@@ -50,20 +41,20 @@ def warnings(app: AppTest) -> list[str]:
     return [warning.value for warning in app.warning if "Outside the limits" in warning.value]
 
 
-def test_the_provenance_lists_flagged_scans(monkeypatch, flagged):
-    app = page(monkeypatch, flagged, "provenance")
+def test_the_provenance_lists_flagged_scans(opened, flagged):
+    app = opened("provenance", flagged)
     assert "Flagged scans" in [heading.value for heading in app.subheader]
     assert any(TEXT in frame.value.astype(str).to_string() for frame in app.dataframe)
 
 
-def test_the_provenance_without_flags_says_nothing_of_them(monkeypatch):
-    app = page(monkeypatch, shared_store(), "provenance")
+def test_the_provenance_without_flags_says_nothing_of_them(opened):
+    app = opened("provenance")
     assert "Flagged scans" not in [heading.value for heading in app.subheader]
 
 
 @pytest.mark.parametrize(("scan", "count"), [(FLAGGED, 1), ("a1-2", 0)])
-def test_the_patient_page_warns_of_a_flagged_scan(monkeypatch, flagged, scan, count):
+def test_the_patient_page_warns_of_a_flagged_scan(opened, flagged, scan, count):
     query = {"set": "folds", "p_subject": access.pseudonym("a1"), "p_scan": access.pseudonym(scan)}
-    found = warnings(page(monkeypatch, flagged, "patient", **query))
+    found = warnings(opened("patient", flagged, **query))
     assert len(found) == count
     assert all(TEXT in text and "a person has looked at it and accepted it" in text for text in found)

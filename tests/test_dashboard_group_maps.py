@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gzip
 import io
-import sys
 from dataclasses import replace
+from functools import partial
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-import streamlit as st
 from PIL import Image
 from store_factory import GRID_MM, METHODS, affine, make_run, shared_store
 from streamlit.testing.v1 import AppTest
@@ -29,12 +28,7 @@ from store import export
 PAGE = "views/group_maps.py"
 SHAPE = (9, 11, 8)
 
-
-@pytest.fixture(autouse=True)
-def _fresh(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["home.py"])
-    st.cache_data.clear()
-    st.cache_resource.clear()
+pytestmark = pytest.mark.usefixtures("fresh_dashboard")
 
 
 @pytest.fixture
@@ -282,15 +276,8 @@ def test_peaks_are_named_by_region():
 
 
 @pytest.fixture
-def open_page(monkeypatch):
-    def opened(folder=None, **query) -> AppTest:
-        monkeypatch.setenv("BRAINWHY_STORE", str(folder or shared_store()))
-        app = AppTest.from_file("../dashboard/home.py", default_timeout=60)
-        for key, value in query.items():
-            app.query_params[key] = value
-        return app.switch_page(PAGE).run()
-
-    return opened
+def open_page(open_view):
+    return partial(open_view, PAGE)
 
 
 def captions(app: AppTest) -> list[str]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import streamlit as st
 from new_scans_factory import FLAGGED, TEXT, make_new_scans
 from plotly_schema import validated
 from store_factory import make_larger_run
@@ -54,18 +52,11 @@ def alone(store, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def opened(monkeypatch):
+def opened(open_view):
     """Opens a page of the run of new scans with the words of the URL."""
-    monkeypatch.setattr(sys, "argv", ["home.py"])
 
     def page(place, view=PATIENT, **query) -> AppTest:
-        monkeypatch.setenv("BRAINWHY_STORE", str(place))
-        st.cache_data.clear()
-        st.cache_resource.clear()
-        app = AppTest.from_file("../dashboard/home.py", default_timeout=30)
-        for key, value in {"run": RUN, **query}.items():
-            app.query_params[key] = value
-        app = app.switch_page(view).run()
+        app = open_view(view, place, **{"run": RUN, **query})
         assert not app.exception
         assert not app.error
         return app

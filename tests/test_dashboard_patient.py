@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
-import streamlit as st
 from store_factory import shared_store
 from streamlit.testing.v1 import AppTest
 
@@ -17,27 +14,15 @@ from store import open_run
 
 
 @pytest.fixture
-def run(monkeypatch) -> queries.Run:
-    monkeypatch.setattr(sys, "argv", ["home.py"])
-    monkeypatch.setenv("BRAINWHY_STORE", str(shared_store()))
-    st.cache_data.clear()
-    st.cache_resource.clear()
+def run(fresh_dashboard) -> queries.Run:
     reader = open_run(shared_store())
     return queries.Run(str(shared_store()), reader.run_id, reader.manifest["created"])
 
 
 @pytest.fixture
-def opened(run):
+def opened(run, open_view):
     def page(**query) -> AppTest:
-        app = AppTest.from_file("../dashboard/home.py", default_timeout=30).run()
-        app = app.switch_page("views/patient.py")
-        fresh = {"_link", "_kept", "_ignored", "_written", "_pages", "_pending"}
-        for key in fresh:
-            if key in app.session_state:
-                del app.session_state[key]
-        for key, value in query.items():
-            app.query_params[key] = value
-        app.run()
+        app = open_view("views/patient.py", **query)
         assert not app.exception, app.exception
         return app
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
-import streamlit as st
 from plotly_schema import validated
 from store_factory import GROUPS, SCANS, shared_store
-from streamlit.testing.v1 import AppTest
 from test_dashboard_views import copy_run, text_of
 
 from dashboard import access, queries, queries_regions, summaries_table_1
@@ -25,12 +23,7 @@ from store import list_runs
 VIEW = "views/regions.py"
 BOOTSTRAP = regional.Bootstrap(200, 3)
 
-
-@pytest.fixture(autouse=True)
-def _fresh(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["home.py"])
-    st.cache_data.clear()
-    st.cache_resource.clear()
+pytestmark = pytest.mark.usefixtures("fresh_dashboard")
 
 
 def region_table(names=("Hippocampus_L", "Hippocampus_R", "Vermis_3", "Ventricles")) -> pd.DataFrame:
@@ -295,15 +288,8 @@ def test_what_enters_the_average_follows_the_scale(selection):
 
 
 @pytest.fixture
-def open_page(monkeypatch):
-    def opened(store, **query) -> AppTest:
-        monkeypatch.setenv("BRAINWHY_STORE", str(store))
-        app = AppTest.from_file("../dashboard/home.py", default_timeout=60)
-        for key, value in query.items():
-            app.query_params[key] = value
-        return app.switch_page(VIEW).run()  # the first page of the session: it takes in the link
-
-    return opened
+def open_page(open_view):
+    return partial(open_view, VIEW)
 
 
 @pytest.fixture

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
+from functools import partial
 from urllib.parse import parse_qs
 
 import pandas as pd
 import pytest
 import streamlit as st
-from store_factory import copy_of_shared_store, shared_store
+from store_factory import copy_of_shared_store
 from streamlit.testing.v1 import AppTest
 
 from dashboard import access, filters
 from dashboard.filters import Whom
+
+REGIONS = "views/regions.py"
 
 
 def script():
@@ -196,18 +198,8 @@ def test_filters_in_words():
 
 
 @pytest.fixture
-def regions_page(monkeypatch):
-    def opened(**query) -> AppTest:
-        monkeypatch.setattr(sys, "argv", ["home.py"])
-        monkeypatch.setenv("BRAINWHY_STORE", str(shared_store()))
-        st.cache_data.clear()
-        st.cache_resource.clear()
-        app = AppTest.from_file("../dashboard/home.py", default_timeout=30).run()
-        for key, value in query.items():
-            app.query_params[key] = value
-        return app.switch_page("views/regions.py").run()
-
-    return opened
+def regions_page(open_view):
+    return partial(open_view, REGIONS)
 
 
 def test_the_sidebar_says_how_many_remain(regions_page):
@@ -297,16 +289,12 @@ def test_what_is_folded_is_made_when_opened_and_the_link_says_so(linked, made, w
 
 
 @pytest.mark.parametrize(("screening", "shown"), [("MCI", True), ("AD", False), ("", False)])
-def test_the_filter_on_screening_is_there_where_someone_has_converted(tmp_path, monkeypatch, screening, shown):
+def test_the_filter_on_screening_is_there_where_someone_has_converted(tmp_path, open_view, screening, shown):
     folder = copy_of_shared_store(tmp_path)
     file = folder / "tables" / "scans.parquet"
     scans = pd.read_parquet(file)
     scans["screening_diagnosis"] = scans["diagnosis"].where(scans["diagnosis"] != "AD", screening)
     scans.to_parquet(file)
-    monkeypatch.setattr(sys, "argv", ["home.py"])
-    monkeypatch.setenv("BRAINWHY_STORE", str(tmp_path))
-    st.cache_data.clear()
-    st.cache_resource.clear()
-    app = AppTest.from_file("../dashboard/home.py", default_timeout=30).run().switch_page("views/regions.py").run()
+    app = open_view(REGIONS, tmp_path)
     assert not app.exception
     assert ("Diagnosis at screening" in [group.label for group in app.button_group]) == shown

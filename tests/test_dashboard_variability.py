@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
-import streamlit as st
 from plotly_schema import validated
-from store_factory import copy_of_shared_store, shared_store
+from store_factory import copy_of_shared_store
 from streamlit.testing.v1 import AppTest
 
 from dashboard import access
@@ -226,24 +225,9 @@ def test_outliers_stand_out():
 
 
 @pytest.fixture
-def opened(monkeypatch):
+def opened(open_view):
     """Opens the page with the words of the URL."""
-    monkeypatch.setattr(sys, "argv", ["home.py"])
-
-    def page(store=None, **query) -> AppTest:
-        monkeypatch.setenv("BRAINWHY_STORE", str(store or shared_store()))
-        st.cache_data.clear()
-        st.cache_resource.clear()
-        app = AppTest.from_file("../dashboard/home.py", default_timeout=30).run().switch_page("views/variability.py")
-        for key in ("_link", "_kept", "_ignored", "_written", "_pages", "_pending"):
-            if key in app.session_state:
-                del app.session_state[key]
-        app.query_params.clear()
-        for key, value in query.items():
-            app.query_params[key] = value
-        return app.run()
-
-    return page
+    return partial(open_view, "views/variability.py")
 
 
 def problems(app: AppTest) -> list[str]:

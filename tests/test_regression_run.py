@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import numpy as np
 import pytest
-import streamlit as st
 import torch
-from streamlit.testing.v1 import AppTest
 from test_dashboard_views import VIEWS, text_of
 from test_pipeline import TINY, job, published, settings
 
@@ -112,13 +109,8 @@ def test_baselines_do_not_read_the_target(run):
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_every_page_shows_it(made, monkeypatch, view):
-    monkeypatch.setattr(sys, "argv", ["home.py"])
-    monkeypatch.setenv("BRAINWHY_STORE", str(made[1]))
-    st.cache_data.clear()
-    st.cache_resource.clear()
-    app = AppTest.from_file("../dashboard/home.py", default_timeout=60)
-    app = app.run() if view.endswith("overview.py") else app.switch_page(view).run()
+def test_every_page_shows_it(made, open_view, view):
+    app = open_view(view, made[1])
     assert not app.exception
     assert not app.error
     assert app.title[0].value == VIEWS[view]
