@@ -12,19 +12,21 @@ import torch
 
 from engine.config import RunConfig
 from engine.data.folds import Job
-from engine.model.architectures import build_network, footprint, forward_macs
+from engine.model.architectures import build_network, convolution_work, footprint
+from engine.model.device import BACKWARD_COPIES, volumes_that_fit
 from engine.model.fused import fuses
 from engine.model.imported import skeleton
+from engine.model.networks import processes_for
 from engine.preprocessing.grid import Grid
 from engine.progress import duration
 from engine.relevance.blocks import Block, sequential_blocks
 from engine.run import Run
 
 # Orders of magnitude measured on two CPU cores; a GPU is taken to be 100 times faster.
-MACS_A_SECOND = {1: 5.7e9, 2: 8e9, 3: 12e9, 4: 12e9}
+FORWARD_S = {1: 0.99, 2: 0.096, 3: 0.017, 4: 0.0064}  # a forward pass of the network of Rieke et al. 2018
 GPU_FACTOR = 100
 PREPARE_S = {"simulated": {1: 6.0, 2: 0.9, 3: 0.3, 4: 0.1}, "syn_quick": 20.0, "affine": 10.0, "none": 2.0}
-# Forward and backward, in plain forward passes; fused steps on the CPU take less than one.
+# Forward and backward, in plain forward passes; on the CPU, fused steps through pooled convolutions take less than one.
 TRAIN_FACTOR = 3
 FUSED_FACTOR = {1: 0.5, 2: 0.5, 3: 0.8, 4: 0.8}
 GRADIENT_FACTOR = 1.7
@@ -38,6 +40,7 @@ TWO_MAPS = ("guided_backprop", "segment_occlusion")  # full volumes: for both gr
 BRAIN_SHARE = 0.22
 PACKED_BYTES = 0.5  # of a stored int16 volume after compression, of its brain voxels' two bytes
 BASE_MIB = 1500
+WORKING_COPIES = 40  # volumes at hand while a scan is explained: it, its maps and their sums
 
 
 @dataclass(frozen=True)
@@ -54,16 +57,17 @@ class Effort:
     """What the networks of a run cost.
 
     Attributes:
-        macs: multiplications and additions of a forward pass.
+        forward: time of a forward pass, in those of the network of Rieke et al. 2018.
         footprint: memory of the activations, in those of the network of Rieke et al. 2018.
-        fused: whether training steps are.
+        fused: share of a pass through convolutions that are pooled at once, which fused training steps make cheap; 0
+            where steps are not fused.
         wider: how much larger the share of a pass is that changes with a part of the volume than in the network of
             Rieke et al. 2018; None: occlusions are by whole passes.
     """
 
-    macs: float
+    forward: float
     footprint: float
-    fused: bool
+    fused: float
     wider: float | None
 
 
@@ -77,7 +81,16 @@ def effort_of(config: RunConfig) -> Effort:
             network = build_network(grid_mm, name=config.training.network).eval()
     blocks = sequential_blocks(network)
     wider = None if blocks is None else _changing_share(blocks, grid_mm) / _usual_share(grid_mm)
-    return Effort(forward_macs(network, grid_mm), footprint(network), fuses(network), wider)
+    work = convolution_work(network, grid_mm)
+    fused = blocks if blocks and fuses(network) else []
+    pooled = sum(x for x, block in zip(work, fused, strict=False) if block.pool > 1)
+    return Effort(sum(work) / _usual_work(grid_mm), footprint(network), pooled / sum(work), wider)
+
+
+@cache
+def _usual_work(grid_mm: int) -> float:
+    with torch.device("meta"):
+        return sum(convolution_work(build_network(grid_mm).eval(), grid_mm))
 
 
 @cache
@@ -110,15 +123,17 @@ def _operations(blocks: Sequence[Block], shape: Sequence[int], low: Sequence[int
 def estimate_costs(run: Run) -> Estimate:
     """Of a run whose cohort is read; orders of magnitude."""
     config, effort, jobs, scans = run.config, effort_of(run.config), run.jobs, len(run.cohort.scans)
-    pace = MACS_A_SECOND[config.grid_mm] * (GPU_FACTOR if run.device == "cuda" else 1)
-    forward, trains = effort.macs / pace, run.networks_from == "train"
+    forward = effort.forward * FORWARD_S[config.grid_mm] / (GPU_FACTOR if run.device == "cuda" else 1)
+    trains = run.networks_from == "train"
     passes = sum(len(job.explain) * sum(_passes(config, effort, m) for m in _methods(config, job)) for job in jobs)
     segmented = sum(len(job.explain) * ("segment_occlusion" in _methods(config, job)) for job in jobs)
     maps = sum(len(job.explain) * sum(1 + (m in TWO_MAPS) for m in _methods(config, job)) for job in jobs)
     voxels = math.prod(Grid(config.grid_mm).shape)
     volume_mib = voxels * BRAIN_SHARE * 2 * 2 * PACKED_BYTES / 2**20
     resident = min(voxels * 4 * scans / 2**20 * 2, 3000) if trains else 0
-    activations = voxels * 8 * 4 * 4 * max(config.training.batch_size, 4) * effort.footprint / 2**20
+    explaining = volumes_that_fit(voxels * effort.footprint, torch.device("cpu"), 4, backward=True)
+    training = config.training.batch_size * processes_for(jobs, config.training, voxels, run.device) if trains else 0
+    copies = max(training, explaining) * effort.footprint * BACKWARD_COPIES + WORKING_COPIES
     return Estimate(
         {
             "preprocess": _a_scan(config) * scans / config.preprocessing.processes + 30,
@@ -126,7 +141,7 @@ def estimate_costs(run: Run) -> Estimate:
             "explain": passes * forward + segmented * SEGMENTING_S[config.grid_mm],
             "aggregate and compare": maps * voxels * 1e-7 + 10,
         },
-        BASE_MIB + resident + activations,
+        BASE_MIB + resident + copies * voxels * 4 / 2**20,
         (maps + 2 * scans) * volume_mib + 100,
     )
 
@@ -149,9 +164,14 @@ def _a_scan(config: RunConfig) -> float:
 
 def _training(run: Run, effort: Effort) -> float:
     """Forward passes."""
-    fused = effort.fused and run.device != "cuda"
-    factor = FUSED_FACTOR[run.config.grid_mm] if fused else TRAIN_FACTOR
-    return sum((len(job.train) * factor + len(job.test)) * run.config.training.epochs for job in run.jobs)
+    step = _step(effort, run.config.grid_mm, run.device)
+    return sum((len(job.train) * step + len(job.test)) * run.config.training.epochs for job in run.jobs)
+
+
+def _step(effort: Effort, grid_mm: int, device: str) -> float:
+    """Forward passes that a training step costs, for each of its scans."""
+    fused = effort.fused if device == "cpu" else 0
+    return fused * FUSED_FACTOR[grid_mm] + (1 - fused) * TRAIN_FACTOR
 
 
 def _methods(config: RunConfig, job: Job) -> list[str]:

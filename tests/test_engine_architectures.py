@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from engine.config import NETWORK_NAMES, TrainingConfig, load_config
-from engine.costs import _passes, effort_of
+from engine.costs import FORWARD_S, _passes, _step, effort_of
 from engine.data.folds import Job
 from engine.errors import RunFailure, UserError
 from engine.explain import takes_whole_passes
 from engine.model import voxresnet
-from engine.model.architectures import NETWORKS, architecture, build_network, footprint, forward_macs
+from engine.model.architectures import NETWORKS, architecture, build_network, convolution_work, footprint
 from engine.model.checkpoints import load_model, model_card, pack_model
 from engine.model.cnn3d import parameter_count
 from engine.model.fused import fused_logits, fuses
@@ -122,16 +122,17 @@ def test_what_can_be_fused_and_what_can_be_incremental():
         assert footprint(network) == kind.footprint
 
 
-def test_the_operations_are_those_of_the_convolutions():
-    shape, expected = Grid(1).shape, 0
+def test_the_work_is_that_of_the_convolutions():
+    shape, expected = Grid(1).shape, []
     for source, target, pool in ((1, 8, 2), (8, 16, 3), (16, 32, 2), (32, 64, 3)):
         shape = tuple(n - 2 for n in shape)
-        expected += 27 * source * target * np.prod(shape)
+        expected.append(27 * np.sqrt(source * target) * np.prod(shape))
         shape = tuple(n // pool for n in shape)
     with torch.device("meta"):
-        assert forward_macs(build_network(1).eval(), 1) == expected
-        plain, residual = (forward_macs(build_network(4, name=name).eval(), 4) for name in OTHERS)
-    assert plain < residual
+        assert convolution_work(build_network(1).eval(), 1) == pytest.approx(expected)
+        plain, residual = (convolution_work(build_network(4, name=name).eval(), 4) for name in OTHERS)
+    assert len(plain) == 11
+    assert sum(plain) < sum(residual)
 
 
 @pytest.mark.usefixtures("thin")
@@ -232,6 +233,29 @@ def test_settings_of_the_networks():
         load_config(overrides={"training.network": "korolev2017_plain", "training.batch_size": 1})
     with pytest.raises(UserError, match=r"training\.network: 'vgg' is not allowed; input should be 'rieke2018'"):
         load_config(overrides={"training.network": "vgg"})
+
+
+@pytest.mark.parametrize(
+    ("name", "grid_mm", "forward_s", "step_s"),
+    [
+        ("rieke2018", 4, 0.0058, 0.0064),
+        ("rieke2018", 3, 0.013, 0.0162),
+        ("rieke2018", 2, 0.050, 0.0609),
+        ("korolev2017_plain", 4, 0.022, 0.0423),
+        ("korolev2017_plain", 3, 0.055, 0.0791),
+        ("korolev2017_plain", 2, 0.127, 0.2766),
+        ("korolev2017_residual", 4, 0.114, 0.404),
+        ("korolev2017_residual", 3, 0.237, 0.788),
+    ],
+)
+def test_a_plan_is_near_what_was_measured(name, grid_mm, forward_s, step_s):
+    """Seconds for a scan, alone on two cores: a forward pass, and a training step of five scans."""
+    effort = effort_of(load_config(overrides={"training.network": name, "grid_mm": grid_mm}))
+    forward = effort.forward * FORWARD_S[grid_mm]
+    assert forward_s / 3 < forward < forward_s * 3
+    step = forward * _step(effort, grid_mm, "cpu")
+    assert step_s / 2 < step < step_s * 2
+    assert forward * _step(effort, grid_mm, "cuda") == forward * 3
 
 
 def test_the_plan_counts_whole_passes_where_there_are_no_others():

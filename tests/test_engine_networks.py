@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import replace
 
@@ -60,14 +61,15 @@ def test_processes_train_the_same_networks(course, tmp_path):
 
 
 def test_few_processes_where_there_is_little_to_gain_or_no_room(course):
-    jobs = JOBS * 3
-    assert processes_for(jobs, course) == 1
-    long = replace(course, config=course.config.model_copy(update={"epochs": 1000}))
-    assert processes_for(jobs, long) == min(len(jobs), torch.get_num_threads())
-    large = replace(long, mask=np.zeros(Grid(1).shape, bool))
-    assert processes_for(jobs, large) == 1
-    assert processes_for(jobs, replace(long, device=torch.device("cuda"))) == 1
-    assert processes_for(jobs[:1], long) == 1
+    jobs, voxels = JOBS * 3, course.mask.size
+    assert processes_for(jobs, course.config, voxels, "cpu") == 1
+    long = course.config.model_copy(update={"epochs": 1000})
+    assert processes_for(jobs, long, voxels, "cpu") == min(len(jobs), torch.get_num_threads())
+    assert processes_for(jobs, long, math.prod(Grid(1).shape), "cpu") == 1
+    wide = long.model_copy(update={"network": "korolev2017_residual", "batch_size": 5})
+    assert processes_for(jobs, wide, voxels, "cpu") == 1
+    assert processes_for(jobs, long, voxels, "cuda") == 1
+    assert processes_for(jobs[:1], long, voxels, "cpu") == 1
 
 
 def test_a_training_process_that_is_killed(course, tmp_path, monkeypatch):

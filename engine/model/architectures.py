@@ -66,8 +66,11 @@ def footprint(network: nn.Module | type[nn.Module]) -> float:
     return getattr(network, "footprint", 1.0)
 
 
-def forward_macs(network: nn.Module, grid_mm: int) -> float:
-    """Multiplications and additions of the convolutions of one forward pass; nothing is computed.
+def convolution_work(network: nn.Module, grid_mm: int) -> list[float]:
+    """What each convolution of a forward pass costs, in the order in which they come; nothing is computed.
+
+    A convolution of c by d channels does c * d multiplications for each place and weight of its kernel, but wide ones
+    do more of them a second: on the CPU, time grows about as sqrt(c * d), which is what is counted.
 
     Args:
         network: on the meta device, in eval mode.
@@ -76,10 +79,11 @@ def forward_macs(network: nn.Module, grid_mm: int) -> float:
     counted = []
 
     def count(layer: nn.Conv3d, given: tuple, found: torch.Tensor) -> None:
-        counted.append(float(found.numel()) * layer.in_channels * math.prod(layer.kernel_size))
+        channels = layer.weight.shape[0] * layer.weight.shape[1]
+        counted.append(math.prod(found.shape[2:]) * math.prod(layer.kernel_size) * math.sqrt(channels))
 
     hooks = [x.register_forward_hook(count) for x in network.modules() if isinstance(x, nn.Conv3d)]
     network(torch.empty(1, 1, *Grid(grid_mm).shape, device="meta"))
     for hook in hooks:
         hook.remove()
-    return sum(counted)
+    return counted

@@ -79,7 +79,7 @@ def train_all(
     Raises:
         RunFailure: a training process ended, for example for want of memory.
     """
-    processes = processes_for(jobs, course)
+    processes = processes_for(jobs, course.config, course.mask.size, course.device.type)
     if processes > 1:
         threads = max(1, torch.get_num_threads() // processes)
         course = replace(course, threads=threads, share=1 / processes)
@@ -100,11 +100,15 @@ def train_all(
     return [learnt[job.model] for job in jobs]
 
 
-def processes_for(jobs: Sequence[Job], course: Course) -> int:
-    """How many networks are trained at once."""
-    if course.device.type != "cpu" or not jobs:
+def processes_for(jobs: Sequence[Job], config: TrainingConfig, voxels: int, device: str) -> int:
+    """How many networks are trained at once.
+
+    Args:
+        voxels: of a volume.
+        device: cpu or cuda.
+    """
+    if device != "cpu" or not jobs:
         return 1
-    config, voxels = course.config, course.mask.size
     fit = trainings_that_fit(config.batch_size * voxels * architecture(config.network).footprint)
     worth = config.epochs * sum(len(job.train) for job in jobs) * voxels > WORTH_VOXELS
     return min(len(jobs), config.processes or (min(torch.get_num_threads(), fit) if worth else 1))

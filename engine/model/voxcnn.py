@@ -33,7 +33,7 @@ class VoxCNN(nn.Module):
         pools: behind each group.
     """
 
-    footprint: ClassVar[float] = 2.0  # of its activations, in those of the network of Rieke et al. 2018
+    footprint: ClassVar[float] = 2.5  # of its activations, in those of the network of Rieke et al. 2018
 
     def __init__(
         self, shape: tuple[int, int, int], pools: tuple[int, ...], dropout: float = 0.7, classes: int = 2

@@ -52,7 +52,7 @@ class VoxResNet(nn.Module):
         strides: of the first convolution of each stage.
     """
 
-    footprint: ClassVar[float] = 8.0  # of its activations, in those of the network of Rieke et al. 2018
+    footprint: ClassVar[float] = 16.0  # of its activations, in those of the network of Rieke et al. 2018
 
     def __init__(
         self, shape: tuple[int, int, int], strides: tuple[int, ...], dropout: float = 0.7, classes: int = 2
