@@ -1,4 +1,4 @@
-"""A cache that is bounded in bytes, whatever the number of its entries."""
+"""A cache that is bounded in bytes, whatever the number of its entries, and makes each entry once."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ Kept = TypeVar("Kept")
 
 
 class Bounded(Generic[Kept]):
-    """Keeps what was used last, up to `limit` bytes; safe to share between sessions."""
+    """Keeps what was used last, up to `limit` bytes; safe to share between sessions.
+
+    Of several threads that ask for the same entry at once one makes it, and the others wait for it.
+    """
 
     def __init__(self, limit: int, size: Callable[[Kept], int]) -> None:
         self._limit, self._size = limit, size
         self._entries: OrderedDict[Hashable, Kept] = OrderedDict()
+        self._making: dict[Hashable, _Making[Kept]] = {}
         self._bytes = 0
         self._lock = threading.Lock()
 
     def __contains__(self, key: Hashable) -> bool:
+        """Whether an entry is kept now; it may be gone by the time it is asked for: see `found`."""
         return key in self._entries
 
     @property
@@ -27,21 +32,49 @@ class Bounded(Generic[Kept]):
         """What the entries take."""
         return self._bytes
 
-    def get(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
-        """The entry of a key, made where it is not kept. It is shared: never change it."""
+    def found(self, key: Hashable) -> Kept | None:
+        """The entry of a key, in hand whatever is kept after it; None where it is not kept."""
         with self._lock:
-            if key in self._entries:
-                self._entries.move_to_end(key)
-                return self._entries[key]
-        made = make()
-        self._keep(key, made)
-        return made
+            if key not in self._entries:
+                return None
+            self._entries.move_to_end(key)
+            return self._entries[key]
+
+    def get(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
+        """The entry of a key, made where it is not kept. It is shared: never change it; `make` asks for no such key."""
+        while True:
+            with self._lock:
+                if key in self._entries:
+                    self._entries.move_to_end(key)
+                    return self._entries[key]
+                making = self._making.get(key)
+                if making is None:
+                    making = self._making[key] = _Making()
+                    break
+            making.ended.wait()
+            if making.made is not None:
+                return making.made[0]
+            # Whoever made it has failed or was stopped: that is theirs alone, so try here.
+        try:
+            making.made = (make(),)
+        finally:
+            with self._lock:
+                del self._making[key]
+                if making.made is not None:
+                    self._keep(key, making.made[0])
+            making.ended.set()
+        return making.made[0]
 
     def _keep(self, key: Hashable, made: Kept) -> None:
-        with self._lock:
-            if key in self._entries:
-                return
-            self._entries[key] = made
-            self._bytes += self._size(made)
-            while self._bytes > self._limit:
-                self._bytes -= self._size(self._entries.popitem(last=False)[1])
+        self._entries[key] = made
+        self._bytes += self._size(made)
+        while self._bytes > self._limit:
+            self._bytes -= self._size(self._entries.popitem(last=False)[1])
+
+
+class _Making(Generic[Kept]):
+    """An entry that a thread is making; `made` holds it once `ended` is set, unless that has failed."""
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+        self.made: tuple[Kept] | None = None

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -236,12 +237,12 @@ def make_ready(
     """
     waiting = [average for average in averages if not is_ready(average, style, positions)]
     unread = [average for average in waiting if is_stored(average) and average not in _maps()]
-    answers = {average: _pool().submit(_maker(average), None) for average in unread}
+    answers = {average: _pool().submit(_maps().get, average, partial(_maker(average), None)) for average in unread}
     impossible = {}
     for average in waiting:
         try:
             if average in answers:
-                _maps().get(average, answers[average].result)
+                answers[average].result()
             _map(average, progress)
             figures(average)
             _planes(average, style, positions)
@@ -319,6 +320,15 @@ def picture(drawing: Drawing) -> pictures.Picture:
 def jpegs(drawings: Sequence[Drawing]) -> list[bytes]:
     """Drawings as JPEG for the page, several at once; what is saved is drawn as PNG."""
     kept = _pictures()
-    waiting = {drawing: _arranged(drawing) for drawing in drawings if drawing not in kept}
-    made = {d: _pool().submit(lambda draw: pictures.jpeg(draw().drawn()), f) for d, f in waiting.items()}
-    return [kept.get(drawing, lambda drawing=drawing: made[drawing].result()) for drawing in drawings]
+    # What is kept is taken first: the new ones, of this session or another, may push it out before the end.
+    found = {drawing: jpeg for drawing in drawings if (jpeg := kept.found(drawing)) is not None}
+    made = {
+        drawing: _pool().submit(_jpeg_of, kept, drawing, _arranged(drawing))
+        for drawing in drawings
+        if drawing not in found
+    }
+    return [found[drawing] if drawing in found else made[drawing].result() for drawing in drawings]
+
+
+def _jpeg_of(kept: Bounded[bytes], drawing: Drawing, draw: Callable[[], pictures.Picture]) -> bytes:
+    return kept.get(drawing, lambda: pictures.jpeg(draw().drawn()))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
@@ -19,7 +22,7 @@ import store
 from dashboard import group_grid, queries, queries_maps, summaries_maps
 from dashboard.bounded import Bounded
 from dashboard.figures import brain_maps, cuts
-from dashboard.figures.planes import Style
+from dashboard.figures.planes import Range, Style
 from dashboard.filters import Selection
 from dashboard.map_controls import Look
 from dashboard.queries_maps import Average
@@ -134,6 +137,62 @@ def test_a_cache_is_bounded_in_bytes():
     assert "a" in cache
     assert "b" not in cache
     assert cache.bytes == 90
+
+
+def test_a_cache_makes_what_several_ask_for_once():
+    cache, asked, made = Bounded(100, len), threading.Barrier(8), []
+
+    def make() -> bytes:
+        made.append(1)
+        time.sleep(0.2)
+        return bytes(10)
+
+    def ask(_) -> bytes:
+        asked.wait()
+        return cache.get("a", make)
+
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(ask, range(8)))
+    assert len(made) == 1
+    assert all(one is found[0] for one in found)
+
+
+def test_where_making_an_entry_fails_the_others_make_it():
+    cache, started, asked = Bounded(100, len), threading.Event(), threading.Event()
+
+    def fails() -> bytes:
+        started.set()
+        asked.wait()
+        time.sleep(0.1)
+        raise BaseException("this session was stopped")  # as Streamlit stops a pass
+
+    def second() -> bytes:
+        started.wait()
+        asked.set()
+        return cache.get("a", lambda: bytes(10))
+
+    with ThreadPoolExecutor(2) as threads:
+        first, other = threads.submit(cache.get, "a", fails), threads.submit(second)
+        assert other.result(5) == bytes(10)
+        assert isinstance(first.exception(5), BaseException)
+
+
+def test_pictures_that_push_each_other_out_of_the_cache_are_all_drawn(run, selection, monkeypatch):
+    kept = [average(selection, diagnosis) for diagnosis in ("AD", "NC")]
+    queries_maps.make_ready(kept, Style(), (-125.0, -121.0))
+
+    def drawing(one: Average, top: float) -> queries_maps.Drawing:
+        return queries_maps.Drawing((one,), (1.0,), (-125.0, -121.0), Style(), Range(0.0, top, ""))
+
+    drawings = [drawing(one, top) for one in kept for top in (1.0, 2.0, 3.0)]
+    expected = queries_maps.jpegs(drawings)
+    for limit in (1, len(expected[0]), 2 * len(expected[0]) + 99):
+        small = Bounded(limit, len)
+        monkeypatch.setattr(queries_maps, "_pictures", lambda small=small: small)
+        for start in range(len(drawings)):  # what was drawn last is kept, and evicted while the others are drawn
+            order = drawings[start:] + drawings[:start]
+            queries_maps.jpegs(drawings[-1:])
+            assert queries_maps.jpegs(order) == expected[start:] + expected[:start]
 
 
 # -- averages ---------------------------------------------------------------------------------------------------------
