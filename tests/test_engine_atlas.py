@@ -7,10 +7,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from engine.atlas import aal
 from engine.atlas.aal import load_atlas, lobe, merged_name, paper_name
 from engine.config import AtlasConfig
 from engine.errors import UserError
-from engine.preprocessing.grid import Grid, coarsen, coarsen_labels, place, stretch
+from engine.preprocessing.grid import (
+    COLIN_ORIGIN_MM,
+    COLIN_SHAPE,
+    Grid,
+    coarsen,
+    coarsen_labels,
+    in_colin_box,
+    place,
+    stretch,
+)  # fmt: skip
 from engine.preprocessing.template import brain_mask
 
 
@@ -67,11 +77,63 @@ def test_names():
     ]  # fmt: skip
 
 
-def test_stretched_ignores_the_affine(atlas):
-    stretched = load_atlas(AtlasConfig(placement="stretched"), 2)
-    both = [a.mask("Hippocampus") for a in (atlas, stretched)]
-    dice = 2 * (both[0] & both[1]).sum() / (both[0].sum() + both[1].sum())
-    assert dice < 0.8
+def _dice(first, second) -> float:
+    return 2 * (first & second).sum() / (first.sum() + second.sum())
+
+
+@pytest.fixture(scope="module")
+def aal2_file(tmp_path_factory):
+    """AAL2 in the storage that is asked for, e.g. LPI, as atlas.path and atlas.labels."""
+    folder = tmp_path_factory.mktemp("aal2")
+    shipped, table = aal._aal2()
+    table.rename(columns={"value": "index"})[["index", "name"]].to_csv(folder / "aal2.csv", index=False)
+
+    def stored(axes: str, whole_mm: bool = False) -> AtlasConfig:
+        image = shipped
+        if whole_mm:  # in the box of Colin27 at 1 mm, as AAL1 is distributed
+            box = np.eye(4)
+            box[:3, 3] = COLIN_ORIGIN_MM
+            image = nib.Nifti1Image(in_colin_box(shipped), box)
+        turn = nib.orientations.ornt_transform(
+            nib.io_orientation(image.affine), nib.orientations.axcodes2ornt(tuple(axes))
+        )
+        file = folder / f"{axes}-{whole_mm}.nii.gz"
+        nib.save(image.as_reoriented(turn), file)
+        return AtlasConfig(path=file, labels=folder / "aal2.csv", placement="stretched")
+
+    return stored
+
+
+def test_stretched_lies_where_the_original_study_had_it():
+    """AAL2 out of its cropped box, which is stored right to left: in Colin27's box first, then stretched."""
+    placed, stretched = (load_atlas(AtlasConfig(placement=kind), 1) for kind in ("affine", "stretched"))
+    halves = {
+        name: [
+            np.isin(one.labels_1mm, one.regions.index[one.regions["region"] == name] + 1) for one in (placed, stretched)
+        ]
+        for name in ("Hippocampus_L", "Hippocampus_R")
+    }
+    both = [left | right for left, right in zip(*halves.values(), strict=True)]
+    assert _dice(*both) == pytest.approx(0.686, abs=0.002)
+    assert _dice(*halves["Hippocampus_L"]) == pytest.approx(0.686, abs=0.002)
+    assert _dice(halves["Hippocampus_L"][0], halves["Hippocampus_R"][1]) == 0  # measured 0.55 before
+
+
+@pytest.mark.parametrize("storage", [("RAS", False), ("LAS", False), ("LPI", False), ("RAS", True), ("PIR", True)])
+def test_how_an_atlas_is_stored_does_not_change_where_it_is_stretched_to(aal2_file, storage):
+    expected = load_atlas(AtlasConfig(placement="stretched"), 2)
+    found = load_atlas(aal2_file(*storage), 2)
+    assert (found.labels == expected.labels).all()
+    assert _centre_mm(found, "Hippocampus_L")[0] == pytest.approx(-26.5, abs=0.5)
+
+
+def test_an_atlas_in_the_box_of_colin27_is_stretched_whatever_its_origin():
+    """Files of AAL1 name y = -125 or -126 as their origin; the original study looked at neither."""
+    labels = np.zeros(COLIN_SHAPE, np.int16)
+    labels[60:70, 90:100, 60:70] = 7
+    moved = np.eye(4)
+    moved[:3, 3] = (-90, -125, -71)
+    assert (in_colin_box(nib.Nifti1Image(labels, moved)) == labels).all()
 
 
 def _own(tmp_path, affine=None, names="index,name\n1,Left\n2,Right\n"):

@@ -151,3 +151,16 @@ def test_flagged_scans_are_said_in_one_line(tmp_path):
     run.flags = run.flags.assign(decision="accept")
     stages._say_flags(run, found.sheet)
     assert len(said) == 1
+
+
+def test_a_run_with_a_stretched_atlas_is_not_one_of_when_it_lay_elsewhere(tmp_path, monkeypatch):
+    stretched = {"atlas.placement": "stretched"}
+
+    def fingerprints(version: str) -> list[str]:
+        monkeypatch.setattr("engine.run.STRETCHED_VERSION", version)
+        runs = [Run(load_config(overrides=chosen), tmp_path, "cpu", Progress(quiet=True)) for chosen in ({}, stretched)]
+        return [run.fingerprint for run in runs]
+
+    (placed, before), (again, after) = fingerprints("1"), fingerprints("2")
+    assert placed == again
+    assert before != after

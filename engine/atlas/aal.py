@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from engine.config import AtlasConfig
 from engine.errors import RunFailure, UserError
-from engine.preprocessing.grid import Grid, coarsen_labels, place, stretch
+from engine.preprocessing.grid import Grid, coarsen_labels, in_colin_box, place, stretch
 from engine.preprocessing.template import brain_mask, template_brain
 
 VENTRICLES, UNLABELLED = "Ventricles", "Unlabelled"
@@ -71,8 +71,8 @@ def load_atlas(config: AtlasConfig, mm: int) -> Atlas:
     image, table = _own_atlas(config) if config.path else _aal2()
     mask = brain_mask(1)
     fine = Grid(1)
-    values = np.asanyarray(image.dataobj)
-    codes = stretch(values, fine) if config.placement == "stretched" else place(image, fine, order=0)
+    stretched = config.placement == "stretched"
+    codes = stretch(in_colin_box(image), fine) if stretched else place(image, fine, order=0)
     labels = np.zeros(fine.shape, np.int16)
     for index, code in enumerate(table["value"], start=1):
         labels[codes == code] = index

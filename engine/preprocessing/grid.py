@@ -11,6 +11,9 @@ from scipy import ndimage
 ORIGIN_MM = (-96.0, -132.0, -78.0)
 FULL_SHAPE = (193, 229, 193)  # at 1 mm
 FWHM_TO_SIGMA = 1 / 2.354820045
+TIE_MM = 1e-4
+# The field of view of MNI's Colin27, in which AAL1 is drawn: 1 mm, RAS+.
+COLIN_SHAPE, COLIN_ORIGIN_MM = (181, 217, 181), (-90.0, -126.0, -72.0)
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,30 @@ def place(image: nib.Nifti1Image, grid: Grid, order: int = 1) -> np.ndarray:
     return np.ascontiguousarray(moved)
 
 
+def in_colin_box(image: nib.Nifti1Image) -> np.ndarray:
+    """Return integer labels in the field of view of Colin27, 1 mm, RAS+, however the file stores them.
+
+    What is stored in that box is only reoriented, its origin ignored: files of AAL1 disagree about it by a voxel.
+    Anything else is placed by its affine, so that a cropped or coarser file is not zoomed.
+    """
+    upright = nib.as_closest_canonical(image)
+    if upright.shape == COLIN_SHAPE and np.allclose(nib.affines.voxel_sizes(upright.affine), 1, atol=0.01):
+        return np.asanyarray(upright.dataobj)
+    box = np.eye(4)
+    # Between two voxels the left, anterior, upper one is taken, as in AAL2's own file, however the image is stored.
+    box[:3, 3] = np.add(COLIN_ORIGIN_MM, (-TIE_MM, TIE_MM, TIE_MM))
+    to_image = np.linalg.inv(upright.affine) @ box
+    labels = np.asanyarray(upright.dataobj)
+    return ndimage.affine_transform(labels, to_image[:3, :3], to_image[:3, 3], output_shape=COLIN_SHAPE, order=0)
+
+
 def stretch(labels: np.ndarray, grid: Grid) -> np.ndarray:
-    """Integer labels zoomed to the grid's shape, their affine ignored, as the original study did."""
+    """Integer labels zoomed to the grid's shape, their affine ignored, as the original study did.
+
+    Args:
+        labels: axes as the grid's, from left to right, back to front and down to up; see `in_colin_box`.
+        grid: where to.
+    """
     index = [
         np.minimum((np.arange(n) + 0.5) * m / n, m - 1).astype(int)
         for n, m in zip(grid.shape, labels.shape, strict=True)
