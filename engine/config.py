@@ -39,11 +39,14 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+SIMULATION_VERSION = 2  # raised when the same settings give other brains
+
+
 class Simulation(Section):
     """A cohort of template brains with imposed change (engine/simulation)."""
 
     positive: int = Field(100, ge=1, description="subjects with imposed change")
-    negative: int = Field(100, ge=1, description="sham-treated subjects")
+    negative: int = Field(100, ge=1, description="subjects without imposed change")
     positive_scans: int | None = Field(None, ge=1, description="scans in all; default one a subject")
     negative_scans: int | None = Field(None, ge=1, description="scans in all; default one a subject")
     apply_mci: int = Field(0, ge=0, description="further subjects with half the change, explained but not trained on")

@@ -20,7 +20,7 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from engine.config import RunConfig
+from engine.config import SIMULATION_VERSION, RunConfig
 from engine.data.cache import VolumeCache
 from engine.data.folds import Job, jobs, split, with_validation
 from engine.data.scan import Cohort
@@ -78,7 +78,7 @@ class Run:
         """Of all that decides a volume, its input aside."""
         config = self.config
         if config.cohort.reader == "simulated":
-            made_of = [config.cohort.simulation.model_dump_json(), config.seed]
+            made_of = [SIMULATION_VERSION, config.cohort.simulation.model_dump_json(), config.seed]
         else:
             made_of = [config.preprocessing.model_dump_json(exclude={"processes", "keep_transforms", "quality"})]
         return digest("volumes", PREPROCESSING_VERSION, config.grid_mm, *made_of)

@@ -225,7 +225,8 @@ def _write_native(run: Run) -> None:
 
 def _write_truth(run: Run, preparer) -> None:
     from engine.preprocessing.grid import Grid
-    from engine.simulation.cohort import imposed_difference, imposed_truth
+    from engine.simulation.cohort import imposed_truth
+    from engine.simulation.twins import mean_visible_change
 
     truth = imposed_truth(preparer)
     if truth is None or run.cohort.target:  # what was imposed on patients is not what a regression looks for
@@ -234,7 +235,7 @@ def _write_truth(run: Run, preparer) -> None:
     patients = run.cohort.scans[run.cohort.scans["group"] == run.groups[0]].to_dict("records")
     run.writer.put_array("truth/binary", truth[0].astype(np.uint8), affine=affine, unit="1 where tissue was changed")
     run.writer.put_array("truth/log_jacobian", truth[1].astype(np.float32), affine=affine, unit="log volume ratio")
-    difference = imposed_difference(preparer, patients)
+    difference = mean_visible_change(preparer, patients, run.progress)
     run.writer.put_array("truth/difference", difference, affine=affine, unit="white matter intensity")
 
 

@@ -1,4 +1,4 @@
-"""The imposed change is what was asked for, smooth, invertible, and the only thing that differs from the sham."""
+"""The imposed change is what was asked for, smooth, invertible, and the only thing that tells the groups apart."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from engine.config import CohortConfig, Simulation
 from engine.errors import UserError
 from engine.preprocessing.template import brain_mask
 from engine.simulation.atrophy import AD_CHANGE, sample, solve_flow, truth_map
-from engine.simulation.cohort import SimulatedPreparer, _body, imposed_difference, imposed_truth, read
+from engine.simulation.cohort import NUISANCES, SimulatedPreparer, _body, imposed_truth, read
+from engine.simulation.twins import counterfactual_twin, mean_visible_change, scan_as_rendered, visible_change
 
 SIMULATION = Simulation(positive=3, negative=3, solve_mm=4)
 
@@ -133,24 +134,79 @@ def test_volumes_are_reproducible_and_differ_between_people(cohort, preparer, tm
 def test_the_imposed_change_is_where_the_truth_says(cohort, preparer):
     patients = [r for r in cohort.scans.to_dict("records") if r["group"] == "AD"]
     truth, log_jacobian = imposed_truth(preparer)
-    difference = imposed_difference(preparer, patients)
+    difference = mean_visible_change(preparer, patients)
     mask = brain_mask(4)
     assert 0.02 < truth[mask].mean() < 0.4
     assert difference[truth & mask].mean() > 1.5 * difference[~truth & mask].mean()
     assert log_jacobian.min() < -0.15
 
 
-def test_a_control_gets_a_sham_as_large_as_a_patients_change(cohort, preparer):
-    """Interpolation must not be the label: without nuisance, controls too are moved away from the template."""
-    control = next(r for r in cohort.scans.to_dict("records") if r["group"] == "NC")
-    patient = next(r for r in cohort.scans.to_dict("records") if r["group"] == "AD")
+ALL_BUT_SHAM = tuple(name for name in NUISANCES if name != "sham")
+
+
+@pytest.mark.parametrize("effect", [1.0, 0.0])
+def test_every_subject_of_both_groups_has_a_sham_of_its_own(effect):
+    """A sham that one group alone had would be the label (untouched against sham-warped brains: AUC 0.88 to 0.99)."""
+    simulation = SIMULATION.model_copy(update={"effect": effect})
+    preparer = SimulatedPreparer(simulation, 4, 4)
+    scans = read(CohortConfig(simulation=simulation), seed=4).scans
+    mask = brain_mask(4)
+    still = preparer.volume(scans.iloc[0].to_dict(), imposed=False, without=NUISANCES)
+    sizes, shams = {"AD": [], "NC": []}, []
+    for row in scans.to_dict("records"):
+        sham = preparer.volume(row, imposed=False, without=ALL_BUT_SHAM) - still
+        sizes[row["group"]].append(np.abs(sham[mask]).mean())
+        shams.append(sham[mask])
+    correlations = np.corrcoef(shams)[np.triu_indices(len(shams), 1)]
+    assert np.abs(correlations).max() < 0.5, "two subjects share a sham"
+    assert min(min(of) for of in sizes.values()) > 0.005
+    assert np.mean(sizes["AD"]) == pytest.approx(np.mean(sizes["NC"]), rel=0.25)
+
+
+def test_a_sham_is_as_large_as_the_imposed_displacement():
     body = _body(SIMULATION, 4)
-    still = ndimage.map_coordinates(body.template, body.identity, order=1)
-    still[~body.mask] = 0
-    moved = [np.abs(preparer.volume(r, True, nuisance=False) - still)[body.mask].mean() for r in (control, patient)]
-    assert moved[0] > 0.3 * moved[1]
-    twin = preparer.volume(patient, imposed=False, nuisance=False)
-    assert np.abs(twin - preparer.volume(patient, True, nuisance=False)).max() > 0.05
+    moved = np.sqrt((body.imposed.displacement(1.0) ** 2).sum(axis=0)) * body.solve_mm
+    assert body.sham_rms_mm == pytest.approx(np.sqrt((moved[body.mask] ** 2).mean()), rel=0.02)
+
+
+def test_a_twin_differs_from_its_scan_by_the_imposed_change_alone(cohort, preparer, tmp_path):
+    rows = cohort.scans.to_dict("records")
+    patient = next(r for r in rows if r["group"] == "AD")
+    control = next(r for r in rows if r["group"] == "NC")
+    assert np.array_equal(scan_as_rendered(preparer, patient), preparer(patient, tmp_path).volume)
+    healthy = {**patient, "severity": 0.0}
+    assert np.array_equal(counterfactual_twin(preparer, patient), scan_as_rendered(preparer, healthy))
+    assert np.array_equal(counterfactual_twin(preparer, control), scan_as_rendered(preparer, control))
+    assert not visible_change(preparer, control).any()
+    change = visible_change(preparer, patient)
+    assert change[imposed_truth(preparer)[0]].mean() > 0.03
+    assert change.max() > 0.2
+    other = {**patient, "severity": patient["severity"] / 2}
+    assert visible_change(preparer, other).sum() < 0.8 * change.sum()
+
+
+def test_the_mean_visible_change_counts_people_not_scans():
+    simulation = Simulation(positive=2, negative=1, positive_scans=3, solve_mm=4)
+    preparer = SimulatedPreparer(simulation, 4, 0)
+    scans = read(CohortConfig(simulation=simulation), seed=0).scans
+    rows = scans[scans["group"] == "AD"].to_dict("records")
+    first, second, other = (visible_change(preparer, row) for row in rows)
+    assert [r["subject"] for r in rows] == ["sim-0001", "sim-0001", "sim-0002"]
+    expected = ((first + second) / 2 + other) / 2
+    np.testing.assert_allclose(mean_visible_change(preparer, rows), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NUISANCES)
+def test_a_nuisance_left_out_changes_nothing_else(cohort, preparer, name):
+    """Each can be switched off, and the draws of the others stay as they are."""
+    row = cohort.scans.iloc[0].to_dict()
+    others = tuple(n for n in NUISANCES if n != name)
+    still, alone = (preparer.volume(row, imposed=False, without=w) for w in (NUISANCES, others))
+    if name != "intensity":  # a scale alone is undone by the scaling to white matter
+        assert not np.array_equal(still, alone)
+    whole = preparer.volume(row, imposed=False)
+    lacking = preparer.volume(row, imposed=False, without=(name,))
+    assert np.corrcoef(whole.ravel(), lacking.ravel())[0, 1] > 0.95
 
 
 def test_achieved_changes_are_those_published():
@@ -164,4 +220,23 @@ def test_a_null_cohort_has_no_truth():
     assert imposed_truth(preparer) is None
     row = read(CohortConfig(simulation=preparer.simulation), 0).scans.iloc[0].to_dict()
     assert row["severity"] == 0
-    assert np.array_equal(preparer.volume(row, True), preparer.volume(row, False))
+    assert np.array_equal(preparer.volume(row), preparer.volume(row, imposed=False))
+    assert not mean_visible_change(preparer, [row]).any()
+
+
+def test_a_new_version_of_the_simulation_makes_all_again(tmp_path, monkeypatch):
+    """Volumes, networks and runs of older simulated brains are never taken for these."""
+    from engine.config import load_config
+    from engine.progress import Progress
+    from engine.run import Run, data_fingerprint
+
+    def identities():
+        run = Run(load_config(None, "smoke", {}), tmp_path, "cpu", Progress(quiet=True))
+        run.cohort = read(run.config.cohort, 0)
+        run.data_fingerprint = data_fingerprint(run.cohort, ())
+        return run.volumes_folder, run.networks_folder, run.run_id
+
+    now = identities()
+    monkeypatch.setattr("engine.simulation.cohort.SIMULATION_VERSION", 1)
+    monkeypatch.setattr("engine.run.SIMULATION_VERSION", 1)
+    assert not set(now) & set(identities())

@@ -1,8 +1,9 @@
 """Simulated cohorts: the template brain with imposed regional change, and nuisance that both groups share.
 
-Every subject gets an individual anatomy, an age, a global size, a misregistration; every scan an intensity scale, a
-gamma, a bias field and noise. Patients also get the imposed flow at their severity; controls get a sham warp of the
-same size that changes no volume, so that interpolation is never the label. All displacements are composed, and the
+Every subject of both groups gets an individual anatomy, an age, a global size and a sham warp: random, as large as the
+imposed displacement and in the same places, without a change of volume. Every scan gets a misregistration, an intensity
+scale, a gamma, a bias field and noise. Patients get the imposed flow at their severity on top, and nothing else tells
+the groups apart: a sham that only controls had would itself be the label. All displacements are composed, and the
 template is interpolated once. Source: design, section 9.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +21,7 @@ import numpy as np
 from scipy import ndimage
 
 from engine.atlas.aal import load_atlas
-from engine.config import AtlasConfig, CohortConfig, Simulation
+from engine.config import SIMULATION_VERSION, AtlasConfig, CohortConfig, Simulation
 from engine.data.scan import Cohort, exclusion_table, scan_table
 from engine.preprocessing.grid import FWHM_TO_SIGMA, Grid
 from engine.preprocessing.prepare_scan import PreparedScan, figures
@@ -37,6 +39,8 @@ SEVERITY_A_YEAR = 0.1
 ANATOMY_MM, SHAM_MM, BIAS_MM = 24, 16, 60  # spacing of the control points of each smooth random field
 JITTER_MM = 0.3
 MEAN_ICV_MM3 = 1.45e6
+# What differs between scans beside the imposed change, in both groups alike.
+NUISANCES = ("anatomy", "ageing", "size", "misregistration", "sham", "intensity", "gamma", "bias_field", "noise")
 
 
 def read(config: CohortConfig, seed: int = 0) -> Cohort:
@@ -90,7 +94,7 @@ def _subject_rows(simulation: Simulation, seed: int, diagnosis: str, index: int,
                 "severity": current * simulation.effect,
                 "simulated": True,
                 "source_hash": hashlib.blake2b(
-                    f"{simulation.model_dump_json()} {seed} {scan}".encode(), digest_size=16
+                    f"{SIMULATION_VERSION} {simulation.model_dump_json()} {seed} {scan}".encode(), digest_size=16
                 ).hexdigest(),
             }
         )
@@ -110,9 +114,8 @@ class SimulatedPreparer:
     def __call__(self, row: dict, folder: Path) -> PreparedScan:
         """The scan's volume on the working grid, white matter about 1, 0 outside the brain mask."""
         started = time.perf_counter()
-        mask = brain_mask(self.grid_mm)
-        volume = scale_to_white_matter(self.volume(row, imposed=True), mask)
-        quality = figures(volume, mask, self.grid_mm, self.grid_mm)
+        volume = self.volume(row)
+        quality = figures(volume, brain_mask(self.grid_mm), self.grid_mm, self.grid_mm)
         quality |= {"brain_ml": row["icv"] / 1000, "seconds": round(time.perf_counter() - started, 2)}
         return PreparedScan(volume, quality)
 
@@ -124,48 +127,64 @@ class SimulatedPreparer:
 
     def describe(self) -> dict[str, Any]:
         """The settings as plain values, to be stored with the volumes."""
-        return {**self.simulation.model_dump(mode="json"), "grid_mm": self.grid_mm, "seed": self.seed}
+        version = {"simulation_version": SIMULATION_VERSION}
+        return {**version, **self.simulation.model_dump(mode="json"), "grid_mm": self.grid_mm, "seed": self.seed}
 
-    def volume(self, row: dict, imposed: bool, nuisance: bool = True) -> np.ndarray:
-        """(x, y, z) float32 of the scan.
+    def volume(self, row: dict, imposed: bool = True, without: Collection[str] = ()) -> np.ndarray:
+        """Make the scan of a row: (x, y, z) float32, white matter about 1, 0 outside the brain mask.
+
+        What is left out changes no other draw: the rest of the scan stays as it is.
 
         Args:
             row: of the scans table.
-            imposed: with the imposed change, or with a patient's sham twin.
-            nuisance: False leaves the template's own anatomy and intensities, to see the imposed change alone.
+            imposed: False leaves a patient's imposed change out.
+            without: names of NUISANCES to leave out.
         """
         body = _body(self.simulation, self.grid_mm)
-        subject = np.random.default_rng([self.seed, 2, int(row["subject"].removeprefix("sim-"))])
+        wanted = {name: name not in without for name in NUISANCES}
+        scan = self._scan_draws(row)
+        coordinates = self._coordinates(row, imposed, wanted, scan.normal(0, JITTER_MM, 3))
+        volume = ndimage.map_coordinates(body.template, coordinates, order=1, mode="constant", cval=0.0)
+        volume = self._intensities(volume, body, wanted, scan)
+        volume[~body.mask] = 0
+        return scale_to_white_matter(np.maximum(volume, 0).astype(np.float32), body.mask)
+
+    def _scan_draws(self, row: dict) -> np.random.Generator:
         session = int(row["session"].removeprefix("ses-"))
-        scan = np.random.default_rng([self.seed, 3, int(row["subject"].removeprefix("sim-")), session])
+        return np.random.default_rng([self.seed, 3, int(row["subject"].removeprefix("sim-")), session])
+
+    def _coordinates(self, row: dict, imposed: bool, wanted: dict[str, bool], shift_mm: np.ndarray) -> np.ndarray:
+        """Where in the template each voxel of the scan comes from: (3, x, y, z) in 1 mm voxels."""
+        simulation, body = self.simulation, _body(self.simulation, self.grid_mm)
+        subject = np.random.default_rng([self.seed, 2, int(row["subject"].removeprefix("sim-"))])
         anatomy = subject.normal(size=(3, *control_points(ANATOMY_MM)))
         sham = subject.normal(size=(3, *control_points(SHAM_MM)))
-        coordinates = body.identity.copy()
-        if nuisance:
-            size = np.log(row["icv"] / MEAN_ICV_MM3) / 3
-            coordinates = _resize(coordinates, size, scan.normal(0, JITTER_MM, 3), body)
-            coordinates += _scaled(_smooth(anatomy, self.grid_mm, ANATOMY_MM), self.simulation.anatomy_mm, body)
-            decades = np.clip((row["age"] - self.simulation.age_mean) / 10, -MAX_DECADES, MAX_DECADES)
-            coordinates += _at(body.ageing.displacement(decades * self.simulation.ageing), coordinates, body)
-        severity = min(row["severity"] / self.simulation.effect if self.simulation.effect else 0.0, MAX_SEVERITY)
-        if imposed and severity > 0 and body.imposed is not None:
+        size = np.log(row["icv"] / MEAN_ICV_MM3) / 3
+        shift_mm = shift_mm if wanted["misregistration"] else np.zeros(3)
+        coordinates = _resize(body.identity, size if wanted["size"] else 0.0, shift_mm, body)
+        if wanted["anatomy"]:
+            coordinates += _scaled(_smooth(anatomy, self.grid_mm, ANATOMY_MM), simulation.anatomy_mm, body)
+        if wanted["sham"]:
+            coordinates += _sham(sham, body)
+        if wanted["ageing"]:
+            decades = np.clip((row["age"] - simulation.age_mean) / 10, -MAX_DECADES, MAX_DECADES)
+            coordinates += _at(body.ageing.displacement(decades * simulation.ageing), coordinates, body)
+        severity = min(row["severity"] / simulation.effect if simulation.effect else 0.0, MAX_SEVERITY)
+        if imposed and severity > 0:  # last, thus in the frame of the template, where its regions are known
             coordinates += _at(body.imposed.displacement(severity), coordinates, body)
-        else:
-            # A control's sham is as large as a patient's displacement at severity 1; a sham twin's, at its own.
-            coordinates += np.float32(severity or 1.0) * _sham(sham, body)
-        volume = ndimage.map_coordinates(body.template, coordinates, order=1, mode="constant", cval=0.0)
-        if nuisance:
-            volume = self._intensities(volume, body, scan)
-        volume[~body.mask] = 0
-        return np.maximum(volume, 0).astype(np.float32)
+        return coordinates
 
-    def _intensities(self, volume: np.ndarray, body: Body, scan: np.random.Generator) -> np.ndarray:
+    def _intensities(
+        self, volume: np.ndarray, body: Body, wanted: dict[str, bool], scan: np.random.Generator
+    ) -> np.ndarray:
         simulation = self.simulation
         gain, gamma = np.exp(scan.normal(0, simulation.contrast_sd, 2))
         bias = _smooth(scan.normal(size=(1, *control_points(BIAS_MM))), self.grid_mm, BIAS_MM)[0]
         bias = np.exp(bias * (simulation.bias_sd / bias[body.mask].std()))
         noise = simulation.noise_sd * scan.standard_normal(volume.shape, dtype=np.float32)
-        return gain * bias * np.maximum(volume, 0) ** gamma + noise
+        volume = np.maximum(volume, 0) ** (gamma if wanted["gamma"] else 1.0)
+        volume *= (gain if wanted["intensity"] else 1.0) * (bias if wanted["bias_field"] else 1.0)
+        return volume + noise if wanted["noise"] else volume
 
 
 @dataclass(frozen=True)
@@ -178,10 +197,10 @@ class Body:
     mask: np.ndarray
     identity: np.ndarray  # (3, x, y, z) of the working grid, in 1 mm voxels
     centre: np.ndarray  # (3, 1, 1, 1) of the brain mask, in 1 mm voxels
-    imposed: Flow | None
+    imposed: Flow | None  # None in a null cohort
     ageing: Flow
     sham_rms_mm: float
-    envelope: np.ndarray  # (x, y, z) of the working grid: where the imposed change moves tissue, 0 to 1
+    envelope: np.ndarray  # (x, y, z) of the working grid: where a sham moves tissue, 0 to 1
 
 
 def control_points(spacing_mm: int) -> tuple[int, ...]:
@@ -199,9 +218,10 @@ def _body(simulation: Simulation, grid_mm: int) -> Body:
         regions = {name: atlas.mask(name) for name in changes}
         return solve_flow(brain, regions, {n: c * times for n, c in changes.items()}, solve_mm, lowest, highest)
 
-    imposed = flow(AD_CHANGE, simulation.effect, 0, MAX_SEVERITY) if simulation.effect else None
+    shape = flow(AD_CHANGE, simulation.effect or 1.0, 0, MAX_SEVERITY)
     ageing = flow(AGEING_CHANGE, 1.0, -MAX_DECADES, MAX_DECADES)
-    moved = np.sqrt((imposed.displacement(1.0) ** 2).sum(axis=0)) * solve_mm if imposed else np.ones(brain.shape)
+    moved = np.sqrt((shape.displacement(1.0) ** 2).sum(axis=0)) * solve_mm  # a null cohort's shams are like others'
+    imposed = shape if simulation.effect else None
     sigma = FWHM_TO_SIGMA * np.sqrt(max(grid_mm**2 - 1, 0))
     template = ndimage.gaussian_filter(template_brain(1), sigma) if sigma else template_brain(1)
     identity = np.indices(Grid(grid_mm).shape, dtype=np.float32) * grid_mm
@@ -216,14 +236,6 @@ def imposed_truth(preparer: SimulatedPreparer) -> tuple[np.ndarray, np.ndarray] 
     """(binary, log_jacobian) on the working grid; None for a null cohort."""
     body = _body(preparer.simulation, preparer.grid_mm)
     return truth_map(body.imposed, body.mask, body.solve_mm, preparer.grid_mm) if body.imposed else None
-
-
-def imposed_difference(preparer: SimulatedPreparer, rows: list[dict]) -> np.ndarray:
-    """(x, y, z) mean |after - sham| over patients, nuisance excluded (design, section 9)."""
-    total = np.zeros(Grid(preparer.grid_mm).shape)
-    for row in rows:
-        total += np.abs(preparer.volume(row, True, nuisance=False) - preparer.volume(row, False, nuisance=False))
-    return (total / max(len(rows), 1)).astype(np.float32)
 
 
 def _resize(coordinates: np.ndarray, log_size: float, shift_mm: np.ndarray, body: Body) -> np.ndarray:
