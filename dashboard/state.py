@@ -16,10 +16,12 @@ from streamlit.delta_generator import DeltaGenerator
 LINK_VERSION = "1"
 VERSION = "v"
 ALL = "all"
-_LINK, _KEPT, _WRITTEN, _AROUND, _IGNORED, _PENDING, _PAGES = (
-    "_link", "_kept", "_written", "_around", "_ignored", "_pending", "_pages",
+_NOTHING = object()
+_LINK, _KEPT, _WRITTEN, _AROUND, _IGNORED, _PENDING, _ASSIGNED, _PAGES = (
+    "_link", "_kept", "_written", "_around", "_ignored", "_pending", "_assigned", "_pages",
 )  # fmt: skip
 _WIDGETS = {"select": st.selectbox, "segmented": st.segmented_control, "radio": st.radio, "pills": st.pills}
+_BY_INDEX = ("select", "radio")  # widgets that start at a position among their options
 
 
 def begin() -> None:
@@ -44,7 +46,9 @@ def begin_page() -> None:
 
 
 def _take_pending() -> None:
-    for key, value in st.session_state.pop(_PENDING, {}).items():
+    pending = st.session_state.pop(_PENDING, {})
+    st.session_state.setdefault(_ASSIGNED, set()).update(pending)
+    for key, value in pending.items():
         st.session_state[key] = value
 
 
@@ -53,9 +57,16 @@ def ignore(key: str, text: str, why: str) -> None:
     st.session_state[_IGNORED].append(f"`{key}={text[:60]}`: {why}")
 
 
-def _prepare(key: str, default: Any, parse: Callable[[list[str]], Any], valid: Callable[[Any], bool]) -> None:
-    """Give a widget its value before it is made: from the link, from before, or the default."""
+def _prepare(key: str, default: Any, parse: Callable[[list[str]], Any], valid: Callable[[Any], bool]) -> bool:
+    """Give a widget its value before it is made: from the link, from before, or the default.
+
+    Returns:
+        Whether the widget must be told its value as what it starts at. A value that is assigned here reaches the
+        browser in this pass alone. What stands in a closed popover is drawn in a later one, when it is opened: it
+        would start empty there, and send that back.
+    """
     session = st.session_state
+    before = session[key] if key in session and key not in session.get(_ASSIGNED, ()) else _NOTHING
     texts = session[_LINK].pop(key, None)
     if texts is not None:
         try:
@@ -66,6 +77,7 @@ def _prepare(key: str, default: Any, parse: Callable[[list[str]], Any], valid: C
         session[key] = session[_KEPT][key]
     if key not in session or not valid(session[key]):
         session[key] = default
+    return before is not _NOTHING and session[key] is before
 
 
 def _written(key: str, value: Any, text: str | list[str]) -> Any:
@@ -97,9 +109,12 @@ def choose(
     options = list(options)
     default = options[0] if default is None else default
     texts_of = {**(also or {}), **{link_words(option): option for option in options}}
-    _prepare(key, default, lambda texts: _one_of(texts_of, texts[-1]), lambda value: value in options)
+    known = _prepare(key, default, lambda texts: _one_of(texts_of, texts[-1]), lambda value: value in options)
     if widget in ("segmented", "pills"):
         look["required"] = True
+    if known:
+        value = st.session_state[key]
+        look |= {"index": options.index(value)} if widget in _BY_INDEX else {"default": value}
     make = getattr(place, _WIDGETS[widget].__name__) if place is not None else _WIDGETS[widget]
     value = make(label, options, format_func=words, key=key, **look)
     return _written(key, value, link_words(value))
@@ -126,7 +141,8 @@ def choose_many(
             ignore(key, ", ".join(strange), "unknown here; the others are used")
         return found
 
-    _prepare(key, [], parse, lambda values: all(value in options for value in values))
+    if _prepare(key, [], parse, lambda values: all(value in options for value in values)):
+        look["default"] = st.session_state[key]
     target = place if place is not None else st
     if widget == "pills":
         values = target.pills(label, options, selection_mode="multi", format_func=words, key=key, **look)
@@ -140,7 +156,8 @@ def choose_many(
 def toggle(key: str, label: str, default: bool = False, *, place: DeltaGenerator | None = None, **look: Any) -> bool:
     """A switch; on and off in the URL."""
     options = {"on": True, "off": False}
-    _prepare(key, default, lambda texts: _one_of(options, texts[-1]), lambda value: isinstance(value, bool))
+    if _prepare(key, default, lambda texts: _one_of(options, texts[-1]), lambda value: isinstance(value, bool)):
+        look["value"] = st.session_state[key]
     value = (place if place is not None else st).toggle(label, key=key, **look)
     return _written(key, value, "on" if value else "off")
 
@@ -169,7 +186,8 @@ def slide(
 ) -> float:  # fmt: skip
     """A number on a slider."""
     kind = type(default)
-    _prepare(key, default, lambda texts: _number(texts[-1], low, high, kind), lambda value: low <= value <= high)
+    if _prepare(key, default, lambda texts: _number(texts[-1], low, high, kind), lambda value: low <= value <= high):
+        look["value"] = st.session_state[key]
     value = (place if place is not None else st).slider(label, low, high, step=step, key=key, **look)
     return _written(key, value, repr(value))
 
@@ -191,7 +209,8 @@ def slide_range(
             raise ValueError("the first number is above the second")
         return first, last
 
-    _prepare(key, (low, high), parse, lambda ends: low <= ends[0] <= ends[1] <= high)
+    if _prepare(key, (low, high), parse, lambda ends: low <= ends[0] <= ends[1] <= high):
+        look["value"] = st.session_state[key]
     ends = (place if place is not None else st).slider(label, low, high, step=step, key=key, **look)
     return _written(key, ends, ALL if tuple(ends) == (low, high) else f"{ends[0]!r}~{ends[1]!r}")
 
@@ -200,7 +219,8 @@ def number(
     key: str, label: str, low: float, high: float, default: float, *, place: DeltaGenerator | None = None, **look: Any
 ) -> float:
     """A number that is typed."""
-    _prepare(key, default, lambda texts: _number(texts[-1], low, high, float), lambda value: low <= value <= high)
+    if _prepare(key, default, lambda texts: _number(texts[-1], low, high, float), lambda value: low <= value <= high):
+        look["value"] = st.session_state[key]
     value = (place if place is not None else st).number_input(label, low, high, key=key, **look)
     return _written(key, value, repr(value))
 
@@ -282,6 +302,7 @@ def finish() -> list[str]:
     for name, texts in session[_LINK].items():
         ignore(name, ", ".join(texts), "not known on this page")
     session[_LINK] = {}
+    session[_ASSIGNED] = set()
     params = {VERSION: LINK_VERSION, **session[_WRITTEN]}
     current = {name: st.query_params.get_all(name) for name in st.query_params}
     if current != {name: [text] if isinstance(text, str) else text for name, text in params.items()}:

@@ -85,3 +85,38 @@ def test_the_link_follows_the_controls_of_a_page(page, url):
     assert "r_view" not in after
     assert {key: after[key] for key in ("run", "set", "dx")} == {key: before[key] for key in ("run", "set", "dx")}
     assert problems(page) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "other", "behind"),
+    [
+        (
+            "group_maps?g_value=signed&g_colours=viridis&g_side=radiological&g_difference=on&g_smooth=on",
+            "g_opacity",
+            {"g_value": "Signed mean", "g_side": "Radiological"},
+        ),
+        ("variability?v_view=spread&v_colours=viridis&v_side=radiological", "v_from", {"v_side": "Radiological"}),
+    ],
+)
+def test_what_is_behind_more_stays_as_it_is_when_it_is_looked_at(page, url, address, other, behind):
+    """A popover draws its controls when it is opened, passes after they were given their values."""
+    open_page(page, f"{url}/{address}")
+    before = dict(parse_qsl(urlsplit(page.url).query))
+
+    def move_another() -> None:
+        page.locator(f".st-key-{other} input").first.focus()
+        page.keyboard.press("ArrowLeft")
+        settled(page)
+
+    move_another()
+    page.get_by_role("button", name="More").click()
+    settled(page)
+    for key, words in behind.items():
+        chosen = page.locator(f".st-key-{key} [aria-checked=true], .st-key-{key} [data-selected=true]")
+        assert chosen.all_inner_texts() == [words], key
+    page.keyboard.press("Escape")
+    move_another()
+    after = dict(parse_qsl(urlsplit(page.url).query))
+    assert after.pop(other) != before.pop(other)
+    assert after == before
+    assert problems(page) == []
