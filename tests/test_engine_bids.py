@@ -74,6 +74,21 @@ def test_an_image_that_was_never_fetched(dataset):
     assert "fetch it, e.g. with datalad get" in reasons(read(dataset))["sub-03"]
 
 
+@pytest.mark.parametrize("name", ["participants.tsv", "participants.json", "sub-04/sub-04_sessions.tsv"])
+def test_a_table_that_was_never_fetched(dataset, name):
+    """As a link of git-annex, and as a file of git-lfs."""
+    (dataset / name).unlink(missing_ok=True)
+    (dataset / name).symlink_to("../.git/annex/objects/xyz")
+    with pytest.raises(UserError, match=rf"{name.split('/')[-1]} is a link to a file that is not here; fetch it"):
+        read(dataset)
+    (dataset / name).unlink()
+    (dataset / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n")
+    with pytest.raises(
+        UserError, match=r"is a pointer of git-lfs, its content is not here; fetch it with git lfs pull"
+    ):
+        read(dataset)
+
+
 @pytest.mark.parametrize("where", [None, "derivatives/fmriprep"])
 def test_derivatives_in_mni_space(dataset, where):
     bids_factory.derivatives(dataset)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from engine.config import CohortConfig
 from engine.data import groups
+from engine.data.images import missing_content
 from engine.data.scan import COLUMNS, Cohort, exclusion_table, scan_table
 from engine.data.target import groups_of
 from engine.errors import UserError
@@ -93,6 +94,4 @@ def _drop_missing_files(frame: pd.DataFrame, folder: Path, where: str) -> pd.Dat
 
 
 def _not_there(path: Path) -> str:
-    if path.is_symlink():
-        return f"{path.name} is a link to a file that is not here; fetch it, e.g. with datalad get"
-    return f"file not found: {path.name}"
+    return missing_content(path) or f"file not found: {path.name}"

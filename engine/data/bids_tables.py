@@ -12,6 +12,7 @@ import pandas as pd
 from engine.config import CohortConfig
 from engine.data import groups
 from engine.data.columns import NUMBERS, SEXES, alias, automatic, numbers
+from engine.data.images import missing_content
 from engine.data.tabular import read_table
 from engine.errors import UserError
 
@@ -56,7 +57,7 @@ def with_sessions(
 
 def _sessions(subject: str, folder: Path, config: CohortConfig) -> pd.DataFrame | None:
     file = folder / subject / f"{subject}_{SESSIONS}"
-    if not file.is_file():
+    if not file.is_file() and not file.is_symlink():  # a link to nowhere is no table that is not there
         return None
     sidecars = [folder / "sessions.json", file.with_suffix(".json")]
     return _described(file, config, "session_id", "ses-", sidecars)
@@ -124,6 +125,8 @@ def _levels(column: Any) -> dict[str, str]:
 
 
 def _sidecar(file: Path) -> dict[str, Any]:
+    if absent := missing_content(file):
+        raise UserError(absent)
     if not file.is_file():
         return {}
     try:

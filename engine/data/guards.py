@@ -11,10 +11,11 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 
 from engine.config import CohortConfig
 from engine.data.hashing import FileMemory, file_hash
-from engine.data.images import UnknownOrientation, header_file, open_scan
+from engine.data.images import TooLarge, UnknownOrientation, header_file, missing_content, open_scan, read_whole
 from engine.data.scan import Cohort, exclusion_table
 from engine.data.tabular import DECISIONS, read_table
 from engine.errors import UserError
@@ -23,7 +24,7 @@ from engine.progress import Progress
 SMALLEST_AXIS = 32  # voxels; a head at 6 mm
 VOXEL_MM = (0.3, 6.0)
 FIELD_MM = (80.0, 600.0)
-_VERSION = 2  # of the rules below: remembered verdicts of other versions are not used
+_VERSION = 3  # of the rules below: remembered verdicts of other versions are not used
 
 
 def inspect(path: Path) -> str | None:
@@ -33,6 +34,8 @@ def inspect(path: Path) -> str | None:
     """
     path = Path(path)
     try:
+        if reason := missing_content(path):
+            return reason
         if not path.is_file():
             return f"file not found: {path.name}"
         if path.stat().st_size == 0:
@@ -41,11 +44,11 @@ def inspect(path: Path) -> str | None:
         if header and not header.is_file():
             return f"{path.name} has no header beside it ({header.name}); copy both"
         image = open_scan(path)
-    except UnknownOrientation as error:
+    except (UnknownOrientation, TooLarge) as error:
         return str(error)
     except PermissionError:
         return f"{path.name} may not be read; change its permissions"
-    except (ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
+    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
         return _unreadable(path, error)
     if not isinstance(image, nib.Nifti1Pair):
         return f"{path.name} is {type(image).__name__.removesuffix('Image')}, not NIfTI; convert it to .nii.gz"
@@ -96,7 +99,9 @@ def _affine_problem(image: nib.Nifti1Pair) -> str | None:
 
 def _voxel_problem(image: nib.Nifti1Pair, path: Path) -> str | None:
     try:
-        voxels = np.asanyarray(image.dataobj)
+        voxels = read_whole(image, path)
+    except TooLarge as error:
+        return str(error)
     except (OSError, EOFError, ValueError, zlib.error):
         return f"{path.name} is truncated or damaged; copy it again"
     # Cheap on good files: one sum tells whether all voxels are finite.

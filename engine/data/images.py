@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import math
 from pathlib import Path
 
 import nibabel as nib
@@ -12,10 +15,38 @@ ANALYZE_AXES = {0: "LAS", 1: "LSA", 2: "ASL", 3: "LPS", 4: "LIA"}
 _DIRECTIONS = {
     "R": (1, 0, 0), "L": (-1, 0, 0), "A": (0, 1, 0), "P": (0, -1, 0), "S": (0, 0, 1), "I": (0, 0, -1),
 }  # fmt: skip
+# What a scan may declare before a byte of it is unpacked: a few megabytes of gzip can hold any number of zeros.
+MOST_VOXELS = 1 << 28  # 645 along each axis; a head at 0.4 mm has 200 million
+MOST_EXTENSIONS = 64 << 20  # bytes between header and voxels
+MOST_BEHIND = 1 << 20  # bytes after the voxels, such as padding
+POINTER_BYTES = 1024  # a pointer is a line or three
+_HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}  # by their size, which comes first
 
 
 class UnknownOrientation(ValueError):
     """An image whose header does not say where its axes lead."""
+
+
+class TooLarge(ValueError):
+    """An image that declares, or holds, more than a scan can be."""
+
+
+def missing_content(path: Path) -> str | None:
+    """Say how to fetch a file that is only a pointer to its content (git-annex, git-lfs, a link to nowhere).
+
+    Returns:
+        One line with the mend; None for files that hold what their name says, and for none at all.
+    """
+    if path.is_symlink() and not path.exists():
+        return f"{path.name} is a link to a file that is not here; fetch it, e.g. with datalad get"
+    if not path.is_file() or path.stat().st_size > POINTER_BYTES:
+        return None
+    text = path.read_bytes()
+    if text.startswith(b"version https://git-lfs"):
+        return f"{path.name} is a pointer of git-lfs, its content is not here; fetch it with git lfs pull"
+    if text.startswith((b"/annex/objects/", b".git/annex/objects/", b"../")) and b"annex/objects/" in text:
+        return f"{path.name} is a pointer of git-annex, its content is not here; fetch it with datalad get"
+    return None
 
 
 def header_file(path: Path) -> Path | None:
@@ -31,12 +62,61 @@ def open_scan(path: Path) -> nib.spatialimages.SpatialImage:
 
     Raises:
         UnknownOrientation: an Analyze header with another plane.
+        TooLarge: the header declares more than a scan can hold.
         OSError, ValueError, nibabel.filebasedimages.ImageFileError: not an image.
     """
+    check_declared(path)
     image = nib.load(path)
     if not isinstance(image, nib.AnalyzeImage) or isinstance(image, nib.Nifti1Pair):
         return image
     return nib.Nifti1Image(image.dataobj, _analyze_affine(image, path))
+
+
+def check_declared(path: Path) -> None:
+    """Look at the sizes in a header before anything else is unpacked.
+
+    Raises:
+        TooLarge: more voxels, or more before them, than a scan can have.
+        OSError, EOFError, zlib.error: the file cannot be read.
+    """
+    file = header_file(path) or path
+    with (gzip.open if file.name.endswith(".gz") else open)(file, "rb") as stream:
+        start = stream.read(max(_HEADERS))
+    size = next((n for n in _HEADERS if start[:4] in (n.to_bytes(4, "little"), n.to_bytes(4, "big"))), None)
+    if size is None or len(start) < size:
+        return  # not of this kind, which opening it will say
+    header = _HEADERS[size].from_fileobj(io.BytesIO(start[:size]), check=False)
+    shape = [int(n) for n in header["dim"][1:4]]
+    if math.prod(max(n, 1) for n in shape) > MOST_VOXELS:
+        raise TooLarge(
+            f"the header declares {'x'.join(map(str, shape))} voxels, a scan has at most {MOST_VOXELS // 10**6} "
+            "million; reduce it to 0.5 mm or coarser"
+        )
+    if not header["vox_offset"] <= MOST_EXTENSIONS:
+        raise TooLarge(f"the header declares {header['vox_offset']:.0f} bytes before the voxels; save the image again")
+
+
+def read_whole(image: nib.spatialimages.SpatialImage, path: Path) -> np.ndarray:
+    """Read the voxels of an opened scan, and its file to the end, where gzip keeps its checksum.
+
+    Raises:
+        TooLarge: it goes on behind what its header declares.
+        OSError, EOFError, ValueError, zlib.error: it is truncated or damaged.
+    """
+    if not path.name.endswith(".gz"):
+        return np.asanyarray(image.dataobj)
+    with gzip.open(path, "rb") as stream:
+        if path.name.endswith(".nii.gz"):  # both in one pass
+            voxels = np.asanyarray(type(image).from_stream(stream).dataobj)
+        else:
+            voxels = np.asanyarray(image.dataobj)
+            stream.seek(voxels.size * image.get_data_dtype().itemsize)
+        behind = 0
+        while block := stream.read(MOST_BEHIND):
+            behind += len(block)
+            if behind > MOST_BEHIND:
+                raise TooLarge(f"{path.name} unpacks to more than its header declares; convert it again")
+    return voxels
 
 
 def _analyze_affine(image: nib.AnalyzeImage, path: Path) -> np.ndarray:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from engine.config import CohortConfig
+from engine.data.images import missing_content
 from engine.errors import UserError
 
 MISSING = {"", "na", "n/a", "nan", "null", "none"}
@@ -29,6 +30,8 @@ def read_table(file: Path) -> pd.DataFrame:
     Raises:
         UserError: not there, not text, or without rows.
     """
+    if absent := missing_content(file):
+        raise UserError(absent)
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             header = stream.readline()
@@ -138,6 +141,8 @@ def table_file(folder: Path, name: str | None) -> Path:
             return folder / tables[0]
         mend = "name one with cohort.table" if tables else "put a table with one row a scan there"
         raise UserError(f"--data {folder}: which table describes the scans? {there}; {mend}")
+    if absent := missing_content(folder / name):
+        raise UserError(f"cohort.table {absent}")
     if not (folder / name).is_file():
         raise UserError(f"cohort.table {name}: not in {folder}; {there}")
     if Path(name).suffix.lower() in {".xlsx", ".xls", ".ods"}:
