@@ -146,6 +146,13 @@ def measured(average: Average) -> tuple[str, str, str]:
     return (scale, "mean", unit) if average.value == "signed" else (scale, "sd", f"SD, {unit}")
 
 
+def header_words(average: Average) -> str:
+    """Say what the numbers of `volume` are, short enough for the header of a NIfTI file."""
+    scale, statistic, _ = measured(average)
+    chosen = average.selection
+    return export.average_words(queries.opened(chosen.run), chosen.method, statistic, scale)
+
+
 @functools.lru_cache(256)
 def _scales(run: Run, model_set: str, method: str) -> frozenset[str]:
     cells = queries.table(run, "cells")

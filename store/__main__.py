@@ -178,13 +178,15 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from store.export import export_all
+    from store.export import export_all, missing_averages
 
     run = open_run(options.store, options.run)
     every = not (options.csv or options.nifti or options.figure or options.native or options.paper)
     chosen = {name: every or getattr(options, name) for name in ("csv", "nifti", "figure")}
     folder = options.to or f"{run.run_id}-export"
     paths = export_all(run, folder, native=options.native, paper=every or options.paper, **chosen)
+    for note in missing_averages(paths):
+        print(f"! {note}")
     print(f"{len(paths)} files written to {folder}")
     return 0
 

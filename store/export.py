@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from store.encoding import path_part
 from store.errors import NotInRun, StoreError
@@ -18,6 +19,7 @@ from store.files import write_bytes
 from store.groups import GroupMap
 from store.native import to_native
 from store.reader import RunReader
+from store.settings import AnalysisSettings, average_scale, average_unit, evidence, scale_words
 from store.spec import TABLES
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 DESCRIPTION = "Brainwhy research use only"
 DISCLAIMER = "Research use only, not a medical device"
 SCANNER, MNI = 1, 4  # codes of these spaces in NIfTI headers
+HEADER_LETTERS = 79  # of the field descrip
+STATISTIC_WORDS = {"mean": "mean h", "mean_abs": "mean |h|", "mean_positive": "mean max(h, 0)", "sd": "SD of h"}
 PAPER_SLICES = (80, 114, 149)  # coronal, of 229 at 1 mm
 PAPER_LENGTH = 229
 METHOD_TITLES = {
@@ -41,27 +45,35 @@ METHOD_TITLES = {
 # -- NIfTI ------------------------------------------------------------------------------------------------------------
 
 
-def nifti_bytes(values: np.ndarray, affine: np.ndarray, *, simulated: bool = False, space: int = MNI) -> bytes:
-    """A .nii.gz file of one map (x, y, z), float32; the same input gives the same bytes. `space`: MNI or SCANNER."""
+def nifti_bytes(
+    values: np.ndarray, affine: np.ndarray, *, simulated: bool = False, space: int = MNI, unit: str = ""
+) -> bytes:
+    """Make a .nii.gz file of one map (x, y, z), float32; the same input gives the same bytes.
+
+    Args:
+        space: MNI or SCANNER.
+        unit: what the numbers are, in words; into the header field descrip, which holds 79 letters.
+    """
     import nibabel as nib
 
     image = nib.Nifti1Image(np.asarray(values, dtype=np.float32), np.asarray(affine, dtype=float))
     image.set_sform(affine, code=space)
     image.set_qform(affine, code=space)
     image.header.set_xyzt_units("mm")
-    image.header["descrip"] = (DESCRIPTION + ("; SIMULATED" if simulated else "")).encode()
+    words = "; ".join(part for part in (DESCRIPTION, "SIMULATED" if simulated else "", unit) if part)
+    image.header["descrip"] = words.encode("ascii", "replace")[:HEADER_LETTERS]
     return gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
 
 
 def volume_nifti(run: RunReader, scan: str) -> bytes:
     """The preprocessed volume of a scan."""
-    return nifti_bytes(run.volume(scan), run.affine(), simulated=run.simulated)
+    return nifti_bytes(run.volume(scan), run.affine(), simulated=run.simulated, unit="intensity")
 
 
 def heatmap_nifti(run: RunReader, model: str, method: str, scan: str, *, target: str, scale: str = "margin") -> bytes:
     """One heatmap on the working grid; errors as for RunReader.heatmap."""
     values = run.heatmap(model, method, scan, target=target, scale=scale)
-    return nifti_bytes(values, run.affine(), simulated=run.simulated)
+    return nifti_bytes(values, run.affine(), simulated=run.simulated, unit=_unit_of_heatmap(run, method, scale))
 
 
 def heatmap_native_nifti(
@@ -76,45 +88,48 @@ def heatmap_native_nifti(
     if order is None:
         order = "linear" if run.is_gradient(method) else "nearest"
     moved, affine = to_native(run, scan, values, order=order)
-    return nifti_bytes(moved, affine, simulated=run.simulated, space=SCANNER)
+    unit = _unit_of_heatmap(run, method, scale)
+    return nifti_bytes(moved, affine, simulated=run.simulated, space=SCANNER, unit=unit)
+
+
+def _unit_of_heatmap(run: RunReader, method: str, scale: str) -> str:
+    return f"h, {average_unit(run, method, scale)}"
 
 
 def mask_native_nifti(run: RunReader, scan: str) -> bytes:
     """The template's brain mask over the scan's own file, to check the way; errors as for to_native."""
     moved, affine = to_native(run, scan, run.array("grid/mask"), order="nearest")
-    return nifti_bytes(moved, affine, simulated=run.simulated, space=SCANNER)
+    return nifti_bytes(moved, affine, simulated=run.simulated, space=SCANNER, unit="1 in the brain mask")
 
 
 def group_nifti(
-    run: RunReader, model_set: str, method: str, *, target: str, statistic: str | None = None, **filters: Any
-) -> bytes:
-    """One statistic of a group map on the working grid; errors as for RunReader.group_map.
+    run: RunReader, model_set: str, method: str, *, target: str | None = None, statistic: str | None = None,
+    **filters: Any,
+) -> bytes:  # fmt: skip
+    """Make a .nii.gz file of one statistic of a group map on the working grid; errors as for RunReader.group_map.
 
     Args:
+        target: whose evidence; None: as in the run's settings.
         statistic: mean, mean_abs, mean_positive or sd; None: the one of the paper for this method.
-        filters: scale, diagnosis, predicted, correct.
+        filters: scale (if left out, that of the run's settings), diagnosis, predicted, correct.
     """
     statistic = statistic or paper_statistic(run, model_set, method)
-    found = run.group_map(model_set, method, target=target, statistics=(statistic,), **filters)
-    return nifti_bytes(getattr(found, statistic), run.affine(), simulated=run.simulated)
+    target = target or AnalysisSettings.of(run).target
+    options = {"scale": average_scale(run, model_set, method), **filters}
+    found = run.group_map(model_set, method, target=target, statistics=(statistic,), **options)
+    unit = average_words(run, method, statistic, options["scale"])
+    return nifti_bytes(getattr(found, statistic), run.affine(), simulated=run.simulated, unit=unit)
+
+
+def average_words(run: RunReader, method: str, statistic: str, scale: str) -> str:
+    """Say what the numbers of a group map are: "mean |h|, share of relevance per voxel"."""
+    return f"{STATISTIC_WORDS[statistic]}, {average_unit(run, method, scale)}"
 
 
 def paper_statistic(run: RunReader, model_set: str, method: str) -> str:
     """What the paper averages: |h| for gradients, max(h, 0) for occlusions; NotInRun without group maps."""
-    _cell_scales(run, model_set, method)
+    average_scale(run, model_set, method)
     return "mean_abs" if run.is_gradient(method) else "mean_positive"
-
-
-def paper_scale(run: RunReader, model_set: str, method: str) -> str:
-    """Each scan divided by its sum for gradients, where that is stored; else the margin."""
-    return "relative" if "relative" in _cell_scales(run, model_set, method) and run.is_gradient(method) else "margin"
-
-
-def _cell_scales(run: RunReader, model_set: str, method: str) -> set[str]:
-    scales = set(run.table("cells", ["scale"], model_set=model_set, method=method)["scale"])
-    if not scales:
-        raise NotInRun(f"run {run.run_id} has no group maps of {method} for model set {model_set}")
-    return scales
 
 
 # -- whole runs -------------------------------------------------------------------------------------------------------
@@ -130,31 +145,63 @@ def export_csv(run: RunReader, folder: str | Path) -> list[Path]:
     return paths
 
 
+AVERAGES = "averages.csv"
+
+
 def export_nifti(run: RunReader, folder: str | Path) -> list[Path]:
     """Write the average of each group by each method and model set as .nii.gz; returns the files.
 
-    <model set>_<method>_<group>_<statistic>.nii.gz: scans of that group, its own evidence explained ("true").
+    Target, scale and weights are those of the run's settings.
+    <run>_<model set>_<method>_<group>_for-<target>_<statistic>_<scale>.nii.gz: scans of that group. averages.csv lists
+    them, with their settings, scans and subjects, and the groups that have no average, with the reason.
     """
-    paths = []
+    settings = AnalysisSettings.of(run)
+    paths, rows = [], []
     for model_set, method in group_families(run):
-        statistic = paper_statistic(run, model_set, method)
-        scale = paper_scale(run, model_set, method)
+        statistic, scale = paper_statistic(run, model_set, method), average_scale(run, model_set, method)
         for group in run.groups:
-            options = {"scale": scale, "diagnosis": diagnoses_of(run, model_set, group)}
-            try:
-                data = group_nifti(run, model_set, method, target="true", statistic=statistic, **options)
-            except NotInRun:
-                continue  # a group without scans in this model set
-            name = "_".join(path_part(part) for part in (model_set, method, group, statistic))
+            row = {
+                "model_set": model_set, "method": method, "group": group, "target": settings.target, "scale": scale,
+                "statistic": statistic, "unit": average_unit(run, method, scale), "weights": settings.weights,
+            }  # fmt: skip
+            found = _group(run, model_set, method, settings.target, group, statistic, scale)
+            if found is None:
+                rows.append({**row, "note": f"not written: no scan of {group} in model set {model_set}"})
+                continue
+            name = file_name(run.run_id, model_set, method, group, f"for-{settings.target}", statistic, scale)
             paths.append(Path(folder) / f"{name}.nii.gz")
-            write_bytes(paths[-1], data)
+            unit = average_words(run, method, statistic, scale)
+            values = getattr(found, statistic)
+            write_bytes(paths[-1], nifti_bytes(values, run.affine(), simulated=run.simulated, unit=unit))
+            counts = {"scans": found.scans, "subjects": found.subjects, "file": paths[-1].name}
+            rows.append({**row, **counts, "note": ""})
+    columns = ["file", "model_set", "method", "group", "target", "scale", "statistic", "unit", "weights", "scans",
+               "subjects", "note"]  # fmt: skip
+    table = pd.DataFrame(rows, columns=columns).astype({"scans": "Int64", "subjects": "Int64"})
+    paths.append(Path(folder) / AVERAGES)
+    write_bytes(paths[-1], table.to_csv(index=False).encode())
     return paths
+
+
+def missing_averages(paths: Sequence[Path]) -> list[str]:
+    """Read from averages.csv which averages were not written, and why."""
+    missing = []
+    for path in paths:
+        if path.name == AVERAGES:
+            table = pd.read_csv(path)
+            missing += [f"{r.model_set}, {r.method}: {r.note}" for r in table[table["file"].isna()].itertuples()]
+    return missing
+
+
+def file_name(*parts: str) -> str:
+    """Join parts to the name of a file without blanks: run, model set, method, ..."""
+    return "_".join(path_part("-".join(part.split())) for part in parts)
 
 
 def export_native(run: RunReader, folder: str | Path, scans: Sequence[str]) -> list[Path]:
     """Write every stored heatmap (margin) of some scans over their own files; returns the files.
 
-    <scan>_<model>_<method>_<target>.nii.gz, and <scan>_mask.nii.gz: the template's brain mask.
+    <run>_<scan>_<model>_<method>_<target>.nii.gz, and <run>_<scan>_mask.nii.gz: the template's brain mask.
 
     Raises:
         NotInRun: a scan has no native space in this run, or is not in it.
@@ -162,11 +209,14 @@ def export_native(run: RunReader, folder: str | Path, scans: Sequence[str]) -> l
     for scan in scans:
         run.native_geometry(scan)  # all or nothing: a misspelt name costs no waiting
     paths = []
-    for scan in scans:
+    plain = {scan: file_name(run.run_id, scan) for scan in scans}
+    if len(set(plain.values())) < len(plain):  # "sub 1" beside "sub-1"
+        plain = {scan: f"{file_name(run.run_id)}_{path_part(scan).replace(' ', '%20')}" for scan in scans}
+    for scan, part in plain.items():
         rows = run.table("heatmaps", ["model", "method", "target"], scan=scan, scale="margin")
-        makers = {f"{path_part(scan)}_mask": functools.partial(mask_native_nifti, run, scan)}
+        makers = {f"{part}_mask": functools.partial(mask_native_nifti, run, scan)}
         for row in rows.itertuples():
-            name = "_".join(path_part(part) for part in (scan, row.model, row.method, row.target))
+            name = f"{part}_{file_name(row.model, row.method, row.target)}"
             makers[name] = functools.partial(heatmap_native_nifti, run, row.model, row.method, scan, target=row.target)
         for name, make in makers.items():
             paths.append(Path(folder) / f"{name}.nii.gz")
@@ -200,24 +250,25 @@ class Panel:
     low: float
     high: float
     counts: dict[str, tuple[int, int]]
+    scale: str
 
 
 def figure_one(
-    run: RunReader, *, model_set: str | None = None, target: str = "true", percentile: float = 70.0,
+    run: RunReader, *, model_set: str | None = None, target: str | None = None, percentile: float = 70.0,
     methods: Sequence[str] | None = None, kind: str = "png",
 ) -> bytes:  # fmt: skip
     """Picture like figure 1 of Rieke et al. 2018: group averages of each method on three coronal slices.
 
     Args:
         model_set: the holdout (as in the paper) where the run has it, else the folds.
-        target: whose evidence is shown: true, predicted, or a group.
+        target: whose evidence is shown: true, predicted, or a group; None: as in the run's settings.
         percentile: of the relevance in the brain, below which nothing is drawn.
         methods: rows; all that the model set has if None.
         kind: png or svg.
     Raises:
         NotInRun: the model set has no group maps.
     """
-    model_set = model_set or paper_model_set(run)
+    model_set, target = model_set or paper_model_set(run), target or AnalysisSettings.of(run).target
     rows = [m for s, m in group_families(run) if s == model_set and (methods is None or m in methods)]
     if not rows:
         raise NotInRun(f"run {run.run_id} has no group maps for model set {model_set}")
@@ -261,7 +312,7 @@ def _resample(values: np.ndarray, places: np.ndarray, axis: int, smooth: bool) -
 
 
 def _panel(run: RunReader, model_set: str, method: str, target: str, slices: list[int], percentile: float) -> Panel:
-    statistic, scale = paper_statistic(run, model_set, method), paper_scale(run, model_set, method)
+    statistic, scale = paper_statistic(run, model_set, method), average_scale(run, model_set, method)
     overlays: dict[str, list[np.ndarray]] = {}
     counts, inside = {}, []
     for group in run.groups:
@@ -275,7 +326,7 @@ def _panel(run: RunReader, model_set: str, method: str, target: str, slices: lis
     pooled = np.concatenate(inside) if inside else np.zeros(1)
     # A few voxels stand out by noise; positions and regions are few, and each counts.
     low, high = np.percentile(pooled, [percentile, 99.7 if statistic == "mean_abs" else 100])
-    return Panel(method, overlays, float(low), float(max(high, low)), counts)
+    return Panel(method, overlays, float(low), float(max(high, low)), counts, scale)
 
 
 def _group(
@@ -382,10 +433,7 @@ def _words_around(
 ) -> None:  # fmt: skip
     """Title, group headings with their numbers, and the small print."""
     left, width, gap = columns
-    whose = {"true": "evidence for the true group", "predicted": "evidence for the predicted group"}
-    title = (
-        f"{run.manifest.get('name', run.run_id)}: {whose.get(target, f'evidence for {target}')}, model set {model_set}"
-    )
+    title = f"{run.manifest.get('name', run.run_id)}: {evidence(target)}, model set {model_set}"
     figure.text(left / size[0], 1 - 0.3 / size[1], title, fontsize=12, weight="bold", va="center")
     if run.simulated:
         badge = {"boxstyle": "round,pad=0.35", "facecolor": "#b3261e", "edgecolor": "none"}
@@ -396,12 +444,22 @@ def _words_around(
         centre = (left + g * (width + gap) + width / 2) / size[0]
         heading = f"{group}  ({_plural(scans, 'scan')}, {_plural(subjects, 'subject')})"
         figure.text(centre, 1 - 0.7 / size[1], heading, ha="center", va="center", fontsize=10.5, weight="bold")
-    note = "Neurological convention: left is left. Red: mean |relevance|, for occlusions mean positive relevance."
-    note += " One colour range a method, both groups alike."
-    figure.text(left / size[0], 0.33 / size[1], note, fontsize=7.5, color="0.3", va="center")
-    figure.text(
-        left / size[0], 0.14 / size[1], f"{DISCLAIMER}. Run {run.run_id}.", fontsize=7.5, color="0.3", va="center"
+    lines = (
+        "Neurological convention: left is left. Red: mean |relevance|, for occlusions mean positive relevance. One "
+        "colour range a method, both groups alike.",
+        f"{_averaged(run, panels)} {DISCLAIMER}. Run {run.run_id}.",
     )
+    for height, line in zip((0.33, 0.14), lines, strict=True):
+        figure.text(left / size[0], height / size[1], line, fontsize=7.5, color="0.3", va="center")
+
+
+def _averaged(run: RunReader, panels: list[Panel]) -> str:
+    """Say how the maps of the figure were averaged."""
+    scales = {}
+    for panel in panels:
+        kind = "gradients" if run.is_gradient(panel.method) else "occlusions"
+        scales[kind] = f"{kind} {scale_words(panel.scale)}"
+    return f"Averages of {', '.join(scales.values())}; {AnalysisSettings.of(run).weighing()}."
 
 
 def _plural(count: int, word: str) -> str:
@@ -414,8 +472,8 @@ def _millimetres(run: RunReader, y: int) -> float:
 
 
 def export_figure(run: RunReader, folder: str | Path) -> Path:
-    """Write figure1.png; returns the file."""
-    path = Path(folder) / "figure1.png"
+    """Write <run>_figure1.png; returns the file."""
+    path = Path(folder) / f"{file_name(run.run_id)}_figure1.png"
     write_bytes(path, figure_one(run))
     return path
 

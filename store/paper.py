@@ -9,15 +9,16 @@ from pathlib import Path
 import pandas as pd
 
 from store.errors import NotInRun
-from store.export import METHOD_TITLES, diagnoses_of, figure_one, group_families, paper_model_set
+from store.export import METHOD_TITLES, diagnoses_of, figure_one, file_name, group_families, paper_model_set
 from store.files import write_bytes
 from store.reader import RunReader
+from store.settings import AnalysisSettings, as_dict, average_scale, scale_words
 
 REGIONS = 4  # a method and group, as in the paper
 SIMULATED = "SIMULATED"
 
 
-def table_one(run: RunReader, model_set: str | None = None, target: str = "true") -> pd.DataFrame:
+def table_one(run: RunReader, model_set: str | None = None, target: str | None = None) -> pd.DataFrame:
     """The regions of greatest relevance: rows group and rank, columns region and percent of every method.
 
     Percent: sum of the group average in the region / sum over all regions of the atlas, left and right added. Names are
@@ -25,30 +26,37 @@ def table_one(run: RunReader, model_set: str | None = None, target: str = "true"
 
     Args:
         model_set: the holdout, as in the paper, where the run has it; else the folds.
-        target: whose evidence: true, predicted or a group.
+        target: whose evidence: true, predicted or a group; None: as in the run's settings, and so as in table 2.
     Returns:
         columns group, rank, and for each method <method> and <method>_percent.
     Raises:
-        NotInRun: the run has no ranking for the model set.
+        NotInRun: the run has no ranking for the model set or for this target.
     """
-    model_set = model_set or paper_model_set(run)
+    model_set, target = model_set or paper_model_set(run), target or AnalysisSettings.of(run).target
     names = run.table("regions", ["merged", "paper"]).drop_duplicates("merged").set_index("merged")["paper"]
     ranking = run.table("group_regions", model_set=model_set, target=target, merged=True)
+    methods = methods_of(run, model_set)
+    if ranking.empty:
+        raise NotInRun(f"run {run.run_id} has no ranking of regions for model set {model_set} and target {target}")
     rows = []
     for group in run.groups:
         chosen = ranking[ranking["diagnosis"].isin(diagnoses_of(run, model_set, group))]
         for place in range(1, REGIONS + 1):
             row: dict = {"group": group, "rank": place}
-            for method in methods_of(run, model_set):
+            for method in methods:
                 found = chosen[(chosen["method"] == method) & (chosen["rank"] == place)]
                 row[method] = names[found["region"].iloc[0]] if len(found) else None
                 row[f"{method}_percent"] = 100 * found["share_of_average"].iloc[0] if len(found) else float("nan")
             rows.append(row)
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    # Where a method has fewer regions there is no name, in every version of pandas.
+    return table.assign(**{m: pd.Series([row[m] for row in rows], dtype=object) for m in methods})
 
 
 def table_two(run: RunReader, model_set: str | None = None) -> pd.DataFrame:
     """Distances between the group averages of the methods, x 1e4: a row a pair, a column a group.
+
+    Target, scale, weights and volume are those of the run's settings, so that it is of the same averages as table 1.
 
     Source: Rieke et al. 2018, table 2.
 
@@ -80,27 +88,29 @@ def methods_of(run: RunReader, model_set: str) -> list[str]:
 
 
 def export_paper(run: RunReader, folder: str | Path) -> list[Path]:
-    """Write table1 and table2 (.csv, .tex) and figure1 (.png, .svg); returns the files."""
+    """Write <run>_table1 and _table2 (.csv, .tex) and _figure1 (.png, .svg); returns the files."""
     model_set = paper_model_set(run)
     first, second = table_one(run, model_set), table_two(run, model_set)
     contents = {
-        "table1.csv": _csv(run, first),
+        "table1.csv": _csv(run, model_set, first),
         "table1.tex": _tex_one(run, model_set, first).encode(),
-        "table2.csv": _csv(run, second),
+        "table2.csv": _csv(run, model_set, second),
         "table2.tex": _tex_two(run, model_set, second).encode(),
         "figure1.png": figure_one(run, model_set=model_set),
         "figure1.svg": figure_one(run, model_set=model_set, kind="svg"),
     }
-    for name, data in contents.items():
-        write_bytes(Path(folder) / name, data)
-    return [Path(folder) / name for name in contents]
+    paths = {Path(folder) / f"{file_name(run.run_id)}_{name}": data for name, data in contents.items()}
+    for path, data in paths.items():
+        write_bytes(path, data)
+    return list(paths)
 
 
-def _csv(run: RunReader, table: pd.DataFrame) -> bytes:
-    """Percent and distances with two decimals; simulated runs say so in every row."""
-    return table.assign(**({"cohort": SIMULATED} if run.simulated else {})).to_csv(
-        index=False, float_format="%.2f"
-    ).encode()  # fmt: skip
+def _csv(run: RunReader, model_set: str, table: pd.DataFrame) -> bytes:
+    """Percent and distances with two decimals; every row says of which run and by which settings."""
+    said = {"run": run.run_id, "model_set": model_set, **as_dict(AnalysisSettings.of(run))}
+    if run.simulated:
+        said["cohort"] = SIMULATED
+    return table.assign(**said).to_csv(index=False, float_format="%.2f").encode()
 
 
 def _tex_one(run: RunReader, model_set: str, table: pd.DataFrame) -> str:
@@ -111,7 +121,7 @@ def _tex_one(run: RunReader, model_set: str, table: pd.DataFrame) -> str:
             cells = [_region(row[m], row[f"{m}_percent"]) for m in methods]
             lines.append(" & ".join([_tex(group) if row["rank"] == 1 else "", *cells]) + r" \\")
         lines.append(r"\midrule")
-    words = f"Regions of greatest relevance, in percent of all regions. {_note(run, model_set)}"
+    words = f"Regions of greatest relevance in the group averages, in percent of all regions. {_note(run, model_set)}"
     return _tabular(words, "l" * (len(methods) + 1), lines[:-1])
 
 
@@ -121,7 +131,8 @@ def _tex_two(run: RunReader, model_set: str, table: pd.DataFrame) -> str:
         pair = f"{_title(row['method_a'])} -- {_title(row['method_b'])}"
         cells = [f"{row[group]:.2f}" if row[group] == row[group] else "--" for group in run.groups]
         lines.append(" & ".join([pair, *cells]) + r" \\")
-    words = r"Euclidean distance of the methods' group averages, $\times 10^{-4}$. " + _note(run, model_set)
+    where = _tex(AnalysisSettings.of(run).measured())
+    words = rf"Euclidean distance {where} of the methods' group averages, $\times 10^{{-4}}$. {_note(run, model_set)}"
     return _tabular(words, "l" + "r" * len(run.groups), lines)
 
 
@@ -130,8 +141,14 @@ def _region(name: str | None, percent: float) -> str:
 
 
 def _note(run: RunReader, model_set: str) -> str:
+    """Say which averages these are: whose evidence, in which scale, and who weighs the same."""
     kind = rf"\textbf{{{SIMULATED}}} cohort. " if run.simulated else ""
-    return f"{kind}Run {_tex(run.run_id)}, model set {_tex(model_set)}."
+    settings, scales = AnalysisSettings.of(run), {}
+    for method in methods_of(run, model_set):
+        averaged = "gradients" if run.is_gradient(method) else "occlusions"
+        scales[averaged] = f"{averaged} {scale_words(average_scale(run, model_set, method))}"
+    said = _tex(f"{settings.evidence()}; {', '.join(scales.values())}; {settings.weighing()}")
+    return f"{kind}Averages of {said}. Run {_tex(run.run_id)}, model set {_tex(model_set)}."
 
 
 def _tabular(caption: str, columns: str, lines: Sequence[str]) -> str:

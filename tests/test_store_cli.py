@@ -69,10 +69,10 @@ def test_export_writes_tables_maps_and_figure(copied, tmp_path, capsys):
     assert {path.stem for path in to.glob("*.csv")} == {spec.name for spec in TABLES} - {"flags"}  # of real scans alone
     assert len(pd.read_csv(to / "predictions.csv")) == len(run.table("predictions"))
     assert len(list((to / "nifti").glob("*.nii.gz"))) == 2 * len(METHODS) * 2
-    image = nib.load(to / "nifti/folds_occlusion_NC_mean_positive.nii.gz")
-    expected = run.group_map("folds", "occlusion", target="true", diagnosis=["NC"]).mean_positive
+    image = nib.load(to / "nifti" / f"{run.run_id}_folds_occlusion_NC_for-AD_mean_positive_margin.nii.gz")
+    expected = run.group_map("folds", "occlusion", target="AD", diagnosis=["NC"]).mean_positive
     np.testing.assert_allclose(image.get_fdata(), expected, rtol=1e-6)
-    assert (to / "figure1.png").read_bytes().startswith(b"\x89PNG")
+    assert (to / f"{run.run_id}_figure1.png").read_bytes().startswith(b"\x89PNG")
     assert main(["export", str(copied.parent), "tiny", "--to", str(tmp_path / "csv"), "--csv"]) == 0
     assert not list((tmp_path / "csv").glob("*.png"))
 

@@ -10,6 +10,7 @@ from dashboard import queries
 from dashboard.reports import maps
 from dashboard.viewer import scene
 from store import export, open_run
+from store.settings import average_scale
 
 MODEL, SCAN, METHOD = "fold-1", "a1-1", "segment_occlusion"
 
@@ -42,7 +43,7 @@ def test_the_drop_of_the_probability_is_the_stored_one(run):
 def test_averages_are_of_positive_drops(run):
     assert export.paper_statistic(run, "folds", METHOD) == "mean_positive"
     assert export.paper_statistic(run, "folds", "sensitivity") == "mean_abs"
-    assert export.paper_scale(run, "folds", METHOD) == "margin"
+    assert average_scale(run, "folds", METHOD) == "margin"
     assert queries.average_of(run, METHOD) == ("margin", "mean_positive", "drop of margin")
 
 

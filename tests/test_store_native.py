@@ -292,7 +292,8 @@ def test_the_command_line_writes_all_heatmaps_of_the_scans(store, tmp_path, caps
     for scan, method in itertools.product(models, ("sensitivity", "area_occlusion")):
         names |= {f"{scan}_{model}_{method}_AD" for model in models[scan]}
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    assert files == {f"native/{name}.nii.gz" for name in names}
+    run = open_run(store, "real").run_id
+    assert files == {f"native/{run}_{name}.nii.gz" for name in names}
     assert f"{len(names)} files written" in capsys.readouterr().out
 
 

@@ -14,7 +14,7 @@ from store.__main__ import main
 from store.errors import NotInRun
 from store.paper import export_paper, methods_of, table_one, table_two
 
-FILES = {"table1.csv", "table1.tex", "table2.csv", "table2.tex", "figure1.png", "figure1.svg"}
+FILES = {"table1.csv", "table1.tex", "table2.csv", "table2.tex", "figure1.png", "figure1.svg"}  # after the run's name
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def test_table_one_ranks_the_regions_of_the_average(run):
     table = table_one(run, "folds")
     assert list(table["group"].unique()) == list(run.groups)
     names = run.table("regions").drop_duplicates("merged").set_index("paper")["merged"]
-    ranking = run.table("group_regions", model_set="folds", target="true", merged=True)
+    ranking = run.table("group_regions", model_set="folds", target="AD", merged=True)
     for row in table.to_dict("records"):
         for method in methods_of(run, "folds"):
             chosen = ranking[(ranking["method"] == method) & (ranking["diagnosis"] == row["group"])]
@@ -54,18 +54,18 @@ def test_the_command_writes_all_files_and_the_same_bytes_again(run, tmp_path, ca
     monkeypatch.chdir(tmp_path)
     assert main(["export", str(shared_store()), "--paper"]) == 0
     folder = tmp_path / f"{run.run_id}-export" / "paper"
-    assert {path.name for path in folder.iterdir()} == FILES
+    assert {path.name for path in folder.iterdir()} == {f"{run.run_id}_{name}" for name in FILES}
     assert f"6 files written to {run.run_id}-export" in capsys.readouterr().out
     again = {path.name: path.read_bytes() for path in export_paper(run, tmp_path / "again")}
-    assert again == {name: (folder / name).read_bytes() for name in FILES}
-    assert ElementTree.fromstring(again["figure1.svg"]).tag.endswith("svg")
-    assert (pd.read_csv(folder / "table1.csv")["cohort"] == "SIMULATED").all()
+    assert again == {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert ElementTree.fromstring(again[f"{run.run_id}_figure1.svg"]).tag.endswith("svg")
+    assert (pd.read_csv(folder / f"{run.run_id}_table1.csv")["cohort"] == "SIMULATED").all()
 
 
 def test_latex_is_escaped_balanced_and_says_simulated(run, tmp_path):
     export_paper(run, tmp_path)
     for name in ("table1.tex", "table2.tex"):
-        text = (tmp_path / name).read_text()
+        text = (tmp_path / f"{run.run_id}_{name}").read_text()
         assert text.count(r"\begin{") == text.count(r"\end{") == 2
         assert "SIMULATED" in text
         rows = [line for line in text.splitlines() if line.endswith(r"\\")]

@@ -10,6 +10,7 @@ from dashboard.figures.answers import answer_of
 from dashboard.figures.planes import Anatomy, Range
 from store import RunReader, export, heatmaps
 from store.geometry import regions_to_voxels
+from store.settings import average_scale
 
 TOP_PERCENTILE = 99.5  # a few voxels stand out by noise
 ONE_A_REGION = "one value a region"
@@ -63,18 +64,22 @@ def patient_map(run: RunReader, model: str, method: str, scan: str, target: str,
 
 
 def group_map(run: RunReader, model_set: str, method: str, target: str, group: str) -> tuple[Drawable, int, int]:
-    """The average of a group as the paper forms it, its scans and subjects; NotInRun where it has none."""
+    """Return the average of a group in the scale of the run's settings, its scans and subjects.
+
+    Raises:
+        NotInRun: the group has no scans.
+    """
     statistic = export.paper_statistic(run, model_set, method)
-    scale = export.paper_scale(run, model_set, method)
+    scale = average_scale(run, model_set, method)
     found = run.group_map(
         model_set, method, target=target, scale=scale, statistics=(statistic,),
         diagnosis=export.diagnoses_of(run, model_set, group),
     )  # fmt: skip
     grid = getattr(found, statistic)
     answer = answer_of(run.manifest)
-    unit = answer.unit_of("drop of margin")
+    unit = answer.unit_of(f"drop of {scale}")
     if statistic == "mean_abs":
-        unit = PER_CM3 if scale == "relative" else answer.unit_of("|d margin|")
+        unit = PER_CM3 if scale == "relative" else answer.unit_of(f"|d {scale}|")
         grid = grid * np.float32(percent_per_cm3(run) if scale == "relative" else 1)
     grids = run.table("cells", ["native_grid"], model_set=model_set, method=method).native_grid
     if (grids == "regions").all():

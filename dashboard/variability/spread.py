@@ -82,7 +82,8 @@ def _downloads(patients: Patients, drawn: Mapping[Panel, Drawing], averages: Map
         return group_grid.sheet(drawn, title, note)
 
     def nifti(average: Average) -> bytes:
-        return export.nifti_bytes(queries_maps.volume(average), reader.affine(), simulated=reader.simulated)
+        values, unit = queries_maps.volume(average), queries_maps.header_words(average)
+        return export.nifti_bytes(values, reader.affine(), simulated=reader.simulated, unit=unit)
 
     maps = [
         Download.nifti(

@@ -209,7 +209,10 @@ def nifti(panel: Panel, run: queries.Run) -> bytes:
     volumes = [queries_maps.volume(average) for average in panel.averages]
     values = volumes[0] - volumes[1] if panel.is_difference else volumes[0]
     reader = queries.opened(run)
-    return export.nifti_bytes(values, reader.affine(), simulated=reader.simulated)
+    unit = queries_maps.header_words(panel.averages[0])
+    if panel.is_difference:
+        unit = f"difference, {unit}"
+    return export.nifti_bytes(values, reader.affine(), simulated=reader.simulated, unit=unit)
 
 
 def downloads(selection: Selection, look: Look, drawn: dict[Panel, Drawing], rows: list, peaks: list) -> list[Download]:
