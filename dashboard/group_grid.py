@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dashboard import queries_maps
-from dashboard.figures import brain_maps, pictures, words
+from dashboard.figures import brain_maps, pictures, planes, words
 from dashboard.figures.planes import Range
 from dashboard.filters import Selection
 from dashboard.map_controls import Look
@@ -105,7 +105,7 @@ def drawings(grid: Sequence[Panel], look: Look, typed: Mapping[str, float]) -> d
 
 def drawn_where_possible(
     averages: Mapping[str, Mapping[str, Average]], columns: Mapping[str, tuple[str, ...]], look: Look
-) -> dict[Panel, bytes]:
+) -> dict[Panel, pictures.ScreenPicture]:
     """Panel -> picture for the page; averages of no scan are left out.
 
     Args:
@@ -119,7 +119,14 @@ def drawn_where_possible(
         for panel in panels(method, {name: a for name, a in own.items() if a not in missing}, columns, look)
     ]
     drawn = drawings(grid, look, {})
-    return dict(zip(drawn, queries_maps.jpegs(list(drawn.values())), strict=True))
+    return dict(zip(drawn, queries_maps.on_screen(list(drawn.values())), strict=True))
+
+
+def description(panel: Panel, look: Look) -> str:
+    """What a picture of the grid shows, for those who do not see it."""
+    axis = "xyz"[planes.PLANES[look.style.plane][2]]
+    where = ", ".join(f"{mm:.0f}" for mm in look.positions)
+    return f"{words.method_name(panel.method)} on {look.style.plane} sections of the brain at {axis} {where} mm."
 
 
 def sheet(drawn: Mapping[Panel, Drawing], title: str, note: str) -> pictures.Picture:

@@ -20,8 +20,14 @@ STYLE = """<style>
 .stMainBlockContainer {max-width: 1440px; padding: 3.25rem clamp(1rem, 3vw, 2.75rem) 3rem;}
 [data-testid="stSidebarHeader"] {height: 2.5rem; margin-bottom: 0;}
 [data-testid="stSidebarUserContent"] [data-testid="stVerticalBlock"] {gap: 0.55rem;}
-@media (min-width: 641px) and (max-width: 1250px) {[data-testid="stColumn"] {min-width: calc(50% - 1rem);}}
+@media (min-width: 641px) and (max-width: 1250px) {
+    [data-testid="stColumn"] {min-width: calc(50% - 1rem);}
+    .st-key-map-controls [data-testid="stColumn"] {min-width: calc(25% - 1rem);}
+    .st-key-page-head [data-testid="stHorizontalBlock"] {flex-wrap: nowrap;}
+    .st-key-page-head [data-testid="stColumn"] {min-width: 7.75rem;}
+}
 [data-testid="stImage"] img {border-radius: 4px;}
+[data-testid="stVerticalBlock"]:has(> * .picture-words) [data-testid="stElementToolbar"] {display: none;}
 [data-testid="stTable"] th {text-align: left;}
 [data-testid="stPageLink"] a:focus-visible, .stMain:focus-visible, [data-testid="data-grid-canvas"]:focus-visible {
     outline: 2px solid currentColor; outline-offset: -2px;

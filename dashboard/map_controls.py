@@ -92,7 +92,8 @@ def choose_percentile(prefix: str, place: DeltaGenerator) -> float:
 
 def choose(prefix: str, run: Run, methods: Sequence[str]) -> Look:
     """One row of controls, the rest behind More."""
-    columns = st.columns([1.05, 1.05, 1.1, 1.1, 1, 1.1, 0.85], vertical_alignment="bottom", gap="small")
+    row = st.container(key="map-controls")
+    columns = row.columns([1.05, 1.05, 1.1, 1.1, 1, 1.1, 0.85], vertical_alignment="bottom", gap="small")
     plane, positions = choose_sections(prefix, run, columns)
     with columns[6].popover("More", width="stretch"):
         value, scale, rule, difference, shown = _what(prefix, run, methods)

@@ -78,7 +78,8 @@ class Header:
     """The top of a page; its buttons are filled once the page knows its whole state."""
 
     def __init__(self, title: str, sentence: str) -> None:
-        left, share, files = st.columns([1, 0.12, 0.17], vertical_alignment="bottom", gap="small")
+        head = st.container(key="page-head")
+        left, share, files = head.columns([1, 0.12, 0.17], vertical_alignment="bottom", gap="small")
         with left:
             st.title(title, anchor=False)
             st.markdown(sentence)

@@ -115,9 +115,9 @@ def pictures(reference: Reference, selection: Selection, model: str, row: pd.Ser
         )
     st.html(map_controls.ROWS)
     columns = box.container(key="maps-row-reference").columns(max(len(drawn), 3))
-    for column, (panel, jpeg) in zip(columns, drawn.items(), strict=False):
+    for column, (panel, picture) in zip(columns, drawn.items(), strict=False):
         who = f"{people}, explained by {model}" if panel.heading == people else f"{panel.heading}, {panel.people()}"
-        column.image(jpeg, width="stretch", output_format="JPEG", caption=who)
+        show.brain_picture(column, picture, who, group_grid.description(panel, look))
     alone = "" if people in {panel.heading for panel in drawn} else f"Of {model}, a retrained model, there is none. "
     box.caption(
         f"{words.method_name(method)}, evidence for {selection.evidence()}, one colour scale, from the median of these "

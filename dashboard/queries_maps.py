@@ -18,6 +18,7 @@ from dashboard.bounded import Bounded
 from dashboard.figures import brain_maps, pictures, planes
 from dashboard.figures import glass as figures_3d
 from dashboard.figures.brain_maps import Brain, BrainMap, Places
+from dashboard.figures.pictures import ScreenPicture
 from dashboard.filters import Selection
 from dashboard.queries import Run
 from store import GroupMap, NotInRun, export
@@ -30,7 +31,7 @@ MIB = 1 << 20
 MAPS_LIMIT, CUTS_LIMIT, GROUNDS_LIMIT, PICTURES_LIMIT, FIGURES_LIMIT = 26 * MIB, 6 * MIB, 4 * MIB, 6 * MIB, 2 * MIB
 WIDTH = 512  # pixels that the sections of a picture share
 SHARPEST = 3.0  # pixels a mm
-TEXT = 18  # pixels
+TEXT = 23  # pixels; three pictures in a row shrink them to about 10 on a screen
 WORKERS = 2  # averages read, and pictures drawn, at once
 Progress = Callable[[int, int], None]
 
@@ -87,8 +88,8 @@ def _grounds() -> Bounded[planes.Ground]:
 
 
 @st.cache_resource(show_spinner=False)
-def _pictures() -> Bounded[bytes]:
-    return Bounded(PICTURES_LIMIT, len)
+def _pictures() -> Bounded[ScreenPicture]:
+    return Bounded(PICTURES_LIMIT, lambda one: one.bytes)
 
 
 @st.cache_resource(show_spinner=False)
@@ -324,18 +325,18 @@ def picture(drawing: Drawing) -> pictures.Picture:
     return _arranged(drawing)()
 
 
-def jpegs(drawings: Sequence[Drawing]) -> list[bytes]:
-    """Drawings as JPEG for the page, several at once; what is saved is drawn as PNG."""
+def on_screen(drawings: Sequence[Drawing]) -> list[ScreenPicture]:
+    """Drawings for the page, several at once; what is saved is drawn as PNG."""
     kept = _pictures()
     # What is kept is taken first: the new ones, of this session or another, may push it out before the end.
-    found = {drawing: jpeg for drawing in drawings if (jpeg := kept.found(drawing)) is not None}
+    found = {drawing: one for drawing in drawings if (one := kept.found(drawing)) is not None}
     made = {
-        drawing: _pool().submit(_jpeg_of, kept, drawing, _arranged(drawing))
+        drawing: _pool().submit(_drawn, kept, drawing, _arranged(drawing))
         for drawing in drawings
         if drawing not in found
     }
     return [found[drawing] if drawing in found else made[drawing].result() for drawing in drawings]
 
 
-def _jpeg_of(kept: Bounded[bytes], drawing: Drawing, draw: Callable[[], pictures.Picture]) -> bytes:
-    return kept.get(drawing, lambda: pictures.jpeg(draw().drawn()))
+def _drawn(kept: Bounded[ScreenPicture], drawing: Drawing, draw: Callable[[], pictures.Picture]) -> ScreenPicture:
+    return kept.get(drawing, lambda: ScreenPicture.of(draw()))

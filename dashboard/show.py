@@ -10,6 +10,7 @@ from plotly.graph_objects import Figure
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.figures.chart import Chart
+from dashboard.figures.pictures import ScreenPicture
 from dashboard.saving import save_figure
 
 INK = {"light": "#10171A", "dark": "#E3E8E9"}
@@ -38,6 +39,18 @@ def chart(place: DeltaGenerator, figure: Chart | Figure, key: str, *, save: bool
         with box:
             save_figure(key, key)
     return answer
+
+
+def brain_picture(place: DeltaGenerator, picture: ScreenPicture, caption: str, description: str) -> None:
+    """Brains with their words over them.
+
+    Args:
+        caption: written below.
+        description: what is to be seen, for those who do not see it; the caption is added.
+    """
+    box = place.container(gap=None)
+    box.html(picture.overlay(f"{description} {caption}"))
+    box.image(picture.jpeg, width="stretch", output_format="JPEG", caption=caption)
 
 
 def table(place: DeltaGenerator, frame: pd.DataFrame) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import numpy as np
@@ -120,3 +121,21 @@ def test_what_is_behind_more_stays_as_it_is_when_it_is_looked_at(page, url, addr
     assert after.pop(other) != before.pop(other)
     assert after == before
     assert problems(page) == []
+
+
+@pytest.mark.parametrize("name", ["overview", "group_maps"])
+def test_every_picture_of_brains_says_what_it_shows(page, url, name):
+    open_page(page, f"{url}/{name}")
+    images = page.locator("[data-testid=stImage] img").count()
+    said = page.locator(".picture-words").evaluate_all("all => all.map(one => one.getAttribute('aria-label'))")
+    assert images == len(said) > 0
+    assert all(re.search(r"coronal sections of the brain at y -?\d+(, -?\d+)* mm\. ", words) for words in said)
+    boxes = page.evaluate(
+        """() => [...document.querySelectorAll('.picture-words')].map(words => {
+            const image = words.closest('[data-testid=stVerticalBlock]').querySelector('img');
+            const boxes = [words, image].map(element => element.getBoundingClientRect());
+            return boxes.map(({x, y, width, height}) => [x, y, width, height]);
+        })"""
+    )
+    for words, image in boxes:
+        assert words == pytest.approx(image, abs=1.5)

@@ -185,14 +185,14 @@ def test_pictures_that_push_each_other_out_of_the_cache_are_all_drawn(run, selec
         return queries_maps.Drawing((one,), (1.0,), (-125.0, -121.0), Style(), Range(0.0, top, ""))
 
     drawings = [drawing(one, top) for one in kept for top in (1.0, 2.0, 3.0)]
-    expected = queries_maps.jpegs(drawings)
-    for limit in (1, len(expected[0]), 2 * len(expected[0]) + 99):
-        small = Bounded(limit, len)
+    expected = queries_maps.on_screen(drawings)
+    for limit in (1, expected[0].bytes, 2 * expected[0].bytes + 99):
+        small = Bounded(limit, lambda one: one.bytes)
         monkeypatch.setattr(queries_maps, "_pictures", lambda small=small: small)
         for start in range(len(drawings)):  # what was drawn last is kept, and evicted while the others are drawn
             order = drawings[start:] + drawings[:start]
-            queries_maps.jpegs(drawings[-1:])
-            assert queries_maps.jpegs(order) == expected[start:] + expected[:start]
+            queries_maps.on_screen(drawings[-1:])
+            assert queries_maps.on_screen(order) == expected[start:] + expected[:start]
 
 
 # -- averages ---------------------------------------------------------------------------------------------------------
@@ -315,9 +315,9 @@ def test_the_grid_is_saved_with_its_words(selection):
 
 def test_pictures_are_drawn_once(selection):
     drawn = list(group_grid.drawings(grid_of(selection, look()), look(), {}).values())
-    first = queries_maps.jpegs(drawn)
+    first = queries_maps.on_screen(drawn)
     assert len(first) == 12
-    assert all(a is b for a, b in zip(first, queries_maps.jpegs(drawn), strict=True))
+    assert all(a is b for a, b in zip(first, queries_maps.on_screen(drawn), strict=True))
     assert first[0] != first[1]
 
 

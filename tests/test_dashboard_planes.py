@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import xml.etree.ElementTree as ElementTree
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -313,3 +314,30 @@ def test_a_brain_in_3d_stays_small(step):
     figure = glass.glass_brain(np.where(mask, noise, 0), mask, matrix, 0.01, "u", "t")
     assert surface(figure) is not None
     assert len(figure.to_json()) < 1e6
+
+
+def test_words_of_a_picture_on_the_page_are_text_with_their_signs(anatomy):
+    volume = np.zeros((49, 58, 49), np.float32)
+    scale = Range(0.01, 0.2, "% / cm3")
+    made = planes.picture(anatomy, volume, affine(4), [-52.0, 17.0], Style(signed=True), scale)
+    shown = pictures.ScreenPicture.of(made)
+    with Image.open(io.BytesIO(shown.jpeg)) as pixels:
+        bare = np.asarray(pixels.convert("RGB")).astype(int)
+    assert np.abs(bare - made.pixels).max() < 30  # no words are in the pixels
+    html = shown.overlay('Occlusion <of "AD">.')
+    assert 'role="img" aria-label="Occlusion &lt;of &quot;AD&quot;&gt;."' in html
+    for words in ("y −52 mm", "y +17 mm", "−0.2", "% / cm³", ">L<"):
+        assert words in html
+    assert "-52" not in html
+
+
+def test_the_unit_of_a_colour_bar_stands_beside_its_longest_number():
+    bar = planes.colour_bar(300, Style(signed=True), Range(0.000243, 0.000711, "margin"), 18)
+    unit = next(text for text in bar.texts if text.upright)
+    numbers = [text for text in bar.texts if not text.upright]
+    assert len(numbers) >= 3
+    for text in numbers:
+        assert text.x + pictures.text_width(text.words, text.size) < unit.x - unit.size / 2
+    assert unit.x + unit.size / 2 < bar.width
+    rows = sorted(text.y for text in numbers)
+    assert min(b - a for a, b in pairwise(rows)) >= numbers[0].size

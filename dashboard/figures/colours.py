@@ -8,13 +8,14 @@ import numpy as np
 
 from dashboard.figures import palette
 from dashboard.figures.cuts import PLANES
-from dashboard.figures.pictures import Picture, Text
+from dashboard.figures.pictures import Picture, Text, text_width
 from store import StoreError
 
 CONVENTIONS = ("neurological", "radiological")
 TEXT = 23  # pixels; pictures are shown at about half their size
 BACKGROUND_OF_BAR = 0.32
 BAR_WIDTH = 6.4  # in sizes of its words
+WIDER = 1.2
 
 
 @dataclass(frozen=True)
@@ -80,16 +81,20 @@ def colour_bar(height: int, style: Style, scale: Range, text: float = TEXT) -> P
     colours = coloured(values, style, scale)
     column = BACKGROUND_OF_BAR + (colours[:, :3] - BACKGROUND_OF_BAR) * colours[:, 3:]
     left = round(0.7 * text)
-    pixels = np.zeros((height, round(BAR_WIDTH * text), 3), np.uint8)
+    marks = _marks(style, scale, 1.25 * text * (scale.high - end) / (bottom - top))
+    # The unit stands beside the longest number; letters of a browser are somewhat wider than those of pixels.
+    widest = WIDER * max(text_width(words, 0.87 * text) for _, words in marks)
+    unit_at = max(5.6 * text, left + width + widest + 1.1 * text)
+    pixels = np.zeros((height, max(round(BAR_WIDTH * text), round(unit_at + 0.8 * text)), 3), np.uint8)
     pixels[top : top + len(column), left : left + width] = np.round(255 * column)[:, None]
-    texts = [Text(round(5.6 * text), (top + bottom) / 2, scale.unit, 0.78 * text, "mm", upright=True)]
+    texts = [Text(round(unit_at), (top + bottom) / 2, scale.unit, 0.78 * text, "mm", upright=True)]
 
     def row(value: float) -> int:
         return top + round((scale.high - value) / (scale.high - end) * (bottom - top))
 
     for value in (scale.low, -scale.low) if style.signed else (scale.low,):
         pixels[row(value) - 1 : row(value) + 2, left - 6 : left + width + 6] = 255
-    for value, words in _marks(style, scale, 1.1 * text * (scale.high - end) / (bottom - top)):
+    for value, words in marks:
         texts.append(Text(left + width + 0.4 * text, row(value), words, 0.87 * text, "lm"))
     return Picture(pixels, tuple(texts))
 

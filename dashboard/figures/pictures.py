@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -17,6 +18,9 @@ QUIET = (140, 148, 152)
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 ANCHORS = {"l": "start", "m": "middle", "r": "end"}
 RISES = {"t": 0.78, "m": 0.36, "s": 0.0}  # from the anchor to the base line, in heights of the text
+SHIFTS = {"l": "0", "r": "-100%", "t": "0", "m": "-50%", "s": "-82%"}  # from the anchor to the corner of HTML text
+SMALLEST_PX = 10  # of words on the page
+_MINUS = re.compile(r"(?<![\w.])-(?=[\d.])")  # a true minus; the letters of pixels have none
 Colour = tuple[int, int, int]
 
 
@@ -83,6 +87,57 @@ class Picture:
             "</g></svg>\n",
         ]
         return "\n".join(parts).encode()
+
+
+@dataclass(frozen=True)
+class ScreenPicture:
+    """A picture for the page: its pixels as JPEG, and its words as text to be laid over them.
+
+    Words stay sharp at any size this way, as pixels do not: the browser shrinks a picture to its column.
+    """
+
+    jpeg: bytes
+    width: int
+    height: int
+    texts: tuple[Text, ...]
+
+    @classmethod
+    def of(cls, picture: Picture) -> ScreenPicture:
+        """Encode the pixels of a picture."""
+        return cls(jpeg(picture.pixels), picture.width, picture.height, picture.texts)
+
+    @property
+    def bytes(self) -> int:
+        """What it takes; a text is counted as 100 bytes."""
+        return len(self.jpeg) + 100 * len(self.texts)
+
+    def overlay(self, description: str) -> str:
+        """HTML of the words, to be put right before the image, which it covers without taking any room.
+
+        Args:
+            description: what the picture shows, for those who do not see it.
+        """
+        said = escape(description, quote=True)
+        return "".join((
+            '<div style="position:relative;height:0;z-index:1;pointer-events:none;container-type:inline-size;',
+            f'font-family:{FONTS.replace(chr(39), "")}">',
+            f'<div class="picture-words" role="img" aria-label="{said}" ',
+            f'style="position:absolute;top:0;left:0;width:100%;aspect-ratio:{self.width}/{self.height}">',
+            *(self._placed(text) for text in self.texts),
+            "</div></div>",
+        ))  # fmt: skip
+
+    def _placed(self, text: Text) -> str:
+        """HTML of one text: its place and size as shares of the picture's, but never too small to be read."""
+        across, up = ("m", "m") if text.upright else text.anchor
+        turned = ";writing-mode:vertical-rl" if text.upright else ""
+        return (
+            f'<span aria-hidden="true" style="position:absolute;left:{100 * text.x / self.width:.3f}%;'
+            f"top:{100 * text.y / self.height:.3f}%;line-height:1;white-space:nowrap;color:{_hex(text.colour)};"
+            f"font-size:max({SMALLEST_PX}px,{100 * text.size / self.width:.3f}cqw);"
+            f"transform:translate({SHIFTS[across]},{SHIFTS[up]}){' rotate(180deg)' if text.upright else ''}{turned}"
+            f'">{_written(text)}</span>'
+        )
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -157,8 +212,16 @@ def _svg_text(text: Text) -> str:
     else:
         place = f'x="{text.x:g}" y="{text.y + RISES[text.anchor[1]] * text.size:.6g}"'
         anchor = ANCHORS[text.anchor[0]]
-    fill = "#{:02x}{:02x}{:02x}".format(*text.colour)
-    return f'<text {place} font-size="{text.size:g}" text-anchor="{anchor}" fill="{fill}">{escape(text.words)}</text>'
+    look = f'font-size="{text.size:g}" text-anchor="{anchor}" fill="{_hex(text.colour)}"'
+    return f"<text {place} {look}>{_written(text)}</text>"
+
+
+def _hex(colour: Colour) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+def _written(text: Text) -> str:
+    return escape(_MINUS.sub("−", text.words).replace("cm3", "cm³"))
 
 
 @functools.lru_cache(maxsize=32)

@@ -13,6 +13,7 @@ from dashboard.group_grid import Panel
 from dashboard.map_controls import Look
 from dashboard.page import Download
 from dashboard.queries_maps import Average, Drawing
+from dashboard.show import brain_picture
 from dashboard.variability.patients import Patients
 from store import export
 
@@ -24,9 +25,9 @@ def show(patients: Patients) -> list[Download]:
     panels = group_grid.panels(patients.selection.method, averages, list(averages), look)
     drawn = group_grid.drawings(panels, look, {})
     places = st.columns(max(len(drawn), 2))
-    for place, panel, jpeg in zip(places, drawn, queries_maps.jpegs(list(drawn.values())), strict=False):
+    for place, panel, picture in zip(places, drawn, queries_maps.on_screen(list(drawn.values())), strict=False):
         caption = f"{panel.heading}, SD over {panel.people().removeprefix('n = ')}"
-        place.image(jpeg, width="stretch", output_format="JPEG", caption=caption)
+        brain_picture(place, picture, caption, group_grid.description(panel, look))
     selection = patients.selection
     fine = queries_maps.resolution(selection.run, selection.model_set, selection.method)
     st.caption(f"{map_controls.small_print(look)} True resolution: {fine}.")

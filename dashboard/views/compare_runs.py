@@ -211,11 +211,10 @@ def maps(choice: Choice) -> list[tuple[Panel, Drawing]]:
     st.html(map_controls.ROWS)
     columns = iter(st.container(key="maps-row-compare").columns(3 if look.difference else 2))
     who = dict(zip(choice.names, choice.diagnoses, strict=True))
-    for panel, jpeg in zip(drawn, queries_maps.jpegs(list(drawn.values())), strict=True):
+    for panel, picture in zip(drawn, queries_maps.on_screen(list(drawn.values())), strict=True):
         whose = "" if panel.is_difference else f": {who[panel.heading]}"
-        next(columns).image(
-            jpeg, width="stretch", output_format="JPEG", caption=f"{panel.heading}{whose}, {panel.people()}"
-        )
+        caption = f"{panel.heading}{whose}, {panel.people()}"
+        show.brain_picture(next(columns), picture, caption, group_grid.description(panel, look))
     for name, average in asked.items():
         if average in impossible:
             next(columns).info(f"**{name}**: {impossible[average]}")

@@ -26,6 +26,7 @@ from dashboard import (
 )
 from dashboard.figures import words
 from dashboard.figures.answers import Answer
+from dashboard.figures.pictures import ScreenPicture
 from dashboard.filters import Selection
 from dashboard.group_grid import Panel
 from dashboard.map_controls import Look
@@ -117,12 +118,15 @@ def title_of(selection: Selection) -> str:
     return f"**{words.method_name(selection.method)}** &ensp; :small[:gray[{how} True resolution: {fine}.]]"
 
 
-def show_row(place: DeltaGenerator, title: str, drawn: dict[Panel, bytes], missing: dict[str, str]) -> None:
+def show_row(
+    place: DeltaGenerator, title: str, look: Look, drawn: dict[Panel, ScreenPicture], missing: dict[str, str]
+) -> None:
     """A method: its name, and below it its pictures side by side."""
     place.markdown(title)
     columns = iter(place.columns(max(len(drawn) + len(missing), 3)))
-    for panel, jpeg in drawn.items():
-        next(columns).image(jpeg, width="stretch", output_format="JPEG", caption=f"{panel.heading}, {panel.people()}")
+    for panel, picture in drawn.items():
+        caption = f"{panel.heading}, {panel.people()}"
+        show.brain_picture(next(columns), picture, caption, group_grid.description(panel, look))
     for name, why in missing.items():
         next(columns).info(f"**{name}**: {why}")
 
@@ -146,11 +150,11 @@ def show_grid(selection: Selection, look: Look, columns: dict[str, tuple[str, ..
             "g_", group_grid.medians(grid), thresholds
         )  # fmt: skip
         new = group_grid.drawings(grid, look, typed)
-        jpegs = dict(zip(new, queries_maps.jpegs(list(new.values())), strict=True))
+        ready_pictures = dict(zip(new, queries_maps.on_screen(list(new.values())), strict=True))
         for method in batch:
             missing = {n: impossible[a] for n, a in averages[method].items() if a in impossible}
-            own = {panel: jpeg for panel, jpeg in jpegs.items() if panel.method == method}
-            show_row(places[method], title_of(selection.of(method=method)), own, missing)
+            own = {panel: picture for panel, picture in ready_pictures.items() if panel.method == method}
+            show_row(places[method], title_of(selection.of(method=method)), look, own, missing)
         drawn |= new
     progress.end()
     return drawn

@@ -106,9 +106,10 @@ def group_averages(run: Run, model_set: str, target: str, groups: list[str]) -> 
     for method in methods:
         how = words.HOW_TO_READ.get(method)
         st.markdown(f"**{words.method_name(method)}**" + (f" &ensp; :small[:gray[{how}]]" if how else ""))
-        own = [(panel, jpeg) for panel, jpeg in drawn.items() if panel.method == method]
-        for column, (panel, jpeg) in zip(st.columns(2), own, strict=False):
-            column.image(jpeg, width="stretch", output_format="JPEG", caption=f"{panel.heading}, {panel.people()}")
+        own = [(panel, picture) for panel, picture in drawn.items() if panel.method == method]
+        for column, (panel, picture) in zip(st.columns(2), own, strict=False):
+            caption = f"{panel.heading}, {panel.people()}"
+            show.brain_picture(column, picture, caption, group_grid.description(panel, look))
 
 
 def ranking(run: Run, model_set: str, target: str, groups: list[str]) -> None:
