@@ -160,6 +160,14 @@ def lobes(found: Sample, regions: pd.DataFrame) -> pd.DataFrame:
     return found.rows.assign(**{f"{lobe}_share": part.sum(axis=1) for lobe, part in parts.items()})
 
 
+def without_lobe(regions: pd.DataFrame) -> list[str]:
+    """Return the regions of the atlas whose lobe is not known, without their sides, in the atlas's order."""
+    unknown = regions["in_atlas"].to_numpy(bool) & ~regions["lobe"].isin(["temporal", "cortical", "other"]).to_numpy(
+        bool
+    )
+    return list(dict.fromkeys(regions.loc[unknown, "merged"]))
+
+
 def with_relevance(found: Sample) -> Sample:
     """Without the rows that have no relevance in any region of the atlas."""
     return found.taken(found.shares[:, found.areas.inside].sum(axis=1) > 0)

@@ -172,7 +172,10 @@ class AtlasConfig(Section):
     """Regions. AAL2 ships with a dependency; any NIfTI with a label table can be given."""
 
     path: Path | None = Field(None, description="NIfTI of integer labels; default: AAL2")
-    labels: Path | None = Field(None, description="CSV with columns name and index (the voxel value), optional code")
+    labels: Path | None = Field(
+        None,
+        description="CSV with columns name and index (voxel value), optional code and lobe (temporal, cortical, other)",
+    )
     placement: Literal["affine", "stretched"] = Field(
         "affine", description="stretched: from the box of Colin27, 181x217x181, to the grid's size, as in the paper"
     )

@@ -139,7 +139,7 @@ _TARGET = (STRING, "group that is explained, as stored")
 _SCAN = (STRING, "key of the scans table")
 _SUBJECT = (STRING, "person")
 _DIAGNOSIS = (STRING, "clinical label, or the group where rules are expressions and in a regression")
-_REGION = (STRING, "key of the regions table; in merged rows the name without _L/_R")
+_REGION = (STRING, "key of the regions table; in merged rows the name without its side")
 
 TABLES = (
     TableSpec(
@@ -335,9 +335,9 @@ TABLES = (
             "region": _REGION,
             "index": (INTEGER, "value in the atlas arrays"),
             "code": (INTEGER, "the atlas's own code; missing for Ventricles and Unlabelled"),
-            "merged": (STRING, "name without _L/_R"),
+            "merged": (STRING, "name without its side"),
             "paper": (STRING, "name as in Rieke et al. 2018"),
-            "lobe": (STRING, "temporal, cortical or other (design, section 6)"),
+            "lobe": (STRING, "temporal, cortical or other (design, section 6); unknown where the name does not say"),
             "in_atlas": (BOOLEAN, "false for Ventricles and Unlabelled"),
             "voxels": (INTEGER, "on the working grid"),
             "volume_cm3": (FLOAT, "on the working grid"),

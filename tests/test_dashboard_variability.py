@@ -305,6 +305,20 @@ def test_subjects_are_counted_with_their_scans(opened):
     assert "n = 5 subjects, 8 scans" in said(opened(set="folds", v_view="lobes"))
 
 
+def test_lobes_that_are_not_known_are_said(opened, tmp_path):
+    run = copy_of_shared_store(tmp_path)
+    file = run / "tables" / "regions.parquet"
+    regions = pd.read_parquet(file)
+    unknown = regions["merged"] == regions["merged"].iloc[0]
+    regions.loc[unknown, "lobe"] = "unknown"
+    regions.to_parquet(file)
+    app = opened(tmp_path, set="folds", v_view="lobes")
+    assert not app.exception
+    (warning,) = [one.value for one in app.warning if "lobe is not known" in one.value]
+    assert warning.startswith(f"Of 1 regions of this atlas the lobe is not known ({regions['merged'].iloc[0]})")
+    assert "column lobe" in warning
+
+
 def test_no_identifier_stands_in_the_link(opened):
     for view in VIEWS:
         values = " ".join(v for k, v in address(opened(set="folds", v_view=view)).items() if k.startswith("v_"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -104,6 +106,37 @@ def aal2_file(tmp_path_factory):
     return stored
 
 
+@pytest.mark.parametrize(
+    ("name", "merged", "kind"),
+    [
+        ("Left Hippocampus", "Hippocampus", "temporal"),
+        ("Right Amygdala", "Amygdala", "temporal"),
+        ("Left Thalamus", "Thalamus", "other"),
+        ("Right-Cerebellum-Cortex", "Cerebellum-Cortex", "other"),
+        ("ctx-lh-superiortemporal", "superiortemporal", "temporal"),
+        ("rh_insula", "insula", "cortical"),
+        ("Precentral Gyrus (left)", "Precentral Gyrus", "cortical"),
+        ("Temporal_WM_R", "Temporal_WM", "other"),
+        ("Left Lateral Ventrical", "Lateral Ventrical", "other"),
+        ("Occipital Fusiform Gyrus", "Occipital Fusiform Gyrus", "cortical"),
+        ("Temporal Occipital Fusiform Cortex", "Temporal Occipital Fusiform Cortex", "temporal"),
+        ("Brain-Stem", "Brain-Stem", "other"),
+        ("N_Acc_L", "N_Acc", "other"),
+        ("NA", "NA", "unknown"),
+        ("Area 17", "Area 17", "unknown"),
+        ("Left", "Left", "unknown"),
+    ],
+)
+def test_names_of_other_atlases_have_sides_and_lobes(name, merged, kind):
+    assert merged_name(name) == merged
+    assert lobe(merged) == kind
+
+
+def test_no_region_of_aal2_has_an_unknown_lobe(atlas):
+    counts = atlas.regions.loc[atlas.regions["in_atlas"], "lobe"].value_counts().to_dict()
+    assert counts == {"cortical": 66, "temporal": 20, "other": 34}
+
+
 def test_stretched_lies_where_the_original_study_had_it():
     """AAL2 out of its cropped box, which is stored right to left: in Colin27's box first, then stretched."""
     placed, stretched = (load_atlas(AtlasConfig(placement=kind), 1) for kind in ("affine", "stretched"))
@@ -174,6 +207,91 @@ def test_an_atlas_that_cannot_be_read_is_refused(tmp_path):
         load_atlas(config, 4)
     config.path.unlink()
     with pytest.raises(UserError, match="no file"):
+        load_atlas(config, 4)
+
+
+def test_a_table_of_labels_may_have_semicolons_a_region_na_and_lobes(tmp_path):
+    config = _own(tmp_path, names="index;name;lobe\n1;NA;Other\n2;Left Hippocampus;\n")
+    regions = load_atlas(config, 4).regions
+    assert regions["region"].tolist()[:2] == ["NA", "Left Hippocampus"]
+    assert regions["merged"].tolist()[:2] == ["NA", "Hippocampus"]
+    assert regions["lobe"].tolist()[:2] == ["other", "temporal"]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("index,name\n1,\n2,Right\n", "own.csv row 2: no name"),
+        ("index,name\n1,Left\nx,Right\n", "own.csv row 3: index is 'x', not a whole number"),
+        ("index,name\n1,Left\n,Right\n", "own.csv row 3: index is '', not a whole number"),
+        ("index,name\n1.5,Left\n2,Right\n", "own.csv row 2: index is '1.5', not a whole number"),
+        ("index,name,lobe\n1,Left,limbic\n", "row 2: lobe is 'limbic'; write temporal, cortical or other"),
+        ("index,name\n", "has no rows"),
+    ],
+)
+def test_a_row_of_labels_that_is_wrong_is_named(tmp_path, names, message):
+    with pytest.raises(UserError, match=message):
+        load_atlas(_own(tmp_path, names=names), 4)
+
+
+def _labels(tmp_path, data, dtype=np.int16) -> AtlasConfig:
+    """The own atlas with other voxels; float voxels under a header of integers get a scale factor, as by others."""
+    config = _own(tmp_path)
+    image = nib.Nifti1Image(data, Grid(4).affine)
+    image.set_data_dtype(dtype)
+    nib.save(image, config.path)
+    return config
+
+
+def test_labels_that_were_saved_with_a_scale_factor_are_those_of_the_clean_file(tmp_path):
+    """120 labels as floating point numbers under an int16 header are read as 0.99977, 1.99954, ..."""
+    clean, table = np.zeros(Grid(4).shape), "index,name\n" + "".join(f"{i},R{i}\n" for i in range(1, 121))
+    clean[10:40, 5:55, 10:40] = np.arange(1, 121).repeat(375).reshape(30, 50, 30)
+    config = _labels(tmp_path, clean)
+    assert (np.asarray(nib.load(config.path).dataobj) % 1 != 0).any()
+    config.labels.write_text(table)
+    found = load_atlas(config, 4)
+    assert found.count == 120
+    config = _labels(tmp_path, clean.astype(np.int16))
+    config.labels.write_text(table)
+    expected = load_atlas(config, 4)
+    assert (found.labels == expected.labels).all()
+
+
+def test_labels_that_cannot_be_told_are_refused(tmp_path):
+    clean = np.zeros(Grid(4).shape)
+    clean[10:40, 10:40, 10:40] = np.linspace(1, 120, 30)
+    with pytest.raises(UserError, match=r"not whole numbers.*saved with a scale factor or interpolated"):
+        load_atlas(_labels(tmp_path, clean, np.float32), 4)
+    clean[5] = np.nan
+    with pytest.raises(UserError, match="not whole numbers"):
+        load_atlas(_labels(tmp_path, clean, np.float32), 4)
+
+
+def test_an_atlas_of_one_volume_may_have_four_axes(tmp_path):
+    config = _own(tmp_path)
+    data = np.asarray(nib.load(config.path).dataobj)
+    for placement in ("affine", "stretched"):
+        chosen = config.model_copy(update={"placement": placement})
+        nib.save(nib.Nifti1Image(data, Grid(4).affine), config.path)
+        expected = load_atlas(chosen, 4).labels
+        nib.save(nib.Nifti1Image(data[..., None], Grid(4).affine), config.path)
+        assert (load_atlas(chosen, 4).labels == expected).all()
+    nib.save(nib.Nifti1Image(np.stack([data] * 2, -1), Grid(4).affine), config.path)
+    with pytest.raises(UserError, match="has the shape 49x58x49x2, an atlas is one volume"):
+        load_atlas(config, 4)
+
+
+def test_an_atlas_that_is_a_pointer_or_too_large_is_refused(tmp_path):
+    config = _own(tmp_path)
+    image = nib.load(config.path)
+    image.header["dim"][1:4] = 2000
+    content = image.header.binaryblock + bytes(4)
+    config.path.write_bytes(gzip.compress(content))
+    with pytest.raises(UserError, match=r"atlas\.path: own\.nii\.gz: the header declares 2000x2000x2000 voxels"):
+        load_atlas(config, 4)
+    config.path.write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(UserError, match=r"atlas\.path: own\.nii\.gz is a pointer of git-lfs"):
         load_atlas(config, 4)
 
 

@@ -17,6 +17,7 @@ LOBES = {
     "temporal": ("Temporal", "#C2611F"),
     "cortical": ("Other cerebral cortex", "#3B8C90"),
     "other": ("Basal ganglia, cerebellum, other", "#8A7FA8"),
+    "unknown": ("Lobe not known", "#8C8C8C"),
 }
 DRAWN = ["region", "value", "low", "high", "rank", "subjects"]
 APART, MOST_APART = 0.3, 0.6  # of a row: between two diagnoses of a region, between the first and the last
@@ -124,7 +125,7 @@ def bump(
 
     Args:
         rankings: method -> diagnosis, region, rank, of atlas regions.
-        lobes: region -> temporal, cortical or other.
+        lobes: region -> temporal, cortical, other or unknown.
         marked: a region that is drawn strongly.
     """
     ranks = pd.DataFrame({

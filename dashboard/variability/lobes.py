@@ -17,7 +17,13 @@ def show(patients: Patients) -> list[Download]:
     found = patients.sample(by_subject=by_subject)
     if not len(found):
         return patients.none_left()
-    table = between.lobes(found, queries.table(patients.selection.run, "regions"))
+    regions = queries.table(patients.selection.run, "regions")
+    if unknown := between.without_lobe(regions):
+        st.warning(
+            f"Of {len(unknown)} regions of this atlas the lobe is not known ({_first(unknown)}): they count as neither "
+            "temporal nor cortical. Give the atlas's table of labels a column lobe (temporal, cortical or other)."
+        )
+    table = between.lobes(found, regions)
     who = between.who(table, between.labels(found, by_subject), patients.answer)
     clickable(figures.temporal_cortical(table, patients.diagnoses, patients.groups, who), "v-lobes")
     st.caption(f"{in_numbers(found, by_subject)}. Crosses: mean ± SD of a diagnosis. Click a dot to open its patient.")
@@ -31,3 +37,7 @@ def show(patients: Patients) -> list[Download]:
     )  # fmt: skip
     exported = patients.exported(found).assign(**table[["temporal_share", "cortical_share"]])
     return [Download.csv("These shares, CSV", f"{patients.file}_temporal-cortical", lambda: exported)]
+
+
+def _first(names: list[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")

