@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
-import json
 import os
 import signal
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from engine import subcommands
 from engine.errors import RunFailure, UserError
+from engine.json_line import json_line
 from engine.options import DEFAULT_STORE, add_cohort, add_common, configuration
 from engine.progress import Progress
 from engine.run import Run, check_store, discard, locked
@@ -143,7 +143,7 @@ def _report(options: argparse.Namespace, folder: Path, progress: Progress) -> No
     for line in summary(found):
         progress.say(line)
     if options.json:
-        print(json.dumps(found), flush=True)
+        print(json_line(found), flush=True)
 
 
 def _device_kind(asked: str) -> str:

@@ -15,7 +15,7 @@ from engine.model.objective import Objective, Regression
 from engine.model.regression import error_rows, ridge_predictions
 from store.spec import table_spec
 
-CURVES = table_spec("curves")
+CURVES, METRICS, BASELINE_PREDICTIONS = (table_spec(name) for name in ("curves", "metrics", "baseline_predictions"))
 LINEAR = ("region_means", "covariates")
 
 
@@ -78,7 +78,7 @@ def answer_rows(job: Job, margin: np.ndarray, scans: pd.DataFrame, cohort: Cohor
 
 
 def evaluation_tables(run, jobs: Sequence[Job], predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The tables metrics, curves and balance.
+    """The tables metrics, baseline_predictions, curves and balance.
 
     Args:
         run: engine.run.Run after preprocessing.
@@ -88,15 +88,21 @@ def evaluation_tables(run, jobs: Sequence[Job], predictions: pd.DataFrame) -> di
     scans = run.cohort.scans
     tested = predictions[predictions["group"].isin(groups)]
     rows = error_rows(tested, "cnn", ddof) if target else metric_rows(tested, groups, "cnn", ddof)
-    trained = any(job.train for job in jobs)
+    trained, said = any(job.train for job in jobs), []
     for classifier, (features, note) in _baseline_features(run, scans).items() if trained else ():
         if features.shape[1] and target:
-            rows += error_rows(ridge_predictions(features, scans, jobs, target.column), classifier, ddof, note)
+            linear = ridge_predictions(features, scans, jobs, target.column)
+            rows += error_rows(linear, classifier, ddof, note)
         elif features.shape[1]:
             linear = logistic_predictions(features, scans, jobs, groups[0])
             rows += metric_rows(linear, groups, classifier, ddof, note)
+        else:
+            continue
+        said.append(linear.assign(classifier=classifier))
+    baselines = pd.concat(said, ignore_index=True) if said else pd.DataFrame()
     return {
-        "metrics": pd.DataFrame(rows),
+        "metrics": pd.DataFrame(rows, columns=list(METRICS.columns)),
+        "baseline_predictions": baselines.reindex(columns=list(BASELINE_PREDICTIONS.columns)),
         "curves": pd.DataFrame([] if target else curve_rows(tested, groups), columns=list(CURVES.columns)),
         "balance": pd.DataFrame(
             balance_rows(scans, groups, run.cohort.defining),

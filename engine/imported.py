@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from engine.card import Card, Imported, read_card
 from engine.data.folds import Job
 from engine.data.scan import Cohort
 from engine.errors import UserError
+from engine.json_line import json_line
 from engine.run import Run
 from store.spec import MODELS_FOLDER, table_spec
 
@@ -195,4 +195,4 @@ def print_plan(run: ImportedRun, as_json: bool = False) -> None:
     if as_json:
         scans = run.cohort.scans["scan"].tolist()
         said = {"file": run.file.name, "parameters": parameter_count(network), "scans": scans}
-        print(json.dumps(said | asdict(estimate)), flush=True)
+        print(json_line(said | asdict(estimate)), flush=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, replace
 
 import pandas as pd
@@ -11,6 +10,7 @@ from engine.costs import cost_lines, estimate_costs
 from engine.data.folds import Job, split
 from engine.data.readers import read_cohort
 from engine.data.scan import Cohort
+from engine.json_line import json_line
 from engine.preprocessing.grid import Grid
 from engine.run import Run
 
@@ -26,7 +26,7 @@ def print_plan(run: Run, as_json: bool = False) -> None:
     run.cohort = replace(run.cohort, scans=scans)
     _say(run, _costs(run))
     if as_json:
-        print(json.dumps(_as_json(run)), flush=True)
+        print(json_line(_as_json(run)), flush=True)
 
 
 def _as_json(run: Run) -> dict:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
@@ -20,6 +19,7 @@ from engine.atlas.aal import Atlas, load_atlas
 from engine.config import AtlasConfig, SplitConfig
 from engine.data.folds import split
 from engine.errors import UserError
+from engine.json_line import json_line
 from engine.relevance import METHODS
 from store import RunReader, open_run
 from store.errors import StoreError
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UserError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(found) if options.json else "\n".join(markdown(found)))
+    print(json_line(found) if options.json else "\n".join(markdown(found)))
     return 0
 
 

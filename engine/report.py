@@ -9,6 +9,8 @@ import pandas as pd
 
 from engine.progress import duration
 from store import RunReader, open_run
+from store.accuracy import Estimate, difference, judged, judged_scans, metrics_of
+from store.verdict import baseline_scans, in_words, paired, verdict
 
 CREDITS = ("Template:", "Atlas:", "Method:")
 PAPER = "Rieke et al. 2018 on ADNI: accuracy 0.77 +- 0.06, AUC 0.78 +- 0.04"
@@ -29,6 +31,8 @@ def result(folder: Path) -> dict:
         "peak_mib": manifest["peak_mib"],
         "metrics": headline_metrics(run),
     }
+    if said := verdict(run):
+        found["verdict"] = {"separates": said.separates, "said": " ".join(filter(None, [said.caption, said.baseline]))}
     return found | new_scans(run) if run.reference_run else found
 
 
@@ -51,22 +55,41 @@ def new_scans(run: RunReader) -> dict:
 
 
 def headline_metrics(run: RunReader) -> dict[str, float]:
-    """Mean and spread over folds, the held-out model, the baselines' AUC, and the truth scores where simulated."""
-    table = run.table("metrics", level="scan")
+    """What the JSON line has of accuracy, each name with what it is over.
+
+    <metric>_mean and _sd, and _mean_folds where fewer than `folds` have a value; <metric>_folds, of the test scans of
+    all folds together, and <metric>_holdout, with the ends _low and _high of their 95 % intervals; the same of the
+    linear baselines, <baseline>_auc_...; <baseline>_auc_difference, network minus baseline, paired; truth scores where
+    simulated.
+    """
+    table = metrics_of(run)
+    table = table[table["level"] == "scan"]
     values: dict[str, float] = {}
+    folds = table["model"][table["model"].str.startswith("fold-")].nunique()
 
     def add(classifier: str, model: str, suffix: str, prefix: str = "", metrics: tuple[str, ...] = ()) -> None:
         rows = table[(table["classifier"] == classifier) & (table["model"] == model)]
         for row in rows.itertuples():
             if row.metric in metrics and pd.notna(row.value):
-                values[f"{prefix}{row.metric}_{suffix}"] = round(float(row.value), 4)
+                name = f"{prefix}{row.metric}_{suffix}"
+                values[name] = round(float(row.value), 4)
+                ends = {"low": row.low, "high": row.high} if suffix in ("folds", "holdout") else {}
+                values.update({f"{name}_{end}": round(float(x), 4) for end, x in ends.items() if pd.notna(x)})
+                if suffix == "mean" and pd.notna(row.folds) and row.folds < folds:
+                    values[f"{name}_folds"] = int(row.folds)
 
+    if folds:
+        values["folds"] = folds
     main = ERRORS if run.task == "regression" else SCORES
     add("cnn", "mean", "mean", metrics=main)
     add("cnn", "sd", "sd", metrics=main)
+    add("cnn", "folds", "folds", metrics=main)
     add("cnn", "holdout", "holdout", metrics=main)
     for classifier in ("region_means", "covariates"):
-        add(classifier, "mean", "mean", f"{classifier}_", ("auc", "balanced_accuracy", *ERRORS))
+        chosen = ("auc", "balanced_accuracy", *ERRORS)
+        add(classifier, "mean", "mean", f"{classifier}_", chosen)
+        add(classifier, "folds", "folds", f"{classifier}_", chosen)
+        values |= _difference(run, classifier)
     if run.has_table("truth_scores"):
         scores = run.table(
             "truth_scores", method="sensitivity", level="group", score="voxel_auc", diagnosis=run.groups[0]
@@ -79,12 +102,26 @@ def headline_metrics(run: RunReader) -> dict[str, float]:
     return values
 
 
+def _difference(run: RunReader, classifier: str) -> dict[str, float]:
+    """Network minus linear baseline over the test scans of all folds, with its interval, where both were kept."""
+    metric, is_value = ("mae", True) if run.task == "regression" else ("auc", False)
+    both = paired(judged_scans(run.table("predictions"), "folds"), baseline_scans(run, classifier, "folds"))
+    if both is None or both[0].empty:
+        return {}
+    first, second = (judged(frame, run.groups[0], is_value) for frame in both)
+    gap, name = difference(first, second, metric), f"{classifier}_{metric}_difference"
+    ends = {name: gap.value, f"{name}_low": gap.low, f"{name}_high": gap.high}
+    return {key: round(value, 4) for key, value in ends.items() if math.isfinite(value)}
+
+
 def summary(found: dict) -> list[str]:
     """The same for people."""
     lines = [f"run {found['run']} in {found['store']}" + (" (SIMULATED)" if found["simulated"] else "")]
     if "reference_run" in found:
         return [*lines, *_of_new_scans(found), *_costs(found)]
     lines += _errors(found["metrics"], found["target"]) if "target" in found else _scores(found["metrics"])
+    if found.get("verdict", {}).get("said"):
+        lines.append(f"  WARNING: {found['verdict']['said']}")
     return [*lines, *_costs(found)]
 
 
@@ -93,18 +130,40 @@ def _scores(metrics: dict[str, float]) -> list[str]:
     lines = []
     if "auc_mean" in metrics:
         spread = metrics.get("auc_sd", float("nan"))
-        lines.append(f"  AUC over folds {metrics['auc_mean']:.3f} +- {spread:.3f}, balanced accuracy "
-                     f"{metrics.get('balanced_accuracy_mean', float('nan')):.3f}")  # fmt: skip
+        lines.append(
+            f"  AUC over folds {metrics['auc_mean']:.3f} +- {spread:.3f}{_folds(metrics, 'auc')}, balanced accuracy "
+            f"{metrics.get('balanced_accuracy_mean', float('nan')):.3f}{_folds(metrics, 'balanced_accuracy')}"
+        )
+    if "auc_folds" in metrics:
+        lines.append(
+            f"  all folds together: AUC {_with_ends(metrics, 'auc_folds')}, balanced accuracy "
+            f"{_with_ends(metrics, 'balanced_accuracy_folds')}; intervals over subjects"
+        )
     if "region_means_auc_mean" in metrics:
-        lines.append(f"  linear baseline on region means: AUC {metrics['region_means_auc_mean']:.3f}")
+        together, gap = "region_means_auc_folds", "region_means_auc_difference"
+        more = f", all folds {_with_ends(metrics, together)}" if together in metrics else ""
+        more += f"; network minus baseline {_with_ends(metrics, gap)}" if gap in metrics else ""
+        lines.append(f"  linear baseline on region means: AUC {metrics['region_means_auc_mean']:.3f}{more}")
     if "auc_holdout" in metrics:
-        lines.append(f"  fixed test set: AUC {metrics['auc_holdout']:.3f}")
+        lines.append(f"  fixed test set: AUC {_with_ends(metrics, 'auc_holdout')}")
     if "truth_auc" in metrics:
         lines.append(
             f"  |gradient| finds the imposed change with voxel AUC {metrics['truth_auc']:.3f} "
             f"(untrained networks {metrics['truth_auc_untrained']:.3f})"
         )
     return [*lines, f"  {PAPER}"]
+
+
+def _with_ends(metrics: dict[str, float], name: str) -> str:
+    """0.950 (95 % CI 0.911 to 0.980)."""
+    low, high = (metrics.get(f"{name}_{end}", math.nan) for end in ("low", "high"))
+    return in_words("", Estimate(metrics.get(name, math.nan), low, high, 0), digits=3).strip()
+
+
+def _folds(metrics: dict[str, float], name: str) -> str:
+    """(3 of 5 folds), where some have no value."""
+    known, folds = metrics.get(f"{name}_mean_folds"), metrics.get("folds")
+    return f" ({known} of {folds} folds: the others lack a group)" if known and folds and known < folds else ""
 
 
 def _errors(metrics: dict[str, float], target: dict) -> list[str]:

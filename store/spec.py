@@ -14,6 +14,7 @@ Version 1.1  adds native/{scan}: where the points of a scan's own file lie in MN
 Version 1.2  adds columns: to models and training the network's name and what was set apart for validation, to scans
              screening_diagnosis, cdr_sb and clinical_label, to predictions value and observed. Adds the table flags;
              to the manifest reference_run, task and target.
+Version 1.3  adds to metrics intervals and the number of folds, and the table baseline_predictions.
 
 A minor version adds things a reader MAY ignore; a major version means: build the store again.
 """
@@ -22,7 +23,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SPEC_VERSION = "1.2"
+SPEC_VERSION = "1.3"
 MANIFEST = "manifest.json"
 ARRAYS_FOLDER = "arrays.zarr"
 TABLES_FOLDER = "tables"
@@ -289,7 +290,7 @@ TABLES = (
         {
             "classifier": (STRING, "cnn, or linear, logistic or ridge: region_means, covariates"),
             "level": (STRING, "scan or subject"),
-            "model": (STRING, "a model, or mean or sd over the folds"),
+            "model": (STRING, "a model, mean or sd over the folds, or folds: their test scans together"),
             "metric": (
                 STRING,
                 "accuracy, balanced_accuracy, sensitivity, specificity, auc, auc_hard, brier, "
@@ -298,8 +299,29 @@ TABLES = (
             ),
             "value": (FLOAT, ""),
             "note": (STRING, "for example the covariates used"),
+            "low": (FLOAT, "lower end of the 95 % interval over subjects (store/accuracy.py); of folds and holdout"),
+            "high": (FLOAT, "upper end"),
+            "subjects": (INTEGER, "behind the interval; of two groups, those of the smaller"),
+            "folds": (INTEGER, "of a mean or sd: the folds that have a value"),
         },
         "accuracy of the networks and of the linear baselines in the same folds",
+        later=("low", "high", "subjects", "folds"),
+    ),
+    TableSpec(
+        "baseline_predictions",
+        ("classifier", "model", "scan"),
+        {
+            "classifier": (STRING, "region_means, covariates"),
+            "model": _MODEL,
+            "scan": _SCAN,
+            "subject": _SUBJECT,
+            "group": (STRING, ""),
+            "probability": (FLOAT, "of the positive group; missing in a regression"),
+            "value": (FLOAT, "of the target, predicted, in its unit; regression only"),
+            "observed": (FLOAT, "of the target, true, in its unit; regression only"),
+        },
+        "what the linear baselines say of the test scans of each network",
+        optional=True,
     ),
     TableSpec(
         "curves",

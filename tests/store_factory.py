@@ -50,6 +50,7 @@ PREDICTED = {
     "n2-1": "NC",
     "m1-1": "AD",
 }
+NO_INTERVAL = dict.fromkeys(("low", "high", "subjects", "folds"))  # made by readers, of the predictions
 MODELS = {"fold-1": "folds", "fold-2": "folds", "holdout": "holdout", "holdout-seed-2": "holdout"}
 
 
@@ -318,7 +319,7 @@ def _write_tables(writer: RunWriter, content: Content, simulated: bool) -> None:
         "training": [{"model": m, "epoch": e} for m in MODELS for e in (1, 2)],
         "predictions": [_prediction(content, m, s) for m in MODELS for s in explained(m)],
         "metrics": [
-            {"classifier": "cnn", "level": level, "model": model, "metric": metric}
+            {"classifier": "cnn", "level": level, "model": model, "metric": metric, **NO_INTERVAL}
             for level in ("scan", "subject") for model in (*folds, "holdout", "mean", "sd")
             for metric in ("accuracy", "balanced_accuracy", "auc")
         ],
@@ -346,6 +347,10 @@ def _write_tables(writer: RunWriter, content: Content, simulated: bool) -> None:
             {"model_set": s, "method": m, "diagnosis": "AD", "level": "group", "score": "voxel_auc"}
             for s in sets for m in methods
         ]  # fmt: skip
+    tables["baseline_predictions"] = [
+        {"classifier": "region_means", "model": m, "scan": s, "subject": SCANS[s][0], "group": SCANS[s][1]}
+        for m in (*folds, "holdout") for s in explained(m) if SCANS[s][1] in GROUPS
+    ]  # fmt: skip
     for name, rows in tables.items():
         writer.put_table(name, fill(name, rows, content.random))
 

@@ -293,6 +293,23 @@ def test_mean_and_spread_over_folds_and_subjects():
     assert table["subject", "fold-1", "accuracy"] == 1.0  # subject a: mean probability 0.6
 
 
+def test_folds_without_a_group_are_counted_out_of_mean_and_spread():
+    """Five patients and fifty controls over five folds by chance: two folds have no patient (FC-08)."""
+    rng = np.random.default_rng(0)
+    folds = {f"p{i}": fold for i, fold in enumerate((1, 1, 4, 5, 5))} | {f"c{i}": 1 + i % 5 for i in range(50)}
+    frame = pd.DataFrame({"subject": list(folds), "model": [f"fold-{k}" for k in folds.values()]})
+    frame["group"] = np.where(frame["subject"].str.startswith("p"), "AD", "NC")
+    frame["probability"] = rng.random(55)
+    table = pd.DataFrame(metric_rows(frame, ("AD", "NC"), "cnn", ddof=1))
+    table = table[table["level"] == "scan"].set_index(["model", "metric"])
+    known = table.loc[[(f"fold-{k}", "auc") for k in range(1, 6)], "value"]
+    assert known.isna().sum() == 2
+    assert table.loc[("mean", "auc"), "value"] == pytest.approx(known.mean())
+    assert table.loc[("mean", "auc"), "folds"] == table.loc[("sd", "auc"), "folds"] == 3
+    assert table.loc[("mean", "accuracy"), "folds"] == 5
+    assert np.isfinite(table.loc[("folds", "auc"), ["low", "high"]].astype(float)).all()
+
+
 def test_curves_end_where_they_must():
     curves = pd.DataFrame(curve_rows(_predictions(), ("AD", "NC")))
     roc = curves[(curves["curve"] == "roc") & (curves["model"] == "folds")]

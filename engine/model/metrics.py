@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from store.accuracy import FOLDS, by_subject, interval_rows
+
 CALIBRATION_BINS = 10
 CURVE_POINTS = 200
 
@@ -47,15 +49,10 @@ def scores(positive: np.ndarray, probability: np.ndarray) -> dict[str, float]:
     }
 
 
-def by_subject(predictions: pd.DataFrame) -> pd.DataFrame:
-    """One row a subject and group: the mean probability of its scans."""
-    return predictions.groupby(["model", "subject", "group"], as_index=False)["probability"].mean()
-
-
 def metric_rows(
     predictions: pd.DataFrame, groups: tuple[str, str], classifier: str, ddof: int, note: str = ""
 ) -> list[dict]:
-    """Rows of the metrics table, for every model and for mean and sd over the fold models.
+    """Rows of the metrics table, for every model, for mean and sd over the fold models, and for all folds together.
 
     Args:
         predictions: columns model, subject, group, probability; cohort scans of test sets only.
@@ -64,33 +61,46 @@ def metric_rows(
     return rows_of_levels(
         {"scan": predictions, "subject": by_subject(predictions)},
         lambda part: scores(part["group"] == groups[0], part["probability"]), classifier, ddof, note,
+        interval_rows(predictions, groups[0]),
     )  # fmt: skip
 
 
 def rows_of_levels(
     levels: Mapping[str, pd.DataFrame], score: Callable[[pd.DataFrame], dict[str, float]], classifier: str, ddof: int,
-    note: str,
+    note: str, intervals: pd.DataFrame,
 ) -> list[dict]:  # fmt: skip
-    """Rows of the metrics table: a score of each model's predictions, and mean and sd over the fold models.
+    """Rows of the metrics table: a score of each model's predictions, mean and sd over the fold models, and intervals.
+
+    A fold in which a score cannot be computed does not count for mean and sd; the column folds says how many do.
 
     Args:
         levels: scan and subject -> predictions, with the column model.
         score: predictions of one model -> metric -> value.
         ddof: of the standard deviation over folds.
+        intervals: of store.accuracy.interval_rows, of the same predictions.
     """
     rows = []
+    ends = intervals.set_index(["level", "model", "metric"])[["low", "high", "subjects"]].to_dict("index")
     for level, frame in levels.items():
         per_model = {model: score(part) for model, part in frame.groupby("model", sort=False)}
         folds = pd.DataFrame([values for model, values in per_model.items() if model.startswith("fold-")])
         if len(folds):
             per_model["mean"] = folds.mean().to_dict()
+            known = folds.notna().sum().to_dict()
         if len(folds) > ddof:
             per_model["sd"] = folds.std(ddof=ddof).to_dict()
+        together = intervals[(intervals["level"] == level) & (intervals["model"] == FOLDS)]
+        if len(together):
+            per_model[FOLDS] = dict(zip(together["metric"], together["value"], strict=True))
         rows += [
-            {"classifier": classifier, "level": level, "model": model, "metric": metric, "value": value, "note": note}
+            {
+                "classifier": classifier, "level": level, "model": model, "metric": metric, "value": value,
+                "note": note, **ends.get((level, model, metric), {}),
+                **({"folds": known[metric]} if model in ("mean", "sd") else {}),
+            }
             for model, values in per_model.items()
             for metric, value in values.items()
-        ]
+        ]  # fmt: skip
     return rows
 
 

@@ -11,6 +11,7 @@ from sklearn.linear_model import RidgeCV
 from engine.data.folds import Job
 from engine.model.baselines import linear_pipeline
 from engine.model.metrics import rows_of_levels
+from store.accuracy import by_subject, interval_rows
 
 PENALTIES = np.logspace(-2, 4, 13)  # chosen by leave-one-out error on the training scans
 
@@ -36,18 +37,18 @@ def errors(observed: np.ndarray, value: np.ndarray) -> dict[str, float]:
 
 
 def error_rows(predictions: pd.DataFrame, classifier: str, ddof: int, note: str = "") -> list[dict]:
-    """Rows of the metrics table, for every model and for mean and sd over the fold models.
+    """Rows of the metrics table, for every model, for mean and sd over the fold models, and for all folds together.
 
     A subject counts with the means over its scans.
 
     Args:
-        predictions: columns model, subject, observed, value; scans of test sets only.
+        predictions: columns model, subject, group, observed, value; scans of test sets only.
         ddof: of the standard deviation over folds.
     """
-    subjects = predictions.groupby(["model", "subject"], as_index=False)[["observed", "value"]].mean()
     return rows_of_levels(
-        {"scan": predictions, "subject": subjects},
+        {"scan": predictions, "subject": by_subject(predictions, is_value=True)},
         lambda part: errors(part["observed"], part["value"]), classifier, ddof, note,
+        interval_rows(predictions, "", is_value=True),
     )  # fmt: skip
 
 
@@ -58,7 +59,7 @@ def ridge_predictions(features: pd.DataFrame, scans: pd.DataFrame, jobs: Sequenc
         features: index scan.
         column: of the scans table, the target.
     Returns:
-        columns model, scan, subject, observed, value.
+        columns model, scan, subject, group, observed, value.
     """
     table = scans.set_index("scan")
     parts = []
@@ -68,6 +69,6 @@ def ridge_predictions(features: pd.DataFrame, scans: pd.DataFrame, jobs: Sequenc
         test = table.loc[list(job.test)]
         value = model.predict(features.loc[list(job.test)].to_numpy())
         parts.append(
-            test[["subject", column]].rename(columns={column: "observed"}).assign(model=job.model, value=value)
+            test[["subject", "group", column]].rename(columns={column: "observed"}).assign(model=job.model, value=value)
         )
     return pd.concat(parts).rename_axis("scan").reset_index()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, replace
 
 import pandas as pd
 
 from engine import stages
 from engine.errors import UserError
+from engine.json_line import json_line
 from engine.new_scans.run import NewScansRun
 from engine.run import data_fingerprint
 from store.spec import WORK_FOLDER, table_spec
@@ -117,4 +117,4 @@ def print_plan(run: NewScansRun, as_json: bool = False) -> None:
     if as_json:
         models = {job.model: list(job.explain) for job in jobs}
         found = {"reference_run": run.reference.run_id, "models": models, "warnings": run.warnings}
-        print(json.dumps(found | asdict(estimate)), flush=True)
+        print(json_line(found | asdict(estimate)), flush=True)

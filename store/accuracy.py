@@ -1,0 +1,373 @@
+"""How sure an accuracy is: AUC, balanced accuracy and errors with 95 % intervals, and differences of two classifiers.
+
+Two sources of an interval, and each of its ends is the farther of the two from the estimate:
+
+- a bootstrap over subjects, within each group: the scans of a subject stay together (2.5 and 97.5 percentile);
+- a score interval that counts each subject once: of the AUC method 5 of Newcombe (Stat. Med. 2006, 25:559-573), of a
+  proportion that of Wilson (1927), of balanced accuracy the two proportions' together (MOVER, Zou & Donner, Stat. Med.
+  2008, 27:1693-1702), of Pearson's r Fisher's z. No resample of a perfect separation differs from it, so that the
+  bootstrap alone would give an AUC of 1 the interval 1 to 1; of 20 against 20 the score interval begins at 0.90.
+
+A network's probability is compared with its own alone: over folds, the AUC counts the pairs of a positive and a
+negative scan of the same fold (Forman & Scholz, SIGKDD Explorations 2010, 12:49-57); a fold without a group adds none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+RESAMPLES = 2000
+SEED = 0
+LEAST_SUBJECTS = 5  # of the smaller group; below, there is no interval
+Z = 1.959964  # of a normal distribution, 97.5 %
+ENDS = (2.5, 97.5)
+CHUNK = 250  # resamples at once
+FOLDS = "folds"  # in the place of a model: the test scans of all folds together
+RETRAINED = "-seed-"  # in the name of a model that counts no scan again
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % interval; the ends are missing (nan) where too few subjects are behind it.
+
+    Attributes:
+        subjects: behind it; of two groups, those of the smaller.
+    """
+
+    value: float
+    low: float
+    high: float
+    subjects: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first of two classifiers minus the second, with the 95 % interval.
+
+    Attributes:
+        paired: both judged the same scans, so that subjects were drawn for both at once.
+    """
+
+    value: float
+    low: float
+    high: float
+    paired: bool
+
+
+# -- score intervals ------------------------------------------------------------------------------------------------
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """95 % interval of a proportion of n."""
+    if not n or not math.isfinite(share):
+        return math.nan, math.nan
+    centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n)
+    return (0.0 if share == 0 else centre - half), (1.0 if share == 1 else centre + half)
+
+
+def newcombe(auc: float, positive: int, negative: int) -> tuple[float, float]:
+    """95 % interval of an AUC of so many subjects of either group, by Newcombe's method 5.
+
+    Its ends are the values that lie Z standard errors from the AUC, the variance being that of Hanley and McNeil (1982)
+    at the end itself, with both groups of equal size in the smaller terms.
+    """
+    if not math.isfinite(auc) or not positive or not negative:
+        return math.nan, math.nan
+    equal = (positive + negative) / 2 - 1
+
+    def far(theta: float) -> bool:
+        variance = theta * (1 - theta) * (1 + equal * ((1 - theta) / (2 - theta) + theta / (1 + theta)))
+        return abs(theta - auc) > Z * math.sqrt(variance / (positive * negative))
+
+    ends = []
+    for outside in (0.0, 1.0):
+        beyond, within = outside, auc
+        for _ in range(60):
+            middle = (beyond + within) / 2
+            beyond, within = (middle, within) if far(middle) else (beyond, middle)
+        ends.append(outside if auc == outside else within)
+    return ends[0], ends[1]
+
+
+def both(first: tuple[float, float, float], second: tuple[float, float, float]) -> tuple[float, float]:
+    """Interval of the mean of two independent numbers, each (value, low, high); MOVER."""
+    (a, a_low, a_high), (b, b_low, b_high) = first, second
+    mean = (a + b) / 2
+    return mean - math.hypot(a - a_low, b - b_low) / 2, mean + math.hypot(a_high - a, b_high - b) / 2
+
+
+def between(first: tuple[float, float, float], second: tuple[float, float, float]) -> tuple[float, float]:
+    """Interval of first minus second of two independent numbers, each (value, low, high); MOVER."""
+    (a, a_low, a_high), (b, b_low, b_high) = first, second
+    return a - b - math.hypot(a - a_low, b_high - b), a - b + math.hypot(a_high - a, b - b_low)
+
+
+def fisher(r: float, n: int) -> tuple[float, float]:
+    """95 % interval of Pearson's r over n subjects."""
+    if n < 4 or not abs(r) < 1:
+        return math.nan, math.nan
+    half = Z / math.sqrt(n - 3)
+    return math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)
+
+
+# -- statistics of weighted scans -----------------------------------------------------------------------------------
+
+
+class Judged:
+    """Test scans of one classifier, and every statistic of them under weights of the scans.
+
+    Args:
+        scans: columns model, subject, group, probability; a subject with scans of both groups is drawn as positive.
+        positive: the positive group.
+    """
+
+    def __init__(self, scans: pd.DataFrame, positive: str) -> None:
+        self.positive = (scans["group"] == positive).to_numpy(bool)
+        probability = scans["probability"].to_numpy(float)
+        self._called, self._error = probability >= 0.5, (probability - self.positive) ** 2
+        self.subject, self._people = pd.factorize(scans["subject"])
+        patients = np.zeros(len(self._people), bool)
+        patients[self.subject[self.positive]] = True
+        self.strata = [np.flatnonzero(patients), np.flatnonzero(~patients)]
+        self._pairs = []
+        for fold in np.unique(pd.factorize(scans["model"])[0]):
+            own = pd.factorize(scans["model"])[0] == fold
+            ill, well = np.flatnonzero(own & self.positive), np.flatnonzero(own & ~self.positive)
+            higher = np.subtract.outer(probability[ill], probability[well])
+            self._pairs.append((ill, well, (higher > 0) + 0.5 * (higher == 0)))
+
+    def people(self, positive: bool) -> int:
+        """Subjects with scans of this group."""
+        return len(np.unique(self.subject[self.positive == positive]))
+
+    def weights(self, resamples: int, random: np.random.Generator) -> np.ndarray:
+        """(resamples, scans) how often each scan's subject was drawn; as many subjects a group as there are."""
+        return drawn(self.subject, self.strata, resamples, random)
+
+    def statistics(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Every statistic under (k, scans) weights, (k,) each; missing where a group has none."""
+        right = self._called == self.positive
+        with np.errstate(invalid="ignore", divide="ignore"):
+            sensitivity = weights @ (right & self.positive) / (weights @ self.positive)
+            specificity = weights @ (right & ~self.positive) / (weights @ ~self.positive)
+            above, pairs = np.zeros(len(weights)), np.zeros(len(weights))
+            for ill, well, higher in self._pairs:
+                above += ((weights[:, ill] @ higher) * weights[:, well]).sum(1)
+                pairs += weights[:, ill].sum(1) * weights[:, well].sum(1)
+            return {
+                "auc": above / pairs, "balanced_accuracy": (sensitivity + specificity) / 2,
+                "accuracy": weights @ right / weights.sum(1), "sensitivity": sensitivity, "specificity": specificity,
+                "brier": weights @ self._error / weights.sum(1),
+            }  # fmt: skip
+
+    def scored(self, values: Mapping[str, float]) -> dict[str, tuple[float, float]]:
+        """Score intervals that count each subject once."""
+        ill, well = self.people(True), self.people(False)
+        found = {
+            "auc": newcombe(values["auc"], ill, well), "accuracy": wilson(values["accuracy"], len(self._people)),
+            "sensitivity": wilson(values["sensitivity"], ill), "specificity": wilson(values["specificity"], well),
+        }  # fmt: skip
+        sides = ((values[name], *found[name]) for name in ("sensitivity", "specificity"))
+        return found | {"balanced_accuracy": both(*sides)}
+
+    @property
+    def smaller(self) -> int:
+        """Subjects of the smaller group."""
+        return min(self.people(True), self.people(False))
+
+
+class Valued:
+    """Test scans of one regression, as `Judged`.
+
+    Args:
+        scans: columns subject, observed, value.
+    """
+
+    def __init__(self, scans: pd.DataFrame) -> None:
+        self._observed, self._value = scans["observed"].to_numpy(float), scans["value"].to_numpy(float)
+        self.subject, people = pd.factorize(scans["subject"])
+        self.strata = [np.arange(len(people))]
+        self.smaller = len(people)
+
+    def weights(self, resamples: int, random: np.random.Generator) -> np.ndarray:
+        """(resamples, scans) how often each scan's subject was drawn."""
+        return drawn(self.subject, self.strata, resamples, random)
+
+    def statistics(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """mae, rmse, r and r2 under (k, scans) weights, (k,) each; missing where nothing varies."""
+        total, true, said = weights.sum(1), self._observed, self._value
+        squared = weights @ (said - true) ** 2 / total
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = weights @ true / total, weights @ said / total
+            spread = [weights @ x**2 / total - m**2 for x, m in zip((true, said), means, strict=True)]
+            spread = [np.where(s > 1e-12 * (1 + m**2), s, np.nan) for s, m in zip(spread, means, strict=True)]
+            together = weights @ (true * said) / total - means[0] * means[1]
+            return {
+                "mae": weights @ np.abs(said - true) / total, "rmse": np.sqrt(squared),
+                "r": together / np.sqrt(spread[0] * spread[1]), "r2": 1 - squared / spread[0],
+            }  # fmt: skip
+
+    def scored(self, values: Mapping[str, float]) -> dict[str, tuple[float, float]]:
+        """Of r alone."""
+        return {"r": fisher(values["r"], self.smaller)}
+
+
+def drawn(subject: np.ndarray, strata: list[np.ndarray], resamples: int, random: np.random.Generator) -> np.ndarray:
+    """(resamples, scans) float64 how often the subject of each scan was drawn, with replacement within each stratum.
+
+    Args:
+        subject: (scans,) number of each scan's subject.
+        strata: numbers of the subjects of each.
+    """
+    counts = np.zeros((resamples, sum(map(len, strata))))
+    for people in strata:
+        if len(people):
+            counts[:, people] = random.multinomial(len(people), np.full(len(people), 1 / len(people)), resamples)
+    return counts[:, subject]
+
+
+# -- estimates ------------------------------------------------------------------------------------------------------
+
+
+def resampled(
+    statistics: Callable[[np.ndarray], Mapping[str, np.ndarray]],
+    weights: Callable[[int, np.random.Generator], np.ndarray],
+) -> dict[str, np.ndarray]:
+    """Every statistic in RESAMPLES draws of subjects, always the same draws."""
+    random, parts = np.random.default_rng(SEED), []
+    for _ in range(0, RESAMPLES, CHUNK):
+        parts.append(statistics(weights(CHUNK, random)))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def estimates(judged: Judged | Valued) -> dict[str, Estimate]:
+    """Every statistic with its interval: metric -> Estimate."""
+    once = judged.statistics(np.ones((1, len(judged.subject))))
+    values = {name: float(value[0]) for name, value in once.items()}
+    if judged.smaller < LEAST_SUBJECTS:
+        return {name: Estimate(value, math.nan, math.nan, judged.smaller) for name, value in values.items()}
+    draws, scored = resampled(judged.statistics, judged.weights), judged.scored(values)
+    found = {}
+    for name, value in values.items():
+        low, high = ends(draws[name])
+        if name in scored and math.isfinite(scored[name][0]):
+            low, high = min(low, scored[name][0]), max(high, scored[name][1])
+        found[name] = Estimate(value, min(low, value), max(high, value), judged.smaller)
+    return found
+
+
+def ends(draws: np.ndarray) -> tuple[float, float]:
+    """2.5 and 97.5 percentiles of the draws that have a value."""
+    known = draws[np.isfinite(draws)]
+    low, high = np.percentile(known, ENDS) if len(known) else (math.nan, math.nan)
+    return float(low), float(high)
+
+
+def difference(first: Judged | Valued, second: Judged | Valued, metric: str = "auc") -> Difference:
+    """First minus second, of two classifiers that judged the same scans in the same order.
+
+    A classifier without a wrong pair is the same in every resample; then the two intervals are put together as of
+    independent classifiers (MOVER), which is the wider.
+    """
+    alone = [estimates(one)[metric] for one in (first, second)]
+    value = alone[0].value - alone[1].value
+    if min(first.smaller, second.smaller) < LEAST_SUBJECTS:
+        return Difference(value, math.nan, math.nan, True)
+
+    def statistics(weights: np.ndarray) -> dict[str, np.ndarray]:
+        return {str(i): one.statistics(weights)[metric] for i, one in enumerate((first, second))}
+
+    draws = resampled(statistics, first.weights)
+    low, high = ends(draws["0"] - draws["1"])
+    if any(_constant(part) for part in draws.values()):
+        wider = between(*((one.value, one.low, one.high) for one in alone))
+        low, high = min(low, wider[0]), max(high, wider[1])
+    return Difference(value, low, high, True)
+
+
+def _constant(draws: np.ndarray) -> bool:
+    known = draws[np.isfinite(draws)]
+    return len(known) == 0 or bool(known.min() == known.max())
+
+
+def unpaired(first: Estimate, second: Estimate) -> Difference:
+    """First minus second, of two classifiers that judged different scans."""
+    low, high = between(*((one.value, one.low, one.high) for one in (first, second)))
+    return Difference(first.value - second.value, low, high, False)
+
+
+# -- tables of a run ------------------------------------------------------------------------------------------------
+
+
+def judged_scans(predictions: pd.DataFrame, model_set: str) -> pd.DataFrame:
+    """Rows of a predictions table by which a model set is judged: scans of a group, without retrained models.
+
+    Args:
+        model_set: folds or holdout.
+    """
+    model = predictions["model"].astype(str)
+    own = model.str.startswith("fold-") if model_set == FOLDS else model == model_set
+    of_a_group = predictions["group"].fillna("") != "" if "group" in predictions else True
+    return predictions[own & ~model.str.contains(RETRAINED, regex=False) & of_a_group]
+
+
+def judged(scans: pd.DataFrame, positive: str, is_value: bool = False) -> Judged | Valued | None:
+    """The scans as what `estimates` takes; None where there are none.
+
+    Args:
+        scans: of `judged_scans`.
+        is_value: a regression's.
+    """
+    if scans.empty:
+        return None
+    return Valued(scans) if is_value else Judged(scans, positive)
+
+
+def by_subject(scans: pd.DataFrame, is_value: bool = False) -> pd.DataFrame:
+    """One row a model, subject and group, with the mean probability of its scans; of a regression the mean values."""
+    if is_value:
+        return scans.groupby(["model", "subject"], as_index=False)[["observed", "value"]].mean().assign(group="-")
+    return scans.groupby(["model", "subject", "group"], as_index=False)["probability"].mean()
+
+
+def interval_rows(predictions: pd.DataFrame, positive: str, is_value: bool = False) -> pd.DataFrame:
+    """Estimates of both model sets by scan and by subject: level, model (folds or holdout), metric, value, low, high,
+    subjects.
+    """  # fmt: skip
+    rows = []
+    for model in (FOLDS, "holdout"):
+        scans = judged_scans(predictions, model)
+        for level, frame in (("scan", scans), ("subject", by_subject(scans, is_value) if len(scans) else scans)):
+            one = judged(frame, positive, is_value)
+            for metric, found in (estimates(one) if one else {}).items():
+                rows.append((level, model, metric, found.value, found.low, found.high, found.subjects))
+    return pd.DataFrame(rows, columns=["level", "model", "metric", "value", "low", "high", "subjects"])
+
+
+def metrics_of(run) -> pd.DataFrame:
+    """The metrics table of a run with intervals; a run of before them gets its networks' from its predictions.
+
+    Args:
+        run: RunReader.
+    """
+    table = run.table("metrics")
+    if table.empty or (table["model"] == FOLDS).any() or table["low"].notna().any():
+        return table
+    return with_intervals(table, run.table("predictions"), run.groups[0], run.task == "regression")
+
+
+def with_intervals(table: pd.DataFrame, predictions: pd.DataFrame, positive: str, is_value: bool) -> pd.DataFrame:
+    """A metrics table with the rows of all folds together, and the ends of the held-out model's, of the networks."""
+    found = interval_rows(predictions, positive, is_value).assign(classifier="cnn", note="")
+    keys = ["classifier", "level", "model", "metric"]
+    both_ = table.drop(columns=["low", "high", "subjects"]).merge(
+        found[found["model"] != FOLDS][[*keys, "low", "high", "subjects"]], "left", keys
+    )
+    frame = pd.concat([both_, found[found["model"] == FOLDS]], ignore_index=True)[list(table.columns)]
+    return frame.astype({"subjects": "Int64", "folds": "Int64"})
