@@ -61,6 +61,7 @@ def found(cohort: Cohort) -> list[str]:
         f"{scans['subject'].nunique()} subjects, {len(cohort.exclusions)} excluded",
         *_target(cohort),
         *(f"    found: {note}" for note in cohort.notes),
+        *(f"    WARNING: {warning}" for warning in cohort.warnings),
         *(
             f"    {name}: {count} scan{'s' * (count > 1)}"
             for name, count in scans["diagnosis"].value_counts(sort=False).items()

@@ -220,7 +220,7 @@ class Run:
     @property
     def notices(self) -> list[str]:
         """Credits, and what a reader must know of the run."""
-        return list(NOTICES)
+        return [*NOTICES, *(self.cohort.warnings if self.cohort else ())]
 
     def manifest(self) -> dict:
         """Provenance; the writer adds the specification and the table of contents."""

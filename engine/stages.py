@@ -24,6 +24,8 @@ def ingest(run: Run) -> None:
         f"  {run.cohort.name}: {len(run.cohort.scans)} scans of {people} subjects ({found}); "
         f"{len(run.cohort.exclusions)} excluded"
     )
+    for warning in run.cohort.warnings:
+        run.progress.say(f"  WARNING: {warning}")
     run.data_fingerprint = data_fingerprint(run.cohort, accepted(run.config.cohort))
 
 

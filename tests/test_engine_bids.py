@@ -173,3 +173,139 @@ def test_unregistered_scans_need_a_registration():
 def test_options_of_tables_are_refused():
     with pytest.raises(UserError, match="path is for reader=table; reader=bids finds the files by their names"):
         load_config(overrides={"cohort.reader": "bids", "cohort.path": "{file}"})
+
+
+def padded(root, rows, folders=("ses-M000", "ses-M048")):
+    """sub-01 with two sessions, whose table spells them otherwise, and two controls."""
+    for session in folders:
+        file = root / f"sub-01/{session}/anat/sub-01_{session}_T1w.nii.gz"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        bids_factory.touch(file)
+    for person in ("sub-02", "sub-03"):
+        file = root / f"{person}/anat/{person}_T1w.nii.gz"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        bids_factory.touch(file)
+    write(
+        root,
+        "participants.tsv",
+        "participant_id\tage\tsex\tdx\nsub-01\t70\tF\tCN\nsub-02\t71\tM\tCN\nsub-03\t72\tF\tAD\n",
+    )
+    write(root, "sub-01/sub-01_sessions.tsv", "session_id\tdx\tage\n" + rows)
+    return root
+
+
+def test_sessions_that_are_padded_otherwise_in_the_table(tmp_path):
+    cohort = read(padded(tmp_path, "ses-M00\tCN\t70\nses-M48\tAD\t74\n"))
+    scans = cohort.scans.set_index("scan")
+    assert scans["diagnosis"].to_dict() == {
+        "sub-01_ses-M000": "NC", "sub-01_ses-M048": "AD", "sub-02": "NC", "sub-03": "AD"
+    }  # fmt: skip
+    assert scans["age"].tolist() == [70, 74, 71, 72]
+
+
+@pytest.mark.parametrize(
+    ("rows", "folders", "left_out"),
+    [
+        ("ses-M00\tCN\t70\nses-M36\tAD\t73\n", ("ses-M000", "ses-M048"), "ses-M048"),
+        # Which of two is meant, nobody knows.
+        ("ses-M00\tCN\t70\nses-M48\tAD\t74\nses-M0048\tCN\t74\n", ("ses-M000", "ses-M048"), "ses-M048"),
+        ("ses-M00\tCN\t70\nses-M48\tAD\t74\n", ("ses-M48", "ses-M048"), "ses-M048"),
+    ],
+)
+def test_a_session_that_its_table_does_not_have_never_gets_the_baselines_label(tmp_path, rows, folders, left_out):
+    cohort = read(padded(tmp_path, rows, folders))
+    assert f"sub-01_{left_out}" not in set(cohort.scans["scan"])
+    assert f"{left_out} is not in sub-01_sessions.tsv" in reasons(cohort)[f"sub-01_{left_out}_T1w"]
+
+
+def test_a_blank_of_a_session_is_not_the_participants_value(tmp_path):
+    cohort = read(padded(tmp_path, "ses-M000\tCN\tn/a\nses-M048\tn/a\t74\n"))
+    assert reasons(cohort) == {"sub-01_ses-M048": "no label"}
+    assert cohort.scans["age"].isna().tolist() == [True, False, False]
+    assert cohort.scans["sex"].tolist() == ["F", "M", "F"]
+
+
+def test_a_table_of_sessions_that_only_has_their_dates_says_nothing_of_labels(tmp_path):
+    padded(tmp_path, "")
+    write(tmp_path, "sub-01/sub-01_sessions.tsv", "session_id\tacq_time\nses-1\t2010-01-01\n")
+    assert read(tmp_path).scans["diagnosis"].tolist() == ["NC", "NC", "NC", "AD"]
+
+
+def test_participants_with_a_row_a_session(tmp_path):
+    padded(tmp_path, "")
+    (tmp_path / "sub-01/sub-01_sessions.tsv").unlink()
+    rows = "sub-01\tM0\t70\tF\tCN\nsub-02\t1\t89+\tM\tCN\nsub-01\tses-M048\t74\tF\tAD\nsub-03\t1\t>89\tF\tAD\n"
+    write(tmp_path, "participants.tsv", "participant_id\tsession\tage\tsex\tdx\n" + rows)
+    cohort = read(tmp_path)
+    assert cohort.scans["diagnosis"].tolist() == ["NC", "AD", "NC", "AD"]
+    assert cohort.scans["age"].tolist() == [70, 74, 89, 89]
+    assert cohort.scans["sex"].tolist() == ["F", "F", "M", "F"]
+    assert cohort.warnings == ("participants.tsv: age is top-coded (89+, >89) in 2 rows (3, 5): read as the number",)
+    write(tmp_path, "participants.tsv", "participant_id\tdx\tage\nsub-01\tCN\t70\nsub-01\tAD\t71\n")
+    with pytest.raises(UserError, match=r"row 3: sub-01 is there twice; .* give the sessions in a column session_id"):
+        read(tmp_path)
+
+
+def test_codes_for_missing_in_the_tables_of_sessions_are_said_without_names(tmp_path):
+    padded(tmp_path, "")
+    write(tmp_path, "sub-01/sub-01_sessions.tsv", "session_id\tdx\tMMSE\nses-M00\tCN\t-4\nses-M48\tAD\t21\n")
+    cohort = read(tmp_path)
+    assert cohort.scans["mmse"].dropna().tolist() == [21]
+    assert cohort.warnings == ("sessions.tsv of 1 participant: MMSE is -4: taken as missing",)
+
+
+def images(root, *names):
+    for name in names:
+        file = root / name.split("_")[0] / "anat" / f"{name}_T1w.nii.gz"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        bids_factory.touch(file)
+
+
+def test_an_image_with_contrast_agent_only_where_there_is_no_other(tmp_path):
+    images(tmp_path, "sub-01_acq-mprage_run-1", "sub-01_ce-gadolinium", "sub-02_ce-gadolinium", "sub-03",
+           "sub-04_part-phase", "sub-04_part-mag_run-2", "sub-05_acq-mprage")  # fmt: skip
+    rows = "".join(f"sub-0{n}\t{'CN' if n in (3, 4) else 'AD'}\n" for n in range(1, 6))
+    write(tmp_path, "participants.tsv", "participant_id\tdx\n" + rows)
+    cohort = read(tmp_path)
+    used = [path.rsplit("/", 1)[1].removesuffix("_T1w.nii.gz") for path in cohort.scans["path"]]
+    assert used == ["sub-01_acq-mprage_run-1", "sub-02_ce-gadolinium", "sub-03", "sub-04_part-mag_run-2",
+                    "sub-05_acq-mprage"]  # fmt: skip
+    assert reasons(cohort) == {
+        "sub-01_ce-gadolinium_T1w": "another image of the session is used: sub-01_acq-mprage_run-1_T1w.nii.gz",
+        "sub-04_part-phase_T1w": "sub-04_part-phase_T1w.nii.gz is a part of an image (part, chunk), not the image",
+    }
+    assert cohort.warnings == (
+        "1 of 5 images are with contrast agent (ce-), where there is no other",
+        "images ce-gadolinium: 1 of 3 AD, 0 of 2 NC; networks can tell the groups by the kind of image",
+    )
+
+
+def test_groups_of_different_sequences_are_a_warning(tmp_path):
+    people = [f"sub-{number}" for number in range(10, 26)]
+    images(tmp_path, *(f"{person}_acq-{'mprage' if i % 2 else 'spgr'}" for i, person in enumerate(people)))
+    rows = "".join(f"{person}\t{'AD' if i % 2 else 'CN'}\n" for i, person in enumerate(people))
+    write(tmp_path, "participants.tsv", "participant_id\tdx\n" + rows)
+    assert read(tmp_path).warnings == (
+        "images acq-spgr: 0 of 8 AD, 8 of 8 NC; networks can tell the groups by the kind of image",
+        "images acq-mprage: 8 of 8 AD, 0 of 8 NC; networks can tell the groups by the kind of image",
+    )
+
+
+def test_identifiers_that_lost_zeros_are_named_in_a_pair_and_never_paired_by_order(dataset):
+    write(dataset, "participants.tsv", "participant_id\tdx\nsub-4\t1\nsub-3\t2\nsub-2\t1\nsub-1\t2\n")
+    (dataset / "participants.json").unlink()
+    with pytest.raises(
+        UserError, match=r"sub-01 is not in participants.tsv; there is sub-1: were zeros or a prefix lost"
+    ):
+        read(dataset, diagnosis={"AD": ["1"], "NC": ["2"]})
+    write(dataset, "participants.tsv", "participant_id\tdx\nsub-4\t1\nsub-03\t2\nsubj-05\t1\nsub-02\t1\n")
+    cohort = read(dataset, diagnosis={"AD": ["1"], "NC": ["2"]})
+    assert cohort.scans[["scan", "diagnosis"]].values.tolist() == [["sub-02", "AD"], ["sub-03", "NC"]]
+    assert "there is sub-4:" in reasons(cohort)["sub-04_ses-M00_T1w"]
+    assert "there is sub-subj-05:" in reasons(cohort)["sub-05_T1w"]
+
+
+def test_old_line_ends_and_marks_at_the_start(dataset):
+    text = bids_factory.PEOPLE.replace("\n", "\r")
+    (dataset / "participants.tsv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert read(dataset).scans["diagnosis"].tolist() == ["AD", "AD", "AD", "NC", "NC", "MCI", "MCI"]

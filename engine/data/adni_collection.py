@@ -18,6 +18,7 @@ from engine.data.assembly import Finds, assemble
 from engine.data.columns import frame_of, our_columns
 from engine.data.scan import Cohort
 from engine.data.tabular import plain, read_table
+from engine.data.values import as_text
 from engine.errors import UserError
 
 COLUMNS = {"imagedataid", "subject", "group", "visit", "description"}
@@ -61,7 +62,8 @@ def read(files: Sequence[Path], folder: Path, config: CohortConfig, visits: Visi
         UserError: a table that contradicts itself, no image at all, see also `assemble`.
     """
     there = _files(folder)
-    listed = _listed(files, there, config.adni.descriptions)
+    remarks = list(visits.warnings if visits else ())
+    listed = _listed(files, there, config.adni.descriptions, remarks)
     if not any(one.path for one in listed):
         raise UserError(
             f"--data {folder}: none of the {len(listed)} images of {files[0].name} is there; files end in _I123456.nii "
@@ -85,8 +87,9 @@ def read(files: Sequence[Path], folder: Path, config: CohortConfig, visits: Visi
     table = pd.DataFrame(rows, dtype="string")
     paths = [one.path for one in chosen if one.image not in reasons]
     names = our_columns(table, config, files[0], {name: name for name in table.columns if name not in config.columns})
-    found = Finds(files[0].name, _notes(files, listed, there, chosen, visits), left_out, "--data")
-    return assemble(frame_of(table, names, paths, files[0]), config, folder, found)
+    frame = frame_of(table, names, paths, files[0], remarks)
+    found = Finds(files[0].name, _notes(files, listed, there, chosen, visits), left_out, "--data", remarks)
+    return assemble(frame, config, folder, found)
 
 
 def _notes(
@@ -102,10 +105,15 @@ def _notes(
     )
 
 
-def _listed(files: Sequence[Path], there: dict[str, Path], descriptions: Sequence[str]) -> list[Listed]:
+def _listed(
+    files: Sequence[Path], there: dict[str, Path], descriptions: Sequence[str], remarks: list[str]
+) -> list[Listed]:
     found: dict[str, Listed] = {}
     for file in files:
-        table = read_table(file).fillna("")
+        table = read_table(file)
+        for column in (name for name in table.columns if plain(name) == "age"):
+            table[column] = as_text(table, column, "age", file, remarks)
+        table = table.fillna("")
         table.columns = [plain(name) for name in table.columns]
         for row, values in zip(table.index, table.to_dict("records"), strict=True):
             one = _one(values, f"{file.name} row {row}", there, descriptions)
@@ -126,8 +134,6 @@ def _one(values: dict[str, str], where: str, there: dict[str, Path], description
         raise UserError(f"{where}: Image Data ID is {values['imagedataid']!r}, not a number such as I45108")
     if not values["subject"]:
         raise UserError(f"{where}: no Subject")
-    if values.get("age") and pd.isna(pd.to_numeric(values["age"], errors="coerce")):
-        raise UserError(f"{where}: Age is {values['age']!r}, not a number; leave it empty if it is not known")
     image = f"I{number[1]}"
     values = {name: values.get(name, "") for name in (*COLUMNS, *OTHER_COLUMNS)}
     described = values["description"].lower()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from engine.config import CohortConfig
-from engine.data.adni_visits import Visits, age_at, check_numbers, site_of
+from engine.data.adni_visits import Visits, age_at, clean_numbers, site_of
 from engine.data.assembly import Finds, assemble
 from engine.data.columns import automatic, frame_of, our_columns
 from engine.data.scan import Cohort
@@ -36,7 +36,7 @@ def read(file: Path, folder: Path, config: CohortConfig, visits: Visits | None) 
         UserError: a value that is missing or wrong, see also `assemble`.
     """
     table = read_table(file)
-    check_numbers(table, file)
+    remarks = [*(visits.warnings if visits else ()), *clean_numbers(table, file)]
     by_plain = {plain(name): name for name in reversed(table.columns)}
     keys = {name: table[by_plain[plain(name)]] for name in ("PTID", "Image.ID", "Visit", "Scan.Date", "DX")}
     for name in ("PTID", "Image.ID", "Visit"):
@@ -63,11 +63,11 @@ def read(file: Path, folder: Path, config: CohortConfig, visits: Visits | None) 
     own = table.assign(**{given[name]: values for name, values in ours.items()})[kept]
     columns = pd.concat([named, table.drop(columns=list(named), errors="ignore")], axis="columns")[kept]
     paths = paths_of(columns, {}, config.path or PATTERN, folder, file)
-    frame = frame_of(own, our_columns(own, config, file, given), paths, file)
+    frame = frame_of(own, our_columns(own, config, file, given), paths, file, remarks)
     notes = [f"{len(table)} scans of {named['PTID'].nunique()} subjects in {file.name}"]
     if listed:
         notes.append(f"failed: {failed.sum()} scans of the table, by {listed} entries of cohort.adni.failed")
-    return assemble(frame, config, folder, Finds(file.name, tuple(notes), left_out))
+    return assemble(frame, config, folder, Finds(file.name, tuple(notes), left_out, warnings=remarks))
 
 
 def _dashed(dates: pd.Series) -> pd.Series:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from engine.data.columns import numbers
 from engine.data.tabular import plain, read_table
+from engine.data.values import as_text, without_zeros
 from engine.errors import UserError
 
 VISITS = {"ptid", "viscode", "examdate", "dx", "dxbl"}
@@ -32,6 +32,7 @@ class Visits:
     file: Path
     by_subject: Mapping[str, pd.DataFrame]
     days: int
+    warnings: tuple[str, ...] = ()
 
     @staticmethod
     def read(file: Path, days: int) -> Visits:
@@ -49,8 +50,8 @@ class Visits:
         missing = VISITS - set(table.columns)
         if missing:
             raise UserError(f"{file.name}: not ADNIMERGE; it lacks the columns {', '.join(sorted(missing))}")
-        check_numbers(table, file)
-        return Visits(file, dict(list(table.groupby("ptid"))), days)
+        warnings = clean_numbers(table, file)
+        return Visits(file, dict(list(table.groupby("ptid"))), days, tuple(warnings))
 
     def facts(self, subject: str, visit: str, when: str) -> dict[str, str] | None:
         """What is known of a visit, under our names; None if there is no such visit.
@@ -71,8 +72,8 @@ class Visits:
         return known | ({"age": age} if age else {})
 
     def _row(self, rows: pd.DataFrame, visit: str, when: str) -> pd.Series | None:
-        code = plain(visit)
-        same = rows[rows["viscode"].str.lower() == SCREENING.get(code, code)]
+        code = without_zeros(plain(visit))
+        same = rows[rows["viscode"].map(without_zeros, na_action="ignore") == SCREENING.get(code, code)]
         if len(same):
             return same.iloc[0]
         scanned = read_date(when)
@@ -83,11 +84,17 @@ class Visits:
         return rows.loc[apart.idxmin()] if apart.min() <= self.days else None
 
 
-def check_numbers(table: pd.DataFrame, file: Path) -> None:
-    """Raises UserError for what is not a number in ADNI's columns of numbers; names column and row."""
+def clean_numbers(table: pd.DataFrame, file: Path) -> list[str]:
+    """Take codes for missing out of ADNI's columns of numbers, in place; returns what was found, a line each.
+
+    Raises:
+        UserError: what is not a number, or is none that the score can have; names column and row.
+    """
+    remarks: list[str] = []
     for column in table.columns:
         if plain(column) in NUMBERS:
-            numbers(table, column, NUMBERS[plain(column)], file)
+            table[column] = as_text(table, column, NUMBERS[plain(column)], file, remarks)
+    return remarks
 
 
 def read_date(text: object) -> date | None:

@@ -25,12 +25,14 @@ class Finds:
         notes: what was found, a line each; --plan shows them.
         left_out: scan, subject and reason of what the reader itself leaves out.
         where: the option that says where files are, for messages.
+        warnings: what a person should look at, a line each, without identifiers of people.
     """
 
     source: str
     notes: tuple[str, ...] = ()
     left_out: Sequence[dict[str, str]] = ()
     where: str = "cohort.path"
+    warnings: Sequence[str] = ()
 
 
 def assemble(frame: pd.DataFrame, config: CohortConfig, folder: Path, finds: Finds) -> Cohort:
@@ -58,6 +60,7 @@ def assemble(frame: pd.DataFrame, config: CohortConfig, folder: Path, finds: Fin
         groups=groups_of(config.target) if config.target else tuple(config.diagnosis or config.groups),
         defining=groups.defining_columns(config),
         notes=finds.notes,
+        warnings=tuple(dict.fromkeys(finds.warnings)),
     )
 
 

@@ -5,21 +5,25 @@ Source: BIDS specification 1.10, bids-specification.readthedocs.io.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
 from engine.config import BidsOptions, CohortConfig
 from engine.data.assembly import Finds, assemble
-from engine.data.bids_tables import PARTICIPANTS, read_participants, with_sessions
+from engine.data.bids_tables import PARTICIPANTS, PERSON, SESSION, read_participants, with_sessions
 from engine.data.columns import frame_of, our_columns
 from engine.data.scan import Cohort
 from engine.data.tabular import data_folder, table_file
+from engine.data.values import zeros_lost
 from engine.errors import UserError
 
 ENDINGS = ("_T1w.nii.gz", "_T1w.nii")
 FIRST_RUN = "1"  # what a file without a run is
+KINDS = ("ce", "acq", "rec")  # entities that say how an image was made
+UNEVEN = 0.001  # p of Fisher's exact test
 
 
 @dataclass(frozen=True)
@@ -37,9 +41,14 @@ class Image:
 
     @property
     def rank(self) -> tuple:
-        """First run first; of equal runs the one with the plainest name."""
+        """Without contrast agent first, then the first run; of equal runs the one with the plainest name."""
         run = self.entities.get("run", FIRST_RUN)
-        return int(run) if run.isdigit() else 0, len(self.entities), str(self.path)
+        return "ce" in self.entities, int(run) if run.isdigit() else 0, len(self.entities), str(self.path)
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it is one of several files that make an image: a phase, or a slab."""
+        return self.entities.get("part", "mag") != "mag" or "chunk" in self.entities
 
 
 def read(config: CohortConfig) -> Cohort:
@@ -55,20 +64,29 @@ def read(config: CohortConfig) -> Cohort:
     what = _what(config.bids)
     if not images:
         raise UserError(f"--data {folder}: no {what} (sub-*/anat or sub-*/ses-*/anat, *{ENDINGS[0]}){_spaces(folder)}")
-    chosen, left_out = _one_a_session(images, set(people.index), file.name)
+    persons = people.table.index
+    chosen, left_out = _one_a_session(images, list(persons), file.name)
     seen = {image.subject for image in images}
-    left_out += [_out(person, person, f"no {what}") for person in people.index if person not in seen]
+    left_out += [_out(person, person, f"no {what}") for person in persons if person not in seen]
     if not chosen:
-        raise UserError(f"{file.name}: none of its participants has a {what}; the first image is {images[0].name}")
-    table, described = with_sessions(people, [(image.subject, image.session) for image in chosen], folder, config)
-    names = our_columns(table, config, file, {"subject": "participant_id", "session": "session_id"})
+        first = next((row["reason"] for row in left_out if "there is" in row["reason"]), left_out[0]["reason"])
+        raise UserError(f"{file.name}: none of its participants has a {what}; {first}")
+    sessions = with_sessions(people, [(image.subject, image.session) for image in chosen], folder, file, config)
+    left_out += [_out(chosen[i].name, chosen[i].subject, reason) for i, reason in sessions.unknown.items()]
+    used = [image for i, image in enumerate(chosen) if i not in sessions.unknown]
+    if not used:
+        raise UserError(f"--data {folder}: no session is described; {next(iter(sessions.unknown.values()))}")
+    table = sessions.rows.drop(index=list(sessions.unknown))
+    names = our_columns(table, config, file, {"subject": PERSON, "session": SESSION})
     names = {ours: theirs for ours, theirs in names.items() if ours not in ("scan", "path")}
-    frame = frame_of(table, names, [image.path for image in chosen], file)
+    remarks = [*people.remarks, *sessions.remarks]
+    frame = frame_of(table, names, [image.path for image in used], file, remarks)
     notes = (
-        f"{len(people)} participants in {file.name}, sessions described for {described}",
+        f"{len(persons)} participants in {file.name}, sessions described for {sessions.tables}",
         f"{len(images)} x {what}, of {len(seen)} participants in {len(chosen)} sessions",
     )
-    return assemble(frame, config, folder, Finds(file.name, notes, left_out, "--data"))
+    cohort = assemble(frame, config, folder, Finds(file.name, notes, left_out, "--data", remarks))
+    return replace(cohort, warnings=(*cohort.warnings, *_kinds_of_images(cohort, used)))
 
 
 def _images(folder: Path, options: BidsOptions) -> Iterator[Image]:
@@ -98,17 +116,19 @@ def _image(path: Path, subject: str, session: str) -> Image:
     return Image(path, subject, session, entities)
 
 
-def _one_a_session(images: list[Image], people: set[str], table: str) -> tuple[list[Image], list[dict[str, str]]]:
+def _one_a_session(images: list[Image], people: list[str], table: str) -> tuple[list[Image], list[dict[str, str]]]:
     """The first image of each session that may be used, and why the others are left out."""
-    chosen, left_out = [], []
+    chosen, left_out, known = [], [], set(people)
     for (subject, session), group in groupby(images, key=lambda image: (image.subject, image.session)):
         prefix = f"{subject}_{session}_" if session else f"{subject}_"
         used: Image | None = None
         for image in group:
             if not image.path.name.startswith(prefix):
                 reason = f"{image.path.name} lies in the folder of {prefix.strip('_')}; mend its name"
-            elif subject not in people:
-                reason = f"{subject} is not in {table}"
+            elif subject not in known:
+                reason = f"{subject} is not in {table}{zeros_lost(subject, people)}"
+            elif image.is_part:
+                reason = f"{image.path.name} is a part of an image (part, chunk), not the image"
             elif used:
                 reason = f"another image of the session is used: {used.path.name}"
             else:
@@ -117,6 +137,30 @@ def _one_a_session(images: list[Image], people: set[str], table: str) -> tuple[l
                 continue
             left_out.append(_out(image.name, subject, reason))
     return chosen, left_out
+
+
+def _kinds_of_images(cohort: Cohort, used: list[Image]) -> list[str]:
+    """Which kinds of images are not as common in one group as in the other: networks can tell the groups by them."""
+    from scipy.stats import fisher_exact
+
+    scans = cohort.scans[cohort.scans["role"] == "cohort"].set_index("path")["group"]
+    found = [(image, scans[str(image.path)]) for image in used if str(image.path) in scans.index]
+    lines = []
+    contrast = sum("ce" in image.entities for image, _ in found)
+    if contrast:
+        lines.append(f"{contrast} of {len(found)} images are with contrast agent (ce-), where there is no other")
+    sizes = Counter(group for _, group in found)
+    kinds = Counter(
+        (f"{key}-{image.entities[key]}", group) for image, group in found for key in KINDS if key in image.entities
+    )
+    for kind in dict.fromkeys(kind for kind, _ in kinds):
+        counts = [(kinds[kind, group], sizes[group], group) for group in cohort.groups]
+        (a, of_a, _), (b, of_b, _) = counts
+        alone = kind.startswith("ce-") and min(a, b) == 0 < min(of_a, of_b)
+        if alone or fisher_exact([[a, b], [of_a - a, of_b - b]]).pvalue < UNEVEN:
+            said = ", ".join(f"{n} of {size} {group}" for n, size, group in counts)
+            lines.append(f"images {kind}: {said}; networks can tell the groups by the kind of image")
+    return lines
 
 
 def _out(scan: str, subject: str, reason: str) -> dict[str, str]:

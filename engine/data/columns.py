@@ -10,6 +10,7 @@ import pandas as pd
 
 from engine.config import CohortConfig
 from engine.data.tabular import hint, plain
+from engine.data.values import numbers, sexes
 from engine.errors import UserError
 
 # Names under which a table may hold our columns, best first; compared without case, spaces and punctuation.
@@ -29,8 +30,6 @@ AUTOMATIC = {
     "path": ("path", "filepath", "file", "filename", "image", "nifti"),
 }
 NUMBERS = ("age", "mmse", "cdr", "cdr_sb", "icv")
-SEXES = {"f": "F", "female": "F", "woman": "F", "m": "M", "male": "M", "man": "M"}
-OLDEST = 120  # years
 
 
 def alias(name: str) -> str | None:
@@ -74,7 +73,13 @@ def our_columns(
     return names
 
 
-def frame_of(table: pd.DataFrame, names: dict[str, str], paths: Sequence[Path], file: Path) -> pd.DataFrame:
+def frame_of(
+    table: pd.DataFrame,
+    names: dict[str, str],
+    paths: Sequence[Path],
+    file: Path,
+    remarks: list[str] | None = None,
+) -> pd.DataFrame:
     """Our columns, then those of the table that rules may read and that have no name of ours.
 
     Args:
@@ -82,6 +87,7 @@ def frame_of(table: pd.DataFrame, names: dict[str, str], paths: Sequence[Path], 
         names: our column -> the table's.
         paths: the file of each row.
         file: the table's, for messages.
+        remarks: gets a line for each kind of value that was not taken as it is written.
 
     Raises:
         UserError: a value that is not what its column holds, with its row.
@@ -91,12 +97,11 @@ def frame_of(table: pd.DataFrame, names: dict[str, str], paths: Sequence[Path], 
     for ours in ("subject", "session", "label", "site", "screening_diagnosis"):
         frame[ours] = table[names[ours]].fillna("") if ours in names else ""
     for ours in NUMBERS:
-        frame[ours] = numbers(table, names[ours], ours, file) if ours in names else float("nan")
+        frame[ours] = numbers(table, names[ours], ours, file, remarks) if ours in names else float("nan")
     icv = frame["icv"].median()
     if 500 < icv < 3000:  # given in ml
         frame["icv"] *= 1000
-    sex = table[names["sex"]].str.lower().map(SEXES) if "sex" in names else pd.Series("", index=table.index)
-    frame["sex"] = sex.fillna("")
+    frame["sex"] = sexes(table, names["sex"], file, remarks) if "sex" in names else ""
     if "subject" in names and (frame["subject"] == "").any():
         raise UserError(
             f"{file.name} row {frame.index[frame['subject'] == ''][0]}: no {names['subject']} (the subject)"
@@ -108,26 +113,6 @@ def frame_of(table: pd.DataFrame, names: dict[str, str], paths: Sequence[Path], 
     ours = {name.lower() for name in frame.columns}
     other = [name for name in table.columns if name and name.lower() not in ours]
     return pd.concat([frame, table[other]], axis=1).reset_index(drop=True)
-
-
-def numbers(table: pd.DataFrame, column: str, ours: str, file: Path) -> pd.Series:
-    """A column as numbers.
-
-    Raises:
-        UserError: what is not a number, or an impossible age; with its row.
-    """
-    found = pd.to_numeric(table[column], errors="coerce").astype("float64")
-    wrong = table.index[found.isna() & table[column].notna()]
-    if len(wrong):
-        raise UserError(
-            f"{file.name} row {wrong[0]}: {column} is {table.loc[wrong[0], column]!r}, not a number; "
-            "leave it empty if it is not known"
-        )
-    if ours == "age":
-        odd = table.index[(found < 0) | (found > OLDEST)]
-        if len(odd):
-            raise UserError(f"{file.name} row {odd[0]}: {column} {found[odd[0]]:g} is outside 0 to {OLDEST} years")
-    return found
 
 
 def safe_name(text: str) -> str:

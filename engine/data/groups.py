@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from engine.config import CohortConfig
+from engine.data.values import as_numbers
 from engine.errors import UserError
 
 OPERATORS = {
@@ -67,6 +68,12 @@ def parse(rule: str) -> list[Term]:
         at = joined.end()
 
 
+def terms_of(config: CohortConfig) -> list[Term]:
+    """The comparisons of all rules of a configuration: those of the groups and `where`."""
+    rules = [*(config.groups or {}).values(), *([config.where] if config.where else [])]
+    return [term for rule in rules for term in parse(rule)]
+
+
 def matches(frame: pd.DataFrame, rule: str) -> pd.Series:
     """True for the rows that fulfil a rule. A missing value fulfils none.
 
@@ -80,7 +87,7 @@ def matches(frame: pd.DataFrame, rule: str) -> pd.Series:
             text = values.astype("string").fillna("").str.strip()
             hit &= (OPERATORS[term.operator](text, term.value) & (text != "")).astype(bool)
         else:
-            numbers = pd.to_numeric(values, errors="coerce").astype("float64")
+            numbers = as_numbers(values)
             hit &= OPERATORS[term.operator](numbers, term.value) & numbers.notna()
     return hit
 

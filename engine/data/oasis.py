@@ -16,9 +16,10 @@ import pandas as pd
 
 from engine.config import CohortConfig
 from engine.data.assembly import Finds, assemble
-from engine.data.columns import frame_of, numbers, our_columns
+from engine.data.columns import frame_of, our_columns
 from engine.data.scan import Cohort
 from engine.data.tabular import data_folder, find_table, plain, read_table
+from engine.data.values import numbers
 from engine.errors import UserError
 
 CROSS_SECTIONAL = {"id", "cdr", "etiv"}
@@ -64,15 +65,16 @@ def read(config: CohortConfig) -> Cohort:
         {"scan": session, "subject": SESSION.match(session)[1], "reason": f"no image of the kind {kind}"}
         for session in sessions[~with_image]
     ]
-    labelled, names = _in_our_words(table, sessions, config, file)
+    remarks: list[str] = []
+    labelled, names = _in_our_words(table, sessions, config, file, remarks)
     paths = [chosen[session].path for session in sessions[with_image]]
-    frame = frame_of(labelled[with_image], names, paths, file)
+    frame = frame_of(labelled[with_image], names, paths, file, remarks)
     notes = (
         f"{len(table)} sessions in {file.name}, {with_image.sum()} of them with an image",
         f"images: {', '.join(f'{count} {name}' for name, count in Counter(i.kind for i in images).items())}; "
         f"used: {kind} (cohort.oasis.image)",
     )
-    return assemble(frame, config, folder, Finds(file.name, notes, left_out, "--data"))
+    return assemble(frame, config, folder, Finds(file.name, notes, left_out, "--data", remarks))
 
 
 def _sessions(table: pd.DataFrame, file: Path) -> pd.Series:
@@ -144,11 +146,13 @@ def _one_a_session(
 
 
 def _in_our_words(
-    table: pd.DataFrame, sessions: pd.Series, config: CohortConfig, file: Path
+    table: pd.DataFrame, sessions: pd.Series, config: CohortConfig, file: Path, remarks: list[str]
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """The table with subject, session, label and screening diagnosis; and which of its columns are ours."""
     parts = sessions.str.extract(SESSION.pattern)
-    cdr = numbers(table, _column(table, "cdr"), "cdr", file)
+    column = _column(table, "cdr")
+    cdr = numbers(table, column, "cdr", file, remarks)
+    table = table.assign(**{column: table[column].mask(cdr.isna())})
     by_cdr = pd.Series("", index=table.index, dtype="string").mask(cdr == 0, "NC").mask(cdr > 0, "AD")
     ours = {"scan": sessions, "subject": parts[0], "session": parts[1], "label": by_cdr}
     group = _column(table, "group")

@@ -58,6 +58,7 @@ class Cohort:
         groups: (positive, negative), e.g. ("AD", "NC").
         defining: columns the group rules read; not to be used as covariates.
         notes: what the reader found and chose, a line each, for --plan.
+        warnings: what a person should look at, a line each, without identifiers of people: they are published.
         target: of a regression; the two groups are then those above and below its median.
     """
 
@@ -67,6 +68,7 @@ class Cohort:
     groups: tuple[str, str]
     defining: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = field(default=())
     target: Target | None = None
 
     @property

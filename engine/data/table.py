@@ -28,7 +28,9 @@ def read(config: CohortConfig) -> Cohort:
     if config.join:
         _join(table, names, config.join, folder, file)
     paths = paths_of(table, names, config.path or "{path}", folder, file)
-    return assemble(frame_of(table, names, paths, file), config, folder, Finds(file.name))
+    remarks: list[str] = []
+    frame = frame_of(table, names, paths, file, remarks)
+    return assemble(frame, config, folder, Finds(file.name, warnings=remarks))
 
 
 def _join(table: pd.DataFrame, names: dict[str, str], join: Join, folder: Path, file: Path) -> None:

@@ -61,6 +61,17 @@ def read_table(file: Path) -> pd.DataFrame:
     return table.mask(table.apply(lambda column: column.str.lower().isin(MISSING)))
 
 
+def is_there(file: Path) -> bool:
+    """Whether a file is there that may or may not be.
+
+    Raises:
+        UserError: a link or pointer to a file that is not here, as datasets have them before they are fetched.
+    """
+    if absent := missing_content(file):
+        raise UserError(absent)
+    return file.is_file()
+
+
 def data_folder(config: CohortConfig) -> Path:
     """The folder of the scans.
 

@@ -35,7 +35,8 @@ def read_files(files: Sequence[Path], table: Path | None, config: CohortConfig, 
     if twice:
         raise UserError(f"{twice}: given twice; give each scan once")
     rows, names, source = _rows(files, table)
-    frame = frame_of(rows, names, files, source)
+    remarks: list[str] = []
+    frame = frame_of(rows, names, files, source, remarks)
     again = frame["scan"][frame["scan"].str.lower().duplicated()]
     if len(again):
         raise UserError(f"{source}: the identifier {again.iloc[0]} stands for two files; give each scan its own")
@@ -43,7 +44,8 @@ def read_files(files: Sequence[Path], table: Path | None, config: CohortConfig, 
     label = in_groups(label, config) if config.diagnosis else label
     frame = frame.assign(diagnosis=label.mask(label == "", UNKNOWN), group="", role="apply")
     kept = frame[[column for column in COLUMNS if column in frame]]
-    return Cohort(config.name, scan_table(kept.to_dict("records")), exclusion_table([]), groups)
+    scans = scan_table(kept.to_dict("records"))
+    return Cohort(config.name, scans, exclusion_table([]), groups, warnings=tuple(remarks))
 
 
 def _rows(files: Sequence[Path], table: Path | None) -> tuple[pd.DataFrame, dict[str, str], Path]:

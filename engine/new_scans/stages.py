@@ -34,6 +34,8 @@ def ingest(run: NewScansRun) -> None:
     for scan, subject in known.items():
         models = ", ".join(job.model for job in jobs if scan in job.explain)
         run.progress.say(f"  {scan} is of {subject}, who is in {run.reference.run_id}: explained only by {models}")
+    for warning in run.cohort.warnings:
+        run.progress.say(f"  WARNING: {warning}")
     for job in jobs if needs_tissue(run.config) else ():
         run.tissue(job)  # better refused now than after the registration
 
