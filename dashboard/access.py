@@ -1,40 +1,55 @@
 """Who may see patients, and what a patient is called in links.
 
-On the user's own computer everything is shown. On any other address patient-level pages and downloads need a login
-(Streamlit's OpenID Connect) whose claims hold the role `patient`. Links carry keyed pseudonyms; the key lies outside
-the store.
+The person at this computer sees everything (`locality`). For everyone else patient-level pages and downloads need a
+login (Streamlit's OpenID Connect) whose claims hold the role `patient`. Links carry keyed pseudonyms; the key lies
+outside the store.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import hmac
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-LOCAL = ("localhost", "127.0.0.1", "::1")
+from dashboard import locality, secret_files
+from dashboard.secret_files import SecretFileError
+
 ROLE = "patient"
 ROLE_CLAIMS = ("roles", "groups")
-KEY_FILE = "BRAINWHY_LINK_KEY"  # environment variable: where the key of the pseudonyms lies
+LOGIN_COOKIES = "_streamlit_user"  # and its continuations
+KEY_FILE = "BRAINWHY_LINK_KEY_FILE"  # environment variable: where the key of the pseudonyms lies
+OLD_KEY_FILE = "BRAINWHY_LINK_KEY"  # the same, as it was called before
 PSEUDONYM_DIGITS = 10
 
 
 def is_local() -> bool:
-    """Whether the server answers this computer only."""
-    return st.get_option("server.address") in LOCAL
+    """Whether the reader of this session is the person at this computer."""
+    return locality.is_local(st.context.headers, st.context.cookies)
 
 
 def may_see_patients() -> bool:
     """Whether this reader may see single patients."""
-    if is_local():
-        return True
-    user = _user()
-    return bool(user.get("is_logged_in")) and any(ROLE in (user.get(claim) or ()) for claim in ROLE_CLAIMS)
+    return is_local() or has_role(_user())
+
+
+def has_role(user: Mapping[str, Any]) -> bool:
+    """Whether the claims of a login hold the role: `roles` or `groups` is a list with that whole word."""
+    held = [user.get(claim) for claim in ROLE_CLAIMS]
+    return user.get("is_logged_in") is True and any(isinstance(c, list | tuple | set) and ROLE in c for c in held)
+
+
+def reader(headers: Mapping[str, str], cookies: Mapping[str, str]) -> str:
+    """Whom the address of a volume is for: the person at this computer, or the login of a browser; "": nobody."""
+    if locality.is_local(headers, cookies):
+        return "local"
+    login = sorted((name, value) for name, value in cookies.items() if name.startswith(LOGIN_COOKIES))
+    return hashlib.sha256(repr(login).encode()).hexdigest() if login else ""
 
 
 def _user() -> Mapping[str, Any]:
@@ -49,19 +64,29 @@ def pseudonym(identifier: str) -> str:
 
 @functools.cache
 def _key() -> bytes:
-    """The key of the pseudonyms, made when it is first needed, readable by its owner only.
+    return secret_files.kept(_key_place())
 
-    Where it cannot be written, links to patients end with the server.
+
+def check_key() -> None:
+    """Raise SecretFileError where the file that was named for the key cannot be meant."""
+    _key_place()
+
+
+def _key_place() -> Path:
+    """Where the key lies. A name of a file that is not there is taken for a secret unless it is a whole path in a
+    folder that is: a secret must not become the name of a file, nor be written into a log.
     """
-    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    place = Path(os.environ.get(KEY_FILE) or home / "brainwhy" / "link.key")
-    key = secrets.token_bytes(32)
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with open(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(key)
-    except FileExistsError:
-        return place.read_bytes() or key
-    except OSError:
-        pass
-    return key
+    for variable in (KEY_FILE, OLD_KEY_FILE):
+        if value := os.environ.get(variable):
+            place = Path(value).expanduser()
+            if not (place.is_file() or _is_whole_path(place)):
+                raise SecretFileError(
+                    f"{variable} is to name the file with the key of links, and there is no such file: write its "
+                    f"whole path, in a folder that exists, as {KEY_FILE}; the key itself belongs into the file"
+                )
+            return place
+    return secret_files.folder() / "link.key"
+
+
+def _is_whole_path(place: Path) -> bool:
+    return place.is_absolute() and len(place.parts) > 2 and place.parent.is_dir() and not place.is_dir()

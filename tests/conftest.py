@@ -24,6 +24,20 @@ def _own_main():
     sys.modules["__main__"] = main
 
 
+@pytest.fixture(autouse=True)
+def _at_this_computer(request, monkeypatch):
+    """The reader of every page is the person at this computer, but for tests that ask for `anonymous`."""
+    if "anonymous" not in request.fixturenames:
+        from dashboard import locality
+
+        monkeypatch.setattr(locality, "is_local", lambda headers, cookies: True)
+
+
+@pytest.fixture
+def anonymous():
+    """The readers of this test are nobody in particular: neither local nor signed in, unless it says so itself."""
+
+
 @pytest.fixture
 def fresh_dashboard(monkeypatch):
     """The dashboard of the shared store, with nothing kept from another test."""

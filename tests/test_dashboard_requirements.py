@@ -16,8 +16,9 @@ def test_light_requirements_are_the_dependencies_of_the_project():
 
 
 def test_the_server_is_local_and_sends_no_statistics():
-    config = tomllib.loads((ROOT / ".streamlit/config.toml").read_text())
+    config = tomllib.loads((ROOT / "dashboard/.streamlit/config.toml").read_text())
     assert config["server"]["address"] == "localhost"
+    assert config["server"]["maxUploadSize"] == 1
     assert config["browser"]["gatherUsageStats"] is False
     assert config["client"]["showErrorDetails"] == "none"
     assert {"light", "dark"} <= set(config["theme"])

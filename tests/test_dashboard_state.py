@@ -9,11 +9,10 @@ from urllib.parse import parse_qs
 
 import pandas as pd
 import pytest
-import streamlit as st
 from store_factory import copy_of_shared_store
 from streamlit.testing.v1 import AppTest
 
-from dashboard import access, filters
+from dashboard import access, filters, locality
 from dashboard.filters import Whom
 
 REGIONS = "views/regions.py"
@@ -226,9 +225,9 @@ def test_a_filter_that_leaves_nothing_is_named_and_can_be_dropped(regions_page):
 
 @pytest.fixture
 def own_key(monkeypatch, tmp_path):
-    monkeypatch.setenv(access.KEY_FILE, str(tmp_path / "keys" / "link.key"))
+    monkeypatch.setenv(access.KEY_FILE, str(tmp_path / "link.key"))
     access._key.cache_clear()
-    yield tmp_path / "keys" / "link.key"
+    yield tmp_path / "link.key"
     access._key.cache_clear()
 
 
@@ -243,11 +242,7 @@ def test_pseudonyms_are_keyed_and_the_key_is_private(own_key, monkeypatch, tmp_p
     assert access.pseudonym("sub-001") != first
 
 
-def test_patients_are_shown_locally_and_else_by_role_only(monkeypatch):
-    options = {"server.address": "localhost"}
-    monkeypatch.setattr(st, "get_option", options.get)
-    assert access.may_see_patients()
-    options["server.address"] = "0.0.0.0"
+def test_patients_are_shown_locally_and_else_by_role_only(anonymous, monkeypatch):
     for user, expected in (
         ({"is_logged_in": False, "roles": ["patient"]}, False),
         ({"is_logged_in": True, "roles": ["viewer"]}, False),
@@ -257,6 +252,9 @@ def test_patients_are_shown_locally_and_else_by_role_only(monkeypatch):
     ):
         monkeypatch.setattr(access, "_user", lambda user=user: user)
         assert access.may_see_patients() == expected
+    monkeypatch.setattr(locality, "is_local", lambda headers, cookies: True)
+    monkeypatch.setattr(access, "_user", dict)
+    assert access.may_see_patients()
 
 
 def script_with_a_fold():

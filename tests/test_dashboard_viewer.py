@@ -16,7 +16,7 @@ from starlette.routing import Router
 from store_factory import METHODS, SCANS, copy_of_shared_store, shared_store
 
 import store
-from dashboard import viewer
+from dashboard import locality, viewer
 from dashboard.figures import palette
 from dashboard.queries import Run
 from dashboard.viewer import component, serving, signing, volumes
@@ -37,7 +37,9 @@ def place(reader):
 
 @pytest.fixture(scope="module")
 def scene(reader, place):
-    return viewer.patient_volumes(reader, place, MODEL, SCAN, list(METHODS), "AD")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(locality, "is_local", lambda headers, cookies: True)
+        return viewer.patient_volumes(reader, place, MODEL, SCAN, list(METHODS), "AD")
 
 
 def get(url: str, base: str = "") -> tuple[int, dict[str, str], bytes]:
@@ -82,21 +84,25 @@ def unsigned(volume: viewer.Volume, **changes) -> volumes.Wanted:
 # -- addresses ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_signature_holds_for_its_token_and_its_time_only():
-    token, _, query = signing.signed("token", now=1000.0).partition("?")
+def test_a_signature_holds_for_its_token_its_reader_and_its_time_only():
+    token, _, query = signing.signed("token", "me", now=1000.0).partition("?")
     expires, signature = (part.split("=")[1] for part in query.split("&"))
-    assert signing.is_valid(token, expires, signature, now=1000.0)
-    assert not signing.is_valid(token, expires, signature, now=1000.0 + signing.LIFETIME + 60)
-    assert not signing.is_valid("tokem", expires, signature, now=1000.0)
-    assert not signing.is_valid(token, str(int(expires) + 60), signature, now=1000.0)
-    assert not signing.is_valid(token, expires, signature[:-1] + "x", now=1000.0)
-    assert not signing.is_valid(token, "", "", now=1000.0)
-    assert not signing.is_valid(token, "١٢", "ä", now=1000.0)
+    assert signing.is_valid(token, expires, signature, "me", now=1000.0)
+    assert not signing.is_valid(token, expires, signature, "me", now=1000.0 + signing.LIFETIME + 60)
+    assert not signing.is_valid("tokem", expires, signature, "me", now=1000.0)
+    assert not signing.is_valid(token, str(int(expires) + 60), signature, "me", now=1000.0)
+    assert not signing.is_valid(token, expires, signature[:-1] + "x", "me", now=1000.0)
+    assert not signing.is_valid(token, "", "", "me", now=1000.0)
+    assert not signing.is_valid(token, "١٢", "ä", "me", now=1000.0)
+    assert not signing.is_valid(token, expires, signature, "you", now=1000.0)
+    assert not signing.is_valid(token, expires, signature, "", now=1000.0)
+    token, _, query = signing.signed("token", "", now=1000.0).partition("?")
+    assert not signing.is_valid(token, *(part.split("=")[1] for part in query.split("&")), "", now=1000.0)
 
 
 def test_an_address_stays_the_same_for_a_minute_so_that_the_browser_need_not_ask_again():
-    assert signing.signed("token", now=1200.0) == signing.signed("token", now=1259.9)
-    assert signing.signed("token", now=1200.0) != signing.signed("token", now=1260.0)
+    assert signing.signed("token", "me", now=1200.0) == signing.signed("token", "me", now=1259.9)
+    assert signing.signed("token", "me", now=1200.0) != signing.signed("token", "me", now=1260.0)
 
 
 SPOILED = {

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from dashboard import access
 from dashboard.viewer import signing, volumes
 from store import StoreError
 
@@ -43,8 +44,9 @@ def routes(base: str = "") -> list[Route]:
 
 
 def volume_url(wanted: volumes.Wanted) -> str:
-    """The address of a volume on this server, good for ten minutes."""
-    return f"{base_path()}{PREFIX}/volume/{signing.signed(wanted.token())}"
+    """The address of a volume on this server, good for ten minutes and for the reader of this session."""
+    whose = access.reader(st.context.headers, st.context.cookies)
+    return f"{base_path()}{PREFIX}/volume/{signing.signed(wanted.token(), whose)}"
 
 
 def module_url() -> str:
@@ -55,7 +57,8 @@ def module_url() -> str:
 async def volume(request: Request) -> Response:
     """The integers of a volume in C order, little-endian, gzip; the factor in the header X-Scale."""
     token, query = request.path_params["token"], request.query_params
-    if not signing.is_valid(token, query.get("expires", ""), query.get("signature", "")):
+    whose = access.reader(request.headers, request.cookies)
+    if not signing.is_valid(token, query.get("expires", ""), query.get("signature", ""), whose):
         return _words(403, "This address is no longer valid: reload the page.")
     try:
         wanted = volumes.Wanted.of_token(token)

@@ -1,4 +1,4 @@
-"""Addresses of volumes that only this server can have made, and that end after a few minutes."""
+"""Addresses of volumes that only this server can have made, for one reader, and that end after a few minutes."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ LIFETIME = 600  # seconds, counted from the full minute, so that the address sta
 SIGNATURE_DIGITS = 32
 
 
-def signed(token: str, now: float | None = None) -> str:
-    """The token with the query that vouches for it: token?expires=...&signature=..."""
+def signed(token: str, reader: str, now: float | None = None) -> str:
+    """The token with the query that vouches for it: token?expires=...&signature=...; `reader`: see `access.reader`."""
     seconds = time.time() if now is None else now
     expires = int(seconds) // 60 * 60 + LIFETIME
-    return f"{token}?expires={expires}&signature={_signature(token, expires)}"
+    return f"{token}?expires={expires}&signature={_signature(token, expires, reader)}"
 
 
-def is_valid(token: str, expires: str, signature: str, now: float | None = None) -> bool:
-    """Whether this server signed the token and its time is not over."""
-    if not (expires.isascii() and expires.isdigit() and len(expires) <= 12 and signature.isascii()):
+def is_valid(token: str, expires: str, signature: str, reader: str, now: float | None = None) -> bool:
+    """Whether this server signed the token for this reader and its time is not over."""
+    if not (reader and expires.isascii() and expires.isdigit() and len(expires) <= 12 and signature.isascii()):
         return False
     in_time = (time.time() if now is None else now) < int(expires)
-    return hmac.compare_digest(signature, _signature(token, int(expires))) and in_time
+    return hmac.compare_digest(signature, _signature(token, int(expires), reader)) and in_time
 
 
-def _signature(token: str, expires: int) -> str:
-    return hmac.new(KEY, f"{token}/{expires}".encode(), "sha256").hexdigest()[:SIGNATURE_DIGITS]
+def _signature(token: str, expires: int, reader: str) -> str:
+    return hmac.new(KEY, f"{token}/{expires}/{reader}".encode(), "sha256").hexdigest()[:SIGNATURE_DIGITS]

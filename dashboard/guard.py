@@ -1,0 +1,68 @@
+"""What the server refuses before Streamlit sees it: uploads, which no page needs, and messages that are none."""
+
+from __future__ import annotations
+
+import logging
+
+from google.protobuf.message import DecodeError
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from streamlit.proto.BackMsg_pb2 import BackMsg
+
+UPLOADS = "/_stcore/upload_file"
+UNSUPPORTED, PROTOCOL_ERROR, SERVER_ERROR = 1003, 1002, 1011  # RFC 6455, 7.4.1
+LOG = logging.getLogger(__name__)
+
+
+class Guard:
+    """ASGI middleware around the whole app."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and UPLOADS in scope["path"]:
+            await PlainTextResponse("This server takes no files.", 404)(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await _connection(self._app, scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+async def _connection(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """One websocket: it ends, with one line in the log, at the first message that is none or that fails."""
+    closed = False
+
+    async def close(code: int, why: str) -> Message:
+        nonlocal closed
+        if not closed:
+            closed = True
+            LOG.warning("A connection was closed: %s", why)
+            await send({"type": "websocket.close", "code": code})
+        return {"type": "websocket.disconnect", "code": code}
+
+    async def checked() -> Message:
+        message = await receive()
+        if message["type"] != "websocket.receive":
+            return message
+        if message.get("bytes") is None:
+            return await close(UNSUPPORTED, "it sent text instead of a message of Streamlit.")
+        try:
+            kind = BackMsg.FromString(message["bytes"]).WhichOneof("type")
+        except DecodeError:
+            kind = None
+        if kind is None:
+            return await close(PROTOCOL_ERROR, "it sent what is no message of Streamlit.")
+        return message
+
+    async def open_only(message: Message) -> None:
+        nonlocal closed
+        if not closed:
+            closed = message["type"] == "websocket.close"
+            await send(message)
+
+    try:
+        await app(scope, checked, open_only)
+    except Exception as error:
+        LOG.debug("the connection that was closed", exc_info=True)
+        await close(SERVER_ERROR, f"{type(error).__name__} while its message was read.")

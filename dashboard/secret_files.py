@@ -1,0 +1,49 @@
+"""Secrets of the person who runs the dashboard, in files that only they can read."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+BYTES = 32
+
+
+class SecretFileError(Exception):
+    """A file of a secret cannot be used; says which and what to do, never what it holds."""
+
+
+def folder() -> Path:
+    """Where secrets lie unless said otherwise: ~/.config/brainwhy."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "brainwhy"
+
+
+def kept(place: Path) -> bytes:
+    """The secret of a file, made when it is first needed, readable by its owner only.
+
+    Where it cannot be written, the secret ends with the server.
+
+    Raises:
+        SecretFileError: the file is there and cannot be read, or is empty.
+    """
+    made = secrets.token_bytes(BYTES)
+    try:
+        if place.parent == folder():
+            place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with open(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(made)
+    except FileExistsError:
+        return _read(place)
+    except OSError:
+        pass
+    return made
+
+
+def _read(place: Path) -> bytes:
+    try:
+        found = place.read_bytes()
+    except OSError as error:
+        raise SecretFileError(f"the key file {place} cannot be read: {error.strerror}") from None
+    if not found:
+        raise SecretFileError(f"the key file {place} is empty: remove it, and a new key is made")
+    return found
