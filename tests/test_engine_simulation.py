@@ -11,8 +11,8 @@ from scipy import ndimage
 from engine.config import CohortConfig, Simulation
 from engine.errors import UserError
 from engine.preprocessing.template import brain_mask
-from engine.simulation.atrophy import AD_CHANGE, sample, solve_flow, truth_map
-from engine.simulation.cohort import NUISANCES, SimulatedPreparer, _body, imposed_truth, read
+from engine.simulation.atrophy import AD_CHANGE, REACH_MM, sample, solve_flow, truth_map
+from engine.simulation.cohort import NUISANCES, SimulatedPreparer, _body, imposed_truth, outside_reach, read
 from engine.simulation.twins import counterfactual_twin, mean_visible_change, scan_as_rendered, visible_change
 
 SIMULATION = Simulation(positive=3, negative=3, solve_mm=4)
@@ -61,6 +61,19 @@ def test_what_the_region_loses_its_halo_gains(ball):
     assert abs(change.sum()) < 0.1 * np.abs(change).sum()
 
 
+def test_the_displacement_ends_at_the_reach(ball):
+    """It faded slowly, over 16 mm and more, so that no part of the brain was without change."""
+    flow, target, brain = ball
+    changed = target & (brain > 0.45)
+    away_mm = ndimage.distance_transform_edt(~changed) * 2
+    for severity in (0.5, 1.0, 2.0):
+        moved = np.sqrt((flow.displacement(severity) ** 2).sum(axis=0)) * 2
+        assert not moved[away_mm >= REACH_MM].any()
+        assert moved[(away_mm > 0) & (away_mm < 3)].max() > 0.2
+    assert not flow.reach[away_mm >= REACH_MM].any()
+    assert flow.reach[away_mm < REACH_MM].all()
+
+
 def test_an_impossible_change_is_refused(ball):
     _, target, brain = ball
     with pytest.raises(UserError, match=r"simulation\.effect: ball would change by -120%"):
@@ -69,7 +82,9 @@ def test_an_impossible_change_is_refused(ball):
 
 def test_truth_is_a_quarter_of_the_maximum(ball):
     flow, target, _ = ball
-    padded = type(flow)(flow.severities, flow.displacements, flow.achieved, np.zeros((97, 115, 97), np.float32))
+    padded = type(flow)(
+        flow.severities, flow.displacements, flow.achieved, np.zeros((97, 115, 97), np.float32), flow.reach
+    )
     padded.log_jacobian[20:68, 20:70, 20:66] = flow.log_jacobian
     mask = np.ones((97, 115, 97), bool)
     binary, log_jacobian = truth_map(padded, mask, 2, 2)
@@ -183,6 +198,16 @@ def test_a_twin_differs_from_its_scan_by_the_imposed_change_alone(cohort, prepar
     assert change.max() > 0.2
     other = {**patient, "severity": patient["severity"] / 2}
     assert visible_change(preparer, other).sum() < 0.8 * change.sum()
+
+
+def test_outside_the_reach_a_scan_is_its_twin_exactly(cohort, preparer):
+    """Not even the scale to white matter, which is of the whole scan, knows of the imposed change."""
+    outside = outside_reach(preparer, margin_mm=8)  # own anatomy, size and shift carry the template some mm along
+    assert 0.1 < outside[brain_mask(4)].mean() < outside_reach(preparer)[brain_mask(4)].mean() < 0.6
+    for row in (r for r in cohort.scans.to_dict("records") if r["group"] == "AD"):
+        change = visible_change(preparer, {**row, "severity": 2.0})
+        assert not change[outside].any()
+        assert change[brain_mask(4) & ~outside].mean() > 0.01
 
 
 def test_the_mean_visible_change_counts_people_not_scans():

@@ -1,9 +1,10 @@
 """Imposed volume change: smooth, invertible deformations with a requested change per region.
 
 A stationary velocity field is the gradient of a potential whose Laplacian is the wanted log-Jacobian (a Poisson
-equation, solved by FFT). Its flow shrinks or enlarges each region; what a region loses, its halo gains, so that tissue
-is replaced by the fluid around it. One pass falls short of the request (smoothing, discretisation), so the gain of each
-region is corrected until the achieved volume is right.
+equation, solved by FFT). Its flow shrinks or enlarges each region; what a region loses, the halo next to it gains, so
+that tissue is replaced by the fluid around it and the displacement fades within millimetres. What is left is tapered to
+nothing at REACH_MM from the changed tissue, so that there is a brain outside the change. One pass falls short of the
+request (smoothing, discretisation), so the gain of each region is corrected until the achieved volume is right.
 
 Source: design, section 9; Karacali & Davatzikos 2006 (IEEE TMI 25:649) for the Jacobian as the thing to impose.
 """
@@ -22,6 +23,8 @@ from engine.preprocessing.grid import Grid, coarsen
 
 STEP = 0.5  # severities at which the flow is kept; between them displacements are interpolated linearly
 HALO_MM = 6.0
+BALANCE_MM = 12.0  # standard deviation: how near to a loss its gain lies
+REACH_MM = 12.0  # from the changed tissue; on and beyond it nothing moves
 SMOOTHING_MM = 2.0
 TOLERANCE = 0.1  # achieved change within 10 % of the requested
 MAX_CORRECTIONS = 12
@@ -68,12 +71,14 @@ class Flow:
         displacements: (k, 3, x, y, z) float32, voxels of the solving grid: where the image at a voxel comes from.
         achieved: region -> relative volume change at severity 1.
         log_jacobian: (x, y, z) log volume change of tissue at severity 1, in the frame of the deformed image.
+        reach: (x, y, z) bool, False where nothing moves at any severity: REACH_MM and more from the changed tissue.
     """
 
     severities: np.ndarray
     displacements: np.ndarray
     achieved: Mapping[str, float]
     log_jacobian: np.ndarray
+    reach: np.ndarray
 
     def displacement(self, severity: float) -> np.ndarray:
         """(3, x, y, z) at a severity; beyond the range it stays at the end."""
@@ -112,9 +117,10 @@ def solve_flow(
     names = [name for name in change if change[name] and regions[name].any()]
     targets = {name: regions[name] & _substance(brain, change[name]) for name in names}
     gain = {name: float(np.log1p(change[name])) for name in names}
+    halo, taper = _surroundings(np.any(list(targets.values()), axis=0), mm)
     velocity = np.zeros((3, *brain.shape), np.float32)
     for _ in range(MAX_CORRECTIONS):
-        velocity = _velocity(targets, gain, brain.shape, mm)
+        velocity = _velocity(targets, gain, halo, mm) * taper
         jacobian = np.exp(_log_jacobian(_integrate(velocity, 1.0, 2)))  # of the forward map, where the tissue was
         achieved = {name: float(jacobian[targets[name]].mean()) - 1 for name in names}
         if all(abs(achieved[name] / change[name] - 1) < TOLERANCE / 2 for name in names):
@@ -124,7 +130,7 @@ def solve_flow(
     wrong = [name for name in names if abs(achieved[name] / change[name] - 1) > TOLERANCE]
     if wrong:
         raise RunFailure(f"the deformation cannot reach the requested change in {', '.join(wrong)}; ask for less")
-    return _flow(velocity, achieved, lowest, highest)
+    return _flow(velocity, achieved, lowest, highest, taper > 0)
 
 
 def _substance(brain: np.ndarray, change: float) -> np.ndarray:
@@ -132,17 +138,25 @@ def _substance(brain: np.ndarray, change: float) -> np.ndarray:
     return brain > 0.45 if change < 0 else (brain > 0) & (brain < 0.6)
 
 
-def _velocity(
-    targets: Mapping[str, np.ndarray], gain: Mapping[str, float], shape: tuple[int, ...], mm: int
-) -> np.ndarray:
+def _surroundings(changed: np.ndarray, mm: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (halo, taper), (x, y, z) float32: what gains the loss of changed tissue; 1 beside it to 0 at the reach."""
+    halo = ndimage.binary_dilation(changed, iterations=max(1, round(HALO_MM / mm))) & ~changed
+    away_mm = ndimage.distance_transform_edt(~changed) * mm
+    near = np.clip((REACH_MM - away_mm) / (REACH_MM - HALO_MM), 0, 1).astype(np.float32)
+    return ndimage.gaussian_filter(halo.astype(np.float32), 1.0), near * near * (3 - 2 * near)
+
+
+def _velocity(targets: Mapping[str, np.ndarray], gain: Mapping[str, float], halo: np.ndarray, mm: int) -> np.ndarray:
     """(3, x, y, z) gradient of the potential whose Laplacian is the balanced log-Jacobian rate."""
+    shape = halo.shape
     rate = np.zeros(shape, np.float32)
     for name, where in targets.items():
         rate[where] = gain[name]
-    changed = rate != 0
     rate = ndimage.gaussian_filter(rate, SMOOTHING_MM / mm)
-    halo = ndimage.binary_dilation(changed, iterations=max(1, round(HALO_MM / mm))) & ~changed
-    rate -= ndimage.gaussian_filter(halo.astype(np.float32), 1.0) * (rate.sum() / halo.sum())
+    # Each loss is dealt out over the halo near it, in all as much as was lost: without it the field reaches far.
+    within = ndimage.gaussian_filter(halo, BALANCE_MM / mm)
+    share = np.divide(rate, within, out=np.zeros_like(rate), where=within > np.finfo(np.float32).eps)
+    rate -= halo * ndimage.gaussian_filter(share, BALANCE_MM / mm)
     frequencies = np.meshgrid(
         *(2 * np.pi * fft.fftfreq(n) for n in shape[:2]), 2 * np.pi * fft.rfftfreq(shape[2]), indexing="ij"
     )
@@ -186,7 +200,9 @@ def _log_jacobian(displacement: np.ndarray) -> np.ndarray:
     return np.log(determinant).astype(np.float32)
 
 
-def _flow(velocity: np.ndarray, achieved: Mapping[str, float], lowest: float, highest: float) -> Flow:
+def _flow(
+    velocity: np.ndarray, achieved: Mapping[str, float], lowest: float, highest: float, reach: np.ndarray
+) -> Flow:
     """Walk from severity 0 both ways, keeping the pull-back displacement at every STEP."""
     identity = np.indices(velocity.shape[1:], dtype=np.float32)
 
@@ -202,7 +218,7 @@ def _flow(velocity: np.ndarray, achieved: Mapping[str, float], lowest: float, hi
     displacements = np.stack([*below, np.zeros_like(velocity), *above])
     severities = STEP * (np.arange(len(displacements)) - len(below))
     at_one = displacements[len(below) + round(1 / STEP)]
-    return Flow(severities, displacements, achieved, -_log_jacobian(at_one))
+    return Flow(severities, displacements, achieved, -_log_jacobian(at_one), reach)
 
 
 def truth_map(flow: Flow, mask: np.ndarray, solve_mm: int, mm: int) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -143,18 +143,21 @@ class SimulatedPreparer:
         body = _body(self.simulation, self.grid_mm)
         wanted = {name: name not in without for name in NUISANCES}
         scan = self._scan_draws(row)
-        coordinates = self._coordinates(row, imposed, wanted, scan.normal(0, JITTER_MM, 3))
+        healthy = self._coordinates(row, wanted, scan.normal(0, JITTER_MM, 3))
+        coordinates = self._diseased(row, healthy) if imposed else healthy
         volume = ndimage.map_coordinates(body.template, coordinates, order=1, mode="constant", cval=0.0)
-        volume = self._intensities(volume, body, wanted, scan)
+        volume = np.maximum(self._intensities(volume, body, wanted, scan), 0).astype(np.float32)
         volume[~body.mask] = 0
-        return scale_to_white_matter(np.maximum(volume, 0).astype(np.float32), body.mask)
+        # White matter that the imposed change reaches would make the scale of the whole scan depend on the group.
+        unmoved = body.mask & ~_reached(body, healthy)
+        return scale_to_white_matter(volume, unmoved) / np.float32(body.unmoved_scale)
 
     def _scan_draws(self, row: dict) -> np.random.Generator:
         session = int(row["session"].removeprefix("ses-"))
         return np.random.default_rng([self.seed, 3, int(row["subject"].removeprefix("sim-")), session])
 
-    def _coordinates(self, row: dict, imposed: bool, wanted: dict[str, bool], shift_mm: np.ndarray) -> np.ndarray:
-        """Where in the template each voxel of the scan comes from: (3, x, y, z) in 1 mm voxels."""
+    def _coordinates(self, row: dict, wanted: dict[str, bool], shift_mm: np.ndarray) -> np.ndarray:
+        """Where in the template each voxel of the healthy scan comes from: (3, x, y, z) in 1 mm voxels."""
         simulation, body = self.simulation, _body(self.simulation, self.grid_mm)
         subject = np.random.default_rng([self.seed, 2, int(row["subject"].removeprefix("sim-"))])
         anatomy = subject.normal(size=(3, *control_points(ANATOMY_MM)))
@@ -169,10 +172,15 @@ class SimulatedPreparer:
         if wanted["ageing"]:
             decades = np.clip((row["age"] - simulation.age_mean) / 10, -MAX_DECADES, MAX_DECADES)
             coordinates += _at(body.ageing.displacement(decades * simulation.ageing), coordinates, body)
-        severity = min(row["severity"] / simulation.effect if simulation.effect else 0.0, MAX_SEVERITY)
-        if imposed and severity > 0:  # last, thus in the frame of the template, where its regions are known
-            coordinates += _at(body.imposed.displacement(severity), coordinates, body)
         return coordinates
+
+    def _diseased(self, row: dict, coordinates: np.ndarray) -> np.ndarray:
+        """The same with the imposed change: the last step, thus in the frame of the template, which has the regions."""
+        body = _body(self.simulation, self.grid_mm)
+        if body.imposed is None or not row["severity"] > 0:
+            return coordinates
+        severity = min(row["severity"] / self.simulation.effect, MAX_SEVERITY)
+        return coordinates + _at(body.imposed.displacement(severity), coordinates, body)
 
     def _intensities(
         self, volume: np.ndarray, body: Body, wanted: dict[str, bool], scan: np.random.Generator
@@ -201,6 +209,8 @@ class Body:
     ageing: Flow
     sham_rms_mm: float
     envelope: np.ndarray  # (x, y, z) of the working grid: where a sham moves tissue, 0 to 1
+    reach: np.ndarray  # (x, y, z) of the solving grid, 1 where the imposed change may move tissue, else 0
+    unmoved_scale: float  # white matter of the whole brain, where that outside the reach is 1
 
 
 def control_points(spacing_mm: int) -> tuple[int, ...]:
@@ -227,9 +237,34 @@ def _body(simulation: Simulation, grid_mm: int) -> Body:
     identity = np.indices(Grid(grid_mm).shape, dtype=np.float32) * grid_mm
     rms = float(np.sqrt((moved[brain_mask(solve_mm)] ** 2).mean()))
     envelope = ndimage.map_coordinates(moved / moved.max(), identity / solve_mm, order=1, mode="nearest")
-    mask = brain_mask(grid_mm)
+    mask, reach = brain_mask(grid_mm), shape.reach.astype(np.float32)
     centre = np.array([np.mean(where) for where in np.nonzero(mask)], np.float32)[:, None, None, None] * grid_mm
-    return Body(grid_mm, solve_mm, template, mask, identity, centre, imposed, ageing, rms, envelope.astype(np.float32))
+    body = Body(
+        grid_mm, solve_mm, template, mask, identity, centre, imposed, ageing, rms, envelope.astype(np.float32), reach,
+        unmoved_scale=1.0,
+    )  # fmt: skip
+    still = ndimage.map_coordinates(template, identity, order=1)
+    by_unmoved, by_whole = (scale_to_white_matter(still, where) for where in (mask & ~_reached(body, identity), mask))
+    return replace(body, unmoved_scale=float(by_unmoved.sum() / by_whole.sum()))
+
+
+def outside_reach(preparer: SimulatedPreparer, margin_mm: float = 0.0) -> np.ndarray:
+    """Mark the brain that the imposed change never moves: (x, y, z) bool on the working grid, template frame.
+
+    A null cohort has the mask of a cohort with effect.
+
+    Args:
+        margin_mm: farther outside, for scans whose own anatomy, size and shift carry the template along.
+    """
+    body = _body(preparer.simulation, preparer.grid_mm)
+    away_mm = ndimage.distance_transform_edt(body.reach == 0) * body.solve_mm
+    away_mm = ndimage.map_coordinates(away_mm, body.identity / body.solve_mm, order=1, mode="nearest")
+    return body.mask & ~_reached(body, body.identity) & (away_mm > margin_mm)
+
+
+def _reached(body: Body, coordinates: np.ndarray) -> np.ndarray:
+    """(x, y, z) bool: voxels whose place in the template, before the imposed change, is within its reach."""
+    return ndimage.map_coordinates(body.reach, coordinates / body.solve_mm, order=1, mode="nearest") > 0
 
 
 def imposed_truth(preparer: SimulatedPreparer) -> tuple[np.ndarray, np.ndarray] | None:
