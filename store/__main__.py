@@ -84,7 +84,7 @@ def _list(options: argparse.Namespace) -> int:
         _print_table(("run", "created", "cohort", "simulated", "size"), [_row(info) for info in runs])
     for info in runs:
         if info.problem:
-            print(f"! {info.problem}")
+            print(_printable(f"! {info.problem}"))
     for name in (CACHE_FOLDER, WORK_FOLDER):
         if size := files.size_of(Path(options.store) / name):
             print(f"{name}: {_size(size)}  (python -m store rm {options.store} --{name[1:]} frees it)")
@@ -167,11 +167,12 @@ def _verify(options: argparse.Namespace) -> int:
         runs = [info.run for info in list_runs(options.store)]
     broken = 0
     for run in runs:
-        problems = validate(store.child(run).url)
+        problems = validate(store.child(run))
         broken += bool(problems)
-        print(f"{run}: {f'{len(problems)} problems' if problems else 'sound'}")
+        words = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}" if problems else "sound"
+        print(_printable(f"{run}: {words}"))
         for problem in problems:
-            print(f"  {problem}")
+            print(_printable(f"  {problem}"))
     if not runs:
         print(f"no runs in {options.store}")
     return BROKEN if broken else 0
@@ -242,17 +243,22 @@ def _size(count: float) -> str:
 def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
     for row in (titles, *rows):
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+        print(_printable("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()))
 
 
 def _print_pairs(pairs: dict) -> None:
     width = max(map(len, pairs), default=0)
     for key, value in pairs.items():
-        print(f"  {key.ljust(width)}  {value}")
+        print(_printable(f"  {key.ljust(width)}  {value}"))
+
+
+def _printable(text: str) -> str:
+    """A line of a run that may come from strangers: control characters would be orders to the terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _say(problem: object, code: int) -> int:
-    print(f"error: {' '.join(str(problem).split())}", file=sys.stderr)
+    print(_printable(f"error: {' '.join(str(problem).split())}"), file=sys.stderr)
     return code
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,92 +10,134 @@ from typing import Any
 import fsspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import zarr
-from zarr.storage import FsspecStore, LocalStore
+from zarr.core.buffer import default_buffer_prototype
+from zarr.storage import MemoryStore
 
+from store import bounds, parquet, tables
 from store.encoding import checksum, hexadecimal
 from store.errors import BrokenRun, StoreNotFound
-from store.shards import decode_shard, is_one_shard
+from store.local import LocalFiles
+from store.shards import check_file, decode_file, is_one_file
 from store.spec import ARRAYS_FOLDER, MANIFEST, TABLES_FOLDER
+
+MEND = "copy or build the run again"
+METADATA = "zarr.json"
 
 
 class Folder:
     """A store, a run or a staging folder."""
 
-    def __init__(self, place: str | Path) -> None:
-        """Raises StoreNotFound: nothing installed can read such a URL."""
+    def __init__(self, place: str | Path, top: str | None = None) -> None:
+        """Links must stay within `top`, by default the folder itself.
+
+        Raises:
+            StoreNotFound: nothing installed can read such a URL.
+        """
         self.url = str(place).rstrip("/") or "/"
         try:
             self._fs, self.root = fsspec.core.url_to_fs(self.url)
         except (ImportError, ValueError) as error:
             raise StoreNotFound(f"cannot open {self.url}: {error}") from error
+        self._top = top
+        self._files = LocalFiles(self.root, top) if "file" in self._fs.protocol else _UrlFiles(self._fs, self.root)
         self._arrays: dict[str, zarr.Array] = {}
-        self._zarr_store: LocalStore | FsspecStore | None = None
+        self._metadata: dict[str, bytes] = {}
 
     @property
     def name(self) -> str:
         return self.root.rstrip("/").rsplit("/", 1)[-1]
 
     def child(self, name: str) -> Folder:
-        return Folder(f"{self.url.rstrip('/')}/{name}")
+        return Folder(f"{self.url.rstrip('/')}/{name}", self._top or self.root)
 
     def exists(self, path: str = "") -> bool:
-        return self._fs.exists(f"{self.root}/{path}".rstrip("/"))
+        return self._files.exists(path)
 
     def folders(self) -> list[str]:
         """Names of the folders in this one, without hidden ones."""
-        self._fs.invalidate_cache()
-        entries = self._fs.ls(self.root, detail=True)
-        names = [e["name"].rstrip("/").rsplit("/", 1)[-1] for e in entries if e["type"] == "directory"]
-        return sorted(n for n in names if not n.startswith("."))
+        return sorted({name for name in self._files.folders() if name and not name.startswith(".")})
 
-    def read(self, path: str) -> bytes:
-        """The bytes of a file; BrokenRun if it is missing or unreadable."""
+    def read(self, path: str, largest: int = bounds.LARGEST_FILE) -> bytes:
+        """The bytes of a file.
+
+        Raises:
+            BrokenRun: it is missing, unreadable, no regular file of the store, or larger than `largest`.
+        """
         try:
-            return self._fs.cat_file(f"{self.root}/{path}")
+            return self._files.read(path, largest)
+        except BrokenRun as error:
+            raise self._broken(str(error)) from None
         except OSError as error:
-            raise BrokenRun(f"run {self.name}: {path} is missing or unreadable: copy or build the run again") from error
+            raise self._broken(f"{path} is missing or unreadable") from error
+
+    def _broken(self, words: str) -> BrokenRun:
+        return BrokenRun(f"run {self.name}: {words}: {MEND}")
+
+    def reason(self, error: BrokenRun) -> str:
+        """What is wrong, without the name of the run and the mend, for a list of problems of this run."""
+        return str(error).removeprefix(f"run {self.name}: ").removesuffix(f": {MEND}")
 
     def manifest(self) -> dict[str, Any]:
         """The manifest as it stands; BrokenRun if it is not a JSON object."""
         try:
-            manifest = json.loads(self.read(MANIFEST))
+            manifest = bounds.parsed_json(self.read(MANIFEST, bounds.LARGEST_JSON))
+        except BrokenRun:
+            raise
         except ValueError as error:
-            raise BrokenRun(f"run {self.name}: {MANIFEST} is unreadable: copy or build the run again") from error
+            raise self._broken(f"{MANIFEST} {error}") from error
         if not isinstance(manifest, dict):
-            raise BrokenRun(f"run {self.name}: {MANIFEST} is not an object: copy or build the run again")
+            raise self._broken(f"{MANIFEST} is not an object")
         return manifest
 
     def table(self, path: str, columns: Sequence[str] | None = None, filters: list | None = None) -> pa.Table:
-        """A Parquet file, e.g. tables/scans.parquet."""
+        """A Parquet file, e.g. tables/scans.parquet: the columns of the specification, or those of them that are given.
+
+        Raises:
+            BrokenRun: it is missing or unreadable, unpacks to too much, or a column is missing or of another kind.
+        """
+        spec = tables.known_table(path.removesuffix(".parquet").split("/")[2 if "/parts/" in path else 1])
+        wanted = list(spec.columns) if columns is None else list(columns)
         data = self.read(path)
         try:
-            wanted = None if columns is None else list(columns)
-            return pq.read_table(io.BytesIO(data), columns=wanted, filters=filters or None)
+            found = parquet.read(data, list(dict.fromkeys([*wanted, *(f[0] for f in filters or ())])), filters)
         except (pa.ArrowException, OSError) as error:
-            raise BrokenRun(f"run {self.name}: {path} is unreadable: copy or build the run again") from error
+            raise self._broken(f"{path} is unreadable") from error
+        except ValueError as error:
+            raise self._broken(f"{path} {error}") from error
+        if lines := tables.problems(spec.name, found, wanted):
+            raise self._broken(lines[0])
+        return found.select([name for name in wanted if name in found.column_names])
 
     def tables(self, folder: str = TABLES_FOLDER) -> list[str]:
-        """Names of the Parquet files in a folder, without ending, sorted."""
-        paths = self._fs.glob(f"{self.root}/{folder}/*.parquet")
-        return sorted(path.rsplit("/", 1)[-1].removesuffix(".parquet") for path in paths)
+        """Names of the Parquet files in a local folder, without ending, sorted."""
+        return sorted(path.stem for path in Path(self.root, folder).glob("*.parquet"))
 
     def array_paths(self) -> list[str]:
-        """Every array in the folder, found by its metadata file; slow on an object store."""
-        top = f"{self.root}/{ARRAYS_FOLDER}/"
-        found = (p for p in self._fs.find(top) if p.endswith("/zarr.json"))
-        return sorted(p[len(top) :].removesuffix("/zarr.json") for p in found if b'"array"' in self._fs.cat_file(p))
+        """Every array in a local folder, found by its metadata file."""
+        top = Path(self.root, ARRAYS_FOLDER)
+        found = [file.parent.relative_to(top).as_posix() for file in top.rglob(METADATA)]
+        return sorted(path for path in found if b'"array"' in (top / path / METADATA).read_bytes())
 
     def array(self, path: str) -> zarr.Array | None:
-        """An open array, or None if there is none."""
+        """The description of an array, whose numbers `numbers` hands out; None if there is none.
+
+        Raises:
+            BrokenRun: it is unreadable, or declares what no run can have.
+        """
         if path not in self._arrays:
-            try:
-                self._arrays[path] = zarr.open_array(store=self._zarr(), path=path, mode="r", zarr_format=3)
-            except FileNotFoundError:
+            file = f"{ARRAYS_FOLDER}/{path}/{METADATA}"
+            if not self.exists(file):
                 return None
-            except Exception as error:  # zarr lets errors of JSON, codecs and file systems through as they are
-                raise BrokenRun(f"run {self.name}: array {path} is unreadable: copy or build the run again") from error
+            data = self.read(file, bounds.LARGEST_ARRAY_JSON)
+            try:
+                bounds.parsed_json(data)
+                array = _in_memory({METADATA: data})
+            except Exception as error:  # zarr lets errors of JSON and codecs through as they are
+                raise self._broken(f"array {path} is unreadable") from error
+            if problem := bounds.array_problem(array):
+                raise self._broken(f"array {path} {problem}")
+            self._arrays[path], self._metadata[path] = array, data
         return self._arrays[path]
 
     def missing_files(self, path: str, array: zarr.Array) -> Iterator[tuple[int, ...]]:
@@ -113,7 +153,7 @@ class Folder:
 
     @staticmethod
     def _file(path: str, array: zarr.Array, place: Sequence[int]) -> str:
-        return f"{ARRAYS_FOLDER}/{path}/{array.metadata.chunk_key_encoding.encode_chunk_key(tuple(place))}"
+        return f"{ARRAYS_FOLDER}/{path}/{_key(array, place)}"
 
     def numbers(self, path: str, index: int | None = None) -> np.ndarray:
         """The stored numbers of an array, or of one leading index.
@@ -123,25 +163,47 @@ class Folder:
         """
         array = self.array(path)
         if array is None:
-            raise BrokenRun(f"run {self.name}: array {path} is missing: copy or build the run again")
-        if index is None:
-            gap = next(self.missing_files(path, array), None)
-        else:
-            place = (index,) + (0,) * (array.ndim - 1)
-            gap = None if index < array.shape[0] and self.has_file(path, array, place) else place
-        if gap is not None:
-            raise BrokenRun(f"run {self.name}: array {path} lacks the file at {gap}: copy or build the run again")
+            raise self._broken(f"array {path} is missing")
+        leading = 0 if index is None else 1
+        if index is None and (problem := bounds.whole_problem(array)):
+            raise self._broken(f"array {path} {problem}")
+        if index is not None and not 0 <= index < array.shape[0]:
+            raise self._broken(f"array {path} lacks the file at {(index,) + (0,) * (array.ndim - 1)}")
+        places = self._places(array, index)
         try:
-            if index is not None and is_one_shard(array):
-                return decode_shard(self.read(self._file(path, array, place)), array)
-            return np.asarray(array[...] if index is None else array[index])
+            if is_one_file(array, leading):
+                return decode_file(self._stored(path, array, next(places)), array, leading)
+            # Zarr sees what was read and checked here, never the disk or the network.
+            files = {METADATA: self._metadata[path]}
+            for place in places:
+                files[_key(array, place)] = data = self._stored(path, array, place)
+                check_file(data, array)
+            opened = _in_memory(files)
+            return np.asarray(opened[...] if index is None else opened[index])
+        except BrokenRun:
+            raise
         except Exception as error:  # a damaged file fails in many ways: zlib, blosc, index out of range, ...
-            raise BrokenRun(f"run {self.name}: array {path} cannot be decoded: copy or build the run again") from error
+            raise self._broken(f"array {path} cannot be decoded") from error
+
+    @staticmethod
+    def _places(array: zarr.Array, index: int | None) -> Iterator[tuple[int, ...]]:
+        """Places of the shards (or chunks) that hold an array or one leading index."""
+        edges = array.shards or array.chunks
+        counts = [-(-n // edge) for n, edge in zip(array.shape, edges, strict=True)]
+        if index is None:
+            return iter(np.ndindex(*counts))
+        return ((index // edges[0], *place) for place in np.ndindex(*counts[1:]))
+
+    def _stored(self, path: str, array: zarr.Array, place: Sequence[int]) -> bytes:
+        file = self._file(path, array, place)
+        if not self.exists(file):
+            raise self._broken(f"array {path} lacks the file at {tuple(place)}")
+        return self.read(file, bounds.largest_file(array))
 
     def crc32(self, path: str) -> str:
         """CRC-32 of all stored numbers of an array; volumes are read one at a time."""
         array = self.array(path)
-        if array is None or array.ndim < 4 or (array.shards or array.chunks)[0] > 1:
+        if array is None or array.ndim < 2 or (array.shards or array.chunks)[0] > 1:
             return hexadecimal(checksum(self.numbers(path)))
         crc = 0
         for index in range(array.shape[0]):
@@ -152,11 +214,31 @@ class Folder:
         """SHA-256 of a file, hexadecimal."""
         return hashlib.sha256(self.read(path)).hexdigest()
 
-    def _zarr(self) -> LocalStore | FsspecStore:
-        if self._zarr_store is None:
-            if "file" in self._fs.protocol:
-                self._zarr_store = LocalStore(f"{self.root}/{ARRAYS_FOLDER}", read_only=True)
-            else:
-                url = self._fs.unstrip_protocol(f"{self.root}/{ARRAYS_FOLDER}")
-                self._zarr_store = FsspecStore.from_url(url, read_only=True)
-        return self._zarr_store
+
+def _key(array: zarr.Array, place: Sequence[int]) -> str:
+    return array.metadata.chunk_key_encoding.encode_chunk_key(tuple(place))
+
+
+def _in_memory(files: dict[str, bytes]) -> zarr.Array:
+    make = default_buffer_prototype().buffer.from_bytes
+    return zarr.open_array(
+        store=MemoryStore({name: make(data) for name, data in files.items()}, read_only=True), mode="r", zarr_format=3
+    )
+
+
+class _UrlFiles:
+    """Files behind a URL."""
+
+    def __init__(self, fs: fsspec.AbstractFileSystem, root: str) -> None:
+        self._fs, self.root = fs, root
+
+    def exists(self, path: str) -> bool:
+        return self._fs.exists(f"{self.root}/{path}".rstrip("/"))
+
+    def folders(self) -> list[str]:
+        self._fs.invalidate_cache()
+        entries = self._fs.ls(self.root, detail=True)
+        return [e["name"].rstrip("/").rsplit("/", 1)[-1] for e in entries if e["type"] == "directory"]
+
+    def read(self, path: str, largest: int) -> bytes:
+        return self._fs.cat_file(f"{self.root}/{path}")

@@ -79,6 +79,9 @@ def move(source: Path, destination: Path) -> None:
 
 def discard(folder: Path, aside: Path) -> None:
     """Delete a folder so that no reader ever sees a half of it: first move it to `aside`."""
+    if folder.is_symlink():  # what it leads to is not ours to delete
+        folder.unlink()
+        return
     if aside.exists():
         shutil.rmtree(aside)
     if folder.exists():

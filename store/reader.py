@@ -12,11 +12,13 @@ import numpy as np
 import pandas as pd
 
 from store import heatmaps, streaming
-from store.access import Folder
+from store.access import MEND, Folder
 from store.encoding import array_path, dequantise
 from store.errors import BrokenRun, NewerSpec, NotInRun, RunNotFound, StoreError, StoreNotFound
 from store.geometry import to_voxels
 from store.groups import STATISTICS, CellFamily, Filters, GroupMap
+from store.manifest import is_inside
+from store.manifest import problems as manifest_problems
 from store.native import NativeSpace
 from store.spec import (
     HEATMAPS,
@@ -84,28 +86,38 @@ def open_run(store: str | Path, run: str | None = None) -> RunReader:
     raise RunNotFound(f"there is no run in {store} yet: make one with run_pipeline.py")
 
 
-def _open(folder: Folder) -> RunReader:
-    manifest = folder.manifest()
+def _open(folder: Folder, manifest: dict[str, Any] | None = None) -> RunReader:
+    manifest = folder.manifest() if manifest is None else manifest
     version = manifest.get("spec_version", "")
     if not readable(version):
         raise NewerSpec.of(folder.name, str(version), READS)
-    groups = manifest.get("groups")
-    if not (isinstance(groups, list) and len(groups) == 2 and isinstance(manifest.get("contents"), dict)):
-        raise BrokenRun(f"run {folder.name}: {MANIFEST} lacks groups or contents: copy or build the run again")
+    if problems := manifest_problems(manifest):
+        raise BrokenRun(f"run {folder.name}: {problems[0]}: {MEND}")
     return RunReader(folder, manifest)
 
 
 def _info(folder: Folder) -> RunInfo:
+    """What a list says of a run; whatever is wrong with it is its `problem`, so that it hides no other run."""
     manifest, problem = {}, None
     try:
         manifest = folder.manifest()
-        _open(folder)
+        _open(folder, manifest)
     except StoreError as error:
-        problem = str(error)
+        problem = " ".join(str(error).split())
+    except Exception as error:
+        problem = f"run {folder.name}: cannot be read ({type(error).__name__}): {MEND}"
     contents = manifest.get("contents")
     size = contents.get("bytes", 0) if isinstance(contents, dict) else 0
-    texts = {key: str(manifest.get(key, "")) for key in ("name", "created", "cohort", "spec_version")}
-    return RunInfo(run=folder.name, simulated=bool(manifest.get("simulated")), bytes=size, problem=problem, **texts)
+    texts = {key: _shown(manifest.get(key)) for key in ("name", "created", "cohort", "spec_version")}
+    return RunInfo(
+        run=folder.name, simulated=manifest.get("simulated") is True, bytes=size if isinstance(size, int) else 0,
+        problem=problem, **texts,
+    )  # fmt: skip
+
+
+def _shown(value: Any) -> str:
+    """A value of a manifest that may be anything, in one short line."""
+    return " ".join(value.split())[:200] if isinstance(value, str) else ""
 
 
 class RunReader:
@@ -433,7 +445,7 @@ class RunReader:
         Raises:
             NotInRun: there is no such file.
         """
-        if ".." in path.split("/") or not self._folder.exists(path):
+        if not is_inside(path) or not self._folder.exists(path):
             raise NotInRun(f"run {self.run_id} has no file {path}")
         return self._folder.read(path)
 

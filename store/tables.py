@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -60,16 +61,20 @@ def to_parquet(frame: pd.DataFrame) -> bytes:
     return sink.getvalue()
 
 
-def problems(name: str, data: pa.Table) -> list[str]:
-    """What is wrong with a table that was read: columns, dtypes, key. Unknown columns are left to later versions."""
+def problems(name: str, data: pa.Table, wanted: Sequence[str]) -> list[str]:
+    """What is wrong with those columns of a table that was read: missing, or of another dtype.
+
+    Unknown columns are left to later versions.
+    """
     spec = known_table(name)
-    lines = [line for line in _column_problems(spec, data.column_names) if "unknown" not in line]
-    for column, (dtype, _) in spec.columns.items():
+    lines = _missing(spec, data.column_names, wanted)
+    for column in wanted:
+        dtype = spec.columns[column][0]
         if column in data.column_names:
             found = data.schema.field(column).type
             if not _ARROW[dtype](found) and not pa.types.is_null(found):
                 lines.append(f"table {name}: column {column} is {found}, must be {dtype}")
-    return lines or key_problems(spec, data.select(list(spec.key)).to_pandas())
+    return lines
 
 
 def key_problems(spec: TableSpec, frame: pd.DataFrame) -> list[str]:
@@ -85,14 +90,16 @@ def key_problems(spec: TableSpec, frame: pd.DataFrame) -> list[str]:
 
 
 def _column_problems(spec: TableSpec, columns: list[str]) -> list[str]:
-    missing = [c for c in spec.columns if c not in columns and c not in spec.later]
     unknown = [str(c) for c in columns if c not in spec.columns]
-    lines = []
-    if missing:
-        lines.append(f"table {spec.name}: missing columns {', '.join(missing)}")
+    lines = _missing(spec, columns, list(spec.columns))
     if unknown:
         lines.append(f"table {spec.name}: unknown columns {', '.join(unknown)}")
     return lines
+
+
+def _missing(spec: TableSpec, columns: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    missing = [c for c in wanted if c not in columns and c not in spec.later]
+    return [f"table {spec.name}: missing columns {', '.join(missing)}"] if missing else []
 
 
 def _cast(table: str, column: str, values: pd.Series, dtype: str) -> pd.Series:

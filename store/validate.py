@@ -13,12 +13,12 @@ from store import tables
 from store.access import Folder
 from store.encoding import array_path, checksum, dimension_names, hexadecimal
 from store.errors import BrokenRun, SpecViolation
+from store.manifest import problems as manifest_problems
 from store.native import NativeSpace
 from store.spec import (
     ARRAYS,
     CELLS,
     HEATMAPS,
-    MANIFEST_KEYS,
     MODELS_FOLDER,
     NATIVE,
     SPEC_VERSION,
@@ -27,28 +27,27 @@ from store.spec import (
     array_spec,
 )
 
-TARGET_KEYS = {"column", "label", "unit", "threshold"}
-CONTENTS = {"arrays", "tables", "models", "heatmaps", "bytes"}
-
 
 def readable(version: object) -> bool:
     """Whether this code reads a run of that spec version: the same major version."""
     return str(version).split(".")[0] == SPEC_VERSION.split(".")[0]
 
 
-def validate(place: str | Path, *, deep: bool = True) -> list[str]:
+def validate(place: str | Path | Folder, *, deep: bool = True) -> list[str]:
     """What is wrong with a published run, one line each; empty if it is sound.
 
     Args:
         place: the folder or URL of the run.
         deep: read every number and compare it with its checksum; else only look whether it is there.
     """
-    folder = Folder(place)
+    folder = place if isinstance(place, Folder) else Folder(place)
     try:
         manifest = folder.manifest()
         return check(folder, manifest, deep=deep)
     except BrokenRun as error:
-        return [str(error)]
+        return [folder.reason(error)]
+    except Exception as error:  # what nobody thought of is still the run's fault, and must not hide other runs
+        return [f"cannot be checked: {type(error).__name__}: {' '.join(str(error).split())[:200]}"]
 
 
 def check(folder: Folder, manifest: dict[str, Any], *, deep: bool = True, recount: bool = True) -> list[str]:
@@ -59,15 +58,10 @@ def check(folder: Folder, manifest: dict[str, Any], *, deep: bool = True, recoun
     """
     if not readable(manifest.get("spec_version", "")):
         return [f"spec version is {manifest.get('spec_version')!r}, this code reads {SPEC_VERSION.split('.')[0]}.x"]
-    problems = [f"manifest: {key} is missing" for key in MANIFEST_KEYS if key not in manifest]
-    if manifest.get("task") == "regression" and not (manifest.get("target") or {}).keys() >= TARGET_KEYS:
-        problems.append(f"manifest: the target of a regression must hold {', '.join(sorted(TARGET_KEYS))}")
-    if not isinstance(manifest.get("contents"), dict) or not manifest["contents"].keys() >= CONTENTS:
-        problems.append(f"manifest: contents must hold {', '.join(sorted(CONTENTS))}")
-    if problems:
+    if problems := manifest_problems(manifest):
         return problems
     data: dict[str, pa.Table] = {}
-    problems += _table_problems(folder, data)
+    problems = _table_problems(folder, data)
     problems += _array_problems(folder, manifest)
     if not problems:
         problems += _reference_problems(folder, data, [entry["path"] for entry in manifest["contents"]["arrays"]])
@@ -132,7 +126,12 @@ def _array_problems(folder: Folder, manifest: dict[str, Any]) -> list[str]:
         if not spec.optional and "{" not in spec.path and spec.path not in listed
     ]
     for entry in manifest["contents"]["arrays"]:
-        path, array = entry["path"], folder.array(entry["path"])
+        path = entry["path"]
+        try:
+            array = folder.array(path)
+        except BrokenRun as error:
+            problems.append(folder.reason(error))
+            continue
         if array is None:
             problems.append(f"array {path} is missing")
             continue
@@ -158,16 +157,17 @@ def _shape_problems(folder: Folder, listed: list[str]) -> Iterator[str]:
 
 def _table_problems(folder: Folder, data: dict[str, pa.Table]) -> list[str]:
     """Problems of the tables; those that can be read are put into `data`."""
-    problems, present = [], folder.tables()
+    problems = []
     for spec in TABLES:
-        if spec.name not in present:
+        if not folder.exists(f"{TABLES_FOLDER}/{spec.name}.parquet"):
             problems += [] if spec.optional else [f"table {spec.name} is missing"]
             continue
         try:
-            data[spec.name] = folder.table(f"{TABLES_FOLDER}/{spec.name}.parquet")
-            problems += tables.problems(spec.name, data[spec.name])
+            table = folder.table(f"{TABLES_FOLDER}/{spec.name}.parquet")
+            problems += tables.key_problems(spec, table.select(list(spec.key)).to_pandas())
+            data[spec.name] = table
         except BrokenRun as error:
-            problems.append(str(error))
+            problems.append(folder.reason(error))
     return problems
 
 
@@ -212,7 +212,7 @@ def _number_problem(folder: Folder, path: str, row: dict[str, Any]) -> str | Non
     try:
         stored = folder.numbers(path, row["row"])
     except BrokenRun as error:
-        return str(error)
+        return folder.reason(error)
     if hexadecimal(checksum(stored)) != row["checksum"]:
         return f"array {path}: the checksum of scan {row['scan']} is wrong"
     return None
@@ -237,7 +237,7 @@ def _content_problems(
             if "crc32" in entry and folder.crc32(entry["path"]) != entry["crc32"]:
                 yield f"array {entry['path']}: the checksum is wrong"
         except BrokenRun as error:
-            yield str(error)
+            yield folder.reason(error)
 
 
 def _model_problems(folder: Folder, listed: dict[str, Any], models: pa.Table | None, compare: bool) -> Iterator[str]:

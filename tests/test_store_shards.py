@@ -11,7 +11,7 @@ from numcodecs.checksum32 import CRC32C
 from store import BrokenRun
 from store.access import Folder
 from store.encoding import layout
-from store.shards import decode_shard, is_one_shard
+from store.shards import decode_file, is_one_file
 from store.spec import SPACE
 
 SHAPE = (2, 70, 64, 129)  # chunks of 64: cut short, exact, one voxel left
@@ -39,8 +39,8 @@ def values():
 @pytest.mark.parametrize("write_empty_chunks", [True, False])
 def test_a_shard_is_decoded_like_zarr_does(tmp_path, values, dtype, write_empty_chunks):
     array, file = make(tmp_path, values.astype(dtype), write_empty_chunks)
-    assert is_one_shard(array)
-    found = decode_shard(file.read_bytes(), array)
+    assert is_one_file(array, 1)
+    found = decode_file(file.read_bytes(), array, 1)
     assert found.dtype == dtype
     np.testing.assert_array_equal(found, array[1])
 
@@ -57,13 +57,13 @@ def test_a_shard_is_decoded_like_zarr_does(tmp_path, values, dtype, write_empty_
 )
 def test_other_layouts_are_left_to_zarr(tmp_path, values, changes):
     array, _ = make(tmp_path, values, **changes)
-    assert not is_one_shard(array)
+    assert not is_one_file(array, 1)
     np.testing.assert_array_equal(Folder(tmp_path).numbers("a", 1), values[1])
 
 
 def test_a_shard_of_several_volumes_is_another_layout(tmp_path, values):
     array, _ = make(tmp_path, values, shards=(2, 128, 64, 192))
-    assert not is_one_shard(array)
+    assert not is_one_file(array, 1)
 
 
 @pytest.mark.parametrize("what", ["cut", "empty", "index", "header", "past the end"])
@@ -83,7 +83,7 @@ def test_damage_is_an_error(tmp_path, values, what):
     with pytest.raises(BrokenRun, match="cannot be decoded"):
         Folder(tmp_path).numbers("a", 1)
     with pytest.raises((ValueError, RuntimeError)):
-        decode_shard(bytes(data), array)
+        decode_file(bytes(data), array, 1)
 
 
 def test_a_chunk_of_too_few_numbers_is_an_error(tmp_path, values):

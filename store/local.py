@@ -1,0 +1,50 @@
+"""Files of a store on this computer: regular ones inside the store only, of bounded size."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from store.errors import BrokenRun
+
+
+class LocalFiles:
+    """The files below a folder, none of which may lead out of `top`.
+
+    Attributes:
+        root: the folder.
+        top: links must stay within it: the store, or the folder itself where it was opened alone.
+    """
+
+    def __init__(self, root: str, top: str | None = None) -> None:
+        self.root, self.top = root, top or root
+        self._real_top = os.path.realpath(self.top)
+
+    def exists(self, path: str) -> bool:
+        """Whether something is there, of whatever kind."""
+        return os.path.exists(os.path.join(self.root, path))
+
+    def folders(self) -> list[str]:
+        """Names of the folders; OSError where the root is none."""
+        with os.scandir(self.root) as entries:
+            return [entry.name for entry in entries if entry.is_dir()]
+
+    def read(self, path: str, largest: int) -> bytes:
+        """The bytes of a file.
+
+        Raises:
+            OSError: it is missing or may not be read.
+            BrokenRun: it is no regular file, lies outside the store, or is larger than `largest`; without the run.
+        """
+        place = os.path.realpath(os.path.join(self.root, path))
+        if place != self._real_top and not place.startswith(self._real_top.rstrip(os.sep) + os.sep):
+            raise BrokenRun(f"{path} is a link out of the store, which is not followed")
+        # Without O_NONBLOCK, opening a named pipe would wait for somebody to write into it.
+        descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise BrokenRun(f"{path} is not a regular file")
+            if found.st_size > largest:
+                raise BrokenRun(f"{path} has {found.st_size} bytes, more than the {largest} that it can need")
+            return file.read(largest + 1)
