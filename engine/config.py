@@ -367,6 +367,9 @@ class AnalysisConfig(Section):
     distance_volume: Literal["mask", "whole"] = "mask"
     bootstrap: int = Field(1000, ge=100, description="resamples over subjects")
     untrained_networks: int = Field(5, ge=0, description="references of the truth scores; simulated cohorts only")
+    null_networks: int = Field(
+        2, ge=0, description="the same, trained where nothing was imposed; each costs as much as the held-out network"
+    )
 
 
 class StoreConfig(Section):

@@ -97,6 +97,7 @@ def settings(file: Path, card_file: Path | None, overrides: dict[str, Any]) -> d
         "imported": imported.model_dump(mode="json"),
         "training.models": ["holdout"],
         "analysis.untrained_networks": 0,
+        "analysis.null_networks": 0,
     }
 
 

@@ -95,10 +95,8 @@ def headline_metrics(run: RunReader) -> dict[str, float]:
             "truth_scores", method="sensitivity", level="group", score="voxel_auc", diagnosis=run.groups[0]
         )
         chosen = scores[scores["model_set"] == "holdout"]
-        if len(chosen) and math.isfinite(chosen["value"].iloc[0]):
-            row = chosen.iloc[0]
-            values["truth_auc"] = round(float(row["value"]), 4)
-            values["truth_auc_untrained"] = round(float(row["reference"]), 4)
+        if len(chosen):
+            values |= _truth(chosen.iloc[0])
     return values
 
 
@@ -112,6 +110,22 @@ def _difference(run: RunReader, classifier: str) -> dict[str, float]:
     gap, name = difference(first, second, metric), f"{classifier}_{metric}_difference"
     ends = {name: gap.value, f"{name}_low": gap.low, f"{name}_high": gap.high}
     return {key: round(value, 4) for key, value in ends.items() if math.isfinite(value)}
+
+
+TRUTH_COLUMNS = {
+    "truth_auc": "value", "truth_auc_low": "value_low", "truth_auc_high": "value_high",
+    "truth_auc_untrained": "reference", "truth_auc_difference": "difference",
+    "truth_auc_difference_low": "difference_low", "truth_auc_difference_high": "difference_high",
+    "truth_auc_null": "null_reference", "truth_auc_null_difference": "null_difference",
+    "truth_auc_null_difference_low": "null_difference_low", "truth_auc_null_difference_high": "null_difference_high",
+    "truth_auc_ceiling": "ceiling", "truth_auc_group_difference": "group_difference",
+}  # fmt: skip
+
+
+def _truth(row: pd.Series) -> dict[str, float]:
+    """Of one row of the truth scores: what is known of it, nothing for what is missing."""
+    known = {name: row[column] for name, column in TRUTH_COLUMNS.items() if pd.notna(row[column])}
+    return {name: round(float(number), 4) for name, number in known.items()} if "truth_auc" in known else {}
 
 
 def summary(found: dict) -> list[str]:
@@ -147,10 +161,7 @@ def _scores(metrics: dict[str, float]) -> list[str]:
     if "auc_holdout" in metrics:
         lines.append(f"  fixed test set: AUC {_with_ends(metrics, 'auc_holdout')}")
     if "truth_auc" in metrics:
-        lines.append(
-            f"  |gradient| finds the imposed change with voxel AUC {metrics['truth_auc']:.3f} "
-            f"(untrained networks {metrics['truth_auc_untrained']:.3f})"
-        )
+        lines += _truth_lines(metrics)
     return [*lines, f"  {PAPER}"]
 
 
@@ -164,6 +175,22 @@ def _folds(metrics: dict[str, float], name: str) -> str:
     """(3 of 5 folds), where some have no value."""
     known, folds = metrics.get(f"{name}_mean_folds"), metrics.get("folds")
     return f" ({known} of {folds} folds: the others lack a group)" if known and folds and known < folds else ""
+
+
+def _truth_lines(metrics: dict[str, float]) -> list[str]:
+    """How well the mean |gradient| of patients finds the imposed change, between reference and ceiling."""
+    found = {name.removeprefix("truth_auc_"): value for name, value in metrics.items() if name.startswith("truth_auc")}
+    interval = f" ({found['low']:.3f} to {found['high']:.3f})" if "low" in found else ""
+    best = f", the groups' difference itself {found['group_difference']:.3f}" if "group_difference" in found else ""
+    ceiling = f"; ceiling {found['ceiling']:.3f}{best}" if "ceiling" in found else ""
+    lines = [f"  |gradient| finds the visible change with voxel AUC {metrics['truth_auc']:.3f}{interval}{ceiling}"]
+    for name, prefix in (("untrained", ""), ("null", "null_")):
+        if name in found:
+            ends = [found.get(f"{prefix}difference_{end}", math.nan) for end in ("low", "high")]
+            what = "untrained networks" if name == "untrained" else "networks trained where nothing was imposed"
+            more = f"{found[f'{prefix}difference']:+.3f} ({ends[0]:+.3f} to {ends[1]:+.3f}) more"
+            lines.append(f"    {what} {found[name]:.3f}: {more}")
+    return lines
 
 
 def _errors(metrics: dict[str, float], target: dict) -> list[str]:

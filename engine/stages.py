@@ -43,10 +43,12 @@ def preprocess(run: Run) -> None:
     _say_flags(run, prepared.sheet)
     run.cohort = run.with_parts(prepared.cohort)
     if not run.is_done("preprocess"):
+        from engine.simulation.imposed import write_truth
+
         _write_space(run)
         _write_scans(run)
         if run.cohort.simulated:
-            _write_truth(run, preparer)
+            write_truth(run)
         elif run.config.preprocessing.keep_transforms:
             _write_native(run)
         run.mark_done("preprocess")
@@ -223,22 +225,6 @@ def _write_native(run: Run) -> None:
             f"  heatmaps of {len(lacking)} scans cannot be taken back to their native space ({first}: {reason}); "
             "--from preprocess registers all scans again"
         )
-
-
-def _write_truth(run: Run, preparer) -> None:
-    from engine.preprocessing.grid import Grid
-    from engine.simulation.cohort import imposed_truth
-    from engine.simulation.twins import mean_visible_change
-
-    truth = imposed_truth(preparer)
-    if truth is None or run.cohort.target:  # what was imposed on patients is not what a regression looks for
-        return
-    affine = Grid(run.config.grid_mm).affine
-    patients = run.cohort.scans[run.cohort.scans["group"] == run.groups[0]].to_dict("records")
-    run.writer.put_array("truth/binary", truth[0].astype(np.uint8), affine=affine, unit="1 where tissue was changed")
-    run.writer.put_array("truth/log_jacobian", truth[1].astype(np.float32), affine=affine, unit="log volume ratio")
-    difference = mean_visible_change(preparer, patients, run.progress)
-    run.writer.put_array("truth/difference", difference, affine=affine, unit="white matter intensity")
 
 
 def _model_row(learnt, scans: pd.DataFrame, config) -> dict:

@@ -258,6 +258,12 @@ class RunReader:
             raise BrokenRun(f"run {self.run_id}: scan {scan} has no volume_scale: build the run again")
         return dequantise(self._folder.numbers("scans", row), float(scale))
 
+    def scan_slice(self, path: str, scan: str) -> np.ndarray:
+        """(x, y, z) as stored, of an array with a place for each row of the scans table; errors as for `array`."""
+        row, _ = self._scan_row(scan)
+        self._require(path)
+        return self._folder.numbers(path, row)
+
     def _scan_row(self, scan: str) -> tuple[int, float]:
         scans = self._frame("scans")
         rows = np.flatnonzero(scans.scan.to_numpy() == scan)

@@ -15,6 +15,10 @@ Version 1.2  adds columns: to models and training the network's name and what wa
              screening_diagnosis, cdr_sb and clinical_label, to predictions value and observed. Adds the table flags;
              to the manifest reference_run, task and target.
 Version 1.3  adds to metrics intervals and the number of folds, and the table baseline_predictions.
+             The truth of simulated runs in two forms that are never mixed: truth/visible_change, truth/visible_binary
+             and truth/scan_changes for voxelwise scores, the table truth_regions for scores by region. truth/binary and
+             truth/difference are of earlier versions and no longer written. Adds columns to truth_scores: intervals,
+             the reference of networks that were trained where nothing was imposed, ceilings.
 
 A minor version adds things a reader MAY ignore; a major version means: build the store again.
 """
@@ -86,17 +90,53 @@ SCANS = ArraySpec(
     VOLUME_ATTRIBUTES,
     optional=True,
 )
-TRUTH_BINARY = ArraySpec(
-    "truth/binary", SPACE, "uint8", "1 where |imposed log-Jacobian| >= 25 % of its maximum", VOLUME_ATTRIBUTES, True
+TRUTH_VISIBLE = ArraySpec(
+    "truth/visible_change",
+    SPACE,
+    "float32",
+    "voxel truth: mean over the patients of the cohort of |x(patient) - x(the same person's twin without the change)|",
+    VOLUME_ATTRIBUTES,
+    True,
+)
+TRUTH_VISIBLE_BINARY = ArraySpec(
+    "truth/visible_binary",
+    SPACE,
+    "uint8",
+    "1 where truth/visible_change >= 25 % of its 99.9th percentile in the brain mask",
+    VOLUME_ATTRIBUTES,
+    True,
+)
+TRUTH_SCANS = ArraySpec(
+    "truth/scan_changes",
+    ("scan", *SPACE),
+    "int16",
+    "visible change of every scan, in the order of the rows of the scans table, 1/10000 of white matter intensity; 0 "
+    "in scans without imposed change",
+    VOLUME_ATTRIBUTES,
+    True,
 )
 TRUTH_LOG_JACOBIAN = ArraySpec(
-    "truth/log_jacobian", SPACE, "float32", "imposed log-Jacobian at severity 1", VOLUME_ATTRIBUTES, True
+    "truth/log_jacobian",
+    SPACE,
+    "float32",
+    "imposed log-Jacobian at severity 1, in the frame of the template: where tissue was changed, which shows at "
+    "borders alone; no voxel truth, see the table truth_regions",
+    VOLUME_ATTRIBUTES,
+    True,
+)
+TRUTH_BINARY = ArraySpec(
+    "truth/binary",
+    SPACE,
+    "uint8",
+    "before version 1.3: 1 where |imposed log-Jacobian| >= 25 % of its maximum",
+    VOLUME_ATTRIBUTES,
+    True,
 )
 TRUTH_DIFFERENCE = ArraySpec(
     "truth/difference",
     SPACE,
     "float32",
-    "mean |after - sham| over the AD scans, nuisance excluded",
+    "before version 1.3: mean |after - sham| over the AD scans, nuisance excluded",
     VOLUME_ATTRIBUTES,
     True,
 )
@@ -129,7 +169,8 @@ NATIVE = ArraySpec(
 )
 ARRAYS = (
     TEMPLATE, MASK, ATLAS, GRID_TEMPLATE, GRID_MASK, GRID_ATLAS, SCANS, NATIVE,
-    TRUTH_BINARY, TRUTH_LOG_JACOBIAN, TRUTH_DIFFERENCE, HEATMAPS, CELLS,
+    TRUTH_VISIBLE, TRUTH_VISIBLE_BINARY, TRUTH_SCANS, TRUTH_LOG_JACOBIAN, TRUTH_BINARY, TRUTH_DIFFERENCE,
+    HEATMAPS, CELLS,
 )  # fmt: skip
 
 STRING, FLOAT, INTEGER, BOOLEAN = "string", "float64", "int64", "bool"
@@ -492,26 +533,73 @@ TABLES = (
         "how patients differ",
     ),
     TableSpec(
+        "truth_regions",
+        ("region",),
+        {
+            "region": _REGION,
+            "imposed": (BOOLEAN, "at least half of the region lies where a change of volume was imposed"),
+            "log_jacobian": (FLOAT, "mean of truth/log_jacobian in the region"),
+        },
+        "region truth: where the change was imposed; simulated runs only",
+        optional=True,
+    ),
+    TableSpec(
         "truth_scores",
         ("model_set", "method", "diagnosis", "level", "score"),
         {
             "model_set": _MODEL_SET,
             "method": _METHOD,
-            "diagnosis": _DIAGNOSIS,
-            "level": (STRING, "group: of the mean map; scan: mean over scans"),
+            "diagnosis": (
+                STRING,
+                "positive group: against what was imposed; negative group: against what was imposed on the others",
+            ),
+            "level": (
+                STRING,
+                "group: the mean map against the mean visible change; scan: mean over subjects of each scan's score "
+                "against its own visible change (negative group: against the mean one)",
+            ),
             "score": (
                 STRING,
-                "voxel_auc, average_precision, mass_accuracy, rank_accuracy, pointing_game, "
-                "region_rank_correlation, localisation_error_mm",
+                "against visible change: voxel_auc, average_precision, mass_accuracy, rank_accuracy, pointing_game, "
+                "localisation_error_mm; against the imposed log-Jacobian by region: region_rank_correlation, "
+                "region_share",
             ),
             "value": (FLOAT, ""),
-            "reference": (FLOAT, "mean of untrained networks; missing where not computed"),
-            "reference_sd": (FLOAT, ""),
+            "reference": (
+                FLOAT,
+                "mean of untrained networks on the same scans, missing where not computed; see note",
+            ),
+            "reference_sd": (FLOAT, "over networks"),
             "difference": (FLOAT, "value - reference"),
-            "scans": (INTEGER, ""),
+            "scans": (INTEGER, "that are explained"),
+            "value_low": (FLOAT, "2.5 %, bootstrap over subjects, these networks"),
+            "value_high": (FLOAT, "97.5 %"),
+            "difference_low": (FLOAT, "2.5 %, bootstrap over subjects and single untrained networks"),
+            "difference_high": (FLOAT, "97.5 %"),
+            "null_reference": (
+                FLOAT,
+                "as reference, of networks trained in the same way on the same people without imposed change",
+            ),
+            "null_reference_sd": (FLOAT, "over networks"),
+            "null_difference": (FLOAT, "value - null_reference"),
+            "null_difference_low": (FLOAT, "2.5 %, bootstrap over subjects and single null networks"),
+            "null_difference_high": (FLOAT, "97.5 %"),
+            "ceiling": (FLOAT, "score of the truth's own map"),
+            "group_difference": (
+                FLOAT,
+                "score of |mean of the positive - mean of the negative group| of the training volumes",
+            ),
+            "subjects": (INTEGER, "behind the interval"),
+            "empty": (INTEGER, "scans whose map holds no relevance, and so has no score"),
+            "note": (STRING, "why a reference is missing; empty where none is"),
         },
         "how well heatmaps find the imposed change; simulated runs only",
         optional=True,
+        later=(
+            "value_low", "value_high", "difference_low", "difference_high", "null_reference", "null_reference_sd",
+            "null_difference", "null_difference_low", "null_difference_high", "ceiling", "group_difference",
+            "subjects", "empty", "note",
+        ),
     ),
 )  # fmt: skip
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from store import tables
@@ -24,8 +25,12 @@ from store.spec import (
     SPEC_VERSION,
     TABLES,
     TABLES_FOLDER,
+    TRUTH_SCANS,
+    TRUTH_VISIBLE,
+    TRUTH_VISIBLE_BINARY,
     array_spec,
 )
+from store.truth import binary_of
 
 
 def readable(version: object) -> bool:
@@ -66,6 +71,7 @@ def check(folder: Folder, manifest: dict[str, Any], *, deep: bool = True, recoun
     if not problems:
         problems += _reference_problems(folder, data, [entry["path"] for entry in manifest["contents"]["arrays"]])
         problems += _heatmap_problems(folder, data["heatmaps"], deep)
+        problems += _truth_problems(folder, manifest, data, deep)
     problems += _content_problems(folder, manifest, data, deep and recount)
     return problems
 
@@ -191,6 +197,45 @@ def _reference_problems(folder: Folder, data: dict[str, pa.Table], listed: list[
     for row in data["cells"].select(key).to_pylist():
         if folder.array(array_path(CELLS, **row)) is None:
             yield f"array {array_path(CELLS, **row)} is missing, the cells table lists it"
+
+
+def _truth_problems(folder: Folder, manifest: dict[str, Any], data: dict[str, pa.Table], deep: bool) -> Iterator[str]:
+    """What cannot be right with the truth of a simulated run."""
+    change, binary = (folder.array(spec.path) for spec in (TRUTH_VISIBLE, TRUTH_VISIBLE_BINARY))
+    if (change is None) != (binary is None):
+        there, lacks = (TRUTH_VISIBLE, TRUTH_VISIBLE_BINARY)[:: 1 if binary is None else -1]
+        yield f"array {lacks.path} is missing, {there.path} is there"
+    listed = [entry["path"] for entry in manifest["contents"]["arrays"] if entry["path"].startswith("truth/")]
+    if listed and not manifest["simulated"]:
+        yield f"array {listed[0]}: a truth is known of simulated runs alone, and the manifest says simulated: false"
+    of_scans = folder.array(TRUTH_SCANS.path)
+    if of_scans is not None and of_scans.shape[0] != data["scans"].num_rows:
+        yield f"array {TRUTH_SCANS.path} has {of_scans.shape[0]} volumes, the table has {data['scans'].num_rows} rows"
+    if "truth_regions" in data:
+        strange = set(data["truth_regions"]["region"].to_pylist()) - set(data["regions"]["region"].to_pylist())
+        if strange:
+            yield f"table truth_regions: region {min(strange)!r} is not in the regions table"
+    if deep and change is not None and binary is not None:
+        values, inside = folder.numbers(TRUTH_VISIBLE.path), folder.numbers("grid/mask") > 0
+        if not np.isfinite(values).all() or (values < 0).any():
+            yield f"array {TRUTH_VISIBLE.path} has values that are negative or not finite"
+        elif ((folder.numbers(TRUTH_VISIBLE_BINARY.path) > 0) != binary_of(values, inside)).any():
+            yield f"array {TRUTH_VISIBLE_BINARY.path} is not {TRUTH_VISIBLE.path} cut where store/spec.py says"
+    if "truth_scores" in data:
+        yield from _score_problems(data["truth_scores"].to_pandas())
+
+
+def _score_problems(scores: pd.DataFrame) -> Iterator[str]:
+    """Truth scores that are out of their range, and intervals whose ends are the wrong way round."""
+    ranges = {"localisation_error_mm": (0, np.inf), "region_rank_correlation": (-1, 1)}
+    for score, rows in scores.groupby("score"):
+        low, high = ranges.get(score, (0, 1))
+        if ((rows["value"] < low - 1e-6) | (rows["value"] > high + 1e-6)).any():
+            yield f"table truth_scores: {score} has values outside {low:g} to {high:g}"
+    for name in ("value", "difference", "null_difference"):
+        low, high = (scores.get(f"{name}_{end}") for end in ("low", "high"))
+        if low is not None and high is not None and (low > high).any():
+            yield f"table truth_scores: {name}_low is above {name}_high"
 
 
 def _heatmap_problems(folder: Folder, rows: pa.Table, deep: bool) -> Iterator[str]:

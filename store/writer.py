@@ -15,7 +15,16 @@ import pyarrow.parquet as pq
 import zarr
 
 from store import files, tables
-from store.encoding import array_path, checksum, dimension_names, hexadecimal, layout, path_part, quantise
+from store.encoding import (
+    LARGEST_INTEGER,
+    array_path,
+    checksum,
+    dimension_names,
+    hexadecimal,
+    layout,
+    path_part,
+    quantise,
+)
 from store.errors import NotWritable, SpecViolation
 from store.native import NativeSpace
 from store.publication import publish_folder
@@ -28,8 +37,10 @@ from store.spec import (
     NATIVE,
     SCANS,
     TABLES_FOLDER,
+    TRUTH_SCANS,
     array_spec,
 )
+from store.truth import SCAN_UNIT
 from store.validate import array_problems
 
 PARTS_FOLDER = f"{TABLES_FOLDER}/parts/heatmaps"
@@ -73,6 +84,16 @@ class RunWriter:
         integers, scale = quantise(self._checked(SCANS.path, row, volume))
         self._put_row(SCANS.path, row, integers)
         return scale
+
+    def start_scan_changes(self, count: int, shape: Sequence[int], affine: np.ndarray) -> None:
+        """Make room for the visible change of every scan of a simulated run; those that are there stay."""
+        unit = f"{SCAN_UNIT:g} of white matter intensity"
+        self._start(TRUTH_SCANS.path, (count, *shape), "int16", {"affine": affine, "unit": unit})
+
+    def put_scan_change(self, row: int, change: np.ndarray) -> None:
+        """Write the visible change (x, y, z) of the scan in a row of the scans table, white matter intensity 1."""
+        steps = np.rint(self._checked(TRUTH_SCANS.path, row, change) / np.float32(SCAN_UNIT))
+        self._put_row(TRUTH_SCANS.path, row, np.clip(steps, 0, LARGEST_INTEGER).astype(np.int16))
 
     def put_native_space(self, scan: str, space: NativeSpace) -> None:
         """Write where the points of a scan's own file lie in MNI space, in place of an older one."""

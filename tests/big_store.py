@@ -40,7 +40,9 @@ from engine.preprocessing.pictures import contact_sheets, overlay
 from engine.preprocessing.template import brain_mask, template_brain
 from engine.progress import Progress, duration
 from engine.run import NOTICES, Run
+from engine.simulation.imposed import imposed_regions
 from store import RunWriter
+from store.truth import binary_of
 
 HELD_OUT = 0.3  # of all scans, MCI included
 RETRAINED = "holdout-seed-2"
@@ -115,7 +117,7 @@ class BigRun:
             config=self.config.model_copy(update={"grid_mm": points.mm}), groups=GROUPS, cohort=self.cohort,
             mask=points.mask, atlas=SimpleNamespace(labels=points.labels, regions=atlas.regions, count=atlas.count),
             cache=SimpleNamespace(read=self.numbers.scans), reader=reader, writer=self.writer, progress=self.progress,
-            has_groups=Run.has_groups,
+            has_groups=Run.has_groups, jobs=[],
         )  # fmt: skip
 
 
@@ -236,10 +238,12 @@ def _write_space(run: BigRun) -> None:
         put(f"{prefix}mask", mask.astype(np.uint8), affine=grid.affine, unit="1 inside the brain")
         put(f"{prefix}atlas", labels[prefix], affine=grid.affine, unit="region index")
     change = space.volume(-0.3 * run.numbers.effect[GROUPS[0]]).astype(np.float32)
-    binary = (np.abs(change) >= 0.25 * np.abs(change).max()).astype(np.uint8)
-    put("truth/binary", binary, affine=space.grid.affine, unit="1 where tissue was changed")
+    binary = binary_of(np.abs(change), space.mask).astype(np.uint8)
+    put("truth/visible_change", np.abs(change), affine=space.grid.affine, unit="white matter intensity")
+    put("truth/visible_binary", binary, affine=space.grid.affine, unit="1 where the change is visible")
     put("truth/log_jacobian", change, affine=space.grid.affine, unit="log volume ratio")
-    put("truth/difference", np.abs(change), affine=space.grid.affine, unit="white matter intensity")
+    regions = imposed_regions(space.atlas, change, np.abs(change) > 0.05)
+    run.real_writer.put_table("truth_regions", regions)
 
 
 def _write_tables(run: BigRun, scales: list[float]) -> None:

@@ -27,6 +27,7 @@ import pandas as pd
 from store import RunWriter
 from store.geometry import to_voxels
 from store.spec import CELL_SCALES, table_spec
+from store.truth import binary_of
 
 GROUPS = ("AD", "NC")
 GRID_MM = 2
@@ -90,12 +91,16 @@ def explained(model: str) -> list[str]:
 def make_run(
     store: str | Path, *, name: str = "tiny", run_id: str | None = None, shape: tuple[int, int, int] = (6, 7, 6),
     simulated: bool = True, seed: int = 0, created: str = "2026-01-02T03:04:05", replace: bool = False,
-    methods: Sequence[str] = tuple(METHODS),
+    methods: Sequence[str] = tuple(METHODS), earlier_truth: bool = False,
 ) -> Path:  # fmt: skip
-    """Write and publish one run; returns its folder <store>/<run_id>. Fewer methods make it faster."""
+    """Write and publish one run; returns its folder <store>/<run_id>. Fewer methods make it faster.
+
+    Args:
+        earlier_truth: as a run before version 1.3 has it.
+    """
     run_id = run_id or f"{name}-{hashlib.sha256(f'{name}{seed}'.encode()).hexdigest()[:8]}"
     writer = RunWriter(Path(store) / ".work" / run_id / "run")
-    write_run(writer, shape=shape, simulated=simulated, seed=seed, methods=methods)
+    write_run(writer, shape=shape, simulated=simulated, seed=seed, methods=methods, earlier_truth=earlier_truth)
     return writer.publish(store, run_id, make_manifest(name, simulated, created), replace=replace)
 
 
@@ -137,11 +142,11 @@ def make_manifest(name: str = "tiny", simulated: bool = True, created: str = "20
 
 def write_run(
     writer: RunWriter, *, shape: tuple[int, int, int] = (6, 7, 6), simulated: bool = True, seed: int = 0,
-    methods: Sequence[str] = tuple(METHODS),
+    methods: Sequence[str] = tuple(METHODS), earlier_truth: bool = False,
 ) -> None:  # fmt: skip
     """Write everything that a run holds, unpublished."""
     known = METHODS | MORE_METHODS
-    content = Content(np.random.default_rng(seed), shape, {name: known[name] for name in methods})
+    content = Content(np.random.default_rng(seed), shape, {name: known[name] for name in methods}, earlier_truth)
     _write_grids(writer, content, simulated)
     _write_scans(writer, content)
     _write_models(writer, content)
@@ -157,6 +162,7 @@ class Content:
     random: np.random.Generator
     shape: tuple[int, int, int]
     methods: dict[str, Method]
+    earlier_truth: bool = False
     mask: np.ndarray = field(init=False)
     atlas: np.ndarray = field(init=False)
     heatmaps: dict[tuple[str, str, str, str, str], np.ndarray] = field(default_factory=dict)
@@ -203,9 +209,18 @@ def _write_grids(writer: RunWriter, content: Content, simulated: bool) -> None:
             writer.put_array(prefix + name, values, affine=matrix, unit="")
     if simulated:
         change = content.random.normal(size=content.shape).astype(np.float32) * content.mask
-        writer.put_array("truth/binary", (np.abs(change) > 1).astype(np.uint8), affine=affine(), unit="")
+        if content.earlier_truth:
+            writer.put_array("truth/binary", (np.abs(change) > 1).astype(np.uint8), affine=affine(), unit="")
+            writer.put_array("truth/log_jacobian", change, affine=affine(), unit="")
+            writer.put_array("truth/difference", np.abs(change), affine=affine(), unit="intensity")
+            return
+        binary = binary_of(np.abs(change), content.mask > 0).astype(np.uint8)
+        writer.put_array("truth/visible_change", np.abs(change), affine=affine(), unit="intensity")
+        writer.put_array("truth/visible_binary", binary, affine=affine(), unit="")
         writer.put_array("truth/log_jacobian", change, affine=affine(), unit="")
-        writer.put_array("truth/difference", np.abs(change), affine=affine(), unit="intensity")
+        writer.start_scan_changes(len(SCANS), content.shape, affine())
+        for row, (_, diagnosis, *_) in enumerate(SCANS.values()):
+            writer.put_scan_change(row, np.abs(change) * (diagnosis != "NC") * (1 + row % 3) / 3)
 
 
 def _write_scans(writer: RunWriter, content: Content) -> None:
@@ -343,16 +358,38 @@ def _write_tables(writer: RunWriter, content: Content, simulated: bool) -> None:
         "variability": heatmaps,
     }  # fmt: skip
     if simulated:
-        tables["truth_scores"] = [
-            {"model_set": s, "method": m, "diagnosis": "AD", "level": "group", "score": "voxel_auc"}
-            for s in sets for m in methods
-        ]  # fmt: skip
+        scores = [_truth_score(s, m, d, place) for s in sets for d in GROUPS for place, m in enumerate(methods)]
+        if content.earlier_truth:
+            later = set(table_spec("truth_scores").later)
+            scores = [{name: value for name, value in row.items() if name not in later} for row in scores]
+        else:
+            tables["truth_regions"] = [
+                {"region": r, "imposed": place < 2, "log_jacobian": -0.2 if place < 2 else 0.01}
+                for place, r in enumerate((*REGIONS, *OUTSIDE_ATLAS))
+            ]
+        tables["truth_scores"] = scores
     tables["baseline_predictions"] = [
         {"classifier": "region_means", "model": m, "scan": s, "subject": SCANS[s][0], "group": SCANS[s][1]}
         for m in (*folds, "holdout") for s in explained(m) if SCANS[s][1] in GROUPS
     ]  # fmt: skip
     for name, rows in tables.items():
         writer.put_table(name, fill(name, rows, content.random))
+
+
+def _truth_score(model_set: str, method: str, diagnosis: str, place: int) -> dict:
+    """Voxel AUC of a method; references of the patients of the fixed test set alone."""
+    value, referenced = 0.6 + 0.08 * place, model_set == "holdout" and diagnosis == GROUPS[0]
+    row = {
+        "model_set": model_set, "method": method, "diagnosis": diagnosis, "level": "group", "score": "voxel_auc",
+        "value": value, "value_low": value - 0.05, "value_high": value + 0.05, "ceiling": 1.0,
+        "group_difference": 0.93, "scans": 3, "subjects": 2, "empty": 0,
+        "note": "" if referenced else "references are of the fixed test set",
+    }  # fmt: skip
+    for prefix, reference in (("", 0.5), ("null_", 0.55)):
+        known = {"reference": reference, "reference_sd": 0.02, "difference": value - reference,
+                 "difference_low": value - reference - 0.06, "difference_high": value - reference + 0.06}  # fmt: skip
+        row |= {f"{prefix}{name}": number if referenced else None for name, number in known.items()}
+    return row
 
 
 def _prediction(content: Content, model: str, scan: str) -> dict:
@@ -384,7 +421,7 @@ def fill(name: str, rows: list[dict], random: np.random.Generator) -> pd.DataFra
     """The rows with every other column of the table: random numbers, empty texts."""
     frame = pd.DataFrame(rows)
     for column, (dtype, _) in table_spec(name).columns.items():
-        if column not in frame:
+        if column not in frame and not (name == "truth_scores" and column in table_spec(name).later):
             values = {"float64": random.uniform(0.1, 0.9, len(frame)), "int64": 1, "bool": False, "string": ""}
             frame[column] = values[dtype]
     return frame

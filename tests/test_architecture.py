@@ -26,8 +26,11 @@ LAYERS = (
     ("subcommands",),
     ("command", "bench", "replication"),
 )
-# Two files sit above their folder: they use the run.
-EXCEPTIONS = {"engine.simulation.scoring": "compare", "engine.data.readers": "run"}
+# These files sit above their folder: they use the run.
+EXCEPTIONS = {
+    "engine.simulation.scoring": "compare", "engine.simulation.references": "compare",
+    "engine.simulation.imposed": "run", "engine.data.readers": "run",
+}  # fmt: skip
 
 
 def _imports(file: Path) -> set[str]:

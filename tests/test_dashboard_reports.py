@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,12 @@ from store_factory import OUTSIDE_ATLAS, REGIONS, make_run, shared_store
 
 from dashboard import shares, summaries
 from dashboard.figures import published
-from dashboard.reports import cohort_report, layout, maps, patient_report
+from dashboard.figures.words import percent
+from dashboard.reports import cohort_report, inside, layout, maps, patient_report
 from dashboard.reports.cohort import cohort_pages
 from dashboard.reports.patient import Subject, patient_page
 from store import NotInRun, open_run
+from store.truth import voxel_truth
 
 METHODS = ["sensitivity", "guided_backprop", "occlusion", "area_occlusion"]
 PLACE = (-90.0, -125.0, -73.0)
@@ -81,12 +84,38 @@ def test_the_models_are_those_that_may_explain_the_scan(run):
 
 
 def test_what_was_imposed_is_said_of_simulated_scans_only(run, tmp_path):
-    assert "inside the imposed change" in words_on(page_of(run))
+    page = words_on(page_of(run))
+    assert "inside the visible change" in page
+    assert "untrained or trained where nothing was imposed" in page
     real = make_run(tmp_path, simulated=False, methods=["sensitivity"])
     page = words_on(page_of(open_run(tmp_path, real.name), methods=["sensitivity"]))
-    assert "imposed change" not in page
+    assert "visible change" not in page
     assert "SIMULATED" not in page
     assert "Simulated" not in page
+
+
+def test_shares_inside_the_change_stand_beside_what_knows_nothing(run):
+    subject = Subject(run, "holdout", "a1-1", "AD", "", (0, 0, 0))
+    truth = voxel_truth(run, "a1-1")
+    relevance = truth.binary.astype(float) + 0.5 * run.mask
+    expected = relevance[truth.binary].sum() / relevance.sum()
+    longest, shortest = inside.words(subject, "sensitivity", relevance)
+    assert (
+        shortest
+        == f"{percent(expected)} inside the visible change ({percent(truth.binary.sum() / run.mask.sum())} of brain)"
+    )
+    assert longest == shortest  # no score of this share is known
+    rows = run.table("truth_scores").assign(score="mass_accuracy", level="scan")
+    with mock.patch.object(type(run), "table", return_value=rows[rows["model_set"] == "holdout"]):
+        known = inside._references(run, "sensitivity")
+    assert known == pytest.approx({"null_reference": 0.55, "reference": 0.5})
+
+
+def test_a_run_before_the_visible_change_says_what_it_has(tmp_path):
+    old = make_run(tmp_path, methods=["sensitivity"], earlier_truth=True)
+    page = words_on(page_of(open_run(tmp_path, old.name), methods=["sensitivity"]))
+    assert "inside the imposed change" in page
+    assert "shows at its borders alone" in page
 
 
 def test_a_missing_covariate_is_left_out(run, monkeypatch):

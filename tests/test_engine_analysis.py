@@ -1,17 +1,15 @@
-"""Averages, regions, distances, truth scores: hand-computed, and against slow direct computation."""
+"""Averages, regions, distances: hand-computed, and against slow direct computation."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from engine.analysis.cells import accumulate, scan_weights
 from engine.analysis.maps import distance, mass, normalised, rank_correlation
 from engine.analysis.regions import RegionSums, bootstrap_interval, group_frame, region_frame
-from engine.analysis.truth import SCORES, TruthScorer, _descending
+from engine.analysis.truth import _descending
 
 REGIONS = pd.DataFrame(
     {
@@ -149,36 +147,3 @@ def test_the_order_of_relevance_is_that_of_a_stable_sort():
 def test_rank_correlation():
     assert rank_correlation(np.array([1, 2, 3]), np.array([10, 20, 90])) == 1
     assert np.isnan(rank_correlation(np.ones(3), np.array([1, 2, 3])))
-
-
-def test_truth_scores_against_scikit_learn_and_by_hand():
-    rng = np.random.default_rng(0)
-    shape = (8, 9, 7)
-    mask = rng.random(shape) > 0.2
-    truth = np.zeros(shape, bool)
-    truth[2:5, 2:6, 2:4] = True
-    labels = np.where(mask, rng.integers(1, 6, shape), 0)
-    size = truth * rng.random(shape)
-    relevance = np.round(rng.random(shape) + truth * 0.5, 1)  # with ties
-    found = TruthScorer(truth, size, mask, labels, 2)(relevance)
-    assert set(found) == set(SCORES)
-    assert found["voxel_auc"] == pytest.approx(roc_auc_score(truth[mask], relevance[mask]))
-    assert found["average_precision"] == pytest.approx(average_precision_score(truth[mask], relevance[mask]))
-    assert found["mass_accuracy"] == pytest.approx(relevance[mask & truth].sum() / relevance[mask].sum())
-    means = [[v[mask & (labels == r)].mean() for r in range(1, 6)] for v in (relevance, size)]
-    assert found["region_rank_correlation"] == pytest.approx(stats.spearmanr(*means).statistic)
-
-
-def test_truth_scores_of_perfect_and_of_empty_maps():
-    truth = np.zeros((6, 6, 6), bool)
-    truth[1:3, 1:3, 1:3] = True
-    mask = np.ones_like(truth)
-    scorer = TruthScorer(truth, truth.astype(float), mask, mask.astype(int), 4)
-    perfect = scorer(truth.astype(float))
-    assert perfect["voxel_auc"] == perfect["average_precision"] == perfect["mass_accuracy"] == 1
-    assert perfect["rank_accuracy"] == perfect["pointing_game"] == 1
-    assert perfect["localisation_error_mm"] == 0
-    away = np.zeros(truth.shape)
-    away[5, 1, 1] = 1.0
-    assert scorer(away)["localisation_error_mm"] == pytest.approx(3 * 4)
-    assert np.isnan(scorer(np.zeros(truth.shape))["voxel_auc"])

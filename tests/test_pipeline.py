@@ -17,6 +17,7 @@ from kill_pipeline import differences, published, rounds
 
 from engine import replication
 from store import open_run
+from store.truth import scan_change, visible_change
 from store.validate import validate
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,6 +56,7 @@ def test_the_json_line_is_all_of_standard_output(smoke):
     line = json.loads(smoke[0].stdout)
     assert set(line) >= {"run", "store", "seconds", "peak_mib", "metrics"}
     assert set(line["metrics"]) >= {"auc_mean", "auc_sd", "balanced_accuracy_mean", "truth_auc"}
+    assert set(line["metrics"]) >= {f"truth_auc_{name}" for name in ("low", "high", "untrained", "null", "ceiling")}
     assert set(line["seconds"]) >= {"preprocess", "train", "explain", "aggregate", "compare"}
     assert Path(line["store"]) == smoke[1]
     assert 0 <= line["metrics"]["auc_mean"] <= 1
@@ -198,15 +200,42 @@ def test_distances_and_variability_equal_direct_computation(run):
 
 def test_simulated_truth_is_stored_and_labelled(run):
     assert run.simulated
-    truth = run.array("truth/binary").astype(bool)
-    assert truth.any()
+    truth, change = run.array("truth/visible_binary").astype(bool), visible_change(run)
+    assert 0.01 < truth[run.mask].mean() < 0.3
     assert not truth[~run.mask].any()
+    assert not run.has_array("truth/binary")  # the log-Jacobian is no voxel truth
+    scans = run.table("scans")
+    patients = scans.loc[scans["group"] == "AD", "scan"]
+    np.testing.assert_allclose(np.mean([scan_change(run, s) for s in patients], axis=0), change, atol=1e-4)
+    assert not scan_change(run, scans.loc[scans["group"] == "NC", "scan"].iloc[0]).any()
+    assert scan_change(run, scans.loc[scans["diagnosis"] == "MCI", "scan"].iloc[0]).any()
+    imposed = set(run.table("truth_regions", imposed=True)["region"])
+    assert {"Hippocampus_L", "Temporal_Mid_R", "Ventricles"} < imposed
+    assert not {"Unlabelled", "Caudate_L", "Precentral_R"} & imposed
     severity = run.table("scans").set_index("scan")["severity"]
     diagnosis = run.table("scans").set_index("scan")["diagnosis"]
     assert (severity[diagnosis == "NC"] == 0).all()
     assert severity[diagnosis == "AD"].mean() > severity[diagnosis == "MCI"].mean() > 0
-    scores = run.table("truth_scores", method="sensitivity", score="voxel_auc", level="group", model_set="holdout")
-    assert scores["reference"].notna().all()
+
+
+def test_truth_scores_stand_between_references_and_ceilings(run):
+    scores = run.table("truth_scores")
+    assert set(scores["diagnosis"]) == {"AD", "NC"}
+    auc = scores[scores["score"] == "voxel_auc"]
+    assert (auc["ceiling"] == pytest.approx(1)).all()
+    assert auc["group_difference"].between(0.6, 1).all()
+    assert (auc["value_low"] <= auc["value"]).all()
+    assert (auc["value"] <= auc["value_high"]).all()
+    known = auc[(auc["model_set"] == "holdout") & (auc["diagnosis"] == "AD")]
+    assert set(known["method"]) == {"sensitivity", "guided_backprop", "occlusion", "area_occlusion"}
+    for kind in ("", "null_"):
+        assert known[f"{kind}reference"].between(0.2, 0.9).all()
+        np.testing.assert_allclose(known[f"{kind}difference"], known["value"] - known[f"{kind}reference"])
+        assert (known[f"{kind}difference_low"] <= known[f"{kind}difference"]).all()
+    others = auc.drop(known.index)
+    assert others["reference"].isna().all()  # missing, never 0
+    assert (others["note"] != "").all()
+    assert (known["note"] == "").all()
 
 
 def test_provenance(run):

@@ -130,11 +130,11 @@ def test_optional_tables_and_arrays_may_be_absent(tmp_path):
     run = open_run(tmp_path)
     assert not run.simulated
     assert not run.has_table("truth_scores")
-    assert not run.has_array("truth/binary")
+    assert not run.has_array("truth/visible_binary")
     with pytest.raises(NotInRun):
         run.table("truth_scores")
     with pytest.raises(NotInRun):
-        run.array("truth/binary")
+        run.array("truth/visible_binary")
 
 
 def test_volumes_are_close_to_what_was_written(run):
@@ -254,10 +254,10 @@ def test_damaged_and_missing_files_are_broken_runs(copied):
     ):
         with pytest.raises(BrokenRun):
             question()
-    cell = next((copied / "arrays.zarr/truth/binary/c").rglob("0"))
+    cell = next((copied / "arrays.zarr/truth/visible_binary/c").rglob("0"))
     (cell if cell.is_file() else next(p for p in cell.rglob("*") if p.is_file())).unlink()
     with pytest.raises(BrokenRun, match="lacks the file"):
-        reader.array("truth/binary")
+        reader.array("truth/visible_binary")
 
 
 # -- other programs ---------------------------------------------------------------------------------------------------

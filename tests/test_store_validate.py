@@ -64,7 +64,21 @@ BREAKS = {
     ),
     "array grid/mask is missing": lambda p: shutil.rmtree(p / "arrays.zarr/grid/mask"),
     "array scans: the file at": lambda p: some_file(p / "arrays.zarr/scans").unlink(),
-    "array truth/difference": lambda p: change_byte(some_file(p / "arrays.zarr/truth/difference")),
+    "array truth/visible_change": lambda p: change_byte(some_file(p / "arrays.zarr/truth/visible_change")),
+    "truth/visible_binary is missing": lambda p: shutil.rmtree(p / "arrays.zarr/truth/visible_binary"),
+    "truth/scan_changes: the file at": lambda p: some_file(p / "arrays.zarr/truth/scan_changes").unlink(),
+    "truth_regions: region 'Nowhere' is not in the regions": lambda p: change_table(
+        p / "tables/truth_regions.parquet", lambda t: t.assign(region=["Nowhere", *t.region[1:]])
+    ),
+    "truth_scores: voxel_auc has values outside 0 to 1": lambda p: change_table(
+        p / "tables/truth_scores.parquet", lambda t: t.assign(value=7.0)
+    ),
+    "truth_scores: difference_low is above difference_high": lambda p: change_table(
+        p / "tables/truth_scores.parquet", lambda t: t.assign(difference_low=2.0)
+    ),
+    "the manifest says simulated: false": lambda p: change_manifest(
+        p / "manifest.json", lambda m: m.update(simulated=False)
+    ),
     "cells/folds/occlusion/AD/margin/AD/AD is missing": lambda p: shutil.rmtree(
         p / "arrays.zarr/cells/folds/occlusion/AD/margin/AD/AD"
     ),

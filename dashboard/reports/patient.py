@@ -11,8 +11,8 @@ from dashboard import summaries_patient
 from dashboard.figures import palette, planes
 from dashboard.figures.answers import Answer, answer_of
 from dashboard.figures.colours import BAR_WIDTH
-from dashboard.figures.words import in_order, mean_sd, method_name, percent, three
-from dashboard.reports import comparison, layout, maps
+from dashboard.figures.words import in_order, mean_sd, method_name, three
+from dashboard.reports import comparison, inside, layout, maps
 from dashboard.reports.layout import ACCENT, INNER, MARGIN, QUIET, Page
 from dashboard.reports.subject import Subject
 from dashboard.summaries_maps import region_at
@@ -167,9 +167,9 @@ def _picture(
     """One method: its name, the share in the imposed change of a simulated brain, the planes."""
     (method, found), (x, y, width) = item, place
     page.text(x, y + 2.6, method_name(method), 7.5, weight="bold")
-    truth = _inside_truth(subject, found.grid)
-    if layout.text_mm(method_name(method), 7.5, "bold") + layout.text_mm(truth, 6.2) + 3 < width:
-        page.text(x + width, y + 2.6, truth, 6.2, color=QUIET, ha="right")
+    free = width - layout.text_mm(method_name(method), 7.5, "bold") - 3
+    truth = next((text for text in inside.words(subject, method, found.grid) if layout.text_mm(text, 6.2) < free), "")
+    page.text(x + width, y + 2.6, truth, 6.2, color=QUIET, ha="right")
     scale = maps.colour_range([found], subject.run.mask, percentile)
     text = _text_pixels(cuts, width, (6.2 if width > 70 else 5) * layout.MM_PER_POINT)
     picture = planes.orthogonal(
@@ -183,17 +183,6 @@ def _text_pixels(cuts: dict[str, planes.Sections], width: float, size: float) ->
     """Pixels of words that are `size` mm high once the planes and their colour bar are `width` mm wide."""
     sections = sum(PIXELS_PER_MM * abs(c.across_mm[-1] - c.across_mm[0]) for c in cuts.values())
     return size * sections / (width - BAR_WIDTH * size)
-
-
-def _inside_truth(subject: Subject, grid: np.ndarray) -> str:
-    """Of a simulated brain: how much of the relevance lies where change was imposed."""
-    run = subject.run
-    imposed = np.isfinite(subject.row.severity) and subject.row.severity > 0
-    if not imposed or not run.has_array("truth/binary") or not grid[run.mask].sum() > 0:
-        return ""
-    truth = (run.array("truth/binary") > 0) & run.mask
-    share = float(grid[truth].sum() / grid[run.mask].sum())
-    return f"{percent(share)} inside the imposed change ({percent(truth.sum() / run.mask.sum())} of brain)"
 
 
 def _reading(page: Page, subject: Subject, y: float) -> None:
@@ -220,7 +209,7 @@ def _truth_words(subject: Subject) -> str:
     if np.isfinite(severity) and severity > 0:
         return (
             f"Simulated: this is no patient. The change in this brain was imposed by a computer (severity "
-            f"{three(severity)}), so where it lies is known."
+            f"{three(severity)}), so where it lies is known.{inside.explanation(subject)}"
         )
     return "Simulated: this is no patient. No disease was imposed on this brain."
 

@@ -1,66 +1,130 @@
-"""How well a heatmap finds the imposed change (design, section 9)."""
+"""How well heatmaps find the imposed change (design, section 9): scores, and their intervals over subjects.
+
+Two truths that are never mixed. Voxelwise scores are against the visible change (store/truth.py). Scores by region are
+against the log-Jacobian that was imposed on each region: shrinking shows at borders, so it is no voxel truth.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from scipy import ndimage, stats
 
-SCORES = (
-    "voxel_auc", "average_precision", "mass_accuracy", "rank_accuracy", "pointing_game", "region_rank_correlation",
-    "localisation_error_mm",
+from engine.analysis.maps import correlation_of_ranks, ranks
+
+VOXEL_SCORES = (
+    "voxel_auc", "average_precision", "mass_accuracy", "rank_accuracy", "pointing_game", "localisation_error_mm",
 )  # fmt: skip
+REGION_SCORES = ("region_rank_correlation", "region_share")
+SCORES = VOXEL_SCORES + REGION_SCORES
+RANGES = np.array(
+    [{"region_rank_correlation": (-1, 1), "localisation_error_mm": (0, np.inf)}.get(score, (0, 1)) for score in SCORES]
+)
+CHUNK = 32  # mean maps of resamples in memory at once
+INTERVAL_VOXELS = 40_000  # intervals of mean maps are computed on at most about as many voxels
+
+
+@dataclass(frozen=True)
+class RegionTruth:
+    """Where the change was imposed.
+
+    Attributes:
+        size: (regions,) |mean imposed log-Jacobian| of region 1, 2, ...; 0 where nothing was imposed.
+        named: (regions,) bool, regions that count; what is left of the brain mask is no region.
+    """
+
+    size: np.ndarray
+    named: np.ndarray
 
 
 class TruthScorer:
     """Scores maps of m against one truth; what depends on the truth alone is computed once.
 
     Args:
-        truth: (x, y, z) bool.
-        size: (x, y, z) continuous truth, mean |after - sham|, for the rank measure.
+        truth: (x, y, z) bool, the binary visible change.
         mask: (x, y, z) bool brain mask; all scores are inside it.
-        labels: (x, y, z) region index.
+        labels: (x, y, z) region index from 1.
+        regions: what was imposed on each of them.
+        grid_mm: edge of a voxel.
     """
 
-    def __init__(self, truth: np.ndarray, size: np.ndarray, mask: np.ndarray, labels: np.ndarray, grid_mm: int) -> None:
-        self._mask, self._real, self._labels = mask, truth[mask], labels[mask]
-        self._away_mm = ndimage.distance_transform_edt(~truth)[mask] * grid_mm
-        self._voxels = np.bincount(self._labels)
-        self._size = self._per_region(size[mask])
+    def __init__(
+        self, truth: np.ndarray, mask: np.ndarray, labels: np.ndarray, regions: RegionTruth, grid_mm: float
+    ) -> None:
+        self.mask, self._labels, self._regions = mask, labels[mask], regions
+        self._real = truth[mask]
+        self._away_mm = (ndimage.distance_transform_edt(~truth)[mask] * grid_mm).astype(np.float32)
 
-    def _per_region(self, values: np.ndarray) -> np.ndarray:
-        sums = np.bincount(self._labels, values, minlength=len(self._voxels))
-        return sums[self._voxels > 0] / self._voxels[self._voxels > 0]
+    def thinned(self, at_most: int = INTERVAL_VOXELS) -> TruthScorer:
+        """Return a scorer of every n-th brain voxel, at most about `at_most` of them; see `step`."""
+        other = copy(self)
+        other.__dict__.pop("_voxels", None)
+        for name in ("_real", "_away_mm", "_labels"):
+            setattr(other, name, getattr(self, name)[:: self.step(at_most)])
+        return other
+
+    def step(self, at_most: int = INTERVAL_VOXELS) -> int:
+        """Every how many brain voxels `thinned` takes one."""
+        return -(-len(self._real) // at_most)
+
+    @cached_property
+    def _voxels(self) -> np.ndarray:
+        return np.bincount(self._labels, minlength=len(self._regions.size) + 1)[1:]
 
     def __call__(self, relevance: np.ndarray) -> dict[str, float]:
-        """Scores of one map (x, y, z), not negative; nan where the map is empty.
+        """Score one map (x, y, z), not negative; nan where the map is empty.
 
         voxel_auc, average_precision: of m as a detector of truth voxels (ties count half; in average precision they
         count as one step).
         mass_accuracy: share of the relevance inside the truth; rank_accuracy: share of the |truth| most relevant
         voxels inside it (Arras et al. 2022, section 3.3).
         pointing_game: 1 if the most relevant voxel is inside (Zhang et al. 2018).
-        region_rank_correlation: Spearman between regions' mean m and mean size of the change.
         localisation_error_mm: mean distance of the relevance from the truth.
+        region_rank_correlation: Spearman between the mean m of regions and the |log-Jacobian| imposed on them.
+        region_share: share of the relevance of all named regions in those on which something was imposed.
         """
-        found, real = relevance[self._mask].astype(np.float32), self._real
+        return dict(zip(SCORES, self.score(relevance[self.mask]).tolist(), strict=True))
+
+    def score(self, found: np.ndarray) -> np.ndarray:
+        """(SCORES,) of one map as (n,) values of the brain voxels."""
+        found, real = found.astype(np.float32), self._real
+        if not found.sum(dtype=np.float64) > 0:
+            return np.full(len(SCORES), np.nan)
         positives = int(real.sum())
-        if not 0 < positives < len(real) or found.sum() <= 0:
-            return dict.fromkeys(SCORES, np.nan)
+        voxelwise = [np.nan] * len(VOXEL_SCORES)
+        if 0 < positives < len(real):
+            voxelwise = self._voxelwise(found, real, positives)
+        return np.array([*voxelwise, *self._by_region(found)])
+
+    def _voxelwise(self, found: np.ndarray, real: np.ndarray, positives: int) -> list[float]:
         order = _descending(found)
         hits = real[order]
         last = np.flatnonzero(np.diff(found[order], append=-np.inf))  # the end of each run of equal values
         true = np.concatenate([[0], np.cumsum(hits)[last]])
         called = np.concatenate([[0], last + 1])
-        false = called - true
-        return {
-            "voxel_auc": float(np.trapezoid(true, false) / (positives * (len(real) - positives))),
-            "average_precision": float((np.diff(true) * true[1:] / called[1:]).sum() / positives),
-            "mass_accuracy": float(found[real].sum(dtype=np.float64) / found.sum(dtype=np.float64)),
-            "rank_accuracy": float(hits[:positives].mean()),
-            "pointing_game": float(hits[0]),
-            "region_rank_correlation": float(stats.spearmanr(self._per_region(found), self._size).statistic),
-            "localisation_error_mm": float((self._away_mm * found).sum() / found.sum(dtype=np.float64)),
-        }
+        total = found.sum(dtype=np.float64)
+        return [
+            np.trapezoid(true, called - true) / (positives * (len(real) - positives)),
+            (np.diff(true) * true[1:] / called[1:]).sum() / positives,
+            found[real].sum(dtype=np.float64) / total,
+            hits[:positives].mean(),
+            float(hits[0]),
+            float(self._away_mm @ found) / total,
+        ]
+
+    def _by_region(self, found: np.ndarray) -> list[float]:
+        sums = np.bincount(self._labels, found, minlength=len(self._regions.size) + 1)[1:]
+        counted = self._regions.named & (self._voxels > 0)
+        size, total = self._regions.size[counted], sums[counted].sum()
+        if not total > 0 or not size.any():
+            return [np.nan, np.nan]
+        means = sums[counted] / self._voxels[counted]
+        return [correlation_of_ranks(ranks(means), ranks(size)), sums[counted][size > 0].sum() / total]
 
 
 def _descending(values: np.ndarray) -> np.ndarray:
@@ -76,3 +140,169 @@ def _descending(values: np.ndarray) -> np.ndarray:
     keys = (upside_down.astype(np.uint64) << np.uint64(32)) | np.arange(len(values), dtype=np.uint64)
     keys.sort()
     return (keys & np.uint64(0xFFFFFFFF)).astype(np.intp)
+
+
+# -- over subjects ------------------------------------------------------------------------------------------------
+
+
+class MeanMap:
+    """Scores of the mean map of subjects, whoever they are: level "group".
+
+    Args:
+        scorer: of the mean visible change.
+        subjects: how many.
+    """
+
+    # A resample holds two thirds of the people, some of them twice: its mean map is noisier and tends to score lower.
+    shifts: ClassVar[bool] = True
+
+    def __init__(self, scorer: TruthScorer, subjects: int) -> None:
+        self._scorer, self._thin, self._step = scorer, scorer.thinned(), scorer.step()
+        self._total = np.zeros(int(scorer.mask.sum()))
+        self._sums = np.zeros((subjects, len(range(0, len(self._total), self._step))), np.float32)
+
+    def add(self, subject: int, relevance: np.ndarray, weight: float) -> None:
+        """Add a map (x, y, z) of a subject."""
+        values = weight * relevance[self._scorer.mask]
+        self._total += values
+        self._sums[subject] += values[:: self._step]
+
+    def value(self) -> np.ndarray:
+        """(SCORES,) of the mean over all maps."""
+        return self._scorer.score(self._total)
+
+    def drawn(self, counts: np.ndarray) -> np.ndarray:
+        """(n, SCORES) of the mean where each subject comes as often as a row of `counts` (n, subjects) says."""
+        weights = counts.astype(np.float32)
+        chunks = [weights[start : start + CHUNK] @ self._sums for start in range(0, len(weights), CHUNK)]
+        return np.array([self._thin.score(one) for maps in chunks for one in maps])
+
+
+@dataclass
+class MeanScore:
+    """Mean over subjects of the scores of their scans: level "scan". Scans without a score do not count."""
+
+    shifts: ClassVar[bool] = False
+
+    subjects: int
+    _sums: np.ndarray = field(init=False)
+    _weights: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._sums, self._weights = (np.zeros((self.subjects, len(SCORES))) for _ in range(2))
+
+    def add(self, subject: int, scores: np.ndarray, weight: float) -> None:
+        """Add the (SCORES,) of a scan of a subject."""
+        known = np.isfinite(scores)
+        self._sums[subject, known] += weight * scores[known]
+        self._weights[subject, known] += weight
+
+    def value(self) -> np.ndarray:
+        """(SCORES,) mean over all subjects."""
+        return self.drawn(np.ones((1, self.subjects)))[0]
+
+    def drawn(self, counts: np.ndarray) -> np.ndarray:
+        """(n, SCORES) mean where each subject comes as often as a row of `counts` (n, subjects) says."""
+        sums, weights = counts @ self._sums, counts @ self._weights
+        return np.divide(sums, weights, out=np.full(sums.shape, np.nan), where=weights > 0)
+
+
+Sample = MeanMap | MeanScore
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Scores beside those of reference networks on the same scans; all (SCORES,).
+
+    Attributes:
+        reference, reference_sd: mean and spread over the networks; nan where there are none, or one.
+        difference, low, high: value - reference, and its 95 % interval.
+    """
+
+    reference: np.ndarray
+    reference_sd: np.ndarray
+    difference: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Scores with their 95 % interval, (SCORES,) each, and beside each kind of reference."""
+
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    compared: dict[str, Compared]
+
+
+def with_intervals(
+    sample: Sample, references: dict[str, Sequence[Sample]], subjects: int, resamples: int, seed: int
+) -> Interval:
+    """Scores with bootstrap intervals over subjects; of differences, over subjects and reference networks.
+
+    A resample takes the same people for the network and for its reference, and one of the reference networks: a network
+    that was trained is one, too, and one that knows nothing must not differ from its like by the chance of its weights.
+
+    Args:
+        references: kind -> a sample for each network, of the same subjects in the same order.
+    """
+    value = sample.value()
+    known = {kind: np.array([one.value() for one in networks]) for kind, networks in references.items()}
+
+    def statistic(people: np.ndarray, *networks: np.ndarray) -> np.ndarray:
+        counts = np.array([np.bincount(row % subjects, minlength=subjects) for row in people])
+        scores = sample.drawn(counts)
+        found = [scores]
+        for kind, chosen in zip(references, networks, strict=True):
+            of_networks = np.array([one.drawn(counts) for one in references[kind]])
+            found.append(scores - of_networks[chosen[:, 0] % len(of_networks), np.arange(len(counts))])
+        return np.concatenate(found, axis=1)
+
+    points = np.concatenate([value, *(value - _mean(known[kind]) for kind in references)])
+    ends = _bootstrap(statistic, [subjects, *map(len, references.values())], resamples, seed, points, sample.shifts)
+    lows, highs = (np.split(end, len(references) + 1) for end in ends)
+    compared = {
+        kind: Compared(_mean(known[kind]), _sd(known[kind]), value - _mean(known[kind]), lows[i], highs[i])
+        for i, kind in enumerate(references, start=1)
+    }
+    low, high = (np.clip(end, RANGES[:, 0], RANGES[:, 1]) for end in (lows[0], highs[0]))
+    return Interval(value, low, high, compared)
+
+
+def _bootstrap(
+    statistic: Callable[..., np.ndarray],
+    sizes: Sequence[int],
+    resamples: int,
+    seed: int,
+    points: np.ndarray,
+    shifts: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(low, high) of a statistic of places drawn from several lots; nan below two subjects.
+
+    Args:
+        statistic: (resamples, size) places of each lot, modulo its size -> (resamples, n).
+        points: (n,) the statistic of what was not resampled.
+        shifts: resamples lie to one side of it, so that their spread tells, not their place.
+    """
+    if sizes[0] < 2:
+        return np.full(len(points), np.nan), np.full(len(points), np.nan)
+    # The library wants at least two of everything.
+    found = stats.bootstrap(
+        tuple(np.arange(max(size, 2)) for size in sizes),
+        lambda *places, axis: np.moveaxis(statistic(*(np.atleast_2d(p) for p in places)), 0, -1),
+        n_resamples=resamples, vectorized=True, method="percentile", rng=np.random.default_rng([seed, 11]),
+    )  # fmt: skip
+    if shifts:
+        away = stats.norm.ppf(0.975) * found.standard_error
+        return points - away, points + away
+    return found.confidence_interval.low, found.confidence_interval.high
+
+
+def _mean(scores: np.ndarray) -> np.ndarray:
+    """(SCORES,) mean over networks of (networks, SCORES); nan where one has no score."""
+    return scores.mean(axis=0) if len(scores) else np.full(len(SCORES), np.nan)
+
+
+def _sd(scores: np.ndarray) -> np.ndarray:
+    return scores.std(axis=0, ddof=1) if len(scores) > 1 else np.full(len(SCORES), np.nan)

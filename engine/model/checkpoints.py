@@ -78,6 +78,12 @@ def pack_model(network: nn.Module, normalisation: Normalise) -> bytes:
     return save_bytes(tensors)
 
 
+def write_model(folder: Path, name: str, weights: bytes, card: dict) -> None:
+    """Write the weights of a packed model and its card where load_model finds them."""
+    write_atomically(folder / f"{name}.safetensors", weights)
+    write_atomically(folder / f"{name}.json", json.dumps(card).encode())
+
+
 def model_card(grid_mm: int, training: TrainingConfig, groups: tuple[str, str]) -> dict:
     """What is needed to rebuild a network around its weights; kept as JSON beside them."""
     return {

@@ -1,0 +1,73 @@
+"""How much of a heatmap lies inside the change imposed on a simulated brain, beside what knows nothing has there."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+
+from dashboard.figures.words import percent
+from dashboard.reports.subject import Subject
+from store import RunReader
+from store.truth import OF_EARLIER, VoxelTruth, has_truth, voxel_truth
+
+REFERENCES = {
+    "null_reference": "nothing imposed",
+    "reference": "untrained",
+}  # columns of truth_scores
+
+
+def words(subject: Subject, method: str, relevance: np.ndarray) -> list[str]:
+    """Sentences about one heatmap, from the longest to the shortest; none for a brain without imposed change.
+
+    Args:
+        relevance: (x, y, z) not negative, on the working grid.
+    """
+    total = float(relevance[subject.run.mask].sum())
+    if not _imposed(subject) or not total > 0:
+        return []
+    truth = _truth(subject.run, subject.scan)
+    share = f"{percent(float(relevance[truth.binary].sum()) / total)} inside the {_name(truth)}"
+    brain = f"{percent(truth.binary.sum() / subject.run.mask.sum())} of brain"
+    known = _references(subject.run, method)
+    beside = ", ".join(f"{REFERENCES[column]} {percent(value)}" for column, value in known.items())
+    return [f"{share} ({brain}{', ' * bool(beside)}{beside})", f"{share} ({brain})"]
+
+
+def explanation(subject: Subject) -> str:
+    """What the figures beside the names of the methods mean; empty where there are none."""
+    if not _imposed(subject):
+        return ""
+    if _truth(subject.run, subject.scan).kind == OF_EARLIER:
+        return " Shares beside the methods are of tissue whose volume was changed; it shows at its borders alone."
+    return (
+        " Shares beside the methods: relevance where the change is visible in this brain; of all voxels; and by "
+        "networks that know nothing of it, untrained or trained where nothing was imposed."
+    )
+
+
+def _imposed(subject: Subject) -> bool:
+    severity = subject.row.severity
+    return bool(np.isfinite(severity)) and severity > 0 and has_truth(subject.run)
+
+
+def _name(truth: VoxelTruth) -> str:
+    return "imposed change" if truth.kind == OF_EARLIER else "visible change"
+
+
+@lru_cache(maxsize=1)
+def _truth(run: RunReader, scan: str) -> VoxelTruth:
+    return voxel_truth(run, scan)
+
+
+def _references(run: RunReader, method: str) -> dict[str, float]:
+    """Share inside the truth, mean over the patients of the fixed test set, by networks that know nothing of it."""
+    if not run.has_table("truth_scores"):
+        return {}
+    rows = run.table(
+        "truth_scores", method=method, score="mass_accuracy", level="scan", diagnosis=run.groups[0], model_set="holdout"
+    )
+    if rows.empty:
+        return {}
+    return {column: float(rows[column].iloc[0]) for column in REFERENCES if pd.notna(rows[column].iloc[0])}

@@ -1,0 +1,227 @@
+"""Scores against the imposed change: what a perfect map, an empty one, and a network that knows nothing get."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from engine.analysis.truth import (
+    REGION_SCORES,
+    SCORES,
+    VOXEL_SCORES,
+    MeanMap,
+    MeanScore,
+    RegionTruth,
+    TruthScorer,
+    with_intervals,
+)
+from engine.atlas.aal import load_atlas
+from engine.config import AtlasConfig, CohortConfig, Simulation
+from engine.model.architectures import build_network
+from engine.preprocessing.template import brain_mask
+from engine.relevance import METHODS, BatchSize, Brain
+from engine.simulation.cohort import SimulatedPreparer, imposed_truth, read
+from engine.simulation.imposed import changed_places, imposed_regions
+from engine.simulation.twins import visible_change
+from store.truth import binary_of
+
+SIMULATION = Simulation(positive=3, negative=1, solve_mm=4)
+NO_REGIONS = RegionTruth(np.zeros(1), np.ones(1, bool))
+
+
+def _auc(scorer: TruthScorer, relevance: np.ndarray) -> float:
+    return scorer(relevance)["voxel_auc"]
+
+
+def test_scores_against_scikit_learn_and_by_hand():
+    rng = np.random.default_rng(0)
+    shape = (8, 9, 7)
+    mask = rng.random(shape) > 0.2
+    truth = np.zeros(shape, bool)
+    truth[2:5, 2:6, 2:4] = True
+    labels = np.where(mask, rng.integers(1, 7, shape), 0)
+    size = np.array([0.2, 0.0, 0.1, 0.0, 0.3, 0.4])
+    named = np.array([True] * 5 + [False])
+    relevance = np.round(rng.random(shape) + truth * 0.5, 1)  # with ties
+    found = TruthScorer(truth, mask, labels, RegionTruth(size, named), 2)(relevance)
+    assert tuple(found) == SCORES == VOXEL_SCORES + REGION_SCORES
+    assert found["voxel_auc"] == pytest.approx(roc_auc_score(truth[mask], relevance[mask]))
+    assert found["average_precision"] == pytest.approx(average_precision_score(truth[mask], relevance[mask]))
+    assert found["mass_accuracy"] == pytest.approx(relevance[mask & truth].sum() / relevance[mask].sum())
+    sums = np.array([relevance[mask & (labels == r)].sum() for r in range(1, 6)])
+    voxels = np.array([(mask & (labels == r)).sum() for r in range(1, 6)])
+    assert found["region_rank_correlation"] == pytest.approx(stats.spearmanr(sums / voxels, size[:5]).statistic)
+    assert found["region_share"] == pytest.approx(sums[size[:5] > 0].sum() / sums.sum())
+
+
+def test_scores_of_perfect_and_of_empty_maps():
+    truth = np.zeros((6, 6, 6), bool)
+    truth[1:3, 1:3, 1:3] = True
+    mask = np.ones_like(truth)
+    scorer = TruthScorer(truth, mask, mask.astype(int), NO_REGIONS, 4)
+    perfect = scorer(truth.astype(float))
+    assert perfect["voxel_auc"] == perfect["average_precision"] == perfect["mass_accuracy"] == 1
+    assert perfect["rank_accuracy"] == perfect["pointing_game"] == 1
+    assert perfect["localisation_error_mm"] == 0
+    away = np.zeros(truth.shape)
+    away[5, 1, 1] = 1.0
+    assert scorer(away)["localisation_error_mm"] == pytest.approx(3 * 4)
+    assert np.isnan(list(scorer(np.zeros(truth.shape)).values())).all()
+
+
+# -- the truth of simulated brains ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    """(preparer, rows of patients, their visible changes)."""
+    preparer = SimulatedPreparer(SIMULATION, 4, 4)
+    scans = read(CohortConfig(simulation=SIMULATION), seed=4).scans
+    rows = scans[scans["group"] == "AD"].to_dict("records")
+    return preparer, rows, [visible_change(preparer, row) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def atlas():
+    return load_atlas(AtlasConfig(), 4)
+
+
+@pytest.fixture(scope="module")
+def regions(simulated, atlas):
+    """The table truth_regions."""
+    return imposed_regions(atlas, imposed_truth(simulated[0])[1], changed_places(4))
+
+
+@pytest.fixture(scope="module")
+def scorer(simulated, atlas, regions):
+    mask = brain_mask(4)
+    size = np.where(regions["imposed"], regions["log_jacobian"].abs(), 0)
+    named = (regions["region"] != "Unlabelled").to_numpy()
+    binary = binary_of(np.mean(simulated[2], axis=0), mask)
+    return TruthScorer(binary, mask, atlas.labels, RegionTruth(size, named), 4)
+
+
+def test_a_perfect_map_reaches_the_ceiling_and_the_difference_of_the_pictures_nearly(simulated, scorer):
+    """The log-Jacobian of before was found by |after - before| with voxel AUC 0.75, so that nothing could pass that."""
+    preparer, rows, changes = simulated
+    assert scorer(np.mean(changes, axis=0))["voxel_auc"] == pytest.approx(1)
+    for row in rows:  # of one person alone, and of the people without noise, bias and anatomy
+        difference = np.abs(preparer.volume(row) - preparer.volume(row, imposed=False))
+        assert _auc(scorer, difference) > 0.9
+    before, log_jacobian = imposed_truth(preparer)
+    old = TruthScorer(before, scorer.mask, np.ones(before.shape, int), NO_REGIONS, 4)
+    assert _auc(old, np.mean(changes, axis=0)) < 0.85
+    assert _auc(scorer, np.abs(log_jacobian)) < 0.85
+
+
+def test_region_truth_is_where_the_change_was_imposed(regions, scorer, atlas):
+    by_region = regions.set_index("region")
+    assert by_region.loc[["Hippocampus_L", "Amygdala_R", "Temporal_Mid_L", "Ventricles"], "imposed"].all()
+    # What shrinking regions lose, these gain; nothing was imposed on them.
+    assert not by_region.loc[["Caudate_L", "Thalamus_R", "Unlabelled"], "imposed"].any()
+    assert by_region.loc["ParaHippocampal_L", "log_jacobian"] < -0.2 < 0 < by_region.loc["Ventricles", "log_jacobian"]
+    size = np.where(regions["imposed"], regions["log_jacobian"].abs(), 0)
+    perfect = scorer(np.concatenate([[0], size])[atlas.labels])
+    assert perfect["region_rank_correlation"] == pytest.approx(1)
+    assert perfect["region_share"] == pytest.approx(1)
+
+
+def test_the_binary_truth_is_a_quarter_of_the_percentile():
+    random = np.random.default_rng(0)
+    change, mask = random.random((20, 20, 20)), random.random((20, 20, 20)) > 0.3
+    change[mask] *= random.random(mask.sum()) ** 6
+    change[tuple(np.argwhere(mask)[0])] = 100.0  # one wild voxel decides nothing
+    limit = 0.25 * np.percentile(change[mask], 99.9)
+    assert limit < 1
+    assert (binary_of(change, mask) == ((change >= limit) & mask)).all()
+    assert not binary_of(np.zeros(mask.shape), mask).any()
+
+
+# -- references and intervals -----------------------------------------------------------------------------------------
+
+
+def _samples(scorer: TruthScorer, maps: list[np.ndarray]) -> tuple[MeanMap, MeanScore]:
+    """Both levels of one map a subject."""
+    group, scan = MeanMap(scorer, len(maps)), MeanScore(len(maps))
+    for subject, one in enumerate(maps):
+        group.add(subject, one / one.sum(), 1.0)
+        scan.add(subject, scorer.score(one[scorer.mask]), 1.0)
+    return group, scan
+
+
+def test_the_favoured_places_of_untrained_networks_do_not_count(simulated, atlas):
+    """A change in the thalamus is where gradients of networks that have learned nothing already look."""
+    preparer, rows, _ = simulated
+    mask = brain_mask(4)
+    scans = np.stack([preparer.volume(row) for row in rows])
+    scores = (scans - scans.mean(axis=0)) / (scans.std(axis=0) + 1e-3) * mask
+    volumes = torch.from_numpy(scores.astype(np.float32)[:, None])
+    brain = Brain(torch.from_numpy(mask.copy()), torch.from_numpy(atlas.labels), atlas.count, 4)
+    method = METHODS["sensitivity"](brain=brain, batch=BatchSize(4))
+    scorer = TruthScorer(atlas.mask("Thalamus"), mask, mask.astype(int), NO_REGIONS, 4)
+    scored = []
+    for seed in range(7):
+        maps = np.abs(method.attribute(build_network(4, seed=seed).eval(), volumes, 1).margin.numpy()) * mask
+        scored.append(_samples(scorer, list(maps)))
+    auc = SCORES.index("voxel_auc")
+    for level in (0, 1):
+        networks, beside_0 = [one[level] for one in scored], 0
+        for place, one in enumerate(networks):
+            others = networks[:place] + networks[place + 1 :]
+            compared = with_intervals(one, {"untrained": others}, len(rows), 200, 0).compared["untrained"]
+            assert compared.reference[auc] > 0.6  # chance is not 0.5
+            assert abs(compared.difference[auc]) < 0.1
+            beside_0 += compared.low[auc] > 0 or compared.high[auc] < 0
+        assert beside_0 <= 1
+
+
+def test_intervals_are_those_of_subjects_and_reproducible(scorer):
+    random = np.random.default_rng(0)
+    real = np.zeros(scorer.mask.shape)
+    real[scorer.mask] = scorer._real
+    people = [random.random(real.shape) + strength * real for strength in np.linspace(0, 1, 8)]
+    group, scan = _samples(scorer, people)
+    nothing = [_samples(scorer, [random.random(real.shape) for _ in people]) for _ in range(3)]
+    for level, sample in enumerate((group, scan)):
+        references = {"untrained": [one[level] for one in nothing]}
+        found, again, other = (with_intervals(sample, references, 8, 300, seed) for seed in (1, 1, 2))
+        np.testing.assert_array_equal(found.low, again.low)
+        assert not np.array_equal(found.low, other.low)
+        assert (found.low <= found.value + 1e-9).all()
+        assert (found.value <= found.high + 1e-9).all()
+        compared = found.compared["untrained"]
+        auc = SCORES.index("voxel_auc")
+        assert compared.low[auc] > 0.1  # far from what knows nothing
+        np.testing.assert_allclose(compared.difference, found.value - compared.reference)
+    # The mean over people by hand, and the spread of such a mean.
+    aucs = np.array([_auc(scorer, one) for one in people])
+    assert found.value[auc] == pytest.approx(aucs.mean())
+    assert found.high[auc] - found.low[auc] == pytest.approx(2 * 1.96 * aucs.std() / np.sqrt(8), rel=0.15)
+
+
+def test_one_subject_has_no_interval_and_one_reference_no_spread(scorer):
+    one = np.random.default_rng(0).random(scorer.mask.shape)
+    group, scan = _samples(scorer, [one])
+    for sample in (group, scan):
+        found = with_intervals(sample, {"null": [sample]}, 1, 100, 0)
+        assert np.isnan([found.low, found.high, found.compared["null"].low]).all()
+        assert np.isnan(found.compared["null"].reference_sd).all()
+        assert (found.compared["null"].difference == 0).all()
+
+
+def test_empty_maps_are_no_scores_of_0():
+    mean = MeanScore(2)
+    mean.add(0, np.full(len(SCORES), 0.8), 1.0)
+    mean.add(1, np.full(len(SCORES), np.nan), 1.0)
+    assert mean.value() == pytest.approx(0.8)
+
+
+def test_intervals_on_some_voxels_are_near_those_on_all(scorer):
+    some = scorer.thinned(5000)
+    values = np.random.default_rng(1).random(int(scorer.mask.sum())) + scorer._real
+    assert some.score(values[:: scorer.step(5000)])[:4] == pytest.approx(scorer.score(values)[:4], abs=0.05)
+    assert pd.Series(some._real).mean() == pytest.approx(scorer._real.mean(), rel=0.2)
