@@ -41,6 +41,8 @@ def preprocess(run: Run) -> None:
     )  # fmt: skip
     run.cache, run.quality, run.flags = prepared.cache, prepared.quality, prepared.flags
     _say_flags(run, prepared.sheet)
+    for warning in prepared.cohort.warnings[len(run.cohort.warnings) :]:
+        run.progress.say(f"  WARNING: {warning}")
     run.cohort = run.with_parts(prepared.cohort)
     if not run.is_done("preprocess"):
         from engine.simulation.imposed import write_truth
@@ -148,7 +150,9 @@ def publish(run: Run) -> None:
 
 def _say_flags(run: Run, sheet) -> None:
     """One line about the scans that are beyond the limits, where to look at them, and how to decide."""
-    undecided = run.flags[run.flags["decision"] == ""]
+    from engine.preprocessing.limits import SOURCE
+
+    undecided = run.flags[(run.flags["decision"] == "") & (run.flags["source"] == SOURCE)]
     if undecided.empty:
         return
     scans = undecided["scan"].nunique()

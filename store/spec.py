@@ -243,10 +243,11 @@ TABLES = (
         ("scan", "figure", "source"),
         {
             "scan": _SCAN,
-            "figure": (STRING, "the column of the table quality that is out of bounds"),
+            "figure": (STRING, "the column of the table quality that is out of bounds; same_image: see source cohort"),
             "source": (
                 STRING,
-                "limits: of the configuration; reference: the cohort whose networks explain a new scan",
+                "limits: of the configuration; reference: the cohort whose networks explain a new scan; cohort: the "
+                "volume correlates with that of another subject as only the same image does",
             ),
             "value": (FLOAT, "missing where the figure could not be computed"),
             "low": (FLOAT, "lower bound; missing where there is none"),

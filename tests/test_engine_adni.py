@@ -313,3 +313,12 @@ def test_the_fixed_test_set_of_a_table_as_large_as_the_originals(tmp_path, capsy
     assert plan["models"]["holdout"]["test_scans"] == scans["holdout"].sum()
     assert f"fixed test set: 60 subjects, {scans['holdout'].sum()} scans" in said.err
     assert not (tmp_path / "results").exists()
+
+
+def test_files_that_macos_leaves_beside_others_are_not_seen(tree):
+    before = read(tree)
+    for file in [*tree.rglob("*.nii"), *tree.glob("*.csv")]:
+        file.with_name("._" + file.name).write_bytes(b"\0\5\x16\7" + bytes(4092))
+    after = read(tree)
+    assert after.scans.equals(before.scans)
+    assert after.exclusions.equals(before.exclusions)

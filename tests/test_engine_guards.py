@@ -3,13 +3,17 @@
 import json
 import shutil
 
+import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 import scan_factory as factory
 
 from engine.config import CohortConfig
 from engine.data import guards
+from engine.data.cache import pack, write_part
 from engine.data.hashing import FileMemory, file_hash
+from engine.data.same_image import same_image_flags, warning
 from engine.data.scan import Cohort, exclusion_table, scan_table
 from engine.errors import UserError
 from engine.progress import Progress
@@ -82,6 +86,75 @@ def test_bad_duplicate_and_rejected_scans_become_exclusions(tmp_path):
     assert guards.accepted(config(tmp_path)) == {"s5"}
 
 
+def rewritten(folder, source, name, change):
+    """The image of a file, saved otherwise."""
+    image = change(nib.load(folder / source))
+    nib.save(image, folder / name)
+    return folder / name
+
+
+def _with_note(image):
+    image.header["descrip"] = b"converted again"
+    return image
+
+
+def _big_endian(image):
+    data = np.asarray(image.dataobj)
+    return nib.Nifti1Image(data.astype(">f4"), image.affine, image.header.as_byteswapped(">"))
+
+
+def _other_axes(image):
+    return image.as_reoriented(nib.orientations.axcodes2ornt("LPI"))
+
+
+@pytest.mark.parametrize("change", [lambda image: image, _with_note, _big_endian, _other_axes])
+def test_one_scan_under_two_persons_is_used_once(tmp_path, change):
+    found = cohort(tmp_path, [seeded(0), seeded(1), seeded(2), seeded(3)])
+    path = str(rewritten(tmp_path, "s0.nii.gz", "other.nii", change))
+    found.scans.loc[2, "path"] = path  # both NC
+    assert file_hash(tmp_path / "s0.nii.gz") != file_hash(tmp_path / "other.nii")
+    left = guards.inspect_all(found, config(tmp_path), Progress(quiet=True))
+    assert left.scans["scan"].tolist() == ["s0", "s1", "s3"]
+    assert left.exclusions["reason"].tolist() == ["same image as scan s0"]
+
+
+def test_one_scan_with_two_labels_is_not_used(tmp_path):
+    found = cohort(tmp_path, [seeded(0), seeded(1), seeded(2), seeded(3)])
+    found.scans["diagnosis"] = found.scans["group"]
+    found.scans.loc[3, "path"] = str(rewritten(tmp_path, "s0.nii.gz", "other.nii", _with_note))  # NC and AD
+    left = guards.inspect_all(found, config(tmp_path), Progress(quiet=True))
+    assert left.scans["scan"].tolist() == ["s1", "s2"]
+    assert dict(zip(left.exclusions["scan"], left.exclusions["reason"], strict=True)) == {
+        "s0": "same image as scan s3, but their labels differ (NC, AD): find out whose it is",
+        "s3": "same image as scan s0, but their labels differ (NC, AD): find out whose it is",
+    }
+
+
+def test_prepared_volumes_of_two_persons_that_are_one_image_are_flagged(tmp_path):
+    rng = np.random.default_rng(0)
+    volumes = {name: rng.random((9, 9, 9)) for name in ("a", "b", "d")}
+    volumes["c"] = volumes["a"] * 1.02 + 1e-4 * rng.random((9, 9, 9))  # scaled and rounded otherwise
+    volumes["e"] = volumes["c"]  # of the same person as c
+    quality = {"template_correlation": 0.9, "mask_dice": 0.95, "brain_ml": 1400.0}
+    for name, volume in volumes.items():
+        write_part(tmp_path / "parts", name, volume, quality)
+    cache = pack(tmp_path / "parts", sorted(volumes), tmp_path / "volumes.h5", "x")
+    rows = pd.DataFrame([{"scan": name, **quality} for name in sorted(volumes)])
+    scans = pd.DataFrame({"scan": sorted(volumes), "subject": ["R11013", "2", "11013", "4", "11013"]})
+    flags = same_image_flags(cache, rows, scans, frozenset({"c"}))
+    assert flags["scan"].tolist() == ["a", "c", "e"]
+    assert flags["decision"].tolist() == ["", "accept", ""]
+    assert (flags["value"] > 0.9999).all()
+    assert flags["text"].iloc[0].startswith("the same image as scan c of another subject: r ")
+    assert warning(flags) == (
+        "3 scans show the same image as a scan of another subject; they may be on both sides of a fold",
+    )
+    far = rows.assign(brain_ml=[1400, 1400, 1450, 1400, 1450])
+    assert same_image_flags(cache, far, scans).empty  # not compared
+    unknown = rows.assign(template_correlation=np.nan, mask_dice=np.nan, brain_ml=np.nan)
+    assert same_image_flags(cache, unknown, scans).empty  # simulated brains
+
+
 def test_a_rejected_scan_does_not_shadow_its_duplicate(tmp_path):
     found = cohort(tmp_path, [seeded(0), seeded(1), seeded(0)])
     (tmp_path / "decisions.csv").write_text("scan,decision\ns0,reject\n")
@@ -110,7 +183,7 @@ def test_unchanged_files_are_not_read_again(tmp_path, monkeypatch):
     memory = tmp_path / "work" / "files.json"
     first = guards.inspect_all(found, config(tmp_path), Progress(quiet=True), memory)
     looked = []
-    monkeypatch.setattr(guards, "inspect", lambda path: looked.append(path.name))
+    monkeypatch.setattr(guards, "examine", lambda path: (looked.append(path.name), "x"))
     again = guards.inspect_all(found, config(tmp_path), Progress(quiet=True), memory)
     assert looked == []
     assert again.scans.equals(first.scans)

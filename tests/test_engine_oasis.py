@@ -1,18 +1,23 @@
 """The OASIS reader: both tables, the folders as they come, flat folders, and Analyze images."""
 
+import gzip
 import os
+import shutil
 
 import nibabel as nib
 import numpy as np
 import oasis_factory
+import pandas as pd
 import pytest
 import scan_factory
 
 from engine.config import CohortConfig
 from engine.data import guards, images, oasis
 from engine.data.hashing import FileMemory, file_hash
+from engine.data.scan import Cohort, exclusion_table, scan_table
 from engine.errors import UserError
 from engine.preprocessing import native, steps
+from engine.progress import Progress
 
 
 @pytest.fixture
@@ -201,3 +206,71 @@ def test_the_fingerprint_of_a_pair_is_of_both_files(tmp_path):
     assert file_hash(file) != before
     os.utime(header, ns=(0, 0))
     assert memory.get(file) is None
+
+
+def test_analyze_planes_that_nobody_can_read_and_packed_pairs_say_so(tmp_path):
+    flipped = oasis_factory.analyze(tmp_path / "a.img", scan_factory.blob(), 5, orient=5)
+    assert guards.inspect(flipped) == "the Analyze header has the orientation 5, which is not known: convert to NIfTI"
+    packed = tmp_path / "b.img.gz"
+    packed.write_bytes(gzip.compress(flipped.read_bytes()))
+    assert guards.inspect(packed) == (
+        "b.img.gz is packed: unpack it and its header (gunzip), or convert them to .nii.gz"
+    )
+
+
+def test_packed_images_are_listed_where_there_is_no_other(first):
+    for file in first.rglob("OAS1_900[12]_MR1_mpr_n4_anon_111_t88_gfc.img"):
+        file.rename(file.with_name(file.name + ".gz"))
+        file.with_suffix(".hdr").unlink()
+    scans = read(first).scans.set_index("scan")
+    assert scans.loc["OAS1_9001_MR1", "path"].endswith("_t88_gfc.img.gz")
+    assert scans.loc["OAS1_9004_MR1", "path"].endswith("_t88_gfc.img")
+
+
+def test_files_that_macos_leaves_beside_others_are_not_seen(tmp_path):
+    without = read(oasis_factory.cross_sectional(tmp_path / "a")).scans.drop(columns="path")
+    root = oasis_factory.cross_sectional(tmp_path / "b")
+    for file in [*root.rglob("*.img"), *root.glob("*.csv")]:
+        file.with_name("._" + file.name).write_bytes(b"\0\5\x16\7" + bytes(4092))
+    (root / ".Trash").mkdir()
+    shutil.copytree(root / "disc1", root / ".Trash" / "disc1")
+    cohort = read(root)
+    pd.testing.assert_frame_equal(cohort.scans.drop(columns="path"), without)
+    assert not any("/." in path for path in cohort.scans["path"])
+
+
+def test_a_link_to_a_folder_above_ends(first):
+    before = list(oasis._images(first))
+    (first / "disc1" / "again").symlink_to(first)
+    assert sorted(image.path for image in oasis._images(first)) == sorted(image.path for image in before)
+
+
+def test_oasis_without_orientation_gets_its_own_mend(tmp_path):
+    rows = [row.split(",")[0] for row in oasis_factory.CROSS]
+    for session in rows:
+        scan_factory.BAD["no_orientation"][0](tmp_path / f"{session}.nii.gz")
+    (tmp_path / "oasis.csv").write_text("\n".join([oasis_factory.CROSS_HEADER, *oasis_factory.CROSS]))
+    cohort = read(tmp_path)
+    assert (cohort.scans["group"] == "NC").sum() == 3
+    message = (
+        r"no scan of group AD can be used \(2 left out\); the first, OAS1_9002_MR1: no orientation in the header .*"
+    )
+    with pytest.raises(UserError, match=message + r"use the Analyze files of OASIS .* \(2 of them for this reason\)"):
+        guards.inspect_all(cohort, CohortConfig(reader="oasis", data=tmp_path), Progress(quiet=True))
+
+
+def test_an_analyze_pair_without_an_origin_needs_a_registration(tmp_path):
+    plain = oasis_factory.analyze(tmp_path / "a.img", scan_factory.blob(seed=1), 5)
+    placed = oasis_factory.analyze(tmp_path / "b.img", scan_factory.blob(seed=2), 5)
+    header = bytearray(placed.with_suffix(".hdr").read_bytes())
+    header[253:259] = np.array([20, 22, 20], ">i2").tobytes()  # SPM's origin, voxels
+    placed.with_suffix(".hdr").write_bytes(header)
+    other = scan_factory.good(tmp_path / "c.nii.gz", seed=3)
+    turned = oasis_factory.analyze(tmp_path / "d.img", scan_factory.blob(seed=4), 5, orient=1)
+    assert [images.is_unplaced(file) for file in (plain, placed, other, turned)] == [True, False, False, True]
+    rows = [{"scan": file.name[0], "subject": file.name, "group": "AD", "path": str(file)} for file in (plain, placed)]
+    cohort = Cohort("x", scan_table(rows), exclusion_table([]), ("AD", "NC"))
+    assert guards.without_unplaced(cohort, "affine") is cohort
+    left = guards.without_unplaced(cohort, "none")
+    assert left.scans["scan"].tolist() == ["b"]
+    assert "it needs a registration (preprocessing.registration=affine" in left.exclusions["reason"].iloc[0]

@@ -1,11 +1,13 @@
 """The table reader: what it finds, and one line for every mistake."""
 
+import os
 import re
 
 import pytest
 
 from engine.config import CohortConfig
 from engine.data import table
+from engine.data.tabular import read_table
 from engine.errors import UserError
 
 ROWS = """participant_id,session,dx,Age,Gender,file
@@ -188,3 +190,95 @@ def test_which_table(tmp_path):
         table.read(config(tmp_path))
     with pytest.raises(UserError, match="is a file; give the folder"):
         table.read(config(tmp_path / "a.csv"))
+
+
+def test_files_that_macos_leaves_beside_others_are_not_seen(folder):
+    (folder / "._scans.csv").write_bytes(b"\0\5\x16\7" + bytes(4092))
+    assert len(table.read(config(folder)).scans) == 4
+
+
+def test_two_identifiers_that_become_one_file_name(folder):
+    rewrite(folder, "participant_id,", "scan,")
+    text = (folder / "scans.csv").read_text().replace("P1,m12", "M\u00fcller,m12").replace("P2,", "M\u00f6ller,")
+    (folder / "scans.csv").write_text(text, encoding="utf-8")
+    message = "rows 3, 4: the identifiers M\u00fcller and M\u00f6ller differ only in characters that file names cannot"
+    with pytest.raises(UserError, match=message):
+        table.read(config(folder))
+    (folder / "scans.csv").write_text(text.replace("\u00f6", "oe"), encoding="utf-8")
+    assert table.read(config(folder)).scans["scan"].tolist() == ["P1", "M-ller", "Moeller", "P3"]
+
+
+def test_subjects_that_become_one_file_name_are_two(folder):
+    (folder / "scans.csv").write_text(ROWS.replace("session", "wave").replace("P2", "a b").replace("P3", "a/b"))
+    scans = table.read(config(folder)).scans
+    assert scans["scan"].tolist() == ["P1", "P1_2", "a-b", "a-b_2"]
+    assert scans["subject"].tolist() == ["P1", "P1", "a b", "a/b"]
+
+
+def test_tables_of_spreadsheets_in_other_languages(folder):
+    (folder / "scans.csv").write_text(ROWS.replace(",", ";").replace("71.5", "71,5").replace("72.5", "72,125"))
+    assert table.read(config(folder)).scans["age"].tolist()[:3] == [71.5, 72.125, 69]
+    (folder / "scans.csv").write_text(ROWS.replace("71.5", '"71,5"'))
+    assert table.read(config(folder)).scans["age"].tolist()[:3] == [71.5, 72.5, 69]
+    (folder / "scans.csv").write_text(ROWS.replace(",", "\t"))
+    assert len(table.read(config(folder)).scans) == 4
+    (folder / "scans.csv").write_bytes(ROWS.replace(",", "\t").encode("utf-16"))
+    assert len(table.read(config(folder)).scans) == 4
+
+
+def test_a_space_in_the_place_of_a_tab(folder):
+    (folder / "scans.csv").unlink()
+    text = ROWS.replace(",", "\t").replace("P1\tm12\tAD", "P1\tm12  AD")
+    (folder / "scans.tsv").write_text(text)
+    with pytest.raises(
+        UserError, match=r"scans.tsv row 3: 5 cells under 6 column names; is a space there instead of a"
+    ):
+        table.read(config(folder))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            ROWS.replace("P2", "M\u00fcller").encode("latin-1"),
+            r"scans.csv row 4: not in UTF-8, perhaps in Latin-1; save",
+        ),
+        (b"PK\3\4" + bytes(100), "a spreadsheet in spite of its name"),
+        (b"id,dx\n" + b"\0" * 100, "not a text table in UTF-8"),
+        (
+            b'id,dx\na,"' + b"x" * 200_000,
+            r"scans.csv row 2: a cell of more than 131072 characters; is a quote not closed",
+        ),
+        (b"a" + b",b" * 3000 + b"\n", "two columns are called b"),
+        (
+            ",".join(map(str, range(60_000))).encode() + b"\n1" * 100,
+            r"scans.csv: more than 5 million cells; keep the rows",
+        ),
+    ],
+)
+def test_tables_that_nobody_can_read_or_that_are_too_large(folder, content, message):
+    (folder / "scans.csv").write_bytes(content)
+    with pytest.raises(UserError, match=message) as error:
+        table.read(config(folder))
+    assert "\n" not in str(error.value)
+
+
+def test_a_table_of_gigabytes_is_refused_before_it_is_read(folder):
+    with (folder / "scans.csv").open("r+b") as stream:
+        stream.truncate(5 << 30)  # sparse
+    with pytest.raises(UserError, match=r"scans.csv: 5120 MB, a table has at most 128"):
+        table.read(config(folder))
+
+
+def test_a_pipe_is_no_table(folder):
+    os.mkfifo(folder / "pipe.csv")
+    assert len(table.read(config(folder)).scans) == 4
+    with pytest.raises(UserError, match=r"pipe.csv: not a file"):
+        read_table(folder / "pipe.csv")
+
+
+def test_formulas_and_markup_in_a_table_stay_text(folder):
+    rewrite(folder, "P2", "=cmd|' /C calc'!A0")
+    scans = table.read(config(folder)).scans
+    assert scans["subject"].iloc[2] == "=cmd|' /C calc'!A0"
+    assert scans["scan"].iloc[2] == "cmd-C-calc-A0_m00"

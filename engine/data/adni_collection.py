@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from engine.data.columns import frame_of, our_columns
 from engine.data.scan import Cohort
 from engine.data.tabular import plain, read_table
 from engine.data.values import as_text
+from engine.data.walking import visible_files
 from engine.errors import UserError
 
 COLUMNS = {"imagedataid", "subject", "group", "visit", "description"}
@@ -144,14 +144,13 @@ def _one(values: dict[str, str], where: str, there: dict[str, Path], description
 def _files(folder: Path) -> dict[str, Path]:
     """Image id -> its NIfTI file, or the first file of its DICOM series."""
     found: dict[str, Path] = {}
-    for place, folders, files in os.walk(folder, followlinks=True):
-        folders.sort()
-        for name in sorted(name for name in files if name.endswith(ENDINGS)):
-            named, parent = FILE_ID.search(name), Path(place).name
+    for place, files in visible_files(folder):
+        for name in (name for name in files if name.endswith(ENDINGS)):
+            named, parent = FILE_ID.search(name), place.name
             image = named[1] if named else parent if re.fullmatch(r"I\d+", parent) else None
             known = found.get(image)
             if image and (known is None or (known.suffix == dicom.ENDING and not name.endswith(dicom.ENDING))):
-                found[image] = Path(place) / name
+                found[image] = place / name
     return found
 
 

@@ -15,7 +15,7 @@ from engine.data.assembly import Finds, assemble
 from engine.data.columns import automatic, frame_of, our_columns
 from engine.data.scan import Cohort
 from engine.data.table import paths_of
-from engine.data.tabular import plain, read_table
+from engine.data.tabular import plain, read_table, read_text
 from engine.errors import UserError
 
 COLUMNS = {"ptid", "imageid", "visit", "scandate", "dx"}
@@ -79,8 +79,8 @@ def _failed(named: pd.DataFrame, folder: Path, config: CohortConfig) -> tuple[pd
     entries = config.adni.failed
     if isinstance(entries, str):
         try:
-            lines = (folder / entries).read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError):
+            lines = read_text(folder / entries).splitlines()
+        except UserError:
             raise UserError(f"cohort.adni.failed {entries}: cannot be read; one PTID/Visit a line is wanted") from None
         entries = [line.strip() for line in lines if line.strip()]
     wanted = {entry.replace(" ", "") for entry in entries}

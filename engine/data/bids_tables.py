@@ -15,7 +15,7 @@ import pandas as pd
 from engine.config import CohortConfig
 from engine.data import groups
 from engine.data.columns import NUMBERS, alias, automatic
-from engine.data.tabular import is_there, plain, read_table
+from engine.data.tabular import is_there, plain, read_table, read_text
 from engine.data.values import SEXES, alike, as_text, without_zeros
 from engine.errors import UserError
 
@@ -243,8 +243,8 @@ def _sidecar(file: Path) -> dict[str, Any]:
     if not is_there(file):
         return {}
     try:
-        described = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (ValueError, OSError):
+        described = json.loads(read_text(file))
+    except (ValueError, RecursionError):
         raise UserError(f"{file.name}: not valid JSON; mend it or remove it") from None
     if not isinstance(described, dict):
         raise UserError(f"{file.name}: a sidecar maps columns to what they mean")

@@ -128,7 +128,15 @@ def _scan_ids(table: pd.DataFrame, frame: pd.DataFrame, names: dict[str, str], f
             raise UserError(
                 f"{file.name} row {given.index[given == ''][0]}: no {names['scan']} (the scan's identifier)"
             )
-        return [safe_name(text) for text in given]
+        ids = given.map(safe_name)
+        again = ids[ids.duplicated(keep=False) & ~given.duplicated(keep=False)]
+        if len(again):
+            same = given[ids == again.iloc[0]]
+            raise UserError(
+                f"{file.name} rows {', '.join(map(str, same.index))}: the identifiers {' and '.join(same)} differ only "
+                f"in characters that file names cannot have (both become {again.iloc[0]}); rename one"
+            )
+        return ids.tolist()
     if "subject" not in names:
         given = frame["path"].map(lambda path: Path(path).name.removesuffix(".gz").removesuffix(".nii"))
     else:

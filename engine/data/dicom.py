@@ -53,7 +53,7 @@ def converted(cohort: Cohort, folder: Path, progress: Progress) -> Cohort:
 
 def _state(source: Path) -> str:
     """Twelve digits that change with the files of a series."""
-    files = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in source.glob(f"*{ENDING}"))
+    files = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in source.glob(f"[!.]*{ENDING}"))
     return hashlib.sha256(repr(files).encode()).hexdigest()[:12]
 
 

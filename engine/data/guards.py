@@ -14,17 +14,32 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from engine.config import CohortConfig
-from engine.data.hashing import FileMemory, file_hash
-from engine.data.images import TooLarge, UnknownOrientation, header_file, missing_content, open_scan, read_whole
+from engine.data.hashing import FileMemory, file_hash, image_hash
+from engine.data.images import (
+    TooLarge,
+    UnknownOrientation,
+    header_file,
+    is_unplaced,
+    missing_content,
+    open_scan,
+    read_whole,
+)
 from engine.data.scan import Cohort, exclusion_table
 from engine.data.tabular import DECISIONS, read_table
+from engine.data.values import rows_in_words
 from engine.errors import UserError
 from engine.progress import Progress
 
 SMALLEST_AXIS = 32  # voxels; a head at 6 mm
 VOXEL_MM = (0.3, 6.0)
 FIELD_MM = (80.0, 600.0)
-_VERSION = 3  # of the rules below: remembered verdicts of other versions are not used
+DICOM_MEND = "convert again from DICOM"
+UNPLACED = (
+    "an Analyze header without an origin, so nobody knows where the head lies: it needs a registration "
+    "(preprocessing.registration=affine or syn_quick)"
+)
+OASIS_MEND = "use the Analyze files of OASIS (.img with .hdr), whose axes are known"
+_VERSION = 4  # of the rules below: remembered verdicts of other versions are not used
 
 
 def inspect(path: Path) -> str | None:
@@ -32,7 +47,27 @@ def inspect(path: Path) -> str | None:
 
     Reads every voxel once.
     """
+    return examine(path)[0]
+
+
+def examine(path: Path) -> tuple[str | None, str]:
+    """Return why a file cannot be used, as `inspect`, and the fingerprint of its image (empty if it cannot).
+
+    Reads every voxel once.
+    """
     path = Path(path)
+    image = _opened(path)
+    if isinstance(image, str):
+        return image, ""
+    voxels = _voxels(image, path)
+    if isinstance(voxels, str):
+        return voxels, ""
+    reason = _voxel_problem(voxels)
+    return reason, "" if reason else image_hash(voxels, image.affine)
+
+
+def _opened(path: Path) -> nib.Nifti1Pair | str:
+    """The image of a file, or why it or its header cannot be used."""
     try:
         if reason := missing_content(path):
             return reason
@@ -40,6 +75,8 @@ def inspect(path: Path) -> str | None:
             return f"file not found: {path.name}"
         if path.stat().st_size == 0:
             return f"{path.name} is empty (0 bytes); copy it again"
+        if path.name.endswith(".img.gz"):
+            return f"{path.name} is packed: unpack it and its header (gunzip), or convert them to .nii.gz"
         header = header_file(path)
         if header and not header.is_file():
             return f"{path.name} has no header beside it ({header.name}); copy both"
@@ -52,7 +89,7 @@ def inspect(path: Path) -> str | None:
         return _unreadable(path, error)
     if not isinstance(image, nib.Nifti1Pair):
         return f"{path.name} is {type(image).__name__.removesuffix('Image')}, not NIfTI; convert it to .nii.gz"
-    return _header_problem(image) or _voxel_problem(image, path)
+    return _header_problem(image) or image
 
 
 def _unreadable(path: Path, error: Exception) -> str:
@@ -97,13 +134,16 @@ def _affine_problem(image: nib.Nifti1Pair) -> str | None:
     return None
 
 
-def _voxel_problem(image: nib.Nifti1Pair, path: Path) -> str | None:
+def _voxels(image: nib.Nifti1Pair, path: Path) -> np.ndarray | str:
     try:
-        voxels = read_whole(image, path)
+        return read_whole(image, path)
     except TooLarge as error:
         return str(error)
     except (OSError, EOFError, ValueError, zlib.error):
         return f"{path.name} is truncated or damaged; copy it again"
+
+
+def _voxel_problem(voxels: np.ndarray) -> str | None:
     # Cheap on good files: one sum tells whether all voxels are finite.
     with np.errstate(all="ignore"):
         total = float(voxels.sum(dtype=np.float64))
@@ -142,14 +182,67 @@ def inspect_all(cohort: Cohort, config: CohortConfig, progress: Progress, memory
             remembered.save()
     scans["source_hash"] = pd.array([fact["hash"] for fact in facts], dtype="string")
     reasons = pd.Series([fact["reason"] or "" for fact in facts], index=scans.index, dtype="object")
+    if config.reader == "oasis":  # which nobody has as DICOM
+        reasons = reasons.str.replace(DICOM_MEND, OASIS_MEND, regex=False)
     for index, reason in _rejected(scans, config).items():
         reasons[index] = reason
-    first: dict[str, str] = {}
-    for index, row in scans[reasons == ""].iterrows():
-        scan = first.setdefault(row["source_hash"], row["scan"])
-        if scan != row["scan"]:
-            reasons[index] = f"same file content as scan {scan}"
-    return without(dataclasses.replace(cohort, scans=scans), reasons, "ingest")
+    reasons.update(_duplicates(scans, reasons, [fact["image"] for fact in facts]))
+    warnings = (*cohort.warnings, *_decided_of_nobody(cohort, config))
+    return without(dataclasses.replace(cohort, scans=scans, warnings=warnings), reasons, "ingest")
+
+
+def without_unplaced(cohort: Cohort, registration: str) -> Cohort:
+    """The cohort without images whose place in mm is a guess, where no registration finds it.
+
+    Args:
+        cohort: of files that can be opened.
+        registration: of the preprocessing.
+
+    Raises:
+        UserError: no scan of a group is left.
+    """
+    if registration != "none":
+        return cohort
+    reasons = pd.Series(
+        [UNPLACED if is_unplaced(Path(path)) else "" for path in cohort.scans["path"]],
+        index=cohort.scans.index,
+        dtype="object",
+    )
+    return without(cohort, reasons, "ingest")
+
+
+def _decided_of_nobody(cohort: Cohort, config: CohortConfig) -> list[str]:
+    """Say which rows of decisions.csv name no scan: a scan that a person rejected may be used."""
+    table = decisions(config)
+    nobody = table.index[~table["scan"].isin([*cohort.scans["scan"], *cohort.exclusions["scan"]])]
+    return [f"{DECISIONS}: no scan of the cohort is named by {rows_in_words(nobody)}"] if len(nobody) else []
+
+
+def _duplicates(scans: pd.DataFrame, reasons: pd.Series, images: list[str]) -> dict[int, str]:
+    """Row of `scans` -> why it is left out: its image is another scan's, perhaps in another file or of another person.
+
+    The first of several is used, unless their labels differ: then nobody knows whose image it is, and none is.
+
+    Args:
+        scans: with `source_hash`, of the whole file.
+        reasons: one text a row; rows that have one do not count.
+        images: fingerprint of each row's image.
+    """
+    found: dict[int, str] = {}
+    usable = scans.assign(image=images)[reasons == ""]
+    for _, same in usable[usable["image"] != ""].groupby("image", sort=False):
+        if len(same) == 1:
+            continue
+        first = same.iloc[0]
+        others = same.iloc[1:]
+        labels = list(dict.fromkeys(same["diagnosis"]))
+        said = f", but their labels differ ({', '.join(labels)}): find out whose it is" if len(labels) > 1 else ""
+        for index, row in others.iterrows():
+            alike = "same file content" if row["source_hash"] == first["source_hash"] else "same image"
+            found[index] = f"{alike} as scan {first['scan']}{said}"
+        if said:
+            found[same.index[0]] = f"same image as scan {others['scan'].iloc[0]}{said}"
+    return found
 
 
 def without(cohort: Cohort, reasons: pd.Series, stage: str) -> Cohort:
@@ -172,6 +265,8 @@ def without(cohort: Cohort, reasons: pd.Series, stage: str) -> Cohort:
         if mine.any() and bad[mine].all():
             row = scans[mine].iloc[0]
             why = f"the first, {row['scan']}: {reasons[row.name]}"
+            alike = int((reasons[mine] == reasons[row.name]).sum())
+            why += f" ({alike} of them for this reason)" if alike > 1 else ""
             raise UserError(f"no scan of group {group} can be used ({mine.sum()} left out); {why}")
     rows = [
         {"scan": row["scan"], "subject": row["subject"], "stage": stage, "reason": reasons[index]}
@@ -226,7 +321,8 @@ def _rejected(scans: pd.DataFrame, config: CohortConfig) -> dict[int, str]:
 def _facts(path: Path, remembered: FileMemory) -> dict:
     known = remembered.get(path)
     if known is None:
-        known = {"reason": inspect(path)}
+        reason, image = examine(path)
+        known = {"reason": reason, "image": image}
         try:
             known["hash"] = file_hash(path)
         except OSError:

@@ -72,6 +72,21 @@ def open_scan(path: Path) -> nib.spatialimages.SpatialImage:
     return nib.Nifti1Image(image.dataobj, _analyze_affine(image, path))
 
 
+def is_unplaced(path: Path) -> bool:
+    """Return whether an image is in no space: an Analyze pair without the origin or the .mat file that SPM leaves.
+
+    Where such a head lies in mm is a guess (its centre at 0); a registration finds out.
+    """
+    if header_file(path) is None:
+        return False
+    image = nib.load(path)
+    if not isinstance(image, nib.AnalyzeImage) or isinstance(image, nib.Nifti1Pair):
+        return False
+    placed = path.with_suffix(".mat").is_file()
+    origin = image.header["origin"][:3] if "origin" in image.header else np.zeros(3)
+    return not placed and (not np.any(origin) or image.header["orient"].item() not in (b"", b"\0"))
+
+
 def check_declared(path: Path) -> None:
     """Look at the sizes in a header before anything else is unpacked.
 

@@ -5,7 +5,6 @@ Source: Marcus et al. 2007, J Cogn Neurosci 19:1498, and 2010, J Cogn Neurosci 2
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -20,13 +19,14 @@ from engine.data.columns import frame_of, our_columns
 from engine.data.scan import Cohort
 from engine.data.tabular import data_folder, find_table, plain, read_table
 from engine.data.values import numbers
+from engine.data.walking import visible_files
 from engine.errors import UserError
 
 CROSS_SECTIONAL = {"id", "cdr", "etiv"}
 LONGITUDINAL = {"subjectid", "mriid", "cdr"}
 GROUPS = {"nondemented": "NC", "demented": "AD", "converted": "Converted"}
 SESSION = re.compile(r"(OAS[12]_\d{4})_(MR\d+)")
-ENDINGS = (".nii", ".nii.gz", ".img")
+ENDINGS = (".nii", ".nii.gz", ".img", ".img.gz")
 # What an image is, by its name, in the order in which kinds are tried and preferred.
 KINDS = {
     "atlas": re.compile(r"_t88_gfc\."),
@@ -93,12 +93,11 @@ def _sessions(table: pd.DataFrame, file: Path) -> pd.Series:
 
 
 def _images(folder: Path) -> Iterator[Image]:
-    for place, folders, files in os.walk(folder, followlinks=True):
-        folders.sort()
-        for name in sorted(files):
+    for place, files in visible_files(folder):
+        for name in files:
             if not name.endswith(ENDINGS) or SEGMENTATION.search(name):
                 continue
-            path = Path(place) / name
+            path = place / name
             kind = next((kind for kind, pattern in KINDS.items() if pattern.search(name)), None)
             parts = reversed(path.relative_to(folder.parent).parts)
             session = next((found[0] for part in parts if (found := SESSION.match(part))), None)

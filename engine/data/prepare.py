@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ import pandas as pd
 from engine.data import workers
 from engine.data.cache import VolumeCache, has_part, pack, write_part
 from engine.data.guards import without
+from engine.data.same_image import same_image_flags, warning
 from engine.data.scan import Cohort
 from engine.errors import RunFailure, UserError
 from engine.preprocessing.limits import NO_LIMITS, Limits, marks
@@ -142,6 +143,10 @@ def prepare_cohort(
         quality = _quality(cache, ids)
         beyond = limits.reasons(quality)
         flags = limits.flags(quality[~quality["scan"].isin(list(beyond))])
+        same = same_image_flags(cache, quality, made.scans[~made.scans["scan"].isin(list(beyond))], limits.accepted)
+        if len(same):
+            flags = pd.concat([flags, same], ignore_index=True)
+            made = replace(made, warnings=(*made.warnings, *warning(same)))
         pictures = getattr(preparer, "pictures", True)
         sheet = _report(folder, quality, marks(flags, beyond), cache is not earlier, pictures)
         kept = _without(made, beyond)

@@ -33,7 +33,7 @@ def read_cohort(config: RunConfig, store: Path, progress: Progress, inspect: boo
     if config.cohort.data is None:
         raise UserError(f"--data: the folder of the scans is needed with cohort.reader={config.cohort.reader}")
     from engine.data.dicom import converted
-    from engine.data.guards import inspect_all
+    from engine.data.guards import inspect_all, without_unplaced
 
     cohort = import_module(f"engine.data.{config.cohort.reader}").read(config.cohort)
     if config.target:
@@ -41,6 +41,7 @@ def read_cohort(config: RunConfig, store: Path, progress: Progress, inspect: boo
     if inspect:
         cohort = converted(cohort, store / CACHE_FOLDER / "dicom", progress)
         cohort = inspect_all(cohort, config.cohort, progress, store / WORK_FOLDER / "files.json")
+        cohort = without_unplaced(cohort, config.preprocessing.registration)
     return by_median(cohort, config.target) if config.target else cohort
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +13,14 @@ import pandas as pd
 
 from engine.config import CohortConfig
 from engine.data.images import missing_content
+from engine.data.walking import is_hidden
 from engine.errors import UserError
 
 MISSING = {"", "na", "n/a", "nan", "null", "none"}
 TABLE_ENDINGS = (".csv", ".tsv")
 DECISIONS = "decisions.csv"
+MOST_BYTES = 128 << 20  # ADNIMERGE has 13 MB
+MOST_CELLS = 5_000_000  # ADNIMERGE has 2 million; each takes some hundred bytes of memory
 
 
 def plain(name: str) -> str:
@@ -25,25 +29,16 @@ def plain(name: str) -> str:
 
 
 def read_table(file: Path) -> pd.DataFrame:
-    """A CSV (comma or semicolon) or TSV as text; the index is the row as a spreadsheet counts it (header 1).
+    """A CSV (comma, semicolon or tab) or TSV as text; the index is the row as a spreadsheet counts it (header 1).
+
+    In tables with semicolons a comma between digits is a decimal point.
 
     Raises:
-        UserError: not there, not text, or without rows.
+        UserError: not there, not text, without rows, or larger than a table of scans can be.
     """
-    if absent := missing_content(file):
-        raise UserError(absent)
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            header = stream.readline()
-            separator = "\t" if file.suffix.lower() == ".tsv" else ";" if header.count(";") > header.count(",") else ","
-            stream.seek(0)
-            rows = list(csv.reader(stream, delimiter=separator))
-    except FileNotFoundError:
-        raise UserError(f"{file}: no such table") from None
-    except (UnicodeDecodeError, csv.Error):
-        raise UserError(f"{file.name}: not a text table in UTF-8; save it as CSV") from None
-    except OSError as error:
-        raise UserError(f"{file.name}: cannot be read ({error.strerror})") from None
+    text = read_text(file)
+    separator = _separator(file, io.StringIO(text, newline="").readline())
+    rows = _rows(file, text, separator)
     names = [name.strip() for name in rows[0]] if rows else []
     if not any(names):
         raise UserError(f"{file.name}: the table is empty")
@@ -56,9 +51,77 @@ def read_table(file: Path) -> pd.DataFrame:
     for n, row in body.items():
         if len(row) > len(names) and any(cell.strip() for cell in row[len(names) :]):
             raise UserError(f"{file.name} row {n}: {len(row)} cells under {len(names)} column names")
+        if separator == "\t" and len(row) < len(names) == sum(len(cell.split()) for cell in row):
+            what = "is a space there instead of a tab?"
+            raise UserError(f"{file.name} row {n}: {len(row)} cells under {len(names)} column names; {what}")
     cells = [[cell.strip() for cell in row[: len(names)]] + [""] * (len(names) - len(row)) for row in body.values()]
     table = pd.DataFrame(cells, columns=names, index=list(body), dtype="string")
+    if separator == ";":
+        table = table.apply(lambda column: column.str.replace(r"^([+-]?\d+),(\d+)$", r"\1.\2", regex=True))
     return table.mask(table.apply(lambda column: column.str.lower().isin(MISSING)))
+
+
+def read_text(file: Path) -> str:
+    """The text of a file that a person wrote: UTF-8, or UTF-16 with its mark.
+
+    Raises:
+        UserError: not there, not a file, not text, or larger than such a file can be.
+    """
+    if absent := missing_content(file):
+        raise UserError(absent)
+    if not file.exists():
+        raise UserError(f"{file}: no such table")
+    try:
+        if not file.is_file():
+            raise UserError(f"{file.name}: not a file")
+        if file.stat().st_size > MOST_BYTES:
+            size, most = file.stat().st_size >> 20, MOST_BYTES >> 20
+            raise UserError(f"{file.name}: {size} MB, a table has at most {most}; keep the rows and columns you need")
+        data = file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file.name}: cannot be read ({error.strerror})") from None
+    if data.startswith(b"PK"):
+        raise UserError(f"{file.name}: a spreadsheet in spite of its name; open it and save it as CSV")
+    wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    try:
+        text = data.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        if wide or b"\0" in data:
+            raise UserError(f"{file.name}: not a text table in UTF-8; save it as CSV") from None
+        row = len(data[: error.start + 1].splitlines())
+        raise UserError(
+            f"{file.name} row {row}: not in UTF-8, perhaps in Latin-1; save it again as CSV with the encoding UTF-8"
+        ) from None
+    if "\0" in text or (wide and not ("\n" in text or "\r" in text)):
+        raise UserError(f"{file.name}: not a text table in UTF-8; save it as CSV")
+    return text
+
+
+def _separator(file: Path, header: str) -> str:
+    """What parts the cells: tabs where the header of a TSV has any, else what is most frequent in it."""
+    usual = "\t" if file.suffix.lower() == ".tsv" else ","
+    if usual == "\t" in header:
+        return usual
+    return max((usual, ",", ";", "\t"), key=header.count)
+
+
+def _rows(file: Path, text: str, separator: str) -> list[list[str]]:
+    rows: list[list[str]] = []
+    cells = 0
+    try:
+        for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator):
+            cells += max(len(row), len(rows[0]) if rows else 0)  # short rows are filled up
+            if cells > MOST_CELLS:
+                raise UserError(
+                    f"{file.name}: more than {MOST_CELLS // 10**6} million cells; keep the rows and columns you need"
+                )
+            rows.append(row)
+    except csv.Error:
+        raise UserError(
+            f"{file.name} row {len(rows) + 1}: a cell of more than {csv.field_size_limit()} characters; is a quote "
+            "not closed?"
+        ) from None
+    return rows
 
 
 def is_there(file: Path) -> bool:
@@ -90,8 +153,9 @@ def data_folder(config: CohortConfig) -> Path:
 
 
 def tables_in(folder: Path) -> list[Path]:
-    """The tables that lie in a folder, by name; decisions.csv is not one of them."""
+    """The tables that lie in a folder, by name; decisions.csv and hidden files are not among them."""
     files = [p for p in folder.iterdir() if p.suffix.lower() in TABLE_ENDINGS and p.is_file() and p.name != DECISIONS]
+    files = [p for p in files if not is_hidden(p.name)]
     return sorted(files, key=lambda p: p.name)
 
 

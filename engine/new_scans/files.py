@@ -10,7 +10,7 @@ import pandas as pd
 from engine.config import CohortConfig
 from engine.data.columns import automatic, frame_of
 from engine.data.groups import in_groups
-from engine.data.guards import inspect_all
+from engine.data.guards import inspect_all, without_unplaced
 from engine.data.scan import COLUMNS, Cohort, exclusion_table, scan_table
 from engine.data.tabular import read_table
 from engine.errors import UserError
@@ -72,13 +72,13 @@ def _row_of(file: Path, cells: pd.Series, table: Path) -> int:
     return same[0]
 
 
-def inspected(cohort: Cohort, config: CohortConfig, progress: Progress, memory: Path) -> Cohort:
-    """The cohort with fingerprints of its files.
+def inspected(cohort: Cohort, config: CohortConfig, registration: str, progress: Progress, memory: Path) -> Cohort:
+    """The cohort with fingerprints of its files; `registration` is that of the preprocessing.
 
     Raises:
         UserError: a file that cannot be used.
     """
-    found = inspect_all(cohort, config, progress, memory)
+    found = without_unplaced(inspect_all(cohort, config, progress, memory), registration)
     if len(found.exclusions):
         row = found.exclusions.iloc[0]
         path = cohort.scans.set_index("scan")["path"][row["scan"]]

@@ -24,7 +24,8 @@ def ingest(run: NewScansRun) -> None:
     config = run.config.cohort
     cohort = read_files(run.files, run.table, config, run.reference.reader.groups)
     cohort = replace(cohort, target=run.reference.target)
-    run.cohort = inspected(cohort, config, run.progress, run.store / WORK_FOLDER / "files.json")
+    registration = run.config.preprocessing.registration
+    run.cohort = inspected(cohort, config, registration, run.progress, run.store / WORK_FOLDER / "files.json")
     run.data_fingerprint = data_fingerprint(run.cohort)
     jobs, known = run.jobs, run.known_subjects
     run.progress.say(
