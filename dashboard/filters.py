@@ -143,8 +143,12 @@ def _what(run: Run) -> tuple[str, str, str] | None:
         "fixed test set explains it. The two are never mixed.",
     )  # fmt: skip
     method = state.choose("method", "Method", sets[model_set], words=words.method_name)
+    own, targets = queries.explained_target(run), [*groups, "predicted", "true"]
+    if not access.may_see_patients():
+        # Evidence for a group less that for the predicted one is that of the few scans that are called otherwise.
+        targets = groups if own in groups else [own]
     target = state.choose(
-        "target", "Evidence for", [*groups, "predicted", "true"], queries.explained_target(run),
+        "target", "Evidence for", targets, own,
         words=lambda t: TARGET_WORDS.get(t, t), help="The group whose evidence is explained.",
     )  # fmt: skip
     return model_set, method, target
@@ -229,9 +233,32 @@ def sidebar(run: Run) -> Selection | None:
         return None
     rows = explained(run, what[0])
     st.caption("WHOM")
+    if not access.may_see_patients():
+        return Selection(run, *what, _everyone(run, rows))
     whom = _whom(run, rows)
     _count(rows, whom)
     return Selection(run, *what, whom)
+
+
+def _everyone(run: Run, rows: pd.DataFrame) -> Whom:
+    """For readers who may not see single patients: the groups as they were published, but for small ones."""
+    people = rows.groupby("diagnosis").subject.nunique()
+    diagnoses = summaries.ordered_diagnoses(rows, queries.manifest(run)["groups"])
+    large = tuple(d for d in diagnoses if people[d] >= access.FEWEST)
+    hidden = f" Groups of {access.FEW} subjects are not shown." if len(large) < len(diagnoses) else ""
+    st.caption(f"All scans of each group: filters are {access.ONLY_FOR_ROLE}.{hidden}")
+    asked = [FILTER_WORDS[name] for name, key in FILTER_KEYS.items() if state.linked(key) not in (None, "all")]
+    if asked:
+        state.ignore("filters", ", ".join(asked), f"filters are {access.ONLY_FOR_ROLE}")
+    return Whom(diagnosis=large) if hidden else Whom()
+
+
+def nothing_passes() -> None:
+    """What a page says in the place of its results where no scan passes."""
+    if access.may_see_patients():
+        st.info("No scan passes the filters: widen them at the left.")
+    else:
+        st.info(f"Every group of these scans has {access.FEW} subjects: their results are {access.ONLY_FOR_ROLE}.")
 
 
 def set_current(selection: Selection | None) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard import queries, queries_maps, state
+from dashboard import access, queries, queries_maps, state
 from dashboard.figures import brain_maps, palette, planes, slices, words
 from dashboard.queries import Run
 
@@ -133,6 +133,8 @@ def _what(prefix: str, run: Run, methods: Sequence[str]) -> tuple[str, str | Non
     )  # fmt: skip
     answer = queries.answer(run)
     scales = [scale for scale in SCALES if not (answer.is_value and scale == "probability")]
+    if not access.may_see_patients():
+        scales = ["run"]  # as published
     scale = state.choose(
         f"{prefix}scale", "Measured as", scales, widget="segmented", words=lambda s: answer.unit_of(SCALES[s]),
         help="As ranked: as in the run’s own ranking of regions. Share: each scan divided by its sum of |relevance|.",

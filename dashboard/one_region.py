@@ -40,20 +40,24 @@ def section(selection: Selection, ranked_by: str, regions: pd.DataFrame, region:
     may = access.may_see_patients()
     left, right = st.columns([1.4, 1], gap="large")
     left.markdown(f"**{words.region_name(region)}**, {words.method_name(selection.method)}")
-    events = [patients_chart(left, figures.distribution(table, diagnoses, groups, points=may, **look), "r-strip", may)]
+    if not may:
+        show.chart(left, figures.means(table, diagnoses, groups, **look), "r-strip")
+        left.caption("  \n".join(spread_words(regional.spread(table, diagnoses), factor, unit, quartiles=False)))
+        return table.iloc[:0]
+    events = [patients_chart(left, figures.distribution(table, diagnoses, groups, **look), "r-strip")]
     left.caption("  \n".join(spread_words(regional.spread(table, diagnoses), factor, unit)))
-    if may and table["age"].notna().any():
+    if table["age"].notna().any():
         right.markdown("**With age**")
-        events.append(patients_chart(right, figures.with_age(table, diagnoses, groups, **look), "r-age", may))
+        events.append(patients_chart(right, figures.with_age(table, diagnoses, groups, **look), "r-age"))
         right.caption(age_words(table, diagnoses))
     for event in events:
         open_patient(event)
     return table.assign(region=region, method=selection.method, measure=measure)
 
 
-def patients_chart(place: Any, figure: Any, key: str, may: bool) -> Any:
-    """A chart whose dots open patients, for readers who may see them."""
-    return show.chart(place, figure, key, **({"on_select": "rerun", "selection_mode": "points"} if may else {}))
+def patients_chart(place: Any, figure: Any, key: str) -> Any:
+    """A chart whose dots open patients, for readers who may see them; returns what `open_patient` takes."""
+    return show.chart(place, figure, key, on_select="rerun", selection_mode="points")
 
 
 def open_patient(event: Any) -> None:
@@ -64,14 +68,15 @@ def open_patient(event: Any) -> None:
         state.go("patient", {"p_subject": subject, "p_scan": scan})
 
 
-def spread_words(spread: pd.DataFrame, factor: float, unit: str) -> list[str]:
-    """Median, quartiles, mean ± SD of each diagnosis."""
+def spread_words(spread: pd.DataFrame, factor: float, unit: str, quartiles: bool = True) -> list[str]:
+    """Median, quartiles, mean ± SD of each diagnosis; without `quartiles`, which are values of scans, mean ± SD."""
     lines = []
     for row in spread.itertuples():
         low, median, high = (words.three(v * factor) for v in (row.lower, row.median, row.upper))
         mean = words.mean_sd(row.mean * factor, row.sd * factor)
         n = f"n = {words.count(row.scans, 'scan')} of {words.count(row.subjects, 'subject')}"
-        lines.append(f"**{row.diagnosis}** median {median} (quartiles {low} to {high}), mean ± SD {mean} {unit}, {n}.")
+        middle = f"median {median} (quartiles {low} to {high}), " if quartiles else ""
+        lines.append(f"**{row.diagnosis}** {middle}mean ± SD {mean} {unit}, {n}.")
     return lines
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import queries, queries_overview, show, state, summaries
+from dashboard import access, public, queries, queries_overview, show, state, summaries
 from dashboard.figures import regression, words
 from dashboard.figures.answers import Answer
 from dashboard.figures.chart import Chart
@@ -16,8 +16,9 @@ from dashboard.queries import Run
 def sentence(answer: Answer, scans: pd.DataFrame, column: str) -> str:
     """What is predicted, and how it is shown."""
     low, high = words.three(scans[column].min()), words.three(scans[column].max())
+    ends = f", from {low} to {answer.number(scans[column].max()) if answer.unit else high}"
     return (
-        f"{answer.label} is predicted, from {low} to {answer.number(scans[column].max()) if answer.unit else high}; "
+        f"{answer.label} is predicted{'' if public.fewest() else ends}; "
         f"shown as two groups, parted at {answer.number(answer.middle)}"
     )
 
@@ -77,8 +78,13 @@ def how_well(run: Run, metrics: pd.DataFrame, figures: dict[str, Chart]) -> None
     left, right = st.columns(2, gap="large")
     model_set = summaries.judged_set(predictions)
     left.markdown(f"**Predicted and true {answer.label}**, {words.MODEL_SETS[model_set].lower()}")
-    show.chart(left, figures["scatter"], "scatter")
-    left.caption("A dot is a scan, predicted by a network that never saw its subject. On the dotted line it is right.")
+    if "scatter" in figures:
+        show.chart(left, figures["scatter"], "scatter")
+        left.caption(
+            "A dot is a scan, predicted by a network that never saw its subject. On the dotted line it is right."
+        )
+    else:
+        left.caption(f"The values of single scans are {access.ONLY_FOR_ROLE}.")
     right.markdown("**Learning curves**")
     show.chart(right, figures["learning"], "learning")
     right.caption(

@@ -7,6 +7,7 @@ import streamlit as st
 
 from dashboard import queries, summaries
 from dashboard import summaries_overview as judged
+from dashboard.access import FEWEST
 from dashboard.figures import charts, palette, regression
 from dashboard.figures.chart import Chart
 from dashboard.queries import Run
@@ -21,21 +22,27 @@ def networks(run: Run, links: bool) -> dict[str, Chart]:
     Of a regression: scatter, learning, ages; errors where they exist. Shared: never change them.
 
     Args:
-        links: see `charts.confusion`.
+        links: see `charts.confusion`; without them what is of single scans or of few is left out.
     """
     groups, metrics = queries.manifest(run)["groups"], queries.table(run, "metrics")
     curves, scans = queries.table(run, "curves"), queries.table(run, "scans")
     predictions, training = queries.table(run, "predictions"), queries.table(run, "training")
     model_set = summaries.judged_set(predictions)
     if queries.answer(run).is_value:
-        return _of_values(run, model_set)
+        return _of_values(run, model_set, links)
+    counts = summaries.confusion(predictions, model_set, groups)
     figures = {
         "roc": charts.roc(curves, judged.roc_band(curves) if model_set == "folds" else None),
-        "confusion": charts.confusion(summaries.confusion(predictions, model_set, groups), groups, links=links),
+        "confusion": charts.confusion(counts, groups, links=links),
         "learning": charts.learning(training, summaries.models_of(training, model_set)),
         "ages": charts.ages(scans, summaries.ordered_diagnoses(scans, groups), groups),
     }
     bins, folds = judged.calibration(curves, model_set), summaries.fold_metrics(metrics)
+    if not links:
+        bins = bins[bins["scans"] >= FEWEST].reset_index(drop=True)
+        del figures["ages"]
+        if ((counts > 0) & (counts < FEWEST)).any():
+            del figures["confusion"]
     if len(bins):
         figures["calibration"] = charts.calibration(bins, groups[0])
     if len(folds):
@@ -45,8 +52,8 @@ def networks(run: Run, links: bool) -> dict[str, Chart]:
     return figures
 
 
-def _of_values(run: Run, model_set: str) -> dict[str, Chart]:
-    """The charts of a regression."""
+def _of_values(run: Run, model_set: str, links: bool) -> dict[str, Chart]:
+    """The charts of a regression; without `links` none of single scans."""
     answer, groups, metrics = queries.answer(run), queries.manifest(run)["groups"], queries.table(run, "metrics")
     scans, training = queries.table(run, "scans"), queries.table(run, "training")
     predictions = queries.table(run, "predictions")
@@ -57,6 +64,8 @@ def _of_values(run: Run, model_set: str) -> dict[str, Chart]:
         "learning": charts.learning(training, summaries.models_of(training, model_set), learnt),
         "ages": charts.ages(scans, summaries.ordered_diagnoses(scans, groups), groups),
     }
+    if not links:
+        del figures["scatter"], figures["ages"]
     folds = summaries.fold_metrics(metrics)
     if len(folds):
         found = folds.classifier.unique()

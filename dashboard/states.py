@@ -7,7 +7,7 @@ import logging
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard import state
+from dashboard import access, state
 from store import NewerSpec, StoreError
 
 LOG = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ RESEARCH_ONLY = "Research use only, not a medical device."
 def no_store(place: str) -> None:
     """The place of the store does not exist (yet)."""
     st.title("No results yet")
-    st.markdown(f"There is no store at `{place}`. This command makes one, from simulated brains, on this computer:")
+    st.markdown(f"There is no store{_at(place)}. This command makes one, from simulated brains, on this computer:")
     _commands()
 
 
@@ -27,10 +27,15 @@ def empty_store(place: str) -> None:
     """The store exists and holds no published run."""
     st.title("No results yet")
     st.markdown(
-        f"The store at `{place}` holds no finished run. A run appears here when its last stage, publish, is done. "
+        f"The store{_at(place)} holds no finished run. A run appears here when its last stage, publish, is done. "
         "This command makes one, from simulated brains, on this computer:"
     )
     _commands()
+
+
+def _at(place: str) -> str:
+    """Where the store is, for the person at this computer alone."""
+    return f" at `{place}`" if access.is_local() else ""
 
 
 def _commands() -> None:

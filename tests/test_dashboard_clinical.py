@@ -329,6 +329,7 @@ def test_a_link_restores_the_page(opened, store):
 
 def test_without_the_role_no_single_subject_is_shown(opened, store, monkeypatch):
     monkeypatch.setattr(access, "may_see_patients", lambda: False)
+    monkeypatch.setattr(access, "FEWEST", 1)
     app = opened(store, set="folds")
     said = text_of(app)
     assert "A dot is a subject" not in said

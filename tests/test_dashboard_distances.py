@@ -225,6 +225,7 @@ def test_a_run_without_distances_says_so(open_page, tmp_path):
 
 def test_single_patients_are_hidden_without_the_role(open_page, monkeypatch):
     monkeypatch.setattr(access, "may_see_patients", lambda: False)
+    monkeypatch.setattr(access, "FEWEST", 1)
     app = open_page(shared_store(), set="folds", d_level="scan")
     assert not app.exception
     assert "On every patient" in headings(app)

@@ -18,9 +18,8 @@ ROW = 88  # pixels
 
 
 def distribution(
-    table: pd.DataFrame, diagnoses: Sequence[str], groups: Sequence[str], *, axis: str, factor: float,
-    points: bool = True,
-) -> Chart:  # fmt: skip
+    table: pd.DataFrame, diagnoses: Sequence[str], groups: Sequence[str], *, axis: str, factor: float
+) -> Chart:
     """A box and a dot a scan for each diagnosis; a click on a dot gives its subject and scan.
 
     Whiskers end at the last scan within 1.5 interquartile ranges of the box.
@@ -28,7 +27,6 @@ def distribution(
     Args:
         table: scan, subject, diagnosis, value.
         axis: the measure with its unit; factor: takes the values to the unit.
-        points: False where single patients must not be shown.
     """
     chart, names, rng = Chart(), [], np.random.default_rng(STRIP_SEED)
     for place, diagnosis in enumerate(diagnoses):
@@ -36,10 +34,27 @@ def distribution(
         colour, values = palette.group_colour(diagnosis, groups), part["value"].to_numpy(float) * factor
         names.append(f"{diagnosis}<br>n = {len(part)}")
         if len(part):
-            chart.add(**_box(values, place - BOX_ABOVE * points, colour))
-        if points:
-            y = place + DOTS_BELOW + rng.uniform(-0.22, 0.22, len(part))
-            chart.add(**dots(part, values, y, diagnosis, diagnoses, colour))
+            chart.add(**_box(values, place - BOX_ABOVE, colour))
+        y = place + DOTS_BELOW + rng.uniform(-0.22, 0.22, len(part))
+        chart.add(**dots(part, values, y, diagnosis, diagnoses, colour))
+    chart.x(title=axis, rangemode="tozero", **GRID)
+    chart.y(tickvals=list(range(len(diagnoses))), ticktext=names, range=[len(diagnoses) - 0.5, -0.6])
+    return chart.finish(90 + ROW * max(len(diagnoses), 1))
+
+
+def means(table: pd.DataFrame, diagnoses: Sequence[str], groups: Sequence[str], *, axis: str, factor: float) -> Chart:
+    """Mean ± SD of each diagnosis, which say nothing of a single scan; arguments as for `distribution`."""
+    chart, names = Chart(), []
+    for place, diagnosis in enumerate(diagnoses):
+        values = table["value"][table["diagnosis"] == diagnosis].to_numpy(float) * factor
+        names.append(f"{diagnosis}<br>n = {len(values)}")
+        if len(values) > 1:
+            colour = palette.group_colour(diagnosis, groups)
+            chart.add(
+                x=[values.mean()], y=[place], mode="markers", hoverinfo="skip", showlegend=False,
+                marker={"size": 11, "color": colour, "symbol": "diamond"},
+                error_x={"array": [values.std(ddof=1)], "color": colour, "thickness": 1.6, "width": 5},
+            )  # fmt: skip
     chart.x(title=axis, rangemode="tozero", **GRID)
     chart.y(tickvals=list(range(len(diagnoses))), ticktext=names, range=[len(diagnoses) - 0.5, -0.6])
     return chart.finish(90 + ROW * max(len(diagnoses), 1))

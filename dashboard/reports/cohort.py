@@ -21,27 +21,28 @@ METRICS = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "au
 ERRORS = {name: words.ERRORS[name] for name in ("mae", "r", "r2")}
 
 
-def cohort_report(run: RunReader, *, model_set: str, target: str, created: str | None = None) -> bytes:
+def cohort_report(run: RunReader, *, model_set: str, target: str, created: str | None = None, fewest: int = 0) -> bytes:
     """Several A4 pages as PDF; nobody is named in them.
 
     Args:
         model_set: folds or holdout.
         target: a group, true or predicted.
         created: ISO 8601, when the report was made; not printed if None.
+        fewest: subjects; for readers who may see no single patients, no number below it is given.
     Raises:
         NotInRun: the model set has no group averages.
         BrokenRun: a table or an average is missing or damaged.
     """
-    pages = cohort_pages(run, model_set, target, created)
+    pages = cohort_pages(run, model_set, target, created, fewest)
     return layout.pdf(pages, f"Cohort report, run {run.run_id}", created or str(run.manifest.get("created", "")))
 
 
-def cohort_pages(run: RunReader, model_set: str, target: str, created: str | None) -> list[Page]:
+def cohort_pages(run: RunReader, model_set: str, target: str, created: str | None, fewest: int = 0) -> list[Page]:
     """The pages; arguments and errors as for `cohort_report`."""
     methods = [method for name, method in export.group_families(run) if name == model_set]
     if not methods:
         raise NotInRun(f"run {run.run_id} has no group averages of model set {model_set}: choose another")
-    whole = Whole(run, model_set, target, methods)
+    whole = Whole(run, model_set, target, methods, fewest)
     distances, y = table_2(whole)
     pages = [_first_page(whole), *figure(whole), *table_1(whole), *distances, *_provenance(whole, distances[-1], y)]
     for number, page in enumerate(pages, 1):
@@ -73,18 +74,25 @@ def _first_page(whole: Whole) -> Page:
     page.text(MARGIN, 28.5, layout.shortened(str(manifest.get("name", run.run_id)), INNER, 11), 11, weight="bold")
     y = page.paragraph(
         MARGIN, 35,
-        f"A 3D convolutional network {_task(whole)} on structural MRI. Cohort: {kind}; "
-        f"{count(len(scans), 'scan')} of {count(scans.subject.nunique(), 'subject')}, {manifest['grid_mm']:g} mm grid. "
+        f"A 3D convolutional network {_task(whole)} on structural MRI. Cohort: {kind}"
+        f"{_size(scans, whole.fewest)}, {manifest['grid_mm']:g} mm grid. "
         f"This report shows the {words.MODEL_SETS[whole.model_set].lower()}: "
         f"{_lower(words.SET_SENTENCES[whole.model_set])} Evidence for {whole.evidence} is explained, by "
         f"{count(len(whole.methods), 'method')}.",
         INNER, 8.5,
     )  # fmt: skip
-    y = _cohort(page, scans, run, y + 6)
+    y = _cohort(page, scans, whole, y + 6)
     y = _accuracy(page, whole, y + 5)
     if not answer_of(manifest).is_value:
         _confusion(page, whole, predictions, y + 5)
     return page
+
+
+def _size(scans: pd.DataFrame, fewest: int) -> str:
+    """; 40 scans of 40 subjects: nothing where the number of a small group would follow from it."""
+    if scans.groupby("diagnosis").subject.nunique().min() < fewest:
+        return ""
+    return f"; {count(len(scans), 'scan')} of {count(scans.subject.nunique(), 'subject')}"
 
 
 def _task(whole: Whole) -> str:
@@ -98,10 +106,11 @@ def _lower(sentence: str) -> str:
     return sentence[:1].lower() + sentence[1:]
 
 
-def _cohort(page: Page, scans: pd.DataFrame, run: RunReader, y: float) -> float:
+def _cohort(page: Page, scans: pd.DataFrame, whole: Whole, y: float) -> float:
     """Who is in the run; the table of the Overview page."""
+    run, fewest = whole.run, whole.fewest
     page.text(MARGIN, y, "Who", 10, weight="bold")
-    table = summaries.cohort(scans, run.groups)
+    table = summaries.cohort(scans, run.groups, fewest)
     columns = [
         Column("Group", 36), Column("Subjects", 15, "r"), Column("Scans", 14, "r"), Column("Women", 24, "r"),
         Column("Age, mean ± SD (range)", 42, "r"), Column("MMSE, mean ± SD", 34, "r"), Column("Test set", 17, "r"),
@@ -110,7 +119,8 @@ def _cohort(page: Page, scans: pd.DataFrame, run: RunReader, y: float) -> float:
     y = page.table(MARGIN, y + 6, columns, rows, 7.5)
     left_out = run.table("exclusions", ["scan"]).scan.nunique() if run.has_table("exclusions") else 0
     balance = summaries.balance_sentence(run.table("balance"), run.groups) if run.has_table("balance") else ""
-    excluded = f"{count(left_out, 'scan')} left out, with reasons in the run." if left_out else "No scan was left out."
+    number = f"Fewer than {fewest} scans" if left_out < fewest else count(left_out, "scan")
+    excluded = f"{number} left out, with reasons in the run." if left_out else "No scan was left out."
     return page.paragraph(MARGIN, y, f"{excluded} {balance}", INNER, 7.2, color=QUIET)
 
 
@@ -156,6 +166,8 @@ def _of(metrics: pd.DataFrame, metric: str) -> pd.DataFrame:
 def _confusion(page: Page, whole: Whole, predictions: pd.DataFrame, y: float) -> None:
     counts = summaries.confusion(predictions, whole.model_set, whole.groups)
     totals = counts.sum(axis=1)
+    if ((counts > 0) & (counts < whole.fewest)).any():
+        return
     page.text(MARGIN, y, f"Confusion, {words.MODEL_SETS[whole.model_set].lower()}", 10, weight="bold")
     rows = [
         [f"{group}, n = {total}", *(f"{n} ({percent(n / total)})" if total else words.NONE for n in row)]

@@ -15,12 +15,13 @@ PAPER_GROUPS = ("AD", "NC")
 
 @dataclass(frozen=True)
 class Whole:
-    """What is reported: a run by one model set, with the evidence for one target."""
+    """What is reported: a run by one model set, with the evidence for one target; no number below `fewest`."""
 
     run: RunReader
     model_set: str
     target: str
     methods: list[str]
+    fewest: int = 0
 
     @property
     def groups(self) -> Sequence[str]:

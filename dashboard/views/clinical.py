@@ -119,7 +119,7 @@ def dots(
     fitted = clinical.fitted(found.table, choice.score, choice.feature)
     axes = AXES.get(choice.score, score), f"{of}, share of the brain, %" if is_share else of
     figure = figures.scatter(table, diagnoses, groups, axes=axes, factor=100 if is_share else 1, fitted=fitted)
-    event = patients_chart(place, figure, "clinical-dots", True)
+    event = patients_chart(place, figure, "clinical-dots")
     lines = "Lines: least squares, within a diagnosis whose interval leaves 0 out. " if fitted else ""
     place.caption(f"A dot is a subject: means over the scans with this score. {lines}Click a dot to open its patient.")
     place.caption("  \n".join(pair_words(choice, found)))
@@ -195,7 +195,7 @@ def all_pairs(found: Correlations, answer: str) -> None:
             f"q: false discovery rate after Benjamini and Hochberg over the {tests} tests of this table; of the "
             f"partial correlations over their {partial}. {TOGETHER}: every diagnosis together."
         )
-    if found.few:
+    if found.few and access.may_see_patients():
         hidden = ", ".join(f"{SCORES[score]} in {name} ({n})" for (score, name), n in found.few.items())
         box.caption(f"Not given, below {FEWEST} subjects: {hidden}.")
 
@@ -240,7 +240,7 @@ def main() -> None:
 def content(selection: Selection, manifest: dict[str, Any], rows: pd.DataFrame) -> list[page.Download] | None:
     """All between header and foot; what can be taken away, or None where there is nothing to show."""
     if rows.empty:
-        st.info("No scan passes the filters: widen them at the left.")
+        filters.nothing_passes()
         return None
     scores = clinical.offered(rows)
     if not scores:

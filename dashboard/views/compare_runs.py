@@ -10,10 +10,12 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import (
+    access,
     filters,
     group_grid,
     map_controls,
     page,
+    public,
     queries,
     queries_maps,
     reference,
@@ -94,13 +96,10 @@ def card(place: DeltaGenerator, which: str, run: Run) -> None:
         else:
             st.badge("REAL SCANS", color="gray", icon=":material/person:")
             reference.badge(run)
-        people = ", ".join(
-            f"{scans.subject[scans.diagnosis == d].nunique()} {d}"
-            for d in summaries.ordered_diagnoses(scans, manifest["groups"])
-        )
+        people, counted = public.people(scans, summaries.ordered_diagnoses(scans, manifest["groups"]))
+        everyone = f"{words.count(len(scans), 'scan')} of {words.count(scans.subject.nunique(), 'subject')} ({people})"
         st.caption(
-            f"{manifest['cohort']}. {words.count(len(scans), 'scan')} of "
-            f"{words.count(scans.subject.nunique(), 'subject')} ({people}), {manifest['grid_mm']:g} mm grid, made "
+            f"{manifest['cohort']}. {everyone if counted else people}, {manifest['grid_mm']:g} mm grid, made "
             f"{manifest['created'][:10]}."
         )
 
@@ -113,7 +112,7 @@ def same_grid(runs: tuple[Run, Run]) -> bool:
 
 def settings(runs: tuple[Run, Run], names: tuple[str, str]) -> pd.DataFrame:
     """What was chosen otherwise."""
-    table = beside.differing_settings(*(queries.manifest(run) for run in runs), names)
+    table = beside.differing_settings(*(public.manifest(run) for run in runs), names)
     if table.empty:
         st.caption("Every setting, version and seed is the same.")
         return table
@@ -164,7 +163,11 @@ def choose(runs: tuple[Run, Run]) -> Choice | None:
         st.info("The runs share no method, so heatmaps are not compared.")
         return None
     method = state.choose("c_method", "Method", methods, words=words.method_name, place=columns[1])
-    groups = beside.paired(*(_people(run, model_set) for run in runs))
+    people = [_people(run, model_set) for run in runs]
+    if not all(one.names for one in people):
+        st.info(f"A run has a group of {access.FEW} subjects: its maps are {access.ONLY_FOR_ROLE}.")
+        return None
+    groups = beside.paired(*people)
     labels = {str(i + 1): " / ".join(dict.fromkeys(pair)) for i, pair in enumerate(groups)}
     number = state.choose("c_group", "Group", list(labels), words=labels.get, place=columns[2])
     alone = [words.method_name(m) for own in found for m in own.get(model_set, []) if m not in methods]
@@ -177,8 +180,9 @@ def _people(run: Run, model_set: str) -> beside.People:
     """The groups of a run; of new scans, which belong to none, their diagnoses."""
     groups, of_no_group = queries.manifest(run)["groups"], reference.of(run) is not None
     if of_no_group:
-        return beside.People(tuple(summaries.ordered_diagnoses(filters.explained(run, model_set), groups)), True)
-    return beside.People(tuple(groups))
+        found = summaries.ordered_diagnoses(filters.explained(run, model_set), groups)
+        return beside.People(tuple(public.groups(run, model_set, {d: (d,) for d in found})), True)
+    return beside.People(tuple(groups) if public.has_both_groups(run, model_set) else ())
 
 
 def look_of(choice: Choice) -> tuple[Look, bool]:

@@ -171,11 +171,12 @@ def main() -> None:
     head = page.Header("Distances", sentence(selection, rows, diagnoses))
     of_pairs, of_scans = stored(selection)
     if of_pairs.empty or rows.empty:
-        st.info(
-            "No scan passes the filters: widen them at the left."
-            if rows.empty
-            else "This run has no distances: they need at least two methods and the stage compare of run_pipeline.py."
-        )
+        if rows.empty:
+            filters.nothing_passes()
+        else:
+            st.info(
+                "This run has no distances: they need at least two methods and the stage compare of run_pipeline.py."
+            )
         head.finish()
         return
     row = st.container(horizontal=True, gap="small", vertical_alignment="bottom")

@@ -256,7 +256,7 @@ def main() -> None:
     head = page.Header("Group maps", sentence(selection, rows, columns))
     look = map_controls.choose("g_", run, queries.available(run)[selection.model_set])
     if rows.empty:
-        st.info("No scan passes the filters at the left, so there is nothing to average.")
+        filters.nothing_passes()
         head.finish([])
         return
     st.html(map_controls.ROWS)

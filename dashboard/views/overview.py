@@ -14,6 +14,7 @@ from dashboard import (
     map_controls,
     overview_regression,
     page,
+    public,
     queries,
     queries_maps,
     queries_overview,
@@ -36,17 +37,16 @@ from store import export
 def sentence(manifest: dict[str, Any], scans: pd.DataFrame) -> str:
     """What, of whom, by which models."""
     groups, answer = manifest["groups"], answer_of(manifest)
-    people = ", ".join(
-        f"{scans.subject[scans.diagnosis == d].nunique()} {d}" for d in summaries.ordered_diagnoses(scans, groups)
-    )
+    people, counted = public.people(scans, summaries.ordered_diagnoses(scans, groups))
+    everyone = f"{words.count(len(scans), 'scan')} of {words.count(scans.subject.nunique(), 'subject')} ({people})"
     cohort_name = "simulated cohort" if manifest["simulated"] else manifest["cohort"]
     truth = " The disease was imposed on these brains, so the truth is known." if manifest["simulated"] else ""
     what = f"{groups[0]} against {groups[1]}"
     if answer.is_value:
         what, truth = overview_regression.sentence(answer, scans, manifest["target"]["column"]), ""
     return (
-        f"**{manifest['name']}**: {what}, {cohort_name}, {words.count(len(scans), 'scan')} of "
-        f"{words.count(scans.subject.nunique(), 'subject')} ({people}), {manifest['grid_mm']:g} mm grid.{truth}"
+        f"**{manifest['name']}**: {what}, {cohort_name}, "
+        f"{everyone if counted else people}, {manifest['grid_mm']:g} mm grid.{truth}"
     )
 
 
@@ -100,6 +100,10 @@ def group_averages(run: Run, model_set: str, target: str, groups: list[str]) -> 
     methods = tuple(queries.available(run)[model_set])
     look = map_controls.as_in_the_paper(run, methods)
     columns = group_grid.columns_of(queries_maps.diagnoses_of_groups(run, model_set), None)
+    columns = public.groups(run, model_set, columns)
+    if not columns:
+        st.info(f"Its groups are of {access.FEW} subjects: their averages are {access.ONLY_FOR_ROLE}.")
+        return
     averages = group_grid.wanted(Selection(run, model_set, methods[0], target), look, columns)
     with st.spinner("Drawing group averages", show_time=True):
         drawn = group_grid.drawn_where_possible(averages, columns, look)
@@ -114,6 +118,8 @@ def group_averages(run: Run, model_set: str, target: str, groups: list[str]) -> 
 
 def ranking(run: Run, model_set: str, target: str, groups: list[str]) -> None:
     """The paper's table 1: the first regions of every method."""
+    if not public.has_both_groups(run, model_set):
+        return
     table = queries.table(run, "group_regions")
     n = [summaries.subjects_in_ranking(table, model_set, group) for group in groups]
     st.subheader("Regions that matter most", anchor=False)
@@ -165,7 +171,11 @@ def networks(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame, figures
         middle.markdown(f"**Calibration**, Brier score {brier}")
         show.chart(middle, figures["calibration"], "calibration")
         middle.caption("Scans in tenths of p; larger dots hold more. Lines: 95 % CI (Wilson). Dotted: p is right.")
-    confusion(right, run, predictions, model_set, figures["confusion"])
+    if "confusion" in figures:
+        confusion(right, run, predictions, model_set, figures["confusion"])
+    else:
+        right.markdown("**Confusion matrix**")
+        right.caption(f"A cell holds {access.FEW} scans: its counts are {access.ONLY_FOR_ROLE}.")
     st.markdown(f"**Learning curves**, {words.count(len(models), 'model')}")
     show.chart(st, figures["learning"], "learning")
     st.caption("The test curves were watched and chose nothing.")
@@ -199,21 +209,29 @@ def open_cell(run: Run, model_set: str, groups: list[str], true: int, predicted:
 def cohort(run: Run, scans: pd.DataFrame, groups: list[str], figures: dict[str, Chart]) -> None:
     """Who is in the run, and who was left out."""
     st.subheader("Cohort", anchor=False)
-    show.table(st, summaries.cohort(scans, groups))
+    show.table(st, summaries.cohort(scans, groups, public.fewest()))
     balance = summaries.balance_sentence(queries.table(run, "balance"), groups)
     st.caption(f"People are counted once a group, by their first scan. {balance}")
     left, right = st.columns(2, gap="large")
     left.markdown("**Age**")
-    if scans["age"].notna().any():
+    if "ages" not in figures:
+        left.caption(f"By steps of five years: {access.ONLY_FOR_ROLE}.")
+    elif scans["age"].notna().any():
         show.chart(left, figures["ages"], "ages")
     else:
         left.caption("No scan has an age.")
     right.markdown("**Left out**")
     excluded = queries.table(run, "exclusions")
     if len(excluded):
-        show.table(right, summaries.exclusions(excluded))
+        show.table(right, left_out(excluded, scans))
     else:
         right.caption("No scan that was found was left out.")
+
+
+def left_out(excluded: pd.DataFrame, scans: pd.DataFrame) -> pd.DataFrame:
+    """Exclusions by reason, as this reader may see them."""
+    names = [str(name) for table in (excluded, scans) for column in ("scan", "subject") for name in table[column]]
+    return summaries.exclusions(public.exclusions(excluded, names), public.fewest())
 
 
 def explain(run: Run) -> None:
@@ -233,18 +251,22 @@ def explain(run: Run) -> None:
 def downloads(run: Run, tables: dict[str, pd.DataFrame], model_set: str | None, target: str) -> list[Download]:
     """Tables, figure 1 and the report; single patients only for readers who may see them."""
     reader, groups, name = queries.opened(run), queries.manifest(run)["groups"], run.run_id
+    least = public.fewest()
 
     def report() -> bytes:
         from dashboard.reports import cohort_report
 
-        return cohort_report(reader, model_set=model_set, target=target, created=None)
+        return cohort_report(reader, model_set=model_set, target=target, created=None, fewest=least)
 
+    counted = left_out(tables["exclusions"], tables["scans"])
     files = [
         Download.csv("Metrics, CSV", f"{name}_metrics", lambda: tables["metrics"]),
-        Download.csv("Cohort by group, CSV", f"{name}_cohort", lambda: summaries.cohort(tables["scans"], groups)),
-        Download.csv("Left out, counted, CSV", f"{name}_left-out", lambda: summaries.exclusions(tables["exclusions"])),
+        Download.csv(
+            "Cohort by group, CSV", f"{name}_cohort", lambda: summaries.cohort(tables["scans"], groups, least)
+        ),
+        Download.csv("Left out, counted, CSV", f"{name}_left-out", lambda: counted),
     ]
-    if model_set is not None:
+    if model_set is not None and public.has_both_groups(run, model_set):
         figure = f"{name}_figure-1_{model_set}"
         files = [
             Download.pdf("Cohort report, PDF", f"{name}_cohort-report_{model_set}", report),

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard import access, page, queries, selection, show, states, summaries
+from dashboard import access, page, public, queries, selection, show, states, summaries
 from dashboard.figures import charts, published, words
 from dashboard.queries import Run
 
@@ -131,7 +131,7 @@ def take_away(run: Run) -> None:
 def main() -> None:
     """The page."""
     run = selection.current_run()
-    manifest = queries.manifest(run)
+    manifest = public.manifest(run)
     head = page.Header("Provenance", f"Which data, settings and code made **{manifest['name']}**.")
     left, right = st.columns([3, 2], gap="large")
     with left:

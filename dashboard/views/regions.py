@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard import access, filters, one_region, page, paper_table, queries, show, state, summaries
+from dashboard import access, filters, one_region, page, paper_table, public, queries, show, state, summaries
 from dashboard import queries_regions as asked
 from dashboard import summaries_regions as regional
 from dashboard.figures import distances as matrices
@@ -70,8 +70,10 @@ def controls(selection: Selection, diagnoses: list[str], regions: pd.DataFrame) 
         return choice
     row = st.container(horizontal=True, gap="small", vertical_alignment="bottom")
     look = {"widget": "segmented", "place": row, "width": "content"}
+    both = public.has_both_groups(selection.run, selection.model_set)
+    measures = [m for m in MEASURES if both or m != "gain"]
     measure = state.choose(
-        "r_by", "Measure", list(MEASURES), words=lambda m: MEASURES[m].label, place=row, width=190,
+        "r_by", "Measure", measures, words=lambda m: MEASURES[m].label, place=row, width=190,
         help="\n\n".join(f"**{m.label}**: {m.means}" for m in MEASURES.values()),
     )  # fmt: skip
     choice = replace(choice, measure=measure)
@@ -163,7 +165,7 @@ def reading(selection: Selection, choice: Choice) -> list[str]:
     order = "" if choice.measure == "gain" else f"Ordered by {choice.sort_by}."
     return [
         choice.means.means, f"Thin line: {regional.INTERVAL_WORDS}.", order, one_scale, source,
-        "Click a dot to see its region in every patient.",
+        "Click a dot to see its region in every patient." if access.may_see_patients() else "",
     ]  # fmt: skip
 
 
@@ -238,7 +240,7 @@ def main() -> None:
     diagnoses = summaries.ordered_diagnoses(rows, groups)
     head = page.Header("Regions", sentence(selection, rows, diagnoses))
     if rows.empty:
-        st.info("No scan passes the filters: widen them at the left.")
+        filters.nothing_passes()
         head.finish()
         return
     try:

@@ -1,0 +1,299 @@
+"""What readers without the role get: groups as they were published, and nothing of a single person."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import store_factory
+from store_factory import METHODS, make_run
+
+from dashboard import access, filters, one_region, page, public, queries, summaries, summaries_regions
+from dashboard.figures import one_region as charts
+from dashboard.reports import cohort
+from store import open_run
+
+pytestmark = pytest.mark.usefixtures("anonymous")
+PAGES = ("overview", "group_maps", "patient", "variability", "regions", "clinical", "distances", "compare_runs",
+         "provenance")  # fmt: skip
+NAME = "qzxjv"  # in the name of every subject, scan and file
+SIZES = {"AD": 11, "NC": 12, "MCI": 3}
+CURIOUS = {
+    "dx": "MCI", "scr": "MCI", "ok": "wrong", "sex": "F", "age": "71~72", "ses": "1", "cl": "x", "target": "predicted",
+    "set": "folds", "g_scale": "probability", "g_value": "spread", "g_numbers": "open", "g_scans": "open",
+    "r_numbers": "open", "r_by": "gain", "d_level": "scan", "o_metrics": "open", "cl_numbers": "open",
+    "c_settings": "open", "c_metrics": "open",
+}  # fmt: skip
+VISITS = [
+    *((name, {}) for name in PAGES), *((name, CURIOUS) for name in PAGES),
+    *(("regions", CURIOUS | {"r_part": part, "target": "AD"}) for part in ("methods", "paper", "region")),
+]  # fmt: skip
+REASONS = {
+    "file not found: /data/qzxjv-smith_T1w.nii.gz": "file not found", "same file content as scan qzxjv-smith": None,
+    "qzxjv-smith.nii lies in the folder of qzxjv-jones; mend its name": None,
+    "another image of the session is used: qzxjv.nii": "another image of the session is used",
+    "does not fulfil cohort.where (subject != 'qzxjv-smith')": None,
+    "brain volume 812.4 ml is below 900": None, "qzxjv": None,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory) -> Path:
+    """A store with two runs of eleven AD, twelve NC and three MCI subjects, whose names are to be found nowhere."""
+    folder = tmp_path_factory.mktemp("crowd")
+    scans = {f"{NAME}-{d}{i}-1": (f"{NAME}-{d}{i}", d, 1 + i % 2, True) for d, n in SIZES.items() for i in range(n)}
+    predicted = {scan: "AD" if row[1] == "MCI" else row[1] for scan, row in scans.items()}
+    predicted[f"{NAME}-AD0-1"] = "NC"
+    with mock.patch.multiple(store_factory, SCANS=scans, PREDICTED=predicted):
+        runs = [make_run(folder, name=name, methods=tuple(METHODS)[:2]) for name in ("one", "two")]
+    for run in runs:
+        table = pd.DataFrame({"scan": [f"{NAME}-{i}" for i in range(len(REASONS))], "subject": NAME,
+                              "stage": "ingest", "reason": list(REASONS)})  # fmt: skip
+        table.to_parquet(run / "tables" / "exclusions.parquet")
+        manifest = json.loads((run / "manifest.json").read_text())
+        manifest["config"]["cohort"] = {"adni": {"failed": [f"{NAME}-smith/bl"]}, "data": f"/home/{NAME}"}
+        manifest["config"]["atlas"] = {"path": f"/home/{NAME}/aal.nii"}
+        (run / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+@dataclass
+class Seen:
+    """Everything that a page has sent: its texts, the numbers of its charts and tables, its files."""
+
+    text: str
+    numbers: np.ndarray
+    files: dict[str, bytes]
+
+
+@pytest.fixture
+def seen(open_view, crowd, monkeypatch):
+    """seen("regions", r_part="region") -> Seen, by a reader without the role."""
+    offered: list[page.Download] = []
+    finish = page.Header.finish
+
+    def kept(self, downloads=()) -> None:
+        offered[:] = downloads
+        finish(self, downloads)
+
+    monkeypatch.setattr(page.Header, "finish", kept)
+
+    def visit(name: str, **query: str) -> Seen:
+        offered.clear()
+        app = open_view(f"views/{name}.py", crowd, **query)
+        assert not app.exception
+        assert "This view failed" not in str(app.main)
+        protos = [element.proto for element in elements(app._tree)]
+        frames = [element.value for kind in ("dataframe", "table") for element in app.get(kind)]
+        specs = [json.loads(proto.spec) for proto in protos if getattr(proto, "spec", "")]
+        numbers = [*numbers_of(specs), *(number for frame in frames for number in numbers_of(frame.to_dict("list")))]
+        said = [str(proto) for proto in protos] + [frame.to_csv() for frame in frames]
+        files = {item.file_name: contents(item) for item in offered}
+        return Seen("\n".join(said), np.array(numbers), files)
+
+    return visit
+
+
+def elements(node) -> Iterator:
+    """Every element below a node of AppTest."""
+    for child in getattr(node, "children", {}).values():
+        if hasattr(child, "children"):
+            yield from elements(child)
+        if getattr(child, "proto", None) is not None:
+            yield child
+
+
+def numbers_of(value) -> Iterator[float]:
+    """Every number in a chart or table, packed arrays too."""
+    if isinstance(value, dict) and "bdata" in value:
+        yield from np.frombuffer(base64.b64decode(value["bdata"]), value["dtype"]).astype(float)
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from numbers_of(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from numbers_of(part)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield float(value)
+
+
+def contents(item: page.Download) -> bytes:
+    data = item.data() if callable(item.data) else item.data
+    return data.encode() if isinstance(data, str) else data
+
+
+def readable(name: str, data: bytes) -> str:
+    """What stands in a file, as far as it is text."""
+    if name.endswith(".zip"):
+        with zipfile.ZipFile(io.BytesIO(data)) as file:
+            return "\n".join([*file.namelist(), *(file.read(one).decode("latin-1") for one in file.namelist())])
+    return data.decode("latin-1")
+
+
+def of_single_scans(crowd: Path) -> np.ndarray:
+    """Values of single scans that no page may send: answers, and shares of regions in percent."""
+    values = []
+    for folder in crowd.iterdir():
+        if folder.name.startswith("."):
+            continue
+        run = open_run(crowd, folder.name)
+        answers, regions = run.table("predictions"), run.table("region_relevance")
+        merged = run.table("regions").set_index("region")[["merged", "in_atlas"]]
+        sums = regions.join(merged, on="region").groupby(
+            ["model", "method", "target", "scan", "merged", "in_atlas"], as_index=False
+        )["sum"].sum()  # fmt: skip
+        every = sums.groupby(["model", "method", "target", "scan"])["sum"].transform("sum")
+        atlas = sums[sums.in_atlas].groupby(["model", "method", "target", "scan"])["sum"].transform("sum")
+        values += [answers.probability, answers.margin, regions["sum"], sums["sum"], sums["sum"] / every]
+        values += [sums["sum"][sums.in_atlas] / atlas]
+        distances = run.table("scan_distances")
+        values += [distances.distance, distances.rank_correlation]
+    found = np.unique(np.abs(np.concatenate(values)))
+    return found[(found > 1e-3) & (np.abs(found - np.round(found, 2)) > 1e-6)]
+
+
+@pytest.mark.parametrize(("name", "query"), VISITS)
+def test_nobody_is_named_and_no_value_of_a_scan_is_sent(seen, crowd, name, query):
+    found = seen(name, **query)
+    assert NAME not in found.text.lower()
+    private = of_single_scans(crowd)
+    assert len(private) > 100
+    sent = np.abs(found.numbers[np.isfinite(found.numbers)])
+    for factor in (1, 100):
+        near = np.isclose(sent[:, None], factor * private[None], rtol=1e-7, atol=0).any(axis=1)
+        assert not near.any(), sent[near][:5]
+    for file, data in found.files.items():
+        assert NAME not in readable(file, data).lower(), file
+
+
+def test_the_same_pages_name_people_to_those_who_hold_the_role(seen, monkeypatch, crowd):
+    monkeypatch.setattr(access, "may_see_patients", lambda: True)
+    assert NAME in seen("patient").text.lower()
+    assert NAME in seen("overview").text.lower()
+    found = seen("regions", r_part="region")
+    private = of_single_scans(crowd)
+    sent = np.abs(found.numbers[np.isfinite(found.numbers)])
+    assert any(np.isclose(sent[:, None], f * private[None], rtol=1e-7, atol=0).any() for f in (1, 100))
+
+
+@pytest.mark.parametrize("name", ["group_maps", "regions", "clinical", "distances"])
+def test_there_are_no_filters_and_what_a_link_says_of_them_is_not_done(seen, name):
+    plain, filtered = seen(name, set="folds"), seen(name, **{"set": "folds", "sex": "F", "age": "71~72", "ok": "wrong"})
+    for label in ("Sex", "Decision", "Age, years", "Session", "Subjects", "Diagnosis"):
+        assert f'label: "{label}"' not in plain.text
+    assert "filters are for readers who may see single patients" in filtered.text
+    assert "71~72" not in filtered.text
+    assert plain.files.keys() == filtered.files.keys()
+    for file, data in plain.files.items():
+        if file.endswith(".csv"):
+            assert data == filtered.files[file]
+        if file.endswith(".nii.gz"):
+            one, other = (
+                nib.Nifti1Image.from_bytes(gzip.decompress(d)).get_fdata() for d in (data, filtered.files[file])
+            )
+            np.testing.assert_array_equal(one, other)
+
+
+def test_evidence_for_the_predicted_group_is_not_beside_that_for_a_group(seen):
+    found = seen("group_maps", target="predicted")
+    assert 'options: "AD"' in found.text
+    assert 'options: "the predicted group"' not in found.text
+
+
+def test_no_average_of_few_is_shown_or_given(seen):
+    found = seen("group_maps", dx="MCI")
+    assert "MCI" not in "".join(found.files)
+    assert "n = 3 subjects" not in found.text
+    assert len([name for name in found.files if name.endswith(".nii.gz")]) == 2 * 3
+
+
+@pytest.mark.parametrize("name", ["overview", "compare_runs"])
+def test_numbers_of_few_are_not_said(seen, name):
+    found = seen(name)
+    assert "fewer than 10 MCI" in found.text
+    assert "26 subjects" not in found.text
+    assert "3 MCI" not in found.text
+
+
+def test_one_region_is_shown_as_mean_and_spread(seen):
+    found = seen("regions", r_part="region", target="AD")
+    assert "mean ± SD" in found.text
+    assert "median" not in found.text
+    assert not found.files
+
+
+def test_where_every_group_is_small_there_are_words(open_view):
+    for name in ("group_maps", "regions", "clinical", "distances"):
+        app = open_view(f"views/{name}.py")
+        assert not app.exception
+        assert "fewer than 10 subjects" in " ".join(info.value for info in app.info), name
+
+
+def test_reasons_say_what_happened_and_name_nothing(crowd):
+    table = pd.DataFrame({"reason": list(REASONS)})
+    for text, given in zip(REASONS.values(), public.exclusions(table, ["qzxjv-smith", "qzxjv"]).reason, strict=True):
+        assert NAME not in given
+        assert "812" not in given
+        assert text is None or given == text
+
+
+def test_a_reason_of_one_plain_word_that_is_a_name_is_hidden():
+    table = pd.DataFrame({"reason": ["smith is not in participants.tsv", "no DX"]})
+    assert public.exclusions(table, ["smith"]).reason.tolist() == ["… is not in …", "no …"]
+
+
+def test_the_cohort_table_gives_no_number_of_few_and_no_value_of_one():
+    scans = pd.DataFrame({
+        "scan": [str(i) for i in range(40)], "subject": [str(i) for i in range(40)], "role": "cohort",
+        "diagnosis": ["AD"] * 25 + ["NC"] * 12 + ["MCI"] * 3, "sex": ["F"] * 13 + ["M"] * 27, "mmse": 25.0,
+        "age": np.linspace(60, 93.6, 40), "holdout": [True] * 4 + [False] * 36,
+    })  # fmt: skip
+    table = summaries.cohort(scans, ["AD", "NC"], 10).set_index("Group")
+    assert table.loc["AD", "Women"].startswith("13 ")
+    assert table.loc["NC", "Women"] == "0 (0 %)" or table.loc["NC", "Women"] == "–"
+    assert table.loc["AD", "In the test set"] == "fewer than 10"
+    assert "(" not in table.loc["AD", "Age, mean ± SD (range)"]
+    assert table.loc["MCI", "Subjects"] == "fewer than 10"
+    assert "3" not in "".join(table.loc["MCI"])
+    assert "(60 to" in summaries.cohort(scans, ["AD", "NC"]).set_index("Group").loc["AD", "Age, mean ± SD (range)"]
+
+
+def test_the_report_of_the_cohort_gives_no_number_of_few(crowd):
+    run = open_run(crowd, next(f.name for f in crowd.iterdir() if f.name.startswith("one")))
+    few, all_of_it = (
+        " ".join(
+            text.get_text()
+            for one in cohort.cohort_pages(run, "folds", "AD", None, fewest)
+            for text in one.figure.findobj(lambda artist: hasattr(artist, "get_text"))
+        )
+        for fewest in (10, 0)
+    )
+    for words in ("Confusion", "26 subjects"):
+        assert words in all_of_it
+        assert words not in few
+    assert "fewer than 10" in few
+
+
+def test_means_of_a_region_hold_no_value_of_a_scan():
+    table = pd.DataFrame({"diagnosis": ["AD"] * 11 + ["NC"] * 11, "value": np.random.default_rng(0).random(22)})
+    chart = charts.means(table, ["AD", "NC"], ["AD", "NC"], axis="share", factor=1).plotly("#000")
+    numbers = list(numbers_of(json.loads(chart.to_json())))
+    assert not np.isin(np.round(table.value, 9), np.round(numbers, 9)).any()
+    assert one_region.spread_words(summaries_regions.spread(table.assign(scan=range(22), subject=range(22)), ["AD"]), 1,
+                                   "%", quartiles=False)[0].startswith("**AD** mean ± SD")  # fmt: skip
+
+
+def test_filters_need_the_role():
+    assert set(filters.FILTER_KEYS.values()) <= set(CURIOUS) | {"sub"}
+    assert queries.Run._fields == ("store", "run_id", "created")
