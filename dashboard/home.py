@@ -88,6 +88,7 @@ def show(view: View, page: st.Page, run: queries.Run, badges: DeltaGenerator) ->
     selection.set_current_run(run)
     if view.patients and not access.may_see_patients():
         states.patients_are_hidden(view.title)
+        state.leave_link()
         return
     with st.sidebar:
         st.divider()

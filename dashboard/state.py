@@ -16,6 +16,7 @@ from streamlit.delta_generator import DeltaGenerator
 LINK_VERSION = "1"
 VERSION = "v"
 ALL = "all"
+_LEFT = "_left"
 _NOTHING = object()
 _LINK, _KEPT, _WRITTEN, _AROUND, _IGNORED, _PENDING, _ASSIGNED, _PAGES = (
     "_link", "_kept", "_written", "_around", "_ignored", "_pending", "_assigned", "_pages",
@@ -35,6 +36,7 @@ def begin() -> None:
             ignore(VERSION, version, f"this dashboard reads links of version {LINK_VERSION}")
     _take_pending()
     session[_WRITTEN] = {}
+    session[_LEFT] = False
     session.pop(_AROUND, None)
 
 
@@ -42,6 +44,7 @@ def begin_page() -> None:
     """To be called first in every pass of a page, also where it alone is run again: what it wrote is forgotten."""
     session = st.session_state
     _take_pending()
+    session[_LEFT] = False
     session[_WRITTEN] = dict(session.setdefault(_AROUND, dict(session[_WRITTEN])))
 
 
@@ -294,11 +297,20 @@ def set_before_next_pass(values: Mapping[str, Any]) -> None:
     st.session_state[_PENDING] = dict(values)
 
 
+def leave_link() -> None:
+    """Where this pass shows nothing that the link asked for, and says why: its parts are no news, and the address stays
+    as it is, to be opened again.
+    """
+    st.session_state[_LINK], st.session_state[_IGNORED], st.session_state[_LEFT] = {}, [], True
+
+
 def finish() -> list[str]:
     """To be called last in every pass, of the app or of a page: writes the URL; returns what of the link was not used,
     in words.
     """
     session = st.session_state
+    if session.get(_LEFT):
+        return []
     for name, texts in session[_LINK].items():
         ignore(name, ", ".join(texts), "not known on this page")
     session[_LINK] = {}

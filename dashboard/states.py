@@ -7,7 +7,7 @@ import logging
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard import access, state
+from dashboard import access, locality, state
 from store import NewerSpec, StoreError
 
 LOG = logging.getLogger(__name__)
@@ -80,9 +80,12 @@ def patients_are_hidden(title: str) -> None:
     """A patient-level page for a reader without the role."""
     st.title(title, anchor=False)
     st.info(
-        "This page shows single patients. On a server that answers other computers it needs a login whose claims hold "
-        "the role `patient`; without one, only results of groups are shown."
+        "This page shows single patients. It needs a login whose claims hold the role `patient`; without one, only "
+        "results of groups are shown."
     )
+    if locality.is_possible() and locality.is_direct(st.context.headers):
+        st.markdown("If this server runs on your own computer, open the address that it printed at its start.")
+        return
     st.markdown("Sign in, ask who runs this server for the role, or open the store on your own computer:")
     st.code(OTHER_STORE, language=None, wrap_lines=True)
 

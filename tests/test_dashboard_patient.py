@@ -57,9 +57,33 @@ def test_a_linked_patient_outside_the_filters_is_shown_and_said_to_be(opened):
     assert any("does not pass the filters" in caption.value for caption in app.caption)
 
 
-def test_an_unknown_patient_is_named_as_ignored(opened):
-    app = opened(p_subject="0123456789")
-    assert any("p_subject=0123456789" in markdown.value for markdown in app.markdown)
+def test_a_link_that_cannot_be_resolved_shows_no_patient_and_says_why(opened):
+    app = opened(set="folds", p_subject="0123456789", p_opacity="0.5", p_scan="abcdef0123")
+    for _ in range(2):  # a further pass shows none either
+        assert not app.exception
+        assert any("made on a computer with another key of links" in warning.value for warning in app.warning)
+        assert [box.key for box in app.selectbox if box.key == "p_subject"] == []
+        assert "Parts of this link were not used" not in " ".join(markdown.value for markdown in app.markdown)
+        assert app.query_params["p_subject"] in ("0123456789", ["0123456789"])
+        app = app.run()
+    app = app.button(key="p-choose").click().run()
+    assert app.selectbox(key="p_subject").value == "a1"
+    assert not app.warning
+
+
+def test_a_patient_whom_these_models_do_not_explain_is_not_replaced_by_another(opened):
+    app = opened(set="holdout", p_subject=access.pseudonym("a2"))
+    assert any("choose other models" in warning.value for warning in app.warning)
+    assert [box.key for box in app.selectbox if box.key == "p_subject"] == []
+
+
+def test_a_refused_page_says_why_and_nothing_of_the_link(anonymous, opened):
+    app = opened(set="folds", p_subject=access.pseudonym("a1"), p_opacity="0.85", p_mm="1,2,3")
+    assert not app.exception
+    said = " ".join(markdown.value for markdown in app.markdown)
+    assert "needs a login" in app.info[0].value
+    assert "Parts of this link" not in said
+    assert app.query_params["p_opacity"] in ("0.85", ["0.85"])
 
 
 def test_no_true_group_for_an_apply_scan(opened):

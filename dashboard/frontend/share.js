@@ -3,6 +3,8 @@ export default function ({ parentElement, data }) {
   const button = parentElement.querySelector("button");
   const field = parentElement.querySelector("input");
   const said = parentElement.querySelector("[role=status]");
+  const here = ["localhost", "127.0.0.1", "[::1]"].includes(window.location.hostname);
+  const alone = here ? ". It works on this computer only" : "";
   const link = () => `${window.location.origin}${window.location.pathname}?${button.dataset.query}`;
   button.dataset.query = data.query;
   if (button.dataset.ready) return;
@@ -10,14 +12,14 @@ export default function ({ parentElement, data }) {
   button.addEventListener("click", async () => {
     try {
       await navigator.clipboard.writeText(link());
-      said.textContent = "Link copied";
-      setTimeout(() => (said.textContent = ""), 2500);
+      said.textContent = `Link copied${alone}`;
+      setTimeout(() => (said.textContent = ""), here ? 8000 : 2500);
     } catch {
       field.hidden = false;
       field.value = link();
       field.focus();
       field.select();
-      said.textContent = "Copy with Ctrl+C";
+      said.textContent = `Copy with Ctrl+C${alone}`;
     }
   });
 }

@@ -33,6 +33,31 @@ TOP = 10
 VISIT_WIDTH = 320  # pixels of a visit's slice
 
 
+UNKNOWN = "_p_unknown"  # why the patient of the link cannot be shown, until the reader chooses another
+
+
+def unknown_patient(run: queries.Run, rows: pd.DataFrame) -> bool:
+    """Say why the link's patient cannot be shown; False where it can, or the link names none. Never another one."""
+    code = state.peek(SUBJECT)
+    if code is not None and code not in {access.pseudonym(s) for s in rows.subject.unique()}:
+        elsewhere = code in {access.pseudonym(s) for s in queries.table(run, "scans", ("subject",)).subject.unique()}
+        st.session_state[UNKNOWN] = (
+            "The patient of this link is in the run, but not among the scans that these models explain: choose other "
+            "models at the left." if elsewhere else
+            "The patient of this link is not known here. A link names patients by codes that hold for one key: it was "
+            "made on a computer with another key of links, or for another run. Open it where it was made, or ask for "
+            "the key (README, The dashboard), or for the name of the subject."
+        )  # fmt: skip
+    why = st.session_state.get(UNKNOWN)
+    if why is None:
+        return False
+    page.Header("Patient", "No patient is shown.").finish()
+    st.warning(why)
+    st.button("Choose a patient of this run", on_click=lambda: st.session_state.pop(UNKNOWN, None), key="p-choose")
+    state.leave_link()
+    return True
+
+
 def pick_subject(rows: pd.DataFrame, inside: pd.DataFrame, answer: Answer) -> str:
     """Search, or step with the two buttons; the patients are those of the sidebar's filters."""
     subjects = list(dict.fromkeys(inside.sort_values(["diagnosis", "subject"], kind="stable").subject))
@@ -69,7 +94,8 @@ def pick_scan(visits: pd.DataFrame) -> pd.Series:
     if len(visits) == 1:
         scan = visits.scan.iloc[0]
         state.write(SCAN, access.pseudonym(scan))
-        state.linked(SCAN)
+        if (code := state.linked(SCAN)) not in (None, access.pseudonym(scan)):
+            state.ignore(SCAN, code, "not known here; the only visit is shown")
     else:
         session = dict(zip(visits.scan, visits.session.fillna(""), strict=True))
         ages = dict(zip(visits.scan, visits.age, strict=True))
@@ -272,6 +298,8 @@ def main() -> None:
     answer = queries.answer(selection.run)
     explained = filters.explained(selection.run, selection.model_set)
     rows, inside = (summaries_patient.one_a_scan(found, groups, answer) for found in (explained, selection.rows()))
+    if unknown_patient(selection.run, rows):
+        return
     top = st.container()
     if inside.empty and state.kept(SUBJECT) is None and state.peek(SUBJECT) is None:
         with top:
