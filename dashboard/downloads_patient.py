@@ -7,12 +7,26 @@ from typing import Any
 
 import pandas as pd
 
-from dashboard import access, queries, reference, summaries_patient
-from dashboard.figures import words
+from dashboard import access, queries, reference, states, summaries_patient
+from dashboard.figures import pictures, words
 from dashboard.filters import Selection
 from dashboard.page import Download
-from dashboard.pictures_patient import crosshair, percentile, sheet
+from dashboard.pictures_patient import crosshair, sheet, threshold_of
 from store import export
+
+
+def label(selection: Selection, model: str, row: Mapping[str, Any]) -> str:
+    """Whose heatmaps a picture shows, made by what and when; persons by pseudonym."""
+    run = selection.run
+    manifest, other = queries.manifest(run), reference.of(run)
+    kinds = ["SIMULATED"] if manifest["simulated"] else []
+    kinds += ["NETWORKS TRAINED ON SIMULATED SCANS"] if other is not None and other.simulated else []
+    explained = queries.opened(run).target_of(model, row["scan"], selection.target)
+    parts = (
+        *kinds, f"patient {access.pseudonym(row['subject'])}", f"evidence for {explained}", f"model {model}",
+        f"run {run.run_id}", f"made {manifest['created'][:10]}",
+    )  # fmt: skip
+    return f"{' · '.join(parts)}. {states.RESEARCH_ONLY}"
 
 
 def downloads(
@@ -42,17 +56,20 @@ def downloads(
         return patient_report(
             reader, model, scan, target=target, scale="margin", methods=list(tables),
             mm=crosshair(reader, model, method, scan, target, view), subject_words=access.pseudonym(row["subject"]),
-            percentile=percentile(view), created=None, reference=theirs,
+            percentile=threshold_of(selection, model, method, scan, view).percentile, created=None, reference=theirs,
             simulated_networks=bool(other and other.simulated),
         )  # fmt: skip
+
+    def picture() -> pictures.Picture:
+        return sheet(selection, model, scan, list(tables), view, label(selection, model, row))
 
     def regions() -> pd.DataFrame:
         return summaries_patient.export_groups(against) if against else summaries_patient.export(tables)
 
     found = [
         Download.pdf("Patient report, PDF", f"{name}_report", report),
-        Download.png("Picture, PNG", name, lambda: sheet(selection, model, scan, list(tables), view).png()),
-        Download.svg("Picture, SVG", name, lambda: sheet(selection, model, scan, list(tables), view).svg()),
+        Download.png("Picture, PNG", name, lambda: picture().png()),
+        Download.svg("Picture, SVG", name, lambda: picture().svg()),
         Download.csv("Regions, all methods, CSV", f"{name}_regions", regions),
         Download.nifti(
             f"Heatmap, {words.method_name(method)}, NIfTI (MNI)", of_method,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dashboard.figures.answers import Answer
-from dashboard.figures.words import NONE, percent, region_name, three
+from dashboard.figures.words import NONE, percent, region_name
 
 FEWEST = 10  # below so many other subjects no percentile is given (design, section 6)
 SEX_LETTERS = {"F": "F", "M": "M"}
@@ -109,19 +109,34 @@ def percentile_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 def spread_of_predictions(table: pd.DataFrame, answer: Answer) -> str:
     """What the models say: 'holdout 0.930; 5 retrained models 0.880 to 0.960'; of several folds mean and range."""
-    parts = []
+    parts, write = [], answer.number
     for model_set, rows in table.groupby("model_set", sort=False):
         again = rows.model.str.contains("-seed-", regex=False)
         said = rows[~again]
         if len(said) > 1:
-            low, mean, high = (three(said[answer.column].agg(how)) for how in ("min", "mean", "max"))
+            low, mean, high = (write(said[answer.column].agg(how)) for how in ("min", "mean", "max"))
             parts.append(f"{len(said)} {model_set} mean {mean}, {low} to {high}")
         else:
-            parts += [f"{row.model} {three(getattr(row, answer.column))}" for row in said.itertuples()]
+            parts += [f"{row.model} {write(getattr(row, answer.column))}" for row in said.itertuples()]
         if again.any():
             low, high = rows[answer.column][again].min(), rows[answer.column][again].max()
-            parts.append(f"{int(again.sum())} retrained {model_set} {three(low)} to {three(high)}")
-    return f"{answer.name}: {'; '.join(parts)}"
+            parts.append(f"{int(again.sum())} retrained {model_set} {write(low)} to {write(high)}")
+    return "; ".join(parts)
+
+
+def disagreement(table: pd.DataFrame, answer: Answer) -> str:
+    """Say in words that the models which explain a scan do not decide alike; empty where they do, or one is alone."""
+    said = table[~table.model.str.contains("-seed-", regex=False)]
+    for model_set, rows in said.groupby("model_set", sort=False):
+        above = int((rows[answer.column] >= answer.middle).sum())
+        if 0 < above < len(rows):
+            low, high = (answer.number(end) for end in (rows[answer.column].min(), rows[answer.column].max()))
+            return (
+                f"The {len(rows)} networks of {model_set} disagree about this scan: {above} of them on one side of "
+                f"{answer.number(answer.middle)}, {len(rows) - above} on the other ({low} to {high}). "
+                "Their mean says little."
+            )
+    return ""
 
 
 def export_groups(against: Mapping[str, Mapping[str, pd.DataFrame]]) -> pd.DataFrame:

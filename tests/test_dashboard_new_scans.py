@@ -15,13 +15,13 @@ from store_factory import make_larger_run
 from streamlit.testing.v1 import AppTest
 from test_dashboard_views import VIEWS, text_of
 
-from dashboard import access, filters, queries, queries_maps, queries_regions, summaries_patient, viewer
+from dashboard import access, filters, map_images, queries, queries_maps, queries_regions, summaries_patient, viewer
 from dashboard import summaries_regions as regional
 from dashboard import summaries_variability as between
 from dashboard.downloads_patient import downloads
 from dashboard.figures import patient
 from dashboard.figures.answers import answer_of
-from dashboard.reports import maps, patient_report
+from dashboard.reports import patient_report
 from dashboard.reports.layout import Page
 from dashboard.reports.patient import patient_page
 from dashboard.reports.subject import Subject
@@ -140,9 +140,9 @@ def test_predictions_of_all_models_are_said_with_mean_and_range(opened, store):
     app = opened(store, p_subject=access.pseudonym("new-1"), set="folds")
     table = open_run(store, RUN).table("predictions", scan="new-1", model_set="folds")
     mean, low, high = (f"{table.probability.agg(how):.3f}" for how in ("mean", "min", "max"))
-    bar = next(element for element in app.get("progress"))
-    assert f"2 folds mean {mean}, {low} to {high}" in bar.proto.text
-    assert bar.proto.text.startswith(f"**p(AD) {mean}**")
+    (said,) = [one.value for one in app.markdown if one.value.startswith("**p(AD)")]
+    assert f"2 folds mean {mean}, {low} to {high}" in said
+    assert said.startswith(f"**p(AD) {mean}**")
     assert app.button_group(key="p_model").options == ["fold-1", "fold-2"]
     assert "One scan of this person" in text_of(app)
 
@@ -219,7 +219,7 @@ def test_the_table_to_take_away_names_the_group():
 def report_of(run: RunReader, reference: RunReader | None, methods: Sequence[str] = METHODS) -> Page:
     """The page on new-1 by fold-2."""
     subject = Subject(run, "fold-2", "new-1", "AD", "one", (-90.0, -125.0, -75.0), reference, reference is not None)
-    drawn = {m: maps.patient_map(run, "fold-2", m, "new-1", "AD", "margin") for m in methods}
+    drawn = {m: map_images.patient_map(run, "fold-2", m, "new-1", "AD", "margin") for m in methods}
     return patient_page(subject, drawn, 90.0, None)
 
 

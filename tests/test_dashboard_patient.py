@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from store_factory import shared_store
 from streamlit.testing.v1 import AppTest
 
-from dashboard import access, pictures_patient, queries, queries_patient, summaries_patient
+from dashboard import (
+    access,
+    downloads_patient,
+    map_images,
+    pictures_patient,
+    queries,
+    queries_patient,
+    summaries_patient,
+)
+from dashboard.figures.answers import answer_of
 from dashboard.filters import Selection
 from store import open_run
 
@@ -154,24 +165,45 @@ def test_visits_are_in_time_order(run):
     assert queries_patient.visits(rows, "a").scan.tolist() == ["y", "z", "x"]
 
 
-def test_the_saved_picture_has_a_row_for_each_method(run):
+VIEW = {
+    "mm": None, "method": "sensitivity", "threshold": 50.0, "threshold_kind": "percentile", "smooth": True,
+    "colours": "hot", "sign": "signed", "opacity": 0.8, "convention": "neurological", "scale": "own", "cluster": 0.0,
+}  # fmt: skip
+
+
+def test_the_saved_picture_has_a_row_for_each_method_and_says_whose_it_is(run):
     selection = Selection(run, "holdout", "sensitivity", "AD")
-    view = {
-        "mm": None, "method": "sensitivity", "threshold": 50.0, "threshold_kind": "percentile", "smooth": True,
-        "colours": "hot", "sign": "signed", "opacity": 0.8, "convention": "neurological",
-    }  # fmt: skip
-    one = pictures_patient.sheet(selection, "holdout", "a1-1", ["sensitivity"], view)
-    two = pictures_patient.sheet(selection, "holdout", "a1-1", ["sensitivity", "occlusion"], view)
+    row = {"subject": "a1", "scan": "a1-1"}
+    label = downloads_patient.label(selection, "holdout", row)
+    one = pictures_patient.sheet(selection, "holdout", "a1-1", ["sensitivity"], VIEW, label)
+    two = pictures_patient.sheet(selection, "holdout", "a1-1", ["sensitivity", "occlusion"], VIEW, label)
     assert two.height > 1.7 * one.height
-    assert b"Research use only" in two.svg()
-    assert b"Occlusion" in two.svg()
+    words = two.svg().decode()
+    for text in ("SIMULATED", "evidence for AD", "model holdout", run.run_id, "Research use only", "Occlusion"):
+        assert text in words
+    assert access.pseudonym("a1") in words
+    assert "a1-1" not in words
+    wide = {**VIEW, "cluster": 500.0}
+    assert b"500 mm" in pictures_patient.sheet(selection, "holdout", "a1-1", ["sensitivity"], wide, label).svg()
 
 
-def test_an_absolute_threshold_is_taken_as_it_is():
-    heatmap, mask = np.linspace(-1, 2, 8).reshape(2, 2, 2), np.ones((2, 2, 2), bool)
-    view = {"threshold": 0.3, "threshold_kind": "absolute"}
-    assert pictures_patient.limits(heatmap, mask, view, "u").low == 0.3
-    assert pictures_patient.limits(0 * heatmap, mask, view, "u").high > 0
+def test_a_threshold_holds_for_the_methods_of_its_unit(run):
+    reader = queries.opened(run)
+    found = {
+        method: map_images.signed_map(reader, "holdout", method, "a1-1", "AD", "margin")
+        for method in ("sensitivity", "guided_backprop", "occlusion")
+    }
+    found["occlusion"] = replace(found["occlusion"], unit="another")
+    sizes = {method: np.abs(one.grid[reader.mask]) for method, one in found.items()}
+    value = float(np.percentile(sizes["sensitivity"], 70, method="inverted_cdf"))
+    typed = {**VIEW, "threshold": value, "threshold_kind": "absolute"}
+    scales = pictures_patient.ranges(found, "sensitivity", typed, reader)
+    assert scales["sensitivity"].scale.low == pytest.approx(value)
+    assert scales["guided_backprop"].scale.low == pytest.approx(value)
+    below = (sizes["occlusion"] <= scales["occlusion"].scale.low).mean()
+    assert below == pytest.approx((sizes["sensitivity"] <= value).mean(), abs=0.1)
+    empty = {"sensitivity": replace(found["sensitivity"], grid=0 * found["sensitivity"].grid)}
+    assert pictures_patient.ranges(empty, "sensitivity", VIEW, reader)["sensitivity"].scale.high > 0
 
 
 def test_who_has_converted_is_said():
@@ -180,3 +212,19 @@ def test_who_has_converted_is_said():
     assert summaries_patient.covariates(row) == "**AD** · MCI at screening · 71 y · F · MMSE 23 · session m24"
     for same in ("AD", "", None):
         assert "screening" not in summaries_patient.covariates({**row, "screening_diagnosis": same})
+
+
+def test_no_probability_is_written_as_a_certainty_or_with_many_digits():
+    answer = answer_of({"groups": ["AD", "NC"]})
+    assert [answer.number(p) for p in (4.18e-13, 0.0000772, 0.5, 0.9999)] == ["< 0.001", "< 0.001", "0.500", "> 0.999"]
+    said = pd.DataFrame(
+        {
+            "model": ["fold-1", "fold-2", "fold-3"], "model_set": "folds", "probability": [4.18e-13, 0.01, 0.972],
+        }
+    )  # fmt: skip
+    assert summaries_patient.spread_of_predictions(said, answer) == "3 folds mean 0.327, < 0.001 to 0.972"
+    doubt = summaries_patient.disagreement(said, answer)
+    assert "3 networks of folds disagree" in doubt
+    assert "< 0.001 to 0.972" in doubt
+    assert summaries_patient.disagreement(said[:2], answer) == ""
+    assert summaries_patient.disagreement(said[:1], answer) == ""

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from store_factory import OUTSIDE_ATLAS, REGIONS, make_run, shared_store
 
-from dashboard import shares, summaries
+from dashboard import map_images, shares, summaries
 from dashboard.figures import published
 from dashboard.figures.words import percent
-from dashboard.reports import cohort_report, inside, layout, maps, patient_report
+from dashboard.reports import cohort_report, inside, layout, patient_report
 from dashboard.reports.cohort import cohort_pages
 from dashboard.reports.patient import Subject, patient_page
 from store import NotInRun, open_run
@@ -35,7 +35,7 @@ def words_on(page: layout.Page) -> str:
 
 def page_of(run, model="fold-1", scan="a1-1", methods=METHODS, target="AD", created=None) -> layout.Page:
     subject = Subject(run, model, scan, target, PSEUDONYM, PLACE)
-    drawn = {m: maps.patient_map(run, model, m, scan, target, "margin") for m in methods}
+    drawn = {m: map_images.patient_map(run, model, m, scan, target, "margin") for m in methods}
     return patient_page(subject, drawn, 90.0, created)
 
 
@@ -148,20 +148,20 @@ def test_strongest_regions_stand_against_the_other_subjects(run):
 def test_maps_are_drawn_as_fine_as_their_numbers(run):
     """A region keeps its value at 1 mm; a cube lies at its centre; nothing is drawn where m is 0."""
     values = run.heatmap("fold-1", "area_occlusion", "a1-1", target="AD", full=False)
-    drawn = maps.patient_map(run, "fold-1", "area_occlusion", "a1-1", "AD", "margin")
+    drawn = map_images.patient_map(run, "fold-1", "area_occlusion", "a1-1", "AD", "margin")
     atlas = run.array("atlas")
     for index, value in enumerate(values, 1):
         assert np.unique(drawn.volume[atlas == index]) == pytest.approx(max(value, 0))
-    cubes = maps.patient_map(run, "fold-1", "occlusion", "a1-1", "AD", "margin")
+    cubes = map_images.patient_map(run, "fold-1", "occlusion", "a1-1", "AD", "margin")
     assert cubes.volume.shape == (2, 3, 2)
     assert np.diag(cubes.affine)[:3] == pytest.approx(3 * np.diag(run.affine())[:3])
-    gradient = maps.patient_map(run, "fold-1", "sensitivity", "a1-1", "NC", "margin")
+    gradient = map_images.patient_map(run, "fold-1", "sensitivity", "a1-1", "NC", "margin")
     assert gradient.volume.min() >= 0
     assert gradient.volume == pytest.approx(np.abs(run.heatmap("fold-1", "sensitivity", "a1-1", target="AD")))
 
 
 def test_a_region_of_a_group_average_keeps_its_value_at_1_mm(run):
-    drawn, scans, subjects = maps.group_map(run, "folds", "area_occlusion", "AD", "AD")
+    drawn, scans, subjects = map_images.group_map(run, "folds", "area_occlusion", "AD", "AD")
     assert (scans, subjects) == (4, 2)
     atlas, fine = run.atlas, run.array("atlas")
     for index in (1, 2, 3, 4):
@@ -169,8 +169,8 @@ def test_a_region_of_a_group_average_keeps_its_value_at_1_mm(run):
 
 
 def test_an_empty_map_still_has_a_range():
-    empty = maps.Drawable(np.zeros((3, 3, 3)), np.zeros((3, 3, 3)), np.eye(4), True, "u")
-    scale = maps.colour_range([empty], np.ones((3, 3, 3), bool), 90)
+    empty = map_images.Drawable(np.zeros((3, 3, 3)), np.zeros((3, 3, 3)), np.eye(4), True, "u")
+    scale = map_images.colour_range([empty], np.ones((3, 3, 3), bool), 90)
     assert scale.low < scale.high
 
 
@@ -186,7 +186,7 @@ def test_what_is_not_there_is_said_without_a_name(run):
 
 def test_twelve_methods_and_long_words_stay_on_the_page(run):
     subject = Subject(run, "fold-1", "a1-1", "AD", "a long hospital number " * 6, PLACE)
-    found = maps.patient_map(run, "fold-1", "sensitivity", "a1-1", "AD", "margin")
+    found = map_images.patient_map(run, "fold-1", "sensitivity", "a1-1", "AD", "margin")
     page = patient_page(subject, {f"method_{n}": found for n in range(12)}, 90.0, None)
     for text in page.figure.texts:
         x, y = text.get_position()

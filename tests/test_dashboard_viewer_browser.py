@@ -18,6 +18,7 @@ import pytest
 from store_factory import METHODS, shared_store
 
 import store
+from dashboard import map_images, pictures_patient, viewer
 from dashboard.figures import palette
 
 ROOT = Path(__file__).parent.parent
@@ -365,3 +366,28 @@ def test_the_picture_is_saved_with_its_words(opened, tmp_path):
         assert content.startswith(start)
     for words in (b"Research use only, not a medical device", b"model fold-1", b"Sensitivity analysis"):
         assert words in content
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"threshold": "60"},
+        {"threshold_kind": "absolute", "threshold": "0.2"},
+        {"scale": "shared", "threshold": "80"},
+    ],
+)
+def test_saved_pictures_have_the_colours_of_the_viewer(opened, reader, options):
+    """The sheet of all methods is drawn on the server: same threshold, same brightest value, same unit."""
+    page = opened(**options)
+    view = {**viewer.DEFAULTS, **viewer.clean_options(options)[0]}
+    found = {m: map_images.signed_map(reader, MODEL, m, SCAN, "AD", "margin") for m in METHODS}
+    scales = pictures_patient.ranges(found, "sensitivity", view, reader)
+    for method, drawn in scales.items():
+        shown = page.ask(f"threshold('{method}')")
+        one = {"value": drawn.scale.low, "top": drawn.scale.high, "unit": drawn.scale.unit.replace("cm3", "cm³")}
+        # The viewer measures what is coarser than the template on the template's voxels.
+        near = 0.01 if reader.is_gradient(method) and "scale" not in options else 0.2
+        assert one["top"] == pytest.approx(shown["top"], rel=near), method
+        assert one["value"] == pytest.approx(shown["value"], rel=near, abs=near * shown["top"]), method
+        assert one["unit"] == shown["unit"]

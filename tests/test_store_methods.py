@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from store_factory import make_run
 
-from dashboard import queries
-from dashboard.reports import maps
+from dashboard import map_images, queries
 from dashboard.viewer import scene
 from store import export, open_run
 from store.settings import average_scale
@@ -55,7 +54,7 @@ def test_the_viewer_and_the_report_show_drops(run, place):
     assert drop.positive_only
     assert drop.volume is not None
     assert (gradient.resolution, drop.resolution) == ("2 mm", "segments of the scan")
-    drawn = maps.patient_map(run, MODEL, METHOD, SCAN, "AD", "margin")
+    drawn = map_images.patient_map(run, MODEL, METHOD, SCAN, "AD", "margin")
     assert drawn.grid.min() == 0
     assert not drawn.smooth
     values = run.heatmap(MODEL, METHOD, SCAN, target="AD")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dashboard.figures.words import three
+from dashboard.figures.words import probability, three
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Answer:
         return f"{self.name}, {self.unit}" if self.unit else self.name
 
     def number(self, value: float) -> str:
-        """The value with its unit."""
-        return f"{three(value)} {self.unit}".rstrip()
+        """The value with its unit; a probability is never written as a certainty."""
+        return f"{three(value)} {self.unit}".rstrip() if self.is_value else probability(value)
 
     def text(self, value: float) -> str:
         """p 0.930, or predicted 72.3 years."""

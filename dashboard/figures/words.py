@@ -56,6 +56,13 @@ def three(value: float | None) -> str:
     return f"{round(value, digits):,.{max(digits, 0)}f}"
 
 
+def probability(value: float | None) -> str:
+    """Write a probability with three digits; never as a certainty, however sure a network is."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    return "< 0.001" if value < 0.001 else "> 0.999" if value > 0.999 else three(value)
+
+
 def mean_sd(mean: float | None, sd: float | None) -> str:
     """0.770 ± 0.061: the spread with the decimals of the mean; the mean alone where there is no spread."""
     text = "0.000" if mean == 0 else three(mean)

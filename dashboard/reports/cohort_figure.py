@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from dashboard import map_images
 from dashboard.figures import pictures, planes, slices, words
 from dashboard.figures.words import count, method_name
-from dashboard.reports import layout, maps
+from dashboard.reports import layout
 from dashboard.reports.layout import INNER, MARGIN, QUIET, Page
 from dashboard.reports.whole import END, Whole, begin
 from store import NotInRun
@@ -15,13 +16,13 @@ PERCENTILE = 50  # of the brain, from which colour starts: the median, as on the
 TEXT, GAP = 26.0, 14  # pixels
 
 
-Found = dict[str, tuple[maps.Drawable, int, int]]  # group -> average, scans, subjects
+Found = dict[str, tuple[map_images.Drawable, int, int]]  # group -> average, scans, subjects
 
 
 def figure(whole: Whole) -> list[Page]:
     """Group averages of each method on the paper's three coronal slices, both groups on one range of colours."""
     run = whole.run
-    anatomy = maps.template(run)
+    anatomy = map_images.template(run)
     positions = slices.paper_positions(anatomy.brain.shape[1], anatomy.affine)
     cuts = planes.sections(anatomy, "coronal", positions).cropped()
     pages: list[Page] = []
@@ -66,16 +67,16 @@ def _page(whole: Whole) -> tuple[Page, float]:
     )
 
 
-def _group_map(whole: Whole, method: str, group: str) -> tuple[maps.Drawable, int, int] | None:
+def _group_map(whole: Whole, method: str, group: str) -> tuple[map_images.Drawable, int, int] | None:
     try:
-        return maps.group_map(whole.run, whole.model_set, method, whole.target, group)
+        return map_images.group_map(whole.run, whole.model_set, method, whole.target, group)
     except NotInRun:
         return None
 
 
 def _row(cuts: planes.Sections, found: Found, mask: np.ndarray) -> list[planes.Picture]:
     """The groups with a gap between them, then the colour bar."""
-    scale = maps.colour_range([drawn for drawn, _, _ in found.values()], mask, PERCENTILE)
+    scale = map_images.colour_range([drawn for drawn, _, _ in found.values()], mask, PERCENTILE)
     parts = []
     for drawn, _, _ in found.values():
         style = planes.Style(smooth=drawn.smooth)

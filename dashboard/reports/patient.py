@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from dashboard import summaries_patient
+from dashboard import map_images, summaries_patient
 from dashboard.figures import palette, planes
 from dashboard.figures.answers import Answer, answer_of
 from dashboard.figures.colours import BAR_WIDTH
 from dashboard.figures.words import in_order, mean_sd, method_name, three
-from dashboard.reports import comparison, inside, layout, maps
+from dashboard.reports import comparison, inside, layout
 from dashboard.reports.layout import ACCENT, INNER, MARGIN, QUIET, Page
 from dashboard.reports.subject import Subject
 from dashboard.summaries_maps import region_at
@@ -52,12 +52,14 @@ def patient_report(
         raise NotInRun(f"run {run.run_id} has no heatmaps of this scan by model {model}: choose a model that has")
     subject = Subject(run, model, scan, target, subject_words, mm, reference, simulated_networks)
     chosen = in_order(list(methods))[:MOST_METHODS]
-    drawn = {method: maps.patient_map(run, model, method, scan, target, scale) for method in chosen}
+    drawn = {method: map_images.patient_map(run, model, method, scan, target, scale) for method in chosen}
     page = patient_page(subject, drawn, percentile, created)
     return layout.pdf([page], f"Patient report, run {run.run_id}", created or str(run.manifest.get("created", "")))
 
 
-def patient_page(subject: Subject, drawn: dict[str, maps.Drawable], percentile: float, created: str | None) -> Page:
+def patient_page(
+    subject: Subject, drawn: dict[str, map_images.Drawable], percentile: float, created: str | None
+) -> Page:
     """The page; arguments as for `patient_report`."""
     page = Page()
     y = _heading(page, subject)
@@ -94,7 +96,7 @@ def _decision(page: Page, subject: Subject, y: float) -> float:
     own = own.iloc[0]
     verdict = {True: ", as labelled", False: ", not as labelled"}.get(own.correct, "")
     page.text(MARGIN, y + 6, f"The network's decision: {own.predicted}{verdict}", 9, weight="bold")
-    page.text(MARGIN, y + 14, f"{answer.name} {_number(own[answer.column], answer)}", 14, weight="bold")
+    page.text(MARGIN, y + 14, f"{answer.name} {answer.number(own[answer.column])}", 14, weight="bold")
     page.text(MARGIN, y + 19, f"by model {subject.model}, which never saw this subject", 7.5, color=QUIET)
     axes = page.axes(MARGIN + 82, y + 5, INNER - 84, 8)
     layout.plain_axes(axes, 7)
@@ -119,20 +121,13 @@ def _spread(said: pd.DataFrame, model: str, answer: Answer) -> str:
     true = f"True value {answer.number(said.observed.iloc[0])} (upright line). " if answer.is_value else ""
     if n == 1:
         return f"{true}{answer.name}. No other model of this run may explain this scan."
-    others = [f"{r.model} {_number(getattr(r, answer.column), answer)}" for r in said[said.model != model].itertuples()]
-    low, high = (_number(end, answer) for end in (values.min(), values.max()))
+    others = [f"{r.model} {answer.number(getattr(r, answer.column))}" for r in said[said.model != model].itertuples()]
+    low, high = (answer.number(end) for end in (values.min(), values.max()))
     named = ", ".join(others) if n <= 3 else f"{n - 1} others, from {low} to {high}"
     return f"{true}{answer.name}, mean ± SD of {n} models {mean_sd(values.mean(), values.std(ddof=1))}; also {named}"
 
 
-def _number(value: float, answer: Answer) -> str:
-    """Three digits; of a probability never a certainty."""
-    if answer.is_value:
-        return answer.number(value)
-    return "> 0.999" if value > 0.999 else "< 0.001" if value < 0.001 else three(value)
-
-
-def _methods(page: Page, subject: Subject, drawn: dict[str, maps.Drawable], percentile: float, y: float) -> float:
+def _methods(page: Page, subject: Subject, drawn: dict[str, map_images.Drawable], percentile: float, y: float) -> float:
     """A row for each of the first methods: three planes, and the strongest regions against the group."""
     group = "groups" if len(subject.groups) > 1 else "group"
     run, place = subject.run, ", ".join(f"{v:.0f}" for v in subject.mm)
@@ -148,7 +143,7 @@ def _methods(page: Page, subject: Subject, drawn: dict[str, maps.Drawable], perc
     small = (INNER - 2 * GAP) / 3
     below = -(-len(more) // 3) * (NAME + small / SHAPE + 2)
     height = min((READING - y - below) / len(main), 60.0)
-    cuts = planes.sections_at(maps.template(run), subject.mm)
+    cuts = planes.sections_at(map_images.template(run), subject.mm)
     for method in main:
         width = min((height - NAME - 3) * SHAPE, left)
         _picture(page, subject, cuts, (method, drawn[method]), percentile, (MARGIN, y, width))
@@ -161,7 +156,7 @@ def _methods(page: Page, subject: Subject, drawn: dict[str, maps.Drawable], perc
 
 
 def _picture(
-    page: Page, subject: Subject, cuts: dict[str, planes.Sections], item: tuple[str, maps.Drawable],
+    page: Page, subject: Subject, cuts: dict[str, planes.Sections], item: tuple[str, map_images.Drawable],
     percentile: float, place: tuple[float, float, float],
 ) -> None:  # fmt: skip
     """One method: its name, the share in the imposed change of a simulated brain, the planes."""
@@ -170,7 +165,7 @@ def _picture(
     free = width - layout.text_mm(method_name(method), 7.5, "bold") - 3
     truth = next((text for text in inside.words(subject, method, found.grid) if layout.text_mm(text, 6.2) < free), "")
     page.text(x + width, y + 2.6, truth, 6.2, color=QUIET, ha="right")
-    scale = maps.colour_range([found], subject.run.mask, percentile)
+    scale = map_images.colour_range([found], subject.run.mask, percentile)
     text = _text_pixels(cuts, width, (6.2 if width > 70 else 5) * layout.MM_PER_POINT)
     picture = planes.orthogonal(
         cuts, found.volume, found.affine, subject.mm, planes.Style(smooth=found.smooth), scale,

@@ -112,11 +112,26 @@ def decision(selection: Selection, row: pd.Series) -> None:
     said = queries_patient.predictions_of_scan(selection.run, row["scan"])
     verdict = {True: ", as labelled", False: ", not as labelled"}.get(row["correct"], "")
     value, spread = row[answer.column], f":small[:gray[{summaries_patient.spread_of_predictions(said, answer)}]]"
+    doubt = summaries_patient.disagreement(said, answer)
     if answer.is_value:
         true = f", true {answer.number(row['observed'])}" if row["observed"] == row["observed"] else ""
         st.markdown(f"**{answer.name} {answer.number(value)}**{true} {spread}")
     else:
-        st.progress(float(value), text=f"**{answer.name} {words.three(value)}**: {row['predicted']}{verdict} {spread}")
+        st.markdown(f"**{answer.name} {answer.number(value)}**: {row['predicted']}{verdict} {spread}")
+        st.html(probability_bar(float(value), f"{answer.name} {answer.number(value)}"))
+    if doubt:
+        st.warning(doubt)
+
+
+def probability_bar(value: float, description: str) -> str:
+    """HTML of a bar from 0 to 1 with a mark where the decision turns."""
+    return (
+        f'<div role="img" aria-label="{description}" style="position:relative;height:16px;margin-bottom:2px">'
+        '<div style="position:absolute;top:5px;width:100%;height:6px;border-radius:3px;background:#8888884d"></div>'
+        f'<div style="position:absolute;top:5px;width:{100 * value:.2f}%;height:6px;border-radius:3px;'
+        'background:var(--st-primary-color,#2b6a6e)"></div>'
+        '<div style="position:absolute;left:50%;top:0;width:2px;height:16px;background:currentColor"></div></div>'
+    )
 
 
 def pick_model(selection: Selection, scan: str) -> str:
@@ -254,14 +269,16 @@ def over_time(selection: Selection, visits: pd.DataFrame) -> None:
     show.chart(st, patient.visits(visits, queries.answer(selection.run), palette.POSITIVE), "p-visits")
 
 
-def same_slice(selection: Selection, visits: pd.DataFrame, method: str, view: dict[str, Any]) -> None:
+def same_slice(selection: Selection, visits: pd.DataFrame, row: pd.Series, method: str, view: dict[str, Any]) -> None:
     """The slice at the crosshair in every visit, on one scale."""
     if len(visits) == 1 or view.get("mm") is None:
         return
     answer = queries.answer(selection.run)
     titles = [f"{v.session or v.scan}, {answer.text(getattr(v, answer.column))}" for v in visits.itertuples()]
     drawn = tuple(zip(visits.model, visits.scan, titles, strict=True))
-    pairs = pictures_patient.view_pairs(view, view["mm"])
+    chosen = visits[visits.scan == row["scan"]].iloc[0]
+    threshold = pictures_patient.threshold_of(selection, chosen.model, method, chosen.scan, view)
+    pairs = pictures_patient.view_pairs(view, view["mm"], threshold)
     st.markdown(f"**The same slice at every visit**, {words.method_name(method)}, one colour scale")
     picture = pictures_patient.visits_png(selection.run, drawn, method, selection.target, pairs)
     st.image(picture, width=min(VISIT_WIDTH * len(drawn), 1200), output_format="PNG")
@@ -282,10 +299,13 @@ def how_to_read(method: str) -> None:
 def in_3d(selection: Selection, model: str, row: pd.Series, method: str, view: dict[str, Any]) -> None:
     """The main heatmap inside a transparent brain, on request."""
     if state.toggle("p_3d", f"Show {words.method_name(method).lower()} in 3D"):
-        percentile = pictures_patient.percentile(view)
-        figure = pictures_patient.glass(selection.run, model, method, row["scan"], selection.target, percentile)
+        start = pictures_patient.threshold_of(selection, model, method, row["scan"], view)
+        figure = pictures_patient.glass(selection.run, model, method, row["scan"], selection.target, start.value)
         show.chart(st, figure, "p-3d-brain", save=False)
-        st.caption(f"Surface at the {percentile:g}th percentile of |relevance|, averaged over blocks of about 5 mm.")
+        st.caption(
+            f"Surface where |relevance| is {words.three(start.value)}, as in the viewer ({start.percentile:.3g} % of "
+            "the brain have no more); averaged over blocks of about 5 mm. Drag to turn."
+        )
 
 
 def main() -> None:
@@ -337,7 +357,7 @@ def main() -> None:
         over_time(selection, visits)
     if other is not None and patient_reference.knows(against, method):
         patient_reference.pictures(other, selection, model, row, method)
-    same_slice(selection, visits, method, view)
+    same_slice(selection, visits, row, method, view)
     in_3d(selection, model, row, method, view)
     how_to_read(method)
     page.provenance(selection.run, f"model {model}", f"evidence for {selection.evidence()}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from engine.preprocessing.limits import written
 from store.spec import table_spec
 
 LEAST = 8  # scans that a range is taken from
@@ -60,5 +61,5 @@ def reference_flags(quality: pd.DataFrame, cohort: pd.DataFrame, run_id: str) ->
 
 
 def _text(words: str, value: float, low: float, high: float, run_id: str) -> str:
-    usual = f"at least {low:.3g}" if np.isnan(high) else f"{low:.3g} to {high:.3g}"
-    return f"{words} {value:.3g}; in {run_id} it is {usual}"
+    usual = f"at least {written(low)}" if np.isnan(high) else f"{written(low)} to {written(high)}"
+    return f"{words} {written(value)}; in {run_id} it is {usual}"

@@ -73,7 +73,7 @@ class Limits:
             # A figure that could not be computed is in no bounds.
             if (low is None or value >= low) and (high is None or value <= high) and not math.isnan(value):
                 continue
-            text = f"{WORDS[figure]} {_number(value)}, {_bounds(low, high)}"
+            text = f"{WORDS[figure]} {written(value)}, {_bounds(low, high)}"
             found.append({"figure": figure, "value": value, "low": low, "high": high, "text": text})
         return found
 
@@ -103,11 +103,12 @@ def marks(flags: pd.DataFrame, reasons: dict[str, str]) -> dict[str, str]:
     return words
 
 
-def _number(value: float) -> str:
+def written(value: float) -> str:
+    """Write a figure with three digits, a large one whole: 1951, never 1.95e+03."""
     return "not computable" if math.isnan(value) else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
 
 
 def _bounds(low: float | None, high: float | None) -> str:
     if low is None:
-        return f"at most {_number(high)} expected"
-    return f"at least {_number(low)} expected" if high is None else f"{_number(low)} to {_number(high)} expected"
+        return f"at most {written(high)} expected"
+    return f"at least {written(low)} expected" if high is None else f"{written(low)} to {written(high)} expected"

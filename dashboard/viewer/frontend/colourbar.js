@@ -3,7 +3,7 @@
 import { rgba } from "./colours.js";
 import { fit, sizedCanvas } from "./dom.js";
 import { canvasText } from "./paint.js";
-import { three } from "./words.js";
+import { powerOfTen, three } from "./words.js";
 
 const GREY = 82; // what lies under the colours, as over anatomy
 const TICK = "#CDD3D6";
@@ -81,22 +81,24 @@ function ticks(look, place, gap) {
 }
 
 function uprightWords(bar, rect, look, text, place, length) {
+  const { factor, prefix } = powerOfTen(look.top * look.factor);
   for (const value of ticks(look, place, 14)) {
     const y = bar.y + length - place(value);
-    text(three(value * look.factor), bar.x + bar.width + 5, y, { size: 11, baseline: "middle", colour: TICK });
+    text(three(value * look.factor * factor), bar.x + bar.width + 5, y, { size: 11, baseline: "middle", colour: TICK });
   }
-  text(look.unit, rect.x + rect.width - 9, bar.y + length / 2, {
+  text(prefix + look.unit, rect.x + rect.width - 9, bar.y + length / 2, {
     size: 11, align: "center", baseline: "middle", colour: TICK, upright: true,
   });
 }
 
 function flatWords(bar, rect, look, text, place, length) {
-  for (const value of ticks(look, place, 60)) {
+  const { factor, prefix } = powerOfTen(look.top * look.factor);
+  for (const value of ticks(look, place, 46)) {
     const x = bar.x + place(value);
     const align = value === look.top ? "right" : place(value) < 8 ? "left" : "center";
-    text(three(value * look.factor), Math.min(Math.max(x, bar.x), bar.x + length), bar.y + bar.height + 4, {
+    text(three(value * look.factor * factor), Math.min(Math.max(x, bar.x), bar.x + length), bar.y + bar.height + 4, {
       size: 11, align, baseline: "top", colour: TICK,
     });
   }
-  text(look.unit, bar.x, bar.y + bar.height + 19, { size: 11, baseline: "top", colour: TICK });
+  text(prefix + look.unit, bar.x, bar.y + bar.height + 19, { size: 11, baseline: "top", colour: TICK });
 }

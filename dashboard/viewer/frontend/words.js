@@ -14,6 +14,15 @@ export function three(value) {
   return rounded < 0 ? MINUS + text : text;
 }
 
+// What a scale's numbers are multiplied by and what its unit says, so that they have few digits: 2.58 of "10⁻⁴ margin".
+export function powerOfTen(top) {
+  const size = Math.abs(top);
+  if (!(size > 0) || (size >= 0.01 && size < 10000)) return { factor: 1, prefix: "" };
+  const power = Math.floor(Math.log10(size));
+  const digits = String(power).replace(/./g, (one) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(one)]);
+  return { factor: 10 ** -power, prefix: `10${digits} ` };
+}
+
 export function percent(share) {
   return share === null || share === undefined ? NONE : `${three(100 * share)}\u00A0%`;
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,7 +20,7 @@ PER_CM3 = "% of relevance / cm3"
 
 @dataclass(frozen=True)
 class Drawable:
-    """What region shares are made of: |h| of gradient methods, max(h, 0) of occlusions.
+    """A map, and how it is drawn.
 
     Attributes:
         grid: (x, y, z) on the working grid.
@@ -37,6 +37,11 @@ class Drawable:
     unit: str
     resolution: str | None = None
 
+    def of_size(self, gradient: bool) -> Drawable:
+        """Return what region shares are made of: |h| of a gradient method, max(h, 0) of an occlusion."""
+        size = np.abs if gradient else (lambda values: np.maximum(values, 0))
+        return replace(self, grid=size(self.grid), volume=size(self.volume))
+
 
 def template(run: RunReader) -> Anatomy:
     """The 1 mm template as the ground of pictures."""
@@ -44,12 +49,17 @@ def template(run: RunReader) -> Anatomy:
 
 
 def patient_map(run: RunReader, model: str, method: str, scan: str, target: str, scale: str) -> Drawable:
-    """The heatmap of one scan; errors as for RunReader.heatmap."""
+    """Return the relevance of one scan, which is never negative; errors as for RunReader.heatmap."""
+    gradient = run.is_gradient(method)
+    found = signed_map(run, model, method, scan, target, scale).of_size(gradient)
+    return replace(found, unit=f"|{found.unit}|") if gradient else found
+
+
+def signed_map(run: RunReader, model: str, method: str, scan: str, target: str, scale: str) -> Drawable:
+    """Return the heatmap of one scan with its signs; errors as for RunReader.heatmap."""
     group = run.target_of(model, scan, target)
     attributes = run.attributes(heatmaps.locate(run, model, method, scan, group, scale).path)
     native = run.heatmap(model, method, scan, target=target, scale=scale, full=False)
-    gradient = run.is_gradient(method)
-    native = np.abs(native) if gradient else np.maximum(native, 0)
     grid = run.full(native, attributes)
     unit = str(attributes["unit"]).replace("margin", scale)  # that of a regression names no margin
     if attributes["native_grid"] == "positions":
@@ -58,9 +68,9 @@ def patient_map(run: RunReader, model: str, method: str, scan: str, target: str,
     if attributes["native_grid"] == "regions":
         painted = regions_to_voxels(native, run.array("atlas"))
         return Drawable(grid, painted, run.affine("template"), False, unit, ONE_A_REGION)
-    if not gradient:
+    if not run.is_gradient(method):
         return Drawable(grid, grid, run.affine(), False, unit, SEGMENTS)
-    return Drawable(grid, grid, run.affine(), True, f"|{unit}|")
+    return Drawable(grid, grid, run.affine(), True, unit)
 
 
 def group_map(run: RunReader, model_set: str, method: str, target: str, group: str) -> tuple[Drawable, int, int]:
