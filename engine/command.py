@@ -98,6 +98,8 @@ def _main_plan(run: Run, as_json: bool) -> None:
 
 
 def _run(job: subcommands.Job, options: argparse.Namespace, progress: Progress, context: dict[str, Run]) -> int:
+    if job.alone:
+        return job.alone(options, _device_kind(options.device), progress)
     run, stages = job.start(options, _device_kind(options.device), progress)
     if options.plan:
         job.plan(run, options.json)

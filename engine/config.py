@@ -55,11 +55,11 @@ class Simulation(Section):
     age_mean: float = Field(75.0, description="years, both groups alike")
     age_sd: float = Field(6.0, ge=0, description="years")
     ageing: float = Field(1.0, ge=0, description="multiplies the age-related change that both groups share")
-    anatomy_mm: float = Field(1.0, ge=0, description="root mean square of the smooth individual deformation")
+    anatomy_mm: float = Field(1.0, ge=0, description="of the smooth individual deformation, root mean square of all")
     scaling_sd: float = Field(0.02, ge=0, description="of the global size")
     contrast_sd: float = Field(0.04, ge=0, description="of the intensity scale and gamma")
-    bias_sd: float = Field(0.04, ge=0, description="of the smooth multiplicative bias field")
-    noise_sd: float = Field(0.03, ge=0, description="per voxel at the working grid, relative to white matter")
+    bias_sd: float = Field(0.04, ge=0, description="of the smooth multiplicative bias field, all scans together")
+    noise_sd: float = Field(0.03, ge=0, description="per voxel, relative to white matter, all scans together")
     solve_mm: Literal[2, 4] = Field(2, description="grid on which the deformations are solved")
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.errors import UserError
+from engine.errors import RunFailure, UserError
 from engine.options import DEFAULT_STORE, add_cohort, add_common, configuration, overrides_of
 from engine.progress import Progress
 from engine.run import Run
@@ -24,11 +25,13 @@ class Job:
         parser: of its options.
         start: (options, device, progress) -> (run, stages).
         plan: (run, as JSON too) says what a run would do.
+        alone: (options, device, progress) -> exit code, of a job that makes no run; takes the place of the other two.
     """
 
     parser: Callable[[], argparse.ArgumentParser]
-    start: Callable[[argparse.Namespace, str, Progress], tuple[Run, Stages]]
-    plan: Callable[[Run, bool], None]
+    start: Callable[[argparse.Namespace, str, Progress], tuple[Run, Stages]] | None = None
+    plan: Callable[[Run, bool], None] | None = None
+    alone: Callable[[argparse.Namespace, str, Progress], int] | None = None
 
 
 def explain_parser() -> argparse.ArgumentParser:
@@ -110,7 +113,44 @@ def plan_import(run: Run, as_json: bool) -> None:
     print_plan(run, as_json)
 
 
+def check_parser() -> argparse.ArgumentParser:
+    """The options of `check-simulation`."""
+    p = argparse.ArgumentParser(
+        prog="run_pipeline.py check-simulation",
+        description="Prove that a network trained on a simulated cohort finds the imposed change and nothing else: the "
+        "sham and every other nuisance, switched off in people whom it has never seen, must leave it at chance.",
+        epilog="Exit code 0 if so, 1 with one sentence if not. Nothing is stored.",
+    )
+    p.add_argument("config", nargs="?", type=Path, metavar="CONFIG.yaml", help="configuration over the preset's")
+    p.add_argument("--preset", metavar="NAME", help="where to start from (default: demo)")
+    p.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="a setting")
+    p.add_argument("--quick", action="store_true", help="one small training and fewer people: wider intervals")
+    p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)")
+    p.add_argument("--json", action="store_true", help="end with one line of JSON on standard output")
+    p.set_defaults(plan=False, name=None, cohort=None, data=None, table=None)
+    return p
+
+
+def check_simulation(options: argparse.Namespace, device: str, progress: Progress) -> int:
+    """Run `check-simulation`: 0 if only the imposed change is found, else 1."""
+    import torch
+
+    from engine.simulation.check import FULL, QUICK, check, lines, sentence
+
+    config = configuration(options)
+    report = check(config, QUICK if options.quick else FULL, torch.device(device), progress)
+    for line in lines(report):
+        progress.say(line)
+    if options.json:
+        print(json.dumps(report), flush=True)
+    if wrong := sentence(report):
+        raise RunFailure(f"{wrong}; what this cohort shows of heatmaps is not of the imposed change alone")
+    progress.say("the imposed change is found, and nothing else is taken for it")
+    return 0
+
+
 JOBS = {
     "explain": Job(explain_parser, start_explain, plan_explain),
     "import-model": Job(import_parser, start_import, plan_import),
+    "check-simulation": Job(check_parser, alone=check_simulation),
 }

@@ -1,10 +1,10 @@
 """Simulated cohorts: the template brain with imposed regional change, and nuisance that both groups share.
 
-Every subject of both groups gets an individual anatomy, an age, a global size and a sham warp: random, as large as the
-imposed displacement and in the same places, without a change of volume. Every scan gets a misregistration, an intensity
-scale, a gamma, a bias field and noise. Patients get the imposed flow at their severity on top, and nothing else tells
-the groups apart: a sham that only controls had would itself be the label. All displacements are composed, and the
-template is interpolated once. Source: design, section 9.
+Every subject of both groups gets an individual anatomy, an age, a global size and a sham warp: random, all over the
+brain, as large as the imposed displacement within its reach, without a change of volume. Every scan gets a
+misregistration, an intensity scale, a gamma, a bias field and noise. Patients get the imposed flow at their severity on
+top, and nothing else tells the groups apart: a sham that only controls had would itself be the label. All displacements
+are composed, and the template is interpolated once. Source: design, section 9.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ YEARS_BETWEEN_SESSIONS = 0.5
 SEVERITY_A_YEAR = 0.1
 ANATOMY_MM, SHAM_MM, BIAS_MM = 24, 16, 60  # spacing of the control points of each smooth random field
 JITTER_MM = 0.3
+# Each scan has its own strength of anatomy, sham, bias field and noise, from 0 to this: root mean square 1. A network
+# that never saw a brain with little of them is not at chance where they are left out.
+STRONGEST = np.sqrt(3)
 MEAN_ICV_MM3 = 1.45e6
 # What differs between scans beside the imposed change, in both groups alike.
 NUISANCES = ("anatomy", "ageing", "size", "misregistration", "sham", "intensity", "gamma", "bias_field", "noise")
@@ -158,17 +161,18 @@ class SimulatedPreparer:
 
     def _coordinates(self, row: dict, wanted: dict[str, bool], shift_mm: np.ndarray) -> np.ndarray:
         """Where in the template each voxel of the healthy scan comes from: (3, x, y, z) in 1 mm voxels."""
-        simulation, body = self.simulation, _body(self.simulation, self.grid_mm)
+        simulation, body, grid_mm = self.simulation, _body(self.simulation, self.grid_mm), self.grid_mm
         subject = np.random.default_rng([self.seed, 2, int(row["subject"].removeprefix("sim-"))])
         anatomy = subject.normal(size=(3, *control_points(ANATOMY_MM)))
         sham = subject.normal(size=(3, *control_points(SHAM_MM)))
+        of_anatomy, of_sham = subject.uniform(0, STRONGEST, 2)
         size = np.log(row["icv"] / MEAN_ICV_MM3) / 3
         shift_mm = shift_mm if wanted["misregistration"] else np.zeros(3)
         coordinates = _resize(body.identity, size if wanted["size"] else 0.0, shift_mm, body)
         if wanted["anatomy"]:
-            coordinates += _scaled(_smooth(anatomy, self.grid_mm, ANATOMY_MM), simulation.anatomy_mm, body)
+            coordinates += _scaled(_smooth(anatomy, grid_mm, ANATOMY_MM), of_anatomy * simulation.anatomy_mm, body)
         if wanted["sham"]:
-            coordinates += _sham(sham, body)
+            coordinates += np.float32(of_sham) * _sham(sham, body)
         if wanted["ageing"]:
             decades = np.clip((row["age"] - simulation.age_mean) / 10, -MAX_DECADES, MAX_DECADES)
             coordinates += _at(body.ageing.displacement(decades * simulation.ageing), coordinates, body)
@@ -188,8 +192,10 @@ class SimulatedPreparer:
         simulation = self.simulation
         gain, gamma = np.exp(scan.normal(0, simulation.contrast_sd, 2))
         bias = _smooth(scan.normal(size=(1, *control_points(BIAS_MM))), self.grid_mm, BIAS_MM)[0]
-        bias = np.exp(bias * (simulation.bias_sd / bias[body.mask].std()))
-        noise = simulation.noise_sd * scan.standard_normal(volume.shape, dtype=np.float32)
+        noise = scan.standard_normal(volume.shape, dtype=np.float32)
+        of_bias, of_noise = scan.uniform(0, STRONGEST, 2)
+        bias = np.exp(bias * (of_bias * simulation.bias_sd / bias[body.mask].std()))
+        noise *= np.float32(of_noise * simulation.noise_sd)
         volume = np.maximum(volume, 0) ** (gamma if wanted["gamma"] else 1.0)
         volume *= (gain if wanted["intensity"] else 1.0) * (bias if wanted["bias_field"] else 1.0)
         return volume + noise if wanted["noise"] else volume
@@ -208,7 +214,6 @@ class Body:
     imposed: Flow | None  # None in a null cohort
     ageing: Flow
     sham_rms_mm: float
-    envelope: np.ndarray  # (x, y, z) of the working grid: where a sham moves tissue, 0 to 1
     reach: np.ndarray  # (x, y, z) of the solving grid, 1 where the imposed change may move tissue, else 0
     unmoved_scale: float  # white matter of the whole brain, where that outside the reach is 1
 
@@ -235,13 +240,11 @@ def _body(simulation: Simulation, grid_mm: int) -> Body:
     sigma = FWHM_TO_SIGMA * np.sqrt(max(grid_mm**2 - 1, 0))
     template = ndimage.gaussian_filter(template_brain(1), sigma) if sigma else template_brain(1)
     identity = np.indices(Grid(grid_mm).shape, dtype=np.float32) * grid_mm
-    rms = float(np.sqrt((moved[brain_mask(solve_mm)] ** 2).mean()))
-    envelope = ndimage.map_coordinates(moved / moved.max(), identity / solve_mm, order=1, mode="nearest")
+    rms = float(np.sqrt((moved[brain_mask(solve_mm) & shape.reach] ** 2).mean()))
     mask, reach = brain_mask(grid_mm), shape.reach.astype(np.float32)
     centre = np.array([np.mean(where) for where in np.nonzero(mask)], np.float32)[:, None, None, None] * grid_mm
     body = Body(
-        grid_mm, solve_mm, template, mask, identity, centre, imposed, ageing, rms, envelope.astype(np.float32), reach,
-        unmoved_scale=1.0,
+        grid_mm, solve_mm, template, mask, identity, centre, imposed, ageing, rms, reach, 1.0
     )  # fmt: skip
     still = ndimage.map_coordinates(template, identity, order=1)
     by_unmoved, by_whole = (scale_to_white_matter(still, where) for where in (mask & ~_reached(body, identity), mask))
@@ -305,8 +308,8 @@ def _smooth(points: np.ndarray, grid_mm: int, spacing_mm: int) -> np.ndarray:
 
 
 def _sham(points: np.ndarray, body: Body) -> np.ndarray:
-    """A displacement that changes no volume (a curl), in the same places and as large as the imposed one, in mm."""
-    a, b, c = _smooth(points, body.grid_mm, SHAM_MM) * body.envelope
+    """A displacement that changes no volume (a curl), as large as the imposed one within its reach, in mm."""
+    a, b, c = _smooth(points, body.grid_mm, SHAM_MM)
     da, db, dc = np.gradient(a), np.gradient(b), np.gradient(c)
     curl = np.stack([dc[1] - db[2], da[2] - dc[0], db[0] - da[1]])
     return _scaled(curl, body.sham_rms_mm, body)
