@@ -40,7 +40,8 @@ class Panel:
         if self.is_difference:
             return "own scale"
         found = queries_maps.figures(self.averages[0])
-        return f"n = {words.count(found.subjects, 'subject')}, {words.count(found.scans, 'scan')}"
+        without = f" ({found.without_relevance} more have no relevance)" if found.without_relevance else ""
+        return f"n = {words.count(found.subjects, 'subject')}, {words.count(found.scans, 'scan')}{without}"
 
 
 def columns_of(groups: Mapping[str, Sequence[str]], chosen: Sequence[str] | None) -> dict[str, tuple[str, ...]]:

@@ -28,6 +28,7 @@ class Drawable:
         affine: of `volume`.
         smooth: whether to interpolate between its voxels.
         resolution: in words, where it is not that of `affine`.
+        without_relevance: scans left out of an average of shares.
     """
 
     grid: np.ndarray
@@ -36,6 +37,7 @@ class Drawable:
     smooth: bool
     unit: str
     resolution: str | None = None
+    without_relevance: int = 0
 
     def of_size(self, gradient: bool) -> Drawable:
         """Return what region shares are made of: |h| of a gradient method, max(h, 0) of an occlusion."""
@@ -96,7 +98,7 @@ def group_map(run: RunReader, model_set: str, method: str, target: str, group: s
         drawn = Drawable(grid, _repainted(run, grid), run.affine("template"), False, unit, ONE_A_REGION)
     else:
         drawn = Drawable(grid, grid, run.affine(), True, unit)
-    return drawn, found.scans, found.subjects
+    return replace(drawn, without_relevance=found.without_relevance), found.scans, found.subjects
 
 
 def percent_per_cm3(run: RunReader) -> float:

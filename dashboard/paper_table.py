@@ -9,6 +9,7 @@ from dashboard import filters, queries, show, summaries_table_1
 from dashboard import queries_regions as asked
 from dashboard.figures import published, words
 from dashboard.filters import Selection
+from dashboard.summaries_regions import left_out
 
 PAPER_GROUPS = {"AD", "NC"}
 
@@ -26,7 +27,8 @@ def section(selection: Selection) -> dict[str, pd.DataFrame]:
             f" {published.SHORT}, atlas AAL1: published on another cohort, to compare with, not a target; in brackets "
             "the rank of that region here."
         )
-    st.caption(said)
+    rankings = asked.rankings(selection, "share_of_average", True)
+    st.caption(" ".join(part for part in (said, left_out(rankings, words.method_name)) if part))
     return {diagnosis: numbers for diagnosis, (_, numbers, _) in found.items()}
 
 

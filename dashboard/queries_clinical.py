@@ -35,15 +35,17 @@ def evidence(selection: Selection, merged: bool) -> Evidence:
     """
     data = queries_regions.relevance(selection.run, selection.model_set)
     sums, areas = data.of_target(selection.method, selection.target), regional.Areas.of(data.regions, merged)
-    known = np.isfinite(sums).any(axis=1)
-    keep = known & filters.passing(data.rows, selection.whom)
+    passing = np.isfinite(sums).any(axis=1) & filters.passing(data.rows, selection.whom)
+    keep = passing & (np.nansum(sums, axis=1) > 0)  # without relevance there is no share
+    left_out = data.rows["scan"][passing].nunique() - data.rows["scan"][keep].nunique()
     answer = queries.answer(selection.run).column
     said = data.rows[answer].to_numpy(float)[keep]
     shares = regional.per_scan(np.nan_to_num(sums[keep]), areas, "share")
     mean = shares.mean(axis=0) if len(shares) else np.zeros(len(areas.names))
-    order = [place for place in np.argsort(-mean, kind="stable") if areas.inside[place]]
+    order = [place for place in np.argsort(-mean, kind="stable") if areas.inside[place] and areas.cm3[place] > 0]
     values, rows = np.column_stack([said, shares[:, order]]), data.rows[clinical.ROWS][keep]
-    return Evidence(rows.reset_index(drop=True), values, (answer, *(areas.names[place] for place in order)))
+    names = (answer, *(areas.names[place] for place in order))
+    return Evidence(rows.reset_index(drop=True), values, names, int(left_out))
 
 
 @st.cache_data(max_entries=16, show_spinner="Correlating with every region")

@@ -183,11 +183,28 @@ def resolution(run: Run, model_set: str, method: str) -> str:
 
 
 def is_stored(average: Average) -> bool:
-    """Whether group cells answer: no filter but diagnosis and decision, and a scale in which the run has cells."""
+    """Whether group cells answer: no filter but diagnosis and decision, and a scale in which the run has cells.
+
+    Nor where such a filter takes some of the scans of a subject: in the cells they have the weights of all of them.
+    """
     chosen = average.selection
     if chosen.needs_streaming:
         return False
-    return measured(average)[0] in _scales(chosen.run, chosen.model_set, chosen.method)
+    scale, whom = measured(average)[0], chosen.whom
+    if scale not in _scales(chosen.run, chosen.model_set, chosen.method):
+        return False
+    return _cells_answer(
+        chosen.run, chosen.model_set, chosen.method, chosen.target, scale, whom.diagnosis, whom.correct
+    )
+
+
+@functools.lru_cache(256)
+def _cells_answer(
+    run: Run, model_set: str, method: str, target: str, scale: str, diagnosis: tuple[str, ...] | None,
+    correct: bool | None,
+) -> bool:  # fmt: skip
+    reader = queries.opened(run)
+    return reader.cells_answer(model_set, method, target=target, scale=scale, diagnosis=diagnosis, correct=correct)
 
 
 def is_ready(average: Average, style: planes.Style, positions: tuple[float, ...]) -> bool:
@@ -216,7 +233,8 @@ def _maker(average: Average) -> Callable[[Progress | None], BrainMap]:
 
     def make(progress: Progress | None) -> BrainMap:
         found = ask(progress)
-        return brain_maps.pack(getattr(found, statistic), own, found.scans, found.subjects, factor)
+        packed = brain_maps.pack(getattr(found, statistic), own, found.scans, found.subjects, factor)
+        return replace(packed, without_relevance=found.without_relevance)
 
     return make
 

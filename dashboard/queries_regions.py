@@ -16,6 +16,7 @@ from dashboard.figures import published
 from dashboard.filters import Selection
 from dashboard.queries import Run
 from store import NotInRun
+from store.weights import equal_weights, scans_weigh_alike
 
 TRUE, PREDICTED = "true", "predicted"
 
@@ -25,7 +26,8 @@ class Relevance:
     """Sum of m in every region for every explained scan of a model set.
 
     Attributes:
-        rows: the scans, as in `filters.explained`, with `weight`: w of the group cells.
+        rows: the scans, as in `filters.explained`.
+        by_scan: whether every scan weighs the same in averages, not every subject.
         regions: the regions table.
         sums: (method, target) -> (scans, regions) float64; NaN where a scan has no such heatmap.
         scale: method -> scale of its heatmaps in group averages: relative, margin or probability.
@@ -37,6 +39,7 @@ class Relevance:
     sums: Mapping[tuple[str, str], np.ndarray]
     scale: Mapping[str, str]
     gradients: frozenset[str]
+    by_scan: bool
 
     def of_target(self, method: str, target: str) -> np.ndarray:
         """(scans, regions) for a group, or each scan's own true or predicted group; NaN where there is none."""
@@ -70,11 +73,18 @@ class Relevance:
         for diagnosis in diagnoses:
             chosen = keep & (self.rows["diagnosis"] == diagnosis).to_numpy(bool)
             if chosen.any():
-                rows, weight = self.rows[chosen], self.rows["weight"].to_numpy(float)[chosen]
+                rows = self.rows[chosen]
+                weight = self._weight(rows, np.isfinite(average[chosen]).any(axis=1))
                 found[diagnosis] = regional.Group(
                     sums[chosen], average[chosen], weight, rows["subject"], rows["scan"].nunique()
                 )
         return found
+
+    def _weight(self, rows: pd.DataFrame, averaged: np.ndarray) -> np.ndarray:
+        """(rows,) w: 1 / (averaged scans of the subject), or 1 where scans weigh alike; 0 for what is not averaged."""
+        weight = averaged.astype(float)
+        weight[averaged] = equal_weights(rows[averaged], self.by_scan)
+        return weight
 
 
 @st.cache_resource(max_entries=2, show_spinner="Reading the regions of every scan")
@@ -94,21 +104,17 @@ def relevance(run: Run, model_set: str) -> Relevance:
     of_pair = np.array([place.get(pair, -1) for pair in pairs])
     row = of_pair[series[0].cat.codes.to_numpy(np.int64) * len(series[1].cat.categories) + series[1].cat.codes]
     column = pd.Categorical(table["region"], categories=regions["region"]).codes
-    sums = {}
+    sums, no_voxels = {}, ~(regions["volume_cm3"].to_numpy(float) > 0)
     for key, part in table.groupby(["method", "target"], observed=True).indices.items():
         values = np.full((len(rows), len(regions)), np.nan)
         part = part[(row[part] >= 0) & (column[part] >= 0)]
         values[row[part], column[part]] = table["sum"].to_numpy(float)[part]
+        values[np.ix_(np.isfinite(values).any(axis=1), no_voxels)] = 0  # missing in the table, see `per_scan`
         values.setflags(write=False)
         sums[key] = values
     scale, gradients = _scales(run, model_set)
-    return Relevance(rows.assign(weight=_weights(run, rows)), regions, sums, scale, gradients)
-
-
-def _weights(run: Run, rows: pd.DataFrame) -> np.ndarray:
-    """w of the group cells: 1 / (explained scans of the subject), or 1 where the run weighs scans alike."""
-    by_scan = queries.manifest(run).get("config", {}).get("analysis", {}).get("weights") == "scan"
-    return np.ones(len(rows)) if by_scan else (1 / rows.groupby("subject")["scan"].transform("count")).to_numpy()
+    by_scan = scans_weigh_alike(queries.opened(run), model_set)
+    return Relevance(rows, regions, sums, scale, gradients, by_scan)
 
 
 def _scales(run: Run, model_set: str) -> tuple[dict[str, str], frozenset[str]]:
@@ -170,7 +176,7 @@ def _ranking(selection: Selection, method: str, measure: str, merged: bool) -> p
     frame = regional.ranking(groups, data.regions, measure, merged, names, bootstrap(run))
     if uses_stored(selection) and len(frame):
         stored = _stored(run, selection, method)
-        if len(stored):
+        if len(stored) and _knows_missing(frame, stored):
             frame = regional.with_stored(frame, stored, data.regions, measure, merged)
     chosen = selection.whom.diagnosis
     return frame if chosen is None else frame[frame["diagnosis"].isin(chosen)].reset_index(drop=True)
@@ -206,6 +212,11 @@ def _stored(run: Run, selection: Selection, method: str) -> pd.DataFrame:
     return table[np.logical_and.reduce([table[column] == value for column, value in keys.items()])]
 
 
+def _knows_missing(frame: pd.DataFrame, stored: pd.DataFrame) -> bool:
+    """Whether stored shares leave out who has no relevance; runs of before counted them as shares of 0."""
+    return not (frame["without_relevance"] > 0).any() or bool(stored["without_relevance"].notna().all())
+
+
 def scans_of(selection: Selection, method: str, region: str, measure: str) -> pd.DataFrame:
     """One region in every scan that passes: scan, subject, diagnosis, age, value."""
     data = relevance(selection.run, selection.model_set)
@@ -223,7 +234,7 @@ def numbers(selection: Selection, measure: str, rankings: Mapping[str, pd.DataFr
         out = frame.assign(**values, method=method, measure=measure, unit=unit)
         frames.append(out.sort_values(["diagnosis", "rank"], kind="stable"))
     columns = [
-        "method", "diagnosis", "rank", "region", "measure", "value", "low", "high", "unit", "subjects", "scans",
-        "in_atlas",
+        "method", "diagnosis", "rank", "region", "measure", "value", "low", "high", "unit", "subjects",
+        "without_relevance", "scans", "in_atlas",
     ]  # fmt: skip
     return pd.concat(frames, ignore_index=True)[columns]

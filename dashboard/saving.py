@@ -33,4 +33,9 @@ def save_figure(key: str, name: str) -> None:
         key: of the chart (`st.plotly_chart(..., key=key)`).
         name: of the file, without its ending.
     """
-    _component()(data={"key": key, "name": name}, key=f"save-{key}")
+    _component()(data={"key": key, "name": name}, key=f"save-{_apart(key)}")
+
+
+def _apart(key: str) -> str:
+    """The key without two underlines in a row, which Streamlit refuses in the key of a component; no two become one."""
+    return key.replace("%", "%25").replace("__", "_%5F")

@@ -11,7 +11,8 @@ from store import RunReader
 def region_shares(run: RunReader, model_set: str, method: str, target: str) -> pd.DataFrame:
     """Share of the brain by scan and region: index (model, scan), a column a region in the order of the atlas.
 
-    `target` true or predicted is resolved for each scan; scans without that target are left out. Shares as float32.
+    `target` true or predicted is resolved for each scan; scans without that target are left out. Shares as float32,
+    NaN for a heatmap that is 0 everywhere and for a region without voxels on the grid.
     """
     wanted = ["model", "target", "scan", "region", "share"]
     table = run.table("region_relevance", wanted, model_set=model_set, method=method)
@@ -23,8 +24,11 @@ def region_shares(run: RunReader, model_set: str, method: str, target: str) -> p
         table = table.merge(meant, on=["model", "scan"])
         table = table[table.target == table[column]]
     wide = table.pivot(index=["model", "scan"], columns="region", values="share")
-    order = [r for r in run.table("regions", ["region"]).region if r in wide.columns]
-    return wide[order].astype(np.float32)
+    regions = run.table("regions", ["region", "volume_cm3"]).set_index("region")["volume_cm3"]
+    wide = wide[[region for region in regions.index if region in wide.columns]]
+    # Runs of before 1.3 have a share of 0 in both cases.
+    nothing = ~(wide.sum(axis=1).to_numpy(float) > 0)[:, None] | ~(regions[wide.columns].to_numpy(float) > 0)[None]
+    return wide.mask(nothing).astype(np.float32)
 
 
 def subject_means(run: RunReader, shares: pd.DataFrame) -> pd.DataFrame:

@@ -39,11 +39,13 @@ class Evidence:
         rows: explained scans: ROWS.
         values: (scans, k) answer of the networks and shares of regions; NaN where a scan has none.
         names: of the k columns.
+        left_out: scans whose heatmaps are 0 everywhere, so that they have no share.
     """
 
     rows: pd.DataFrame
     values: np.ndarray
     names: tuple[str, ...]
+    left_out: int = 0
 
     def known(self, score: str) -> Evidence:
         """The scans that have the score and every value."""

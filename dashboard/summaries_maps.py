@@ -39,7 +39,8 @@ def table(rows: Sequence[Numbers], peaks: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame([
         {
             "Method": words.method_name(row.method), "Group": row.group, "Subjects": str(row.figures.subjects),
-            "Scans": str(row.figures.scans), "Unit": row.scale.unit, "Colour from": words.three(row.scale.low),
+            "Scans": str(row.figures.scans), "Without relevance": str(row.figures.without_relevance),
+            "Unit": row.scale.unit, "Colour from": words.three(row.scale.low),
             "to": words.three(row.scale.high), "Peak": words.three(row.factor * row.figures.peak),
             "at x, y, z mm": ", ".join(f"{v:.0f}" for v in row.figures.peak_mm), "in": peak,
         }
@@ -52,6 +53,7 @@ def numbers(rows: Sequence[Numbers], peaks: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame([
         {
             "method": row.method, "group": row.group, "subjects": row.figures.subjects, "scans": row.figures.scans,
+            "scans_without_relevance": row.figures.without_relevance,
             "unit": row.scale.unit, "colour_from": row.scale.low, "colour_to": row.scale.high,
             "median_size": row.factor * float(row.figures.levels[len(row.figures.levels) // 2]),
             "peak": row.factor * row.figures.peak,

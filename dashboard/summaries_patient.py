@@ -23,10 +23,12 @@ def against_group(own: pd.Series, people: pd.DataFrame, subject: str, diagnosis:
         people: subject means, index (subject, diagnosis), one column a region.
     Returns:
         One row a region: region, share, percentile (0 to 100, mid-rank; NaN below 10 others), mean, sd (ddof 1) and
-        n of the others. Source: design, section 6.
+        n of the others that have relevance. NaN for a patient without relevance and a region without voxels. Source:
+        design, section 6.
     """
     names = people.index.get_level_values
     others = people[(names("diagnosis") == diagnosis) & (names("subject") != subject)].reindex(columns=own.index)
+    others = others[others.notna().any(axis=1)]
     values, mine = others.to_numpy(float), own.to_numpy(float)
     n = len(others)
     table = pd.DataFrame(
@@ -37,13 +39,20 @@ def against_group(own: pd.Series, people: pd.DataFrame, subject: str, diagnosis:
     if n > 1:
         table["sd"] = values.std(axis=0, ddof=1)
     if n >= FEWEST:
-        table["percentile"] = 100 * ((values < mine).mean(axis=0) + 0.5 * (values == mine).mean(axis=0))
+        percentile = 100 * ((values < mine).mean(axis=0) + 0.5 * (values == mine).mean(axis=0))
+        table["percentile"] = np.where(np.isfinite(mine) & np.isfinite(values).all(axis=0), percentile, np.nan)
     return table
+
+
+def without_relevance(table: pd.DataFrame) -> bool:
+    """Whether a patient has no share in any region, because the heatmap is 0 everywhere."""
+    return bool(table["share"].isna().all())
 
 
 def top_regions(table: pd.DataFrame, atlas_regions: set[str], count: int = 10) -> pd.DataFrame:
     """The regions of the atlas with the largest share of a patient, the largest first."""
-    return table[table.region.isin(atlas_regions)].nlargest(count, "share").reset_index(drop=True)
+    known = table[table.region.isin(atlas_regions) & table.share.notna()]
+    return known.nlargest(count, "share").reset_index(drop=True)
 
 
 def covariates(row: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ The definitions are those of the run (design, section 6). Frames and arrays in, 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,9 +86,9 @@ def _counts(resamples: int, seed: int, subjects: int, stream: tuple[int, ...]) -
 
 
 def over(values: np.ndarray, divisor: np.ndarray) -> np.ndarray:
-    """values / divisor, 0 where the divisor is 0."""
+    """values / divisor, NaN where the divisor is 0: what has no relevance has no share."""
     divisor = np.broadcast_to(divisor, values.shape)
-    return np.divide(values, divisor, out=np.zeros(values.shape), where=divisor > 0)
+    return np.divide(values, divisor, out=np.full(values.shape, np.nan), where=divisor > 0)
 
 
 def shares(sums: np.ndarray) -> np.ndarray:
@@ -123,14 +123,16 @@ class Areas:
 def per_scan(sums: np.ndarray, areas: Areas, measure: str) -> np.ndarray:
     """(scans, k) one measure of every scan: share, share_atlas, density or sum.
 
+    NaN in shares of a scan without any relevance, and in a region without voxels on the grid.
+
     Args:
-        sums: (scans, regions) sum of m.
+        sums: (scans, regions) sum of m; 0 in regions without voxels.
     """
-    merged = sums @ areas.adding
+    merged = np.where(areas.cm3 > 0, sums @ areas.adding, np.nan)
     if measure == "sum":
         return merged
     if measure == "share_atlas":
-        whole = merged[:, areas.inside].sum(axis=1, keepdims=True)
+        whole = np.nansum(merged[:, areas.inside], axis=1, keepdims=True)
         return np.where(areas.inside, over(merged, whole), np.nan)
     share = over(merged, sums.sum(axis=1, keepdims=True))
     return over(100 * share, areas.cm3) if measure == "density" else share
@@ -139,12 +141,12 @@ def per_scan(sums: np.ndarray, areas: Areas, measure: str) -> np.ndarray:
 def _by_subject(values: np.ndarray, subjects: pd.Series, mean: bool) -> np.ndarray:
     """(subjects, k) mean or sum over the scans of each subject, in the engine's order: that of their first scans."""
     grouped = pd.DataFrame(values).groupby(subjects.to_numpy(), sort=False)
-    return (grouped.mean() if mean else grouped.sum()).to_numpy()
+    return (grouped.mean() if mean else grouped.sum(min_count=1)).to_numpy()
 
 
 def _normalised(totals: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """(n, k) each row divided by its sum over the atlas; NaN outside."""
-    return np.where(inside, over(totals, totals[:, inside].sum(axis=1, keepdims=True)), np.nan)
+    return np.where(inside, over(totals, np.nansum(totals[:, inside], axis=1, keepdims=True)), np.nan)
 
 
 @dataclass(frozen=True)
@@ -166,26 +168,38 @@ class Group:
     scans: int
 
     def matrix(self, areas: Areas, measure: str) -> np.ndarray:
-        """(subjects, k) what is averaged over subjects."""
+        """(subjects, k) what is averaged over subjects; those without relevance have no share and are left out."""
         if measure == "share_of_average":
-            return _by_subject(self.weight[:, None] * (self.average @ areas.adding), self.subjects, mean=False)
-        return _by_subject(per_scan(self.sums, areas, OF_A_SCAN.get(measure, measure)), self.subjects, mean=True)
+            average = np.where(areas.cm3 > 0, self.average @ areas.adding, np.nan)
+            found = _by_subject(self.weight[:, None] * average, self.subjects, mean=False)
+        else:
+            measure = OF_A_SCAN.get(measure, measure)
+            found = _by_subject(per_scan(self.sums, areas, measure), self.subjects, mean=True)
+        return found[np.isfinite(found).any(axis=1)]
 
     def values(self, areas: Areas, measure: str) -> np.ndarray:
-        """(k,) the measure of the group."""
-        mean = self.matrix(areas, measure).mean(axis=0, keepdims=True)
+        """(k,) the measure of the group; NaN where nobody has it."""
+        matrix = self.matrix(areas, measure)
+        mean = matrix.mean(axis=0, keepdims=True) if len(matrix) else np.full((1, len(areas.names)), np.nan)
         return (_normalised(mean, areas.inside) if measure == "share_of_average" else mean)[0]
 
     def draws(self, areas: Areas, measure: str, bootstrap: Bootstrap, stream: Sequence[int] = ()) -> np.ndarray:
         """(resamples, k) the measure of each draw of subjects."""
         values = self.matrix(areas, measure)
+        if not len(values):
+            return np.full((1, len(areas.names)), np.nan)
         drawn = bootstrap.counts(len(values), stream) @ values / len(values)
         return _normalised(drawn, areas.inside) if measure == "share_of_average" else drawn
 
     @property
     def size(self) -> int:
-        """Subjects."""
-        return int(self.subjects.nunique())
+        """Subjects with relevance in any scan."""
+        return int(self.subjects[self.sums.sum(axis=1) > 0].nunique())
+
+    @property
+    def without_relevance(self) -> int:
+        """Subjects whose maps are 0 everywhere."""
+        return int(self.subjects.nunique()) - self.size
 
 
 def _interval(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -222,8 +236,8 @@ def ranking(
         groups: diagnosis -> its scans, in the order of the page.
         names: positive and negative group, for the gain.
     Returns:
-        diagnosis, region, in_atlas, value, low, high, rank (among atlas regions, from 1), scans, subjects. Values as
-        the store has them: shares as fractions.
+        diagnosis, region, in_atlas, value, low, high, rank (among atlas regions, from 1), scans, subjects (with
+        relevance), without_relevance (subjects). Values as the store has them: shares as fractions.
     """
     areas, frames = Areas.of(regions, merged), []
     gain = _gain(groups, names, areas, bootstrap) if measure == "gain" else None
@@ -234,12 +248,30 @@ def ranking(
         frames.append(pd.DataFrame({
             "diagnosis": diagnosis, "region": areas.names, "in_atlas": areas.inside, "value": value, "low": low,
             "high": high, "scans": group.scans, "subjects": group.size,
+            "without_relevance": group.without_relevance,
         }))  # fmt: skip
     frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=RANKING)
     return with_ranks(frame)
 
 
-RANKING = ["diagnosis", "region", "in_atlas", "value", "low", "high", "scans", "subjects"]
+RANKING = ["diagnosis", "region", "in_atlas", "value", "low", "high", "scans", "subjects", "without_relevance"]
+
+
+def left_out(rankings: Mapping[str, pd.DataFrame], say: Callable[[str], str]) -> str:
+    """Say who has no relevance and is in no mean: "Guided backpropagation: 64 of 100 NC"; empty where all have some."""
+    parts = []
+    for method, frame in rankings.items():
+        counts = frame.drop_duplicates("diagnosis")
+        said = [
+            f"{row.without_relevance} of {row.subjects + row.without_relevance} {row.diagnosis}"
+            for row in counts.itertuples()
+            if row.without_relevance > 0
+        ]
+        if said:
+            parts.append(f"{say(method)} {', '.join(said)}")
+    if not parts:
+        return ""
+    return f"Subjects whose heatmaps are 0 everywhere have no share and are left out: {'; '.join(parts)}."
 
 
 def with_ranks(frame: pd.DataFrame) -> pd.DataFrame:

@@ -35,20 +35,23 @@ class Sample:
 
     Attributes:
         rows: a row a subject and diagnosis, or a scan: subject, scan (the first), diagnosis, scans, covariates.
-        shares: (rows, k) share of the brain; 0 everywhere where a scan has no relevance.
+        shares: (rows, k) share of the brain; NaN in regions without voxels on the grid.
         areas: names of the k columns.
+        left_out: scans whose heatmaps are 0 everywhere, so that they have no share.
     """
 
     rows: pd.DataFrame
     shares: np.ndarray
     areas: Areas
+    left_out: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def taken(self, places: np.ndarray) -> Sample:
         """Some rows, in the order of `places`, or where it is True."""
-        return Sample(self.rows.iloc[places].reset_index(drop=True), self.shares[places], self.areas)
+        rows = self.rows.iloc[places].reset_index(drop=True)
+        return Sample(rows, self.shares[places], self.areas, self.left_out)
 
     def largest(self, count: int | None) -> np.ndarray:
         """Columns of the atlas by their mean share, the largest first."""
@@ -58,19 +61,21 @@ class Sample:
 
 
 def sample(rows: pd.DataFrame, sums: np.ndarray, areas: Areas, by_subject: bool) -> Sample:
-    """From the sum of m in every region; scans without a heatmap are left out.
+    """From the sum of m in every region; scans without a heatmap are left out, and those without relevance, counted.
 
     Args:
         rows: explained scans.
-        sums: (scans, regions) sum of m; NaN where there is no heatmap, or no such region on a coarse grid.
+        sums: (scans, regions) sum of m; NaN where there is no heatmap.
         by_subject: mean share over the scans of each subject and diagnosis.
     """
-    known = np.isfinite(sums).any(axis=1)
+    known = np.nansum(sums, axis=1) > 0
+    left_out = int(rows["scan"][np.isfinite(sums).any(axis=1)].nunique() - rows["scan"][known].nunique())
     rows, shares = rows[known].reset_index(drop=True), per_scan(np.nan_to_num(sums[known]), areas, "share")
     if rows["scan"].duplicated().any():  # a new scan, explained by several models
         rows, shares = _means(rows, shares, ["scan"])
     rows = rows.assign(scans=1)
-    return Sample(*(_means(rows, shares, ["subject", "diagnosis"]) if by_subject else (rows, shares)), areas)
+    rows, shares = _means(rows, shares, ["subject", "diagnosis"]) if by_subject else (rows, shares)
+    return Sample(rows, shares, areas, left_out)
 
 
 def _means(rows: pd.DataFrame, shares: np.ndarray, by: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
@@ -157,7 +162,7 @@ def lobes(found: Sample, regions: pd.DataFrame) -> pd.DataFrame:
     """
     inside = regions["in_atlas"].to_numpy(bool)
     parts = {lobe: found.shares[:, inside & (regions["lobe"] == lobe).to_numpy()] for lobe in ("temporal", "cortical")}
-    return found.rows.assign(**{f"{lobe}_share": part.sum(axis=1) for lobe, part in parts.items()})
+    return found.rows.assign(**{f"{lobe}_share": np.nansum(part, axis=1) for lobe, part in parts.items()})
 
 
 def without_lobe(regions: pd.DataFrame) -> list[str]:
@@ -170,7 +175,7 @@ def without_lobe(regions: pd.DataFrame) -> list[str]:
 
 def with_relevance(found: Sample) -> Sample:
     """Without the rows that have no relevance in any region of the atlas."""
-    return found.taken(found.shares[:, found.areas.inside].sum(axis=1) > 0)
+    return found.taken(np.nansum(found.shares[:, found.areas.inside], axis=1) > 0)
 
 
 def similarity(found: Sample, kind: str) -> SimilarityMap:
@@ -180,7 +185,7 @@ def similarity(found: Sample, kind: str) -> SimilarityMap:
         found: every row with relevance.
         kind: hellinger or euclidean.
     """
-    inside = found.shares[:, found.areas.inside]
+    inside = np.nan_to_num(found.shares[:, found.areas.inside])
     shares = over(inside, inside.sum(axis=1, keepdims=True))
     features = np.sqrt(shares / 2) if kind == "hellinger" else shares
     return ordering.similarity_map(ordering.euclidean(features))

@@ -15,7 +15,9 @@ from engine.preprocessing.grid import Grid
 from engine.relevance import METHODS
 from engine.run import Run
 from store import RunReader
+from store.errors import NoRelevance
 from store.reading import ahead
+from store.weights import without_relevance
 
 TARGETS = ("true", "predicted")  # besides the two groups
 
@@ -54,11 +56,15 @@ def write_cells(run: Run) -> None:
     with run.progress.task("group averages", len(plan)) as task:
         for series, scale in plan:
             predictions = explained(reader, series.model_set)
-            weights = scan_weights(predictions, run.config.analysis.weights)
+            empty = without_relevance(reader, series.method, predictions, series.target)
+            has_share = ~empty if scale == "relative" else None
+            weights = scan_weights(predictions, run.config.analysis.weights, has_share)
             inside = brain if series.native_grid == "voxels" else None
             cells = accumulate(_native_maps(reader, predictions, series, scale, inside), weights)
             for (diagnosis, predicted), cell in cells.items():
-                records.append(_put_cell(run, reader, series, scale, diagnosis, predicted, cell, predictions))
+                row = _put_cell(run, reader, series, scale, diagnosis, predicted, cell, predictions)
+                inside = (predictions["diagnosis"] == diagnosis) & (predictions["predicted"] == predicted)
+                records.append({**row, "without_relevance": predictions["scan"][inside & empty].nunique()})
             task.advance()
     run.writer.put_table("cells", pd.DataFrame(records))
 
@@ -249,10 +255,14 @@ def _with_gain(frame: pd.DataFrame, groups: tuple[str, str]) -> pd.DataFrame:
 
 
 def group_mass(run: Run, reader: RunReader, series: dict, target: str, diagnosis: str) -> np.ndarray:
-    """(x, y, z) group average of m: mean |h|, or the mean positive part for occlusions."""
+    """(x, y, z) group average of m: mean |h|, or the mean positive part for occlusions; 0 where no scan has any."""
     statistic = "mean_abs" if METHODS[series["method"]].gradient else "mean_positive"
     scale = scale_for(run, series["method"])
-    group = reader.group_map(
-        series["model_set"], series["method"], target=target, scale=scale, diagnosis=[diagnosis], statistics=[statistic]
-    )
+    try:
+        group = reader.group_map(
+            series["model_set"], series["method"], target=target, scale=scale, diagnosis=[diagnosis],
+            statistics=[statistic],
+        )  # fmt: skip
+    except NoRelevance:
+        return np.zeros(run.mask.shape, np.float32)
     return getattr(group, statistic)

@@ -11,8 +11,15 @@ import numpy as np
 import pandas as pd
 
 from engine.aggregate import explained, group_mass, stored_series
-from engine.analysis.cells import scan_weights
-from engine.analysis.maps import correlation_of_ranks, distance, mass, normalised, rank_correlation, ranks
+from engine.analysis.maps import (
+    correlation_of_ranks,
+    distance,
+    has_relevance,
+    mass,
+    normalised,
+    rank_correlation,
+    ranks,
+)
 from engine.relevance import METHODS
 from engine.run import Run
 from store import RunReader
@@ -40,8 +47,11 @@ def main_target(run: Run, row: dict) -> str | None:
 def _scan_masses(
     run: Run, reader: RunReader, model_set: str, methods: list[dict]
 ) -> Iterator[tuple[dict, dict[str, np.ndarray]]]:
-    """(prediction row, method -> m in the brain mask or the whole volume, float32), one scan at a time, by subject."""
-    rows = explained(reader, model_set).sort_values("subject", kind="stable").to_dict("records")
+    """(prediction row, method -> m in the brain mask or the whole volume, float32), one scan at a time.
+
+    The scans of one subject and diagnosis follow each other.
+    """
+    rows = explained(reader, model_set).sort_values(["subject", "diagnosis"], kind="stable").to_dict("records")
     targeted = [{**row, "target": target} for row in rows if (target := main_target(run, row)) is not None]
 
     def read(row: dict) -> tuple[dict, dict[str, np.ndarray]]:
@@ -118,9 +128,7 @@ def _region_shares(run: Run, reader: RunReader, model_set: str) -> dict[tuple, n
         "region_relevance", ["model", "method", "target", "scan", "region", "share"], model_set=model_set
     )
     order = run.atlas.regions["region"].tolist()
-    wide = table.pivot_table(
-        index=["model", "method", "target", "scan"], columns="region", values="share", observed=True
-    )
+    wide = table.set_index(["model", "method", "target", "scan", "region"])["share"].unstack("region")
     return dict(zip(wide.index, wide[order].to_numpy(), strict=True))
 
 
@@ -140,7 +148,7 @@ def _summary_rows(scan_distances: pd.DataFrame, predictions: pd.DataFrame) -> li
                 "distance_sd": part["distance"].std(),
                 "rank_correlation": part["rank_correlation"].mean(),
                 "rank_correlation_sd": part["rank_correlation"].std(),
-                "scans": part["scan"].nunique(),
+                "scans": part["scan"][part["distance"].notna()].nunique(),
             }
         )
     return rows
@@ -179,33 +187,36 @@ def _group_rows(
 
 @dataclass
 class Means:
-    """Weighted sums of normalised maps, each subject with weight 1 in all.
+    """Sums over subjects of the mean of their normalised maps.
 
     Attributes:
-        sums: (method, diagnosis) -> sum of w m / sum(m).
-        weights: (model, scan) -> w.
-        weight: diagnosis -> sum of w; subject_weight: (diagnosis, subject) -> sum of w.
+        sums: (method, diagnosis) -> sum.
+        subjects: (method, diagnosis) -> subjects in it; those without any relevance are not.
     """
 
     sums: dict[tuple[str, str], np.ndarray]
-    weights: dict[tuple[str, str], float]
-    weight: dict[str, float]
-    subject_weight: dict[tuple[str, str], float]
+    subjects: dict[tuple[str, str], int]
 
 
 def _group_means(run: Run, reader: RunReader, model_set: str, methods: list[dict], predictions: pd.DataFrame) -> Means:
-    weights = scan_weights(predictions, "subject")
-    means = Means({}, weights, defaultdict(float), defaultdict(float))
+    means = Means({}, defaultdict(int))
     with run.progress.task(f"averages, {model_set}", len(predictions)) as task:
-        for row, maps in _scan_masses(run, reader, model_set, methods):
-            weight = weights[row["model"], row["scan"]]
-            means.weight[row["diagnosis"]] += weight
-            means.subject_weight[row["diagnosis"], row["subject"]] += weight
-            for method, values in maps.items():
-                key = (method, row["diagnosis"])
-                means.sums[key] = means.sums.get(key, 0.0) + weight * normalised(values).astype(np.float64)
-            task.advance()
+        masses = _scan_masses(run, reader, model_set, methods)
+        for (_, diagnosis), scans in groupby(masses, key=lambda item: (item[0]["subject"], item[0]["diagnosis"])):
+            of_subject = list(scans)
+            for method in of_subject[0][1]:
+                own, key = _mean_of_subject(of_subject, method), (method, diagnosis)
+                if own is not None:
+                    means.sums[key] = means.sums.get(key, 0.0) + own
+                    means.subjects[key] += 1
+            task.advance(len(of_subject))
     return means
+
+
+def _mean_of_subject(scans: list[tuple[dict, dict[str, np.ndarray]]], method: str) -> np.ndarray | None:
+    """The mean of the maps of one subject, each divided by its sum, float64; None where none has any relevance."""
+    maps = [normalised(found[method]).astype(np.float64) for _, found in scans if has_relevance(found[method])]
+    return sum(maps) / len(maps) if maps else None
 
 
 def _spread_rows(
@@ -226,8 +237,8 @@ def _spread_rows(
                     **{key: row[key] for key in ("model", "model_set", "target", "scan")},
                     "method": method,
                     "distance_to_group": away,
-                    "temporal_share": share[temporal].sum(),
-                    "cortical_share": share[cortical].sum(),
+                    "temporal_share": _known_sum(share[temporal]),
+                    "cortical_share": _known_sum(share[cortical]),
                 }
             )
     return rows
@@ -235,13 +246,15 @@ def _spread_rows(
 
 def _mean_of_others(scans: list[tuple[dict, dict[str, np.ndarray]]], method: str, means: Means) -> np.ndarray | None:
     """Sum of the maps of the other subjects of the diagnosis; None where there are none."""
-    diagnosis, subject = scans[0][0]["diagnosis"], scans[0][0]["subject"]
-    if means.weight[diagnosis] - means.subject_weight[diagnosis, subject] < 1e-9:
+    key, own = (method, scans[0][0]["diagnosis"]), _mean_of_subject(scans, method)
+    if means.subjects[key] - (own is not None) < 1:
         return None
-    own = sum(
-        means.weights[row["model"], row["scan"]] * normalised(maps[method]).astype(np.float64) for row, maps in scans
-    )
-    return np.maximum(means.sums[method, diagnosis] - own, 0)
+    return np.maximum(means.sums[key] - (0 if own is None else own), 0)
+
+
+def _known_sum(shares: np.ndarray) -> float:
+    """The sum of the shares of a scan that are known; nan where the scan has none."""
+    return float(np.nansum(shares)) if np.isfinite(shares).any() else float("nan")
 
 
 # -- known truth --------------------------------------------------------------------------------------------------

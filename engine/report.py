@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
+import shlex
 from pathlib import Path
 
 import pandas as pd
 
+from engine.options import DEFAULT_STORE
 from engine.progress import duration
 from store import RunReader, open_run
 from store.accuracy import Estimate, difference, judged, judged_scans, metrics_of
@@ -224,5 +227,13 @@ def _costs(found: dict) -> list[str]:
     total = sum(found["seconds"].values())
     return [
         f"  {duration(total)} in all, peak memory {found['peak_mib']} MiB",
-        "look at it: streamlit run dashboard/app.py",
+        f"look at it: {dashboard_command(found['store'])}",
     ]
+
+
+def dashboard_command(store: str | Path) -> str:
+    """The command that opens a store in the dashboard; the store is named unless the dashboard opens it by itself."""
+    command = "streamlit run dashboard/app.py"
+    if "BRAINWHY_STORE" not in os.environ and Path(store).resolve() == DEFAULT_STORE.resolve():
+        return command
+    return f"{command} -- --store {shlex.quote(str(store))}"

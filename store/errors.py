@@ -37,6 +37,10 @@ class NotInRun(StoreError, LookupError):
     """The run is sound but does not hold what was asked for."""
 
 
+class NoRelevance(NotInRun):
+    """No map of those asked for has any relevance, so there is nothing that could be divided by its sum."""
+
+
 class NotWritable(StoreError, OSError):
     """The disk is full, or the place may not be written to."""
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from store.encoding import path_part
-from store.errors import NotInRun, StoreError
+from store.errors import NoRelevance, NotInRun, StoreError
 from store.files import write_bytes
 from store.groups import GroupMap
 from store.native import to_native
@@ -164,8 +164,12 @@ def export_nifti(run: RunReader, folder: str | Path) -> list[Path]:
                 "model_set": model_set, "method": method, "group": group, "target": settings.target, "scale": scale,
                 "statistic": statistic, "unit": average_unit(run, method, scale), "weights": settings.weights,
             }  # fmt: skip
-            found = _group(run, model_set, method, settings.target, group, statistic, scale)
-            if found is None:
+            try:
+                found = _group(run, model_set, method, settings.target, group, statistic, scale)
+            except NoRelevance as error:
+                rows.append({**row, "note": f"not written: {error}"})
+                continue
+            except NotInRun:
                 rows.append({**row, "note": f"not written: no scan of {group} in model set {model_set}"})
                 continue
             name = file_name(run.run_id, model_set, method, group, f"for-{settings.target}", statistic, scale)
@@ -173,11 +177,15 @@ def export_nifti(run: RunReader, folder: str | Path) -> list[Path]:
             unit = average_words(run, method, statistic, scale)
             values = getattr(found, statistic)
             write_bytes(paths[-1], nifti_bytes(values, run.affine(), simulated=run.simulated, unit=unit))
-            counts = {"scans": found.scans, "subjects": found.subjects, "file": paths[-1].name}
+            counts = {
+                "scans": found.scans, "subjects": found.subjects, "without_relevance": found.without_relevance,
+                "file": paths[-1].name,
+            }  # fmt: skip
             rows.append({**row, **counts, "note": ""})
     columns = ["file", "model_set", "method", "group", "target", "scale", "statistic", "unit", "weights", "scans",
-               "subjects", "note"]  # fmt: skip
-    table = pd.DataFrame(rows, columns=columns).astype({"scans": "Int64", "subjects": "Int64"})
+               "subjects", "without_relevance", "note"]  # fmt: skip
+    table = pd.DataFrame(rows, columns=columns)
+    table = table.astype(dict.fromkeys(["scans", "subjects", "without_relevance"], "Int64"))
     paths.append(Path(folder) / AVERAGES)
     write_bytes(paths[-1], table.to_csv(index=False).encode())
     return paths
@@ -243,7 +251,10 @@ def diagnoses_of(run: RunReader, model_set: str, group: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Panel:
-    """One row of the figure: a method, its maps of both groups on the 1 mm slices, and the range of its colours."""
+    """One row of the figure: a method, its maps of both groups on the 1 mm slices, and the range of its colours.
+
+    `missing`: group -> why it has no map.
+    """
 
     method: str
     overlays: dict[str, list[np.ndarray]]
@@ -251,6 +262,7 @@ class Panel:
     high: float
     counts: dict[str, tuple[int, int]]
     scale: str
+    missing: dict[str, str]
 
 
 def figure_one(
@@ -314,10 +326,15 @@ def _resample(values: np.ndarray, places: np.ndarray, axis: int, smooth: bool) -
 def _panel(run: RunReader, model_set: str, method: str, target: str, slices: list[int], percentile: float) -> Panel:
     statistic, scale = paper_statistic(run, model_set, method), average_scale(run, model_set, method)
     overlays: dict[str, list[np.ndarray]] = {}
-    counts, inside = {}, []
+    counts, inside, missing = {}, [], {}
     for group in run.groups:
-        found = _group(run, model_set, method, target, group, statistic, scale)
-        if found is None:
+        try:
+            found = _group(run, model_set, method, target, group, statistic, scale)
+        except NoRelevance:
+            missing[group] = "no relevance"
+            continue
+        except NotInRun:
+            missing[group] = "no scans"
             continue
         values = getattr(found, statistic)
         overlays[group] = [coronal(run, values, y, smooth=statistic == "mean_abs") for y in slices]
@@ -326,17 +343,14 @@ def _panel(run: RunReader, model_set: str, method: str, target: str, slices: lis
     pooled = np.concatenate(inside) if inside else np.zeros(1)
     # A few voxels stand out by noise; positions and regions are few, and each counts.
     low, high = np.percentile(pooled, [percentile, 99.7 if statistic == "mean_abs" else 100])
-    return Panel(method, overlays, float(low), float(max(high, low)), counts, scale)
+    return Panel(method, overlays, float(low), float(max(high, low)), counts, scale, missing)
 
 
 def _group(
     run: RunReader, model_set: str, method: str, target: str, group: str, statistic: str, scale: str
-) -> GroupMap | None:
+) -> GroupMap:
     options = {"target": target, "scale": scale, "diagnosis": diagnoses_of(run, model_set, group)}
-    try:
-        return run.group_map(model_set, method, statistics=(statistic,), **options)
-    except NotInRun:
-        return None
+    return run.group_map(model_set, method, statistics=(statistic,), **options)
 
 
 def _draw(run: RunReader, model_set: str, target: str, slices: list[int], panels: list[Panel], kind: str) -> bytes:
@@ -362,6 +376,9 @@ def _draw(run: RunReader, model_set: str, target: str, slices: list[int], panels
                 brain = np.where(mask[:, y, :] > 0, template[:, y, :], 0)[window]
                 overlay = content.overlays[group][c][window] if group in content.overlays else None
                 _brain(axes, brain, overlay, content, letters=c == 0)
+                if overlay is None:
+                    style = {"ha": "center", "va": "center", "fontsize": 8, "color": "0.4", "transform": axes.transAxes}
+                    axes.text(0.5, 0.5, content.missing[group], **style)
                 if r == 0:
                     axes.set_title(f"y = {_millimetres(run, y):g} mm", fontsize=8, color="0.3", pad=3)
         title = METHOD_TITLES.get(content.method, content.method.replace("_", " ").capitalize())
@@ -404,8 +421,6 @@ def _brain(axes: Axes, brain: np.ndarray, overlay: np.ndarray | None, panel: Pan
     if overlay is not None and panel.high > panel.low:
         strength = np.clip((overlay - panel.low) / (panel.high - panel.low), 0, 1)
         axes.imshow(strength.T, cmap=_reds(), vmin=0, vmax=1, **{**options, "interpolation": "nearest"})
-    if overlay is None:
-        axes.text(0.5, 0.5, "no scans", ha="center", va="center", fontsize=8, color="0.4", transform=axes.transAxes)
     if letters:
         style = {"fontsize": 8, "color": "0.25", "va": "top", "transform": axes.transAxes}
         axes.text(0.01, 0.97, "L", ha="left", **style)
@@ -440,7 +455,8 @@ def _words_around(
         style = {"color": "white", "weight": "bold", "fontsize": 9, "ha": "right", "va": "center"}
         figure.text(1 - 0.2 / size[0], 1 - 0.3 / size[1], "SIMULATED", bbox=badge, **style)
     for g, group in enumerate(run.groups):
-        scans, subjects = next((p.counts[group] for p in panels if group in p.counts), (0, 0))
+        # Of the row with the most: in others maps without relevance may be left out.
+        scans, subjects = max((p.counts[group] for p in panels if group in p.counts), default=(0, 0))
         centre = (left + g * (width + gap) + width / 2) / size[0]
         heading = f"{group}  ({_plural(scans, 'scan')}, {_plural(subjects, 'subject')})"
         figure.text(centre, 1 - 0.7 / size[1], heading, ha="center", va="center", fontsize=10.5, weight="bold")
@@ -455,11 +471,17 @@ def _words_around(
 
 def _averaged(run: RunReader, panels: list[Panel]) -> str:
     """Say how the maps of the figure were averaged."""
-    scales = {}
+    scales, left_out = {}, []
     for panel in panels:
         kind = "gradients" if run.is_gradient(panel.method) else "occlusions"
         scales[kind] = f"{kind} {scale_words(panel.scale)}"
-    return f"Averages of {', '.join(scales.values())}; {AnalysisSettings.of(run).weighing()}."
+        most = {group: max(p.counts.get(group, (0, 0))[0] for p in panels) for group in panel.counts}
+        fewer = [f"{most[g] - n} {g}" for g, (n, _) in panel.counts.items() if n < most[g]]
+        if fewer:
+            name = METHOD_TITLES.get(panel.method, panel.method).replace("\n", " ")
+            left_out.append(f"{name} without {' and '.join(fewer)} that have no relevance")
+    said = [f"Averages of {', '.join(scales.values())}", AnalysisSettings.of(run).weighing(), *left_out]
+    return f"{'; '.join(said)}."
 
 
 def _plural(count: int, word: str) -> str:

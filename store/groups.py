@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
+from store import weights
 from store.encoding import array_path
 from store.errors import NotInRun
 from store.spec import CELL_QUANTITIES, CELLS
@@ -23,7 +25,13 @@ _NEEDS = {"mean": {"sum"}, "mean_abs": {"sum_abs"}, "mean_positive": {"sum", "su
 class GroupMap:
     """Statistics over a group of scans, each (x, y, z) float32, 0 outside the mask; None where not asked for.
 
-    Every subject weighs the same, whatever its number of scans. `weight` is the sum of w.
+    Every subject weighs the same, whatever its number of scans (every scan, where the run's settings say so).
+
+    Attributes:
+        scans, subjects: that are averaged.
+        weight: the sum of w.
+        without_relevance: scans that pass the filters and are left out, because each map is divided by its sum and
+            theirs is 0 everywhere.
     """
 
     mean: np.ndarray | None
@@ -33,6 +41,23 @@ class GroupMap:
     scans: int
     subjects: int
     weight: float
+    without_relevance: int = 0
+
+
+@dataclass(frozen=True)
+class Averaged:
+    """The scans of some cells that are averaged.
+
+    Attributes:
+        rows: of the predictions table, with `weight`.
+        as_in_cells: whether the stored cells weigh them so; they do not where a filter takes a part of the scans of a
+            subject.
+        without_relevance: scans left out.
+    """
+
+    rows: pd.DataFrame
+    as_in_cells: bool
+    without_relevance: int
 
 
 @dataclass(frozen=True)
@@ -85,25 +110,64 @@ class CellFamily:
                 raise NotInRun(f"the filter {words} leaves no scan of model set {self.model_set}: widen it")
         return [Choice(d, p, {"true": groups[d], "predicted": p}.get(target, target)) for d, p in pairs]
 
-    def combine(self, chosen: Sequence[Choice], statistics: Sequence[str]) -> GroupMap:
+    def averaged(self, chosen: Sequence[Choice]) -> Averaged:
+        """The scans of the chosen cells that are averaged, and whether the cells hold their average.
+
+        Raises:
+            NotInRun: no map has any relevance, and each would be divided by its sum.
+        """
+        rows = weights.explained(self.run, self.model_set)
+        by_scan = weights.scans_weigh_alike(self.run, self.model_set)
+        pairs = pd.MultiIndex.from_frame(rows[["diagnosis", "predicted"]])
+        inside, contributes, in_cells = np.zeros(len(rows), bool), np.zeros(len(rows), bool), np.zeros((2, len(rows)))
+        for target in {choice.target for choice in chosen}:
+            mine = pairs.isin([(c.diagnosis, c.predicted) for c in chosen if c.target == target])
+            has_share = np.ones(len(rows), bool)
+            if self.scale == "relative":
+                has_share = ~weights.without_relevance(self.run, self.method, rows, target)
+            inside |= mine
+            contributes |= mine & has_share
+            in_cells[:, mine] = np.array(weights.cell_weights(rows, has_share, by_scan))[:, mine]
+        left_out = int(rows["scan"][inside & ~contributes].nunique())
+        if not contributes.any():
+            raise weights.nothing_to_average(self.run, self.method, left_out)
+        w = weights.equal_weights(rows[contributes], by_scan)
+        stored = np.array([self._cell(choice)[2].weight for choice in chosen], float)
+        as_in_cells = False
+        for candidate in in_cells:  # which of them the cells hold, their sums say
+            sums = pd.Series(candidate).groupby(pairs).sum()
+            if np.allclose([sums.get((c.diagnosis, c.predicted), np.nan) for c in chosen], stored):
+                as_in_cells = np.allclose(candidate[contributes], w)
+                break
+        return Averaged(rows[contributes].assign(weight=w), as_in_cells, left_out)
+
+    def pairs(self, chosen: Sequence[Choice]) -> list[tuple[str, str]]:
+        """(model, scan) of every scan of the chosen cells."""
+        rows, wanted = weights.explained(self.run, self.model_set), {(c.diagnosis, c.predicted) for c in chosen}
+        inside = [pair in wanted for pair in zip(rows["diagnosis"], rows["predicted"], strict=True)]
+        return list(zip(rows["model"][inside], rows["scan"][inside], strict=True))
+
+    def combine(self, chosen: Sequence[Choice], averaged: Averaged, statistics: Sequence[str]) -> GroupMap:
         """The statistics over all chosen cells together; reads only the quantities that they need."""
         needed = quantities_for(statistics)
         sums: dict[str, Any] = dict.fromkeys(needed, 0.0)
-        weight, attributes = 0.0, {}
+        weight, attributes = float(averaged.rows["weight"].sum()), {}
         for choice in chosen:
-            path, sign, row = self._cell(choice)
+            path, sign, _ = self._cell(choice)
             attributes = self.run.attributes(path)
             for quantity in needed:
                 numbers = self.run._folder.numbers(path, CELL_QUANTITIES.index(quantity))
                 values = self._kept(numbers, attributes).astype(np.float64)
                 sums[quantity] = sums[quantity] + (sign * values if quantity == "sum" else values)
-            weight += float(row.weight)
         maps = {
             name: self._full(values.astype(np.float32), attributes)
             for name, values in statistics_of(sums, weight, statistics).items()
         }
-        scans, subjects = self._people(chosen)
-        return GroupMap(**{s: maps.get(s) for s in STATISTICS}, scans=scans, subjects=subjects, weight=weight)
+        scans, subjects = (int(averaged.rows[name].nunique()) for name in ("scan", "subject"))
+        return GroupMap(
+            **{s: maps.get(s) for s in STATISTICS}, scans=scans, subjects=subjects, weight=weight,
+            without_relevance=averaged.without_relevance,
+        )  # fmt: skip
 
     def _kept(self, numbers: np.ndarray, attributes: Mapping[str, Any]) -> np.ndarray:
         """The numbers that are added: those of the brain's voxels, or the whole native grid."""
@@ -140,16 +204,6 @@ class CellFamily:
         frame = self.run._frame("heatmaps")
         models = frame.model[(frame.model_set == self.model_set) & (frame.method == self.method)].unique()
         return len(models) > 0 and self.run.is_antisymmetric(models[0], self.method)
-
-    def _people(self, chosen: Sequence[Choice]) -> tuple[int, int]:
-        """(scans, subjects) counted from the predictions: a subject, and a new scan of several models, may be in two
-        cells."""
-        frame = self.run._frame("predictions")
-        # Retrained models explain the same scans again; the cells are of the first model.
-        frame = frame[(frame.model_set == self.model_set) & ~frame.model.str.contains("-seed-", regex=False)]
-        pairs = {(c.diagnosis, c.predicted) for c in chosen}
-        inside = [pair in pairs for pair in zip(frame.diagnosis, frame.predicted, strict=True)]
-        return int(frame.scan[inside].nunique()), int(frame.subject[inside].nunique())
 
 
 def quantities_for(statistics: Sequence[str]) -> set[str]:

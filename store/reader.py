@@ -410,7 +410,26 @@ class RunReader:
         """
         family = CellFamily(self, model_set, method, scale)
         chosen = family.choose(Filters(diagnosis, predicted, correct), target)
-        return family.combine(chosen, statistics)
+        averaged = family.averaged(chosen)
+        if averaged.as_in_cells:
+            return family.combine(chosen, averaged, statistics)
+        # The cells hold the scans of a subject with the weights of all of them, and here is a part of them.
+        pairs = family.pairs(chosen)
+        return self.subset_map(model_set, method, pairs, target=target, scale=scale, statistics=statistics)
+
+    def cells_answer(self, model_set: str, method: str, *, target: str, scale: str, **filters: Any) -> bool:
+        """Whether `group_map` follows from the group cells alone, without reading the heatmaps of the scans.
+
+        It does not where a filter takes some of the scans of a subject. True also where it ends in an error.
+
+        Args:
+            filters: diagnosis, predicted, correct, as in `group_map`.
+        """
+        try:
+            family = CellFamily(self, model_set, method, scale)
+            return family.averaged(family.choose(Filters(**filters), target)).as_in_cells
+        except NotInRun:
+            return True
 
     def subset_map(
         self, model_set: str, method: str, pairs: Sequence[tuple[str, str]], *, target: str, scale: str = "margin",

@@ -19,6 +19,7 @@ Version 1.3  adds to metrics intervals and the number of folds, and the table ba
              and truth/scan_changes for voxelwise scores, the table truth_regions for scores by region. truth/binary and
              truth/difference are of earlier versions and no longer written. Adds columns to truth_scores: intervals,
              the reference of networks that were trained where nothing was imposed, ceilings.
+             Adds without_relevance to cells and group_regions: maps that are 0 everywhere have no share.
 
 A minor version adds things a reader MAY ignore; a major version means: build the store again.
 """
@@ -437,11 +438,16 @@ TABLES = (
             "diagnosis": _DIAGNOSIS,
             "predicted": (STRING, "group"),
             "native_grid": (STRING, "voxels, positions or regions"),
-            "weight": (FLOAT, "sum of w"),
+            "weight": (
+                FLOAT,
+                "sum of w: 1 / (averaged scans of the subject in the diagnosis), or 1 where analysis.weights is scan",
+            ),
             "scans": (INTEGER, ""),
             "subjects": (INTEGER, ""),
+            "without_relevance": (INTEGER, "scans whose map is 0 everywhere; not averaged in the scale relative"),
         },
         "group cells (design, section 8)",
+        later=("without_relevance",),
     ),
     TableSpec(
         "region_relevance",
@@ -453,9 +459,16 @@ TABLES = (
             "target": _TARGET,
             "scan": _SCAN,
             "region": _REGION,
-            "signed_sum": (FLOAT, "sum of the heatmap in the region, unit of the heatmap"),
+            "signed_sum": (
+                FLOAT,
+                "sum of the heatmap in the region, unit of the heatmap; this and what follows are missing for a region "
+                "without voxels on the grid",
+            ),
             "sum": (FLOAT, "sum of m in the region; m is |h|, for occlusions max(h, 0)"),
-            "share": (FLOAT, "sum of m in the region / sum of m in the brain mask"),
+            "share": (
+                FLOAT,
+                "sum of m in the region / sum of m in the brain mask; missing, as the next two, without any relevance",
+            ),
             "share_atlas": (FLOAT, "sum of m in the region / sum of m in all atlas regions"),
             "density": (FLOAT, "share in percent per cm3"),
         },
@@ -479,9 +492,11 @@ TABLES = (
             "density": (FLOAT, "mean share in percent per cm3"),
             "gain": (FLOAT, "mean share in the positive group / in the negative group; same in both groups' rows"),
             "rank": (INTEGER, "by share_of_average among atlas regions, from 1"),
-            "subjects": (INTEGER, ""),
+            "subjects": (INTEGER, "that have relevance, and so a share"),
+            "without_relevance": (INTEGER, "subjects whose maps are 0 everywhere; they are in no mean of shares"),
         },
         "ranking of regions (the paper's table 1)",
+        later=("without_relevance",),
     ),
     TableSpec(
         "distances",
@@ -492,11 +507,14 @@ TABLES = (
             "level": (STRING, "group: of group averages; scan: mean over scans"),
             "method_a": _METHOD,
             "method_b": _METHOD,
-            "distance": (FLOAT, "Euclidean, of maps with sum 1, divided by (voxel mm)^1.5, x 1e4"),
+            "distance": (
+                FLOAT,
+                "Euclidean, of maps with sum 1, divided by (voxel mm)^1.5, x 1e4; missing where a map is 0 everywhere",
+            ),
             "distance_sd": (FLOAT, "over scans"),
             "rank_correlation": (FLOAT, "Spearman; group: over brain voxels; scan: over region shares"),
             "rank_correlation_sd": (FLOAT, "over scans"),
-            "scans": (INTEGER, ""),
+            "scans": (INTEGER, "of the diagnosis; of level scan: that have a distance"),
         },
         "distances between methods (the paper's table 2)",
     ),
@@ -528,7 +546,7 @@ TABLES = (
                 "to the mean of the other subjects of the diagnosis, missing where there are none and for new scans; "
                 "unit as in distances",
             ),
-            "temporal_share": (FLOAT, "share of the temporal regions"),
+            "temporal_share": (FLOAT, "share of the temporal regions; this and the next missing without relevance"),
             "cortical_share": (FLOAT, "share of all other cerebral cortex"),
         },
         "how patients differ",

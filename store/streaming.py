@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from store import weights
 from store.errors import NotInRun
 from store.groups import STATISTICS, GroupMap, quantities_for, statistics_of
 from store.heatmaps import StoredHeatmap, locate, stored_numbers
@@ -64,7 +66,17 @@ def subset_map(
     """See RunReader.subset_map."""
     quantities = quantities_for(statistics)
     rows = _chosen(run, model_set, pairs, target)
-    members = [_member(run, method, row, target, scale) for row in rows.itertuples()]
+    found = [_located(run, method, row, target, scale) for row in rows.itertuples()]
+    has_share = [scale != "relative" or place.absolute_sum > 0 for place in found]
+    left_out = int(rows["scan"][[not has for has in has_share]].nunique())
+    rows = rows[has_share]
+    if rows.empty:
+        raise weights.nothing_to_average(run, method, left_out)
+    rows = rows.assign(weight=weights.equal_weights(rows, weights.scans_weigh_alike(run, model_set)))
+    members = [
+        Member(place, place.factor / (place.absolute_sum if scale == "relative" else 1.0), w)
+        for place, w in zip(itertools.compress(found, has_share), rows["weight"], strict=True)
+    ]
     attributes = run.attributes(members[0].place.path)
     brain = np.flatnonzero(run.mask) if attributes["native_grid"] == "voxels" else None
     shape = run.shape(members[0].place.path)[1:]
@@ -80,12 +92,15 @@ def subset_map(
         for name, values in statistics_of(sums.by_quantity, weight, statistics).items()
     }
     scans, subjects = (int(rows[name].nunique()) for name in ("scan", "subject"))
-    return GroupMap(**{s: maps.get(s) for s in STATISTICS}, scans=scans, subjects=subjects, weight=weight)
+    return GroupMap(
+        **{s: maps.get(s) for s in STATISTICS}, scans=scans, subjects=subjects, weight=weight,
+        without_relevance=left_out,
+    )  # fmt: skip
 
 
 def _chosen(run: RunReader, model_set: str, pairs: Sequence[tuple[str, str]], target: str) -> pd.DataFrame:
-    """Rows of the pairs: model, scan, subject and weight w; for the true group without scans of no group."""
-    known = _weighted(run, model_set).set_index(_KEY)
+    """Rows of the pairs: model, scan, subject; for the true group without scans of no group."""
+    known = weights.explained(run, model_set).set_index(_KEY)
     wanted = list(dict.fromkeys((str(model), str(scan)) for model, scan in pairs))
     if not wanted:
         raise NotInRun("there is no scan to average: choose at least one")
@@ -100,23 +115,9 @@ def _chosen(run: RunReader, model_set: str, pairs: Sequence[tuple[str, str]], ta
     return rows
 
 
-def _weighted(run: RunReader, model_set: str) -> pd.DataFrame:
-    """The predictions of a model set with the weight w of each scan, as in the group cells."""
-    frame = run._frame("predictions")
-    # Retrained models explain the same scans again; averages are of the first model.
-    frame = frame[(frame["model_set"] == model_set) & ~frame["model"].str.contains("-seed-", regex=False)]
-    cells = run._frame("cells")
-    cells = cells[cells["model_set"] == model_set]
-    if len(cells) and np.allclose(cells["weight"], cells["scans"]):  # every scan weighs the same
-        return frame.assign(weight=1.0)
-    return frame.assign(weight=1.0 / frame.groupby("subject")["scan"].transform("count"))
-
-
-def _member(run: RunReader, method: str, row, target: str, scale: str) -> Member:
+def _located(run: RunReader, method: str, row, target: str, scale: str) -> StoredHeatmap:
     group = run.target_of(row.model, row.scan, target)
-    place = locate(run, row.model, method, row.scan, group, "margin" if scale == "relative" else scale)
-    size = place.absolute_sum if scale == "relative" and place.absolute_sum > 0 else 1.0
-    return Member(place, place.factor / size, row.weight)
+    return locate(run, row.model, method, row.scan, group, "margin" if scale == "relative" else scale)
 
 
 def _flat(run: RunReader, place: StoredHeatmap, brain: np.ndarray | None) -> np.ndarray:

@@ -306,7 +306,7 @@ def _write_cell(writer: RunWriter, content: Content, key: tuple, method: Method,
     row = dict(zip(table_spec("cells").key, key, strict=True))
     scans = {scan for _, scan in members}
     counts = {"weight": sum(weights), "scans": len(scans), "subjects": len({SCANS[scan][0] for scan in scans})}
-    return row | {"native_grid": method.native_grid} | counts
+    return row | {"native_grid": method.native_grid, "without_relevance": 0} | counts
 
 
 def _scaled(content: Content, series: tuple[str, str, str], scale: str, method: Method, scan: str) -> np.ndarray:
@@ -343,7 +343,8 @@ def _write_tables(writer: RunWriter, content: Content, simulated: bool) -> None:
         "regions": _regions(content),
         "region_relevance": [row | {"region": r} for row in heatmaps for r in (*REGIONS, *OUTSIDE_ATLAS)],
         "group_regions": [
-            {"model_set": s, "method": m, "target": "AD", "diagnosis": d, "merged": merged, "region": r, "rank": rank}
+            {"model_set": s, "method": m, "target": "AD", "diagnosis": d, "merged": merged, "region": r, "rank": rank,
+             "without_relevance": 0}
             for s in sets for m in methods for d in GROUPS for merged in (False, True)
             for rank, r in enumerate(dict.fromkeys(r[:-2] if merged else r for r in REGIONS), 1)
         ],

@@ -58,6 +58,44 @@ def engine_frame(group: regional.Group, table: pd.DataFrame, merged: bool) -> pd
     return group_frame(relevance, average, table, subjects, merged, BOOTSTRAP.resamples, BOOTSTRAP.seed)
 
 
+@pytest.mark.parametrize("measure", ["share", "share_of_average", "density", "gain"])
+def test_people_without_relevance_are_in_no_mean_and_counted(measure):
+    """b has two maps that are 0 everywhere, the first of a too; the group equals the one without these scans."""
+    table, full = region_table(), random_group(1, ["a", "a", "b", "b", "c", "d"])
+    empty = np.array([True, False, True, True, False, False])
+    sums = np.where(empty[:, None], 0.0, full.sums)
+    weight = np.array([0, 1, 0, 0, 1, 1.0])
+    with_empty = regional.Group(sums, regional.shares(sums), weight, full.subjects, 6)
+    kept = full.subjects[~empty].reset_index(drop=True)
+    without = regional.Group(sums[~empty], regional.shares(sums[~empty]), weight[~empty], kept, 3)
+    found, expected = (
+        regional.ranking({"AD": g, "NC": random_group(2, PEOPLE)}, table, measure, True, GROUPS, BOOTSTRAP)
+        for g in (with_empty, without)
+    )
+    for column in ("value", "low", "high", "rank"):
+        np.testing.assert_allclose(found[column].astype(float), expected[column].astype(float), rtol=1e-12)
+    ad = found[found["diagnosis"] == "AD"]
+    assert (ad["subjects"] == 3).all()
+    assert (ad["without_relevance"] == 1).all()
+    said = regional.left_out({"guided_backprop": found}, str.upper)
+    assert said.endswith("left out: GUIDED_BACKPROP 1 of 4 AD.")
+    assert regional.left_out({"guided_backprop": expected}, str.upper) == ""
+
+
+def test_a_region_without_voxels_has_no_value_and_no_rank():
+    table = region_table()
+    gone = table["merged"] == table["merged"].iloc[0]
+    table = table.assign(volume_cm3=table["volume_cm3"].mask(gone, 0.0))
+    group = random_group(1, PEOPLE)
+    sums = np.where(gone.to_numpy()[None], 0.0, group.sums)
+    group = regional.Group(sums, regional.shares(sums), group.weight, group.subjects, group.scans)
+    for measure in ("share", "share_of_average", "density", "sum"):
+        frame = regional.ranking({"AD": group}, table, measure, True, GROUPS, BOOTSTRAP).set_index("region")
+        missing = frame.loc[table["merged"].iloc[0]]
+        assert missing[["value", "low", "high", "rank"]].isna().all()
+        assert np.isfinite(frame.loc["Vermis_3", "value"])
+
+
 @pytest.mark.parametrize("merged", [False, True])
 @pytest.mark.parametrize("measure", ["share", "share_of_average", "density"])
 def test_values_intervals_and_ranks_are_those_of_the_engine(measure, merged):
@@ -239,7 +277,10 @@ def test_sums_are_in_the_order_of_the_scans(selection):
         chosen = table[(table.model == row.model) & (table.scan == row.scan) & (table.method == "occlusion")]
         expected = chosen.set_index("region")["sum"].reindex(data.regions.region).to_numpy()
         np.testing.assert_array_equal(data.of_target("occlusion", "AD")[place], expected)
-    assert data.rows.set_index("scan").weight["a1-2"] == pytest.approx(1 / 3)
+    everyone = data.groups("sensitivity", "AD", np.ones(len(data.rows), bool), ["AD"])["AD"]
+    assert sorted(everyone.weight) == pytest.approx([1 / 3, 1 / 3, 1 / 3, 1])
+    first = data.groups("sensitivity", "AD", data.rows.scan.str.endswith("-1").to_numpy(), ["AD"])["AD"]
+    assert first.weight.tolist() == [1, 1]  # one session each: subjects weigh the same
     assert np.isnan(data.of_target("occlusion", "NC")).all()
     true = data.of_target("occlusion", "true")
     assert np.isnan(true[(data.rows.diagnosis == "MCI").to_numpy()]).all()

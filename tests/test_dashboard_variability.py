@@ -16,6 +16,7 @@ from dashboard import summaries_variability as between
 from dashboard.figures import variability as figures
 from dashboard.figures.variability import Covariate
 from dashboard.summaries_regions import Areas
+from dashboard.variability.patients import in_numbers
 
 GROUPS = ["AD", "NC"]
 VIEWS = ("regions", "lobes", "spread", "similarity", "outliers")
@@ -54,8 +55,10 @@ def sample_of(shares: np.ndarray, rows: pd.DataFrame | None = None) -> between.S
 def test_shares_are_of_the_brain_and_both_sides_together(regions):
     sums = np.array([[1.0, 2.0, 3.0, 4.0], [0.0, 0.0, 0.0, 0.0], [np.nan] * 4])
     found = between.sample(scans(3), sums, Areas.of(regions, merged=True), by_subject=False)
-    assert list(found.rows.scan) == ["s0", "s1"]
-    np.testing.assert_allclose(found.shares, [[0.3, 0.3, 0.4], [0, 0, 0]])
+    assert list(found.rows.scan) == ["s0"]  # s1 has no relevance, and so no share; s2 no heatmap
+    np.testing.assert_allclose(found.shares, [[0.3, 0.3, 0.4]])
+    assert found.left_out == 1
+    assert "left out: 1 scan whose heatmaps are 0 everywhere" in in_numbers(found, by_subject=False)
     assert len(between.with_relevance(found)) == 1
 
 

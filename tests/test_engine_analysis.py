@@ -147,3 +147,59 @@ def test_the_order_of_relevance_is_that_of_a_stable_sort():
 def test_rank_correlation():
     assert rank_correlation(np.array([1, 2, 3]), np.array([10, 20, 90])) == 1
     assert np.isnan(rank_correlation(np.ones(3), np.array([1, 2, 3])))
+
+
+def test_a_scan_without_relevance_has_no_share_and_is_in_no_mean():
+    empty = region_frame(np.zeros((1, 4)), np.zeros((1, 4)), REGIONS)
+    assert empty[["share", "share_atlas", "density"]].isna().all(axis=None)
+    assert (empty["sum"] == 0).all()
+    scans = {"s1": "p1", "s2": "p1", "s3": "p2", "s4": "p3"}
+    sums = {"s1": [1, 0, 1, 2], "s2": [0, 0, 0, 0], "s3": [0, 0, 0, 0], "s4": [0, 2, 0, 2]}
+    rows = pd.concat([rows_of(v, s, "m") for s, v in sums.items()])
+    frame = group_frame(rows, np.ones(4), REGIONS, pd.Series(scans), True, 100, 0).set_index("region")
+    # p1 by its one scan with relevance: A 1/4, B 1/4; p3: A 1/2, B 0; p2 has none.
+    assert frame.loc["A", "share"] == pytest.approx((1 / 4 + 1 / 2) / 2)
+    assert frame.loc["B", "share"] == pytest.approx(1 / 8)
+    assert frame.loc["A", "share_low"] >= 1 / 4
+    assert (frame["subjects"] == 2).all()
+    assert (frame["without_relevance"] == 1).all()
+
+
+def test_a_region_without_voxels_has_no_relevance_and_no_rank():
+    regions = REGIONS.assign(volume_cm3=[1.0, 0.0, 0.0, 4.0])
+    frame = region_frame(np.zeros((1, 4)), np.array([[1.0, 0.0, 0.0, 3.0]]), regions)
+    missing = frame["region"].isin(["A_R", "B"])
+    assert frame.loc[missing, ["signed_sum", "sum", "share", "share_atlas", "density"]].isna().all(axis=None)
+    assert frame.set_index("region")["share"]["A_L"] == pytest.approx(0.25)
+    rows = frame.assign(scan="s", model="m")
+    split = group_frame(rows, np.array([1.0, 0, 0, 3.0]), regions, pd.Series({"s": "p"}), False, 100, 0)
+    ranks = split.set_index("region")["rank"]
+    assert ranks["A_L"] == 1
+    assert ranks[["A_R", "B", "Unlabelled"]].isna().all()
+    merged = group_frame(rows, np.array([1.0, 0, 0, 3.0]), regions, pd.Series({"s": "p"}), True, 100, 0)
+    merged = merged.set_index("region")
+    assert merged.loc["A", "share"] == pytest.approx(0.25)
+    assert np.isnan(merged.loc["B", "share"])
+    assert np.isnan(merged.loc["B", "share_of_average"])
+
+
+def test_an_empty_average_ranks_nothing():
+    frame = group_frame(rows_of([0, 0, 0, 0], "s", "m"), np.zeros(4), REGIONS, pd.Series({"s": "p"}), True, 100, 0)
+    assert frame[["share", "share_of_average", "rank"]].isna().all(axis=None)
+    assert (frame["subjects"] == 0).all()
+
+
+def test_a_map_without_relevance_has_no_distance():
+    one = np.array([1.0, 2.0])
+    assert np.isnan(distance(one, np.zeros(2), 1))
+    assert np.isnan(distance(np.zeros(2), np.zeros(2), 1))
+    assert rank_correlation(np.array([1, 2, np.nan, 3]), np.array([1, 2, 9, 3])) == 1
+    assert np.isnan(rank_correlation(np.full(3, np.nan), np.ones(3)))
+
+
+def test_a_subject_weighs_one_in_each_of_its_diagnoses():
+    rows = pd.DataFrame({
+        "model": "m", "scan": list("abc"), "subject": "p", "diagnosis": ["NC", "NC", "AD"], "predicted": "AD",
+    })  # fmt: skip
+    assert scan_weights(rows, "subject") == {("m", "a"): 0.5, ("m", "b"): 0.5, ("m", "c"): 1.0}
+    assert scan_weights(rows, "scan", [True, False, True]) == {("m", "a"): 1, ("m", "b"): 0, ("m", "c"): 1}

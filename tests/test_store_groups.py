@@ -32,8 +32,7 @@ def heatmap(model: str, method: str, scan: str, target: str, scale: str) -> np.n
 def direct(run, model_set: str, method: str, target: str, scale: str, filters: dict):
     """Straight from design section 8: every subject weighs the same, whatever its number of scans."""
     pairs = [(m, s) for m, kind in MODELS.items() if kind == model_set and "seed" not in m for s in explained(m)]
-    subjects = [SCANS[scan][0] for _, scan in pairs]
-    maps, weights, people = [], [], set()
+    maps, people = [], []
     for model, scan in pairs:
         subject, diagnosis = SCANS[scan][:2]
         known = diagnosis in run.groups
@@ -47,16 +46,16 @@ def direct(run, model_set: str, method: str, target: str, scale: str, filters: d
             continue
         h = heatmap(model, method, scan, target, "margin" if scale == "relative" else scale)
         maps.append(h / np.abs(h).sum() if scale == "relative" else h)
-        weights.append(1 / subjects.count(subject))
-        people.add(subject)
+        people.append(subject)
     if not maps:
         return None
+    weights = [1 / people.count(subject) for subject in people]  # of the scans that pass, not of all
     stack, w = np.stack(maps), np.array(weights)[:, None, None, None] / sum(weights)
     mean = (w * stack).sum(0)
     return {
         "mean": mean, "mean_abs": (w * np.abs(stack)).sum(0), "mean_positive": (w * np.maximum(stack, 0)).sum(0),
         "sd": np.sqrt((w * (stack - mean) ** 2).sum(0)),
-        "scans": len(maps), "subjects": len(people), "weight": sum(weights),
+        "scans": len(maps), "subjects": len(set(people)), "weight": sum(weights),
     }  # fmt: skip
 
 

@@ -56,16 +56,15 @@ def own_average(run: RunReader, method: str, diagnosis: str, target: str) -> np.
     """The average of m of the probability over the scans of the fixed test set, from their heatmaps alone."""
     scans = [scan for scan, row in SCANS.items() if row[3] and row[1] == diagnosis]
     p = run.table("predictions", model="holdout").set_index("scan")["probability"]
-    subjects = pd.Series([SCANS[scan][0] for scan in scans])
-    total, weight = 0.0, 0.0
-    for scan, count in zip(scans, subjects.map(subjects.value_counts()), strict=True):
+    maps = []
+    for scan in scans:
         group = PREDICTED[scan] if target == "predicted" else target
         if method in ("sensitivity", "guided_backprop"):
             h = np.abs(run.heatmap("holdout", method, scan, target=group)) * p[scan] * (1 - p[scan])
         else:
             h = np.maximum(run.heatmap("holdout", method, scan, target=group, scale="probability"), 0)
-        total, weight = total + h / count, weight + 1 / count
-    return total / weight
+        maps.append(h)
+    return np.mean(maps, axis=0)  # every scan weighs the same
 
 
 def test_every_average_is_written_in_the_settings_of_the_run(rieke, tmp_path):

@@ -16,7 +16,7 @@ from store.reading import WORKERS, ahead
 from store.spec import CELL_SCALES
 
 PICKED = [("fold-1", "a1-1"), ("fold-2", "n1-2"), ("fold-1", "a1-3"), ("fold-1", "m1-1"), ("fold-2", "a2-1")]
-PICKED_WEIGHTS = [1 / 3, 1 / 2, 1 / 3, 1, 1]
+PICKED_WEIGHTS = [1 / 2, 1, 1 / 2, 1, 1]  # two of the three scans of a1, one of the two of n1
 
 
 @pytest.fixture(scope="module")

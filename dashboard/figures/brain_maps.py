@@ -79,6 +79,7 @@ class BrainMap:
         levels: (QUANTILES,) quantiles of |value|, from the smallest to the largest.
         total: sum of |value| over the brain's voxels.
         peak, peak_mm: value of the largest |value| and where it is.
+        without_relevance: scans left out, as their heatmaps are 0 everywhere and cannot be divided by their sum.
     """
 
     data: bytes
@@ -90,6 +91,7 @@ class BrainMap:
     peak_mm: tuple[float, float, float]
     scans: int
     subjects: int
+    without_relevance: int = 0
 
     @property
     def bytes(self) -> int:

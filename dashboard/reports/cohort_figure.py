@@ -54,7 +54,11 @@ def figure(whole: Whole) -> list[Page]:
 
 def _people(found: Found) -> dict[str, str]:
     """Who is behind the averages, above the columns."""
-    return {g: f"{count(subjects, 'subject')}, {count(scans, 'scan')}" for g, (_, scans, subjects) in found.items()}
+    people = {}
+    for group, (drawn, scans, subjects) in found.items():
+        without = f" ({drawn.without_relevance} more have no relevance)" if drawn.without_relevance else ""
+        people[group] = f"{count(subjects, 'subject')}, {count(scans, 'scan')}{without}"
+    return people
 
 
 def _page(whole: Whole) -> tuple[Page, float]:

@@ -40,7 +40,7 @@ def table_1(whole: Whole) -> list[Page]:
 def _page_1(whole: Whole) -> tuple[Page, float]:
     words = (
         f"The ten regions with the largest share of the group average, evidence for {whole.evidence}: percent of the "
-        "relevance in all atlas regions, left and right added. "
+        "relevance in all atlas regions, left and right added. Subjects whose heatmaps are 0 everywhere have none. "
     )
     if whole.like_the_paper:
         words += f"ADNI: the four values published in {published.SHORT}, to compare with, not a target."
@@ -56,7 +56,9 @@ def _half(
         page.text(x, y, f"{group}: not ranked by this run for this evidence.", SIZE, color=QUIET)
         return
     there = dict(published.TABLE_1[group].get(method, [])) if whole.like_the_paper else {}
-    columns = [Column("", 6), Column(f"{group}, n = {ranked.subjects.max()}", 48), Column("share, %", 17, "r")]
+    without = ranked.without_relevance.max()
+    people = f"{group}, n = {ranked.subjects.max()}" + (f" of {ranked.subjects.max() + without}" if without > 0 else "")
+    columns = [Column("", 6), Column(people, 48), Column("share, %", 17, "r")]
     columns += [Column("ADNI, %", HALF - 71, "r")] if there else []
     rows, bold = [], []
     for number, row in enumerate(ranked.head(TOP).itertuples()):

@@ -29,6 +29,9 @@ def draw(page: Page, subject: Subject, method: str, place: Place) -> None:
     known = subject.run.table("regions", ["region", "in_atlas"])
     inside = set(known.region[known.in_atlas.astype(bool)])
     top = summaries_patient.top_regions(next(iter(tables.values())), inside, TOP)
+    if top.empty:
+        page.text(place[0], place[1] + 8, "The heatmap is 0 everywhere: no region has a share.", 7, color=QUIET)
+        return
     shown = {group: table.set_index("region").loc[top.region].reset_index() for group, table in tables.items()}
     lacks = subject.reference and all((table.n == 0).all() for table in shown.values())
     if lacks:

@@ -110,11 +110,14 @@ def choose_rows(place: Any) -> bool:
 
 
 def in_numbers(found: Sample, by_subject: bool) -> str:
-    """n = 20 subjects, 31 scans."""
+    """n = 20 subjects, 31 scans; how many scans have no relevance and are left out."""
     subjects = words.count(found.rows["subject"].nunique(), "subject")
+    without = ""
+    if found.left_out:
+        without = f" (left out: {words.count(found.left_out, 'scan')} whose heatmaps are 0 everywhere)"
     if by_subject:
-        return f"n = {subjects}, {words.count(int(found.rows['scans'].sum()), 'scan')}"
-    return f"n = {words.count(len(found), 'scan')} of {subjects}"
+        return f"n = {subjects}, {words.count(int(found.rows['scans'].sum()), 'scan')}{without}"
+    return f"n = {words.count(len(found), 'scan')} of {subjects}{without}"
 
 
 def clickable(figure: Any, key: str) -> None:

@@ -255,6 +255,9 @@ def content(selection: Selection, manifest: dict[str, Any], rows: pd.DataFrame) 
         st.info("This run has no relevance of regions. It is made by the stage aggregate of run_pipeline.py.")
         return None
     scores = clinical.offered(known.rows)
+    if known.left_out:
+        without = words.count(known.left_out, "scan")
+        st.caption(f"Left out: {without} whose heatmaps are 0 everywhere; they have no shares of regions.")
     if not scores:
         st.info(f"These scans have no relevance as evidence for {selection.evidence()}: choose another evidence.")
         return None

@@ -221,7 +221,7 @@ def viewer_figures(selection: Selection, tables: dict[str, pd.DataFrame]) -> dic
         method: {
             index[r.region]: viewer.RegionFigures(float(r.share), known(r.percentile), int(r.n), known(r.mean))
             for r in table.rename(columns={"mean": "group_mean"}).assign(mean=table["mean"]).itertuples()
-            if r.region in index
+            if r.region in index and r.share == r.share  # a heatmap that is 0 everywhere has no shares
         }
         for method, table in tables.items()
     }
@@ -253,7 +253,12 @@ def strongest(selection: Selection, table: pd.DataFrame) -> pd.DataFrame:
 def regions(row: pd.Series, method: str, top: pd.DataFrame, against: dict, groups: list[str]) -> None:
     """The patient's strongest regions against the group, or a new scan's against the groups of its reference."""
     st.subheader(f"Strongest regions, {words.method_name(method)}", anchor=False)
-    if patient_reference.knows(against, method):
+    if top.empty:
+        st.info(
+            f"By {words.method_name(method).lower()} nothing in this scan speaks for the explained group: the heatmap "
+            "is 0 everywhere and has no shares of regions. Choose another method or other evidence."
+        )
+    elif patient_reference.knows(against, method):
         patient_reference.chart(against, method, top.region.tolist(), groups)
     else:
         show.chart(st, patient.against_group(top, str(row["diagnosis"]), palette.method_colour(method)), "p-regions")
@@ -352,7 +357,7 @@ def main() -> None:
         top_regions = strongest(selection, tables[method])
         regions(row, method, top_regions, against, groups)
     with right:
-        if other is not None and patient_reference.knows(against, method):
+        if other is not None and len(top_regions) and patient_reference.knows(against, method):
             patient_reference.percentiles(other, against, method, top_regions.region.tolist())
         over_time(selection, visits)
     if other is not None and patient_reference.knows(against, method):

@@ -153,7 +153,9 @@ def ranking(selection: Selection, choice: Choice, rankings: dict[str, pd.DataFra
             clickable(
                 place, chart_of(selection, choice, method, rankings[method], **look), f"r-ranking-{method}", "region"
             )
-    st.caption(" ".join(part for part in (*reading(selection, choice), outside(choice, rankings, methods)) if part))
+    without = regional.left_out({m: rankings[m] for m in methods}, words.method_name)
+    said = (*reading(selection, choice), outside(choice, rankings, methods), without)
+    st.caption(" ".join(part for part in said if part))
 
 
 def reading(selection: Selection, choice: Choice) -> list[str]:
@@ -214,6 +216,8 @@ def agreement(choice: Choice, rankings: dict[str, pd.DataFrame], regions: pd.Dat
     show.chart(right, figure, "r-spearman")
     n = int(rankings[next(iter(rankings))].query("diagnosis == @choice.sort_by")["in_atlas"].sum())
     right.caption(f"Spearman over the {choice.means.label.lower()} of n = {n} atlas regions.")
+    if without := regional.left_out(rankings, words.method_name):
+        st.caption(without)
 
 
 def explain(choice: Choice) -> None:
@@ -222,7 +226,8 @@ def explain(choice: Choice) -> None:
         f"{choice.means.means} A long line means that another sample of patients could change the value much; lines "
         "speak of these subjects and this model only, a retrained network may rank regions otherwise.\n\n"
         "m is |relevance| for gradient methods and the positive part for occlusions; each subject weighs the same, "
-        "whatever its number of scans. Ventricles and tissue outside the atlas are never ranked. In single patients "
+        "whatever its number of scans. A scan whose heatmap is 0 everywhere has no share: it is in no mean. Ventricles "
+        "and tissue outside the atlas are never ranked, nor is a region without voxels on the grid. In single patients "
         "the share of the atlas stands for the share in the group average, and the share of the brain for the gain.",
         choice.means.formula,
         f"m̄: group average of m; r: region; s: of S subjects. {regional.INTERVAL_WORDS}: 2.5 and 97.5 percentile of "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,14 +26,26 @@ class Cell:
         weighted = weight * wide
         self.sums[0] += weighted
         self.sums[2] += np.multiply(weighted, wide, out=wide)
-        self.sums[1] += np.abs(weighted, out=weighted)  # weights are positive
+        self.sums[1] += np.abs(weighted, out=weighted)  # weights are not negative
         self.weight += weight
 
 
-def scan_weights(predictions: pd.DataFrame, weights: str) -> dict[tuple[str, str], float]:
-    """(model, scan) -> w: 1 / (explained scans of its subject in this model set), or 1 where scans weigh the same."""
-    counts = predictions.groupby("subject")["scan"].transform("count")
-    values = 1.0 / counts if weights == "subject" else pd.Series(1.0, index=counts.index)
+def scan_weights(
+    predictions: pd.DataFrame, weights: str, has_share: Sequence[bool] | None = None
+) -> dict[tuple[str, str], float]:
+    """(model, scan) -> w: 1 / (averaged scans of its subject in its diagnosis), or 1 where scans weigh the same.
+
+    So each subject has weight 1 in the average of a diagnosis, also one whose diagnosis has changed.
+
+    Args:
+        predictions: of a model set.
+        has_share: whether a scan is averaged; the others have weight 0. Default: all are.
+    """
+    averaged = pd.Series(True if has_share is None else has_share, index=predictions.index, dtype=bool)
+    values = averaged.astype(float)
+    if weights == "subject":
+        counts = values.groupby([predictions["subject"], predictions["diagnosis"]]).transform("sum")
+        values = values / counts.where(counts > 0, 1)
     return dict(zip(zip(predictions["model"], predictions["scan"], strict=True), values, strict=True))
 
 

@@ -19,19 +19,30 @@ def normalised(values: np.ndarray) -> np.ndarray:
     return values / total if total > 0 else np.zeros_like(values)
 
 
+def has_relevance(values: np.ndarray) -> bool:
+    """Whether a map of m is more than 0 anywhere, so that it can be divided by its sum."""
+    return bool(values.sum(dtype=np.float64) > 0)
+
+
 def distance(first: np.ndarray, second: np.ndarray, grid_mm: int) -> float:
     """Euclidean distance of two maps, each divided by its sum, divided by (voxel mm)^1.5, x 1e4.
 
     The last factor makes grids comparable: a map of sum 1 has values like 1 / voxels, so the distance grows with the
-    square root of the voxel volume. Source: Rieke et al. 2018, section 3.2 (at 1 mm the factor is 1).
+    square root of the voxel volume. Source: Rieke et al. 2018, section 3.2 (at 1 mm the factor is 1). A map without
+    relevance cannot be divided by its sum and has no distance: nan.
     """
+    if not (has_relevance(first) and has_relevance(second)):
+        return float("nan")
     difference = normalised(first).astype(np.float64) - normalised(second)
     return float(np.sqrt((difference**2).sum()) / grid_mm**1.5 * DISTANCE_UNIT)
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Spearman; nan if one side is constant."""
-    return correlation_of_ranks(ranks(first), ranks(second))
+    """Spearman of the pairs that are known; nan if there are fewer than two, or one side is constant."""
+    known = np.isfinite(first) & np.isfinite(second)
+    if known.sum() < 2:
+        return float("nan")
+    return correlation_of_ranks(ranks(first[known]), ranks(second[known]))
 
 
 def ranks(values: np.ndarray) -> np.ndarray:

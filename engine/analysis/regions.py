@@ -52,15 +52,17 @@ def region_frame(signed: np.ndarray, summed: np.ndarray, regions: pd.DataFrame) 
     """Relevance of every region in each scan, scan after scan.
 
     share = sum in the region / sum in the brain mask; share_atlas = / sum over atlas regions; density = share in
-    percent per cm3. A scan without any relevance has shares of 0.
+    percent per cm3. A scan without any relevance has no shares (nan); a region without voxels on the grid has no
+    relevance (nan).
 
     Args:
         signed: (scans, regions) sum of h; summed: (scans, regions) sum of m.
         regions: the regions table, in the order of the sums; all regions together are the brain mask.
     """
-    inside = regions["in_atlas"].to_numpy(bool)
-    share = _over(summed, summed.sum(axis=1, keepdims=True))
-    share_atlas = np.where(inside, _over(summed, summed[:, inside].sum(axis=1, keepdims=True)), np.nan)
+    inside, there = regions["in_atlas"].to_numpy(bool), regions["volume_cm3"].to_numpy(float) > 0
+    signed, summed = (np.where(there, sums, np.nan) for sums in (signed, summed))
+    share = _over(summed, np.nansum(summed, axis=1, keepdims=True))
+    share_atlas = np.where(inside, _over(summed, np.nansum(summed[:, inside], axis=1, keepdims=True)), np.nan)
     return pd.DataFrame(
         {
             "region": np.tile(regions["region"].to_numpy(), len(signed)),
@@ -74,14 +76,17 @@ def region_frame(signed: np.ndarray, summed: np.ndarray, regions: pd.DataFrame) 
 
 
 def _over(values: np.ndarray, divisor: np.ndarray | float) -> np.ndarray:
+    """values / divisor; nan where the divisor is 0."""
     divisor = np.broadcast_to(np.asarray(divisor, float), values.shape)
-    return np.divide(values, divisor, out=np.zeros(values.shape), where=divisor > 0)
+    return np.divide(values, divisor, out=np.full(values.shape, np.nan), where=divisor > 0)
 
 
 def subject_shares(
     relevance: pd.DataFrame, subjects: pd.Series, column: str = "share", by: str = "region"
 ) -> pd.DataFrame:
     """(subjects, regions) mean share over each subject's scans, and over the models that explain them.
+
+    Scans without relevance have no share and are left out; a subject with nothing else has a row of nan.
 
     Args:
         relevance: rows of region_relevance of one method, target and diagnosis.
@@ -90,7 +95,7 @@ def subject_shares(
     """
     named = relevance.assign(subject=relevance["scan"].map(subjects))
     summed = named.groupby(["subject", "model", "scan", by], sort=False)[column]
-    return summed.sum().groupby(level=["subject", by], sort=False).mean().unstack(by)
+    return summed.sum(min_count=1).groupby(level=["subject", by], sort=False).mean().unstack(by)
 
 
 def bootstrap_interval(values: np.ndarray, resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -124,10 +129,13 @@ def group_frame(
     by = "merged" if merged else "region"
     relevance = relevance.merge(regions[["region", "merged", "in_atlas"]], on="region")
     shares = subject_shares(relevance, subjects, by=by)
-    low, high = bootstrap_interval(shares.to_numpy(), resamples, seed)
+    known = shares.notna().any(axis=1)
+    low, high = bootstrap_interval(shares[known].to_numpy(), resamples, seed)
     inside = regions.groupby(by, sort=False)["in_atlas"].all()
-    of_average = regions.assign(sum=average_sums).groupby(by, sort=False)["sum"].sum()
-    of_average = of_average[inside] / max(of_average[inside].sum(), np.finfo(float).tiny)
+    average_sums = np.where(regions["volume_cm3"] > 0, average_sums, np.nan)
+    of_average = regions.assign(sum=average_sums).groupby(by, sort=False)["sum"].sum(min_count=1)
+    total = of_average[inside].sum()
+    of_average = of_average[inside] / (total if total > 0 else np.nan)
     order = shares.columns
     frame = pd.DataFrame(
         {
@@ -141,7 +149,8 @@ def group_frame(
             .reindex(order)
             .to_numpy(),
             "share_of_average": of_average.reindex(order).to_numpy(),
-            "subjects": len(shares),
+            "subjects": int(known.sum()),
+            "without_relevance": int((~known).sum()),
         }
     )
     volume = regions.groupby(by)["volume_cm3"].sum().reindex(order).to_numpy()
