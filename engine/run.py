@@ -25,6 +25,7 @@ from engine.data.cache import VolumeCache
 from engine.data.folds import Job, jobs, split, with_validation
 from engine.data.scan import Cohort
 from engine.errors import UserError
+from engine.preprocessing.limits import undecided
 from engine.progress import Progress
 from store import SPEC_VERSION, RunReader, RunWriter
 from store.spec import CACHE_FOLDER, MANIFEST, WORK_FOLDER
@@ -220,7 +221,9 @@ class Run:
     @property
     def notices(self) -> list[str]:
         """Credits, and what a reader must know of the run."""
-        return [*NOTICES, *(self.cohort.warnings if self.cohort else ())]
+        flagged = undecided(self.flags) if self.flags is not None else 0
+        beyond = [f"{flagged} of {len(self.quality)} scans lie beyond preprocessing.quality.flag and were used."]
+        return [*NOTICES, *(self.cohort.warnings if self.cohort else ()), *(beyond if flagged else [])]
 
     def manifest(self) -> dict:
         """Provenance; the writer adds the specification and the table of contents."""

@@ -47,8 +47,6 @@ def test_harmless_oddities_pass(tmp_path):
 
 
 def test_other_formats_are_named(tmp_path):
-    import nibabel as nib
-
     nib.save(nib.MGHImage(factory.blob(), factory.affine()), tmp_path / "a.mgz")
     assert "a.mgz is MGH, not NIfTI" in guards.inspect(tmp_path / "a.mgz")
 
@@ -202,3 +200,62 @@ def test_a_damaged_memory_is_only_slower(tmp_path):
         memory.save()
         assert FileMemory(tmp_path / "memory.json").get(file) == {"x": 1}
         assert FileMemory(tmp_path / "memory.json", version=2).get(file) is None
+
+
+def with_forms(file, sform=None, qform=None, seed=0):
+    """A good scan whose two orientations are these, after the right one: None sets its code to 0."""
+    image = nib.load(factory.good(file, seed))
+    for name, matrix in (("sform", sform), ("qform", qform)):
+        given = None if matrix is None else matrix @ factory.affine()
+        getattr(image, f"set_{name}")(given, code=0 if matrix is None else 1, update_affine=False)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), None, image.header), file)
+    return file
+
+
+def turn(*signs):
+    return np.diag([*signs, 1.0])
+
+
+def tilted(degrees):
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([[c, -s, 0, 5], [s, c, 0, -9], [0, 0, 1, 30], [0, 0, 0, 1.0]])
+
+
+@pytest.mark.parametrize(
+    ("sform", "qform", "doubtful"),
+    [
+        (turn(1, 1, 1), turn(-1, 1, 1), True),  # mirrored
+        (turn(-1, 1, 1), turn(1, 1, 1), True),
+        (turn(1, 1, 1), turn(-1, -1, 1), True),  # turned about z
+        (turn(1, 1, 1), turn(1, -1, 1), True),  # one of the two mirrors the brain
+        (turn(1, 1, 1), turn(1, -1, -1), False),  # upside down, which the picture shows
+        (turn(1, 1, 1), tilted(30), False),  # registration makes that good
+        (turn(1, 1, 1), turn(1, 1, 1), False),
+        (turn(1, 1, 1), None, False),
+        (None, turn(-1, 1, 1), False),
+    ],
+)
+def test_orientations_that_name_opposite_sides_are_in_doubt(tmp_path, sform, qform, doubtful):
+    file = with_forms(tmp_path / "a.nii.gz", sform, qform)
+    assert guards.inspect(file) is None
+    assert (guards.sides_in_doubt(file) != "") == doubtful
+
+
+def test_a_scan_whose_sides_are_in_doubt_is_named_and_left_out_unless_a_person_decides(tmp_path):
+    mirrored = [lambda file, seed=seed: with_forms(file, turn(1, 1, 1), turn(-1, 1, 1), seed) for seed in (2, 3, 4)]
+    found = cohort(tmp_path, [seeded(0), seeded(1), *mirrored])
+    (tmp_path / "decisions.csv").write_text("scan,decision\ns3,accept\ns4,reject\n")
+    progress, said = Progress(quiet=True), []
+    progress.say = said.append
+    left = guards.inspect_all(found, config(tmp_path), progress)
+    assert left.scans["scan"].tolist() == ["s0", "s1", "s3"]
+    assert dict(zip(left.exclusions["scan"], left.exclusions["reason"], strict=True)) == {
+        "s2": f"{guards.SIDES}; look at it and write accept (the sform is used) or reject into decisions.csv",
+        "s4": "rejected in decisions.csv",
+    }
+    assert [line.split(":")[0].strip() for line in said] == ["s2", "s3", "s4"]
+    assert said[1].endswith("its sform is used")
+    assert left.warnings[-1].endswith("in the headers of 3 scans: 1 used by the sform, 2 left out")
+    kept = guards.inspect_all(found, CohortConfig(reader="table", groups={"a": "age > 1", "b": "age < 1"}), progress,
+                              trained_on=False)  # fmt: skip
+    assert kept.scans["scan"].tolist() == ["s0", "s1", "s2", "s3", "s4"]

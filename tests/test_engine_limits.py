@@ -72,6 +72,39 @@ def test_what_is_far_out_is_left_out_unless_a_person_accepts_it(changed, words):
     assert accepting.flags(found)["decision"].tolist() == ["accept"]
 
 
+@pytest.mark.parametrize(
+    ("registration", "good", "flagged", "left_out"),
+    [
+        ("syn_quick", 0.835, 0.74, 0.19),  # the least of healthy heads (IXI)
+        ("affine", 0.645, 0.578, 0.349),  # the least of 28 healthy heads; turned by 10 degrees; moved by 20 mm
+        ("none", 0.645, 0.578, 0.305),  # upside down
+    ],
+)
+def test_the_limits_are_those_of_the_kind_of_registration(registration, good, flagged, left_out):
+    limits = limits_of(load_config(overrides={"preprocessing.registration": registration}).preprocessing)
+    scans = {"a": good, "b": flagged, "c": left_out}
+    found = quality(**{scan: {"template_correlation": r} for scan, r in scans.items()})
+    assert list(limits.reasons(found)) == ["c"]
+    assert limits.flags(found)["scan"].tolist() == ["b", "c"]
+
+
+def test_limits_that_are_given_stay_whatever_the_registration():
+    chosen = {"preprocessing.registration": "affine", "preprocessing.quality.flag.template_correlation": [0.7, None]}
+    settings = load_config(overrides=chosen).preprocessing
+    assert settings.quality.flag.template_correlation == (0.7, None)
+    assert settings.quality.exclude.template_correlation == (0.35, None)
+    stored = PreprocessingConfig.model_validate(settings.model_dump(mode="json"))
+    assert stored == settings
+
+
+def test_what_was_prepared_before_is_found_again():
+    """Fingerprints of volumes, as they were before limits knew of registrations."""
+    known = {"syn_quick": "627a97607f9d5686", "affine": "2a1edf2f45b8f437", "none": "b6e4d846d9a6dbc6"}
+    for registration, fingerprint in known.items():
+        run = _run(Path("/"), _registration=registration)
+        assert run.preprocessing_fingerprint.startswith(fingerprint)
+
+
 def test_figures_that_the_settings_leave_open_have_no_limits():
     open_ones = quality(a={"brain_ml": np.nan, "intensity_low": 40.0, "intensity_high": 900.0})
     assert limits_of(PreprocessingConfig(brain_extraction="none", intensity="none")).flags(open_ones).empty
@@ -89,9 +122,10 @@ def test_limits_are_settings():
         load_config(overrides={"preprocessing.quality.flag.brain_ml": [3000, 2000]})
 
 
-def _run(folder: Path, **limits) -> Run:
+def _run(folder: Path, _registration: str = "syn_quick", **limits) -> Run:
     groups = {"AD": "age > 1", "NC": "age <= 1"}
     chosen = {"cohort.reader": "table", "cohort.data": str(folder), "cohort.groups": groups}
+    chosen["preprocessing.registration"] = _registration
     chosen |= {f"preprocessing.quality.{key}": value for key, value in limits.items()}
     return Run(load_config(overrides=chosen), folder, "cpu", Progress(quiet=True), data_fingerprint="d")
 
@@ -143,12 +177,14 @@ def test_flagged_scans_are_said_in_one_line(tmp_path):
     run.progress.say = said.append
     found, _ = prepared(tmp_path / "c", 0.05, 0.35)
     run.flags, run.quality = found.flags, found.quality
+    assert run.notices[-1] == "3 of 5 scans lie beyond preprocessing.quality.flag and were used."
     stages._say_flags(run, found.sheet)
     (line,) = said
     assert "3 of 5 scans flagged" in line
     assert "the worst s1: does not match the template" in line
     assert str(found.sheet) in line
     run.flags = run.flags.assign(decision="accept")
+    assert not any("beyond" in notice for notice in run.notices)
     stages._say_flags(run, found.sheet)
     assert len(said) == 1
 

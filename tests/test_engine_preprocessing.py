@@ -12,7 +12,7 @@ from engine.errors import RunFailure
 from engine.preprocessing import native, pictures, steps, template
 from engine.preprocessing.grid import Grid
 from engine.preprocessing.limits import limits_of
-from engine.preprocessing.prepare_scan import ScanPreparer, sampling_mm
+from engine.preprocessing.prepare_scan import ScanPreparer, sampling_mm, turned
 from engine.preprocessing.template import brain_mask, template_brain
 from store.native import resample
 
@@ -123,6 +123,39 @@ def test_a_scan_elsewhere_is_left_out_unless_accepted(tmp_path):
     assert prepared.volume is None
     assert "% of the template's brain" in prepared.reason
     assert ScanPreparer(NONE, 4, frozenset({"s1"}))(row(file), tmp_path).reason == ""
+
+
+@pytest.mark.parametrize(
+    ("flips", "words"),
+    [
+        ((0, 1), "lies back to front: turned round it matches the template with r 0.89 instead of 0.31"),
+        ((1,), "lies back to front: turned round it matches the template with r 1.00 instead of 0.30"),
+        ((1, 2), "lies upside down and back to front: turned round it matches the template with r "),
+        ((0, 2), "lies upside down: turned round it matches the template with r "),
+    ],
+)
+def test_a_brain_whose_header_turns_it_is_left_out_unless_accepted(tmp_path, flips, words):
+    file = factory.save(tmp_path / "a.nii.gz", np.flip(template_brain(2), flips) * 1000, Grid(2).affine)
+    prepared = ScanPreparer(NONE, 4)(row(file), tmp_path)
+    assert words in prepared.reason
+    assert "decisions.csv" in prepared.reason
+    assert ScanPreparer(NONE, 4, frozenset({"s1"}))(row(file), tmp_path).reason == ""
+
+
+def test_a_mirrored_brain_cannot_be_seen(tmp_path):
+    """Left and right are too alike; the documentation says so."""
+    file = factory.save(tmp_path / "a.nii.gz", template_brain(2)[::-1] * 1000, Grid(2).affine)
+    prepared = ScanPreparer(NONE, 4)(row(file), tmp_path)
+    assert prepared.reason == ""
+    assert prepared.quality["template_correlation"] == pytest.approx(0.87, abs=0.02)
+
+
+def test_where_a_brain_lies_is_no_sign_of_how_it_is_turned():
+    for shift in ((0, 0, 0), (3, 0, 0), (0, 3, 0), (0, 0, -3)):
+        assert turned(np.roll(template_brain(4), shift, (0, 1, 2)), 4) == ""
+    assert turned(np.zeros(Grid(4).shape), 4) == ""
+    upside_down = np.roll(np.flip(template_brain(4), 2), (0, 0, -6), (0, 1, 2))
+    assert "upside down" in turned(upside_down, 4)
 
 
 def test_what_is_no_brain_is_left_out(tmp_path):

@@ -39,7 +39,8 @@ UNPLACED = (
     "(preprocessing.registration=affine or syn_quick)"
 )
 OASIS_MEND = "use the Analyze files of OASIS (.img with .hdr), whose axes are known"
-_VERSION = 4  # of the rules below: remembered verdicts of other versions are not used
+SIDES = "sform and qform disagree about left and right"
+_VERSION = 5  # of the rules below: remembered verdicts of other versions are not used
 
 
 def inspect(path: Path) -> str | None:
@@ -156,16 +157,40 @@ def _voxel_problem(voxels: np.ndarray) -> str | None:
     return None
 
 
-def inspect_all(cohort: Cohort, config: CohortConfig, progress: Progress, memory: Path | None = None) -> Cohort:
+def sides_in_doubt(path: Path) -> str:
+    """Say that the two orientations in a header of NIfTI name opposite sides; empty where they agree or one is set.
+
+    The two may differ by a rotation, which registration makes good; a mirrored brain it cannot.
+    """
+    try:
+        image = open_scan(path)
+        header = image.header
+        if not isinstance(image, nib.Nifti1Pair) or not (header["sform_code"] > 0 and header["qform_code"] > 0):
+            return ""
+        sform, qform = (
+            matrix[:3, :3] / nib.affines.voxel_sizes(matrix) for matrix in (header.get_sform(), header.get_qform())
+        )
+    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error):
+        return ""  # `inspect` says what is wrong with it
+    mirrored = np.linalg.det(sform) * np.linalg.det(qform) < 0
+    # The first row tells how far to the right a voxel along each axis of the file leads.
+    return SIDES if mirrored or sform[0] @ qform[0] < 0 else ""
+
+
+def inspect_all(
+    cohort: Cohort, config: CohortConfig, progress: Progress, memory: Path | None = None, trained_on: bool = True
+) -> Cohort:
     """The cohort without unusable, duplicated and rejected scans; `source_hash` is filled in.
 
-    A person's word counts: scans that decisions.csv of the data folder rejects are left out.
+    A person's word counts: scans that decisions.csv of the data folder rejects are left out, and those whose left and
+    right are in doubt are used only if it accepts them.
 
     Args:
         cohort: from a reader; its paths are looked at.
         config: where the scans come from.
         progress: where to count.
         memory: JSON file that remembers verdicts of unchanged files; None looks at all files again.
+        trained_on: False keeps scans whose left and right are in doubt, with a warning.
 
     Raises:
         UserError: no scan of a group can be used; names the first reason.
@@ -184,6 +209,12 @@ def inspect_all(cohort: Cohort, config: CohortConfig, progress: Progress, memory
     reasons = pd.Series([fact["reason"] or "" for fact in facts], index=scans.index, dtype="object")
     if config.reader == "oasis":  # which nobody has as DICOM
         reasons = reasons.str.replace(DICOM_MEND, OASIS_MEND, regex=False)
+    decided = accepted(config) if trained_on else frozenset(scans["scan"])
+    doubts = {index: scans.loc[index, "scan"] for index, fact in zip(scans.index, facts, strict=True) if fact["sides"]}
+    cohort = _say_doubts(cohort, list(doubts.values()), decided, progress)
+    for index, scan in doubts.items():
+        if not reasons[index] and scan not in decided:
+            reasons[index] = f"{SIDES}; look at it and write accept (the sform is used) or reject into {DECISIONS}"
     for index, reason in _rejected(scans, config).items():
         reasons[index] = reason
     reasons.update(_duplicates(scans, reasons, [fact["image"] for fact in facts]))
@@ -243,6 +274,17 @@ def _duplicates(scans: pd.DataFrame, reasons: pd.Series, images: list[str]) -> d
         if said:
             found[same.index[0]] = f"same image as scan {others['scan'].iloc[0]}{said}"
     return found
+
+
+def _say_doubts(cohort: Cohort, scans: list[str], decided: frozenset[str], progress: Progress) -> Cohort:
+    """Name the scans whose sides are in doubt; the cohort with a warning that counts them."""
+    if not scans:
+        return cohort
+    for scan in scans:
+        progress.say(f"  {scan}: {SIDES}; {'its sform is used' if scan in decided else 'left out'}")
+    used = sum(scan in decided for scan in scans)
+    word = f"{SIDES} in the headers of {len(scans)} scans: {used} used by the sform, {len(scans) - used} left out"
+    return dataclasses.replace(cohort, warnings=(*cohort.warnings, word))
 
 
 def without(cohort: Cohort, reasons: pd.Series, stage: str) -> Cohort:
@@ -323,6 +365,7 @@ def _facts(path: Path, remembered: FileMemory) -> dict:
     if known is None:
         reason, image = examine(path)
         known = {"reason": reason, "image": image}
+        known["sides"] = "" if reason else sides_in_doubt(path)
         try:
             known["hash"] = file_hash(path)
         except OSError:

@@ -78,7 +78,8 @@ def inspected(cohort: Cohort, config: CohortConfig, registration: str, progress:
     Raises:
         UserError: a file that cannot be used.
     """
-    found = without_unplaced(inspect_all(cohort, config, progress, memory), registration)
+    found = inspect_all(cohort, config, progress, memory, trained_on=False)
+    found = without_unplaced(found, registration)
     if len(found.exclusions):
         row = found.exclusions.iloc[0]
         path = cohort.scans.set_index("scan")["path"][row["scan"]]

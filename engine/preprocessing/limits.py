@@ -94,6 +94,11 @@ def limits_of(settings: PreprocessingConfig, accepted: frozenset[str] = frozense
     return Limits(given(settings.quality.flag), given(settings.quality.exclude), accepted)
 
 
+def undecided(flags: pd.DataFrame) -> int:
+    """How many scans are beyond the limits without a person's word."""
+    return int(flags.loc[flags["decision"] == "", "scan"].nunique())
+
+
 def marks(flags: pd.DataFrame, reasons: dict[str, str]) -> dict[str, str]:
     """Scan -> a few words for the contact sheet: excluded, or the flagged figures and whether a person accepted it."""
     words = dict.fromkeys(reasons, EXCLUDED)

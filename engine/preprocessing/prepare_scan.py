@@ -11,12 +11,15 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from scipy import ndimage
 
 from engine.config import PreprocessingConfig
 from engine.preprocessing import native, pictures, steps
 from engine.preprocessing.grid import Grid, coarsen, place
 from engine.preprocessing.template import brain_mask, template_brain
 
+TURNED_BETTER = 0.1  # how much better the correlation is the other way round, where the orientation is wrong
+WAYS = {"back to front": (1,), "upside down": (2,), "upside down and back to front": (1, 2)}
 SMALLEST_COVER = 0.6  # share of the brain mask that an already registered scan must fill
 
 
@@ -126,6 +129,8 @@ class ScanPreparer:
                 "register it with preprocessing.registration syn_quick"
             )
             return PreparedScan(None, quality, reason)
+        if scan not in self.accepted and (reason := turned(landed.final, self.grid_mm)):
+            return PreparedScan(None, quality, reason)
         return PreparedScan(volume, quality)
 
 
@@ -156,6 +161,37 @@ def figures(volume: np.ndarray, own: np.ndarray, grid_mm: int, mm: int) -> dict[
         "intensity_low": float(low),
         "intensity_high": float(high),
     }
+
+
+def turned(volume: np.ndarray, grid_mm: int) -> str:
+    """Say that a brain matches the template better upside down or back to front; empty if it does not.
+
+    What is mirrored from left to right is not found: brains are too alike on both sides.
+
+    Args:
+        volume: (x, y, z) on Grid(grid_mm), not masked by the template's brain.
+    """
+    mask, template = brain_mask(grid_mm), template_brain(grid_mm)
+    if not np.isfinite(volume).all() or not (volume > 0).any():
+        return ""
+
+    def likeness(brain: np.ndarray) -> float:
+        inside = brain[mask]
+        return float(np.corrcoef(inside, template[mask])[0, 1]) if inside.std() > 0 else 0.0
+
+    def centred(brain: np.ndarray) -> np.ndarray:
+        away = np.subtract(*(ndimage.center_of_mass(np.maximum(one, 0)) for one in (template, brain)))
+        return np.roll(brain, np.rint(away).astype(int), axis=(0, 1, 2))
+
+    as_it_is = likeness(volume)
+    found = {way: likeness(centred(np.flip(volume, axes))) for way, axes in WAYS.items()}
+    way = max(found, key=found.__getitem__)
+    if found[way] <= as_it_is + TURNED_BETTER:
+        return ""
+    return (
+        f"lies {way}: turned round it matches the template with r {found[way]:.2f} instead of {as_it_is:.2f}; mend the "
+        "orientation in its header, or write accept into decisions.csv"
+    )
 
 
 def _by_affine(brain: np.ndarray, mask: np.ndarray, affine: np.ndarray, grid_mm: int) -> _Landed:
