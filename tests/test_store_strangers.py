@@ -96,13 +96,13 @@ def as_pipe(path) -> None:
 def huge(run, shape: object, chunks: object) -> None:
     grid = {"name": "regular", "configuration": {"chunk_shape": chunks}}
     codecs = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "zstd", "configuration": {"level": 1}}]
-    declare(run, "truth/difference", shape=shape, chunk_grid=grid, codecs=codecs)
+    declare(run, "truth/visible_change", shape=shape, chunk_grid=grid, codecs=codecs)
 
 
 CELL, REGIONS = "cells/folds/occlusion/AD/margin/AD/AD", "heatmaps/fold-1/area_occlusion/AD/margin"
 # Name of the run -> what is done to it, and what verify says of it.
 HOSTILE = {
-    "volume": (lambda r: bomb_chunk(r, "truth/difference"), "array truth/difference cannot be decoded"),
+    "volume": (lambda r: bomb_chunk(r, "truth/visible_change"), "array truth/visible_change cannot be decoded"),
     "cell": (lambda r: bomb_chunk(r, CELL), f"array {CELL} cannot be decoded"),
     "regions": (lambda r: bomb_chunk(r, REGIONS), f"array {REGIONS} cannot be decoded"),
     "texts": (
@@ -122,9 +122,9 @@ HOSTILE = {
     "pipe-array": (lambda r: as_pipe(r / "arrays.zarr/grid/mask/zarr.json"), "grid/mask/zarr.json is not a regular"),
     "pipe-scan": (lambda r: as_pipe(r / "arrays.zarr/scans/c/0/0/0/0"), "scans/c/0/0/0/0 is not a regular file"),
     "pipe-model": (lambda r: as_pipe(r / "models/fold-1.safetensors"), "fold-1.safetensors is not a regular file"),
-    "shape": (lambda r: huge(r, [10**18] * 3, [10**18] * 3), "array truth/difference declares the shape"),
-    "many": (lambda r: huge(r, [4000] * 3, [1] * 3), "array truth/difference declares the shape"),
-    "chunk": (lambda r: huge(r, [6, 7, 6], [2**30, 1, 1]), "array truth/difference declares chunks"),
+    "shape": (lambda r: huge(r, [10**18] * 3, [10**18] * 3), "array truth/visible_change declares the shape"),
+    "many": (lambda r: huge(r, [4000] * 3, [1] * 3), "array truth/visible_change declares the shape"),
+    "chunk": (lambda r: huge(r, [6, 7, 6], [2**30, 1, 1]), "array truth/visible_change declares chunks"),
 }
 
 
@@ -197,15 +197,15 @@ def test_zarr_sees_no_chunk_that_was_not_checked(tmp_path, codec):
 )  # fmt: skip
 def test_a_shape_that_no_run_has_is_refused(copied, shape, chunks):
     huge(copied, shape, chunks)
-    with pytest.raises(BrokenRun, match="truth/difference"):
-        open_run(copied.parent).array("truth/difference")
+    with pytest.raises(BrokenRun, match="truth/visible_change"):
+        open_run(copied.parent).array("truth/visible_change")
 
 
 @pytest.mark.parametrize("dtype", ["string", "float64", "complex128", "int8", {"name": "null_terminated_bytes"}])
 def test_numbers_of_a_kind_that_no_run_has_are_refused(copied, dtype):
-    declare(copied, "truth/difference", data_type=dtype)
-    with pytest.raises(BrokenRun, match="truth/difference"):
-        open_run(copied.parent, copied.name).array("truth/difference")
+    declare(copied, "truth/visible_change", data_type=dtype)
+    with pytest.raises(BrokenRun, match="truth/visible_change"):
+        open_run(copied.parent, copied.name).array("truth/visible_change")
 
 
 # -- tables -----------------------------------------------------------------------------------------------------------

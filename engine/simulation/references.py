@@ -10,7 +10,7 @@ null: trained as the run's network for the fixed test set is, on the same people
     they are would leave the disease in the pictures, where it most tells people apart, and so is what to remember.)
 
 Both are computed for the patients of the fixed test set: of the folds' scans they would cost as much again as the whole
-cross-validation. Occlusions have them on coarse grids, where a map takes a fraction of a second.
+cross-validation. Occlusions have them on coarse grids, where a map takes a fraction of a second, and of fewer networks.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from store.spec import MODELS_FOLDER
 UNTRAINED, NULL = "untrained", "null"
 HELD_OUT = "holdout"  # the network that references stand beside, and its model set
 OCCLUSIONS_FROM_MM = 3
+OCCLUDED_NETWORKS = 2  # of each kind
 CHUNK = 8
 
 
@@ -86,6 +87,11 @@ class References:
         for network in (one.network for networks in found.values() for one in networks):
             network.to(device)
         return {kind: networks for kind, networks in found.items() if networks}
+
+    def networks_for(self, method: str) -> dict[str, list[ReferenceNetwork]]:
+        """Kind -> the networks that a method explains; occlusions some of them."""
+        count = None if METHODS[method].gradient else OCCLUDED_NETWORKS
+        return {kind: networks[:count] for kind, networks in self.networks.items()}
 
     def missing(self, method: str, model_set: str) -> str:
         """Why there are no references of a method; empty where there are."""

@@ -34,7 +34,7 @@ from store import RunReader
 from store.spec import TRUTH_SCANS, TRUTH_VISIBLE
 from store.truth import binary_of, scan_change, visible_change
 
-GROUP_RESAMPLES = 200  # a resample of mean maps costs a score of each network
+GROUP_RESAMPLES = 100  # a resample of mean maps costs a score of each network
 LEVELS = ("group", "scan")
 PREFIX = {UNTRAINED: "", NULL: "null_"}  # of the columns of a kind of reference
 
@@ -163,7 +163,7 @@ class Scored:
 
         return {
             kind: [self._samples(method, maps(one)) for one in networks]
-            for kind, networks in self._references.networks.items()
+            for kind, networks in self._references.networks_for(method).items()
         }
 
     def _level_rows(self, method: str, level: str, scores: Interval, empty: int, note: str) -> list[dict]:
