@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import zarr
 from starlette.routing import Router
-from store_factory import METHODS, SCANS, copy_of_shared_store, shared_store
+from store_factory import METHODS, SCANS, copy_of_shared_store, make_run, shared_store
 
 import store
 from dashboard import locality, viewer
 from dashboard.figures import palette
 from dashboard.queries import Run
 from dashboard.viewer import component, serving, signing, volumes
+from store.truth import voxel_truth
 
 ROOT = Path(__file__).parent.parent
 MODEL, SCAN = "fold-1", "a1-1"
@@ -260,6 +261,38 @@ def test_regions_are_sent_as_numbers(scene, reader):
     assert entry.region_values == {i: pytest.approx(float(v)) for i, v in enumerate(wanted, 1)}
     assert scene.regions[1] == "Hippocampus L"
     assert scene.rest == (5, 6)
+
+
+@pytest.mark.parametrize(("scan", "kind"), [("a1-1", "visible in this brain"), ("n2-1", "nothing was imposed on this")])
+def test_the_truth_of_a_brain_is_outlined_that_of_patients_where_nothing_was_imposed(reader, place, scan, kind):
+    severities = reader.table("scans").assign(severity=lambda t: (t["diagnosis"] != "NC").astype(float))
+    table = type(reader).table
+
+    def with_severity(self, name, columns=None, **equals):
+        if name != "scans" or columns != ["severity"]:
+            return table(self, name, columns, **equals)
+        return severities.loc[severities["scan"] == equals["scan"], columns]
+
+    model = reader.table("predictions", ["model"], scan=scan).model.iloc[0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(reader), "table", with_severity)
+        found = viewer.patient_volumes(reader, place, model, scan, ["sensitivity"], "AD").truth
+    assert kind in found.words
+    assert "SIMULATED" in found.words
+    box = volumes.brain_box(place, "grid/mask")
+    expected = voxel_truth(reader, scan if kind.startswith("visible") else None).binary
+    assert expected.any()
+    np.testing.assert_array_equal(fetched(found.volume) == 1, expected[box])
+    np.testing.assert_array_equal(fetched(found.volume) == volumes.NO_BRAIN, ~reader.mask[box])
+
+
+def test_a_run_of_real_scans_has_no_truth_to_outline(tmp_path):
+    made = make_run(tmp_path, simulated=False, methods=["sensitivity"])
+    run = store.open_run(tmp_path, made.name)
+    place = Run(str(tmp_path), run.run_id, run.manifest["created"])
+    scene = viewer.patient_volumes(run, place, MODEL, SCAN, ["sensitivity"], "AD")
+    assert scene.truth is None
+    assert component._known(viewer.DEFAULTS | {"truth": True, "method": "sensitivity"}, scene)["truth"] is False
 
 
 def test_a_scan_is_grey_between_its_percentiles(scene, reader):

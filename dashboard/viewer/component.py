@@ -69,8 +69,9 @@ def show(
 
 
 def _known(view: dict[str, Any], scene: Scene) -> dict[str, Any]:
-    """With the first method where the scene lacks the chosen one, as the browser does."""
+    """With what the scene has: the first method where it lacks the chosen one, as the browser does; a truth or none."""
     methods = [entry.method for entry in scene.maps]
+    view = view if scene.truth else view | {"truth": False}
     return view if view["method"] in methods else view | {"method": methods[0]}
 
 

@@ -29,6 +29,7 @@ DEFAULTS: dict[str, Any] = {
     "sign": "signed",
     "smooth": True,
     "outlines": "cursor",
+    "truth": False,  # the outline of what was imposed on a simulated brain
     "scale": "own",
     "convention": "neurological",
     "anatomy": "template",
@@ -65,6 +66,7 @@ def _checks(absolute: bool) -> dict[str, Callable[[Any], Any]]:
         "cluster": _number(0, LARGEST_CLUSTER),
         "opacity": _number(0, 1),
         "smooth": _switch,
+        "truth": _switch,
     }
 
 

@@ -13,7 +13,8 @@ from dashboard.queries import Run
 from dashboard.viewer import serving, volumes
 from store import BrokenRun, NotInRun, RunReader
 from store.encoding import array_path
-from store.spec import HEATMAPS
+from store.spec import HEATMAPS, TRUTH_SCANS, TRUTH_VISIBLE_BINARY
+from store.truth import has_truth
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,14 @@ class Map:
 
 
 @dataclass(frozen=True)
+class Truth:
+    """Where something was imposed on a simulated brain: 1 inside, 0 outside, 255 no brain; `words` are its legend."""
+
+    volume: Volume
+    words: str
+
+
+@dataclass(frozen=True)
 class RegionFigures:
     """A region of this patient against the group; `share` and `group_mean` as fractions of 1.
 
@@ -79,6 +88,7 @@ class Scene:
     regions: dict[int, str]
     rest: tuple[int, ...]
     maps: tuple[Map, ...]
+    truth: Truth | None = None
 
 
 def patient_volumes(
@@ -120,6 +130,7 @@ def patient_volumes(
         regions={int(i): words.region_name(str(r)) for i, r in zip(regions["index"], regions.region, strict=True)},
         rest=tuple(int(i) for i in regions["index"][~regions.in_atlas.astype(bool)]),
         maps=tuple(maps),
+        truth=_truth(run, place, wanted, scan),
     )
 
 
@@ -186,6 +197,26 @@ def _scan(run: RunReader, place: Run, wanted: volumes.Wanted) -> Volume | None:
         return None
     asked = volumes.Wanted(wanted.place, "scan", wanted.row)
     return _volume(run, place, asked, "grid/mask", "grid/mask", "uint8")
+
+
+def _truth(run: RunReader, place: Run, wanted: volumes.Wanted, scan: str) -> Truth | None:
+    """What is known to have been imposed: on this brain, or on patients where nothing was imposed on it."""
+    if not (run.simulated and has_truth(run)):
+        return None
+    changed = bool((run.table("scans", ["severity"], scan=scan).severity > 0).any())
+    own = changed and run.has_array(TRUTH_SCANS.path)
+    if own:
+        text = "where the imposed change is visible in this brain"
+    elif run.has_array(TRUTH_VISIBLE_BINARY.path):
+        text = "where the change imposed on patients is visible"
+    else:
+        text = "where tissue of patients was changed, by its imposed log-Jacobian, which shows at its borders alone"
+    if not changed:
+        text += "; nothing was imposed on this brain"
+    asked = volumes.Wanted(
+        wanted.place, "truth", wanted.row if own else 0, method=volumes.OWN if own else volumes.COHORT
+    )
+    return Truth(_volume(run, place, asked, "grid/mask", "grid/mask", "uint8"), f"{text} (SIMULATED)")
 
 
 def _like(wanted: volumes.Wanted, kind: str) -> volumes.Wanted:

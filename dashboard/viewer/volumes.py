@@ -21,8 +21,11 @@ from dashboard.queries import Run
 from dashboard.viewer import signing
 from store import NotInRun, RunReader
 from store.encoding import quantise
+from store.truth import voxel_truth
 
-KINDS = ("anatomy", "atlas", "scan", "heatmap")
+KINDS = ("anatomy", "atlas", "scan", "heatmap", "truth")
+OWN, COHORT = "own", "cohort"  # the truth of the scan itself, or of the patients of its run
+NO_BRAIN = 255  # in the volume of a truth
 OUTSIDE = -32768  # in a heatmap: not brain, so neither relevance nor its absence
 WINDOW = (2.0, 99.5)  # percentiles of a scan inside the mask that become black and white
 PLACES_KEPT = 64
@@ -33,7 +36,7 @@ Box = tuple[slice, slice, slice]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What an address asks for. `row` is the scan's row of the scans table."""
+    """What an address asks for. `row` is the scan's row of the scans table; a truth has whose it is as `method`."""
 
     place: str
     kind: str
@@ -130,6 +133,9 @@ def read(wanted: Wanted) -> tuple[np.ndarray, float]:
     scan = scans.iloc[wanted.row]
     if wanted.kind == "scan":
         return _windowed(reader.volume(scan)[box], inside), 1.0
+    if wanted.kind == "truth":
+        found = voxel_truth(reader, scan if wanted.method == OWN else None).binary[box]
+        return np.where(inside, found, NO_BRAIN).astype(np.uint8), 1.0
     values = reader.heatmap(
         wanted.model, wanted.method, scan, target=wanted.target, scale=wanted.scale, full=False
     )  # fmt: skip

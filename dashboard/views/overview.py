@@ -13,6 +13,7 @@ from dashboard import (
     group_grid,
     map_controls,
     overview_regression,
+    overview_truth,
     page,
     public,
     queries,
@@ -276,6 +277,7 @@ def downloads(run: Run, tables: dict[str, pd.DataFrame], model_set: str | None, 
             ),
             *files,
         ]  # fmt: skip
+    files += overview_truth.downloads(run)
     if access.may_see_patients():
         files += [
             Download.csv("Scans, CSV", f"{name}_scans", lambda: tables["scans"]),
@@ -306,6 +308,7 @@ def main() -> None:
     else:
         group_averages(run, model_set, target, groups)
         ranking(run, model_set, target, groups)
+    overview_truth.section(run)
     figures = queries_overview.networks(run, access.may_see_patients())
     if queries.answer(run).is_value:
         overview_regression.how_well(run, metrics, figures)

@@ -17,6 +17,8 @@ export function handle(viewer) {
       const look = viewer.look(map);
       return { value: look.threshold * look.factor, top: look.top * look.factor, unit: look.unit };
     },
+    // Lattice voxels inside the outline of the truth in a plane; null where it is not shown.
+    truth: (plane) => (viewer.view.truth ? (viewer.scene?.truth?.area(plane, viewer.index, viewer.view.smooth) ?? null) : null),
     // Where a position is drawn, in CSS pixels of the page.
     point: (plane, mm) => {
       const { placement, canvas } = view(plane);

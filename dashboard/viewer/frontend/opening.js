@@ -5,7 +5,7 @@ import { Grid, Lattice } from "./geometry.js";
 import { HeatMap } from "./heatmaps.js";
 import { Layers } from "./layers.js";
 import { LoadingError, loadVolume } from "./loading.js";
-import { Outlines } from "./outlines.js";
+import { Outlines, TruthOutline } from "./outlines.js";
 
 const PATIENCE = 2000; // ms that the server has to send new addresses
 
@@ -80,6 +80,20 @@ export class Opening {
       const { data } = await loadVolume(volume, (part) => this.say(`Loading the scan: ${Math.floor(100 * part)} %`), signal);
       if (signal.aborted) return;
       scene.layers = new Layers(scene.lattice, { data, grid: Grid.of(volume) });
+      this.message.replaceChildren();
+    } catch (error) {
+      if (!signal.aborted) this.fail(error);
+    }
+    this.viewer.restyle();
+  }
+
+  // What was imposed on a simulated brain, which is fetched when it is first wanted.
+  async openTruth({ volume }, scene) {
+    const { signal } = this.abort;
+    try {
+      const { data } = await loadVolume(volume, (part) => this.say(`Loading the truth: ${Math.floor(100 * part)} %`), signal);
+      if (signal.aborted) return;
+      scene.truth = new TruthOutline(data, Grid.of(volume), scene.lattice);
       this.message.replaceChildren();
     } catch (error) {
       if (!signal.aborted) this.fail(error);

@@ -7,6 +7,10 @@ export const INK = "#CDD3D6";
 const CROSSHAIR = "rgba(236, 241, 242, 0.78)";
 const OUTLINE = "rgba(255, 255, 255, 0.9)";
 const ALL_OUTLINES = "rgba(255, 255, 255, 0.42)";
+export const TRUTH = "#FF7AE6";
+const TRUTH_SHADE = "rgba(0, 0, 0, 0.75)"; // under it, so that it stands out on any colour
+const TRUTH_WIDTH = 1.8; // pixels
+const TRUTH_DASH = [5, 3];
 const GAP = 7; // pixels around the centre of the crosshair
 
 // `scene`: lattice, layers, outlines. `cursor`: lattice indices. `look`: see layers.js, null without a map.
@@ -33,6 +37,7 @@ export function paintPlane(context, rect, plane, { scene, cursor, map, look, vie
     context.globalAlpha = 1;
   }
   drawOutline(context, scene, plane, cursor, view, placement);
+  if (view.truth && scene.truth) drawTruth(context, scene, plane, cursor, view, placement);
   context.restore();
   drawCrosshair(context, rect, placement, cursor, plane);
   letters(text ?? canvasText(context), rect, placement, plane, lattice.grid, cursor, small);
@@ -58,6 +63,20 @@ function drawOutline(context, scene, plane, cursor, view, placement) {
   context.lineWidth = 1 / placement.scale / lattice.grid.step[PLANES[plane].across];
   context.strokeStyle = all ? ALL_OUTLINES : OUTLINE;
   context.stroke(outlines.path(plane, index, all ? null : region));
+}
+
+function drawTruth(context, { lattice, truth }, plane, cursor, { smooth }, placement) {
+  const { axis, across } = PLANES[plane];
+  const pixel = 1 / placement.scale / lattice.grid.step[across];
+  const path = truth.path(plane, cursor[axis], smooth);
+  context.lineJoin = "round";
+  for (const [colour, width, dash] of [[TRUTH_SHADE, TRUTH_WIDTH + 1.6, []], [TRUTH, TRUTH_WIDTH, TRUTH_DASH]]) {
+    context.strokeStyle = colour;
+    context.lineWidth = width * pixel;
+    context.setLineDash(dash.map((length) => length * pixel));
+    context.stroke(path);
+  }
+  context.setLineDash([]);
 }
 
 function drawCrosshair(context, rect, placement, cursor, plane) {

@@ -54,7 +54,10 @@ function draw(viewer, context, text) {
   context.fillRect(0, 0, WIDTH, height);
   text(data.scene.label, EDGE, 30, { size: 19, weight: 600 });
   const threshold = `coloured above ${three(look.threshold * look.factor)} ${look.unit}`;
-  const words = [main.entry.title, main.entry.resolution, viewer.regionName, position(viewer.mm), threshold, viewer.sideWords];
+  const truth = view.truth && scene.truth ? [`dashed: ${data.scene.truth.words}`] : [];
+  const words = [
+    main.entry.title, main.entry.resolution, viewer.regionName, position(viewer.mm), threshold, viewer.sideWords, ...truth,
+  ];
   text(words.join(" · "), EDGE, 58, { size: 15 });
   for (const { plane, rect } of planes) {
     paintPlane(context, rect, plane, { scene, cursor, map: main, look, view, text });

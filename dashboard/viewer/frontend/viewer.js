@@ -14,6 +14,7 @@ import { png, save, svg } from "./picture.js";
 import { PlaneView, planeFigure } from "./planes.js";
 import { ProfileStrip } from "./profile.js";
 import { Sieve } from "./sieve.js";
+import { TruthSwitch } from "./truth.js";
 
 const TELL_AFTER = 400; // ms of rest before the server hears of a change
 const SLOW = 28; // ms between frames from which a computer is slow: then fine pixels and small panels wait
@@ -49,6 +50,7 @@ class Viewer {
     this.panel = new CursorPanel(this);
     this.methods = new Methods(this);
     this.dialog = new HelpDialog();
+    this.truth = new TruthSwitch(this);
     this.planes = Object.keys(PLANES).map((plane) => new PlaneView(this, { plane: () => plane, map: () => this.main }));
     this.strips = Object.keys(PLANES).map((plane) => new ProfileStrip(this, plane));
     this.bar = new ColourBar(this, "upright");
@@ -69,7 +71,7 @@ class Viewer {
       button("Save SVG", () => this.save(svg, "svg"), "Save this view as a drawing with editable text"),
       button("Keys", () => this.help(), "What mouse and keyboard do (?)"),
     );
-    const foot = element("div", { className: "foot" }, this.notes, tools);
+    const foot = element("div", { className: "foot" }, element("div", {}, this.notes, this.truth.element), tools);
     const stage = element("div", { className: "stage" }, picture, foot);
     const top = element("div", { className: "top" }, stage, this.panel.element);
     const parts = [this.controls.element, top, this.methods.element, this.dialog.element];
@@ -94,7 +96,7 @@ class Viewer {
   open(scene) {
     this.maps = scene.maps.map((entry) => ({ entry, map: null }));
     this.scene = null;
-    this.scanAsked = false;
+    this.scanAsked = this.truthAsked = false;
     this.reserve(scene);
     this.opening.open(scene);
   }
@@ -254,8 +256,10 @@ class Viewer {
     this.controls.update();
     this.methods.update();
     this.notes.textContent = this.noteWords();
+    this.truth.update();
     if (!this.scene) return;
     this.wantScan();
+    this.wantTruth();
     for (const { map } of this.maps) {
       if (!map) continue;
       const { threshold } = this.look(map);
@@ -268,6 +272,13 @@ class Viewer {
     if (this.scanAsked || this.view.anatomy !== "scan" || !scan) return;
     this.scanAsked = true;
     this.opening.openScan(scan, this.scene);
+  }
+
+  wantTruth() {
+    const { truth } = this.data.scene;
+    if (this.truthAsked || !this.view.truth || !truth) return;
+    this.truthAsked = true;
+    this.opening.openTruth(truth, this.scene);
   }
 
   noteWords() {

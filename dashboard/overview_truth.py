@@ -1,0 +1,62 @@
+"""What the Overview of a simulated run shows of the truth: how well each method finds what was imposed."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import queries, show, state, summaries_truth
+from dashboard.figures import truth
+from dashboard.figures.chart import Chart
+from dashboard.figures.words import MODEL_SETS, count
+from dashboard.page import Download
+from dashboard.queries import Run
+from store.spec import TRUTH_VISIBLE_BINARY
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def scores(run: Run) -> pd.DataFrame | None:
+    """The table of truth scores; None where the run has none."""
+    return queries.table(run, "truth_scores") if queries.opened(run).has_table("truth_scores") else None
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _chart(run: Run) -> Chart:
+    own = summaries_truth.of_patients(scores(run), queries.manifest(run)["groups"][0])
+    return truth.scores(own, summaries_truth.SHOWN)
+
+
+def section(run: Run) -> None:
+    """Scores beside their references and ceilings, in one sentence, a chart and a table; nothing for real scans."""
+    manifest = queries.manifest(run)
+    if not manifest["simulated"] or queries.answer(run).is_value:
+        return
+    st.subheader("Do the heatmaps find what was imposed?", anchor=False)
+    found, positive = scores(run), manifest["groups"][0]
+    own = None if found is None else summaries_truth.of_patients(found, positive)
+    if own is None or own.empty:
+        st.caption("SIMULATED, with nothing imposed that heatmaps could be scored against.")
+        return
+    which = MODEL_SETS[own["model_set"].iloc[0]].lower()
+    is_old = not queries.opened(run).has_array(TRUTH_VISIBLE_BINARY.path)
+    st.markdown(summaries_truth.answer(own))
+    st.caption(
+        "SIMULATED: the change was imposed, so where it lies is known. Mean heatmap of "
+        f"{count(int(own['scans'].iloc[0]), 'scan')} of {positive}, {which}. Networks that know nothing of the change "
+        "favour some places, too: what counts is how far a method is beyond them. "
+        f"{summaries_truth.BEFORE_VISIBLE_CHANGE if is_old else summaries_truth.ceilings(own)}"
+    )
+    show.chart(st, _chart(run), "truth-scores")
+    box = state.fold("o_truth", "All truth scores")
+    if box is not None:
+        box.caption(
+            "Voxelwise scores are against the visible change, scores of regions against the log-Jacobian that was "
+            f"imposed on them. Scans without imposed change are scored against what was imposed on {positive}."
+        )
+        box.dataframe(summaries_truth.table(found), hide_index=True)
+
+
+def downloads(run: Run) -> list[Download]:
+    """The scores as a table, where there are any."""
+    found = scores(run)
+    return [] if found is None else [Download.csv("Truth scores, CSV", f"{run.run_id}_truth-scores", lambda: found)]

@@ -1,0 +1,91 @@
+"""Truth scores on the Overview, and the outline of the truth in the viewer's scene."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from plotly_schema import validated
+from store_factory import make_run, shared_store
+
+from dashboard import overview_truth, summaries_truth
+from dashboard.figures import truth
+from store import open_run
+
+
+@pytest.fixture(scope="module")
+def scores() -> pd.DataFrame:
+    return open_run(shared_store()).table("truth_scores")
+
+
+def written(app) -> str:
+    assert not app.exception
+    return "\n".join(element.value for element in (*app.subheader, *app.markdown, *app.caption))
+
+
+def test_the_sentence_names_the_best_method_and_what_it_is_beyond(scores):
+    own = summaries_truth.of_patients(scores, "AD")
+    assert set(own["model_set"]) == {"holdout"}
+    assert set(own["diagnosis"]) == {"AD"}
+    text = summaries_truth.answer(own)
+    assert text.startswith("Brain area occlusion finds the change best: voxel AUC 0.840 [0.790, 0.890]")
+    assert "+0.290 [0.230, 0.350] against networks trained where nothing was imposed" in text
+    assert "no more" not in text
+    assert "1.000" in summaries_truth.ceilings(own)
+    assert "0.930" in summaries_truth.ceilings(own)
+
+
+def test_a_method_that_is_not_beyond_its_reference_is_said_to_find_nothing(scores):
+    own = summaries_truth.of_patients(scores, "AD").assign(null_difference_low=-0.02)
+    assert "**That is no more than they find.**" in summaries_truth.answer(own)
+    assert "\N{MINUS SIGN}0.020" in summaries_truth.answer(own)
+    unknown = own.assign(null_difference=np.nan, difference=np.nan)
+    assert "was not computed" in summaries_truth.answer(unknown)
+    assert "no heatmap" in summaries_truth.answer(own.assign(value=np.nan)).lower()
+
+
+def test_missing_references_are_missing_and_say_why(scores):
+    table = summaries_truth.table(scores)
+    folds = table[table["Models"] == "Cross-validation"]
+    assert (folds["Untrained"] == "\N{EN DASH}").all()
+    assert (folds["No reference because"] != "").all()
+    held = table[(table["Models"] == "Held-out test set") & (table["Scans of"] == "AD")]
+    assert (held["Untrained"] == "0.500 ± 0.020").all()
+
+
+def test_the_chart_shows_values_references_and_the_best_map(scores):
+    own = summaries_truth.of_patients(scores, "AD")
+    figure = validated(truth.scores(own, summaries_truth.SHOWN))
+    named = {trace.name: trace for trace in figure.data}
+    assert list(named["untrained networks ± SD"].x) == [0.5] * 4
+    assert list(named["difference of the groups in the training scans"].x) == [0.93] * 4
+    values = next(trace for name, trace in named.items() if name.startswith("these networks"))
+    assert list(values.x) == pytest.approx([0.6, 0.68, 0.76, 0.84])
+    assert list(values.error_x.arrayminus) == pytest.approx([0.05] * 4)
+    validated(
+        truth.scores(own.assign(null_reference=np.nan, value_low=np.nan, value_high=np.nan), {"voxel_auc": "AUC"})
+    )
+
+
+def test_the_overview_shows_the_truth_of_a_simulated_run(open_view):
+    text = written(open_view("views/overview.py"))
+    assert "Do the heatmaps find what was imposed?" in text
+    assert "SIMULATED: the change was imposed" in text
+    assert "finds the change best" in text
+
+
+def test_an_older_run_shows_what_it_has_and_says_what_it_lacks(open_view, tmp_path):
+    make_run(tmp_path, methods=["sensitivity"], earlier_truth=True)
+    text = written(open_view("views/overview.py", tmp_path))
+    assert "voxel AUC 0.600" in text
+    assert summaries_truth.BEFORE_VISIBLE_CHANGE in text
+
+
+def test_real_scans_have_no_truth(open_view, tmp_path):
+    make_run(tmp_path, methods=["sensitivity"], simulated=False)
+    assert "imposed" not in written(open_view("views/overview.py", tmp_path))
+
+
+def test_a_cohort_without_imposed_change_says_so(open_view, monkeypatch):
+    monkeypatch.setattr(overview_truth, "scores", lambda run: None)
+    assert "nothing imposed that heatmaps could be scored against" in written(open_view("views/overview.py"))
