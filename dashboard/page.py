@@ -81,6 +81,8 @@ class Header:
         head = st.container(key="page-head")
         left, share, files = head.columns([1, 0.12, 0.17], vertical_alignment="bottom", gap="small")
         with left:
+            if selection.simulated():  # on a phone the badge of the sidebar is out of sight
+                st.container(key="narrow-badge").badge("SIMULATED", color="orange", icon=":material/science:")
             st.title(title, anchor=False)
             st.markdown(sentence)
         self._share, self._files = share.empty(), files.empty()

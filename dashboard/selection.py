@@ -70,6 +70,11 @@ def current_run() -> Run:
     return st.session_state[CURRENT]
 
 
+def simulated() -> bool:
+    """Whether the run that a view shows is of simulated brains."""
+    return bool(queries.manifest(current_run())["simulated"])
+
+
 def follow_store() -> None:
     """For pages that run alone: the whole app again, once the store no longer has the current run as it was."""
     run = current_run()

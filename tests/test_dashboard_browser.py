@@ -139,3 +139,16 @@ def test_every_picture_of_brains_says_what_it_shows(page, url, name):
     )
     for words, image in boxes:
         assert words == pytest.approx(image, abs=1.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "brain", "highest"), [("group_maps", "[data-testid=stImage] img", 800), ("patient", "canvas.plane", 700)]
+)
+def test_a_phone_shows_the_badge_and_soon_the_brain(fresh_page, url, name, brain, highest):
+    page = fresh_page(width=390, height=844)
+    open_page(page, f"{url}/{name}")
+    badge = page.locator("[data-testid=stMain] >> text=SIMULATED").first.bounding_box()
+    assert 0 <= badge["x"] < 390
+    assert 0 <= badge["y"] < 200
+    assert page.locator(brain).first.bounding_box()["y"] < highest
+    assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= 390

@@ -55,7 +55,8 @@ def cards(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame) -> None:
     """The numbers one looks for first."""
     judge = overview_regression.cards if queries.answer(run).is_value else of_groups
     shown = judge(run, metrics, predictions)
-    for column, (label, value, note) in zip(st.columns(max(len(shown), 1)), shown, strict=False):
+    columns = st.container(key="cards").columns(max(len(shown), 1))
+    for column, (label, value, note) in zip(columns, shown, strict=False):
         with column.container(border=True):
             st.metric(label, value)
             st.caption(note)

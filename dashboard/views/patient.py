@@ -66,7 +66,8 @@ def pick_subject(rows: pd.DataFrame, inside: pd.DataFrame, answer: Answer) -> st
     outside = wanted in set(rows.subject) and wanted not in subjects
     options = [wanted, *subjects] if outside else subjects
     first = rows.drop_duplicates("subject").set_index("subject")
-    back, search, on = st.columns([0.11, 1, 0.11], vertical_alignment="bottom")
+    picker = st.container(key="patient-picker")
+    back, search, on = picker.columns([0.11, 1, 0.11], vertical_alignment="bottom")
 
     def label(subject: str) -> str:
         row = first.loc[subject]
