@@ -77,7 +77,12 @@ class Download:
 class Header:
     """The top of a page; its buttons are filled once the page knows its whole state."""
 
-    def __init__(self, title: str, sentence: str) -> None:
+    def __init__(self, title: str, sentence: str, maps: bool = True) -> None:
+        """Write them.
+
+        Args:
+            maps: the page shows heatmaps of the run, and so says where its networks do not separate the groups.
+        """
         head = st.container(key="page-head")
         left, share, files = head.columns([1, 0.12, 0.17], vertical_alignment="bottom", gap="small")
         with left:
@@ -86,6 +91,8 @@ class Header:
             st.title(title, anchor=False)
             st.markdown(sentence)
         self._share, self._files = share.empty(), files.empty()
+        if maps:
+            reference.warn(selection.current_run())
 
     def finish(self, downloads: Sequence[Download] = ()) -> None:
         """To be called at the end of the page: Share knows every value, Download what is shown."""

@@ -11,7 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
-from dashboard import map_images, queries, queries_maps
+from dashboard import map_images, queries, queries_maps, reference
 from dashboard.figures import pictures, planes, words
 from dashboard.figures.glass import glass_brain
 from dashboard.filters import Selection
@@ -45,7 +45,8 @@ def sheet(
             text=TEXT, resolution=one.resolution,
         )  # fmt: skip
         rows.append(pictures.titled(drawn, words.method_name(method), TEXT + 3))
-    return pictures.below([*rows, *(_note(rows[0].width, line) for line in (label, _cluster_note(view)) if line)])
+    notes = (label, reference.warning(selection.run).strip(), _cluster_note(view))
+    return pictures.below([*rows, *(_note(rows[0].width, line) for line in notes if line)])
 
 
 def _cluster_note(view: Mapping[str, Any]) -> str:

@@ -17,7 +17,10 @@ import store
 from dashboard.figures.answers import Answer, answer_of
 from dashboard.figures.words import in_order
 from store import NotInRun, RunInfo, RunReader
+from store.accuracy import metrics_of
 from store.tables import known_table
+from store.verdict import Verdict
+from store.verdict import verdict as verdict_of
 
 SECONDS_BETWEEN_LOOKS = 15  # how long the list of runs is kept
 GRADIENT, OCCLUSION = ("gradient_scale", "relative"), ("occlusion_scale", "margin")
@@ -53,6 +56,18 @@ def manifest(run: Run) -> dict[str, Any]:
 def table(run: Run, name: str, columns: tuple[str, ...] | None = None) -> pd.DataFrame:
     """A table of the run."""
     return opened(run).table(name, columns)
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def metrics(run: Run) -> pd.DataFrame:
+    """The metrics table, with intervals also where the run is of before them."""
+    return metrics_of(opened(run))
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def verdict(run: Run) -> Verdict | None:
+    """Whether the run's own networks separate its groups; None for a run of new scans: see `reference.verdict`."""
+    return verdict_of(opened(run))
 
 
 @st.cache_data(max_entries=8, show_spinner=False)

@@ -6,11 +6,14 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import queries, summaries
+from dashboard import summaries_compare as beside
 from dashboard import summaries_overview as judged
 from dashboard.access import FEWEST
-from dashboard.figures import charts, palette, regression
+from dashboard.figures import charts, palette, regression, words
 from dashboard.figures.chart import Chart
 from dashboard.queries import Run
+from store.accuracy import FOLDS, Judged, difference, judged_scans
+from store.verdict import baseline_scans, paired
 
 TOP_REGIONS = 10
 
@@ -24,7 +27,7 @@ def networks(run: Run, links: bool) -> dict[str, Chart]:
     Args:
         links: see `charts.confusion`; without them what is of single scans or of few is left out.
     """
-    groups, metrics = queries.manifest(run)["groups"], queries.table(run, "metrics")
+    groups, metrics = queries.manifest(run)["groups"], queries.metrics(run)
     curves, scans = queries.table(run, "curves"), queries.table(run, "scans")
     predictions, training = queries.table(run, "predictions"), queries.table(run, "training")
     model_set = summaries.judged_set(predictions)
@@ -54,7 +57,7 @@ def networks(run: Run, links: bool) -> dict[str, Chart]:
 
 def _of_values(run: Run, model_set: str, links: bool) -> dict[str, Chart]:
     """The charts of a regression; without `links` none of single scans."""
-    answer, groups, metrics = queries.answer(run), queries.manifest(run)["groups"], queries.table(run, "metrics")
+    answer, groups, metrics = queries.answer(run), queries.manifest(run)["groups"], queries.metrics(run)
     scans, training = queries.table(run, "scans"), queries.table(run, "training")
     predictions = queries.table(run, "predictions")
     own = predictions[(predictions.model_set == model_set) & ~predictions.model.str.contains("-seed-", regex=False)]
@@ -86,8 +89,41 @@ def top_regions(run: Run, model_set: str, target: str) -> dict[str, Chart]:
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
+def auc_sentence(run: Run) -> str:
+    """AUC of the networks and baselines over all folds with intervals, and their paired differences; may be empty."""
+    metrics, groups, reader = queries.metrics(run), queries.manifest(run)["groups"], queries.opened(run)
+    folds = judged_scans(queries.table(run, "predictions"), FOLDS)
+    parts = []
+    for classifier in ("cnn", *summaries.LINEAR):
+        text = words.with_interval(*summaries.ends(metrics, FOLDS, "auc", classifier))
+        if text == words.NONE:
+            continue
+        both = None if classifier == "cnn" else paired(folds, baseline_scans(reader, classifier, FOLDS))
+        if both is not None:
+            gap = difference(*(Judged(frame, groups[0]) for frame in both))
+            text += f", the network {words.signed(gap.value)} ({words.interval(gap.low, gap.high) or 'too few'})"
+        parts.append(f"{words.CLASSIFIERS[classifier]} {text}")
+    return f" AUC of all folds together, 95 % CI over subjects: {'; '.join(parts)}." if parts else ""
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def differences(first: Run, second: Run) -> pd.DataFrame:
+    """Second minus first in every metric, with intervals; see `summaries_compare.difference_rows`."""
+    if queries.answer(first).is_value != queries.answer(second).is_value:
+        return beside.difference_rows({}, {}, ("", ""), False)
+    positives = tuple(queries.manifest(run)["groups"][0] for run in (first, second))
+    return beside.difference_rows(_test_scans(first), _test_scans(second), positives, queries.answer(first).is_value)
+
+
+def _test_scans(run: Run) -> dict[tuple[str, str], pd.DataFrame]:
+    """(classifier, folds or holdout) -> the test scans as it judged them."""
+    predictions, reader = queries.table(run, "predictions"), queries.opened(run)
+    found = {("cnn", judged_on): judged_scans(predictions, judged_on) for judged_on in (FOLDS, "holdout")}
+    return found | {(c, s): baseline_scans(reader, c, s) for c in summaries.LINEAR for s in (FOLDS, "holdout")}
+
+
 def all_metrics(run: Run) -> dict[str, pd.DataFrame]:
     """scan, and subject where people have several scans -> every metric."""
-    metrics, scans = queries.table(run, "metrics"), queries.table(run, "scans")
+    metrics, scans = queries.metrics(run), queries.table(run, "scans")
     levels = ["scan", "subject"] if len(scans) > scans.subject.nunique() else ["scan"]
     return {level: judged.metrics_table(metrics, level) for level in levels}

@@ -8,6 +8,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.queries import Run
+from store.verdict import Verdict
 
 SIMULATED = "SIMULATED"  # in a notice of the run: its networks were trained on simulated change
 
@@ -47,6 +48,30 @@ def badge(run: Run) -> None:
     reference = of(run)
     if reference is not None and reference.simulated and not queries.manifest(run)["simulated"]:
         st.badge("SIMULATED NETWORKS", color="orange", icon=":material/science:")
+
+
+def verdict(run: Run) -> Verdict | None:
+    """Whether the networks behind the heatmaps of a run separate the groups; None where that cannot be known."""
+    known = of(run)
+    if known is None:
+        return queries.verdict(run)
+    return queries.verdict(known.run) if known.run else None
+
+
+def warn(run: Run) -> None:
+    """The banner of every page with heatmaps whose networks are not known to separate the groups."""
+    said, known = verdict(run), of(run)
+    if said is None or not said.banner:
+        return
+    whose = f" The networks are those of {known.run_id}." if known else ""
+    show = st.info if said.separates is None else st.warning
+    show(f"**{said.banner}** {said.figures}.{whose}", icon=":material/warning:")
+
+
+def warning(run: Run) -> str:
+    """The same for the small print of saved pictures, with a space behind it; empty where there is nothing to say."""
+    said = verdict(run)
+    return f"{said.banner} " if said is not None and said.banner else ""
 
 
 def nothing_judged(run: Run) -> bool:

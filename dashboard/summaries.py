@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dashboard.figures.words import NONE, mean_sd, region_name, three
+from dashboard.figures.words import NONE, count, mean_sd, region_name, three
 
 PAPER = {"accuracy": (0.77, 0.06), "auc": (0.78, 0.04)}  # Rieke et al. 2018, ADNI, 5 folds
 LINEAR = ("region_means", "covariates")
@@ -109,6 +109,35 @@ def metric_value(
     keys = {"classifier": classifier, "level": level, "model": model, "metric": metric}
     values = metrics.value.to_numpy()[np.logical_and.reduce([metrics[c].to_numpy() == v for c, v in keys.items()])]
     return float(values[0]) if len(values) and np.isfinite(values[0]) else None
+
+
+def ends(
+    metrics: pd.DataFrame, model: str, metric: str, classifier: str = "cnn", level: str = "scan"
+) -> tuple[float | None, float | None, float | None]:
+    """A number of the metrics table with the ends of its 95 % interval; None where they are missing.
+
+    Args:
+        model: folds (the test scans of all folds together) or holdout.
+    """
+    keys = {"classifier": classifier, "level": level, "model": model, "metric": metric}
+    rows = metrics[np.logical_and.reduce([metrics[c].to_numpy() == v for c, v in keys.items()])]
+    if rows.empty or "low" not in rows:
+        return metric_value(metrics, model, metric, classifier, level), None, None
+    found = rows[["value", "low", "high"]].iloc[0]
+    return tuple(float(x) if pd.notna(x) and np.isfinite(x) else None for x in found)
+
+
+def folds_behind(metrics: pd.DataFrame, metric: str, classifier: str = "cnn", level: str = "scan") -> tuple[int, int]:
+    """(folds that have a value of the metric, folds): the mean and SD over folds are of the first."""
+    rows = fold_metrics(metrics, level)
+    rows = rows[(rows.classifier == classifier) & (rows.metric == metric)]
+    return int(np.isfinite(rows.value.to_numpy(float)).sum()), len(rows)
+
+
+def of_folds(metrics: pd.DataFrame, metric: str, classifier: str = "cnn", level: str = "scan") -> str:
+    """'5 folds'; '3 of 5 folds' where the others lack a group, so that they have no value."""
+    known, folds = folds_behind(metrics, metric, classifier, level)
+    return count(folds, "fold") if known == folds else f"{known} of {count(folds, 'fold')}"
 
 
 def mean_and_sd(metrics: pd.DataFrame, metric: str, classifier: str = "cnn") -> tuple[float | None, float | None]:

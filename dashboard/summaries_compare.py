@@ -12,12 +12,14 @@ import pandas as pd
 
 from dashboard import summaries
 from dashboard.figures import words
+from store import accuracy, verdict
 
 METRICS = {
     "accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "auc": "AUC", "mae": words.ERRORS["mae"],
     "r": words.ERRORS["r"],
 }  # fmt: skip
 CLASSIFIERS = ("cnn", *summaries.LINEAR)
+OF_ALL_SCANS = "All test scans, second − first (95 % CI)"
 FACTS = ("device", "spec_version", "versions", "seeds")
 HASHES, HASH_DIGITS = ("commit", "data_fingerprint"), 12
 REGION_KEYS = ("model_set", "method", "target", "diagnosis")
@@ -41,12 +43,12 @@ def _settings(manifest: Mapping[str, Any]) -> dict[str, str]:
 
 def metric_rows(metrics: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
     """Numbers of a run: classifier, metric, judged (folds or holdout), value, sd over the folds, n (folds or scans)."""
-    folds = metrics.model[metrics.model.str.startswith("fold-")].nunique()
     held = int(((predictions.model == "holdout") & predictions.correct.notna()).sum())
     rows = []
     for classifier in CLASSIFIERS:
         for metric in METRICS:
             mean, sd = summaries.mean_and_sd(metrics, metric, classifier)
+            folds, _ = summaries.folds_behind(metrics, metric, classifier)
             rows.append((classifier, metric, "folds", mean, sd, folds))
             value = summaries.metric_value(metrics, "holdout", metric, classifier)
             rows.append((classifier, metric, "holdout", value, None, held))
@@ -62,17 +64,74 @@ def compared_metrics(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     return both.assign(difference=both.value_b - both.value_a).reset_index(drop=True)
 
 
-def metrics_table(compared: pd.DataFrame) -> pd.DataFrame:
-    """The same as text, the folds before the held-out test set."""
+def difference_rows(
+    first: Mapping[tuple[str, str], pd.DataFrame], second: Mapping[tuple[str, str], pd.DataFrame],
+    positives: tuple[str, str], is_value: bool,
+) -> pd.DataFrame:  # fmt: skip
+    """Second minus first over all test scans with 95 % intervals: classifier, judged, metric, gap, low, high, paired.
+
+    Args:
+        first, second: (classifier, judged) -> the test scans of a run, as `store.accuracy.judged` takes them.
+        positives: the positive group of each run.
+        is_value: both are regressions.
+    """
+    rows = []
+    for classifier, judged in first:
+        sides = first[classifier, judged], second.get((classifier, judged))
+        if sides[1] is None or min(map(len, sides)) == 0:
+            continue
+        both = verdict.paired(*sides) if positives[0] == positives[1] else None
+        made = [accuracy.judged(side, p, is_value) for side, p in zip(both or sides, positives, strict=True)]
+        if both is not None:
+            found = accuracy.differences(made[1], made[0])
+        else:
+            alone = [accuracy.estimates(one) for one in made]
+            found = {name: accuracy.unpaired(alone[1][name], alone[0][name]) for name in alone[0]}
+        rows += [
+            (classifier, judged, metric, gap.value, gap.low, gap.high, gap.paired)
+            for metric, gap in found.items() if metric in METRICS
+        ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["classifier", "judged", "metric", "gap", "low", "high", "paired"])
+
+
+def metrics_table(compared: pd.DataFrame, differences: pd.DataFrame | None = None) -> pd.DataFrame:
+    """The same as text, the folds before the held-out test set.
+
+    Args:
+        differences: of `difference_rows`.
+    """
     ordered = compared.sort_values("judged", kind="stable")
     return pd.DataFrame([
         {
             "Classifier": words.CLASSIFIERS.get(row.classifier, row.classifier), "Metric": METRICS[row.metric],
             "Judged on": words.MODEL_SETS[row.judged], "First": _metric(row.value_a, row.sd_a, row.n_a, row.judged),
             "Second": _metric(row.value_b, row.sd_b, row.n_b, row.judged), "Second − first": _signed(row.difference),
+            **({} if differences is None else {OF_ALL_SCANS: _gap(differences, row)}),
         }
         for row in ordered.itertuples()
     ])  # fmt: skip
+
+
+def difference_sentence(differences: pd.DataFrame) -> str:
+    """The networks' difference with its interval, of all folds where both runs have them; empty where unknown."""
+    own = differences[(differences.classifier == "cnn") & differences.metric.isin(["auc", "mae"])]
+    if own.empty:
+        return ""
+    row = own.sort_values("judged").iloc[0]  # folds before holdout
+    of = "all folds together" if row.judged == "folds" else "the held-out test set"
+    return f" Networks on {of}, {METRICS[row.metric]}, second − first (95 % CI): {_gap(differences, row)}."
+
+
+def _gap(differences: pd.DataFrame, row: Any) -> str:
+    own = differences[
+        (differences.classifier == row.classifier) & (differences.judged == row.judged)
+        & (differences.metric == row.metric)
+    ]  # fmt: skip
+    if own.empty:
+        return words.NONE
+    found = own.iloc[0]
+    ends = f"{_signed(found.low)} to {_signed(found.high)}" if np.isfinite(found.low) else "too few subjects"
+    return f"{_signed(found.gap)} ({ends}), {'same scans' if found.paired else 'other scans'}"
 
 
 def _metric(value: float, sd: float, n: int, judged: str) -> str:

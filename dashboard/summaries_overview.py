@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dashboard import summaries
-from dashboard.figures.words import CLASSIFIERS, ERRORS, NONE, mean_sd, three
+from dashboard.figures.words import CLASSIFIERS, ERRORS, mean_sd, three, with_interval
 
 METRICS = {
     "accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "sensitivity": "Sensitivity",
@@ -51,14 +51,15 @@ def calibration(curves: pd.DataFrame, model_set: str) -> pd.DataFrame:
 
 
 def metrics_table(metrics: pd.DataFrame, level: str) -> pd.DataFrame:
-    """Every metric of every classifier: each fold, their mean ± SD, the held-out test set.
+    """Every metric of every classifier: each fold, their mean ± SD, all folds together and the held-out test set.
+
+    The last two with 95 % intervals over subjects. Where folds have no value, the mean says of how many it is.
 
     Args:
         level: scan or subject.
     """
     own = metrics[metrics["level"] == level]
     folds = summaries.models_of(own, "folds")
-    held = bool((own["model"] == "holdout").any())
     rows = []
     for classifier in [c for c in CLASSIFIERS if (own["classifier"] == c).any()]:
         part = own[own["classifier"] == classifier]
@@ -70,8 +71,11 @@ def metrics_table(metrics: pd.DataFrame, level: str) -> pd.DataFrame:
             row |= {fold.replace("fold-", "Fold "): three(values.get(fold)) for fold in folds}
             if folds:
                 row["Mean ± SD"] = mean_sd(values.get("mean"), values.get("sd"))
-            if held:
-                row["Held out"] = three(values["holdout"]) if "holdout" in values else NONE
+                known, all_folds = summaries.folds_behind(metrics, metric, classifier, level)
+                row["Mean ± SD"] += f" (of {known} folds)" if 0 < known < all_folds else ""
+            for model, heading in (("folds", "All folds (95 % CI)"), ("holdout", "Held out (95 % CI)")):
+                if (own["model"] == model).any():
+                    row[heading] = with_interval(*summaries.ends(metrics, model, metric, classifier, level))
             rows.append(row)
     return pd.DataFrame(rows)
 

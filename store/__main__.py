@@ -10,6 +10,7 @@ from pathlib import Path
 
 from store import files
 from store.access import Folder
+from store.accuracy import FOLDS, metrics_of
 from store.errors import NotInRun, RunNotFound, StoreError, StoreNotFound
 from store.reader import RunInfo, RunReader, list_runs, open_run
 from store.spec import CACHE_FOLDER, MANIFEST, WORK_FOLDER
@@ -134,12 +135,18 @@ def _counts(run: RunReader) -> dict[str, str]:
 
 
 def _metrics(run: RunReader) -> dict[str, str]:
-    rows = run.table("metrics", classifier="cnn", level="scan")
+    rows = metrics_of(run)
+    rows = rows[(rows["classifier"] == "cnn") & (rows["level"] == "scan")]
     values = {(row.model, row.metric): row.value for row in rows.itertuples()}
+    ends = {
+        row.metric: f" (95 % CI {row.low:.3f} to {row.high:.3f}, all folds together)"
+        for row in rows[rows["low"].notna() & (rows["model"] == FOLDS)].itertuples()
+    }
     shown = {}
     for metric in _SHOWN_METRICS:
         if ("mean", metric) in values:
             shown[metric] = f"{values['mean', metric]:.3f} +- {values.get(('sd', metric), float('nan')):.3f}"
+            shown[metric] += ends.get(metric, "")
         elif ("holdout", metric) in values:
             shown[metric] = f"{values['holdout', metric]:.3f} (holdout)"
     return shown or {"none": "this run has no metrics of the network"}

@@ -270,25 +270,33 @@ def ends(draws: np.ndarray) -> tuple[float, float]:
 
 
 def difference(first: Judged | Valued, second: Judged | Valued, metric: str = "auc") -> Difference:
-    """First minus second, of two classifiers that judged the same scans in the same order.
+    """First minus second in one statistic; see `differences`."""
+    return differences(first, second)[metric]
+
+
+def differences(first: Judged | Valued, second: Judged | Valued) -> dict[str, Difference]:
+    """First minus second in every statistic, of two classifiers that judged the same scans in the same order.
 
     A classifier without a wrong pair is the same in every resample; then the two intervals are put together as of
     independent classifiers (MOVER), which is the wider.
     """
-    alone = [estimates(one)[metric] for one in (first, second)]
-    value = alone[0].value - alone[1].value
+    alone = [estimates(one) for one in (first, second)]
+    gaps = {name: alone[0][name].value - alone[1][name].value for name in alone[0]}
     if min(first.smaller, second.smaller) < LEAST_SUBJECTS:
-        return Difference(value, math.nan, math.nan, True)
+        return {name: Difference(gap, math.nan, math.nan, True) for name, gap in gaps.items()}
 
     def statistics(weights: np.ndarray) -> dict[str, np.ndarray]:
-        return {str(i): one.statistics(weights)[metric] for i, one in enumerate((first, second))}
+        return {f"{i}{name}": x for i, one in enumerate((first, second)) for name, x in one.statistics(weights).items()}
 
-    draws = resampled(statistics, first.weights)
-    low, high = ends(draws["0"] - draws["1"])
-    if any(_constant(part) for part in draws.values()):
-        wider = between(*((one.value, one.low, one.high) for one in alone))
-        low, high = min(low, wider[0]), max(high, wider[1])
-    return Difference(value, low, high, True)
+    draws, found = resampled(statistics, first.weights), {}
+    for name, gap in gaps.items():
+        own = draws[f"0{name}"], draws[f"1{name}"]
+        low, high = ends(own[0] - own[1])
+        if any(_constant(part) for part in own):
+            wider = between(*((one[name].value, one[name].low, one[name].high) for one in alone))
+            low, high = min(low, wider[0]), max(high, wider[1])
+        found[name] = Difference(gap, low, high, True)
+    return found
 
 
 def _constant(draws: np.ndarray) -> bool:

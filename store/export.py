@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from store.accuracy import metrics_of
 from store.encoding import path_part
 from store.errors import NoRelevance, NotInRun, StoreError
 from store.files import write_bytes
@@ -21,6 +22,7 @@ from store.native import to_native
 from store.reader import RunReader
 from store.settings import AnalysisSettings, average_scale, average_unit, evidence, scale_words
 from store.spec import TABLES
+from store.verdict import verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -141,7 +143,8 @@ def export_csv(run: RunReader, folder: str | Path) -> list[Path]:
     for spec in TABLES:
         if run.has_table(spec.name):
             paths.append(Path(folder) / f"{spec.name}.csv")
-            write_bytes(paths[-1], run.table(spec.name).to_csv(index=False).encode())
+            table = metrics_of(run) if spec.name == "metrics" else run.table(spec.name)
+            write_bytes(paths[-1], table.to_csv(index=False).encode())
     return paths
 
 
@@ -467,6 +470,9 @@ def _words_around(
     )
     for height, line in zip((0.33, 0.14), lines, strict=True):
         figure.text(left / size[0], height / size[1], line, fontsize=7.5, color="0.3", va="center")
+    if (said := verdict(run)) is not None and said.banner:
+        style = {"color": "#b3261e", "weight": "bold", "fontsize": 8, "va": "center"}
+        figure.text(left / size[0], 1 - 0.5 / size[1], said.banner, **style)
 
 
 def _averaged(run: RunReader, panels: list[Panel]) -> str:

@@ -13,6 +13,7 @@ from store.export import METHOD_TITLES, diagnoses_of, figure_one, file_name, gro
 from store.files import write_bytes
 from store.reader import RunReader
 from store.settings import AnalysisSettings, as_dict, average_scale, scale_words
+from store.verdict import verdict
 
 REGIONS = 4  # a method and group, as in the paper
 SIMULATED = "SIMULATED"
@@ -110,6 +111,8 @@ def _csv(run: RunReader, model_set: str, table: pd.DataFrame) -> bytes:
     said = {"run": run.run_id, "model_set": model_set, **as_dict(AnalysisSettings.of(run))}
     if run.simulated:
         said["cohort"] = SIMULATED
+    if (chance := verdict(run)) is not None and chance.banner:
+        said["networks"] = chance.banner
     return table.assign(**said).to_csv(index=False, float_format="%.2f").encode()
 
 
@@ -148,6 +151,9 @@ def _note(run: RunReader, model_set: str) -> str:
         averaged = "gradients" if run.is_gradient(method) else "occlusions"
         scales[averaged] = f"{averaged} {scale_words(average_scale(run, model_set, method))}"
     said = _tex(f"{settings.evidence()}; {', '.join(scales.values())}; {settings.weighing()}")
+    chance = verdict(run)
+    if chance is not None and chance.banner:
+        kind += rf"\textbf{{{_tex(chance.banner)}}} "
     return f"{kind}Averages of {said}. Run {_tex(run.run_id)}, model set {_tex(model_set)}."
 
 

@@ -85,11 +85,27 @@ def test_the_table_of_metrics_has_every_fold_and_the_spread():
     table = judged.metrics_table(metrics, "scan")
     assert table.to_dict("records") == [
         {"Classifier": "3D CNN", "Metric": "AUC", "Fold 1": "0.500", "Fold 2": "0.750", "Mean ± SD": "0.625 ± 0.177",
-         "Held out": "0.800"},
+         "Held out (95 % CI)": "0.800"},
         {"Classifier": "Linear: region means", "Metric": "AUC", "Fold 1": "0.500", "Fold 2": "0.750",
-         "Mean ± SD": "0.625 ± 0.177", "Held out": "–"},
+         "Mean ± SD": "0.625 ± 0.177", "Held out (95 % CI)": "–"},
     ]  # fmt: skip
     assert judged.metrics_table(metrics, "subject").empty
+
+
+def test_the_table_of_metrics_says_what_is_sure_and_of_how_many_folds():
+    """A perfect separation has an interval; two of five folds have no patient and so no AUC (FC-08)."""
+    rows = [{"model": f"fold-{k}", "value": float("nan") if k in (2, 3) else 1.0} for k in range(1, 6)]
+    rows += [
+        {"model": "mean", "value": 1.0}, {"model": "sd", "value": 0.0},
+        {"model": "folds", "value": 1.0, "low": 0.8987, "high": 1.0},
+        {"model": "holdout", "value": 1.0, "low": 0.75, "high": 1.0},
+    ]  # fmt: skip
+    metrics = pd.DataFrame(rows).assign(classifier="cnn", level="scan", metric="auc", note="")
+    row = judged.metrics_table(metrics, "scan").iloc[0]
+    assert row["Mean ± SD"] == "1.00 ± 0.00 (of 3 folds)"
+    assert row["All folds (95 % CI)"] == "1.00 (0.899 to 1.000)"
+    assert row["Held out (95 % CI)"] == "1.00 (0.750 to 1.000)"
+    assert summaries.of_folds(metrics, "auc") == "3 of 5 folds"
 
 
 @pytest.fixture

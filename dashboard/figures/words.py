@@ -72,6 +72,29 @@ def mean_sd(mean: float | None, sd: float | None) -> str:
     return f"{text} ± {sd:,.{decimals}f}"
 
 
+def interval(low: float | None, high: float | None) -> str:
+    """95 % CI 0.890 to 0.960; empty where it is not known."""
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return ""
+    return f"95 % CI {_decimals(low)} to {_decimals(high)}"
+
+
+def with_interval(value: float | None, low: float | None, high: float | None) -> str:
+    """0.930 (0.890 to 0.960); the number alone where its interval is not known."""
+    text = three(value)
+    return f"{text} ({_decimals(low)} to {_decimals(high)})" if interval(low, high) and text != NONE else text
+
+
+def _decimals(value: float) -> str:
+    """Ends of intervals from -1 to 1 have three decimals, as what they belong to."""
+    return f"{value:.3f}".replace("-", "−") if abs(value) <= 1 else three(value)
+
+
+def signed(value: float) -> str:
+    """+0.012, −0.300: a difference."""
+    return f"{value:+.3f}".replace("-", "−") if math.isfinite(value) else NONE
+
+
 def percent(share: float | None) -> str:
     """A share as a percentage with three significant digits."""
     text = three(None if share is None else 100 * share)

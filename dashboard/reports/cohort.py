@@ -16,6 +16,8 @@ from dashboard.reports.cohort_tables import table_1, table_2
 from dashboard.reports.layout import ALARM, INNER, MARGIN, QUIET, Column, Page
 from dashboard.reports.whole import END, FOOT, Whole, begin
 from store import NotInRun, RunReader, export
+from store.accuracy import metrics_of
+from store.verdict import verdict
 
 METRICS = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "auc": "AUC"}
 ERRORS = {name: words.ERRORS[name] for name in ("mae", "r", "r2")}
@@ -45,8 +47,12 @@ def cohort_pages(run: RunReader, model_set: str, target: str, created: str | Non
     whole = Whole(run, model_set, target, methods, fewest)
     distances, y = table_2(whole)
     pages = [_first_page(whole), *figure(whole), *table_1(whole), *distances, *_provenance(whole, distances[-1], y)]
+    said = verdict(run)
     for number, page in enumerate(pages, 1):
         _frame(page, whole, (number, len(pages)), created)
+        if said is not None and said.banner:
+            page.text(MARGIN, 11, said.banner, 8, color=ALARM, weight="bold")
+            page.text(MARGIN, 14.5, f"{said.figures}.", 6.5, color=ALARM)
     return pages
 
 
@@ -82,6 +88,8 @@ def _first_page(whole: Whole) -> Page:
         INNER, 8.5,
     )  # fmt: skip
     y = _cohort(page, scans, whole, y + 6)
+    if (said := verdict(run)) is not None and said.baseline:
+        y = page.paragraph(MARGIN, y + 1, said.baseline, INNER, 7.5, "bold", ALARM)
     y = _accuracy(page, whole, y + 5)
     if not answer_of(manifest).is_value:
         _confusion(page, whole, predictions, y + 5)
@@ -126,17 +134,17 @@ def _cohort(page: Page, scans: pd.DataFrame, whole: Whole, y: float) -> float:
 
 def _accuracy(page: Page, whole: Whole, y: float) -> float:
     """Networks, linear baselines and the paper: every fold, mean and SD, and the held-out test set."""
-    metrics = whole.run.table("metrics")
+    metrics = metrics_of(whole.run)
     folds = sorted(metrics.model[metrics.model.str.startswith("fold-")].unique(), key=lambda m: (len(m), m))
     found = set(metrics.classifier)
     classifiers = [c for c in words.CLASSIFIERS if c in found]
     page.text(MARGIN, y, "How well", 10, weight="bold")
-    each = min(13.0, 66 / max(len(folds), 1))
+    each = min(10.0, 52 / max(len(folds), 1))
     columns = [
-        Column("", 43), *(Column(f.removeprefix("fold-"), each, "r") for f in folds), Column("Mean ± SD", 30, "r"),
-        Column("Held out", 20, "r"),
+        Column("", 34), *(Column(f.removeprefix("fold-"), each, "r") for f in folds), Column("Mean ± SD", 28, "r"),
+        Column("All folds (95 % CI)", 34, "r"), Column("Held out (95 % CI)", 34, "r"),
     ]  # fmt: skip
-    size = 7.5 if len(folds) <= 6 else 6
+    size = 6.8 if len(folds) <= 6 else 5.6
     y += 1
     answer = answer_of(whole.run.manifest)
     for metric, name in (ERRORS if answer.is_value else METRICS).items():
@@ -144,19 +152,28 @@ def _accuracy(page: Page, whole: Whole, y: float) -> float:
         values = {(r.classifier, r.model): r.value for r in _of(metrics, metric).itertuples()}
         rows = [
             [words.CLASSIFIERS[c], *(three(values.get((c, f))) for f in folds),
-             mean_sd(*summaries.mean_and_sd(metrics, metric, c)), three(values.get((c, "holdout")))]
+             _mean(metrics, metric, c),
+             *(words.with_interval(*summaries.ends(metrics, m, metric, c)) for m in ("folds", "holdout"))]
             for c in classifiers
         ]  # fmt: skip
         if metric in summaries.PAPER and whole.like_the_paper:
             mean, sd = summaries.PAPER[metric]
-            rows.append([published.SHORT, *([""] * len(folds)), f"{mean:.2f} ± {sd:.2f}", ""])
+            rows.append([published.SHORT, *([""] * len(folds)), f"{mean:.2f} ± {sd:.2f}", "", ""])
         y = page.table(MARGIN, y + 5, [replace(columns[0], heading=name), *columns[1:]], rows, size)
     held = int((whole.run.table("predictions", ["correct"], model="holdout").correct.notna()).sum())
     note = f"By scan. Columns 1 to {len(folds)}: folds; SD over folds. " if folds else "Not cross-validated. "
     note += f"Held out: the fixed test set, n = {count(held, 'scan')}. " if held else ""
+    note += "CI: bootstrap over subjects or score interval, the wider; none of fewer than 5 subjects a group. "
     note += "The linear models were fitted in the same folds. "
     note += "The paper's cohort is ADNI: a comparison, not a target." if whole.like_the_paper else ""
     return page.paragraph(MARGIN, y, note, INNER, 7.2, color=QUIET)
+
+
+def _mean(metrics: pd.DataFrame, metric: str, classifier: str) -> str:
+    """Mean ± SD over the folds, and of how many where some have no value."""
+    known, folds = summaries.folds_behind(metrics, metric, classifier)
+    text = mean_sd(*summaries.mean_and_sd(metrics, metric, classifier))
+    return f"{text} ({known} of {folds})" if 0 < known < folds else text
 
 
 def _of(metrics: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from dashboard.reports.layout import ACCENT, INNER, MARGIN, QUIET, Page
 from dashboard.reports.subject import Subject
 from dashboard.summaries_maps import region_at
 from store import NotInRun, RunReader, export
+from store.verdict import verdict
 
 NO_EVIDENCE = "what they say of a real scan is no evidence."
 COMPARED, MOST_METHODS = 4, 10  # methods whose regions are compared with the group; methods that fit
@@ -191,7 +192,11 @@ def _reading(page: Page, subject: Subject, y: float) -> None:
         "colour, the more the decision hangs on it by this method. It is not a picture of disease, and where methods "
         "disagree or the region is far from what the group shows, it should not be relied on."
     )
-    y = page.paragraph(MARGIN, max(y + 4, below + 0.9), text, INNER, 7.2)
+    said, y = verdict(subject.compared_run), max(y + 4, below + 0.9)
+    if said is not None and said.banner:
+        y = page.paragraph(MARGIN, y, said.caption, INNER, 7.2, "bold", layout.ALARM)
+    else:
+        y = page.paragraph(MARGIN, y, text, INNER, 7.2)
     if subject.simulated_networks:
         text = f"The networks of {subject.run.reference_run} were trained on simulated change: {NO_EVIDENCE}"
         page.paragraph(MARGIN, y + 0.5, text, INNER, 7.2, "bold", layout.ALARM)

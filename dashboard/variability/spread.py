@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard import group_grid, map_controls, page, queries, queries_maps, states
+from dashboard import group_grid, map_controls, page, queries, queries_maps, reference, states
 from dashboard.figures import pictures, planes, words
 from dashboard.group_grid import Panel
 from dashboard.map_controls import Look
@@ -75,7 +75,7 @@ def _averages(patients: Patients, look: Look) -> dict[str, Average]:
 def _downloads(patients: Patients, drawn: Mapping[Panel, Drawing], averages: Mapping[str, Average]) -> list[Download]:
     selection, name = patients.selection, f"{patients.file}_spread"
     reader = queries.opened(selection.run)
-    kind = "SIMULATED. " if reader.simulated else ""
+    kind = ("SIMULATED. " if reader.simulated else "") + reference.warning(selection.run)
     title = f"{selection.run.run_id}: spread (SD) of relevance, evidence for {selection.evidence()}"
 
     def sheet() -> pictures.Picture:

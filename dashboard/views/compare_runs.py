@@ -18,6 +18,7 @@ from dashboard import (
     public,
     queries,
     queries_maps,
+    queries_overview,
     reference,
     selection,
     show,
@@ -98,6 +99,8 @@ def card(place: DeltaGenerator, which: str, run: Run) -> None:
             reference.badge(run)
         people, counted = public.people(scans, summaries.ordered_diagnoses(scans, manifest["groups"]))
         everyone = f"{words.count(len(scans), 'scan')} of {words.count(scans.subject.nunique(), 'subject')} ({people})"
+        if which == "Second":
+            reference.warn(run)
         st.caption(
             f"{manifest['cohort']}. {everyone if counted else people}, {manifest['grid_mm']:g} mm grid, made "
             f"{manifest['created'][:10]}."
@@ -126,7 +129,7 @@ def settings(runs: tuple[Run, Run], names: tuple[str, str]) -> pd.DataFrame:
 def metrics(runs: tuple[Run, Run], names: tuple[str, str]) -> pd.DataFrame:
     """Networks and baselines of both."""
     st.subheader("How well the networks do", anchor=False)
-    rows = [beside.metric_rows(queries.table(run, "metrics"), queries.table(run, "predictions")) for run in runs]
+    rows = [beside.metric_rows(queries.metrics(run), queries.table(run, "predictions")) for run in runs]
     compared = beside.compared_metrics(*rows)
     untrained = [run.run_id for run in runs if reference.of(run) is not None]
     if compared.empty:
@@ -135,14 +138,19 @@ def metrics(runs: tuple[Run, Run], names: tuple[str, str]) -> pd.DataFrame:
         return compared
     if untrained:
         st.info(f"{untrained[0]} has trained nothing and has no accuracy: these numbers are of the other run alone.")
+    found = queries_overview.differences(*runs)
     st.caption(
         "By scan. Filled: mean ± SD over the folds; open: the held-out test set; dotted line: chance. A difference is "
-        "one of networks only where the test scans are the same."
+        f"one of networks only where the test scans are the same.{beside.difference_sentence(found)}"
     )
     show.chart(st, figures.metrics(compared, names, beside.METRICS), "compare-metrics")
     box = state.fold("c_metrics", "The same as a table")
     if box is not None:
-        show.table(box, beside.metrics_table(compared))
+        show.table(box, beside.metrics_table(compared, found))
+        box.caption(
+            "CI: bootstrap over subjects, drawn for both runs at once where both judged the same scans; else of two "
+            "independent numbers. An interval that holds 0 shows no difference."
+        )
     return compared
 
 
@@ -270,14 +278,16 @@ def distances(choice: Choice) -> pd.DataFrame:
     return compared
 
 
-def downloads(names: tuple[str, str], tables: dict[str, pd.DataFrame], drawn: Sequence) -> list[Download]:
+def downloads(runs: tuple[Run, Run], tables: dict[str, pd.DataFrame], drawn: Sequence) -> list[Download]:
     """The maps as a picture, and every table."""
+    names = tuple(run.run_id for run in runs)
     stem = f"{names[0]}_{names[1]}"
     found = []
     if drawn:
 
         def sheet() -> pictures.Picture:
-            return group_grid.sheet(dict(drawn), f"{names[0]} and {names[1]}", states.RESEARCH_ONLY)
+            said = "".join(f"{run.run_id}: {said}" for run in runs if (said := reference.warning(run)))
+            return group_grid.sheet(dict(drawn), f"{names[0]} and {names[1]}", f"{said}{states.RESEARCH_ONLY}")
 
         found += [
             Download.png("Maps, PNG", f"{stem}_maps", lambda: sheet().png()),
@@ -311,7 +321,7 @@ def compare(run: Run, head: page.Header, second: Run) -> None:
         "Spearman’s rank correlation over the n regions that both runs have (the formula without ties).",
     )
     page.provenance(run, f"beside {second.run_id}")
-    head.finish(downloads(names, tables, drawn))
+    head.finish(downloads(runs, tables, drawn))
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from dashboard import (
     page,
     queries,
     queries_maps,
+    reference,
     show,
     state,
     states,
@@ -225,7 +226,7 @@ def downloads(selection: Selection, look: Look, drawn: dict[Panel, Drawing], row
     filtered = "_filtered" if replace(selection.whom, diagnosis=None).active() else ""
     name = f"{run.run_id}_{selection.model_set}_{selection.target}{filtered}"
     title = f"{run.run_id}: {VALUE_WORDS[look.value].lower()}, evidence for {selection.evidence()}"
-    kind = "SIMULATED. " if queries.manifest(run)["simulated"] else ""
+    kind = ("SIMULATED. " if queries.manifest(run)["simulated"] else "") + reference.warning(run)
     note = f"{kind}{words.SET_SENTENCES[selection.model_set]} {map_controls.small_print(look)} {states.RESEARCH_ONLY}"
     found = [
         Download.png("Grid, PNG", f"{name}_groups", lambda: group_grid.sheet(drawn, title, note).png()),

@@ -55,6 +55,9 @@ def cards(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame) -> None:
     """The numbers one looks for first."""
     judge = overview_regression.cards if queries.answer(run).is_value else of_groups
     shown = judge(run, metrics, predictions)
+    said = reference.verdict(run)
+    if said is not None and said.baseline:
+        st.warning(f"**{said.baseline}**", icon=":material/show_chart:")
     columns = st.container(key="cards").columns(max(len(shown), 1))
     for column, (label, value, note) in zip(columns, shown, strict=False):
         with column.container(border=True):
@@ -69,16 +72,23 @@ def of_groups(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame) -> lis
     for metric, name in charts.METRIC_NAMES.items() if n else ():
         paper = " ± ".join(f"{v:.2f}" for v in summaries.PAPER[metric])
         value = words.mean_sd(*summaries.mean_and_sd(metrics, metric))
-        shown.append((f"{name}, mean ± SD of {words.count(n, 'fold')}", value, f"The paper, ADNI: {paper}"))
+        together = words.with_interval(*summaries.ends(metrics, "folds", metric))
+        note = f"All folds together (95 % CI): {together}. The paper, ADNI: {paper}"
+        shown.append((f"{name}, mean ± SD of {summaries.of_folds(metrics, metric)}", value, note))
     held = int(((predictions.model == "holdout") & predictions.correct.notna()).sum())
     if held:
-        value, auc = (words.three(summaries.metric_value(metrics, "holdout", m)) for m in charts.METRIC_NAMES)
-        shown.append(("Accuracy, held-out test set", value, f"n = {words.count(held, 'scan')}; AUC {auc}"))
+        value, *sides = summaries.ends(metrics, "holdout", "accuracy")
+        auc = words.with_interval(*summaries.ends(metrics, "holdout", "auc"))
+        interval = words.interval(*sides) or "too few subjects for an interval"
+        note = f"n = {words.count(held, 'scan')}; {interval}; AUC {auc}"
+        shown.append(("Accuracy, held-out test set", words.three(value), note))
     linear = {c: summaries.mean_and_sd(metrics, "accuracy", c) for c in summaries.LINEAR}
     linear = {c: value for c, value in linear.items() if value[0] is not None}
     if linear:
         best = max(linear, key=lambda c: linear[c][0])
-        shown.append(("Accuracy, best linear baseline", words.mean_sd(*linear[best]), words.CLASSIFIERS[best]))
+        together = words.with_interval(*summaries.ends(metrics, "folds", "accuracy", best))
+        note = words.CLASSIFIERS[best] + (f"; all folds together {together}" if together != words.NONE else "")
+        shown.append(("Accuracy, best linear baseline", words.mean_sd(*linear[best]), note))
     return shown
 
 
@@ -144,7 +154,7 @@ def accuracy(run: Run, metrics: pd.DataFrame, figures: dict[str, Chart]) -> None
         st.caption(
             f"By scan. A dot is a fold (n = {summaries.fold_metrics(metrics).model.nunique()}), the diamond their mean "
             "± SD, the dotted line chance. The linear models were fitted in the same folds. The paper's cohort is "
-            "ADNI: to compare with, not a target."
+            f"ADNI: to compare with, not a target.{queries_overview.auc_sentence(run)}"
         )
         show.chart(st, figures["accuracy"], "accuracy")
     else:
@@ -152,7 +162,11 @@ def accuracy(run: Run, metrics: pd.DataFrame, figures: dict[str, Chart]) -> None
     box = state.fold("o_metrics", "All metrics")
     if box is not None:
         for level, table in queries_overview.all_metrics(run).items():
-            box.caption(f"By {level}. {words.CLASSIFIERS['cnn']}, and linear models in the same folds.")
+            box.caption(
+                f"By {level}. {words.CLASSIFIERS['cnn']}, and linear models in the same folds. CI: bootstrap over "
+                "subjects, widened to the score interval where it is wider, so that 1.000 is no certainty; none of "
+                "fewer than 5 subjects a group. The AUC of all folds counts pairs of the same fold."
+            )
             box.dataframe(table, hide_index=True)
 
 
@@ -162,12 +176,18 @@ def networks(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame, figures
     which = "mean" if model_set == "folds" else "holdout"
     left, middle, right = st.columns(3, gap="medium")
     left.markdown(f"**ROC**, AUC {words.three(summaries.metric_value(metrics, which, 'auc'))}")
+    together = words.with_interval(*summaries.ends(metrics, model_set, "auc"))
     show.chart(left, figures["roc"], "roc")
     models = summaries.models_of(training, model_set)
     if model_set == "folds":
-        note = "Thick: all out-of-fold predictions together. AUC: mean of the folds."
+        note = (
+            f"Thick: all out-of-fold predictions together. AUC: mean of {summaries.of_folds(metrics, 'auc')}; all "
+            f"folds (95 % CI): {together}."
+        )
         spread = f" Dashed and shaded: mean ± SD of {words.count(len(models), 'fold')}."
         left.caption(note + (spread if len(figures["roc"].data) > 2 else ""))
+    elif "(" in together:
+        left.caption(f"AUC (95 % CI): {together}.")
     if "calibration" in figures:
         brier = words.three(summaries.metric_value(metrics, which, "brier"))
         middle.markdown(f"**Calibration**, Brier score {brier}")
@@ -291,7 +311,8 @@ def downloads(run: Run, tables: dict[str, pd.DataFrame], model_set: str | None, 
 def main() -> None:
     """The page."""
     run = selection.current_run()
-    tables = {name: queries.table(run, name) for name in ("scans", "metrics", "predictions", "exclusions")}
+    tables = {name: queries.table(run, name) for name in ("scans", "predictions", "exclusions")}
+    tables["metrics"] = queries.metrics(run)
     scans, metrics, predictions = tables["scans"], tables["metrics"], tables["predictions"]
     manifest = queries.manifest(run)
     groups, target = manifest["groups"], queries.explained_target(run)

@@ -132,7 +132,7 @@ def main() -> None:
     """The page."""
     run = selection.current_run()
     manifest = public.manifest(run)
-    head = page.Header("Provenance", f"Which data, settings and code made **{manifest['name']}**.")
+    head = page.Header("Provenance", f"Which data, settings and code made **{manifest['name']}**.", maps=False)
     left, right = st.columns([3, 2], gap="large")
     with left:
         identity(run, manifest)
