@@ -64,8 +64,10 @@ def warn(run: Run) -> None:
     if said is None or not said.banner:
         return
     whose = f" The networks are those of {known.run_id}." if known else ""
-    show = st.info if said.separates is None else st.warning
-    show(f"**{said.banner}** {said.figures}.{whose}", icon=":material/warning:")
+    if said.separates is None:  # no judgement, and so a quieter line
+        st.caption(f":material/warning: {said.banner} {said.figures}.{whose}")
+    else:
+        st.warning(f"**{said.banner}** {said.figures}.{whose}", icon=":material/warning:")
 
 
 def warning(run: Run) -> str:

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from store.accuracy import LEAST_SUBJECTS
+
 INTERVAL = (2.5, 97.5)
-INTERVAL_WORDS = "95 % CI, bootstrap over subjects, this model"
+INTERVAL_WORDS = f"95 % CI, bootstrap over subjects, this model (none of fewer than {LEAST_SUBJECTS} subjects)"
 DRAWS_KEPT = 4
 
 
@@ -220,7 +222,7 @@ def _gain(groups: Mapping[str, Group], names: Sequence[str], areas: Areas, boots
     with np.errstate(divide="ignore", invalid="ignore"):
         value = positive.values(areas, "share") / negative.values(areas, "share")
         value = np.where(np.isfinite(value), value, np.nan)
-        if min(positive.size, negative.size) < 2:
+        if min(positive.size, negative.size) < LEAST_SUBJECTS:
             return value, missing, missing
         ratio = positive.draws(areas, "share", bootstrap) / negative.draws(areas, "share", bootstrap, (1,))
     return value, *_interval(ratio)
@@ -230,7 +232,7 @@ def ranking(
     groups: Mapping[str, Group], regions: pd.DataFrame, measure: str, merged: bool, names: Sequence[str],
     bootstrap: Bootstrap,
 ) -> pd.DataFrame:  # fmt: skip
-    """Every region of every diagnosis with its interval over subjects; no interval for one subject.
+    """Every region of every diagnosis with its interval over subjects; none of fewer than LEAST_SUBJECTS.
 
     Args:
         groups: diagnosis -> its scans, in the order of the page.
@@ -243,7 +245,7 @@ def ranking(
     gain = _gain(groups, names, areas, bootstrap) if measure == "gain" else None
     for diagnosis, group in groups.items():
         value, low, high = gain or (group.values(areas, measure), *np.full((2, len(areas.names)), np.nan))
-        if gain is None and group.size > 1:
+        if gain is None and group.size >= LEAST_SUBJECTS:
             low, high = _interval(group.draws(areas, measure, bootstrap))
         frames.append(pd.DataFrame({
             "diagnosis": diagnosis, "region": areas.names, "in_atlas": areas.inside, "value": value, "low": low,
@@ -297,6 +299,8 @@ def with_stored(frame: pd.DataFrame, stored: pd.DataFrame, regions: pd.DataFrame
     if measure in ("share", "density"):
         per = np.ones(len(areas.names)) if measure == "share" else over(np.full(len(areas.cm3), 100.0), areas.cm3)
         factor = frame["region"].map(dict(zip(areas.names, per, strict=True))).to_numpy(float)
+        # Earlier versions stored intervals of two subjects and more.
+        factor = np.where(frame["subjects"].to_numpy(float) >= LEAST_SUBJECTS, factor, np.nan)
         frame = frame.assign(
             low=own["share_low"].to_numpy(float) * factor, high=own["share_high"].to_numpy(float) * factor
         )

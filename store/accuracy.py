@@ -123,13 +123,14 @@ class Judged:
     """Test scans of one classifier, and every statistic of them under weights of the scans.
 
     Args:
-        scans: columns model, subject, group, probability; a subject with scans of both groups is drawn as positive.
+        scans: columns model, subject, group, probability and perhaps margin; a subject with scans of both groups is
+            drawn as positive.
         positive: the positive group.
     """
 
     def __init__(self, scans: pd.DataFrame, positive: str) -> None:
         self.positive = (scans["group"] == positive).to_numpy(bool)
-        probability = scans["probability"].to_numpy(float)
+        probability, order = scans["probability"].to_numpy(float), ranked_by(scans)
         self._called, self._error = probability >= 0.5, (probability - self.positive) ** 2
         self.subject, self._people = pd.factorize(scans["subject"])
         patients = np.zeros(len(self._people), bool)
@@ -139,7 +140,7 @@ class Judged:
         for fold in np.unique(pd.factorize(scans["model"])[0]):
             own = pd.factorize(scans["model"])[0] == fold
             ill, well = np.flatnonzero(own & self.positive), np.flatnonzero(own & ~self.positive)
-            higher = np.subtract.outer(probability[ill], probability[well])
+            higher = np.subtract.outer(order[ill], order[well])
             self._pairs.append((ill, well, (higher > 0) + 0.5 * (higher == 0)))
 
     def people(self, positive: bool) -> int:
@@ -180,6 +181,15 @@ class Judged:
     def smaller(self) -> int:
         """Subjects of the smaller group."""
         return min(self.people(True), self.people(False))
+
+
+def ranked_by(scans: pd.DataFrame) -> np.ndarray:
+    """(n,) what scans are ranked by: their margin where it is known, else their probability.
+
+    The order is the same but where probabilities are rounded to 0 or 1: margins beyond 37 would be ties.
+    """
+    known = "margin" in scans and scans["margin"].notna().all()
+    return scans["margin" if known else "probability"].to_numpy(float)
 
 
 class Valued:

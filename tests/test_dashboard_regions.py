@@ -43,7 +43,7 @@ def random_group(seed: int, subjects: list[str], count: int = 4) -> regional.Gro
     return regional.Group(sums, regional.shares(sums), weight, names, len(names))
 
 
-PEOPLE = ["b", "a", "a", "c", "d", "d", "d"]
+PEOPLE = ["b", "a", "a", "c", "d", "d", "d", "e", "f"]
 
 
 def engine_frame(group: regional.Group, table: pd.DataFrame, merged: bool) -> pd.DataFrame:
@@ -108,7 +108,7 @@ def test_values_intervals_and_ranks_are_those_of_the_engine(measure, merged):
         np.testing.assert_allclose(ours["high"], theirs["share_high"], rtol=1e-12)
     if measure == "share_of_average":
         assert ours["rank"].dropna().tolist() == theirs["rank"].dropna().tolist()
-    assert (ours["subjects"] == 4).all()
+    assert (ours["subjects"] == 6).all()
     assert ours["rank"].isna().tolist() == [name == "Ventricles" for name in ours.index]
     assert sorted(ours["rank"].dropna()) == list(range(1, len(ours)))
 
@@ -133,11 +133,22 @@ def test_gain_is_a_ratio_of_shares_and_needs_both_groups():
     assert alone[["value", "low", "high"]].isna().all(axis=None)
 
 
-def test_one_subject_has_values_and_no_interval():
-    frame = regional.ranking({"AD": random_group(5, ["a"])}, region_table(), "share", True, GROUPS, BOOTSTRAP)
+@pytest.mark.parametrize("people", [["a"], ["a", "b"], ["a", "b", "b", "c", "d"]])
+def test_few_subjects_have_values_and_no_interval(people):
+    """A bootstrap of two subjects is no interval, neither computed nor stored by an earlier version (M15)."""
+    table, group = region_table(), random_group(5, people)
+    frame = regional.ranking({"AD": group}, table, "share", True, GROUPS, BOOTSTRAP)
     assert frame["value"].notna().all()
     assert frame[["low", "high"]].isna().all(axis=None)
-    assert regional.ranking({}, region_table(), "share", True, GROUPS, BOOTSTRAP).empty
+    stored = engine_frame(group, table, True).assign(diagnosis="AD")
+    assert stored[["share_low", "share_high"]].isna().all(axis=None)
+    earlier = regional.with_stored(frame, stored.assign(share_low=0.01, share_high=0.5), table, "share", True)
+    assert earlier[["low", "high"]].isna().all(axis=None)
+    both = {"AD": group, "NC": random_group(4, list("vwxyz"))}
+    gain = regional.ranking(both, table, "gain", True, GROUPS, BOOTSTRAP)
+    assert gain["value"].notna().any()
+    assert gain[["low", "high"]].isna().all(axis=None)
+    assert regional.ranking({}, table, "share", True, GROUPS, BOOTSTRAP).empty
 
 
 def test_stored_numbers_take_the_place_of_computed_ones():

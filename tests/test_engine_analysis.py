@@ -79,6 +79,8 @@ def test_bootstrap_interval_covers_the_mean_and_is_seeded():
     np.testing.assert_allclose(high - low, 2 * 1.96 / np.sqrt(400), rtol=0.15)
     assert np.array_equal(low, bootstrap_interval(values, 2000, 0)[0])
     assert np.isnan(bootstrap_interval(values[:1], 100, 0)[0]).all()
+    assert np.isnan(bootstrap_interval(values[:4], 100, 0)).all()
+    assert np.isfinite(bootstrap_interval(values[:5], 100, 0)).all()
 
 
 def rows_of(sums: list[float], scan: str, model: str) -> pd.DataFrame:

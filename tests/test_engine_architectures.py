@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -222,6 +223,26 @@ def test_a_last_scan_alone_joins_the_batch_before_it_only_where_it_must():
     assert training_batches("abcde", 2, plain) == [["a", "b"], ["c", "d", "e"]]
     assert training_batches("abcd", 2, plain) == [["a", "b"], ["c", "d"]]
     assert training_batches("abcde", 2, paper) == [["a", "b"], ["c", "d"], ["e"]]
+
+
+@pytest.mark.usefixtures("thin")
+@pytest.mark.parametrize(("train", "validation"), [(5, 0), (3, 2)])
+def test_every_scan_is_trained_on_once_an_epoch(cohort, tmp_path, monkeypatch, train, validation):
+    """One more scan than whole batches hold: it is not dropped, with and without validation scans (FC-32)."""
+    data, job, mask = cohort
+    ids = job.train
+    split = replace(job, train=ids[:train], validation=ids[train : train + validation])
+    seen, truth = [], Classification.truth
+
+    def recorded(self, scans, device):
+        seen.append(list(scans))
+        return truth(self, scans, device)
+
+    monkeypatch.setattr(Classification, "truth", recorded)
+    whole = _train((data, split, mask), tmp_path / "m", "korolev2017_plain", epochs=2)
+    assert np.isfinite(whole.curve[-1]["loss"])
+    assert sorted(s for batch in seen for s in batch) == sorted([*split.train, *split.train])
+    assert min(map(len, seen)) > 1
 
 
 def test_settings_of_the_networks():

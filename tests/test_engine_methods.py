@@ -15,6 +15,7 @@ from torch import nn
 from engine.errors import RunFailure
 from engine.model.architectures import build_network
 from engine.model.cnn3d import margins
+from engine.model.training import probability
 from engine.relevance import (
     METHODS,
     AreaOcclusion,
@@ -91,6 +92,29 @@ def test_native_shape_and_finite(method, small_network, volumes, brain, target):
             assert values.dtype == torch.float32
             assert torch.isfinite(values).all()
     assert (found.probability is None) == method.gradient
+
+
+def test_huge_margins_have_finite_maps(method, small_network, volumes):
+    """A margin of 1e5, as imported networks may have, is p = 1 and no NaN anywhere (FC-46)."""
+    with torch.no_grad():
+        before = float(margins(small_network(volumes))[0, 1].abs())
+        network = copy.deepcopy(small_network)
+        for value in network[-1].parameters():
+            value.mul_(1e5 / before)
+        margin = margins(network(volumes))[:, 1].double().numpy()
+    assert abs(margin[0]) == pytest.approx(1e5, rel=1e-3)
+    for target in (0, 1):
+        found = method.attribute(network, volumes, target)
+        for values in (found.margin, found.probability):
+            if values is not None:
+                assert torch.isfinite(values).all()
+                sums = values.abs().sum()
+                assert torch.isfinite(values / sums).all() if sums else True
+        assert found.margin.abs().max() > 1
+    p = probability(margin)
+    assert np.isfinite(p).all()
+    assert p[0] in (0, 1)
+    assert probability(np.array([1e5, -1e5, 1e30])).tolist() == [1, 0, 1]
 
 
 def test_batch_equals_one_by_one(method, small_network, volumes):

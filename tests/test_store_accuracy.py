@@ -117,6 +117,16 @@ def test_few_subjects_get_no_interval():
     assert found.subjects == 4
 
 
+def test_margins_rank_where_probabilities_are_rounded_to_one():
+    """Huge margins (FC-46): all probabilities are 0 or 1, and the order of the margins is not lost."""
+    frame = scans(20, 1.5, folds=1)
+    margin = np.log(frame["probability"] / (1 - frame["probability"]))
+    huge = frame.assign(margin=1e5 * margin, probability=(margin > 0).astype(float))
+    found, known = (estimates(Judged(one, "AD")) for one in (huge, frame))
+    assert found["auc"] == known["auc"]
+    assert estimates(Judged(huge.drop(columns="margin"), "AD"))["auc"].value != known["auc"].value
+
+
 def test_folds_without_a_group_add_no_pairs():
     frame = scans(10, 1.0)
     lone = frame.assign(model=frame["model"].where(frame["model"] != "fold-2", "fold-3"))

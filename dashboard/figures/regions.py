@@ -10,7 +10,8 @@ import pandas as pd
 
 from dashboard.figures import palette
 from dashboard.figures.chart import GRID, MARKERS_STAY, PAD, Chart, text_width
-from dashboard.figures.words import NONE, method_name, region_name, three
+from dashboard.figures.words import NONE, count, method_name, region_name, three
+from store.accuracy import LEAST_SUBJECTS
 
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")  # in the order of the diagnoses
 LOBES = {
@@ -76,9 +77,11 @@ def _dots(
     value, low, high = (rows[c].to_numpy(float) * factor for c in ("value", "low", "high"))
     ends = [np.nan_to_num(np.maximum(part, 0)) for part in (high - value, value - low)]
     subjects = rows["subjects"].dropna()
+    n = int(subjects.iloc[0]) if len(subjects) else LEAST_SUBJECTS
+    few = f"<br>{count(n, 'subject')}: too few for an interval" if n < LEAST_SUBJECTS else ""
     texts = [
         f"{region_name(region)}, {name}: {f'{three(mean)} {unit}'.strip() if np.isfinite(mean) else NONE}"
-        + (f"<br>95 % CI {three(start)} to {three(end)}" if np.isfinite(start) else "")
+        + (f"<br>95 % CI {three(start)} to {three(end)}" if np.isfinite(start) else few)
         + (f"<br>rank {rank}" if pd.notna(rank) else "")
         for region, mean, start, end, rank in zip(rows.index, value, low, high, rows["rank"], strict=True)
     ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from store.accuracy import LEAST_SUBJECTS
+
 INTERVAL = (2.5, 97.5)
 
 
@@ -101,10 +103,12 @@ def subject_shares(
 def bootstrap_interval(values: np.ndarray, resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """((k,), (k,)) 2.5 and 97.5 percentiles of the mean over subjects, subjects drawn with replacement.
 
+    Missing (nan) below LEAST_SUBJECTS: the draws of two or three people say nothing of others.
+
     Args:
         values: (subjects, k).
     """
-    if len(values) < 2:
+    if len(values) < LEAST_SUBJECTS:
         return np.full(values.shape[1], np.nan), np.full(values.shape[1], np.nan)
     counts = np.random.default_rng([seed, 7]).multinomial(len(values), np.full(len(values), 1 / len(values)), resamples)
     low, high = np.percentile(counts @ values / len(values), INTERVAL, axis=0)

@@ -8,18 +8,20 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from store.accuracy import FOLDS, by_subject, interval_rows
+from store.accuracy import FOLDS, by_subject, interval_rows, ranked_by
 
 CALIBRATION_BINS = 10
 CURVE_POINTS = 200
 
 
-def scores(positive: np.ndarray, probability: np.ndarray) -> dict[str, float]:
+def scores(positive: np.ndarray, probability: np.ndarray, order: np.ndarray | None = None) -> dict[str, float]:
     """Metrics of one test set.
 
     Args:
         positive: (n,) bool, truly of the positive group.
         probability: (n,) of the positive group; predicted positive from 0.5 on.
+        order: (n,) what scans are ranked by for the AUC: margins, which differ where probabilities are rounded to 0 or
+            1; None: the probabilities.
     Returns:
         accuracy, balanced_accuracy, sensitivity, specificity, auc (of probabilities), auc_hard (of hard labels: equals
         the balanced accuracy, the original study's AUC), brier (mean squared error of the probability) and the
@@ -42,7 +44,7 @@ def scores(positive: np.ndarray, probability: np.ndarray) -> dict[str, float]:
         "balanced_accuracy": float(balanced),
         "sensitivity": float(sensitivity),
         "specificity": float(specificity),
-        "auc": float(roc_auc_score(positive, probability)) if both else np.nan,
+        "auc": float(roc_auc_score(positive, probability if order is None else order)) if both else np.nan,
         "auc_hard": float(balanced),
         "brier": float(np.mean((probability - positive) ** 2)),
         **{name: float(value) for name, value in counts.items()},
@@ -55,12 +57,12 @@ def metric_rows(
     """Rows of the metrics table, for every model, for mean and sd over the fold models, and for all folds together.
 
     Args:
-        predictions: columns model, subject, group, probability; cohort scans of test sets only.
+        predictions: columns model, subject, group, probability and perhaps margin; cohort scans of test sets only.
         ddof: of the standard deviation over folds.
     """
     return rows_of_levels(
         {"scan": predictions, "subject": by_subject(predictions)},
-        lambda part: scores(part["group"] == groups[0], part["probability"]), classifier, ddof, note,
+        lambda part: scores(part["group"] == groups[0], part["probability"], ranked_by(part)), classifier, ddof, note,
         interval_rows(predictions, groups[0]),
     )  # fmt: skip
 
@@ -114,7 +116,7 @@ def curve_rows(predictions: pd.DataFrame, groups: tuple[str, str]) -> list[dict]
     for model, part in parts.items():
         positive, probability = (part["group"] == groups[0]).to_numpy(), part["probability"].to_numpy()
         if positive.any() and not positive.all():
-            false, true, _ = roc_curve(positive, probability)
+            false, true, _ = roc_curve(positive, ranked_by(part))
             keep = np.unique(np.linspace(0, len(false) - 1, min(len(false), CURVE_POINTS)).round().astype(int))
             rows += [_point(model, "roc", i, false[k], true[k]) for i, k in enumerate(keep)]
         bins = np.minimum((probability * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
