@@ -89,7 +89,7 @@ def of_groups(found: dict[str, Estimate], which: str, groups: tuple[str, str]) -
     over = "over all folds" if which == FOLDS else "on the fixed test set"
     figures = f"{in_words('AUC', auc)}, {in_words('balanced accuracy', balanced)} {over}"
     if auc.subjects < LEAST_SUBJECTS or not math.isfinite(auc.low):
-        return Verdict(None, _too_few(auc.subjects, "separate the groups"), figures)
+        return Verdict(None, _too_few("separate the groups"), figures)
     if auc.low <= CHANCE:
         return Verdict(False, "These networks do not separate the groups; their maps mean nothing.", figures)
     if balanced.low <= CHANCE:
@@ -106,16 +106,17 @@ def of_values(found: dict[str, Estimate]) -> Verdict:
     """The rule for a regression, without baselines."""
     figures = in_words("r", found["r"])
     if found["r"].subjects < LEAST_SUBJECTS:
-        return Verdict(None, _too_few(found["r"].subjects, "predict the target"), figures)
+        return Verdict(None, _too_few("predict the target"), figures)
     if not found["r"].low > 0:
         return Verdict(False, "These networks do not predict the target; their maps mean nothing.", figures)
     return Verdict(True, "", figures)
 
 
-def _too_few(subjects: int, what: str) -> str:
+def _too_few(what: str) -> str:
+    """Without their number, which readers without a role must not learn."""
     return (
-        f"Too few test subjects ({subjects}, of two groups in the smaller) to tell whether these networks {what}: "
-        "their maps may mean nothing."
+        f"Too few test subjects (below {LEAST_SUBJECTS}, of two groups in the smaller) to tell whether these networks "
+        f"{what}: their maps may mean nothing."
     )
 
 

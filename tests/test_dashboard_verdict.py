@@ -10,7 +10,7 @@ import store_factory
 from new_scans_factory import make_new_scans
 from store_factory import make_larger_run
 
-from dashboard.reports import maps
+from dashboard import map_images
 from dashboard.reports.cohort import cohort_pages
 from dashboard.reports.layout import Page
 from dashboard.reports.patient import patient_page
@@ -98,7 +98,7 @@ def test_reports_and_figures_say_it(store, tmp_path, run_id, said):
     assert all((WORDS in words_on(page)) == said for page in pages)
     assert ("A linear model on region means does better" in words_on(pages[0])) == said
     subject = Subject(run, "fold-1", "AD0-1", "AD", "someone", (-90.0, -125.0, -73.0))
-    drawn = {m: maps.patient_map(run, "fold-1", m, "AD0-1", "AD", "margin") for m in METHODS}
+    drawn = {m: map_images.patient_map(run, "fold-1", m, "AD0-1", "AD", "margin") for m in METHODS}
     assert (WORDS in words_on(patient_page(subject, drawn, 90.0, None))) == said
     assert (WORDS in export.figure_one(run, kind="svg").decode()) == said
     files = {path.name.split("_")[-1]: path for path in export_paper(run, tmp_path)}
@@ -109,5 +109,5 @@ def test_reports_and_figures_say_it(store, tmp_path, run_id, said):
 def test_a_new_scans_report_has_the_words_of_its_reference(store):
     run, reference = open_run(store, NEW), open_run(store, CHANCE)
     subject = Subject(run, "holdout", "new-1", "AD", "someone", (-90.0, -125.0, -73.0), reference, True)
-    drawn = {m: maps.patient_map(run, "holdout", m, "new-1", "AD", "margin") for m in METHODS}
+    drawn = {m: map_images.patient_map(run, "holdout", m, "new-1", "AD", "margin") for m in METHODS}
     assert WORDS in words_on(patient_page(subject, drawn, 90.0, None))
