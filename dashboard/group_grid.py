@@ -40,7 +40,7 @@ class Panel:
         if self.is_difference:
             return "own scale"
         found = queries_maps.figures(self.averages[0])
-        without = f" ({found.without_relevance} more have no relevance)" if found.without_relevance else ""
+        without = f" ({found.without_relevance} more without relevance)" if found.without_relevance else ""
         return f"n = {words.count(found.subjects, 'subject')}, {words.count(found.scans, 'scan')}{without}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations, groupby
 
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from engine.aggregate import explained, group_mass, stored_series
+from engine.analysis.cells import scan_weights
 from engine.analysis.maps import (
     correlation_of_ranks,
     distance,
@@ -54,20 +55,26 @@ def _scan_masses(
     rows = explained(reader, model_set).sort_values(["subject", "diagnosis"], kind="stable").to_dict("records")
     targeted = [{**row, "target": target} for row in rows if (target := main_target(run, row)) is not None]
 
+    if _whole(run):
+        from engine.whole_volume import whole_masses
+
+        return whole_masses(run, reader, methods, targeted)
+
     def read(row: dict) -> tuple[dict, dict[str, np.ndarray]]:
         maps = {}
         for series in methods:
             gradient = METHODS[series["method"]].gradient
             scale = "margin" if gradient else run.config.analysis.occlusion_scale
             heatmap = reader.heatmap(row["model"], series["method"], row["scan"], target=row["target"], scale=scale)
-            maps[series["method"]] = mass(_where(run, heatmap), gradient)
+            maps[series["method"]] = mass(heatmap[run.mask], gradient)
         return row, maps
 
     return ahead(read, targeted)
 
 
-def _where(run: Run, volume: np.ndarray) -> np.ndarray:
-    return volume[run.mask] if run.config.analysis.distance_volume == "mask" else volume.ravel()
+def _whole(run: Run) -> bool:
+    """Whether distances are over the whole volume, as in the paper, and not inside the brain mask."""
+    return run.config.analysis.distance_volume == "whole"
 
 
 def write_comparisons(run: Run) -> None:
@@ -77,7 +84,9 @@ def write_comparisons(run: Run) -> None:
     for model_set in stored_series(reader)["model_set"].drop_duplicates():
         methods = methods_of(reader, model_set)
         predictions = explained(reader, model_set)
-        means = _group_means(run, reader, model_set, methods, predictions) if run.has_groups else None
+        means, averages = None, None
+        if run.has_groups or _whole(run):
+            means, averages = _group_means(run, reader, model_set, methods, predictions)
         shares = _region_shares(run, reader, model_set)
         with run.progress.task(f"distances, {model_set}", len(predictions)) as task:
             masses = _scan_masses(run, reader, model_set, methods)
@@ -85,9 +94,10 @@ def write_comparisons(run: Run) -> None:
                 of_subject = list(scans)  # a handful: the scans of one person
                 for row, maps in of_subject:
                     pairs += _pair_rows(run, row, maps, shares)
-                spread += _spread_rows(run, of_subject, means, shares)
+                spread += _spread_rows(run, of_subject, means if run.has_groups else None, shares)
                 task.advance(len(of_subject))
-        groups += _group_rows(run, reader, model_set, methods, predictions)
+        averages = averages or (lambda s, d: group_mass(run, reader, s, configured_target(run), d)[run.mask])
+        groups += _group_rows(run, averages, model_set, methods, predictions)
     scan_distances = pd.DataFrame(
         pairs, columns=["model", "model_set", "scan", "method_a", "method_b", "distance", "rank_correlation"]
     )
@@ -155,15 +165,20 @@ def _summary_rows(scan_distances: pd.DataFrame, predictions: pd.DataFrame) -> li
 
 
 def _group_rows(
-    run: Run, reader: RunReader, model_set: str, methods: list[dict], predictions: pd.DataFrame
+    run: Run, average: Callable[[dict, str], np.ndarray], model_set: str, methods: list[dict], predictions: pd.DataFrame
 ) -> list[dict]:
-    """Distances between group averages (the paper's table 2)."""
+    """Distances between group averages (the paper's table 2).
+
+    Args:
+        average: (method, diagnosis) -> (n,) group average of m, of the brain's voxels or of the whole volume.
+    """
     rows, target = [], configured_target(run)
     for diagnosis, scans in predictions.groupby("diagnosis", sort=False):
         if target == "true" and diagnosis not in run.groups:
             continue
-        averages = {s["method"]: _where(run, group_mass(run, reader, s, target, diagnosis)) for s in methods}
-        ranked = {method: ranks(average) for method, average in averages.items()}
+        averages = {s["method"]: average(s, diagnosis) for s in methods}
+        brain = run.mask.ravel() if _whole(run) else slice(None)
+        ranked = {method: ranks(values[brain]) for method, values in averages.items()}
         for a, b in combinations(averages, 2):
             rows.append(
                 {
@@ -198,19 +213,28 @@ class Means:
     subjects: dict[tuple[str, str], int]
 
 
-def _group_means(run: Run, reader: RunReader, model_set: str, methods: list[dict], predictions: pd.DataFrame) -> Means:
-    means = Means({}, defaultdict(int))
+def _group_means(
+    run: Run, reader: RunReader, model_set: str, methods: list[dict], predictions: pd.DataFrame
+) -> tuple[Means, Callable[[dict, str], np.ndarray] | None]:
+    """The means, and where distances are over the whole volume the group averages, which the store does not hold."""
+    means, whole = Means({}, defaultdict(int)), None
+    if _whole(run):
+        from engine.whole_volume import WholeAverages
+
+        whole = WholeAverages(run, scan_weights(predictions, run.config.analysis.weights))
     with run.progress.task(f"averages, {model_set}", len(predictions)) as task:
         masses = _scan_masses(run, reader, model_set, methods)
         for (_, diagnosis), scans in groupby(masses, key=lambda item: (item[0]["subject"], item[0]["diagnosis"])):
             of_subject = list(scans)
+            for row, maps in of_subject if whole else ():
+                whole.add(row, maps)
             for method in of_subject[0][1]:
                 own, key = _mean_of_subject(of_subject, method), (method, diagnosis)
                 if own is not None:
                     means.sums[key] = means.sums.get(key, 0.0) + own
                     means.subjects[key] += 1
             task.advance(len(of_subject))
-    return means
+    return means, whole.of if whole else None
 
 
 def _mean_of_subject(scans: list[tuple[dict, dict[str, np.ndarray]]], method: str) -> np.ndarray | None:

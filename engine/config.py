@@ -385,7 +385,9 @@ class AnalysisConfig(Section):
     occlusion_scale: Literal["margin", "probability"] = "margin"
     weights: Literal["subject", "scan"] = Field("subject", description="who weighs the same in averages")
     target: Literal["positive", "negative", "true", "predicted"] = "positive"
-    distance_volume: Literal["mask", "whole"] = "mask"
+    distance_volume: Literal["mask", "whole"] = Field(
+        "mask", description="whole: with relevance outside the brain, for which gradient maps are computed again"
+    )
     bootstrap: int = Field(1000, ge=100, description="resamples over subjects")
     untrained_networks: int = Field(5, ge=0, description="references of the truth scores; simulated cohorts only")
     null_networks: int = Field(

@@ -68,11 +68,24 @@ class Run:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of all that decides the results: configuration, data, device kind, versions."""
-        parts = [self.config.fingerprint(), self.data_fingerprint, self.device, VERSION, SPEC_VERSION]
+        """Of all that decides the results: configuration, data, device kind and threads, versions."""
+        parts = [self.config.fingerprint(), self.data_fingerprint, self.computing, VERSION, SPEC_VERSION]
         if self.config.atlas.placement == "stretched":
             parts.append(STRETCHED_VERSION)
         return digest(*parts)
+
+    @cached_property
+    def computing(self) -> str:
+        """The kind of device, and on the CPU how many threads: what they add up differs in the last digits.
+
+        Small differences grow in training, so that one and two threads end in other ranks. OMP_NUM_THREADS sets them.
+        """
+        if self.device != "cpu":
+            return self.device
+        import torch
+
+        threads = torch.get_num_threads()
+        return f"{self.device}, {threads} thread{'' if threads == 1 else 's'}"
 
     @property
     def preprocessing_fingerprint(self) -> str:
@@ -89,7 +102,7 @@ class Run:
         """Of all that decides the networks."""
         config, only = self.config, {"models", "only_folds", "resident"}
         return digest(
-            "networks", VERSION, self.data_fingerprint, self.preprocessing_fingerprint, self.device, config.seed,
+            "networks", VERSION, self.data_fingerprint, self.preprocessing_fingerprint, self.computing, config.seed,
             config.preprocessing.quality.exclude.model_dump_json(),
             config.split.model_dump_json(exclude={"sd_ddof"}), config.training.model_dump_json(exclude=only),
         )  # fmt: skip
@@ -223,7 +236,8 @@ class Run:
         """Credits, and what a reader must know of the run."""
         flagged = undecided(self.flags) if self.flags is not None else 0
         beyond = [f"{flagged} of {len(self.quality)} scans lie beyond preprocessing.quality.flag and were used."]
-        return [*NOTICES, *(self.cohort.warnings if self.cohort else ()), *(beyond if flagged else [])]
+        warnings = self.cohort.warnings if self.cohort else ()
+        return [*NOTICES, *warnings, *(beyond if flagged else []), *self.atlas.notes]
 
     def manifest(self) -> dict:
         """Provenance; the writer adds the specification and the table of contents."""
@@ -254,7 +268,7 @@ class Run:
 
         from engine.model.device import device_name
 
-        return device_name(torch.device(self.device))
+        return self.computing if self.device == "cpu" else device_name(torch.device(self.device))
 
 
 @contextmanager

@@ -187,6 +187,8 @@ def _write_space(run: Run) -> None:
         run.writer.put_array(f"{path}mask", mask.astype(np.uint8), affine=affine, unit="1 inside the brain")
         run.writer.put_array(f"{path}atlas", labels.astype(np.int16), affine=affine, unit="region index")
     run.writer.put_table("regions", run.atlas.regions)
+    for note in run.atlas.notes:
+        run.progress.say(f"  {note}")
 
 
 def _write_scans(run: Run) -> None:

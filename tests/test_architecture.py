@@ -20,7 +20,7 @@ LAYERS = (
     ("model", "simulation", "relevance", "analysis"),
     ("run",),
     ("explain", "evaluate", "aggregate", "report", "costs", "plan"),
-    ("compare",),
+    ("compare", "whole_volume"),
     ("stages",),
     ("new_scans", "imported"),
     ("subcommands",),

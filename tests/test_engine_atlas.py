@@ -344,3 +344,21 @@ def test_label_table_counts(atlas):
         assert counted.get(row.index, 0) >= 0
     by_index = atlas.regions.set_index("index")["voxels"]
     assert all(counted.get(i, 0) == v for i, v in by_index.items())
+
+
+def test_labels_without_a_name_and_regions_without_a_voxel_are_said(tmp_path):
+    """Of four labels in the brain two have a name; a third name has no voxel on the grid."""
+    data = np.zeros(Grid(4).shape, np.int16)
+    data[10:38, 5:55, 10:40] = np.array([1, 2, 7, 9]).repeat(7)[:, None, None]
+    config = _labels(tmp_path, data)
+    config.labels.write_text("index,name\n1,One\n2,Two\n5,Nowhere\n")
+    atlas = load_atlas(config, 4)
+    unnamed, empty = atlas.notes
+    brain = atlas.labels_1mm > 0
+    share = (atlas.labels_1mm == 5).sum() / brain.sum()
+    assert unnamed.startswith("Regions: 2 of 4 labels in the brain are not in the label table (7, 9)")
+    assert "counted as Unlabelled" in unnamed
+    assert 0.1 < float(unnamed.rsplit(", ", 1)[1].split("%")[0]) / 100 <= share + 0.005
+    assert empty.startswith("Regions: 1 of 3 have no voxel on the 4 mm grid")
+    assert "(Nowhere)" in empty
+    assert load_atlas(AtlasConfig(), 2).notes == ()

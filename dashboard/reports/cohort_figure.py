@@ -56,7 +56,7 @@ def _people(found: Found) -> dict[str, str]:
     """Who is behind the averages, above the columns."""
     people = {}
     for group, (drawn, scans, subjects) in found.items():
-        without = f" ({drawn.without_relevance} more have no relevance)" if drawn.without_relevance else ""
+        without = f" ({drawn.without_relevance} more without relevance)" if drawn.without_relevance else ""
         people[group] = f"{count(subjects, 'subject')}, {count(scans, 'scan')}{without}"
     return people
 

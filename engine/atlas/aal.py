@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -34,11 +35,13 @@ class Atlas:
         labels: (x, y, z) int16 on the grid: 1..n for atlas regions, n + 1 ventricles, n + 2 unlabelled, 0 outside.
         labels_1mm: the same at 1 mm.
         regions: one row a region, columns as in the `regions` table of the store.
+        notes: what a reader must know: labels without a name, regions without a voxel on the grid.
     """
 
     labels: np.ndarray
     labels_1mm: np.ndarray
     regions: pd.DataFrame
+    notes: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
@@ -78,7 +81,33 @@ def load_atlas(config: AtlasConfig, mm: int) -> Atlas:
     labels[rest] = count + 2
     labels[rest & _ventricles()] = count + 1
     on_grid = coarsen_labels(labels, 1, mm)
-    return Atlas(on_grid, labels, _region_table(table, on_grid, mm))
+    regions = _region_table(table, on_grid, mm)
+    return Atlas(on_grid, labels, regions, _notes(table, regions, codes[mask], mm))
+
+
+def _notes(table: pd.DataFrame, regions: pd.DataFrame, codes: np.ndarray, mm: int) -> tuple[str, ...]:
+    """Labels of the image that have no name, and named regions that no voxel of the grid belongs to."""
+    found = np.unique(codes[codes != 0])
+    unnamed = np.setdiff1d(found, table["value"].to_numpy())
+    share = np.isin(codes, unnamed).mean()
+    empty = regions["region"][regions["in_atlas"] & (regions["voxels"] == 0)].tolist()
+    notes = []
+    if len(unnamed):
+        notes.append(
+            f"Regions: {len(unnamed)} of {len(found)} labels in the brain are not in the label table "
+            f"({_first(unnamed)}); they are counted as {UNLABELLED}, {share:.1%} of the brain"
+        )
+    if empty:
+        notes.append(
+            f"Regions: {len(empty)} of {len(table)} have no voxel on the {mm} mm grid, so that their relevance is "
+            f"missing ({_first(empty)})"
+        )
+    return tuple(notes)
+
+
+def _first(names: Sequence[object], most: int = 5) -> str:
+    """The first few as a list, and that there are more."""
+    return ", ".join(str(name) for name in names[:most]) + (", ..." if len(names) > most else "")
 
 
 def _aal2() -> tuple[nib.Nifti1Image, pd.DataFrame]:

@@ -1,0 +1,44 @@
+"""What a run's identifier depends on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.config import load_config
+from engine.progress import Progress
+from engine.run import Run
+
+
+def fingerprints(threads: int, device: str = "cpu") -> tuple[str, str]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        run = Run(load_config(preset="smoke"), Path("nowhere"), device, Progress())
+        return run.fingerprint, run.training_fingerprint
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_one_and_two_threads_are_two_runs_with_networks_of_their_own():
+    """Their sums differ in the last digits, and after training in ranks of regions."""
+    one, two = fingerprints(1), fingerprints(2)
+    assert one == fingerprints(1)
+    assert one[0] != two[0]
+    assert one[1] != two[1]
+
+
+def test_on_a_gpu_the_threads_of_the_host_do_not_count():
+    assert fingerprints(1, "cuda") == fingerprints(2, "cuda")
+
+
+@pytest.mark.parametrize(("threads", "words"), [(1, "cpu, 1 thread"), (2, "cpu, 2 threads")])
+def test_the_threads_are_in_the_provenance(threads, words):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert Run(load_config(preset="smoke"), Path("nowhere"), "cpu", Progress())._device_name() == words
+    finally:
+        torch.set_num_threads(before)
