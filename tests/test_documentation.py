@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from engine.config import NETWORK_NAMES, RunConfig, preset_names
 from engine.relevance import METHODS
@@ -93,6 +95,38 @@ def test_the_tree_in_the_architecture_exists():
             folder = entry.strip()
         for name in re.findall(r"[\w/]+\.(?:py|md|toml)|[\w]+/", entry):
             assert (ROOT / name).exists() or (ROOT / folder / name).exists(), f"{folder}{name}"
+
+
+def installed_with(names: list[str]) -> dict[str, metadata.Distribution]:
+    """Every package that is installed because of these, by its normalised name."""
+    found, waiting = {}, list(names)
+    while waiting:
+        name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
+        if name in found:
+            continue
+        try:
+            found[name] = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue
+        needed = [Requirement(text) for text in found[name].requires or []]
+        waiting += [r.name for r in needed if r.marker is None or r.marker.evaluate({"extra": ""})]
+    return found
+
+
+def test_copyleft_packages_are_in_the_notices():
+    extras = PROJECT["optional-dependencies"]
+    asked = [Requirement(text).name for text in PROJECT["dependencies"] + extras["engine"] + extras["remote"]]
+    packages, named = installed_with(asked), set()
+    assert {"streamlit", "torch", "s3fs", "deepbet"} <= set(packages)
+    for name, package in packages.items():
+        fields = [package.metadata.get(key) or "" for key in ("License-Expression", "License")]
+        # The text of a whole licence may stand there; it mentions others.
+        fields = [field for field in fields if len(field) < 200]
+        licences = " ".join([*fields, *(c for c in package.metadata.get_all("Classifier") or [] if "License" in c)])
+        if re.search(r"GPL|MPL|Mozilla|EPL|CDDL|EUPL", licences):
+            named.add(name)
+    listed = set(re.findall(r"^\| ([\w-]+) \| (?:LGPL|GPL|MPL)", (ROOT / "NOTICE.md").read_text(), re.MULTILINE))
+    assert named == listed
 
 
 def test_licence_and_citation():
