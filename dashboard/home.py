@@ -10,7 +10,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import access, filters, queries, reference, selection, state, states
-from store import RunInfo, StoreError, StoreNotFound
+from store import RunInfo, StoreError, StoreNotFound, Unreachable
 from store.spec import SPEC_VERSION
 
 ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><circle cx="16" cy="16" r="15" fill="#2B6A6E"/>
@@ -116,6 +116,9 @@ def show(view: View, page: st.Page, run: queries.Run, badges: DeltaGenerator) ->
 
 def open_run(view: View, page: st.Page, info: RunInfo, place: str, badges: DeltaGenerator) -> None:
     """The chosen page of the chosen run, or why it cannot be shown."""
+    if info.unreachable:
+        states.unreachable(f"`{info.run}` could not be read", str(info.problem), place)
+        return
     if info.problem is not None:
         newer = info.spec_version.split(".")[0] not in ("", SPEC_VERSION.split(".")[0])
         (states.newer_run if newer else states.broken_run)(info.run, info.problem)
@@ -123,7 +126,9 @@ def open_run(view: View, page: st.Page, info: RunInfo, place: str, badges: Delta
     try:
         show(view, page, queries.Run(place, info.run, info.created), badges)
     except StoreError as error:
-        states.unreadable(info.run, error)
+        states.unreadable(info.run, error, place)
+    except Exception as error:
+        states.failed(error, [queries.Run(place, info.run, info.created)])
 
 
 def main() -> None:
@@ -149,8 +154,10 @@ def main() -> None:
             info, badges = sidebar(pages, runs)
         open_run(view, page, info, place, badges)
         states.ignored(notes, state.finish())
-    except StoreNotFound:
-        states.no_store(place)
+    except StoreNotFound as error:
+        states.no_store(place, str(error))
+    except Unreachable as error:
+        states.unreachable("The list of runs could not be read", str(error), place)
     except Exception as error:
         states.failed(error)
 

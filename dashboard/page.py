@@ -26,9 +26,11 @@ def body(main: Callable[[], None]) -> None:
         try:
             main()
         except StoreError as error:
-            states.unreadable(selection.current_run().run_id, error)
+            run = selection.current_run()
+            states.unreadable(run.run_id, error, run.store)
         except Exception as error:
-            states.failed(error)
+            run = selection.current_run()
+            states.failed(error, [run, *reference.runs_of(run)])
         state.finish()
 
     alone()

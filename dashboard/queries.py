@@ -14,6 +14,7 @@ import pandas as pd
 import streamlit as st
 
 import store
+from dashboard import listing
 from dashboard.figures.answers import Answer, answer_of
 from dashboard.figures.words import in_order
 from store import NotInRun, RunInfo, RunReader
@@ -37,8 +38,14 @@ class Run(NamedTuple):
 
 @st.cache_data(ttl=SECONDS_BETWEEN_LOOKS, show_spinner=False)
 def runs(place: str) -> list[RunInfo]:
-    """Every run of a store, newest first."""
-    return store.list_runs(place)
+    """Every run of a store, newest first; the last known list while a server does not answer."""
+    return listing.of(place)
+
+
+@st.cache_data(max_entries=16, ttl=SECONDS_BETWEEN_LOOKS, show_spinner=False)
+def damage(run: Run) -> list[str]:
+    """What a quick look finds wrong with a run, one line each; to be asked once something has failed."""
+    return store.damage(run.store, run.run_id)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

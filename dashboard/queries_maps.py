@@ -13,7 +13,7 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
-from dashboard import queries
+from dashboard import queries, workers
 from dashboard.bounded import Bounded
 from dashboard.figures import brain_maps, pictures, planes
 from dashboard.figures import glass as figures_3d
@@ -32,7 +32,7 @@ MAPS_LIMIT, CUTS_LIMIT, GROUNDS_LIMIT, PICTURES_LIMIT, FIGURES_LIMIT = 26 * MIB,
 WIDTH = 512  # pixels that the sections of a picture share
 SHARPEST = 3.0  # pixels a mm
 TEXT = 23  # pixels; three pictures in a row shrink them to about 10 on a screen
-WORKERS = 2  # averages read, and pictures drawn, at once
+WORKERS = 2  # pictures drawn at once
 Progress = Callable[[int, int], None]
 
 
@@ -263,7 +263,10 @@ def make_ready(
     """
     waiting = [average for average in averages if not is_ready(average, style, positions)]
     unread = [average for average in waiting if is_stored(average) and average not in _maps()]
-    answers = {average: _pool().submit(_maps().get, average, partial(_maker(average), None)) for average in unread}
+    answers = {}
+    for average in unread:
+        pool = workers.readers(average.selection.run.store, average.selection.run.run_id)
+        answers[average] = pool.submit(_maps().get, average, partial(_maker(average), None))
     impossible = {}
     for average in waiting:
         try:

@@ -8,6 +8,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.queries import Run
+from store import StoreError
 from store.verdict import Verdict
 
 SIMULATED = "SIMULATED"  # in a notice of the run: its networks were trained on simulated change
@@ -41,6 +42,15 @@ def of(run: Run) -> Reference | None:
     simulated = info.simulated if info else any(SIMULATED in note for note in notes)
     found = Run(run.store, info.run, info.created) if info else None
     return Reference(name, found, simulated, tuple(note for note in notes if SIMULATED not in note))
+
+
+def runs_of(run: Run) -> list[Run]:
+    """The run whose networks explained these scans, where the store holds it."""
+    try:
+        known = of(run)
+    except (StoreError, TypeError):
+        return []
+    return [known.run] if known is not None and known.run is not None else []
 
 
 def badge(run: Run) -> None:

@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboard import queries, state
 from dashboard.queries import Run
-from store import RunInfo, StoreNotFound
+from store import RunInfo, StoreError, StoreNotFound
 
 DEFAULT_STORE = "results"
 RUN, MADE = "run", "made"
@@ -57,6 +57,8 @@ def _say_if_made_again(info: RunInfo, before: RunInfo | None) -> None:
 
 
 def _label(info: RunInfo) -> str:
+    if info.unreachable:
+        return f"{info.run} (does not answer)"
     return info.run if info.problem is None else f"{info.run} (cannot be opened)"
 
 
@@ -82,5 +84,7 @@ def follow_store() -> None:
         stands = any((info.run, info.created) == run[1:] for info in queries.runs(run.store))
     except StoreNotFound:
         stands = False
+    except StoreError:  # a server that does not answer says nothing about its runs
+        return
     if not stands:
         st.rerun()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard import access, locality, state
-from store import NewerSpec, StoreError
+from dashboard import access, locality, queries, state
+from dashboard.queries import Run
+from store import NewerSpec, StoreError, Unreachable
 
 LOG = logging.getLogger(__name__)
 MAKE_ONE = "python run_pipeline.py"
@@ -16,8 +18,14 @@ OTHER_STORE = "streamlit run dashboard/app.py -- --store PATH"
 RESEARCH_ONLY = "Research use only, not a medical device."
 
 
-def no_store(place: str) -> None:
-    """The place of the store does not exist (yet)."""
+def no_store(place: str, problem: str = "") -> None:
+    """The place of the store does not exist (yet), or nothing that is installed reads such an address."""
+    if "://" in place:
+        st.title("This store cannot be opened")
+        st.warning(_without(problem, place))
+        st.markdown("Results that are somewhere else are opened with")
+        st.code(OTHER_STORE, language=None, wrap_lines=True)
+        return
     st.title("No results yet")
     st.markdown(f"There is no store{_at(place)}. This command makes one, from simulated brains, on this computer:")
     _commands()
@@ -36,6 +44,11 @@ def empty_store(place: str) -> None:
 def _at(place: str) -> str:
     """Where the store is, for the person at this computer alone."""
     return f" at `{place}`" if access.is_local() else ""
+
+
+def _without(problem: str, place: str) -> str:
+    """A line without the address of the store, but for the person at this computer."""
+    return problem if access.is_local() else problem.replace(place, "...")
 
 
 def _commands() -> None:
@@ -62,8 +75,19 @@ def newer_run(run: str, problem: str) -> None:
     st.markdown(f"`{run}` is unharmed. Update this software, or choose another run at the left.")
 
 
-def unreadable(run: str, error: StoreError) -> None:
+def unreachable(what: str, problem: str, place: str) -> None:
+    """A server that refuses, is silent or does not list its folders."""
+    st.title("The store does not answer", anchor=False)
+    st.warning(_without(problem, place))
+    st.markdown(f"{what}; other pages and other runs go on where they can be reached.")
+    st.button("Try again", key="try-again", icon=":material/refresh:")
+
+
+def unreadable(run: str, error: StoreError, place: str) -> None:
     """The right words for an error of the store."""
+    if isinstance(error, Unreachable):
+        unreachable(f"`{run}` could not be read", str(error), place)
+        return
     (newer_run if isinstance(error, NewerSpec) else broken_run)(run, str(error))
 
 
@@ -90,8 +114,21 @@ def patients_are_hidden(title: str) -> None:
     st.code(OTHER_STORE, language=None, wrap_lines=True)
 
 
-def failed(error: Exception) -> None:
-    """Something that should not happen, from within its `except`; the log has the details."""
+def damaged(runs: Sequence[Run]) -> tuple[str, str] | None:
+    """(run, what is wrong with it) of the first run that a quick look finds damaged; None where all look sound."""
+    for run in runs:
+        if lines := queries.damage(run):
+            more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+            return run.run_id, f"run {run.run_id}: {lines[0]}{more}: copy or build the run again"
+    return None
+
+
+def failed(error: Exception, runs: Sequence[Run] = ()) -> None:
+    """Something that should not happen, from within its `except`: damage of one of the runs, or an error of ours."""
+    if found := damaged(runs):
+        LOG.warning("view failed on a damaged run: %s (%s)", found[1], type(error).__name__)
+        broken_run(*found)
+        return
     LOG.exception("view failed")
     st.title("This view failed")
     st.error(f"{type(error).__name__} while the page was made. The details are in the log of the server.")

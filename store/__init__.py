@@ -13,9 +13,10 @@ from store.errors import (
     SpecViolation,
     StoreError,
     StoreNotFound,
+    Unreachable,
 )
 from store.groups import GroupMap
-from store.reader import RunInfo, RunReader, list_runs, open_run
+from store.reader import RunInfo, RunReader, damage, list_runs, open_run
 from store.spec import SPEC_VERSION
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ __all__ = [
     "SpecViolation",
     "StoreError",
     "StoreNotFound",
+    "Unreachable",
+    "damage",
     "list_runs",
     "open_run",
 ]

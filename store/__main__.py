@@ -12,7 +12,7 @@ from store import files
 from store.access import Folder
 from store.accuracy import FOLDS, metrics_of
 from store.errors import NotInRun, RunNotFound, StoreError, StoreNotFound
-from store.reader import RunInfo, RunReader, list_runs, open_run
+from store.reader import RunInfo, RunReader, damage, list_runs, open_run
 from store.spec import CACHE_FOLDER, MANIFEST, WORK_FOLDER
 
 USER_MISTAKE, BROKEN = 2, 1
@@ -36,6 +36,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(error, BROKEN)
     except KeyboardInterrupt:
         return _say("stopped", 130)
+    except Exception:
+        lines = _damage(options)
+        if not lines:
+            raise
+        return _say(f"{lines[0]}: copy or build the run again", BROKEN)
+
+
+def _damage(options: argparse.Namespace) -> list[str]:
+    """What is wrong with the run that a command was about, where it failed in a way that nobody thought of."""
+    try:
+        run = open_run(options.store, getattr(options, "run", None)).run_id
+    except StoreError as error:
+        return [str(error)]
+    return [f"run {run}: {line}" for line in damage(options.store, run)]
 
 
 def _parser() -> argparse.ArgumentParser:

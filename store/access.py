@@ -16,8 +16,9 @@ from zarr.storage import MemoryStore
 
 from store import bounds, parquet, tables
 from store.encoding import checksum, hexadecimal
-from store.errors import BrokenRun, StoreNotFound
+from store.errors import BrokenRun, MissingManifest, StoreError, Unreachable
 from store.local import LocalFiles
+from store.remote import RemoteFiles
 from store.shards import check_file, decode_file, is_one_file
 from store.spec import ARRAYS_FOLDER, MANIFEST, TABLES_FOLDER
 
@@ -29,18 +30,19 @@ class Folder:
     """A store, a run or a staging folder."""
 
     def __init__(self, place: str | Path, top: str | None = None) -> None:
-        """Links must stay within `top`, by default the folder itself.
+        """Local links must stay within `top`, by default the folder itself.
 
         Raises:
             StoreNotFound: nothing installed can read such a URL.
         """
         self.url = str(place).rstrip("/") or "/"
-        try:
-            self._fs, self.root = fsspec.core.url_to_fs(self.url)
-        except (ImportError, ValueError) as error:
-            raise StoreNotFound(f"cannot open {self.url}: {error}") from error
+        self.is_local = fsspec.core.split_protocol(self.url)[0] in (None, "file", "local")
         self._top = top
-        self._files = LocalFiles(self.root, top) if "file" in self._fs.protocol else _UrlFiles(self._fs, self.root)
+        if self.is_local:
+            self._files = LocalFiles(fsspec.core.url_to_fs(self.url)[1], top)
+        else:
+            self._files = RemoteFiles(self.url)
+        self.root: str = self._files.root
         self._arrays: dict[str, zarr.Array] = {}
         self._metadata: dict[str, bytes] = {}
 
@@ -52,7 +54,11 @@ class Folder:
         return Folder(f"{self.url.rstrip('/')}/{name}", self._top or self.root)
 
     def exists(self, path: str = "") -> bool:
-        return self._files.exists(path)
+        """Whether something is there; Unreachable where a server does not say."""
+        try:
+            return self._files.exists(path)
+        except Unreachable as error:
+            raise Unreachable(f"run {self.name}: {error}") from error
 
     def folders(self) -> list[str]:
         """Names of the folders in this one, without hidden ones."""
@@ -63,27 +69,46 @@ class Folder:
 
         Raises:
             BrokenRun: it is missing, unreadable, no regular file of the store, or larger than `largest`.
+            Unreachable: a server refuses or is silent.
         """
+        try:
+            return self._found(path, largest)
+        except FileNotFoundError as error:
+            raise self._broken(f"{path} is missing or unreadable") from error
+
+    def _found(self, path: str, largest: int) -> bytes:
+        """As `read`; FileNotFoundError where the file is missing."""
         try:
             return self._files.read(path, largest)
         except BrokenRun as error:
             raise self._broken(str(error)) from None
+        except Unreachable as error:
+            raise Unreachable(f"run {self.name}: {error}") from error
+        except FileNotFoundError:
+            raise
         except OSError as error:
             raise self._broken(f"{path} is missing or unreadable") from error
 
     def _broken(self, words: str) -> BrokenRun:
         return BrokenRun(f"run {self.name}: {words}: {MEND}")
 
-    def reason(self, error: BrokenRun) -> str:
+    def reason(self, error: StoreError) -> str:
         """What is wrong, without the name of the run and the mend, for a list of problems of this run."""
         return str(error).removeprefix(f"run {self.name}: ").removesuffix(f": {MEND}")
 
     def manifest(self) -> dict[str, Any]:
-        """The manifest as it stands; BrokenRun if it is not a JSON object."""
+        """The manifest as it stands.
+
+        Raises:
+            MissingManifest: there is none, so the folder is no run.
+            BrokenRun: it is not a JSON object.
+        """
         try:
-            manifest = bounds.parsed_json(self.read(MANIFEST, bounds.LARGEST_JSON))
-        except BrokenRun:
-            raise
+            data = self._found(MANIFEST, bounds.LARGEST_JSON)
+        except FileNotFoundError as error:
+            raise MissingManifest(f"run {self.name}: {MANIFEST} is missing or unreadable: {MEND}") from error
+        try:
+            manifest = bounds.parsed_json(data)
         except ValueError as error:
             raise self._broken(f"{MANIFEST} {error}") from error
         if not isinstance(manifest, dict):
@@ -127,9 +152,10 @@ class Folder:
         """
         if path not in self._arrays:
             file = f"{ARRAYS_FOLDER}/{path}/{METADATA}"
-            if not self.exists(file):
+            try:
+                data = self._found(file, bounds.LARGEST_ARRAY_JSON)
+            except FileNotFoundError:
                 return None
-            data = self.read(file, bounds.LARGEST_ARRAY_JSON)
             try:
                 bounds.parsed_json(data)
                 array = _in_memory({METADATA: data})
@@ -180,7 +206,7 @@ class Folder:
                 check_file(data, array)
             opened = _in_memory(files)
             return np.asarray(opened[...] if index is None else opened[index])
-        except BrokenRun:
+        except StoreError:
             raise
         except Exception as error:  # a damaged file fails in many ways: zlib, blosc, index out of range, ...
             raise self._broken(f"array {path} cannot be decoded") from error
@@ -196,18 +222,25 @@ class Folder:
 
     def _stored(self, path: str, array: zarr.Array, place: Sequence[int]) -> bytes:
         file = self._file(path, array, place)
-        if not self.exists(file):
-            raise self._broken(f"array {path} lacks the file at {tuple(place)}")
-        return self.read(file, bounds.largest_file(array))
+        try:
+            return self._found(file, bounds.largest_file(array))
+        except FileNotFoundError:
+            raise self._broken(f"array {path} lacks the file at {tuple(place)}") from None
 
-    def crc32(self, path: str) -> str:
-        """CRC-32 of all stored numbers of an array; volumes are read one at a time."""
+    def parts(self, path: str) -> Iterator[np.ndarray]:
+        """All stored numbers of an array, one leading index at a time where each is a file."""
         array = self.array(path)
         if array is None or array.ndim < 2 or (array.shards or array.chunks)[0] > 1:
-            return hexadecimal(checksum(self.numbers(path)))
-        crc = 0
+            yield self.numbers(path)
+            return
         for index in range(array.shape[0]):
-            crc = checksum(self.numbers(path, index), crc)
+            yield self.numbers(path, index)
+
+    def crc32(self, path: str) -> str:
+        """CRC-32 of all stored numbers of an array."""
+        crc = 0
+        for stored in self.parts(path):
+            crc = checksum(stored, crc)
         return hexadecimal(crc)
 
     def sha256(self, path: str) -> str:
@@ -224,21 +257,3 @@ def _in_memory(files: dict[str, bytes]) -> zarr.Array:
     return zarr.open_array(
         store=MemoryStore({name: make(data) for name, data in files.items()}, read_only=True), mode="r", zarr_format=3
     )
-
-
-class _UrlFiles:
-    """Files behind a URL."""
-
-    def __init__(self, fs: fsspec.AbstractFileSystem, root: str) -> None:
-        self._fs, self.root = fs, root
-
-    def exists(self, path: str) -> bool:
-        return self._fs.exists(f"{self.root}/{path}".rstrip("/"))
-
-    def folders(self) -> list[str]:
-        self._fs.invalidate_cache()
-        entries = self._fs.ls(self.root, detail=True)
-        return [e["name"].rstrip("/").rsplit("/", 1)[-1] for e in entries if e["type"] == "directory"]
-
-    def read(self, path: str, largest: int) -> bytes:
-        return self._fs.cat_file(f"{self.root}/{path}")

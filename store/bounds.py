@@ -16,6 +16,7 @@ LARGEST_ARRAY_JSON = MIB
 DEEPEST_JSON = 32
 LARGEST_VOLUME = 100_000_000  # numbers of one leading index; the MNI template at 0.5 mm has 68 million
 LARGEST_EDGE = 4096
+LARGEST_FILE_SHAPE = 500_000_000  # voxels of a scan's own file
 MOST_SCANS = 1_000_000
 MOST_CHUNKS = 200_000  # of one shard, and files of an array that is read whole
 DTYPES = ("uint8", "int16", "float32")

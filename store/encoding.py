@@ -40,7 +40,7 @@ def dimension_names(spec: ArraySpec, native_grid: str | None) -> tuple[str, ...]
     """
     if "..." not in spec.dims:
         return spec.dims
-    if native_grid not in NATIVE_DIMS:
+    if not isinstance(native_grid, str) or native_grid not in NATIVE_DIMS:
         raise SpecViolation(f"{spec.path}: native_grid is {native_grid!r}, must be one of {', '.join(NATIVE_DIMS)}")
     return (*spec.dims[:-1], *NATIVE_DIMS[native_grid])
 

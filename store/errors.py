@@ -33,6 +33,14 @@ class BrokenRun(StoreError, ValueError):
     """A file of a run is missing, unreadable or not what was written."""
 
 
+class MissingManifest(BrokenRun, FileNotFoundError):
+    """The folder has no manifest: it is no run, or lost it."""
+
+
+class Unreachable(StoreError, OSError):
+    """The server of a remote store refuses, is silent or answers with something else; the run may be sound."""
+
+
 class NotInRun(StoreError, LookupError):
     """The run is sound but does not hold what was asked for."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ import pandas as pd
 from store import heatmaps, streaming
 from store.access import MEND, Folder
 from store.encoding import array_path, dequantise
-from store.errors import BrokenRun, NewerSpec, NotInRun, RunNotFound, StoreError, StoreNotFound
+from store.errors import BrokenRun, NewerSpec, NotInRun, RunNotFound, StoreError, StoreNotFound, Unreachable
 from store.geometry import to_voxels
 from store.groups import STATISTICS, CellFamily, Filters, GroupMap
 from store.manifest import is_inside
@@ -29,15 +30,16 @@ from store.spec import (
     TableSpec,
 )
 from store.tables import known_table, with_later
-from store.validate import readable
+from store.validate import FULL_GRID, array_problems, readable, shape_problem, validate
 
+LISTED_AT_ONCE, LISTING_S = 8, 20  # manifests that are read at once from a server, and for how long in all
 READS = f"{SPEC_VERSION.split('.')[0]}.x"
 PARTS = f"{TABLES_FOLDER}/parts/heatmaps"
 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """One line about a run. `problem` says why it cannot be opened."""
+    """One line about a run. `problem` says why it cannot be opened; `unreachable`: by the fault of a server."""
 
     run: str
     name: str
@@ -47,6 +49,7 @@ class RunInfo:
     spec_version: str
     bytes: int
     problem: str | None = None
+    unreachable: bool = False
 
 
 def list_runs(store: str | Path) -> list[RunInfo]:
@@ -54,15 +57,31 @@ def list_runs(store: str | Path) -> list[RunInfo]:
 
     Raises:
         StoreNotFound: there is no such folder.
+        Unreachable: its server refuses, is silent or does not list folders; says which.
     """
     folder = Folder(store)
     try:
         names = folder.folders()
+    except Unreachable as error:
+        raise Unreachable(f"store {store}: {error}") from error
     except OSError as error:
         raise StoreNotFound(f"there is no store at {store}: give the folder that holds the runs") from error
-    runs = [folder.child(name) for name in names]
-    infos = [_info(run) for run in runs if run.exists(MANIFEST)]
-    return sorted(infos, key=lambda info: (info.created, info.run), reverse=True)
+    infos = [_info(folder.child(name)) for name in names] if folder.is_local else _infos(folder, names)
+    return sorted((info for info in infos if info is not None), key=lambda info: (info.created, info.run), reverse=True)
+
+
+def _infos(folder: Folder, names: Sequence[str]) -> list[RunInfo | None]:
+    """As `_info` of each, several at once; those that have not answered in time are listed as unreachable."""
+    pool = ThreadPoolExecutor(LISTED_AT_ONCE, thread_name_prefix="list-runs")
+    answers = [pool.submit(_info, folder.child(name)) for name in names]
+    wait(answers, LISTING_S)
+    pool.shutdown(wait=False, cancel_futures=True)
+    late = f"the server did not answer within {LISTING_S} s: nothing is damaged, try again in a moment"
+    return [
+        answer.result() if answer.done() and not answer.cancelled()
+        else RunInfo(name, "", "", False, "", "", 0, f"run {name}: {late}", unreachable=True)
+        for name, answer in zip(names, answers, strict=True)
+    ]  # fmt: skip
 
 
 def open_run(store: str | Path, run: str | None = None) -> RunReader:
@@ -82,8 +101,16 @@ def open_run(store: str | Path, run: str | None = None) -> RunReader:
         known = ", ".join(i.run for i in infos[:5]) or "none"
         raise RunNotFound(f"there is no run {run} in {store}: it has {known}")
     if infos:
-        raise BrokenRun(infos[0].problem)
+        raise (Unreachable if infos[0].unreachable else BrokenRun)(infos[0].problem)
     raise RunNotFound(f"there is no run in {store} yet: make one with run_pipeline.py")
+
+
+def damage(store: str | Path, run: str) -> list[str]:
+    """What is wrong with the manifest, the tables and the arrays' descriptions of a run, one line each.
+
+    A quick look, to say why something failed: no numbers are read. `python -m store verify` reads them, too.
+    """
+    return validate(Folder(store).child(run), deep=False, files=False)
 
 
 def _open(folder: Folder, manifest: dict[str, Any] | None = None) -> RunReader:
@@ -96,12 +123,21 @@ def _open(folder: Folder, manifest: dict[str, Any] | None = None) -> RunReader:
     return RunReader(folder, manifest)
 
 
-def _info(folder: Folder) -> RunInfo:
-    """What a list says of a run; whatever is wrong with it is its `problem`, so that it hides no other run."""
-    manifest, problem = {}, None
+def _info(folder: Folder) -> RunInfo | None:
+    """What a list says of a run; whatever is wrong with it is its `problem`, so that it hides no other run.
+
+    None where the folder is no run.
+    """
+    manifest, problem, unreachable = {}, None, False
     try:
+        if folder.is_local and not folder.exists(MANIFEST):
+            return None
         manifest = folder.manifest()
         _open(folder, manifest)
+    except FileNotFoundError:
+        return None
+    except Unreachable as error:
+        problem, unreachable = str(error), True
     except StoreError as error:
         problem = " ".join(str(error).split())
     except Exception as error:
@@ -111,7 +147,7 @@ def _info(folder: Folder) -> RunInfo:
     texts = {key: _shown(manifest.get(key)) for key in ("name", "created", "cohort", "spec_version")}
     return RunInfo(
         run=folder.name, simulated=manifest.get("simulated") is True, bytes=size if isinstance(size, int) else 0,
-        problem=problem, **texts,
+        problem=problem, unreachable=unreachable, **texts,
     )  # fmt: skip
 
 
@@ -127,6 +163,7 @@ class RunReader:
         self._folder = folder
         self._published = published
         self._frames: dict[str, pd.DataFrame] = {}
+        self._sound: set[str] = set()
         self.manifest = dict(manifest)
         self.run_id: str = folder.name
         self.simulated = bool(manifest.get("simulated", False))
@@ -239,6 +276,19 @@ class RunReader:
             if any(entry["path"] == path for entry in self._contents("arrays")):
                 raise BrokenRun(f"run {self.run_id}: array {path} is missing: copy or build the run again")
             raise NotInRun(f"run {self.run_id} has no array {path}")
+        if path not in self._sound and (problem := self._problem_of(path)):
+            raise BrokenRun(f"run {self.run_id}: {problem}: {MEND}")
+        self._sound.add(path)
+
+    def _problem_of(self, path: str) -> str | None:
+        """What is wrong with the description of an array; None also for arrays of later versions."""
+        array = self._folder.array(path)
+        dims, attributes = array.metadata.dimension_names or (), dict(array.attrs)
+        lines = array_problems(path, array.shape, str(array.dtype), dims, attributes)
+        if lines:
+            return None if lines[0].endswith("not in store/spec.py") else lines[0]
+        grid = self._folder.array("mask" if path in FULL_GRID else "grid/mask")
+        return None if grid is None else shape_problem(path, array.shape, attributes, grid.shape)
 
     @cached_property
     def mask(self) -> np.ndarray:
@@ -347,8 +397,7 @@ class RunReader:
     def is_antisymmetric(self, model: str, method: str) -> bool:
         """Whether the heatmap for the negative group is minus the one for the positive group."""
         path = array_path(HEATMAPS, model=model, method=method, target=self.groups[0], scale="margin")
-        array = self._folder.array(path)
-        return array is not None and bool(array.attrs["antisymmetric"])
+        return self.has_array(path) and bool(self.attributes(path)["antisymmetric"])
 
     def is_gradient(self, method: str) -> bool:
         """Whether relevance is a gradient, of which |h| counts, not a drop of evidence, of which max(h, 0) does.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from store import tables
+from store import tables, values
 from store.access import Folder
+from store.bounds import LARGEST_EDGE, LARGEST_FILE_SHAPE
 from store.encoding import array_path, checksum, dimension_names, hexadecimal
-from store.errors import BrokenRun, SpecViolation
+from store.errors import BrokenRun, SpecViolation, Unreachable
 from store.manifest import problems as manifest_problems
 from store.native import NativeSpace
 from store.spec import (
@@ -32,46 +34,54 @@ from store.spec import (
 )
 from store.truth import binary_of
 
+FULL_GRID = ("template", "mask", "atlas")
+
 
 def readable(version: object) -> bool:
     """Whether this code reads a run of that spec version: the same major version."""
     return str(version).split(".")[0] == SPEC_VERSION.split(".")[0]
 
 
-def validate(place: str | Path | Folder, *, deep: bool = True) -> list[str]:
+def validate(place: str | Path | Folder, *, deep: bool = True, files: bool = True) -> list[str]:
     """What is wrong with a published run, one line each; empty if it is sound.
 
     Args:
         place: the folder or URL of the run.
         deep: read every number and compare it with its checksum; else only look whether it is there.
+        files: look for every file of every array; else, with `deep` False, at tables and descriptions of arrays only.
     """
     folder = place if isinstance(place, Folder) else Folder(place)
     try:
         manifest = folder.manifest()
-        return check(folder, manifest, deep=deep)
-    except BrokenRun as error:
+        return check(folder, manifest, deep=deep, files=files)
+    except (BrokenRun, Unreachable) as error:
         return [folder.reason(error)]
     except Exception as error:  # what nobody thought of is still the run's fault, and must not hide other runs
         return [f"cannot be checked: {type(error).__name__}: {' '.join(str(error).split())[:200]}"]
 
 
-def check(folder: Folder, manifest: dict[str, Any], *, deep: bool = True, recount: bool = True) -> list[str]:
+def check(
+    folder: Folder, manifest: dict[str, Any], *, deep: bool = True, recount: bool = True, files: bool = True
+) -> list[str]:
     """Problems of a folder against a manifest that may not be in it yet.
 
     Args:
         recount: compare files with the checksums of the manifest; pointless just after these were taken.
+        files: look for every file of every array.
     """
     if not readable(manifest.get("spec_version", "")):
         return [f"spec version is {manifest.get('spec_version')!r}, this code reads {SPEC_VERSION.split('.')[0]}.x"]
     if problems := manifest_problems(manifest):
         return problems
     data: dict[str, pa.Table] = {}
-    problems = _table_problems(folder, data)
-    problems += _array_problems(folder, manifest)
+    problems = [*values.manifest_problems(manifest), *_table_problems(folder, data)]
+    for name, table in data.items():
+        problems += values.table_problems(name, table, manifest["groups"])
+    problems += _array_problems(folder, manifest, files)
     if not problems:
         problems += _reference_problems(folder, data, [entry["path"] for entry in manifest["contents"]["arrays"]])
-        problems += _heatmap_problems(folder, data["heatmaps"], deep)
-        problems += _truth_problems(folder, manifest, data, deep)
+        problems += _heatmap_problems(folder, data["heatmaps"], deep) if files else []
+        problems += _truth_problems(folder, manifest, data, deep) if files else []
     problems += _content_problems(folder, manifest, data, deep and recount)
     return problems
 
@@ -97,19 +107,26 @@ def array_problems(
     if spec is CELLS and tuple(shape[:1]) != (3,):
         lines.append(f"array {path}: the first dimension is {shape[0]}, must be 3 (sum wh, sum w|h|, sum wh^2)")
     for name in [name for name in spec.attributes if name.endswith(("affine", "linear"))]:
-        if not _is_affine(attributes.get(name)):
-            lines.append(f"array {path}: {name} is not 4 x 4 numbers")
+        if problem := values.affine_problem(attributes.get(name)):
+            lines.append(f"array {path}: {name} {problem}")
+    if "unit" in attributes and (problem := values.unit_problem(attributes["unit"])):
+        lines.append(f"array {path}: {problem}")
+    if "antisymmetric" in attributes and not isinstance(attributes["antisymmetric"], bool):
+        lines.append(f"array {path}: antisymmetric must be true or false")
+    if attributes.get("native_grid") == "positions" and not _is_stride(attributes.get("stride")):
+        lines.append(f"array {path}: stride must be a number of voxels")
     return lines or (_native_problems(path, shape, attributes) if spec is NATIVE else [])
 
 
-def _is_affine(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 4 and all(len(row) == 4 for row in value)
+def _is_stride(value: Any) -> bool:
+    return type(value) is int and 0 < value <= LARGEST_EDGE
 
 
 def _native_problems(path: str, shape: Sequence[int], attributes: dict[str, Any]) -> list[str]:
     """What is wrong with the geometry of a native space."""
     native_shape = attributes["native_shape"]
-    if not (isinstance(native_shape, list) and [type(n) for n in native_shape] == [int] * 3 and min(native_shape) > 0):
+    whole = isinstance(native_shape, list) and [type(n) for n in native_shape] == [int] * 3 and min(native_shape) > 0
+    if not whole or max(native_shape) > LARGEST_EDGE or math.prod(native_shape) > LARGEST_FILE_SHAPE:
         return [f"array {path}: native_shape is {native_shape}, must be three numbers of voxels"]
     if shape[0] != 3:
         return [f"array {path}: the first dimension is {shape[0]}, must be 3 (x, y, z)"]
@@ -123,7 +140,7 @@ def _native_problems(path: str, shape: Sequence[int], attributes: dict[str, Any]
     return []
 
 
-def _array_problems(folder: Folder, manifest: dict[str, Any]) -> list[str]:
+def _array_problems(folder: Folder, manifest: dict[str, Any], files: bool) -> list[str]:
     """Every array of the contents, and every array that must be there."""
     listed = [entry["path"] for entry in manifest["contents"]["arrays"]]
     problems = [
@@ -135,7 +152,7 @@ def _array_problems(folder: Folder, manifest: dict[str, Any]) -> list[str]:
         path = entry["path"]
         try:
             array = folder.array(path)
-        except BrokenRun as error:
+        except (BrokenRun, Unreachable) as error:
             problems.append(folder.reason(error))
             continue
         if array is None:
@@ -145,9 +162,19 @@ def _array_problems(folder: Folder, manifest: dict[str, Any]) -> list[str]:
         problems += array_problems(path, array.shape, str(array.dtype), names, dict(array.attrs))
         if list(array.shape) != entry["shape"] or str(array.dtype) != entry["dtype"]:
             problems.append(f"array {path}: {array.shape} {array.dtype} is not what the manifest says")
-        if not path.startswith("heatmaps/") and (gap := next(folder.missing_files(path, array), None)) is not None:
+        if not files or path.startswith("heatmaps/"):
+            continue
+        if (gap := next(folder.missing_files(path, array), None)) is not None:
             problems.append(f"array {path}: the file at {gap} is missing")
-    return problems or _shape_problems(folder, listed)
+    return problems or [*_shape_problems(folder, listed), *_grid_problems(folder, manifest["grid_mm"])]
+
+
+def _grid_problems(folder: Folder, grid_mm: float) -> Iterator[str]:
+    """Voxels of another size than the manifest says."""
+    affine = np.array(folder.array("grid/mask").attrs["affine"], float)
+    edge = abs(float(np.linalg.det(affine[:3, :3]))) ** (1 / 3)
+    if abs(edge - grid_mm) > 0.01 * grid_mm:
+        yield f"array grid/mask: voxels have edges of {edge:g} mm, the manifest says {grid_mm:g}"
 
 
 def _shape_problems(folder: Folder, listed: list[str]) -> Iterator[str]:
@@ -155,10 +182,16 @@ def _shape_problems(folder: Folder, listed: list[str]) -> Iterator[str]:
     grid, full = folder.array("grid/mask").shape, folder.array("mask").shape
     for path in listed:
         array = folder.array(path)
-        on_voxels = array.attrs.get("native_grid", "voxels") == "voxels" and array_spec(path) is not NATIVE
-        expected = full if path in ("template", "mask", "atlas") else grid
-        if on_voxels and array.shape[-3:] != expected:
-            yield f"array {path}: {array.shape[-3:]} is not the shape of the grid, {expected}"
+        if problem := shape_problem(path, array.shape, array.attrs, full if path in FULL_GRID else grid):
+            yield problem
+
+
+def shape_problem(path: str, shape: Sequence[int], attributes: Mapping[str, Any], grid: Sequence[int]) -> str | None:
+    """Why an array does not lie on its grid; None where it does, or has another one."""
+    on_voxels = attributes.get("native_grid", "voxels") == "voxels" and array_spec(path) is not NATIVE
+    if on_voxels and tuple(shape[-3:]) != tuple(grid):
+        return f"array {path}: {tuple(shape[-3:])} is not the shape of the grid, {tuple(grid)}"
+    return None
 
 
 def _table_problems(folder: Folder, data: dict[str, pa.Table]) -> list[str]:
@@ -172,7 +205,7 @@ def _table_problems(folder: Folder, data: dict[str, pa.Table]) -> list[str]:
             table = folder.table(f"{TABLES_FOLDER}/{spec.name}.parquet")
             problems += tables.key_problems(spec, table.select(list(spec.key)).to_pandas())
             data[spec.name] = table
-        except BrokenRun as error:
+        except (BrokenRun, Unreachable) as error:
             problems.append(folder.reason(error))
     return problems
 
@@ -256,11 +289,12 @@ def _heatmap_problems(folder: Folder, rows: pa.Table, deep: bool) -> Iterator[st
 def _number_problem(folder: Folder, path: str, row: dict[str, Any]) -> str | None:
     try:
         stored = folder.numbers(path, row["row"])
-    except BrokenRun as error:
+    except (BrokenRun, Unreachable) as error:
         return folder.reason(error)
     if hexadecimal(checksum(stored)) != row["checksum"]:
         return f"array {path}: the checksum of scan {row['scan']} is wrong"
-    return None
+    problem = values.number_problem(path, stored)
+    return problem and f"array {path}: scan {row['scan']} {problem}"
 
 
 def _content_problems(
@@ -278,11 +312,23 @@ def _content_problems(
         yield f"there are {data['heatmaps'].num_rows} heatmaps, the manifest says {contents['heatmaps']}"
     yield from _model_problems(folder, contents["models"], data.get("models"), compare)
     for entry in contents["arrays"] if compare else []:
-        try:
-            if "crc32" in entry and folder.crc32(entry["path"]) != entry["crc32"]:
-                yield f"array {entry['path']}: the checksum is wrong"
-        except BrokenRun as error:
-            yield folder.reason(error)
+        if "crc32" in entry:
+            yield from _stored_problems(folder, entry["path"], entry["crc32"])
+
+
+def _stored_problems(folder: Folder, path: str, crc32: str) -> Iterator[str]:
+    """Numbers of an array that cannot be right, or are not those that were written."""
+    crc, problem = 0, None
+    try:
+        for stored in folder.parts(path):
+            crc, problem = checksum(stored, crc), problem or values.number_problem(path, stored)
+    except (BrokenRun, Unreachable) as error:
+        yield folder.reason(error)
+        return
+    if hexadecimal(crc) != crc32:
+        yield f"array {path}: the checksum is wrong"
+    if problem:
+        yield f"array {path}: {problem}"
 
 
 def _model_problems(folder: Folder, listed: dict[str, Any], models: pa.Table | None, compare: bool) -> Iterator[str]:

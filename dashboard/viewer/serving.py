@@ -7,7 +7,6 @@ import functools
 import gzip
 import hashlib
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from dashboard import access
+from dashboard import access, workers
 from dashboard.viewer import signing, volumes
 from store import StoreError
 
@@ -24,8 +23,6 @@ PREFIX = "/brainwhy"
 FRONTEND = Path(__file__).parent / "frontend"
 MEDIA = {".js": "text/javascript", ".css": "text/css"}
 COMPRESSION = 1
-# Two at a time: a 1 mm volume takes some 100 MB while it is read, quantised and compressed.
-_workers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="volumes")
 
 
 def base_path(base: str | None = None) -> str:
@@ -62,7 +59,9 @@ async def volume(request: Request) -> Response:
         return _words(403, "This address is no longer valid: reload the page.")
     try:
         wanted = volumes.Wanted.of_token(token)
-        body, scale = await asyncio.get_running_loop().run_in_executor(_workers, _body, wanted)
+        run = volumes.place_of(wanted.place)
+        pool = workers.readers(run.store, run.run_id)
+        body, scale = await asyncio.get_running_loop().run_in_executor(pool, _body, wanted)
     except StoreError as error:
         return _words(404, str(error))
     except Exception:

@@ -337,6 +337,12 @@ def main() -> None:
     except StoreError as error:
         st.warning(f"The comparison ends here: {error}")
         head.finish([])
+    except Exception:
+        found = states.damaged([second, run])
+        if found is None:
+            raise
+        st.warning(f"The comparison ends here: {found[1]}")
+        head.finish([])
 
 
 page.body(main)
