@@ -24,7 +24,7 @@ LAYERS = (
     ("stages",),
     ("new_scans", "imported"),
     ("subcommands",),
-    ("command", "bench", "replication"),
+    ("command", "bench", "replication", "inner_folds"),
 )
 # These files sit above their folder: they use the run.
 EXCEPTIONS = {
