@@ -127,12 +127,14 @@ def _rules(run: RunReader, series, patients: pd.DataFrame, placed: Atlas, stretc
     sums = _scan_sums(run, series, patients, positive, "margin", placed)
     by_prediction = _scan_sums(run, series, patients, "predicted", "margin", placed)
     stretched_sums = _scan_sums(run, series, patients, positive, "margin", stretched)
-    of_subjects = np.array([scan_weights(patients, "subject")[key] for key in _keys(patients)])
+    weights = scan_weights(patients, "subject")
     if gradient:
         even = _over_absolute_sum(run, series, patients)
+        weights = scan_weights(patients, "subject", even > 0)  # a map without relevance is in no average of shares
         unsure = (patients["probability"] * (1 - patients["probability"])).to_numpy()
     else:
         even = unsure = np.ones(len(patients))
+    of_subjects = np.array([weights[key] for key in _keys(patients)])
     rules = {
         "ours": _share(sums, of_subjects * even),
         "weights": _share(sums, even),
