@@ -163,12 +163,26 @@ def compared_regions(first: pd.Series, second: pd.Series) -> pd.DataFrame:
     return both.sort_values("difference", key=np.abs, ascending=False, kind="stable").reset_index(drop=True)
 
 
-def spearman(compared: pd.DataFrame) -> float | None:
-    """Rank correlation of the shares of two runs; None below three regions or where a run has no spread."""
-    if len(compared) < 3:
+def spearman(compared: pd.DataFrame, one: str = "share_a", other: str = "share_b") -> float | None:
+    """Rank correlation of two columns; None below three regions or where one has no spread."""
+    pairs = compared[[one, other]].dropna()
+    if len(pairs) < 3:
         return None
-    value = compared.share_a.rank().corr(compared.share_b.rank())
+    value = pairs[one].rank().corr(pairs[other].rank())
     return float(value) if np.isfinite(value) else None
+
+
+def with_density(compared: pd.DataFrame, volumes: tuple[pd.Series, pd.Series]) -> pd.DataFrame:
+    """Add volume_a, volume_b (cm3), density_a and density_b (percent per cm3) of the regions.
+
+    Args:
+        volumes: of each run, region (left and right added) -> cm3.
+    """
+    found = compared.copy()
+    for run, own in zip("ab", volumes, strict=True):
+        found[f"volume_{run}"] = found["region"].map(own).astype(float)
+        found[f"density_{run}"] = found[f"share_{run}"] / found[f"volume_{run}"].where(found[f"volume_{run}"] > 0)
+    return found
 
 
 def regions_table(compared: pd.DataFrame, count: int) -> pd.DataFrame:

@@ -322,6 +322,37 @@ def agreement(rankings: Mapping[str, pd.DataFrame], diagnosis: str) -> pd.DataFr
     return pd.DataFrame(wide).rank().corr()
 
 
+SIZE_FREE = ("density", "gain")  # measures that do not grow with the volume of a region
+AGREES, AGREES_IN_PART = 0.7, 0.4  # median rank correlation from which methods are said to agree
+
+
+def by_size_alone(rankings: Mapping[str, pd.DataFrame], diagnosis: str, volumes: pd.Series) -> pd.Series:
+    """Return method -> Spearman correlation of its shares with the volumes of the atlas regions.
+
+    Shares of any two methods correlate because large regions hold more of everything; this is how much of it.
+
+    Args:
+        rankings: of shares.
+        volumes: region -> cm3.
+    """
+    found = {}
+    for method, frame in rankings.items():
+        rows = frame[(frame["diagnosis"] == diagnosis) & frame["in_atlas"].astype(bool)]
+        found[method] = spearman(rows["value"], rows["region"].map(volumes))[0]
+    return pd.Series(found, dtype=float)
+
+
+def verdict_on_agreement(correlations: pd.DataFrame) -> str:
+    """Say in a sentence whether methods agree, from the median over their pairs; empty where none is known."""
+    upper = correlations.to_numpy(float)[np.triu_indices(len(correlations), 1)]
+    known = upper[np.isfinite(upper)]
+    if not known.size:
+        return ""
+    middle = float(np.median(known))
+    said = "agree" if middle >= AGREES else "agree in part" if middle >= AGREES_IN_PART else "do not agree"
+    return f"The methods {said} (median {middle:.2f}, {known.min():.2f} to {known.max():.2f}).".replace("-", "−")
+
+
 def of_region(sums: np.ndarray, rows: pd.DataFrame, regions: pd.DataFrame, region: str, measure: str) -> pd.DataFrame:
     """One region in every scan: scan, subject, diagnosis, age, value.
 

@@ -82,6 +82,18 @@ def test_regions_are_ranked_among_those_of_both():
     assert beside.spearman(compared.assign(share_a=1.0)) is None
 
 
+def test_regions_of_two_runs_are_compared_free_of_their_size():
+    """Shares of large regions are large in both; by density the runs rank them the other way round."""
+    regions = ["A", "B", "C", "D"]
+    volumes = pd.Series([1.0, 2.0, 4.0, 8.0], regions)
+    density = pd.Series([1.0, 1.1, 1.2, 1.3], regions)
+    first, second = density * volumes, density[::-1].set_axis(regions) * volumes
+    compared = beside.with_density(beside.compared_regions(first, second), (volumes, volumes))
+    assert beside.spearman(compared) == pytest.approx(1)
+    assert beside.spearman(compared, "share_a", "volume_a") == pytest.approx(1)
+    assert beside.spearman(compared, "density_a", "density_b") == pytest.approx(-1)
+
+
 def test_shares_of_regions_are_those_of_the_stored_average():
     run = store.open_run(shared_store())
     table = run.table("group_regions")
@@ -183,7 +195,13 @@ def test_two_runs_stand_side_by_side(open_page, two_runs):
     assert not app.error
     assert app.selectbox(key="c_other").value == NAMES[1]
     words = text_of(app)
-    for part in ("SIMULATED", "REAL SCANS", "are not subtracted", "In one of the runs only: ", "Spearman rank"):
+    for part in (
+        "SIMULATED",
+        "REAL SCANS",
+        "are not subtracted",
+        "In one of the runs only: ",
+        "Rank correlation of the d",
+    ):
         assert part in words
     assert captions(app) == [
         "one-1: AD, n = 1 subject, 3 scans", "two-2: AD, n = 1 subject, 3 scans"

@@ -169,6 +169,12 @@ def test_agreement_is_spearman_over_atlas_regions():
 
     found = regional.agreement({"x": ranked([1.0, 2, 3, 99]), "y": ranked([9.0, 4, 1, 0])}, "AD")
     assert found.loc["x", "y"] == pytest.approx(-1)
+    assert regional.verdict_on_agreement(found) == "The methods do not agree (median −1.00, −1.00 to −1.00)."
+    assert regional.verdict_on_agreement(found.abs()).startswith("The methods agree (")
+    assert regional.verdict_on_agreement(found * np.nan) == ""
+    volumes = pd.Series([1.0, 2, 3, 4], list("abcd"))
+    alone = regional.by_size_alone({"x": ranked([1.0, 2, 3, 99])}, "AD", volumes)
+    assert alone["x"] == pytest.approx(1)
     assert regional.spearman(pd.Series([1, 2, 3, np.nan]), pd.Series([1, 4, 9, 0])) == (pytest.approx(1), 3)
     assert np.isnan(regional.spearman(pd.Series([1, 1, 1]), pd.Series([1, 2, 3]))[0])
 

@@ -63,6 +63,13 @@ def probability(value: float | None) -> str:
     return "< 0.001" if value < 0.001 else "> 0.999" if value > 0.999 else three(value)
 
 
+def correlation(value: float | None) -> str:
+    """Write a correlation with two decimals and a true minus sign."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    return f"{value:.2f}".replace("-", "−")
+
+
 def mean_sd(mean: float | None, sd: float | None) -> str:
     """0.770 ± 0.061: the spread with the decimals of the mean; the mean alone where there is no spread."""
     text = "0.000" if mean == 0 else three(mean)

@@ -245,11 +245,22 @@ def regions(choice: Choice) -> pd.DataFrame:
     if compared.empty:
         st.info("The runs share no ranked regions for this group and method.")
         return compared
+    volumes = tuple(queries.table(run, "regions").groupby("merged")["volume_cm3"].sum() for run in choice.runs)
+    compared = beside.with_density(compared, volumes)
     alone = [len(set(own.index) - set(compared.region)) for own in shares]
     more = f" In one run only: {alone[0]} and {alone[1]} regions." if any(alone) else ""
     st.caption(
         f"Share of the relevance of all atlas regions in the group average, left and right added; "
-        f"{len(compared)} regions. Spearman rank correlation {words.three(beside.spearman(compared))}.{more}"
+        f"{len(compared)} regions.{more}"
+    )
+    by_density = beside.spearman(compared, "density_a", "density_b")
+    by_size = [beside.spearman(compared, f"share_{run}", f"volume_{run}") for run in "ab"]
+    by_shares = beside.spearman(compared)
+    density, share, *sizes = (words.correlation(rho) for rho in (by_density, by_shares, *by_size))
+    st.markdown(
+        f"Rank correlation of the density of regions, which is free of their size: **{density}** (Spearman). "
+        f":small[:gray[By shares it would be {share}, but shares follow the volume of the regions whatever the "
+        f"networks see: {' and '.join(sizes)} by size alone.]]"
     )
     left, right = st.columns([1.1, 1], gap="medium")
     show.chart(left, figures.regions(compared, choice.names), "compare-regions")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -194,7 +195,7 @@ def all_numbers(make: Callable[[], pd.DataFrame]) -> None:
         box.caption(f"low, high: {regional.INTERVAL_WORDS}. Shares in percent.")
 
 
-def agreement(choice: Choice, rankings: dict[str, pd.DataFrame], regions: pd.DataFrame) -> None:
+def agreement(selection: Selection, choice: Choice, rankings: dict[str, pd.DataFrame], regions: pd.DataFrame) -> None:
     """The bump chart and the rank correlations."""
     if len(rankings) < 2:
         st.caption("This run has one method: there is nothing to compare it with.")
@@ -208,16 +209,39 @@ def agreement(choice: Choice, rankings: dict[str, pd.DataFrame], regions: pd.Dat
         f"{choice.sort_by}: regions among the first {count} of any method. The number is the rank among all atlas "
         f"regions; full dots are among the first {count}. Click a dot to mark its region."
     )
-    spearman = regional.agreement(rankings, choice.sort_by)
-    right.markdown(f"**Rank correlation, {choice.sort_by}**")
+    # By shares any two methods agree: both grow with the volume of a region.
+    measure = choice.measure if choice.measure in regional.SIZE_FREE else "density"
+    size_free = asked.rankings(selection, measure, choice.merged)
+    spearman = regional.agreement(size_free, choice.sort_by)
+    right.markdown(f"**Rank correlation of {MEASURES[measure].label.lower()}, {choice.sort_by}**")
+    if verdict := regional.verdict_on_agreement(spearman):
+        right.markdown(verdict)
     figure = matrices.matrix(
         spearman, low=-1, high=1, colours=matrices.CORRELATION_COLOURS, what="Spearman"
     )  # fmt: skip
     show.chart(right, figure, "r-spearman")
     n = int(rankings[next(iter(rankings))].query("diagnosis == @choice.sort_by")["in_atlas"].sum())
-    right.caption(f"Spearman over the {choice.means.label.lower()} of n = {n} atlas regions.")
+    right.caption(
+        f"Spearman over the {MEASURES[measure].label.lower()} of n = {n} atlas regions. "
+        f"{by_size(selection, choice, regions)}"
+    )
     if without := regional.left_out(rankings, words.method_name):
         st.caption(without)
+
+
+def by_size(selection: Selection, choice: Choice, regions: pd.DataFrame) -> str:
+    """How well the size of regions alone explains the shares, which is why shares are not compared."""
+    shares = asked.rankings(selection, "share", choice.merged)
+    volumes = regions.groupby("merged" if choice.merged else "region")["volume_cm3"].sum()
+    alone = regional.by_size_alone(shares, choice.sort_by, volumes).dropna()
+    if alone.empty:
+        return ""
+    pairs = regional.agreement(shares, choice.sort_by).to_numpy(float)
+    pairs = pairs[np.triu_indices(len(pairs), 1)]
+    pairs = pairs[np.isfinite(pairs)]
+    between = f" and with each other at {pairs.min():.2f} to {pairs.max():.2f}" if pairs.size else ""
+    said = f"By size alone: shares correlate with the volumes of the regions at {alone.min():.2f} to {alone.max():.2f}"
+    return f"{said}{between}, whatever the methods see.".replace("-", "−")
 
 
 def explain(choice: Choice) -> None:
@@ -288,7 +312,7 @@ def part_of_page(
         return [page.Download.csv("This region in every scan, CSV", f"region-{choice.region}", lambda: table)]
     make = functools.partial(asked.numbers, selection, choice.measure, rankings)
     if choice.part == "methods":
-        agreement(choice, rankings, regions)
+        agreement(selection, choice, rankings, regions)
     else:
         ranking(selection, choice, rankings)
         all_numbers(make)
