@@ -11,6 +11,7 @@ from dashboard.figures import regression, words
 from dashboard.figures.answers import Answer
 from dashboard.figures.chart import Chart
 from dashboard.queries import Run
+from store.csv_text import neutralised
 
 
 def sentence(answer: Answer, scans: pd.DataFrame, column: str) -> str:
@@ -74,7 +75,7 @@ def how_well(run: Run, metrics: pd.DataFrame, figures: dict[str, Chart]) -> None
     if box is not None:
         for level, table in queries_overview.all_metrics(run).items():
             box.caption(f"By {level}. Errors in {answer.unit or 'points'}.")
-            box.dataframe(table, hide_index=True)
+            box.dataframe(neutralised(table), hide_index=True)
     left, right = st.columns(2, gap="large")
     model_set = summaries.judged_set(predictions)
     left.markdown(f"**Predicted and true {answer.label}**, {words.MODEL_SETS[model_set].lower()}")

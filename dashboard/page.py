@@ -12,6 +12,7 @@ import streamlit as st
 from dashboard import queries, reference, selection, state, states
 from dashboard.queries import Run
 from store import StoreError
+from store.csv_text import csv_text
 
 FRONTEND = Path(__file__).parent / "frontend"
 
@@ -47,8 +48,8 @@ class Download:
 
     @classmethod
     def csv(cls, label: str, name: str, make: Callable[[], Any]) -> Download:
-        """A data frame as CSV; `make` returns the frame."""
-        return cls(label, f"{name}.csv", lambda: make().to_csv(index=False), "text/csv")
+        """A data frame as CSV, texts neutralised for spreadsheets; `make` returns the frame."""
+        return cls(label, f"{name}.csv", lambda: csv_text(make()), "text/csv")
 
     @classmethod
     def nifti(cls, label: str, name: str, make: Callable[[], bytes]) -> Download:

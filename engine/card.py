@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from engine.errors import UserError
+from engine.yaml_text import read_yaml
 
 Count = Annotated[int, Field(ge=1)]
 Three = tuple[Count, Count, Count]
@@ -139,7 +140,7 @@ def read_card(file: Path) -> Card:
         UserError: unreadable, or a key or value that no card has; names the layer.
     """
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values = read_yaml(file)
     except FileNotFoundError:
         raise UserError(f"{file}: no such file; the card of the network is named with --card") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

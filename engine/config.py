@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from engine.card import Imported
 from engine.errors import UserError
+from engine.yaml_text import load_yaml, read_yaml
 
 DEFAULT_PRESET = "demo"
 NETWORK_NAMES = ("rieke2018", "korolev2017_plain", "korolev2017_residual")
@@ -24,6 +25,7 @@ Reader = Literal["simulated", "table", "bids", "oasis", "adni"]
 READERS = get_args(Reader)
 Target = Literal["age", "mmse", "cdr", "cdr_sb", "icv"]
 TARGETS = get_args(Target)
+SHOWN = 200  # characters of a value that is not allowed
 MNI_SPACE = "MNI152NLin2009cAsym"
 USUAL_LABELS = {
     "AD": ["AD", "Dementia", "DAT", "Alzheimer's disease", "Alzheimers disease", "Alzheimer"],
@@ -530,7 +532,7 @@ def parse_override(text: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise UserError(f"--set {text}: write it as key=value, e.g. --set training.epochs=5")
     try:
-        return key.strip(), yaml.safe_load(value)
+        return key.strip(), load_yaml(value)
     except yaml.YAMLError:
         mend = f"text with braces or colons needs quotes: {key}='...'"
         raise UserError(f"--set {text}: the value is not valid YAML; {mend}") from None
@@ -544,14 +546,15 @@ def _preset(name: str) -> dict[str, Any]:
 
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values = read_yaml(file)
     except FileNotFoundError:
         raise UserError(f"{file}: no such configuration file; presets are chosen with --preset NAME") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: cannot be read ({error})") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        raise UserError(f"{file}: not valid YAML" + (f", line {mark.line + 1}" if mark else "")) from None
+        where = f", line {mark.line + 1}" if mark else f": {' '.join(str(error).split())}"
+        raise UserError(f"{file}: not valid YAML{where}") from None
     if values is not None and not isinstance(values, dict):
         raise UserError(f"{file}: a configuration is a mapping of keys to values")
     return values or {}
@@ -590,7 +593,12 @@ def _one_line(error: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         return f"{key}: {message}{more}"
-    return f"{key}: {first['input']!r} is not allowed; {message[0].lower()}{message[1:]}{more}"
+    return f"{key}: {_shown(first['input'])} is not allowed; {message[0].lower()}{message[1:]}{more}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _is_union_branch(part: Any) -> bool:

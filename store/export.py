@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from store.accuracy import metrics_of
+from store.csv_text import csv_text
 from store.encoding import path_part
 from store.errors import NoRelevance, NotInRun, StoreError
 from store.files import write_bytes
@@ -144,7 +145,7 @@ def export_csv(run: RunReader, folder: str | Path) -> list[Path]:
         if run.has_table(spec.name):
             paths.append(Path(folder) / f"{spec.name}.csv")
             table = metrics_of(run) if spec.name == "metrics" else run.table(spec.name)
-            write_bytes(paths[-1], table.to_csv(index=False).encode())
+            write_bytes(paths[-1], csv_text(table).encode())
     return paths
 
 
@@ -190,7 +191,7 @@ def export_nifti(run: RunReader, folder: str | Path) -> list[Path]:
     table = pd.DataFrame(rows, columns=columns)
     table = table.astype(dict.fromkeys(["scans", "subjects", "without_relevance"], "Int64"))
     paths.append(Path(folder) / AVERAGES)
-    write_bytes(paths[-1], table.to_csv(index=False).encode())
+    write_bytes(paths[-1], csv_text(table).encode())
     return paths
 
 

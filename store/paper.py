@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from store.csv_text import csv_text
 from store.errors import NotInRun
 from store.export import METHOD_TITLES, diagnoses_of, figure_one, file_name, group_families, paper_model_set
 from store.files import write_bytes
@@ -113,7 +114,7 @@ def _csv(run: RunReader, model_set: str, table: pd.DataFrame) -> bytes:
         said["cohort"] = SIMULATED
     if (chance := verdict(run)) is not None and chance.banner:
         said["networks"] = chance.banner
-    return table.assign(**said).to_csv(index=False, float_format="%.2f").encode()
+    return csv_text(table.assign(**said), float_format="%.2f").encode()
 
 
 def _tex_one(run: RunReader, model_set: str, table: pd.DataFrame) -> str:

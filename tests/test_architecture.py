@@ -15,7 +15,7 @@ PACKAGES = ("engine", "store", "dashboard")
 FORBIDDEN = {"engine": {"dashboard"}, "store": {"engine", "dashboard"}, "dashboard": {"engine"}}
 # Layers of the engine, lowest first; a module may import from its own layer and those below.
 LAYERS = (
-    ("errors", "json_line", "progress", "card", "config", "options"),
+    ("errors", "json_line", "yaml_text", "progress", "card", "config", "options"),
     ("data", "preprocessing", "atlas"),
     ("model", "simulation", "relevance", "analysis"),
     ("run",),

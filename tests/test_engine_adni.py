@@ -322,3 +322,24 @@ def test_files_that_macos_leaves_beside_others_are_not_seen(tree):
     after = read(tree)
     assert after.scans.equals(before.scans)
     assert after.exclusions.equals(before.exclusions)
+
+
+def test_no_diagnosis_is_carried_forward(tree):
+    adni_factory.adnimerge(tree)
+    file = tree / "ADNIMERGE.csv"
+    text = file.read_text().replace("27,1300000,MCI,0,0", "27,1300000,MCI,0,0\n9003,900_S_9003,m12,900,LMCI,2007-03-20,"
+                                    "68.2,Female,1.5,27,1300000,,1.0,11.9")  # fmt: skip
+    file.write_text(text)
+    listed = tree / "ADNI1_2_07_2026.csv"
+    cells = ("I900303", "900_S_9003", "MCI", "F", "69", "m12", "MRI", adni_factory.SCALED, "Processed", "3/18/2007")
+    row = ",".join(f'"{cell}"' for cell in (*cells, "NiFTI", "7/1/2026"))
+    listed.write_text(listed.read_text() + "\n" + row)
+    image = adni_factory.image_file(tree, "900303", "900_S_9003", adni_factory.SCALED, "3/18/2007")
+    image.parent.mkdir(parents=True, exist_ok=True)
+    adni_factory.touch(image)
+    cohort = read(tree)
+    scans = cohort.scans[cohort.scans["subject"] == "900_S_9003"].set_index("session")
+    assert scans["diagnosis"].to_dict() == {"sc": "MCI", "ADNI1/GO Month 24": "AD"}
+    assert scans["role"].tolist() == ["apply", "cohort"]
+    assert scans["screening_diagnosis"].tolist() == ["LMCI"] * 2
+    assert reasons(cohort)["900_S_9003_I900303"] == "no label"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+
 import pytest
 import yaml
 
+from engine.card import read_card
 from engine.config import RunConfig, load_config, parse_override, preset_names
 from engine.errors import UserError
+from engine.yaml_text import load_yaml
 
 TABLE = {"cohort.reader": "table", "cohort.groups": {"old": "age >= 60", "young": "age < 40"}}
 
@@ -90,6 +95,12 @@ def test_the_users_own_mappings_replace_those_of_the_preset(tmp_path):
     assert list(load_config(file).cohort.groups) == ["women", "men"]
 
 
+# Nine levels of nine aliases: 400 million values out of 400 bytes.
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in itertools.pairwise("abcdefghi")
+)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -97,6 +108,14 @@ def test_the_users_own_mappings_replace_those_of_the_preset(tmp_path):
         ("a: [", "not valid YAML, line 1"),
         ("- 1\n- 2\n", "a mapping"),
         ("preset: no", "unknown"),
+        (BOMB, "not valid YAML: more than 100000 values, aliases written out"),
+        ("a: &a [*a]\n", r"not valid YAML: the alias \*a stands inside of what it stands for"),
+        ("a: " + "[" * 5000 + "]" * 5000, "not valid YAML: deeper than 30 levels"),
+        ("a: " + "x" * (1 << 20), "not valid YAML: larger than 1 MB"),
+        ("a: 2020-13-45\n", "not valid YAML: a value that cannot be"),
+        ("a: " + "9" * 5000, "not valid YAML: a value that cannot be"),
+        ("a: *nothing\n", "not valid YAML, line 1"),
+        ("a: !!python/object/apply:os.system [ls]\n", "not valid YAML, line 1"),
     ],
 )
 def test_files_that_cannot_be_used(tmp_path, content, message):
@@ -105,6 +124,41 @@ def test_files_that_cannot_be_used(tmp_path, content, message):
         file.write_text(content)
     with pytest.raises(UserError, match=message):
         load_config(file)
+
+
+def test_aliases_that_stay_small_are_read(tmp_path):
+    file = tmp_path / "my.yaml"
+    file.write_text("preset: smoke\ncohort:\n  diagnosis:\n    AD: &labels [a, b]\n    NC: [c]\n  apply: []\n")
+    assert load_config(file).cohort.diagnosis["AD"] == ["a", "b"]
+    assert load_yaml("a: &x [1, 2]\nb: *x\nc: {<<: {d: 1}, e: *x}") == {
+        "a": [1, 2],
+        "b": [1, 2],
+        "c": {"d": 1, "e": [1, 2]},
+    }
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked():
+    with pytest.raises(UserError, match=r"--set cohort.apply=.*the value is not valid YAML"):
+        parse_override("cohort.apply={a: &a [x,x,x,x,x,x,x,x,x], " + ", ".join(
+            f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]" for a, b in itertools.pairwise("abcdefghi")) + "}")  # fmt: skip
+
+
+def test_a_bomb_is_no_card(tmp_path):
+    (tmp_path / "card.yaml").write_text(BOMB)
+    with pytest.raises(UserError, match=r"card.yaml: cannot be read as YAML \(more than 100000 values"):
+        read_card(tmp_path / "card.yaml")
+
+
+def test_a_pipe_is_no_configuration(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(UserError, match=r"pipe.yaml: not a file"):
+        load_config(tmp_path / "pipe.yaml")
+
+
+def test_a_value_that_is_not_allowed_is_shown_in_short():
+    with pytest.raises(UserError) as caught:
+        load_config(overrides={"training.epochs": "x" * 100_000})
+    assert len(str(caught.value)) < 400
 
 
 def test_overrides_are_yaml():

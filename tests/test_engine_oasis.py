@@ -274,3 +274,17 @@ def test_an_analyze_pair_without_an_origin_needs_a_registration(tmp_path):
     left = guards.without_unplaced(cohort, "none")
     assert left.scans["scan"].tolist() == ["b"]
     assert "it needs a registration (preprocessing.registration=affine" in left.exclusions["reason"].iloc[0]
+
+
+def test_no_cdr_is_no_label(tmp_path):
+    rows = [
+        f"OAS1_900{n}_MR1,F,R,74,2,3,29,{cdr},1344,0.743,1.306,N/A"
+        for n, cdr in enumerate(("0", "0.5", "0", "1", ""), 1)
+    ]
+    rows.append("OAS1_9001_MR2,F,R,74,2,3,29,,1344,0.743,1.306,12")
+    (tmp_path / "oasis.csv").write_text("\n".join([oasis_factory.CROSS_HEADER, *rows]))
+    for row in rows:
+        oasis_factory.touch(tmp_path / f"{row.split(',')[0]}.nii.gz")
+    cohort = read(tmp_path)
+    assert cohort.scans["diagnosis"].value_counts().to_dict() == {"NC": 2, "AD": 2}
+    assert cohort.exclusions["reason"].tolist() == ["no label"] * 2

@@ -12,6 +12,7 @@ from dashboard.figures import words
 from dashboard.page import Download
 from dashboard.variability.patients import Patients, clickable, open_patient
 from store import NotInRun
+from store.csv_text import neutralised
 
 COLUMNS = ("model_set", "model", "method", "scan", "distance_to_group")
 
@@ -85,7 +86,12 @@ def _list(far: pd.DataFrame, patients: Patients) -> None:
     number = st.column_config.NumberColumn(format="%.3g")
     config = {name: number for name in table.columns if pd.api.types.is_float_dtype(table[name])}
     event = st.dataframe(
-        table, hide_index=True, on_select="rerun", selection_mode="single-row", key="v-outliers", column_config=config
+        neutralised(table),
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        key="v-outliers",
+        column_config=config,
     )
     if event.selection.rows:
         row = far.iloc[event.selection.rows[0]]

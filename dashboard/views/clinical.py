@@ -22,6 +22,7 @@ from dashboard.queries_clinical import ANSWERS, Correlations
 from dashboard.rank_correlation import FEWEST
 from dashboard.summaries_clinical import SCORES, Evidence
 from store import NotInRun
+from store.csv_text import neutralised
 
 COUNTS = {"10": 10, "20": 20, "all": None}
 SIDES = {"merged": "Left + right", "split": "Each side"}
@@ -189,7 +190,9 @@ def all_pairs(found: Correlations, answer: str) -> None:
         columns |= {"among": text("Among"), "score": text("Score"), "feature": text("With")}
         columns |= {"subjects": number("n"), "partial_subjects": number("n, partial")}
         shown = clinical.in_table(table, found.sets, lambda feature: feature_words(feature, answer))
-        box.dataframe(shown, hide_index=True, column_config=columns | {"controlled_for": text("Partial: less")})
+        box.dataframe(
+            neutralised(shown), hide_index=True, column_config=columns | {"controlled_for": text("Partial: less")}
+        )
         tests, partial = (int(table[column].notna().sum()) for column in ("p", "partial_p"))
         box.caption(
             f"q: false discovery rate after Benjamini and Hochberg over the {tests} tests of this table; of the "

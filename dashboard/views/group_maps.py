@@ -34,6 +34,7 @@ from dashboard.map_controls import Look
 from dashboard.page import Download
 from dashboard.queries_maps import Average, Drawing
 from store import export
+from store.csv_text import neutralised
 
 VALUE_WORDS = {"size": "Mean relevance", "signed": "Mean signed relevance", "spread": "Spread (SD) of relevance"}
 MEANING = {
@@ -201,7 +202,7 @@ def scans_behind(rows: pd.DataFrame, answer: Answer) -> None:
     box.caption("Choose a row to open its patient.")
     listed = summaries_maps.scans(rows, answer)
     event = box.dataframe(
-        listed, hide_index=True, on_select="rerun", selection_mode="single-row", key="g-scans", height=280
+        neutralised(listed), hide_index=True, on_select="rerun", selection_mode="single-row", key="g-scans", height=280
     )
     chosen = event.selection.rows
     if chosen:

@@ -33,6 +33,7 @@ from dashboard.filters import Selection
 from dashboard.page import Download
 from dashboard.queries import Run
 from store import export
+from store.csv_text import neutralised
 
 
 def sentence(manifest: dict[str, Any], scans: pd.DataFrame) -> str:
@@ -167,7 +168,7 @@ def accuracy(run: Run, metrics: pd.DataFrame, figures: dict[str, Chart]) -> None
                 "subjects, widened to the score interval where it is wider, so that 1.000 is no certainty; none of "
                 "fewer than 5 subjects a group. The AUC of all folds counts pairs of the same fold."
             )
-            box.dataframe(table, hide_index=True)
+            box.dataframe(neutralised(table), hide_index=True)
 
 
 def networks(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame, figures: dict[str, Chart]) -> None:

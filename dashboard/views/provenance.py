@@ -11,6 +11,7 @@ import streamlit as st
 from dashboard import access, page, public, queries, selection, show, states, summaries
 from dashboard.figures import charts, published, words
 from dashboard.queries import Run
+from store.csv_text import neutralised
 
 
 def identity(run: Run, manifest: dict[str, Any]) -> None:
@@ -45,7 +46,7 @@ def times_and_seeds(manifest: dict[str, Any]) -> None:
 def settings(run: Run, manifest: dict[str, Any]) -> None:
     """Every setting, and the whole manifest to take away."""
     st.subheader("Settings", anchor=False)
-    st.dataframe(summaries.settings(manifest["config"]), hide_index=True, height=420)
+    st.dataframe(neutralised(summaries.settings(manifest["config"])), hide_index=True, height=420)
 
 
 def models(run: Run) -> None:
@@ -58,7 +59,7 @@ def models(run: Run) -> None:
         "Weights (SHA-256)": table.weights_sha256.str[:16],
     })  # fmt: skip
     st.subheader("Networks", anchor=False)
-    st.dataframe(shown, hide_index=True)
+    st.dataframe(neutralised(shown), hide_index=True)
 
 
 def contact_sheet(run: Run) -> None:
@@ -83,7 +84,7 @@ def flagged(run: Run) -> None:
         "They are used; a row reject in decisions.csv leaves one out of the next run."
     )
     shown = flags[["scan", "text", "decision"]].set_axis(["Scan", "What was found", "Decision"], axis=1)
-    st.dataframe(shown, hide_index=True)
+    st.dataframe(neutralised(shown), hide_index=True)
 
 
 def how_to_cite(run: Run, manifest: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ from dashboard.figures import regions as figures
 from dashboard.filters import Selection
 from dashboard.summaries_regions import MEASURES, Measure
 from store import NotInRun
+from store.csv_text import neutralised
 
 COUNTS = {"10": 10, "20": 20, "all": None}
 MOST_LINES = 20  # of the first regions, in the comparison of methods
@@ -191,7 +192,7 @@ def all_numbers(make: Callable[[], pd.DataFrame]) -> None:
     if box is not None:
         number = st.column_config.NumberColumn
         wide = {column: number(format="%.3g") for column in ("value", "low", "high")}
-        box.dataframe(make(), hide_index=True, column_config=wide)
+        box.dataframe(neutralised(make()), hide_index=True, column_config=wide)
         box.caption(f"low, high: {regional.INTERVAL_WORDS}. Shares in percent.")
 
 

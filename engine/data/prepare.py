@@ -23,6 +23,7 @@ from engine.data.scan import Cohort
 from engine.errors import RunFailure, UserError
 from engine.preprocessing.limits import NO_LIMITS, Limits, marks
 from engine.progress import Progress
+from store.csv_text import csv_text
 
 VOLUMES, QUALITY, UNPREPARED, SHEET = "volumes.h5", "quality.csv", "unprepared.csv", "contact-sheet"
 AGAIN = "the same command goes on from there"
@@ -250,7 +251,7 @@ def _remember(folder: Path, outcome: _Outcome, key: str) -> None:
 
 def _write(file: Path, table: pd.DataFrame) -> None:
     temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    table.to_csv(temporary, index=False)
+    temporary.write_text(csv_text(table), encoding="utf-8")
     temporary.replace(file)
 
 
