@@ -11,6 +11,7 @@ from dashboard.figures.chart import Chart
 from dashboard.figures.words import MODEL_SETS, count
 from dashboard.page import Download
 from dashboard.queries import Run
+from store.csv_text import neutralised
 from store.spec import TRUTH_VISIBLE_BINARY
 
 
@@ -53,7 +54,7 @@ def section(run: Run) -> None:
             "Voxelwise scores are against the visible change, scores of regions against the log-Jacobian that was "
             f"imposed on them. Scans without imposed change are scored against what was imposed on {positive}."
         )
-        box.dataframe(summaries_truth.table(found), hide_index=True)
+        box.dataframe(neutralised(summaries_truth.table(found)), hide_index=True)
 
 
 def downloads(run: Run) -> list[Download]:

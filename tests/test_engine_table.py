@@ -282,3 +282,25 @@ def test_formulas_and_markup_in_a_table_stay_text(folder):
     scans = table.read(config(folder)).scans
     assert scans["subject"].iloc[2] == "=cmd|' /C calc'!A0"
     assert scans["scan"].iloc[2] == "cmd-C-calc-A0_m00"
+
+
+def test_files_whose_zeros_were_lost_are_named(tmp_path):
+    (tmp_path / "p.csv").write_text("id,dx\n1,AD\n2,CN\n3,CN\n")
+    for name in ("001", "002", "3"):
+        (tmp_path / f"sub-{name}_T1.nii.gz").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"group AD has no scan .*not found: sub-1_T1.nii.gz; there is sub-001_T1"):
+        table.read(config(tmp_path, path="sub-{id}_T1.nii.gz"))
+    (tmp_path / "sub-3_T1.nii.gz").unlink()
+    with pytest.raises(UserError, match=r"the first is sub-1_T1.nii.gz; there is sub-001_T1.nii.gz: were zeros"):
+        table.read(config(tmp_path, path="sub-{id}_T1.nii.gz"))
+
+
+def test_a_second_table_that_does_not_have_everyone(folder):
+    join = {"table": "v.csv", "key": "id", "matches": "participant_id", "columns": {"icv": "ICV"}}
+    (folder / "v.csv").write_text("id,ICV\nP1,1500\nP2,1400\n")
+    cohort = table.read(config(folder, table="scans.csv", join=join))
+    assert cohort.scans["icv"].isna().tolist() == [False, False, False, True]
+    assert cohort.warnings[0] == "v.csv says nothing of 1 row (5) of scans.csv"
+    (folder / "v.csv").write_text("id,ICV\nP01,1500\nP02,1400\n")
+    with pytest.raises(UserError, match=r"v.csv: no id equals a participant_id of scans.csv; there is P01: were zeros"):
+        table.read(config(folder, table="scans.csv", join=join))

@@ -13,6 +13,8 @@ from engine.data import groups
 from engine.data.images import missing_content
 from engine.data.scan import COLUMNS, Cohort, exclusion_table, scan_table
 from engine.data.target import groups_of
+from engine.data.values import zeros_lost
+from engine.data.walking import names_in
 from engine.errors import UserError
 
 
@@ -87,14 +89,16 @@ def _drop_missing_files(frame: pd.DataFrame, folder: Path, where: str) -> pd.Dat
     there = paths.map(Path.is_file).astype(bool)
     if not there.any():
         first = paths.iloc[0]
-        shown = first.relative_to(folder) if first.is_relative_to(folder) else first.name
+        shown = f"{first.relative_to(folder) if first.is_relative_to(folder) else first.name}"
+        shown += zeros_lost(first.name, names_in(first.parent))
         raise UserError(
             f"none of the {len(paths)} files that the table names is in {folder}; the first is {shown}; see {where}"
         )
     missing = there.index[~there]
-    frame.loc[missing, "reason"] = [_not_there(paths[i]) for i in missing]
+    beside = {place: names_in(place) for place in {paths[i].parent for i in missing}}
+    frame.loc[missing, "reason"] = [_not_there(paths[i], beside[paths[i].parent]) for i in missing]
     return frame
 
 
-def _not_there(path: Path) -> str:
-    return missing_content(path) or f"file not found: {path.name}"
+def _not_there(path: Path, beside: Sequence[str]) -> str:
+    return missing_content(path) or f"file not found: {path.name}{zeros_lost(path.name, beside)}"

@@ -40,7 +40,7 @@ UNPLACED = (
 )
 OASIS_MEND = "use the Analyze files of OASIS (.img with .hdr), whose axes are known"
 SIDES = "sform and qform disagree about left and right"
-_VERSION = 5  # of the rules below: remembered verdicts of other versions are not used
+_VERSION = 6  # of the rules below: remembered verdicts of other versions are not used
 
 
 def inspect(path: Path) -> str | None:

@@ -41,8 +41,9 @@ def image_hash(voxels: np.ndarray, affine: np.ndarray) -> str:
     axes = nib.orientations.io_orientation(affine)
     volume = nib.orientations.apply_orientation(voxels.reshape(voxels.shape[:3]), axes)
     digest = hashlib.blake2b(repr(volume.shape).encode(), digest_size=16)
-    for part in volume:  # sagittal slices: no second copy of the whole
-        digest.update(np.ascontiguousarray(part, np.float32) + np.float32(0))  # -0 is 0
+    # Slice by slice, so that there is no second copy of the whole, in the order in which NIfTI keeps them.
+    for part in np.moveaxis(volume, -1, 0):
+        digest.update(np.ascontiguousarray(part.T, np.float32) + np.float32(0))  # -0 is 0
     return digest.hexdigest()
 
 

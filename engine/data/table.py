@@ -12,6 +12,7 @@ from engine.data.assembly import Finds, assemble
 from engine.data.columns import frame_of, our_columns
 from engine.data.scan import Cohort
 from engine.data.tabular import data_folder, hint, read_table, table_file
+from engine.data.values import rows_in_words, zeros_lost
 from engine.errors import UserError
 
 
@@ -25,16 +26,16 @@ def read(config: CohortConfig) -> Cohort:
     file = table_file(folder, config.table)
     table = read_table(file)
     names = our_columns(table, config, file)
-    if config.join:
-        _join(table, names, config.join, folder, file)
-    paths = paths_of(table, names, config.path or "{path}", folder, file)
     remarks: list[str] = []
+    if config.join:
+        remarks += _join(table, names, config.join, folder, file)
+    paths = paths_of(table, names, config.path or "{path}", folder, file)
     frame = frame_of(table, names, paths, file, remarks)
     return assemble(frame, config, folder, Finds(file.name, warnings=remarks))
 
 
-def _join(table: pd.DataFrame, names: dict[str, str], join: Join, folder: Path, file: Path) -> None:
-    """Adds columns of a second table in place, under our names."""
+def _join(table: pd.DataFrame, names: dict[str, str], join: Join, folder: Path, file: Path) -> list[str]:
+    """Adds columns of a second table in place, under our names; returns a line for rows that it says nothing of."""
     second = read_table(table_file(folder, join.table))
     for column in (join.key, *join.columns.values()):
         if column not in second.columns:
@@ -48,12 +49,16 @@ def _join(table: pd.DataFrame, names: dict[str, str], join: Join, folder: Path, 
             f"{join.table} row {twice.index[0]}: {twice.iloc[0]} is there twice; one row each is needed to join"
         )
     keyed = second.set_index(join.key)
-    if not table[join.matches].isin(keyed.index).any():
-        raise UserError(f"{join.table}: no {join.key} equals a {join.matches} of {file.name}")
+    wanted = table[join.matches].dropna()
+    unknown = wanted[~wanted.isin(keyed.index)]
+    if len(unknown) == len(wanted):
+        first = next(filter(None, (zeros_lost(name, keyed.index) for name in unknown)), "")
+        raise UserError(f"{join.table}: no {join.key} equals a {join.matches} of {file.name}{first}")
     for ours, theirs in join.columns.items():
         added = f"{ours} ({join.table})" if ours in table.columns else ours
         table[added] = table[join.matches].map(keyed[theirs])
         names[ours] = added
+    return [f"{join.table} says nothing of {rows_in_words(unknown.index)} of {file.name}"] if len(unknown) else []
 
 
 def paths_of(table: pd.DataFrame, names: dict[str, str], pattern: str, folder: Path, file: Path) -> list[Path]:

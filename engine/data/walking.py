@@ -12,6 +12,14 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".")
 
 
+def names_in(folder: Path) -> list[str]:
+    """Return the sorted names of what lies in a folder and is not hidden; none if it cannot be read."""
+    try:
+        return sorted(name for name in os.listdir(folder) if not is_hidden(name))
+    except OSError:
+        return []
+
+
 def visible_files(folder: Path) -> Iterator[tuple[Path, list[str]]]:
     """Yield each folder below one, that one first, with the sorted names of its files; links are followed once.
 
