@@ -17,7 +17,7 @@ import store
 from dashboard import listing
 from dashboard.figures.answers import Answer, answer_of
 from dashboard.figures.words import in_order
-from store import NotInRun, RunInfo, RunReader
+from store import BrokenRun, NotInRun, RunInfo, RunReader
 from store.accuracy import metrics_of
 from store.tables import known_table
 from store.verdict import Verdict
@@ -26,6 +26,7 @@ from store.verdict import verdict as verdict_of
 SECONDS_BETWEEN_LOOKS = 15  # how long the list of runs is kept
 GRADIENT, OCCLUSION = ("gradient_scale", "relative"), ("occlusion_scale", "margin")
 CONTACT_SHEET = "contact-sheet"
+MOST_SHEETS, MOST_PIXELS = 500, 50_000_000
 
 
 class Run(NamedTuple):
@@ -140,11 +141,25 @@ def flags(run: Run) -> pd.DataFrame:
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def contact_sheets(run: Run) -> list[bytes]:
-    """The pages of the contact sheet of the preprocessing; none for simulated runs."""
-    pages = []
-    while True:
-        number = "" if not pages else f"-{len(pages) + 1}"
+    """The pages of the contact sheet of the preprocessing; none for simulated runs.
+
+    Raises:
+        BrokenRun: one of them is no picture, or larger than a page can be.
+    """
+    pages: list[bytes] = []
+    while len(pages) < MOST_SHEETS:
+        name = f"figures/{CONTACT_SHEET}{'' if not pages else f'-{len(pages) + 1}'}.png"
         try:
-            pages.append(opened(run).file(f"figures/{CONTACT_SHEET}{number}.png"))
+            page = opened(run).file(name)
         except NotInRun:
             return pages
+        if not _is_picture(page):
+            raise BrokenRun(f"run {run.run_id}: {name} is no picture of a page: copy or build the run again")
+        pages.append(page)
+    return pages
+
+
+def _is_picture(data: bytes) -> bool:
+    """Whether bytes begin as a PNG of a bounded number of pixels; nothing is unpacked."""
+    width, height = (int.from_bytes(data[k : k + 4], "big") for k in (16, 20))
+    return data[:8] == b"\x89PNG\r\n\x1a\n" and data[12:16] == b"IHDR" and 0 < width * height <= MOST_PIXELS

@@ -11,6 +11,7 @@ import zarr
 
 MIB = 1 << 20
 LARGEST_FILE = 1024 * MIB  # weights, tables
+LARGEST_FIGURE = 64 * MIB
 LARGEST_JSON = 8 * MIB  # the manifest of a run of 20 000 scans has 3 MiB
 LARGEST_ARRAY_JSON = MIB
 DEEPEST_JSON = 32

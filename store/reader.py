@@ -14,6 +14,7 @@ import pandas as pd
 
 from store import heatmaps, streaming
 from store.access import MEND, Folder
+from store.bounds import LARGEST_FIGURE, LARGEST_FILE
 from store.encoding import array_path, dequantise
 from store.errors import BrokenRun, NewerSpec, NotInRun, RunNotFound, StoreError, StoreNotFound, Unreachable
 from store.geometry import to_voxels
@@ -22,6 +23,7 @@ from store.manifest import is_inside
 from store.manifest import problems as manifest_problems
 from store.native import NativeSpace
 from store.spec import (
+    FIGURES_FOLDER,
     HEATMAPS,
     MANIFEST,
     NATIVE,
@@ -521,7 +523,7 @@ class RunReader:
         """
         if not is_inside(path) or not self._folder.exists(path):
             raise NotInRun(f"run {self.run_id} has no file {path}")
-        return self._folder.read(path)
+        return self._folder.read(path, LARGEST_FIGURE if path.startswith(f"{FIGURES_FOLDER}/") else LARGEST_FILE)
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:

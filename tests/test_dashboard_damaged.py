@@ -117,7 +117,7 @@ def test_numbers_that_are_not_finite_are_found(pair):
     assert "array grid/atlas: holds a negative region index" in lines
 
 
-def visit(monkeypatch, store, **query):
+def visit(monkeypatch, store, views=tuple(VIEWS), **query):
     """(page, what it says) of every page in one session."""
     monkeypatch.setattr(sys, "argv", ["home.py"])
     monkeypatch.setenv("BRAINWHY_STORE", str(store))
@@ -126,10 +126,10 @@ def visit(monkeypatch, store, **query):
     app = AppTest.from_file("../dashboard/home.py", default_timeout=120)
     for key, value in query.items():
         app.query_params[key] = value
-    for view, name in VIEWS.items():
+    for view in views:
         app.switch_page(view).run()
-        assert not app.exception, name
-        yield name, text_of(app)
+        assert not app.exception, view
+        yield VIEWS[view], text_of(app)
 
 
 ON_PAGES = (
@@ -157,3 +157,14 @@ def test_damaged_runs_leave_the_pages_of_a_sound_one_alone(monkeypatch, tmp_path
         assert "This view failed" not in text, page
         assert "cannot be shown" not in text, page
         assert "whole-1" in text, page
+
+
+@pytest.mark.parametrize("content", [b"x" * 100, b"\x89PNG\r\n\x1a\n", b"", HTML.encode(), "huge"])
+def test_a_contact_sheet_that_is_no_picture_is_named(monkeypatch, pair, content):
+    if content == "huge":  # a picture that unpacks to ten gigabytes
+        content = (
+            b"\x89PNG\r\n\x1a\n" + (13).to_bytes(4, "big") + b"IHDR" + (100_000).to_bytes(4, "big") * 2 + b"\x08" * 9
+        )
+    (pair / "figures/contact-sheet.png").write_bytes(content)
+    page, text = next(found for found in visit(monkeypatch, pair.parent, ("views/provenance.py",)))
+    assert "run broken-1: figures/contact-sheet.png is no picture" in text, page

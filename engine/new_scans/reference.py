@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +17,7 @@ from engine.data.folds import Job, job_of, with_validation
 from engine.data.scan import Target
 from engine.errors import RunFailure, UserError
 from store import RunReader, list_runs, open_run
+from store.bounds import parsed_json
 from store.errors import StoreError
 from store.spec import MANIFEST, MODELS_FOLDER
 
@@ -108,7 +108,7 @@ class Reference:
         """
         try:
             weights = self.reader.file(f"{MODELS_FOLDER}/{model}.safetensors")
-            card = json.loads(self.reader.file(f"{MODELS_FOLDER}/{model}.json"))
+            card = parsed_json(self.reader.file(f"{MODELS_FOLDER}/{model}.json"))
         except (StoreError, ValueError) as error:
             raise RunFailure(f"run {self.run_id}: the network {model} cannot be read ({error})") from None
         if hashlib.sha256(weights).hexdigest() != self._models.set_index("model")["weights_sha256"][model]:
