@@ -20,6 +20,7 @@ from store_factory import METHODS, shared_store
 import store
 from dashboard import map_images, pictures_patient, viewer
 from dashboard.figures import palette
+from store.truth import voxel_truth
 
 ROOT = Path(__file__).parent.parent
 MODEL, SCAN = "fold-1", "a1-1"
@@ -47,7 +48,7 @@ def server():
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", "tests/viewer_harness.py", f"--server.port={port}",
                f"--server.baseUrlPath={BASE}", "--server.headless=true", "--server.fileWatcherType=none",
-               "--browser.gatherUsageStats=false"]  # fmt: skip
+               "--browser.gatherUsageStats=false", "--server.address=localhost", "--", "--local"]  # fmt: skip
     environment = os.environ | {"HARNESS_STORE": str(shared_store()), "HARNESS_MODEL": MODEL}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address = f"http://localhost:{port}/{BASE}/"
@@ -281,6 +282,42 @@ def test_small_clusters_are_taken_out(opened):
     page.told(lambda view: view["cluster"] == 1000000)
     page.control("Clusters from, mm³").fill("0")
     page.page.wait_for_function(f"{VIEWER}.removed('sensitivity') === 0")
+
+
+def truth_in_coronal(reader, mm: float) -> int:
+    """Voxels of the 1 mm template in a coronal plane whose voxel of the working grid is in the truth of the scan."""
+    truth, labels = voxel_truth(reader, SCAN).binary, reader.array("atlas")
+    fine, coarse = reader.affine("atlas"), reader.affine()
+    j = round((mm - fine[1, 3]) / fine[1, 1])
+    found = 0
+    for i, k in np.argwhere(labels[:, j] > 0):
+        place = (fine @ [i, j, k, 1])[:3]
+        own = np.floor((place - coarse[:3, 3]) / np.diag(coarse)[:3] + 0.5).astype(int)
+        found += bool((own < truth.shape).all() and truth[tuple(own)])
+    return found
+
+
+def test_the_truth_of_a_simulated_brain_is_outlined_by_a_switch_that_is_in_the_link(opened, reader):
+    page = opened(smooth="off", mm="-91,-126,-73")
+    assert page.ask("truth('coronal')") is None
+    name = "Outline where the imposed change is visible in this brain (SIMULATED)"
+    switch = page.page.get_by_role("checkbox", name=name)
+    before = page.canvas("coronal").screenshot()
+    switch.check()
+    page.page.wait_for_function(f"{VIEWER}.truth('coronal') !== null")
+    expected = truth_in_coronal(reader, -126)
+    assert expected > 0
+    assert page.ask("truth('coronal')") == expected
+    assert page.canvas("coronal").screenshot() != before
+    assert page.told(lambda view: view["truth"])["truth"] is True
+    with page.page.expect_download() as download:
+        page.page.get_by_role("button", name="Save SVG").click()
+    assert b"dashed: where the imposed change is visible in this brain" in Path(download.value.path()).read_bytes()
+    again = opened(smooth="off", mm="-91,-126,-73", truth="on")
+    again.page.wait_for_function(f"{VIEWER}.truth('coronal') !== null")
+    assert again.ask("truth('coronal')") == expected
+    switch.uncheck()
+    assert page.ask("truth('coronal')") is None
 
 
 def test_a_pass_of_the_server_leaves_the_view_alone_until_it_says_otherwise(opened, reader):
