@@ -24,7 +24,12 @@ def scores(run: Run) -> pd.DataFrame | None:
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _chart(run: Run) -> Chart:
     own = summaries_truth.of_patients(scores(run), queries.manifest(run)["groups"][0])
-    return truth.scores(own, summaries_truth.SHOWN)
+    return truth.scores(own, summaries_truth.SHOWN_BEFORE if _is_old(run) else summaries_truth.SHOWN)
+
+
+def _is_old(run: Run) -> bool:
+    """Whether its truth is that of a run before version 1.3 of the store."""
+    return not queries.opened(run).has_array(TRUTH_VISIBLE_BINARY.path)
 
 
 def section(run: Run) -> None:
@@ -39,13 +44,12 @@ def section(run: Run) -> None:
         st.caption("SIMULATED, with nothing imposed that heatmaps could be scored against.")
         return
     which = MODEL_SETS[own["model_set"].iloc[0]].lower()
-    is_old = not queries.opened(run).has_array(TRUTH_VISIBLE_BINARY.path)
     st.markdown(summaries_truth.answer(own))
     st.caption(
         "SIMULATED: the change was imposed, so where it lies is known. Mean heatmap of "
         f"{count(int(own['scans'].iloc[0]), 'scan')} of {positive}, {which}. Networks that know nothing of the change "
         "favour some places, too: what counts is how far a method is beyond them. "
-        f"{summaries_truth.BEFORE_VISIBLE_CHANGE if is_old else summaries_truth.ceilings(own)}"
+        f"{summaries_truth.BEFORE_VISIBLE_CHANGE if _is_old(run) else summaries_truth.ceilings(own)}"
     )
     show.chart(st, _chart(run), "truth-scores")
     box = state.fold("o_truth", "All truth scores")
@@ -54,7 +58,7 @@ def section(run: Run) -> None:
             "Voxelwise scores are against the visible change, scores of regions against the log-Jacobian that was "
             f"imposed on them. Scans without imposed change are scored against what was imposed on {positive}."
         )
-        box.dataframe(neutralised(summaries_truth.table(found)), hide_index=True)
+        box.dataframe(neutralised(summaries_truth.table(found, positive)), hide_index=True)
 
 
 def downloads(run: Run) -> list[Download]:

@@ -17,6 +17,7 @@ SCORES = {
 }  # fmt: skip
 LEVELS = {"group": "mean heatmap", "scan": "each scan"}
 SHOWN = {"voxel_auc": "Voxel AUC, visible change", "region_rank_correlation": "Rank correlation, imposed regions"}
+SHOWN_BEFORE = {"voxel_auc": "Voxel AUC, changed tissue", "region_rank_correlation": "Rank correlation, regions"}
 KINDS = {"null_": "networks trained where nothing was imposed", "": "untrained networks"}  # the better reference first
 BEFORE_VISIBLE_CHANGE = (
     "This run is older than the visible change: it is scored against the tissue whose volume was changed, which shows "
@@ -75,8 +76,11 @@ def ceilings(own: pd.DataFrame) -> str:
     return f"The truth's own map has a voxel AUC of {rows['ceiling'].iloc[0]:.3f}{data}."
 
 
-def table(scores: pd.DataFrame) -> pd.DataFrame:
-    """Every score in words, a row each."""
+def table(scores: pd.DataFrame, positive: str) -> pd.DataFrame:
+    """Every score in words, a row each; the positive group's mean heatmaps of the fixed test set first."""
+    first = [scores["model_set"] != "holdout", scores["diagnosis"] != positive, scores["level"] != "group"]
+    order = pd.concat(first, axis=1, keys=range(3)).sort_values([0, 1, 2], kind="stable").index
+    scores = scores.loc[order]
     rows = [
         {
             "Models": MODEL_SETS.get(row.model_set, row.model_set), "Method": method_name(row.method),

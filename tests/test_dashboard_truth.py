@@ -45,7 +45,9 @@ def test_a_method_that_is_not_beyond_its_reference_is_said_to_find_nothing(score
 
 
 def test_missing_references_are_missing_and_say_why(scores):
-    table = summaries_truth.table(scores)
+    table = summaries_truth.table(scores, "AD")
+    assert table["Models"].iloc[0] == "Held-out test set"
+    assert table["Scans of"].iloc[0] == "AD"
     folds = table[table["Models"] == "Cross-validation"]
     assert (folds["Untrained"] == "\N{EN DASH}").all()
     assert (folds["No reference because"] != "").all()
