@@ -75,7 +75,11 @@ class Selection:
         return self.whom.needs_streaming
 
     def evidence(self) -> str:
-        """The target in words: AD, or the predicted group."""
+        """The target in words, for Markdown: AD, or the predicted group."""
+        return words.plain(self.evidence_as_text())
+
+    def evidence_as_text(self) -> str:
+        """The same for pictures and files."""
         return TARGET_WORDS.get(self.target, self.target)
 
 
@@ -276,7 +280,7 @@ def current() -> Selection | None:
     return st.session_state[CURRENT]
 
 
-def in_words(whom: Whom, say: Callable[[str], str] = str) -> str:
+def in_words(whom: Whom, say: Callable[[str], str] = words.plain) -> str:
     """The filters as a phrase: 'AD, women, 60 to 75 years, predicted as their group'; empty for all."""
     parts = [say(d) for d in whom.diagnosis or ()]
     parts += [SEXES[s] for s in whom.sex or ()]
@@ -285,11 +289,11 @@ def in_words(whom: Whom, say: Callable[[str], str] = str) -> str:
     if whom.correct is not None:
         parts.append("predicted as their group" if whom.correct else "predicted as the other group")
     if whom.session:
-        parts.append(f"session {', '.join(whom.session)}")
+        parts.append(f"session {', '.join(map(say, whom.session))}")
     if whom.screening_diagnosis:
-        parts.append(f"{', '.join(whom.screening_diagnosis)} at screening")
+        parts.append(f"{', '.join(map(say, whom.screening_diagnosis))} at screening")
     if whom.clinical_label:
-        parts.append(f"labelled {', '.join(whom.clinical_label)}")
+        parts.append(f"labelled {', '.join(map(say, whom.clinical_label))}")
     if whom.subject:
         parts.append(words.count(len(whom.subject), "hand-picked subject"))
     return ", ".join(parts)

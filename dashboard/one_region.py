@@ -76,7 +76,7 @@ def spread_words(spread: pd.DataFrame, factor: float, unit: str, quartiles: bool
         mean = words.mean_sd(row.mean * factor, row.sd * factor)
         n = f"n = {words.count(row.scans, 'scan')} of {words.count(row.subjects, 'subject')}"
         middle = f"median {median} (quartiles {low} to {high}), " if quartiles else ""
-        lines.append(f"**{row.diagnosis}** {middle}mean ± SD {mean} {unit}, {n}.")
+        lines.append(f"**{words.plain(row.diagnosis)}** {middle}mean ± SD {mean} {unit}, {n}.")
     return lines
 
 
@@ -86,5 +86,5 @@ def age_words(table: pd.DataFrame, diagnoses: list[str]) -> str:
     for diagnosis in diagnoses:
         part = table[table["diagnosis"] == diagnosis]
         rho, n = regional.spearman(part["age"], part["value"])
-        parts.append(f"{diagnosis} {words.three(rho)} (n = {words.count(n, 'scan')})")
+        parts.append(f"{words.plain(diagnosis)} {words.three(rho)} (n = {words.count(n, 'scan')})")
     return f"Spearman with age: {', '.join(parts)}. Lines: least squares."

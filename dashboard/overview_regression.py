@@ -78,7 +78,7 @@ def how_well(run: Run, metrics: pd.DataFrame, figures: dict[str, Chart]) -> None
             box.dataframe(neutralised(table), hide_index=True)
     left, right = st.columns(2, gap="large")
     model_set = summaries.judged_set(predictions)
-    left.markdown(f"**Predicted and true {answer.label}**, {words.MODEL_SETS[model_set].lower()}")
+    left.markdown(f"**Predicted and true {words.plain(answer.label)}**, {words.MODEL_SETS[model_set].lower()}")
     if "scatter" in figures:
         show.chart(left, figures["scatter"], "scatter")
         left.caption(

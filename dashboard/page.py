@@ -10,6 +10,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard import queries, reference, selection, state, states
+from dashboard.figures.words import plain
 from dashboard.queries import Run
 from store import StoreError
 from store.csv_text import csv_text
@@ -105,8 +106,8 @@ class Header:
             with self._files.popover("Download", width="stretch"):
                 for number, item in enumerate(downloads):
                     st.download_button(
-                        item.label, item.data, item.file_name, item.mime, key=f"download-{number}-{item.file_name}",
-                        on_click="ignore", type="tertiary", icon=":material/download:",
+                        plain(item.label), item.data, item.file_name, item.mime, on_click="ignore", type="tertiary",
+                        key=f"download-{number}-{item.file_name}", icon=":material/download:",
                     )  # fmt: skip
                 st.caption(states.RESEARCH_ONLY)
 
@@ -146,7 +147,7 @@ def provenance(run: Run, *parts: str) -> None:
     known = reference.of(run)
     networks = [f"networks of {known.run_id}{' (simulated change)' if known.simulated else ''}"] if known else []
     words = [f"Run {run.run_id}", kind, *networks, *parts, f"made {manifest['created'][:10]}"]
-    st.caption(f"{' · '.join(words)}. {states.RESEARCH_ONLY}")
+    st.caption(f"{' · '.join(map(plain, words))}. {states.RESEARCH_ONLY}")
 
 
 def nothing_explained() -> None:

@@ -19,7 +19,7 @@ def section(selection: Selection) -> dict[str, pd.DataFrame]:
     with_paper = set(queries.manifest(selection.run)["groups"]) == PAPER_GROUPS
     found = asked.table_1(selection, with_paper)
     for diagnosis, (texts, _, subjects) in found.items():
-        st.markdown(f"**{diagnosis}**, n = {words.count(subjects, 'subject')}")
+        st.markdown(f"**{words.plain(diagnosis)}**, n = {words.count(subjects, 'subject')}")
         show.table(st, texts)
     said = "Share of all atlas regions in the group average, left and right added."
     if with_paper:
@@ -36,10 +36,10 @@ def latex(tables: dict[str, pd.DataFrame], selection: Selection, regions: pd.Dat
     """Table 1 of this run as LaTeX."""
     manifest = queries.manifest(selection.run)
     kind = "simulated cohort" if manifest["simulated"] else manifest["cohort"]
-    only = filters.in_words(selection.whom)
+    only = filters.in_words(selection.whom, str)
     note = (
         f"Regions with the largest share of the group average of relevance, left and right added "
-        f"({kind}, {words.MODEL_SETS[selection.model_set].lower()}, evidence for {selection.evidence()}"
+        f"({kind}, {words.MODEL_SETS[selection.model_set].lower()}, evidence for {selection.evidence_as_text()}"
         f"{', only ' + only if only else ''}; run {selection.run.run_id})."
     )
     methods = {m: words.method_name(m) for table in tables.values() for m in table["method"]}

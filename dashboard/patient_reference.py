@@ -33,14 +33,15 @@ def flags(run: Run, scan: str) -> None:
     table = queries.flags(run)
     texts = summaries_patient.flag_texts(table[table.scan == scan])
     if texts:
-        st.warning("  \n".join(texts), icon=":material/warning:")
+        st.warning("  \n".join(map(words.plain, texts)), icon=":material/warning:")
 
 
 def notes(reference: Reference, groups: Sequence[str]) -> None:
     """Whose networks these are, and what must be known of them."""
     if reference.simulated:
         st.warning(
-            f"The networks of {reference.run_id} were trained on simulated change: what they say of a real scan is no "
+            f"The networks of {words.plain(reference.run_id)} were trained on simulated change: what they say "
+            "of a real scan is no "
             "evidence.",
             icon=":material/science:",
         )
@@ -50,7 +51,7 @@ def notes(reference: Reference, groups: Sequence[str]) -> None:
             f"That run is not in this store, so the scan cannot be set beside its {' and '.join(groups)} subjects: "
             "copy it here, or open the store that holds it."
         )
-    st.caption("  \n".join(lines))
+    st.caption("  \n".join(map(words.plain, lines)))
 
 
 def knows(against: Mapping[str, Tables], method: str) -> bool:
@@ -93,7 +94,8 @@ def percentiles(reference: Reference, against: Mapping[str, Tables], method: str
     st.subheader("Among the cohort", anchor=False)
     show.table(st, summaries_patient.percentile_table(own))
     st.caption(
-        f"Percentile of the scan's share among the {people} subjects of {reference.run_id}, same method, models and "
+        f"Percentile of the scan's share among the {words.plain(people)} subjects of "
+        f"{words.plain(reference.run_id)}, same method, models and "
         f"evidence; {words.NONE} below {summaries_patient.FEWEST} subjects. 50: as the middle of the group."
     )
 
@@ -101,7 +103,7 @@ def percentiles(reference: Reference, against: Mapping[str, Tables], method: str
 def pictures(reference: Reference, selection: Selection, model: str, row: pd.Series, method: str) -> None:
     """On request the scan's heatmap beside the average of each group of the reference, on one scale."""
     label = f"The groups of {reference.run_id}{' (SIMULATED)' if reference.simulated else ''}, as pictures"
-    box = state.fold("p_groups", label)
+    box = state.fold("p_groups", words.plain(label))
     if box is None:
         return
     chosen = selection.of(method=method)
@@ -118,7 +120,11 @@ def pictures(reference: Reference, selection: Selection, model: str, row: pd.Ser
     for column, (panel, picture) in zip(columns, drawn.items(), strict=False):
         who = f"{people}, explained by {model}" if panel.heading == people else f"{panel.heading}, {panel.people()}"
         show.brain_picture(column, picture, who, group_grid.description(panel, look))
-    alone = "" if people in {panel.heading for panel in drawn} else f"Of {model}, a retrained model, there is none. "
+    alone = (
+        ""
+        if people in {panel.heading for panel in drawn}
+        else f"Of {words.plain(model)}, a retrained model, there is none. "
+    )
     box.caption(
         f"{words.method_name(method)}, evidence for {selection.evidence()}, one colour scale, from the median of these "
         f"maps. {alone}An average over subjects is smoother than the map of one scan. {map_controls.small_print(look)}"

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from dashboard import access, filters, queries
+from dashboard.figures.words import plain
 from dashboard.queries import Run
 
 HIDDEN = "…"
@@ -31,7 +32,7 @@ def count(n: int) -> str:
 def people(scans: pd.DataFrame, diagnoses: Sequence[str]) -> tuple[str, bool]:
     """'20 AD, fewer than 10 MCI', and whether numbers of all together may stand beside it."""
     counts = {d: scans.subject[scans.diagnosis == d].nunique() for d in diagnoses}
-    return ", ".join(f"{count(n)} {d}" for d, n in counts.items()), min(counts.values(), default=0) >= fewest()
+    return ", ".join(f"{count(n)} {plain(d)}" for d, n in counts.items()), min(counts.values(), default=0) >= fewest()
 
 
 def groups(run: Run, model_set: str, columns: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from dashboard import queries
+from dashboard.figures.words import plain
 from dashboard.queries import Run
 from store import StoreError
 from store.verdict import Verdict
@@ -92,7 +93,8 @@ def nothing_judged(run: Run) -> bool:
     if reference is None:
         return False
     st.info(
-        f"These scans were explained by the networks of {reference.run_id}, and nothing was trained. They belong to no "
+        f"These scans were explained by the networks of {plain(reference.run_id)}, and nothing was trained. "
+        "They belong to no "
         "group, so there is no accuracy and no group average: those are of that run. Each scan has its maps on the "
         "page Patient, beside the groups of that run."
     )

@@ -9,6 +9,7 @@ import streamlit as st
 from plotly.graph_objects import Figure
 from streamlit.delta_generator import DeltaGenerator
 
+from dashboard.figures import words
 from dashboard.figures.chart import Chart
 from dashboard.figures.pictures import ScreenPicture
 from dashboard.saving import save_figure
@@ -50,9 +51,11 @@ def brain_picture(place: DeltaGenerator, picture: ScreenPicture, caption: str, d
     """
     box = place.container(gap=None)
     box.html(picture.overlay(f"{description} {caption}"))
-    box.image(picture.jpeg, width="stretch", output_format="JPEG", caption=caption)
+    box.image(picture.jpeg, width="stretch", output_format="JPEG", caption=words.plain(caption))
 
 
 def table(place: DeltaGenerator, frame: pd.DataFrame) -> None:
-    """A small table as text; its first column names the rows."""
-    place.table(frame.set_index(frame.columns[0]), border="horizontal")
+    """A small table as text, which Streamlit takes for Markdown; its first column names the rows."""
+    said = frame.map(lambda value: words.plain(value) if isinstance(value, str) else value)
+    said.columns = [words.plain(column) for column in frame.columns]
+    place.table(said.set_index(said.columns[0]), border="horizontal")

@@ -13,6 +13,8 @@ from urllib.parse import urlencode
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from dashboard.figures.words import code, plain
+
 LINK_VERSION = "1"
 VERSION = "v"
 ALL = "all"
@@ -57,7 +59,7 @@ def _take_pending() -> None:
 
 def ignore(key: str, text: str, why: str) -> None:
     """Remember that a part of the link was not used."""
-    st.session_state[_IGNORED].append(f"`{key}={text[:60]}`: {why}")
+    st.session_state[_IGNORED].append(f"{code(f'{key}={text[:60]}')}: {plain(why)}")
 
 
 def _prepare(key: str, default: Any, parse: Callable[[list[str]], Any], valid: Callable[[Any], bool]) -> bool:
@@ -118,8 +120,9 @@ def choose(
     if known:
         value = st.session_state[key]
         look |= {"index": options.index(value)} if widget in _BY_INDEX else {"default": value}
+    said = words if widget == "select" else lambda option: plain(words(option))  # the others take it for Markdown
     make = getattr(place, _WIDGETS[widget].__name__) if place is not None else _WIDGETS[widget]
-    value = make(label, options, format_func=words, key=key, **look)
+    value = make(label, options, format_func=said, key=key, **look)
     return _written(key, value, link_words(value))
 
 
@@ -148,7 +151,8 @@ def choose_many(
         look["default"] = st.session_state[key]
     target = place if place is not None else st
     if widget == "pills":
-        values = target.pills(label, options, selection_mode="multi", format_func=words, key=key, **look)
+        said = lambda option: plain(words(option))  # noqa: E731
+        values = target.pills(label, options, selection_mode="multi", format_func=said, key=key, **look)
     else:
         values = target.multiselect(label, options, format_func=words, key=key, **look)
     chosen = tuple(option for option in options if option in values)

@@ -9,6 +9,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import access, locality, queries, state
+from dashboard.figures.words import code, plain
 from dashboard.queries import Run
 from store import NewerSpec, StoreError, Unreachable
 
@@ -22,7 +23,7 @@ def no_store(place: str, problem: str = "") -> None:
     """The place of the store does not exist (yet), or nothing that is installed reads such an address."""
     if "://" in place:
         st.title("This store cannot be opened")
-        st.warning(_without(problem, place))
+        st.warning(plain(_without(problem, place)))
         st.markdown("Results that are somewhere else are opened with")
         st.code(OTHER_STORE, language=None, wrap_lines=True)
         return
@@ -43,7 +44,7 @@ def empty_store(place: str) -> None:
 
 def _at(place: str) -> str:
     """Where the store is, for the person at this computer alone."""
-    return f" at `{place}`" if access.is_local() else ""
+    return f" at {code(place)}" if access.is_local() else ""
 
 
 def _without(problem: str, place: str) -> str:
@@ -60,9 +61,9 @@ def _commands() -> None:
 def broken_run(run: str, problem: str) -> None:
     """A run that cannot be opened or read."""
     st.title("This run cannot be shown")
-    st.warning(problem)
+    st.warning(plain(problem))
     st.markdown(
-        f"`{run}` was not changed, and the other runs of the store are unharmed: choose one at the left. "
+        f"{code(run)} was not changed, and the other runs of the store are unharmed: choose one at the left. "
         "If the run was copied here, copy it again; otherwise build it again:"
     )
     st.code(MAKE_ONE, language=None)
@@ -71,14 +72,14 @@ def broken_run(run: str, problem: str) -> None:
 def newer_run(run: str, problem: str) -> None:
     """A run that a later version of this software wrote."""
     st.title("This run needs a newer dashboard")
-    st.warning(problem)
-    st.markdown(f"`{run}` is unharmed. Update this software, or choose another run at the left.")
+    st.warning(plain(problem))
+    st.markdown(f"{code(run)} is unharmed. Update this software, or choose another run at the left.")
 
 
 def unreachable(what: str, problem: str, place: str) -> None:
     """A server that refuses, is silent or does not list its folders."""
     st.title("The store does not answer", anchor=False)
-    st.warning(_without(problem, place))
+    st.warning(plain(_without(problem, place)))
     st.markdown(f"{what}; other pages and other runs go on where they can be reached.")
     st.button("Try again", key="try-again", icon=":material/refresh:")
 
@@ -86,7 +87,7 @@ def unreachable(what: str, problem: str, place: str) -> None:
 def unreadable(run: str, error: StoreError, place: str) -> None:
     """The right words for an error of the store."""
     if isinstance(error, Unreachable):
-        unreachable(f"`{run}` could not be read", str(error), place)
+        unreachable(f"{code(run)} could not be read", str(error), place)
         return
     (newer_run if isinstance(error, NewerSpec) else broken_run)(run, str(error))
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from dashboard.figures.words import plain
 from store.accuracy import LEAST_SUBJECTS
 
 INTERVAL = (2.5, 97.5)
@@ -64,7 +65,7 @@ OF_A_SCAN = {"share_of_average": "share_atlas", "gain": "share"}  # the measure 
 
 def people(rows: pd.DataFrame, diagnoses: Sequence[str]) -> str:
     """How many subjects of each diagnosis, in words: 80 AD, 80 NC and 19 MCI subjects."""
-    parts = [f"{rows['subject'][rows['diagnosis'] == d].nunique()} {d}" for d in diagnoses]
+    parts = [f"{rows['subject'][rows['diagnosis'] == d].nunique()} {plain(d)}" for d in diagnoses]
     listed = " and ".join(part for part in (", ".join(parts[:-1]), *parts[-1:]) if part)
     return f"{listed or 'no'} subject{'' if rows['subject'].nunique() == 1 else 's'}"
 

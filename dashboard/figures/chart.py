@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 
 FAINT = "rgba(128, 140, 145, 0.22)"
@@ -40,6 +41,24 @@ def text_width(text: str, size: float) -> float:
 
 def _text_height(text: str, size: float) -> float:
     return size * LINE * (1 + text.count("<br>"))
+
+
+OUR_TAGS = re.compile(r"<(?!/?(?:b|i|sub|sup|extra)>|br>|br/>)")
+
+
+def _tame(value: Any) -> Any:
+    """A trace or layout whose texts hold no tag but ours: names from a run make no link in a chart."""
+    if isinstance(value, str):
+        return OUR_TAGS.sub("&lt;", value)
+    if isinstance(value, dict):
+        return {key: _tame(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return value if value and isinstance(value[0], int | float) else [_tame(part) for part in value]
+    if isinstance(value, pd.Series):
+        return _tame(value.tolist()) if value.dtype == object or str(value.dtype).startswith("str") else value
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        return np.array([_tame(part) for part in value.ravel()], dtype=object).reshape(value.shape)
+    return value
 
 
 class Chart:
@@ -187,7 +206,7 @@ class Chart:
                     "tickfont": axis.get("tickfont", {}) | {"color": ink},
                     "title": title | {"font": title.get("font", {}) | {"color": ink}},
                 }
-        return go.Figure(data=self.data, layout=layout, _validate=False)
+        return go.Figure(data=_tame(self.data), layout=_tame(layout), _validate=False)
 
 
 def _suffix(column: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 METHODS = {
     "sensitivity": "Sensitivity analysis",
@@ -27,11 +28,30 @@ SET_SENTENCES = {
     "folds": "Each fold's model explains only the scans it was not trained on.",
 }
 NONE = "–"
+MARKUP = re.compile(r"[\\`*_\[\]<>#~$|&^{}]")
+# What becomes an emoji, a colour, a link or an arrow even where its marks are escaped: ':smile:', 'www.', '@', '->'.
+JOINED = re.compile(r"(:(?=\S)|@(?=\S)|\bwww(?=\.)|-(?=\\?>)|!(?=\\?\[))", re.IGNORECASE)
+WORD_JOINER = "\u2060"  # has no width and breaks no line
+
+
+def plain(text: object) -> str:
+    """A text that is not ours, for Markdown: it reads as it is, and makes no link, picture, formula, emoji or list."""
+    line = " ".join(str(text).split())
+    line = JOINED.sub(rf"\1{WORD_JOINER}", MARKUP.sub(r"\\\g<0>", line))
+    return re.sub(r"^(\d+)([.)])(?= |$)", r"\1\\\2", re.sub(r"^[-+=](?= |$|-|=)", r"\\\g<0>", line))
+
+
+def code(text: object) -> str:
+    """A text that is not ours as code in Markdown."""
+    line = " ".join(str(text).split())
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    room = " " if line.startswith("`") or line.endswith("`") or not line else ""
+    return f"{fence}{room}{line}{room}{fence}"
 
 
 def method_name(method: str) -> str:
     """The name of a method as a reader writes it."""
-    return METHODS.get(method, method.replace("_", " ").capitalize())
+    return METHODS.get(method, _without_marks(method).capitalize())
 
 
 def in_order(methods: list[str]) -> list[str]:
@@ -41,7 +61,12 @@ def in_order(methods: list[str]) -> list[str]:
 
 def region_name(region: str) -> str:
     """Temporal_Mid -> Temporal Mid; a side stays a letter at the end."""
-    return region.replace("_", " ")
+    return _without_marks(region)
+
+
+def _without_marks(name: str) -> str:
+    """A name that a run gives, for Markdown, charts and paper alike: letters, digits and what joins them."""
+    return re.sub(r"[^\w ,.()+/'’&-]|_", " ", name).strip()
 
 
 def three(value: float | None) -> str:

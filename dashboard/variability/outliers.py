@@ -23,7 +23,8 @@ def show(patients: Patients) -> list[Download]:
     if other is not None:
         st.info(
             "New scans belong to no group, so there is no average of others of the same kind to measure their distance "
-            f"from. What is unlike the cohort of {other.run_id} is on the page Patient: warnings, and each scan beside "
+            f"from. What is unlike the cohort of {words.plain(other.run_id)} is on the page Patient: "
+            "warnings, and each scan beside "
             "the groups of that run."
         )
         return []
@@ -61,7 +62,8 @@ def _say_target(patients: Patients) -> None:
     if chosen.target != computed:
         st.info(
             "Distances were computed for the run's configured target, evidence for "
-            f"{filters.TARGET_WORDS.get(computed, computed)}; the choice of evidence for {chosen.evidence()} does not "
+            f"{words.plain(filters.TARGET_WORDS.get(computed, computed))}; the choice of evidence for "
+            f"{chosen.evidence()} does not "
             "act here."
         )
 

@@ -32,7 +32,7 @@ def show(patients: Patients) -> list[Download]:
         made.explained,
     )  # fmt: skip
     clickable(figure, "v-similarity")
-    shapes = ", ".join(f"{figures.symbol(d, patients.diagnoses)} {d}" for d in patients.diagnoses)
+    shapes = ", ".join(f"{figures.symbol(d, patients.diagnoses)} {words.plain(d)}" for d in patients.diagnoses)
     without = words.count(len(whole) - len(found), ROWS[SUBJECTS if by_subject else SCANS].lower())
     st.caption(
         f"{in_numbers(found, by_subject)}. The two axes hold {words.three(100 * made.explained.sum())} % of the "

@@ -68,7 +68,7 @@ def _averages(patients: Patients, look: Look) -> dict[str, Average]:
     bar.empty()
     for diagnosis, average in wanted.items():
         if average in impossible:
-            st.info(f"**{diagnosis}**: {impossible[average]}")
+            st.info(f"**{words.plain(diagnosis)}**: {words.plain(impossible[average])}")
     return {diagnosis: average for diagnosis, average in wanted.items() if average not in impossible}
 
 
@@ -76,7 +76,7 @@ def _downloads(patients: Patients, drawn: Mapping[Panel, Drawing], averages: Map
     selection, name = patients.selection, f"{patients.file}_spread"
     reader = queries.opened(selection.run)
     kind = ("SIMULATED. " if reader.simulated else "") + reference.warning(selection.run)
-    title = f"{selection.run.run_id}: spread (SD) of relevance, evidence for {selection.evidence()}"
+    title = f"{selection.run.run_id}: spread (SD) of relevance, evidence for {selection.evidence_as_text()}"
 
     def sheet() -> pictures.Picture:
         note = f"{kind}{words.SET_SENTENCES[selection.model_set]} {states.RESEARCH_ONLY}"

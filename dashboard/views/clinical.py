@@ -79,7 +79,8 @@ def warn(manifest: dict[str, Any], rows: pd.DataFrame, scores: list[str]) -> Non
     target = manifest.get("target")
     if len(groups) > 1 and target is None:
         st.warning(
-            f"All subjects together: {' and '.join(groups)} differ in these scores and in what the networks say, so "
+            f"All subjects together: {' and '.join(map(words.plain, groups))} differ in these scores and in "
+            "what the networks say, so "
             "that a correlation mostly restates the difference between the groups. Read those within one diagnosis.",
             icon=":material/group:",
         )
@@ -87,8 +88,10 @@ def warn(manifest: dict[str, Any], rows: pd.DataFrame, scores: list[str]) -> Non
     said = [f"Not offered, as no scan has a value: {', '.join(missing)}."] if missing else []
     if target and target["column"] in scores:
         said.append(
-            f"The networks were trained to predict {target['label']}: against it, their answer shows how well they do, "
-            f"and {' and '.join(manifest['groups'])} are parted by it, so that within one of them its range is narrow."
+            f"The networks were trained to predict {words.plain(target['label'])}: against it, their answer "
+            "shows how well they do, "
+            f"and {' and '.join(map(words.plain, manifest['groups']))} are parted by it, so that within one "
+            "of them its range is narrow."
         )
     if manifest["simulated"]:
         said.append("Simulated subjects: their scores were made up from the imposed change, and are no finding.")
@@ -116,7 +119,7 @@ def dots(
     answer, groups = queries.answer(selection.run), queries.manifest(selection.run)["groups"]
     of, score = feature_words(choice.feature, answer.name), SCORES[choice.score]
     is_share = choice.feature not in ANSWERS
-    place.markdown(f"**{score} and {f'share of {of}' if is_share else of}**")
+    place.markdown(f"**{score} and {words.plain(f'share of {of}' if is_share else of)}**")
     fitted = clinical.fitted(found.table, choice.score, choice.feature)
     axes = AXES.get(choice.score, score), f"{of}, share of the brain, %" if is_share else of
     figure = figures.scatter(table, diagnoses, groups, axes=axes, factor=100 if is_share else 1, fitted=fitted)
@@ -134,11 +137,12 @@ def pair_words(choice: Choice, found: Correlations) -> list[str]:
     lines = []
     for row in rows.itertuples():
         if pd.isna(row.rho):
-            lines.append(f"**{row.among}** no correlation: one side is constant, n = {row.subjects}.")
+            lines.append(f"**{words.plain(row.among)}** no correlation: one side is constant, n = {row.subjects}.")
             continue
         part = f"; less {row.controlled_for.replace(', ', ' and ')} {words.three(row.partial_rho)}"
         lines.append(
-            f"**{row.among}** ρ {words.three(row.rho)} (95 % CI {words.three(row.low)} to {words.three(row.high)}), "
+            f"**{words.plain(row.among)}** ρ {words.three(row.rho)} (95 % CI {words.three(row.low)} to "
+            f"{words.three(row.high)}), "
             f"{p_words('p', row.p)}, {p_words('q', row.q)}{part if row.controlled_for else ''}, n = {row.subjects}."
         )
     return lines
@@ -199,7 +203,7 @@ def all_pairs(found: Correlations, answer: str) -> None:
             f"partial correlations over their {partial}. {TOGETHER}: every diagnosis together."
         )
     if found.few and access.may_see_patients():
-        hidden = ", ".join(f"{SCORES[score]} in {name} ({n})" for (score, name), n in found.few.items())
+        hidden = ", ".join(f"{SCORES[score]} in {words.plain(name)} ({n})" for (score, name), n in found.few.items())
         box.caption(f"Not given, below {FEWEST} subjects: {hidden}.")
 
 

@@ -81,7 +81,7 @@ def only_one(run: Run) -> None:
     """The page of a store with one run."""
     st.title(TITLE, anchor=False)
     st.info(
-        f"`{run.run_id}` is the only run of this store that opens, so there is nothing to compare it with. "
+        f"{words.code(run.run_id)} is the only run of this store that opens, so there is nothing to compare it with. "
         "A second run appears here when it is published, for example with another seed:"
     )
     st.code(f"{states.MAKE_ONE} --set seed=1", language=None)
@@ -91,7 +91,7 @@ def card(place: DeltaGenerator, which: str, run: Run) -> None:
     """What one of the runs is."""
     manifest, scans = queries.manifest(run), queries.table(run, "scans")
     with place.container(border=True):
-        st.markdown(f"{which}: **{run.run_id}**")
+        st.markdown(f"{which}: **{words.plain(run.run_id)}**")
         if manifest["simulated"]:
             st.badge("SIMULATED", color="orange", icon=":material/science:")
         else:
@@ -102,7 +102,8 @@ def card(place: DeltaGenerator, which: str, run: Run) -> None:
         if which == "Second":
             reference.warn(run)
         st.caption(
-            f"{manifest['cohort']}. {everyone if counted else people}, {manifest['grid_mm']:g} mm grid, made "
+            f"{words.plain(manifest['cohort'])}. {everyone if counted else people}, {manifest['grid_mm']:g} "
+            "mm grid, made "
             f"{manifest['created'][:10]}."
         )
 
@@ -137,7 +138,9 @@ def metrics(runs: tuple[Run, Run], names: tuple[str, str]) -> pd.DataFrame:
         st.info(f"Neither run {why}.")
         return compared
     if untrained:
-        st.info(f"{untrained[0]} has trained nothing and has no accuracy: these numbers are of the other run alone.")
+        st.info(
+            f"{words.plain(untrained[0])} has trained nothing and has no accuracy: these numbers are of the other run alone."
+        )
     found = queries_overview.differences(*runs)
     st.caption(
         "By scan. Filled: mean ± SD over the folds; open: the held-out test set; dotted line: chance. A difference is "
@@ -229,7 +232,7 @@ def maps(choice: Choice) -> list[tuple[Panel, Drawing]]:
         show.brain_picture(next(columns), picture, caption, group_grid.description(panel, look))
     for name, average in asked.items():
         if average in impossible:
-            next(columns).info(f"**{name}**: {impossible[average]}")
+            next(columns).info(f"**{words.plain(name)}**: {words.plain(impossible[average])}")
     st.caption(map_controls.small_print(look))
     return list(drawn.items())
 
@@ -283,7 +286,8 @@ def distances(choice: Choice) -> pd.DataFrame:
     scans = [compared[f"scans_{side}"].max() for side in ("first", "second")]
     n = " and ".join(words.count(int(count), "scan") if pd.notna(count) else "no scans" for count in scans)
     st.caption(
-        f"Of the averages of {' / '.join(dict.fromkeys(choice.diagnoses))}, n = {n}. Distances × 10⁴, for voxels of "
+        f"Of the averages of {words.plain(' / '.join(dict.fromkeys(choice.diagnoses)))}, n = {n}. Distances × "
+        "10⁴, for voxels of "
         "1 mm, so that grids compare; Spearman over brain voxels."
     )
     return compared
@@ -318,7 +322,7 @@ def compare(run: Run, head: page.Header, second: Run) -> None:
     manifests = [queries.manifest(one) for one in runs]
     limits = [*beside.new_scans(manifests, names), *beside.limits(*manifests, same_grid(runs))]
     if limits:
-        st.markdown("\n".join(f"- {sentence}" for sentence in limits))
+        st.markdown("\n".join(f"- {words.plain(sentence)}" for sentence in limits))
     tables = {"Settings": settings(runs, names), "Metrics": metrics(runs, names)}
     st.subheader("Where the networks look", anchor=False)
     choice, drawn = choose(runs), []
@@ -341,12 +345,12 @@ def main() -> None:
     if all(info.run == run.run_id or info.problem is not None for info in queries.runs(run.store)):
         only_one(run)
         return
-    head = page.Header(TITLE, f"**{run.run_id}**, chosen at the left, beside another run of this store.")
+    head = page.Header(TITLE, f"**{words.plain(run.run_id)}**, chosen at the left, beside another run of this store.")
     second = other_run(run)
     try:
         compare(run, head, second)
     except StoreError as error:
-        st.warning(f"The comparison ends here: {error}")
+        st.warning(f"The comparison ends here: {words.plain(error)}")
         head.finish([])
     except Exception:
         found = states.damaged([second, run])

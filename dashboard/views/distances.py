@@ -33,12 +33,12 @@ def sentence(selection: Selection, rows: pd.DataFrame, diagnoses: list[str]) -> 
 def evidence(selection: Selection) -> str:
     """The target of the stored distances in words."""
     target = queries.explained_target(selection.run)
-    return filters.TARGET_WORDS.get(target, target)
+    return words.plain(filters.TARGET_WORDS.get(target, target))
 
 
 def notes(selection: Selection, level: str, missing: list[str]) -> None:
     """What of the sidebar does not act on the numbers, and diagnoses without any."""
-    parts = [f"The run has no distances for {', '.join(missing)}."] if missing else []
+    parts = [f"The run has no distances for {', '.join(map(words.plain, missing))}."] if missing else []
     if selection.target != queries.explained_target(selection.run):
         parts.append(
             f"Distances were computed for the run's configured target, evidence for {evidence(selection)}; the choice "
@@ -63,7 +63,7 @@ def numbers(table: pd.DataFrame, scans: pd.DataFrame, diagnoses: list[str], leve
     else:
         counts = {d: int(table.scans[table.diagnosis == d].max()) for d in diagnoses}
         people, kind = {d: words.count(n, "scan") for d, n in counts.items()}, "Of the group averages"
-    n = ", ".join(f"{diagnosis} n = {said}" for diagnosis, said in people.items())
+    n = ", ".join(f"{words.plain(diagnosis)} n = {said}" for diagnosis, said in people.items())
     paper = (
         f" {published.SHORT}: group averages of another cohort at 1 mm with AAL1, to compare with, not a target."
         if with_paper
@@ -84,7 +84,7 @@ def pictures(table: pd.DataFrame, diagnoses: list[str], level: str, column: str)
         note = f"{CORRELATION[level]}; strong colour: alike. Scale from −1 to 1."
     st.subheader(MEASURES[column], anchor=False)
     for place, diagnosis in zip(st.columns(max(len(diagnoses), 2), gap="large"), diagnoses, strict=False):
-        place.markdown(f"**{diagnosis}**")
+        place.markdown(f"**{words.plain(diagnosis)}**")
         figure = figures.matrix(
             matrices[diagnosis], low=low, high=high, colours=colours, what=what, slim=len(diagnoses) > 2
         )  # fmt: skip
@@ -98,7 +98,7 @@ def clustering(table: pd.DataFrame, diagnoses: list[str]) -> None:
     end = between.largest([between.square(table, d, "distance", 0.0) for d in diagnoses])
     for column, diagnosis in zip(st.columns(max(len(diagnoses), 2), gap="large"), diagnoses, strict=False):
         matrix = between.square(table, diagnosis, "distance", 0.0)
-        column.markdown(f"**{diagnosis}**")
+        column.markdown(f"**{words.plain(diagnosis)}**")
         if matrix.isna().any(axis=None) or len(matrix) < 2:
             column.caption("Not every pair of methods has a distance.")
             continue
@@ -106,7 +106,7 @@ def clustering(table: pd.DataFrame, diagnoses: list[str]) -> None:
         show.chart(column, figure, f"d-tree-{diagnosis}")
     st.caption(
         "Average linkage: two branches meet at the mean distance of their methods. "
-        + " ".join(between.closest(table, d) for d in diagnoses)
+        + " ".join(words.plain(between.closest(table, d)) for d in diagnoses)
     )
 
 
@@ -128,7 +128,7 @@ def patients(selection: Selection, scans: pd.DataFrame, diagnoses: list[str], co
     kind = between.counted(scans)
     by = "the model that explains it" if kind == "scans" else "one of the models that explain it"
     how = f"A dot is a scan, by {by}; click one to open the patient. " if may else ""
-    n = ", ".join(f"{diagnosis} {said}" for diagnosis, said in between.people(scans, diagnoses).items())
+    n = ", ".join(f"{words.plain(diagnosis)} {said}" for diagnosis, said in between.people(scans, diagnoses).items())
     st.caption(f"{how}Diamond and line: mean ± SD over {kind} ({n}).{kept}")
     chosen = [point for point in event["selection"]["points"] if point.get("customdata")]
     if chosen and may:

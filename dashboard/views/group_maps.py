@@ -97,13 +97,15 @@ def also_explained(selection: Selection, columns: dict[str, tuple[str, ...]]) ->
     rows = filters.explained(selection.run, selection.model_set)
     shown = [d for diagnoses in columns.values() for d in diagnoses]
     more = [d for d in summaries.ordered_diagnoses(rows, queries.manifest(selection.run)["groups"]) if d not in shown]
-    return f"Also explained: {', '.join(more)}; choose it under Diagnosis at the left. " if more else ""
+    return (
+        f"Also explained: {', '.join(map(words.plain, more))}; choose it under Diagnosis at the left. " if more else ""
+    )
 
 
 def sentence(selection: Selection, rows: pd.DataFrame, columns: dict[str, tuple[str, ...]]) -> str:
     """What, of whom, by which models."""
     people = [
-        f"{words.count(rows.subject[rows.diagnosis.isin(diagnoses)].nunique(), f'{name} subject')}"
+        f"{words.count(rows.subject[rows.diagnosis.isin(diagnoses)].nunique(), f'{words.plain(name)} subject')}"
         for name, diagnoses in columns.items()
     ]
     whom = filters.in_words(replace(selection.whom, diagnosis=None))
@@ -130,7 +132,7 @@ def show_row(
         caption = f"{panel.heading}, {panel.people()}"
         show.brain_picture(next(columns), picture, caption, group_grid.description(panel, look))
     for name, why in missing.items():
-        next(columns).info(f"**{name}**: {why}")
+        next(columns).info(f"**{words.plain(name)}**: {words.plain(why)}")
 
 
 def show_grid(selection: Selection, look: Look, columns: dict[str, tuple[str, ...]]) -> dict[Panel, Drawing]:
@@ -189,7 +191,7 @@ def in_3d(method: str, drawn: dict[Panel, Drawing]) -> None:
     levels = panel.levels()
     threshold = float(levels[round(percentile / 100 * (len(levels) - 1))])
     who = "" if panel.is_difference else f", {panel.people()}"
-    left.caption(f"{panel.heading}{who}. Averaged over blocks of about 5 mm. Drag to turn.")
+    left.caption(f"{words.plain(panel.heading)}{who}. Averaged over blocks of about 5 mm. Drag to turn.")
     figure = queries_maps.glass(panel.averages, panel.factors, threshold, panel.unit)
     show.chart(right, figure, "group-3d", save=False)
 
@@ -226,7 +228,7 @@ def downloads(selection: Selection, look: Look, drawn: dict[Panel, Drawing], row
     run = selection.run
     filtered = "_filtered" if replace(selection.whom, diagnosis=None).active() else ""
     name = f"{run.run_id}_{selection.model_set}_{selection.target}{filtered}"
-    title = f"{run.run_id}: {VALUE_WORDS[look.value].lower()}, evidence for {selection.evidence()}"
+    title = f"{run.run_id}: {VALUE_WORDS[look.value].lower()}, evidence for {selection.evidence_as_text()}"
     kind = ("SIMULATED. " if queries.manifest(run)["simulated"] else "") + reference.warning(run)
     note = f"{kind}{words.SET_SENTENCES[selection.model_set]} {map_controls.small_print(look)} {states.RESEARCH_ONLY}"
     found = [

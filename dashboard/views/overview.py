@@ -47,7 +47,7 @@ def sentence(manifest: dict[str, Any], scans: pd.DataFrame) -> str:
     if answer.is_value:
         what, truth = overview_regression.sentence(answer, scans, manifest["target"]["column"]), ""
     return (
-        f"**{manifest['name']}**: {what}, {cohort_name}, "
+        f"**{words.plain(manifest['name'])}**: {words.plain(what)}, {words.plain(cohort_name)}, "
         f"{everyone if counted else people}, {manifest['grid_mm']:g} mm grid.{truth}"
     )
 
@@ -104,7 +104,7 @@ def choose_model_set(run: Run) -> str | None:
 
 def group_averages(run: Run, model_set: str, target: str, groups: list[str]) -> None:
     """Every method: its name, and below it the average heatmap of each group side by side."""
-    evidence = target if target in groups else f"the {target} group"
+    evidence = words.plain(target) if target in groups else f"the {target} group"
     st.caption(
         f"{words.SET_SENTENCES[model_set]} Mean over the subjects of each group, evidence for {evidence}. Three "
         "coronal slices, neurological convention: L is the left of the subject. Colour starts at the marked value, "
@@ -138,7 +138,8 @@ def ranking(run: Run, model_set: str, target: str, groups: list[str]) -> None:
     st.subheader("Regions that matter most", anchor=False)
     st.caption(
         "Share of the relevance of all atlas regions in the group average, left and right added. Bars and numbers: "
-        f"{groups[0]} (n = {words.count(n[0], 'subject')}); blue tick: {groups[1]} (n = {n[1]}). "
+        f"{words.plain(groups[0])} (n = {words.count(n[0], 'subject')}); blue tick: {words.plain(groups[1])} "
+        f"(n = {n[1]}). "
         f"One axis for all methods. {words.MODEL_SETS[model_set]}."
     )
     figures = list(queries_overview.top_regions(run, model_set, target).items())
@@ -219,7 +220,7 @@ def confusion(place: Any, run: Run, predictions: pd.DataFrame, model_set: str, f
         open_cell(run, model_set, groups, *points[0]["customdata"][:2])
     with place.popover("Open the patients of a cell", width="stretch"):
         for true, predicted, text in judged.cells(counts, groups):
-            if st.button(text, key=f"cell-{true}-{predicted}", type="tertiary"):
+            if st.button(words.plain(text), key=f"cell-{true}-{predicted}", type="tertiary"):
                 open_cell(run, model_set, groups, true, predicted)
 
 
@@ -234,7 +235,7 @@ def cohort(run: Run, scans: pd.DataFrame, groups: list[str], figures: dict[str, 
     st.subheader("Cohort", anchor=False)
     show.table(st, summaries.cohort(scans, groups, public.fewest()))
     balance = summaries.balance_sentence(queries.table(run, "balance"), groups)
-    st.caption(f"People are counted once a group, by their first scan. {balance}")
+    st.caption(f"People are counted once a group, by their first scan. {words.plain(balance)}")
     left, right = st.columns(2, gap="large")
     left.markdown("**Age**")
     if "ages" not in figures:

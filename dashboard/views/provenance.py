@@ -100,7 +100,7 @@ def citation(run: Run, manifest: dict[str, Any]) -> None:
     st.code(how_to_cite(run, manifest), language=None, wrap_lines=True)
     st.subheader("Notices", anchor=False)
     notices = [n for n in manifest["notices"] if n != states.RESEARCH_ONLY]
-    st.markdown("\n".join(f"- {notice}" for notice in [states.RESEARCH_ONLY, *notices]))
+    st.markdown("\n".join(f"- {words.plain(notice)}" for notice in [states.RESEARCH_ONLY, *notices]))
 
 
 def everything(run: Run, manifest: dict[str, Any]) -> list[page.Download]:
@@ -133,7 +133,8 @@ def main() -> None:
     """The page."""
     run = selection.current_run()
     manifest = public.manifest(run)
-    head = page.Header("Provenance", f"Which data, settings and code made **{manifest['name']}**.", maps=False)
+    name = words.plain(manifest["name"])
+    head = page.Header("Provenance", f"Which data, settings and code made **{name}**.", maps=False)
     left, right = st.columns([3, 2], gap="large")
     with left:
         identity(run, manifest)

@@ -166,7 +166,7 @@ def reading(selection: Selection, choice: Choice) -> list[str]:
     if choice.measure == "sum":
         one_scale = "Each method has its own unit and scale."
     source = "" if asked.uses_stored(selection) else "Recomputed for the scans that pass the filters."
-    order = "" if choice.measure == "gain" else f"Ordered by {choice.sort_by}."
+    order = "" if choice.measure == "gain" else f"Ordered by {words.plain(choice.sort_by)}."
     return [
         choice.means.means, f"Thin line: {regional.INTERVAL_WORDS}.", order, one_scale, source,
         "Click a dot to see its region in every patient." if access.may_see_patients() else "",
@@ -183,7 +183,7 @@ def outside(choice: Choice, rankings: dict[str, pd.DataFrame], methods: list[str
         rows = frame[(frame["diagnosis"] == choice.sort_by) & ~frame["in_atlas"].astype(bool)]
         said = ", ".join(f"{words.region_name(row.region)} {words.percent(row.value)}" for row in rows.itertuples())
         parts.append(f"{words.method_name(method)} {said}")
-    return f"Outside the atlas and not ranked, {choice.sort_by}: {'; '.join(parts)}."
+    return f"Outside the atlas and not ranked, {words.plain(choice.sort_by)}: {'; '.join(parts)}."
 
 
 def all_numbers(make: Callable[[], pd.DataFrame]) -> None:
@@ -207,14 +207,15 @@ def agreement(selection: Selection, choice: Choice, rankings: dict[str, pd.DataF
     figure = figures.bump(rankings, choice.sort_by, count, lobes, choice.region)
     clickable(left, figure, "r-bump", "methods")
     left.caption(
-        f"{choice.sort_by}: regions among the first {count} of any method. The number is the rank among all atlas "
+        f"{words.plain(choice.sort_by)}: regions among the first {count} of any method. The number is the "
+        "rank among all atlas "
         f"regions; full dots are among the first {count}. Click a dot to mark its region."
     )
     # By shares any two methods agree: both grow with the volume of a region.
     measure = choice.measure if choice.measure in regional.SIZE_FREE else "density"
     size_free = asked.rankings(selection, measure, choice.merged)
     spearman = regional.agreement(size_free, choice.sort_by)
-    right.markdown(f"**Rank correlation of {MEASURES[measure].label.lower()}, {choice.sort_by}**")
+    right.markdown(f"**Rank correlation of {MEASURES[measure].label.lower()}, {words.plain(choice.sort_by)}**")
     if verdict := regional.verdict_on_agreement(spearman):
         right.markdown(verdict)
     figure = matrices.matrix(

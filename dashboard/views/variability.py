@@ -54,7 +54,7 @@ def main() -> None:
     try:
         files = VIEWS[view][1](patients)
     except NotInRun as error:
-        st.info(f"{error}. It is made by the stage aggregate of run_pipeline.py.")
+        st.info(f"{words.plain(error)}. It is made by the stage aggregate of run_pipeline.py.")
         files = []
     page.provenance(selection.run, words.MODEL_SETS[selection.model_set], f"evidence for {selection.evidence()}")
     head.finish(files)
