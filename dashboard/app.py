@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import importlib
+import pkgutil
 from collections.abc import AsyncIterator
 
 import streamlit as st
 from starlette.middleware import Middleware
 
+import dashboard
 from dashboard import access, locality, viewer
 from dashboard.guard import Guard
 from dashboard.secret_files import SecretFileError
@@ -16,9 +20,24 @@ from dashboard.viewer.serving import base_path
 BASE = base_path(st.get_option("server.baseUrlPath"))
 
 
+SCRIPTS_AND_PAPER = ("app", "home", "views", "reports")
+
+
+def make_ready() -> None:
+    """Load what pages use, and take it out of the search for garbage: Streamlit searches everything after every pass,
+    which takes longer than a change on a page.
+    """
+    for module in pkgutil.iter_modules(dashboard.__path__):
+        if module.name not in SCRIPTS_AND_PAPER:
+            importlib.import_module(f"dashboard.{module.name}")
+    gc.collect()
+    gc.freeze()
+
+
 @contextlib.asynccontextmanager
 async def greeted(_: st.App) -> AsyncIterator[None]:
     """Say where the dashboard is and who sees what, once the port is known."""
+    make_ready()
     print(f"\n{locality.greeting(BASE)}\n", flush=True)
     yield
 

@@ -257,10 +257,10 @@ def _everyone(run: Run, rows: pd.DataFrame) -> Whom:
     return Whom(diagnosis=large) if hidden else Whom()
 
 
-def nothing_passes() -> None:
-    """What a page says in the place of its results where no scan passes."""
+def nothing_passes(what: str = "") -> None:
+    """What a page says in the place of its results where no scan passes; `what` there is nothing to do with."""
     if access.may_see_patients():
-        st.info("No scan passes the filters: widen them at the left.")
+        st.info(f"No scan passes the filters{what}: widen them at the left.")
     else:
         st.info(f"Every group of these scans has {access.FEW} subjects: their results are {access.ONLY_FOR_ROLE}.")
 

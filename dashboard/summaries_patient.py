@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dashboard.figures.answers import Answer
-from dashboard.figures.words import NONE, percent, region_name
+from dashboard.figures.words import NONE, percent, plain, region_name
 
 FEWEST = 10  # below so many other subjects no percentile is given (design, section 6)
 SEX_LETTERS = {"F": "F", "M": "M"}
@@ -56,13 +56,13 @@ def top_regions(table: pd.DataFrame, atlas_regions: set[str], count: int = 10) -
 
 
 def covariates(row: Mapping[str, Any]) -> str:
-    """Diagnosis, age, sex, scores and session of a scan in a line; what is not known is left out."""
-    parts = [f"**{row['diagnosis']}**"]
+    """Diagnosis, age, sex, scores and session of a scan in a line of Markdown; what is not known is left out."""
+    parts = [f"**{plain(row['diagnosis'])}**"]
     if isinstance(label := row.get("clinical_label"), str) and label:
-        parts.append(label)
+        parts.append(plain(label))
     screening = row["screening_diagnosis"]
     if isinstance(screening, str) and screening not in ("", row["diagnosis"]):
-        parts.append(f"{screening} at screening")
+        parts.append(f"{plain(screening)} at screening")
     if np.isfinite(row["age"]):
         parts.append(f"{row['age']:.0f} y")
     if row["sex"] in SEX_LETTERS:
@@ -72,7 +72,7 @@ def covariates(row: Mapping[str, Any]) -> str:
             parts.append(f"{label} {row[name]:.{digits}f}")
     for name, label in (("session", "session"), ("site", "site")):
         if isinstance(row[name], str) and row[name]:
-            parts.append(f"{label} {row[name]}")
+            parts.append(f"{label} {plain(row[name])}")
     if np.isfinite(row["severity"]) and row["severity"] > 0:
         parts.append(f"imposed severity {row['severity']:.2f}")
     return " · ".join(parts)

@@ -85,6 +85,7 @@ SAMPLES = {
     ),
     "distances.dendrogram": lambda: distances.dendrogram(ordering.linkage(SQUARE.fillna(3).to_numpy()), METHODS, 8),
     "one_region.distribution": lambda: one_region.distribution(SCANS, GROUPS, GROUPS, axis="share, %", factor=100),
+    "one_region.means": lambda: one_region.means(SCANS, GROUPS, GROUPS, axis="share, %", factor=100),
     "one_region.with_age": lambda: one_region.with_age(SCANS, GROUPS, GROUPS, axis="share, %", factor=100),
     "patient.against_group": lambda: patient.against_group(
         pd.DataFrame({"region": NAMES, "share": 0.1, "mean": 0.2, "sd": [0.1, 0.1, np.nan], "percentile": 40, "n": 9}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -11,7 +12,7 @@ from http.client import HTTPMessage
 
 import pytest
 import streamlit as st
-from browser import start_server
+from browser import ROOT, start_server
 from store_factory import shared_store
 from stream import Reader
 from streamlit.errors import StreamlitSecretNotFoundError
@@ -382,3 +383,21 @@ def test_a_login_ends_locality(tmp_path):
         assert not sees_patients(server)
     finally:
         server.stop()
+
+
+# -- the load of a pass ------------------------------------------------------------------------------------------------
+
+READY = """
+import gc, sys
+from dashboard import app
+app.make_ready()
+assert gc.get_freeze_count() > 100_000, gc.get_freeze_count()
+heavy = {"torch", "ants", "sklearn", "nilearn", "scipy.stats", "matplotlib.pyplot"} & set(sys.modules)
+assert not heavy, heavy
+assert {"plotly", "pandas", "dashboard.queries_maps", "dashboard.filters"} <= set(sys.modules)
+"""
+
+
+def test_what_is_loaded_at_the_start_is_not_searched_for_garbage_after_every_pass():
+    done = subprocess.run([sys.executable, "-c", READY], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -28,7 +28,7 @@ SET_SENTENCES = {
     "folds": "Each fold's model explains only the scans it was not trained on.",
 }
 NONE = "–"
-MARKUP = re.compile(r"[\\`*_\[\]<>#~$|&^{}]")
+MARKUP = re.compile(r"[\\`*\[\]<>#~$|&^{}]|(?<![^\W_])_|_(?![^\W_])")
 # What becomes an emoji, a colour, a link or an arrow even where its marks are escaped: ':smile:', 'www.', '@', '->'.
 JOINED = re.compile(r"(:(?=\S)|@(?=\S)|\bwww(?=\.)|-(?=\\?>)|!(?=\\?\[))", re.IGNORECASE)
 WORD_JOINER = "\u2060"  # has no width and breaks no line

@@ -139,7 +139,8 @@ def metrics(runs: tuple[Run, Run], names: tuple[str, str]) -> pd.DataFrame:
         return compared
     if untrained:
         st.info(
-            f"{words.plain(untrained[0])} has trained nothing and has no accuracy: these numbers are of the other run alone."
+            f"{words.plain(untrained[0])} has trained nothing and has no accuracy: these numbers are of the "
+            "other run alone."
         )
     found = queries_overview.differences(*runs)
     st.caption(

@@ -223,7 +223,7 @@ def nifti(panel: Panel, run: queries.Run) -> bytes:
     return export.nifti_bytes(values, reader.affine(), simulated=reader.simulated, unit=unit)
 
 
-def downloads(selection: Selection, look: Look, drawn: dict[Panel, Drawing], rows: list, peaks: list) -> list[Download]:
+def downloads(selection: Selection, look: Look, drawn: dict[Panel, Drawing]) -> list[Download]:
     """The grid as a picture, the numbers, and every map."""
     run = selection.run
     filtered = "_filtered" if replace(selection.whom, diagnosis=None).active() else ""
@@ -234,7 +234,7 @@ def downloads(selection: Selection, look: Look, drawn: dict[Panel, Drawing], row
     found = [
         Download.png("Grid, PNG", f"{name}_groups", lambda: group_grid.sheet(drawn, title, note).png()),
         Download.svg("Grid, SVG", f"{name}_groups", lambda: group_grid.sheet(drawn, title, note).svg()),
-        Download.csv("Numbers, CSV", f"{name}_groups", lambda: summaries_maps.numbers(rows, peaks)),
+        Download.csv("Numbers, CSV", f"{name}_groups", lambda: summaries_maps.numbers(*numbers(run, drawn))),
     ]
     for panel in drawn:
         scale, statistic, _ = queries_maps.measured(panel.averages[0])
@@ -260,17 +260,16 @@ def main() -> None:
     head = page.Header("Group maps", sentence(selection, rows, columns))
     look = map_controls.choose("g_", run, queries.available(run)[selection.model_set])
     if rows.empty:
-        filters.nothing_passes()
+        filters.nothing_passes(", so there is nothing to average")
         head.finish([])
         return
     st.html(map_controls.ROWS)
     st.caption(f"{also_explained(selection, columns)}{map_controls.small_print(look)}")
     drawn = show_grid(selection, look, columns)
     in_3d(selection.method, drawn)
-    figures, peaks = numbers(run, drawn)
     box = state.fold("g_numbers", "Numbers behind the pictures")
     if box is not None:
-        show.table(box, summaries_maps.table(figures, peaks))
+        show.table(box, summaries_maps.table(*numbers(run, drawn)))
     if access.may_see_patients():
         scans_behind(rows, queries.answer(run))
     page.how_to_read(
@@ -281,7 +280,7 @@ def main() -> None:
         "marked value of the bar and ends at the 99.5th percentile of the maps that share the scale.",
     )  # fmt: skip
     page.provenance(run, words.MODEL_SETS[selection.model_set], f"evidence for {selection.evidence()}")
-    head.finish(downloads(selection, look, drawn, figures, peaks))
+    head.finish(downloads(selection, look, drawn))
 
 
 page.body(main)

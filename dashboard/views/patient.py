@@ -128,7 +128,8 @@ def decision(selection: Selection, row: pd.Series) -> None:
 def probability_bar(value: float, description: str) -> str:
     """HTML of a bar from 0 to 1 with a mark where the decision turns."""
     return (
-        f'<div role="img" aria-label="{html.escape(description)}" style="position:relative;height:16px;margin-bottom:2px">'
+        f'<div role="img" aria-label="{html.escape(description)}" '
+        'style="position:relative;height:16px;margin-bottom:2px">'
         '<div style="position:absolute;top:5px;width:100%;height:6px;border-radius:3px;background:#8888884d"></div>'
         f'<div style="position:absolute;top:5px;width:{100 * value:.2f}%;height:6px;border-radius:3px;'
         'background:var(--st-primary-color,#2b6a6e)"></div>'
@@ -336,9 +337,7 @@ def main() -> None:
     visits = queries_patient.visits(rows, subject)
     row = pick_scan(visits)
     with top:
-        head = page.Header(
-            "Patient", f"**{words.plain(row['subject'])}** · {words.plain(summaries_patient.covariates(row))}"
-        )
+        head = page.Header("Patient", f"**{words.plain(row['subject'])}** · {summaries_patient.covariates(row)}")
     decision(selection, row)
     patient_reference.flags(selection.run, row["scan"])
     if other is not None:
