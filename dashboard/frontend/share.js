@@ -4,7 +4,7 @@ export default function ({ parentElement, data }) {
   const field = parentElement.querySelector("input");
   const said = parentElement.querySelector("[role=status]");
   const here = ["localhost", "127.0.0.1", "[::1]"].includes(window.location.hostname);
-  const alone = here ? ". It works on this computer only" : "";
+  const alone = here ? ", for this computer only" : "";
   const link = () => `${window.location.origin}${window.location.pathname}?${button.dataset.query}`;
   button.dataset.query = data.query;
   if (button.dataset.ready) return;
