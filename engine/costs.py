@@ -36,6 +36,7 @@ CUBE_SHARE = {1: 0.0026, 2: 0.007, 3: 0.015, 4: 0.023}
 REGION_SHARE = {1: 0.009, 2: 0.04, 3: 0.07, 4: 0.12}
 SPREAD_MM = 40  # side of the cube by which networks are compared
 SEGMENTING_S = {1: 4.0, 2: 0.8, 3: 0.5, 4: 0.4}  # to cut a scan into segments, on the CPU
+GRADIENTS = ("sensitivity", "guided_backprop")
 TWO_MAPS = ("guided_backprop", "segment_occlusion")  # full volumes: for both groups, in both scales
 BRAIN_SHARE = 0.22
 PACKED_BYTES = 0.5  # of a stored int16 volume after compression, of its brain voxels' two bytes
@@ -128,6 +129,10 @@ def estimate_costs(run: Run) -> Estimate:
     passes = sum(len(job.explain) * sum(_passes(config, effort, m) for m in _methods(config, job)) for job in jobs)
     segmented = sum(len(job.explain) * ("segment_occlusion" in _methods(config, job)) for job in jobs)
     maps = sum(len(job.explain) * sum(1 + (m in TWO_MAPS) for m in _methods(config, job)) for job in jobs)
+    again = 0.0  # passes for relevance outside the brain, which is not stored: engine/whole_volume.py
+    if config.analysis.distance_volume == "whole":
+        gradients = sum(len(job.explain) * sum(m in GRADIENTS for m in _methods(config, job)) for job in jobs)
+        again = 2 * GRADIENT_FACTOR * gradients
     voxels = math.prod(Grid(config.grid_mm).shape)
     volume_mib = voxels * BRAIN_SHARE * 2 * 2 * PACKED_BYTES / 2**20
     resident = min(voxels * 4 * scans / 2**20 * 2, 3000) if trains else 0
@@ -139,7 +144,7 @@ def estimate_costs(run: Run) -> Estimate:
             "preprocess": _a_scan(config) * scans / config.preprocessing.processes + 30,
             run.networks_from: forward * (_training(run, effort) if trains else sum(len(j.explain) for j in jobs)),
             "explain": passes * forward + segmented * SEGMENTING_S[config.grid_mm],
-            "aggregate and compare": maps * voxels * 1e-7 + 10,
+            "aggregate and compare": maps * voxels * 1e-7 + again * forward + 10,
         },
         BASE_MIB + resident + copies * voxels * 4 / 2**20,
         (maps + 2 * scans) * volume_mib + 100,

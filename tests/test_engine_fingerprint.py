@@ -42,3 +42,20 @@ def test_the_threads_are_in_the_provenance(threads, words):
         assert Run(load_config(preset="smoke"), Path("nowhere"), "cpu", Progress())._device_name() == words
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_plan_counts_what_distances_over_the_whole_volume_compute_again(tmp_path):
+    """Two passes over two gradient maps of each of the four held-out scans and two apply scans."""
+    from engine.costs import FORWARD_S, GRADIENT_FACTOR, estimate_costs
+    from engine.stages import ingest
+
+    seconds = []
+    for volume in ("mask", "whole"):
+        overrides = {"analysis.distance_volume": volume, "explain.folds": []}
+        run = Run(load_config(preset="smoke", overrides=overrides), tmp_path, "cpu", Progress(quiet=True))
+        ingest(run)
+        run.cohort = run.with_parts(run.cohort)
+        seconds.append(estimate_costs(run).seconds["aggregate and compare"])
+        explained = sum(len(job.explain) for job in run.jobs if job.model_set == "holdout")
+    expected = 2 * 2 * GRADIENT_FACTOR * explained * FORWARD_S[4]
+    assert seconds[1] - seconds[0] == pytest.approx(expected, rel=0.01)
