@@ -32,10 +32,13 @@ def cards(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame) -> list[tu
     if n:
         over = f"mean ± SD of {words.count(n, 'fold')}"
         error = words.mean_sd(*summaries.mean_and_sd(metrics, "mae")) + unit
-        always = f"Mean absolute error; always saying the mean: {_of_the_mean(predictions)}{unit}"
+        always = (
+            f"Mean absolute error{_together(metrics, 'mae')}; always saying the mean: {_of_the_mean(predictions)}{unit}"
+        )
         found.append((f"MAE, {over}", error, always))
         r2 = words.mean_sd(*summaries.mean_and_sd(metrics, "r2"))
-        found.append((f"{words.ERRORS['r']}, {over}", words.mean_sd(*summaries.mean_and_sd(metrics, "r")), f"R² {r2}"))
+        r = words.mean_sd(*summaries.mean_and_sd(metrics, "r"))
+        found.append((f"{words.ERRORS['r']}, {over}", r, f"R² {r2}{_together(metrics, 'r', ', r ')}"))
     held = int((predictions.model == "holdout").sum())
     if held:
         value, r = (words.three(summaries.metric_value(metrics, "holdout", m)) for m in ("mae", "r"))
@@ -48,6 +51,12 @@ def cards(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame) -> list[tu
         value = words.mean_sd(*linear[best]) + unit
         found.append(("MAE, best linear baseline", value, words.CLASSIFIERS[best]))
     return found
+
+
+def _together(metrics: pd.DataFrame, metric: str, name: str = ", ") -> str:
+    """The 95 % interval of all folds together; empty where it is not known."""
+    value, *ends = summaries.ends(metrics, "folds", metric)
+    return f"{name}of all folds {words.three(value)} ({words.interval(*ends)})" if words.interval(*ends) else ""
 
 
 def _of_the_mean(predictions: pd.DataFrame) -> str:

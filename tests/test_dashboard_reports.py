@@ -267,3 +267,12 @@ def test_axes_end_at_round_numbers():
 def test_small_probabilities_of_balance_are_short():
     table = pd.DataFrame({"covariate": ["age"], "difference": [7.03], "p": [3e-50]})
     assert "p < 0.001" in summaries.balance_sentence(table, ["older", "younger"])
+
+
+def test_a_run_that_did_not_count_scans_without_relevance_has_its_report(tmp_path):
+    """Runs of specification 1.2 and before lack the column group_regions.without_relevance."""
+    folder = make_run(tmp_path, name="earlier")
+    table = folder / "tables" / "group_regions.parquet"
+    pd.read_parquet(table).drop(columns=["without_relevance"]).to_parquet(table)
+    pages = cohort_pages(open_run(tmp_path), "folds", "AD", None)
+    assert any("AD, n = " in words_on(page) for page in pages)

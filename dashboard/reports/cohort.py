@@ -51,8 +51,8 @@ def cohort_pages(run: RunReader, model_set: str, target: str, created: str | Non
     for number, page in enumerate(pages, 1):
         _frame(page, whole, (number, len(pages)), created)
         if said is not None and said.banner:
-            page.text(MARGIN, 11, said.banner, 8, color=ALARM, weight="bold")
-            page.text(MARGIN, 14.5, f"{said.figures}.", 6.5, color=ALARM)
+            page.text(MARGIN, 8, said.banner, 8, color=ALARM, weight="bold")
+            page.text(MARGIN, 11.5, f"{said.figures}.", 6.5, color=ALARM)
     return pages
 
 

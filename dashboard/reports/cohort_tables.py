@@ -56,7 +56,7 @@ def _half(
         page.text(x, y, f"{group}: not ranked by this run for this evidence.", SIZE, color=QUIET)
         return
     there = dict(published.TABLE_1[group].get(method, [])) if whole.like_the_paper else {}
-    without = ranked.without_relevance.max()
+    without = ranked.without_relevance.fillna(0).max()  # earlier runs did not count them
     people = f"{group}, n = {ranked.subjects.max()}" + (f" of {ranked.subjects.max() + without}" if without > 0 else "")
     columns = [Column("", 6), Column(people, 48), Column("share, %", 17, "r")]
     columns += [Column("ADNI, %", HALF - 71, "r")] if there else []
