@@ -38,6 +38,7 @@ def _as_json(run: Run) -> dict:
         "scans": {str(name): int(count) for name, count in scans["diagnosis"].value_counts(sort=False).items()},
         "subjects": int(scans["subject"].nunique()),
         "exclusions": run.cohort.exclusions[["scan", "reason"]].to_dict("records"),
+        "warnings": list(run.cohort.warnings),
         "test_set": _test_set(scans)["subject"].drop_duplicates().tolist(),
         "models": {j.model: {"training_scans": len(j.train), "test_scans": len(j.test)} for j in planned},
         **asdict(estimate_costs(run)),

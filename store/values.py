@@ -14,7 +14,8 @@ from store.spec import CELL_SCALES, MODEL_SETS, NATIVE_GRIDS, SCALES
 
 LARGEST_INDEX = 32767  # of a region
 LONGEST_UNIT = 100
-SHORTEST_MM, LONGEST_MM = 0.01, 100.0  # edges of a voxel
+# Edges of a voxel, or between the points of a native space: of a scan in MNI space only its corners are kept.
+SHORTEST_MM, LONGEST_MM = 0.01, 1000.0
 _SUM_OF_SHARES = 1.001  # rounding of float32
 _MARKUP = re.compile(r"<\s*[a-zA-Z/!?]")
 _NUMBERS: dict[str, dict[str, tuple[float, float]]] = {  # table -> column -> lowest and highest value

@@ -13,7 +13,7 @@ from engine.config import CohortConfig
 from engine.data import guards
 from engine.data.cache import pack, write_part
 from engine.data.hashing import FileMemory, file_hash
-from engine.data.same_image import same_image_flags, warning
+from engine.data.same_image import recognised, same_image_flags, warning
 from engine.data.scan import Cohort, exclusion_table, scan_table
 from engine.errors import UserError
 from engine.progress import Progress
@@ -151,6 +151,16 @@ def test_prepared_volumes_of_two_persons_that_are_one_image_are_flagged(tmp_path
     assert same_image_flags(cache, far, scans).empty  # not compared
     unknown = rows.assign(template_correlation=np.nan, mask_dice=np.nan, brain_ml=np.nan)
     assert same_image_flags(cache, unknown, scans).empty  # simulated brains
+
+
+def test_a_new_scan_that_is_one_of_the_networks_own_is_recognised():
+    rng = np.random.default_rng(1)
+    own = {name: rng.random((9, 9, 9)) for name in ("a", "b")}
+    new = {"x": own["b"] * 0.9 + 1e-4 * rng.random((9, 9, 9)), "y": rng.random((9, 9, 9))}
+    quality = {"template_correlation": 0.9, "mask_dice": 0.95, "brain_ml": 1400.0}
+    theirs, ours = (pd.DataFrame([{"scan": name, **quality} for name in names]) for names in ("ab", "xy"))
+    assert recognised(ours, new.get, theirs, own.get) == {"x": "b"}
+    assert recognised(ours, new.get, theirs.assign(brain_ml=1450.0), own.get) == {}
 
 
 def test_a_rejected_scan_does_not_shadow_its_duplicate(tmp_path):

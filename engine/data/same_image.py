@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ from engine.data.cache import VolumeCache
 from engine.preprocessing.limits import ACCEPT
 from store.spec import table_spec
 
+ReadVolume = Callable[[str], np.ndarray]
 FIGURE, SOURCE = "same_image", "cohort"
 SAME = 0.9999  # correlation of two prepared volumes; those of two persons reach 0.95
 # How far quality figures of one image, prepared from two files, may lie apart; brain_ml as a share.
@@ -42,6 +43,25 @@ def same_image_flags(
     return frame.astype({name: kind for name, (kind, _) in columns.items()})
 
 
+def recognised(
+    quality: pd.DataFrame, volume: ReadVolume, known_quality: pd.DataFrame, known_volume: ReadVolume
+) -> dict[str, str]:
+    """Return new scan -> the known scan whose image it is, where it is one, by their prepared volumes.
+
+    Args:
+        quality, known_quality: rows of the quality table; only scans with similar figures are compared.
+        volume, known_volume: read the prepared volume of a scan, (x, y, z), on the same grid.
+    """
+    figures, known = _figures(quality), _figures(known_quality)
+    found: dict[str, str] = {}
+    for i, scan in enumerate(quality["scan"]):
+        for j in np.flatnonzero(_near(known, figures[i])):
+            other = known_quality["scan"].iloc[j]
+            if scan not in found and _correlation(volume(scan), known_volume(other)) > SAME:
+                found[scan] = other
+    return found
+
+
 def warning(flags: pd.DataFrame) -> tuple[str, ...]:
     """Say, without names, that persons share an image; nothing where none do."""
     count = int((flags["figure"] == FIGURE).sum())
@@ -52,17 +72,26 @@ def warning(flags: pd.DataFrame) -> tuple[str, ...]:
 
 def _candidates(quality: pd.DataFrame, subject: pd.Series) -> Iterator[tuple[str, str]]:
     """Pairs of scans of different subjects with nearly the same quality figures."""
-    figures = quality[list(APART)].assign(brain_ml=np.log(quality["brain_ml"].where(quality["brain_ml"] > 0)))
-    figures = figures.to_numpy(float)
-    limits = np.array(list(APART.values()))
+    figures = _figures(quality)
     ids = quality["scan"].tolist()
     persons = subject[ids].to_numpy(object)
-    known = ~np.isnan(figures).all(axis=1)
     for i, one in enumerate(ids):
-        apart = np.abs(figures[i + 1 :] - figures[i])
-        near = (np.isnan(apart) | (apart <= limits)).all(axis=1) & known[i] & known[i + 1 :]
+        near = _near(figures[i + 1 :], figures[i])
         for j in np.flatnonzero(near & (persons[i + 1 :] != persons[i])):
             yield one, ids[i + 1 + j]
+
+
+def _figures(quality: pd.DataFrame) -> np.ndarray:
+    """(scans, figures), the brain's volume as a logarithm."""
+    volume = quality["brain_ml"].where(quality["brain_ml"] > 0)
+    return quality[list(APART)].assign(brain_ml=np.log(volume)).to_numpy(float)
+
+
+def _near(figures: np.ndarray, one: np.ndarray) -> np.ndarray:
+    """Which scans have nearly the figures of one; those that are not known of either do not count."""
+    apart = np.abs(figures - one)
+    known = ~np.isnan(figures).all(axis=1) & ~np.isnan(one).all()
+    return (np.isnan(apart) | (apart <= list(APART.values()))).all(axis=1) & known
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:

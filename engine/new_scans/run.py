@@ -28,6 +28,7 @@ class NewScansRun(Run):
         files: of the scans.
         table: what is known of the scans; None: nothing.
         unjudged: quality figures that could not be compared with those of the reference.
+        recognised: scan -> subject of the reference whose image it is, although the file is another.
     """
 
     networks_from: ClassVar[str] = "predict"
@@ -37,6 +38,7 @@ class NewScansRun(Run):
     files: tuple[Path, ...] = ()
     table: Path | None = None
     unjudged: list[str] = field(default_factory=list)
+    recognised: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -92,11 +94,11 @@ class NewScansRun(Run):
 
     @property
     def known_subjects(self) -> dict[str, str]:
-        """New scan -> subject of the reference's cohort, where it is one, by the file's content or the table's word."""
+        """New scan -> subject of the reference's cohort, where it is one: by its file, image or the table's word."""
         theirs = self.reference.scans
         by_file = theirs[theirs["source_hash"] != ""].drop_duplicates("source_hash").set_index("source_hash")["subject"]
         named = set(theirs["subject"]) if self.table else set()
-        found = {}
+        found = dict(self.recognised)
         for row in self.cohort.scans.itertuples():
             if row.source_hash in by_file.index:
                 found[row.scan] = by_file[row.source_hash]

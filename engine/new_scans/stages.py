@@ -46,12 +46,32 @@ def preprocess(run: NewScansRun) -> None:
     from engine.new_scans.limits import reference_flags
 
     stages.preprocess(run)
+    _recognise(run)
     flags, run.unjudged = reference_flags(run.quality, run.reference.reader.table("quality"), run.reference.run_id)
     reader = run.reader()
     if reader.has_table("flags"):
         earlier = reader.table("flags")
         flags = pd.concat([earlier[earlier["source"] != "reference"], flags], ignore_index=True)
     run.writer.put_table("flags", flags)
+
+
+def _recognise(run: NewScansRun) -> None:
+    """Find new scans that are images of the networks' own cohort, in other files; needs the volumes it published."""
+    from engine.data.same_image import recognised
+
+    reader = run.reference.reader
+    if reader.simulated or not reader.has_array("scans"):
+        return
+    found = recognised(run.quality, lambda scan: run.cache.read([scan])[0], reader.table("quality"), reader.volume)
+    subject = run.reference.scans.set_index("scan")["subject"]
+    before = run.known_subjects
+    run.recognised = {scan: subject[other] for scan, other in found.items()}
+    for scan in run.recognised.keys() - before.keys():
+        models = ", ".join(job.model for job in run.jobs if scan in job.explain)
+        run.progress.say(
+            f"  {scan} is the same image as one of {run.recognised[scan]}, who is in {run.reference.run_id}: "
+            f"explained only by {models}"
+        )
 
 
 def predict(run: NewScansRun) -> None:
