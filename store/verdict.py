@@ -131,7 +131,7 @@ def paired(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.
     """Test scans of two classifiers in one order; None where they did not judge the same scans of the same groups."""
     keys = ["scan", "subject", "group"]
     ordered = [frame.sort_values("scan", kind="stable").reset_index(drop=True) for frame in (first, second)]
-    alike = len(first) == len(second) and not first["scan"].duplicated().any()
+    alike = len(first) == len(second) > 0 and not first["scan"].duplicated().any()  # new scans: no test scans at all
     if not alike or not (ordered[0][keys].astype(str) == ordered[1][keys].astype(str)).all(axis=None):
         return None
     return ordered[0], ordered[1]
