@@ -235,7 +235,8 @@ class Run:
     def notices(self) -> list[str]:
         """Credits, and what a reader must know of the run."""
         flagged = undecided(self.flags) if self.flags is not None else 0
-        beyond = [f"{flagged} of {len(self.quality)} scans lie beyond preprocessing.quality.flag and were used."]
+        among = len(self.quality) if flagged else 0
+        beyond = [f"{flagged} of {among} scans lie beyond preprocessing.quality.flag and were used."]
         warnings = self.cohort.warnings if self.cohort else ()
         return [*NOTICES, *warnings, *(beyond if flagged else []), *self.atlas.notes]
 

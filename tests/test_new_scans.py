@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
         patch.setattr(command.signal, "signal", lambda *a: None)
         tiny_run(folder / "store", cohort(folder / "data"))
         brain(folder / "new" / "like.nii.gz", 50)
-        brain(folder / "new" / "aside.nii.gz", 51, shift=3)
+        brain(folder / "new" / "aside.nii.gz", 51, shift=2)
         files = [folder / "new" / "like.nii.gz", folder / "new" / "aside.nii.gz"]
         assert explain(folder / "store", *files) == 0
     return folder

@@ -46,6 +46,9 @@ def preprocess(run: NewScansRun) -> None:
     from engine.new_scans.limits import reference_flags
 
     stages.preprocess(run)
+    left_out = run.cohort.exclusions
+    for row in left_out[left_out["stage"] == "preprocess"].itertuples():
+        run.progress.say(f"  WARNING: {row.scan} is left out: {row.reason}")
     _recognise(run)
     flags, run.unjudged = reference_flags(run.quality, run.reference.reader.table("quality"), run.reference.run_id)
     reader = run.reader()
