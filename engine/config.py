@@ -32,6 +32,7 @@ USUAL_LABELS = {
     "NC": ["NC", "CN", "NL", "HC", "Control", "Healthy control", "Cognitively normal"],
 }
 USUAL_APPLY = ["MCI", "EMCI", "LMCI", "Converted"]
+GRID_MM, BRAIN_END_MM = (193, 229, 193), (169, 206, 161)  # length of the grid and end of the brain along each axis
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -502,9 +503,30 @@ def load_config(
     for key, value in (overrides or {}).items():
         _set(values, key, value)
     try:
-        return RunConfig.model_validate(values)
+        config = RunConfig.model_validate(values)
     except ValidationError as error:
         raise UserError(_one_line(error)) from None
+    _check_cubes(config)
+    return config
+
+
+def _check_cubes(config: RunConfig) -> None:
+    """Raise UserError where the cubes of occlusion leave voxels of the brain out, which would seem irrelevant."""
+    asked = {method for model_set in config.training.models for method in getattr(config.explain, model_set)}
+    if "occlusion" not in asked:
+        return
+    occlusion, mm = config.explain.occlusion, config.grid_mm
+    half, stride = (max(1, int(length / mm + 0.5)) for length in (occlusion.half_width_mm, occlusion.stride_mm))
+    said = f"explain.occlusion.stride_mm={occlusion.stride_mm:g} with half_width_mm={occlusion.half_width_mm:g}"
+    if stride > 2 * half:
+        raise UserError(
+            f"{said}: the cubes do not touch, voxels between them would never be occluded; stride_mm is at most twice "
+            f"half_width_mm, here {2 * half * mm}"
+        )
+    for length, end in zip(GRID_MM, BRAIN_END_MM, strict=True):
+        last = -(-length // mm) - 1
+        if last // stride * stride + half < -(-end // mm):
+            raise UserError(f"{said}: the last cubes do not reach the end of the brain; choose a smaller stride_mm")
 
 
 def restored_config(stored: dict[str, Any], overrides: dict[str, Any], run: str) -> RunConfig:
@@ -521,9 +543,12 @@ def restored_config(stored: dict[str, Any], overrides: dict[str, Any], run: str)
     for key, value in overrides.items():
         _set(values, key, value)
     try:
-        return RunConfig.model_validate(values)
+        config = RunConfig.model_validate(values)
     except ValidationError as error:
         raise UserError(_one_line(error)) from None
+    if any(key.startswith("explain") for key in overrides):  # a run keeps what it was made with
+        _check_cubes(config)
+    return config
 
 
 def parse_override(text: str) -> tuple[str, Any]:

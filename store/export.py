@@ -62,6 +62,8 @@ def nifti_bytes(
     image = nib.Nifti1Image(np.asarray(values, dtype=np.float32), np.asarray(affine, dtype=float))
     image.set_sform(affine, code=space)
     image.set_qform(affine, code=space)
+    if not np.allclose(image.get_qform(), affine, atol=1e-3):  # shear, which a qform cannot say
+        image.set_qform(None, code=0)
     image.header.set_xyzt_units("mm")
     words = "; ".join(part for part in (DESCRIPTION, "SIMULATED" if simulated else "", unit) if part)
     image.header["descrip"] = words.encode("ascii", "replace")[:HEADER_LETTERS]

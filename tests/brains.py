@@ -18,7 +18,7 @@ AS_THEY_ARE = (
 )  # fmt: skip
 COHORT = (
     "cohort.reader=table", "cohort.diagnosis={AD: [Dementia], NC: [CN]}", "split.folds=2", "split.holdout_per_group=1",
-    "training.epochs=1", "explain.occlusion.stride_mm=80", "explain.folds=[sensitivity]",
+    "training.epochs=1", "explain.occlusion={half_width_mm: 48, stride_mm: 80}", "explain.folds=[sensitivity]",
     "explain.holdout=[sensitivity, guided_backprop, occlusion, area_occlusion]",
 )  # fmt: skip
 SUBJECTS = 10

@@ -5,12 +5,24 @@ from __future__ import annotations
 import itertools
 import os
 
+import numpy as np
 import pytest
 import yaml
 
 from engine.card import read_card
-from engine.config import RunConfig, load_config, parse_override, preset_names
+from engine.config import (
+    BRAIN_END_MM,
+    GRID_MM,
+    RunConfig,
+    load_config,
+    parse_override,
+    preset_names,
+    restored_config,
+)
 from engine.errors import UserError
+from engine.preprocessing.grid import Grid
+from engine.preprocessing.template import brain_mask
+from engine.relevance.occlusion import cube_at, position_shape
 from engine.yaml_text import load_yaml
 
 TABLE = {"cohort.reader": "table", "cohort.groups": {"old": "age >= 60", "young": "age < 40"}}
@@ -177,3 +189,43 @@ def test_the_fingerprint_is_of_settings_not_of_places():
     moved = TABLE | {"cohort.data": "/somewhere"}
     assert load_config(overrides=TABLE).fingerprint() == load_config(overrides=moved).fingerprint()
     assert load_config(overrides=moved).stored()["cohort"]["data"] is None
+
+
+@pytest.mark.parametrize(
+    ("grid_mm", "half", "stride", "words"),
+    [
+        (4, 4, 24, "at most twice half_width_mm, here 8"),  # 33 of 48 voxels of an axis were in no cube
+        (1, 2, 5, "at most twice half_width_mm, here 4"),
+        (4, 20, 44, "at most twice half_width_mm, here 40"),
+        (4, 60, 120, "do not reach the end of the brain"),
+        (1, 20, 12, None),
+        (4, 20, 40, None),
+        (3, 20, 40, None),
+    ],
+)
+def test_cubes_that_leave_brain_out_are_refused(grid_mm, half, stride, words):
+    chosen = {"grid_mm": grid_mm, "explain.occlusion": {"half_width_mm": half, "stride_mm": stride}}
+    if words:
+        with pytest.raises(UserError, match=words):
+            load_config(overrides=chosen)
+        load_config(overrides={**chosen, "explain.holdout": ["sensitivity"], "explain.folds": ["sensitivity"]})
+        return
+    occlusion, grid = load_config(overrides=chosen).explain.occlusion, Grid(grid_mm)
+    half, stride = grid.voxels(occlusion.half_width_mm), grid.voxels(occlusion.stride_mm)
+    looked_at = np.zeros(grid.shape, bool)
+    for position in np.ndindex(position_shape(grid.shape, stride)):
+        looked_at[cube_at(position, half, stride, grid.shape)] = True
+    assert looked_at[brain_mask(grid_mm)].all()
+
+
+def test_the_brain_ends_where_the_cubes_are_checked_against():
+    assert Grid(1).shape == GRID_MM
+    assert tuple(int(where.max()) + 1 for where in np.nonzero(brain_mask(1))) == BRAIN_END_MM
+
+
+def test_a_run_keeps_the_cubes_that_it_was_made_with():
+    stored = load_config().stored()
+    stored["explain"]["occlusion"]["stride_mm"] = 48.0
+    assert restored_config(stored, {"name": "again"}, "old").explain.occlusion.stride_mm == 48
+    with pytest.raises(UserError, match="the cubes do not touch"):
+        restored_config(stored, {"explain.occlusion.half_width_mm": 20}, "old")

@@ -214,7 +214,7 @@ def _keep_signals(monkeypatch):
 
 
 CHOSEN = settings(
-    *AS_THEY_ARE, "cohort.diagnosis={AD: [Dementia], NC: [CN]}", "explain.occlusion.stride_mm=80",
+    *AS_THEY_ARE, "cohort.diagnosis={AD: [Dementia], NC: [CN]}", "explain.occlusion={half_width_mm: 48, stride_mm: 80}",
     "analysis.bootstrap=100",
 )  # fmt: skip
 

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Even smaller than smoke, for what has to run several times.
 TINY = [
     "cohort.simulation.positive=6", "cohort.simulation.negative=6", "cohort.simulation.apply_mci=1",
-    "training.epochs=2", "explain.occlusion.stride_mm=80", "explain.folds=[sensitivity]",
+    "training.epochs=2", "explain.occlusion={half_width_mm: 48, stride_mm: 80}", "explain.folds=[sensitivity]",
     "explain.holdout=[sensitivity, guided_backprop, occlusion]",
 ]  # fmt: skip
 

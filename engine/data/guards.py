@@ -16,11 +16,16 @@ from nibabel.spatialimages import HeaderDataError
 from engine.config import CohortConfig
 from engine.data.hashing import FileMemory, file_hash, image_hash
 from engine.data.images import (
+    UNITS_MM,
+    VOXEL_MM,
     TooLarge,
     UnknownOrientation,
     header_file,
+    is_sound,
     is_unplaced,
+    mended,
     missing_content,
+    of_a_head,
     open_scan,
     read_whole,
 )
@@ -30,9 +35,7 @@ from engine.data.values import rows_in_words
 from engine.errors import UserError
 from engine.progress import Progress
 
-SMALLEST_AXIS = 32  # voxels; a head at 6 mm
-VOXEL_MM = (0.3, 6.0)
-FIELD_MM = (80.0, 600.0)
+FIELD_MM = (120.0, 600.0)  # a brain is 130 mm wide and high
 DICOM_MEND = "convert again from DICOM"
 UNPLACED = (
     "an Analyze header without an origin, so nobody knows where the head lies: it needs a registration "
@@ -111,8 +114,6 @@ def _header_problem(image: nib.Nifti1Pair) -> str | None:
         return f"not 3D (shape {'x'.join(map(str, shape))})"
     if image.get_data_dtype().kind not in "iuf":
         return "voxels are colours or complex numbers, not intensities"
-    if min(shape[:3]) < SMALLEST_AXIS:
-        return f"only {min(shape[:3])} voxels along an axis, {SMALLEST_AXIS} are needed"
     return _affine_problem(image)
 
 
@@ -122,12 +123,15 @@ def _affine_problem(image: nib.Nifti1Pair) -> str | None:
             "no orientation in the header (sform and qform are 0): left and right are unknown; convert again from DICOM"
         )
     affine = image.affine
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
-        return "absurd affine in the header: it cannot be inverted; convert again from DICOM"
-    sizes = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    if not is_sound(affine):
+        form = "sform" if image.header["sform_code"] > 0 else "qform"
+        return f"absurd affine in the header: its {form} cannot be inverted; convert again from DICOM"
+    sizes = nib.affines.voxel_sizes(affine)
     if sizes.min() < VOXEL_MM[0] or sizes.max() > VOXEL_MM[1]:
         size = " x ".join(f"{s:.3g}" for s in sizes)
-        return f"absurd affine in the header: voxels of {size} mm, expected {VOXEL_MM[0]:g} to {VOXEL_MM[1]:g}"
+        unit = next((unit for unit, mm in UNITS_MM.items() if of_a_head(mm * affine)), "")
+        hint = f"; are they in {unit}s? say so in the header (xyzt_units)" if unit else ""
+        return f"absurd affine in the header: voxels of {size} mm, expected {VOXEL_MM[0]:g} to {VOXEL_MM[1]:g}{hint}"
     field = sizes * image.shape[:3]
     if field.min() < FIELD_MM[0] or field.max() > FIELD_MM[1]:
         size = " x ".join(f"{f:.0f}" for f in field)
@@ -163,13 +167,14 @@ def sides_in_doubt(path: Path) -> str:
     The two may differ by a rotation, which registration makes good; a mirrored brain it cannot.
     """
     try:
-        image = open_scan(path)
+        image = nib.load(path)
         header = image.header
         if not isinstance(image, nib.Nifti1Pair) or not (header["sform_code"] > 0 and header["qform_code"] > 0):
             return ""
-        sform, qform = (
-            matrix[:3, :3] / nib.affines.voxel_sizes(matrix) for matrix in (header.get_sform(), header.get_qform())
-        )
+        forms = header.get_sform(), header.get_qform()
+        if not all(map(is_sound, forms)):
+            return ""
+        sform, qform = (matrix[:3, :3] / nib.affines.voxel_sizes(matrix) for matrix in forms)
     except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error):
         return ""  # `inspect` says what is wrong with it
     mirrored = np.linalg.det(sform) * np.linalg.det(qform) < 0
@@ -212,6 +217,7 @@ def inspect_all(
     decided = accepted(config) if trained_on else frozenset(scans["scan"])
     doubts = {index: scans.loc[index, "scan"] for index, fact in zip(scans.index, facts, strict=True) if fact["sides"]}
     cohort = _say_doubts(cohort, list(doubts.values()), decided, progress)
+    cohort = _say_mended(cohort, [fact["mended"] for fact in facts], progress)
     for index, scan in doubts.items():
         if not reasons[index] and scan not in decided:
             reasons[index] = f"{SIDES}; look at it and write accept (the sform is used) or reject into {DECISIONS}"
@@ -285,6 +291,16 @@ def _say_doubts(cohort: Cohort, scans: list[str], decided: frozenset[str], progr
     used = sum(scan in decided for scan in scans)
     word = f"{SIDES} in the headers of {len(scans)} scans: {used} used by the sform, {len(scans) - used} left out"
     return dataclasses.replace(cohort, warnings=(*cohort.warnings, word))
+
+
+def _say_mended(cohort: Cohort, texts: list[str], progress: Progress) -> Cohort:
+    """Name the scans whose header is read otherwise than it says; the cohort with a warning that counts them."""
+    said = [text for text in texts if text]
+    for scan, text in zip(cohort.scans["scan"], texts, strict=True):
+        if text:
+            progress.say(f"  {scan}: {text}")
+    warnings = tuple(f"In the header of {said.count(text)} scans: {text}" for text in dict.fromkeys(said))
+    return dataclasses.replace(cohort, warnings=(*cohort.warnings, *warnings))
 
 
 def without(cohort: Cohort, reasons: pd.Series, stage: str) -> Cohort:
@@ -366,6 +382,7 @@ def _facts(path: Path, remembered: FileMemory) -> dict:
         reason, image = examine(path)
         known = {"reason": reason, "image": image}
         known["sides"] = "" if reason else sides_in_doubt(path)
+        known["mended"] = "" if reason else mended(path)
         try:
             known["hash"] = file_hash(path)
         except OSError:

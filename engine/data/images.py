@@ -19,6 +19,8 @@ _DIRECTIONS = {
 MOST_VOXELS = 1 << 28  # 645 along each axis; a head at 0.4 mm has 200 million
 MOST_EXTENSIONS = 64 << 20  # bytes between header and voxels
 MOST_BEHIND = 1 << 20  # bytes after the voxels, such as padding
+VOXEL_MM = (0.3, 6.0)  # of a head's scan
+UNITS_MM = {"meter": 1e3, "micron": 1e-3}
 POINTER_BYTES = 1024  # a pointer is a line or three
 _HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}  # by their size, which comes first
 
@@ -59,6 +61,7 @@ def open_scan(path: Path) -> nib.spatialimages.SpatialImage:
 
     An Analyze image becomes a NIfTI image in memory: its plane gives the directions of the axes, the centre of the
     volume lies at 0 mm, and x leads from right to left, as the format has it, unless SPM left a .mat file or an origin.
+    A NIfTI header in metres or microns is put into mm, and an empty sform gives way to a sound qform; `mended` says so.
 
     Raises:
         UnknownOrientation: an Analyze header with another plane.
@@ -67,9 +70,52 @@ def open_scan(path: Path) -> nib.spatialimages.SpatialImage:
     """
     check_declared(path)
     image = nib.load(path)
-    if not isinstance(image, nib.AnalyzeImage) or isinstance(image, nib.Nifti1Pair):
+    if isinstance(image, nib.Nifti1Pair):
+        return _mended(image)[0]
+    if not isinstance(image, nib.AnalyzeImage):
         return image
     return nib.Nifti1Image(image.dataobj, _analyze_affine(image, path))
+
+
+def mended(path: Path) -> str:
+    """Say what `open_scan` reads otherwise than the header of a NIfTI file has it; empty if nothing."""
+    image = nib.load(path)
+    return _mended(image)[1] if isinstance(image, nib.Nifti1Pair) else ""
+
+
+def _mended(image: nib.Nifti1Pair) -> tuple[nib.Nifti1Pair, str]:
+    """The image with an affine in mm that can be inverted, where its header has one, and what was mended."""
+    header, affine, said = image.header, image.affine, []
+    if header["sform_code"] > 0 and header["qform_code"] > 0 and not is_sound(affine):
+        qform = header.get_qform()
+        if is_sound(qform):
+            affine = qform
+            said.append("its sform cannot be inverted, its qform is used")
+    unit = header.get_xyzt_units()[0]
+    to_mm = UNITS_MM.get(unit, 1.0)
+    # Many headers name a unit that is not meant: only one that makes a head of it is believed.
+    if to_mm != 1 and is_sound(affine) and of_a_head(to_mm * affine) and not of_a_head(affine):
+        affine = np.diag([to_mm, to_mm, to_mm, 1.0]) @ affine
+        said.append(f"its sizes are in {unit}s and were put into mm")
+    if not said:
+        return image, ""
+    mended_image = type(image)(image.dataobj, affine, header)
+    mended_image.header.set_xyzt_units("mm")
+    return mended_image, "; ".join(said)
+
+
+def is_sound(affine: np.ndarray) -> bool:
+    """Return whether an affine can be inverted, whatever its unit of length."""
+    if not np.isfinite(affine).all():
+        return False
+    sizes = nib.affines.voxel_sizes(affine)
+    return bool((sizes > 0).all()) and abs(np.linalg.det(affine[:3, :3] / sizes)) > 1e-3
+
+
+def of_a_head(affine: np.ndarray) -> bool:
+    """Return whether voxels have the size of a head's scan."""
+    sizes = nib.affines.voxel_sizes(affine)
+    return sizes.min() >= VOXEL_MM[0] and sizes.max() <= VOXEL_MM[1]
 
 
 def is_unplaced(path: Path) -> bool:
