@@ -127,7 +127,8 @@ def test_every_page_shows_it(made, open_view, view):
     if VIEWS[view] == "Clinical":
         assert "trained to predict age" in said
         assert "higher age and lower age are parted by it" in said
-        assert not app.warning
+        # These networks, of two epochs on twenty people, predict nothing; that alone is warned of.
+        assert all("do not predict the target" in warning.value for warning in app.warning)
 
 
 def test_both_reports_are_made(run):
