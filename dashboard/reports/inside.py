@@ -12,10 +12,7 @@ from dashboard.reports.subject import Subject
 from store import RunReader
 from store.truth import OF_EARLIER, VoxelTruth, has_truth, voxel_truth
 
-REFERENCES = {
-    "null_reference": "nothing imposed",
-    "reference": "untrained",
-}  # columns of truth_scores
+REFERENCES = {"null_reference": "null", "reference": "untrained"}  # columns of truth_scores, the better one first
 
 
 def words(subject: Subject, method: str, relevance: np.ndarray) -> list[str]:
@@ -29,10 +26,10 @@ def words(subject: Subject, method: str, relevance: np.ndarray) -> list[str]:
         return []
     truth = _truth(subject.run, subject.scan)
     share = f"{percent(float(relevance[truth.binary].sum()) / total)} inside the {_name(truth)}"
-    brain = f"{percent(truth.binary.sum() / subject.run.mask.sum())} of brain"
-    known = _references(subject.run, method)
-    beside = ", ".join(f"{REFERENCES[column]} {percent(value)}" for column, value in known.items())
-    return [f"{share} ({brain}{', ' * bool(beside)}{beside})", f"{share} ({brain})"]
+    brain = f"brain {percent(truth.binary.sum() / subject.run.mask.sum())}"
+    known = [f"{REFERENCES[column]} {percent(value)}" for column, value in _references(subject.run, method).items()]
+    # Where there is no room for both references, the better one stays.
+    return [f"{share} ({', '.join([brain, *known[:count]])})" for count in range(len(known), -1, -1)]
 
 
 def explanation(subject: Subject) -> str:
@@ -42,8 +39,8 @@ def explanation(subject: Subject) -> str:
     if _truth(subject.run, subject.scan).kind == OF_EARLIER:
         return " Shares beside the methods are of tissue whose volume was changed; it shows at its borders alone."
     return (
-        " Shares beside the methods: relevance where the change is visible in this brain; of all voxels; and by "
-        "networks that know nothing of it, untrained or trained where nothing was imposed."
+        " Shares beside the methods: relevance where the change is visible in this brain; brain: of all voxels; null: "
+        "by networks trained where nothing was imposed; untrained: by networks that have learned nothing."
     )
 
 
@@ -53,7 +50,7 @@ def _imposed(subject: Subject) -> bool:
 
 
 def _name(truth: VoxelTruth) -> str:
-    return "imposed change" if truth.kind == OF_EARLIER else "visible change"
+    return "imposed change" if truth.kind == OF_EARLIER else "change"
 
 
 @lru_cache(maxsize=1)
