@@ -22,7 +22,7 @@ _NUMBERS: dict[str, dict[str, tuple[float, float]]] = {  # table -> column -> lo
     "scans": {"volume_scale": (np.finfo(float).tiny, 1e30), "age": (-1e6, 1e6)},
     "predictions": {"probability": (0, 1), "margin": (-1e30, 1e30)},
     "heatmaps": {"row": (0, 1e6), "value_scale": (np.finfo(float).tiny, 1e38), "absolute_sum": (0, 1e300)},
-    "cells": {"weight": (np.finfo(float).tiny, 1e9), "scans": (0, 1e9), "subjects": (0, 1e9)},
+    "cells": {"weight": (0, 1e9), "scans": (0, 1e9), "subjects": (0, 1e9)},
     "regions": {"index": (1, LARGEST_INDEX), "voxels": (0, 1e9), "volume_cm3": (0, 1e6)},
     "region_relevance": {"sum": (0, 1e300), "share": (0, _SUM_OF_SHARES)},
     "group_regions": {"share": (0, _SUM_OF_SHARES), "rank": (1, 1e6)},

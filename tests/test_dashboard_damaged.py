@@ -78,7 +78,7 @@ DAMAGE = {  # what is done to the run -> what verify says of it
     "no scans": (table("scans", scan=lambda c: c.where(c != "a1-1")), "is missing in some rows"),
     "strange groups": (table("predictions", predicted="XX"), "column predicted holds 'XX'"),
     "a probability of 7": (table("predictions", probability=7.0), "column probability holds 7"),
-    "a weight of zero": (table("cells", weight=0.0), "column weight holds 0"),
+    "a negative weight": (table("cells", weight=-1.0), "column weight holds -1"),
     "infinite relevance": (table("region_relevance", sum=np.inf), "column sum holds inf"),
     "rows that are not there": (table("heatmaps", row=-5), "column row holds -5"),
     "unknown regions": (table("regions", index=-1), "column index holds -1"),
@@ -134,7 +134,7 @@ def visit(monkeypatch, store, views=tuple(VIEWS), **query):
 
 ON_PAGES = (
     "affine of NaN", "affine of texts", "a unit of HTML", "no such grid", "numbers as texts", "scans twice",
-    "strange groups", "rows that are not there", "a weight of zero", "markup as a region",
+    "strange groups", "rows that are not there", "a negative weight", "markup as a region",
 )  # fmt: skip
 
 
