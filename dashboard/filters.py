@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ CORRECT = {"all": "all", "correct": "correct", "wrong": "wrong"}
 SEXES = {"F": "women", "M": "men"}
 TARGET_WORDS = {"true": "the true group", "predicted": "the predicted group"}
 SET_WORDS = {"holdout": "Held-out", "folds": "All folds"}
+SET_NAMES = {"holdout": "held-out test set", "folds": "folds"}
 NONE = "(none)"
 
 
@@ -260,9 +261,50 @@ def _everyone(run: Run, rows: pd.DataFrame) -> Whom:
 def nothing_passes(what: str = "") -> None:
     """What a page says in the place of its results where no scan passes; `what` there is nothing to do with."""
     if access.may_see_patients():
-        st.info(f"No scan passes the filters{what}: widen them at the left.")
+        selection = current()
+        others = elsewhere(selection) if selection else ""
+        st.info(f"No scan passes the filters{what}: widen them at the left.{others}")
     else:
         st.info(f"Every group of these scans has {access.FEW} subjects: their results are {access.ONLY_FOR_ROLE}.")
+
+
+def nobody(selection: Selection, names: Sequence[str]) -> str:
+    """Say which groups have no scan that passes, and where there are some."""
+    listed = " or ".join(names)
+    whose = f"No {listed} scan" if names else "No scan"
+    return f"{whose} of the {SET_NAMES[selection.model_set]} passes the filters.{elsewhere(selection, names)}"
+
+
+def elsewhere(selection: Selection, names: Sequence[str] = ()) -> str:
+    """How many scans pass the same filters in the other model sets; empty where none does."""
+    found = []
+    for other in queries.available(selection.run):
+        if other == selection.model_set:
+            continue
+        rows = explained(selection.run, other)
+        rows = rows[passing(rows, selection.whom)]
+        count = int(rows.scan[rows.diagnosis.isin(names)].nunique() if names else rows.scan.nunique())
+        if count:
+            found.append(f" {SET_WORDS.get(other, other)} has {count}: choose it under Models.")
+    return "".join(found)
+
+
+def in_head() -> None:
+    """The filters that are set, in the head of a page: the sidebar's may be out of sight."""
+    selection = current()
+    if selection is None or not access.may_see_patients() or not selection.whom.active():
+        return
+    rows = explained(selection.run, selection.model_set)
+    left = rows[passing(rows, selection.whom)]
+    said, drop = st.columns([1, 0.2], vertical_alignment="center")
+    said.caption(
+        f":material/filter_alt: **{left.scan.nunique()} of {words.count(rows.scan.nunique(), 'scan')}**: "
+        f"{in_words(selection.whom, words.plain)}"
+    )
+    names = selection.whom.active()
+    if drop.button("Drop all filters", key="head-drop-all", type="tertiary", width="stretch"):
+        _drop(names, rows)
+        st.rerun()  # the whole app: a page runs without the sidebar
 
 
 def set_current(selection: Selection | None) -> None:

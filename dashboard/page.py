@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import queries, reference, selection, state, states
+from dashboard import filters, queries, reference, selection, state, states
 from dashboard.figures.words import plain
 from dashboard.queries import Run
 from store import StoreError
@@ -95,6 +95,7 @@ class Header:
             st.title(title, anchor=False)
             st.markdown(sentence)
         self._share, self._files = share.empty(), files.empty()
+        filters.in_head()
         if maps:
             reference.warn(selection.current_run())
 

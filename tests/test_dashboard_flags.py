@@ -7,7 +7,9 @@ import pytest
 from store_factory import RunWriter, make_manifest, write_run
 from streamlit.testing.v1 import AppTest
 
-from dashboard import access
+from dashboard import access, map_images
+from dashboard.reports.patient import Subject, patient_page
+from store import open_run
 from store.spec import table_spec
 
 FLAGGED, TEXT = "a1-1", "does not match the template after registration: r 0.5, at least 0.75 expected"
@@ -58,3 +60,12 @@ def test_the_patient_page_warns_of_a_flagged_scan(opened, flagged, scan, count):
     found = warnings(opened("patient", flagged, **query))
     assert len(found) == count
     assert all(TEXT in text and "a person has looked at it and accepted it" in text for text in found)
+
+
+@pytest.mark.parametrize(("scan", "warned"), [(FLAGGED, True), ("a1-2", False)])
+def test_the_report_of_a_flagged_scan_carries_the_warning(flagged, scan, warned):
+    run = open_run(flagged, "one-1")
+    subject = Subject(run, "fold-1", scan, "AD", "a pseudonym", (0.0, 0.0, 0.0))
+    drawn = {"sensitivity": map_images.patient_map(run, "fold-1", "sensitivity", scan, "AD", "margin")}
+    said = " ".join(text.get_text() for text in patient_page(subject, drawn, 90.0, None).figure.texts)
+    assert ("does not match the template after registration" in said) == warned

@@ -363,7 +363,8 @@ def test_diagnosis_and_decision_are_answered_from_the_cells(open_page):
     app = open_page(dx=["MCI", "AD"], ok="correct")
     assert not app.error
     assert captions(app)[0] == "AD, n = 1 subject, 2 scans"
-    assert "**MCI**" in app.info[0].value
+    assert app.info[0].value.startswith("No MCI scan of the ")
+    assert len([one for one in app.info if "MCI" in one.value]) == 1  # once, not at every method
     assert len(captions(app)) == len(METHODS)
 
 
@@ -377,8 +378,18 @@ def test_other_filters_are_averaged_and_said(open_page):
 def test_a_filter_that_leaves_nothing_is_said(open_page):
     app = open_page(dx="MCI", ok="wrong")
     assert not app.error
-    assert "nothing to average" in text_of(app)
+    assert "No scan passes the filters" in text_of(app)
     assert not captions(app)
+
+
+def test_the_head_says_which_filters_are_set_and_drops_them(open_page):
+    app = open_page(set="holdout", ok="wrong", dx=["AD", "NC"])
+    said = text_of(app)
+    assert "scans**: AD, NC, predicted as the other group" in said
+    if "passes the filters" in said:
+        assert "All folds has" in said
+    app.button(key="head-drop-all").click().run()
+    assert "predicted as the other group" not in text_of(app)
 
 
 def test_a_link_restores_the_controls(open_page):

@@ -84,7 +84,10 @@ def _heading(page: Page, subject: Subject) -> float:
     start = MARGIN + layout.text_mm(name, 11, "bold") + 4
     page.text(start, 28.5, layout.shortened(known, MARGIN + INNER - start, 9), 9)
     page.rule(31.5)
-    return 31.5
+    y = 31.5
+    if flags := subject.flags:  # what leaves the building carries the warnings that the page shows
+        y = page.paragraph(MARGIN, y + 1.5, " ".join(flags), INNER, 7.2, "bold", layout.ALARM)
+    return y
 
 
 def _decision(page: Page, subject: Subject, y: float) -> float:

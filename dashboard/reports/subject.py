@@ -35,6 +35,13 @@ class Subject:
         return self.run.table("scans", scan=self.scan).iloc[0]
 
     @property
+    def flags(self) -> list[str]:
+        """What is out of bounds in the scan, in words; empty where all is well or the run judged nothing."""
+        if not self.run.has_table("flags"):
+            return []
+        return summaries_patient.flag_texts(self.run.table("flags", scan=self.scan))
+
+    @property
     def model_set(self) -> str:
         """The set of the explaining model."""
         return self.run.table("models", ["model_set"], model=self.model).model_set.iloc[0]

@@ -263,6 +263,10 @@ def main() -> None:
         filters.nothing_passes(", so there is nothing to average")
         head.finish([])
         return
+    nobody = [name for name, own in columns.items() if not rows.diagnosis.isin(own).any()]
+    if nobody:
+        st.info(filters.nobody(selection, nobody))
+        columns = {name: own for name, own in columns.items() if name not in nobody}
     st.html(map_controls.ROWS)
     st.caption(f"{also_explained(selection, columns)}{map_controls.small_print(look)}")
     drawn = show_grid(selection, look, columns)

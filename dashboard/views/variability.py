@@ -48,7 +48,7 @@ def main() -> None:
         "v_view", "View", list(VIEWS), widget="segmented", words=lambda v: VIEWS[v][0], label_visibility="collapsed"
     )
     if patients.rows.empty:
-        st.info("No scan passes the filters: widen them at the left.")
+        filters.nothing_passes()
         head.finish()
         return
     try:
