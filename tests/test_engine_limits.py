@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -200,3 +202,28 @@ def test_a_run_with_a_stretched_atlas_is_not_one_of_when_it_lay_elsewhere(tmp_pa
     (placed, before), (again, after) = fingerprints("1"), fingerprints("2")
     assert placed == again
     assert before != after
+
+
+def test_two_runs_do_not_prepare_the_same_scans_at_once(tmp_path):
+    """The second waits, says so, and finds the volumes of the first; else they would take each other's parts away."""
+    said, order = [], []
+
+    class Watched(Drawing):
+        def __call__(self, row, folder):
+            order.append(threading.current_thread().name)
+            time.sleep(0.05)
+            return super().__call__(row, folder)
+
+    def run():
+        progress = Progress(quiet=True)
+        progress.say = said.append
+        prepare.prepare_cohort(cohort(), Watched(pictures=True), tmp_path, "f", 1, progress)
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(order)) == 1
+    assert len(order) == 6
+    assert any("another run prepares these scans" in line for line in said)

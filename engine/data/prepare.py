@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -129,6 +131,31 @@ def prepare_cohort(
     if cohort.scans.empty:
         raise UserError("the cohort has no scans")
     folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder, progress):
+        return _prepare(cohort, preparer, folder, fingerprint, processes, progress, limits)
+
+
+@contextmanager
+def _alone(folder: Path, progress: Progress) -> Iterator[None]:
+    """Wait until no other run prepares scans in this folder: the first to finish would remove the other's parts."""
+    with (folder / ".lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress.say("  another run prepares these scans; waiting for it")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _prepare(
+    cohort: Cohort,
+    preparer: Preparer,
+    folder: Path,
+    fingerprint: str,
+    processes: int,
+    progress: Progress,
+    limits: Limits,
+) -> Prepared:
     keys = {row.scan: _key(fingerprint, row.source_hash) for row in cohort.scans.itertuples()}
     earlier = _earlier(folder / VOLUMES, fingerprint)
     reasons = _remembered(folder, keys, getattr(preparer, "accepted", frozenset()))
