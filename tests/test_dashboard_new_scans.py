@@ -15,7 +15,17 @@ from store_factory import make_larger_run
 from streamlit.testing.v1 import AppTest
 from test_dashboard_views import VIEWS, text_of
 
-from dashboard import access, filters, map_images, queries, queries_maps, queries_regions, summaries_patient, viewer
+from dashboard import (
+    access,
+    filters,
+    map_images,
+    overview_new_scans,
+    queries,
+    queries_maps,
+    queries_regions,
+    summaries_patient,
+    viewer,
+)
 from dashboard import summaries_regions as regional
 from dashboard import summaries_variability as between
 from dashboard.downloads_patient import downloads
@@ -423,3 +433,19 @@ def test_scans_without_an_age_have_no_chart_of_ages(opened, store, tmp_path):
     view = next(view for view in VIEWS if "overview" in view)
     assert "No scan has an age." in text_of(opened(tmp_path, view))
     assert "No scan has an age." not in text_of(opened(store, view))
+
+
+def test_the_overview_lists_every_new_scan_the_doubtful_first(opened, store):
+    app = opened(store, "views/overview.py")
+    run = open_run(store, RUN)
+    table = overview_new_scans.work_list(
+        run.table("predictions"), run.table("scans"), run.table("flags"), answer_of(run.manifest)
+    )
+    assert set(table["scan"]) == set(run.table("predictions").scan)
+    assert table["agree"].is_monotonic_increasing  # those about which the networks disagree first
+    (shown,) = [frame.value for frame in app.dataframe if "They agree" in frame.value]
+    assert len(shown) == len(table)
+    said = run.table("predictions", scan=table["scan"].iloc[0])
+    said = said[~said.model.str.contains("-seed-", regex=False)]
+    assert table["low"].iloc[0] == said.probability.min()
+    assert table["high"].iloc[0] == said.probability.max()

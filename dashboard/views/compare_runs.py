@@ -142,6 +142,12 @@ def metrics(runs: tuple[Run, Run], names: tuple[str, str]) -> pd.DataFrame:
             f"{words.plain(untrained[0])} has trained nothing and has no accuracy: these numbers are of the "
             "other run alone."
         )
+    if queries.answer(runs[FIRST]).is_value != queries.answer(runs[SECOND]).is_value:
+        st.info(
+            "One run tells groups apart, the other predicts a value: their metrics have no common scale. Each has its "
+            "own on its Overview."
+        )
+        return compared
     found = queries_overview.differences(*runs)
     st.caption(
         "By scan. Filled: mean ± SD over the folds; open: the held-out test set; dotted line: chance. A difference is "

@@ -12,6 +12,7 @@ from dashboard import (
     filters,
     group_grid,
     map_controls,
+    overview_new_scans,
     overview_regression,
     overview_truth,
     page,
@@ -320,9 +321,10 @@ def main() -> None:
     groups, target = manifest["groups"], queries.explained_target(run)
     head = page.Header("Overview", sentence(manifest, scans))
     if reference.nothing_judged(run):
+        overview_new_scans.section(run)
         cohort(run, scans, groups, queries_overview.networks(run, access.may_see_patients()))
         page.provenance(run)
-        head.finish(downloads(run, tables, None, target))
+        head.finish([*overview_new_scans.downloads(run), *downloads(run, tables, None, target)])
         return
     cards(run, metrics, predictions)
     st.subheader("Where the networks look", anchor=False)

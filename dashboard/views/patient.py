@@ -292,6 +292,29 @@ def same_slice(selection: Selection, visits: pd.DataFrame, row: pd.Series, metho
     st.image(picture, width=min(VISIT_WIDTH * len(drawn), 1200), output_format="PNG")
 
 
+def of_both_groups(
+    selection: Selection, model: str, row: pd.Series, methods: list[str], groups: list[str]
+) -> dict[str, dict[str, pd.DataFrame]]:
+    """Return group -> method -> this scan's regions against the subjects of that group."""
+    return {group: region_tables(selection, model, pd.Series({**row, "diagnosis": group}), methods) for group in groups}
+
+
+def why_wrong(selection: Selection, row: pd.Series) -> None:
+    """Say where the evidence for the decision is to be seen: maps for the label hide it, for occlusions wholly."""
+    said, choose = st.columns([1, 0.3], vertical_alignment="center")
+    decided, label = words.plain(row["predicted"]), words.plain(row["diagnosis"])
+    if queries.opened(selection.run).target_of(row["model"], row["scan"], selection.target) == row["predicted"]:
+        said.info(f"Decided as {decided}, labelled {label}. These maps show the evidence for {decided}, the decision.")
+        return
+    said.info(
+        f"Decided as {decided}, labelled {label}. These maps show the evidence for the other group; what spoke for "
+        f"{decided} is seen as evidence for {decided}."
+    )
+    if choose.button(f"Show the evidence for {row['predicted']}", key="p-why", width="stretch"):
+        state.set_before_next_pass({"target": row["predicted"]})
+        st.rerun()
+
+
 def how_to_read(method: str) -> None:
     """What the colours mean, and what they do not."""
     page.how_to_read(
@@ -353,6 +376,9 @@ def main() -> None:
     tables = region_tables(selection, model, row, methods)
     against = patient_reference.tables(other, selection, model, row, methods) if other is not None else {}
     group = row["predicted"] if against else str(row["diagnosis"])
+    if other is None and row["correct"] == False and not answer.is_value:  # noqa: E712  missing is not wrong
+        against = of_both_groups(selection, model, row, methods, groups)
+        why_wrong(selection, row)
     view = brain(selection, model, row, tables | against.get(group, {}), group)
     left, right = st.columns([3, 2], gap="large")
     with left:

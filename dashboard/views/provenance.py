@@ -68,7 +68,10 @@ def contact_sheet(run: Run) -> None:
     if not sheets:
         return
     st.subheader("Preprocessing at a glance", anchor=False)
-    st.caption("One tile a scan: the outline of the template's brain over the registered scan.")
+    st.caption(
+        "One tile a scan: the outline of the template's brain over the registered scan. The button at the right of "
+        "a sheet shows it over the whole screen."
+    )
     for sheet in sheets:
         st.image(sheet, output_format="PNG")
 
@@ -135,6 +138,8 @@ def main() -> None:
     manifest = public.manifest(run)
     name = words.plain(manifest["name"])
     head = page.Header("Provenance", f"Which data, settings and code made **{name}**.", maps=False)
+    if access.may_see_patients():
+        flagged(run)
     left, right = st.columns([3, 2], gap="large")
     with left:
         identity(run, manifest)
@@ -145,7 +150,6 @@ def main() -> None:
         show.table(st, summaries.pairs(manifest["versions"], "Package", "Version"))
     models(run)
     if access.may_see_patients():
-        flagged(run)
         contact_sheet(run)
     take_away(run)
     citation(run, manifest)
