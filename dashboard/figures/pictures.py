@@ -134,6 +134,7 @@ class ScreenPicture:
         return (
             f'<span aria-hidden="true" style="position:absolute;left:{100 * text.x / self.width:.3f}%;'
             f"top:{100 * text.y / self.height:.3f}%;line-height:1;white-space:nowrap;color:{_hex(text.colour)};"
+            "background:#0009;border-radius:2px;"  # letters may stand on a bright brain
             f"font-size:max({SMALLEST_PX}px,{100 * text.size / self.width:.3f}cqw);"
             f"transform:translate({SHIFTS[across]},{SHIFTS[up]}){' rotate(180deg)' if text.upright else ''}{turned}"
             f'">{_written(text)}</span>'
