@@ -19,7 +19,7 @@ FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 
 ANCHORS = {"l": "start", "m": "middle", "r": "end"}
 RISES = {"t": 0.78, "m": 0.36, "s": 0.0}  # from the anchor to the base line, in heights of the text
 SHIFTS = {"l": "0", "r": "-100%", "t": "0", "m": "-50%", "s": "-82%"}  # from the anchor to the corner of HTML text
-SMALLEST_PX = 10  # of words on the page
+SMALLEST_PX, LARGEST_PX = 10, 14  # of words on the page
 _MINUS = re.compile(r"(?<![\w.])-(?=[\d.])")  # a true minus; the letters of pixels have none
 Colour = tuple[int, int, int]
 
@@ -135,7 +135,7 @@ class ScreenPicture:
             f'<span aria-hidden="true" style="position:absolute;left:{100 * text.x / self.width:.3f}%;'
             f"top:{100 * text.y / self.height:.3f}%;line-height:1;white-space:nowrap;color:{_hex(text.colour)};"
             "background:#0009;border-radius:2px;"  # letters may stand on a bright brain
-            f"font-size:max({SMALLEST_PX}px,{100 * text.size / self.width:.3f}cqw);"
+            f"font-size:clamp({SMALLEST_PX}px,{100 * text.size / self.width:.3f}cqw,{LARGEST_PX}px);"
             f"transform:translate({SHIFTS[across]},{SHIFTS[up]}){' rotate(180deg)' if text.upright else ''}{turned}"
             f'">{_written(text)}</span>'
         )
