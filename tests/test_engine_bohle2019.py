@@ -269,8 +269,9 @@ def test_tables_of_earlier_runs_lack_the_later_columns_and_are_right():
         ("loss", "accuracy", "test_loss", "test_accuracy", "test_auc"), 0.5
     )
     frame = pd.DataFrame([row | {"seconds": 1.0}])
-    assert tables.problems("training", pa.Table.from_pandas(frame, preserve_index=False)) == []
+    read = list(frame.columns)
+    assert tables.problems("training", pa.Table.from_pandas(frame, preserve_index=False), read) == []
     written = tables.conform("training", frame)
     assert written["validation_loss"].isna().all()
     lacking = frame.drop(columns="test_auc")
-    assert "missing columns test_auc" in tables.problems("training", pa.Table.from_pandas(lacking))[0]
+    assert "missing columns test_auc" in tables.problems("training", pa.Table.from_pandas(lacking), read)[0]

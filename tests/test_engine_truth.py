@@ -173,7 +173,7 @@ def test_the_favoured_places_of_untrained_networks_do_not_count(simulated, atlas
         for place, one in enumerate(networks):
             others = networks[:place] + networks[place + 1 :]
             compared = with_intervals(one, {"untrained": others}, len(rows), 200, 0).compared["untrained"]
-            assert compared.reference[auc] > 0.6  # chance is not 0.5
+            assert compared.reference[auc] > 0.55  # chance is not 0.5
             assert abs(compared.difference[auc]) < 0.1
             beside_0 += compared.low[auc] > 0 or compared.high[auc] < 0
         assert beside_0 <= 1

@@ -17,7 +17,7 @@ from store.geometry import positions_to_voxels
 
 SETTINGS = [
     "cohort.simulation.positive=6", "cohort.simulation.negative=6", "training.epochs=1", "training.models=[holdout]",
-    "explain.occlusion.stride_mm=48", "explain.holdout=[sensitivity, guided_backprop, occlusion, area_occlusion]",
+    "explain.occlusion.stride_mm=40", "explain.holdout=[sensitivity, guided_backprop, occlusion, area_occlusion]",
     "analysis.untrained_networks=0", "analysis.distance_volume=whole", "analysis.target=predicted",
     "analysis.gradient_scale=probability", "analysis.occlusion_scale=probability", "analysis.weights=scan",
 ]  # fmt: skip

@@ -376,7 +376,7 @@ def main() -> None:
     tables = region_tables(selection, model, row, methods)
     against = patient_reference.tables(other, selection, model, row, methods) if other is not None else {}
     group = row["predicted"] if against else str(row["diagnosis"])
-    if other is None and row["correct"] == False and not answer.is_value:  # noqa: E712  missing is not wrong
+    if other is None and pd.notna(row["correct"]) and not row["correct"] and not answer.is_value:
         against = of_both_groups(selection, model, row, methods, groups)
         why_wrong(selection, row)
     view = brain(selection, model, row, tables | against.get(group, {}), group)
