@@ -270,9 +270,8 @@ def nothing_passes(what: str = "") -> None:
 
 def nobody(selection: Selection, names: Sequence[str]) -> str:
     """Say which groups have no scan that passes, and where there are some."""
-    listed = " or ".join(names)
-    whose = f"No {listed} scan" if names else "No scan"
-    return f"{whose} of the {SET_NAMES[selection.model_set]} passes the filters.{elsewhere(selection, names)}"
+    listed, models = " or ".join(map(words.plain, names)), SET_NAMES[selection.model_set]
+    return f"No {listed} scan of the {models} passes the filters.{elsewhere(selection, names)}"
 
 
 def elsewhere(selection: Selection, names: Sequence[str] = ()) -> str:
@@ -299,7 +298,7 @@ def in_head() -> None:
     said, drop = st.columns([1, 0.2], vertical_alignment="center")
     said.caption(
         f":material/filter_alt: **{left.scan.nunique()} of {words.count(rows.scan.nunique(), 'scan')}**: "
-        f"{in_words(selection.whom, words.plain)}"
+        f"{in_words(selection.whom)}"
     )
     names = selection.whom.active()
     if drop.button("Drop all filters", key="head-drop-all", type="tertiary", width="stretch"):

@@ -7,6 +7,7 @@ import streamlit as st
 
 from dashboard import access, queries, state
 from dashboard.figures.answers import Answer
+from dashboard.figures.words import plain
 from dashboard.page import Download
 from dashboard.queries import Run
 from store.csv_text import neutralised
@@ -47,8 +48,8 @@ def section(run: Run) -> None:
     answer, table = queries.answer(run), _table(run)
     st.subheader("Every new scan", anchor=False)
     st.caption(
-        f"{answer.name}: mean over the networks, and from the lowest to the highest. Where they do not agree the mean "
-        "says little; those scans come first, then flagged ones. Choose a row to open the patient."
+        f"{plain(answer.name)}: mean over the networks, and from the lowest to the highest. Where they do not agree "
+        "the mean says little; those scans come first, then flagged ones. Choose a row to open the patient."
     )
     shown = pd.DataFrame({
         "Subject": table["subject"], "Session": table["session"].fillna(""),

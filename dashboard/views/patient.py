@@ -122,7 +122,7 @@ def decision(selection: Selection, row: pd.Series) -> None:
         st.markdown(f"**{answer.name} {answer.number(value)}**: {words.plain(row['predicted'])}{verdict} {spread}")
         st.html(probability_bar(float(value), f"{answer.name} {answer.number(value)}"))
     if doubt:
-        st.warning(doubt)
+        st.warning(words.plain(doubt))
 
 
 def probability_bar(value: float, description: str) -> str:
@@ -310,7 +310,7 @@ def why_wrong(selection: Selection, row: pd.Series) -> None:
         f"Decided as {decided}, labelled {label}. These maps show the evidence for the other group; what spoke for "
         f"{decided} is seen as evidence for {decided}."
     )
-    if choose.button(f"Show the evidence for {row['predicted']}", key="p-why", width="stretch"):
+    if choose.button(f"Show the evidence for {decided}", key="p-why", width="stretch"):
         state.set_before_next_pass({"target": row["predicted"]})
         st.rerun()
 
