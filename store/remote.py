@@ -1,7 +1,8 @@
 """Files of a store behind a URL: time limits, a few retries, and words by cause. Needs the extra `remote`.
 
-Files are fetched whole and never by ranges, which not every server knows. After a silence, the same run answers at
-once for a few seconds that it cannot be reached, so that those who wait for it do not wait one after another.
+Files are fetched whole and never by ranges, which not every server knows. After a silence, the same part of a run
+answers at once for a few seconds that it cannot be reached, so that those who wait for it do not wait one after
+another; the rest of the run goes on.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ CONNECT_S, SILENCE_S, FILE_S = 4.0, 6.0, 120.0  # to connect; between two packet
 WAITS_S = (0.3, 1.0)  # before the second and the third attempt
 ATTEMPTS_S = 10.0  # no further attempt begins later than this
 REMEMBERED_S = 4.0  # how long a silence is remembered
+PART_DEPTH = 2  # of which part of a run: one table, or all cells of the averages
 _HTTP = ("http", "https")
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 _silences: dict[str, tuple[float, str]] = {}
@@ -59,7 +61,7 @@ class RemoteFiles:
         """Whether something is there; Unreachable where the server does not say."""
         place = self._place(path)
         try:
-            self._patiently(lambda: self._head(place) if self._is_http else self._fs.info(place))
+            self._patiently(path, lambda: self._head(place) if self._is_http else self._fs.info(place))
         except FileNotFoundError:
             return False
         return True
@@ -74,7 +76,8 @@ class RemoteFiles:
         """
         place = self._place(path)
         data = self._patiently(
-            lambda: self._get(place, largest) if self._is_http else self._fs.cat_file(place, start=0, end=largest + 1)
+            path,
+            lambda: self._get(place, largest) if self._is_http else self._fs.cat_file(place, start=0, end=largest + 1),
         )
         if len(data) > largest:
             raise BrokenRun(f"{path} has more than the {largest} bytes that it can need")
@@ -93,7 +96,7 @@ class RemoteFiles:
         """
         self._fs.invalidate_cache()
         try:
-            entries = self._patiently(lambda: self._fs.ls(f"{self.root.rstrip('/')}/", detail=True))
+            entries = self._patiently("", lambda: self._fs.ls(f"{self.root.rstrip('/')}/", detail=True))
         except FileNotFoundError:
             if self._is_http:
                 raise Unreachable(
@@ -152,9 +155,10 @@ class RemoteFiles:
 
         sync(self._fs.loop, head, timeout=FILE_S)
 
-    def _patiently(self, attempt: Callable[[], Result]) -> Result:
-        """What an attempt returns; again after a short wait where the trouble may pass."""
-        until, words = _silences.get(self.root, (0.0, ""))
+    def _patiently(self, path: str, attempt: Callable[[], Result]) -> Result:
+        """Return what an attempt to reach `path` returns; try again after a short wait where the trouble may pass."""
+        part = self._place("/".join(path.split("/")[:PART_DEPTH]))
+        until, words = _silences.get(part, (0.0, ""))
         if time.monotonic() < until:
             raise Unreachable(words)
         started = time.monotonic()
@@ -170,7 +174,7 @@ class RemoteFiles:
                 if not passing:
                     raise Unreachable(words) from error
                 if wait is None or time.monotonic() - started > ATTEMPTS_S:
-                    _silences[self.root] = time.monotonic() + REMEMBERED_S, words
+                    _silences[part] = time.monotonic() + REMEMBERED_S, words
                     raise Unreachable(words) from error
                 time.sleep(wait)
         raise AssertionError("every attempt returns or raises")
