@@ -12,7 +12,7 @@ from dashboard.figures import pictures, words
 from dashboard.filters import Selection
 from dashboard.page import Download
 from dashboard.pictures_patient import crosshair, sheet, threshold_of
-from store import export
+from store.export import nifti
 
 
 def label(selection: Selection, model: str, row: Mapping[str, Any]) -> str:
@@ -73,13 +73,13 @@ def downloads(
         Download.csv("Regions, all methods, CSV", f"{name}_regions", regions),
         Download.nifti(
             f"Heatmap, {words.method_name(method)}, NIfTI (MNI)", of_method,
-            lambda: export.heatmap_nifti(reader, model, method, scan, target=target),
+            lambda: nifti.heatmap_nifti(reader, model, method, scan, target=target),
         ),
-        Download.nifti("Scan, NIfTI (MNI)", f"{name}_scan", lambda: export.volume_nifti(reader, scan)),
+        Download.nifti("Scan, NIfTI (MNI)", f"{name}_scan", lambda: nifti.volume_nifti(reader, scan)),
     ]  # fmt: skip
     if reader.has_native(scan):
         found.insert(5, Download.nifti(
             "The same heatmap in the patient's own space, NIfTI", f"{of_method}_native",
-            lambda: export.heatmap_native_nifti(reader, model, method, scan, target=target),
+            lambda: nifti.heatmap_native_nifti(reader, model, method, scan, target=target),
         ))  # fmt: skip
     return found

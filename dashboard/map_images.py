@@ -8,9 +8,11 @@ import numpy as np
 
 from dashboard.figures.answers import answer_of
 from dashboard.figures.planes import Anatomy, Range
-from store import RunReader, export, heatmaps
-from store.geometry import regions_to_voxels
-from store.settings import average_scale
+from store import RunReader
+from store.export import nifti
+from store.files.geometry import regions_to_voxels
+from store.reading import heatmaps
+from store.reading.settings import average_scale
 
 TOP_PERCENTILE = 99.5  # a few voxels stand out by noise
 ONE_A_REGION = "one value a region"
@@ -81,11 +83,11 @@ def group_map(run: RunReader, model_set: str, method: str, target: str, group: s
     Raises:
         NotInRun: the group has no scans.
     """
-    statistic = export.paper_statistic(run, model_set, method)
+    statistic = nifti.paper_statistic(run, model_set, method)
     scale = average_scale(run, model_set, method)
     found = run.group_map(
         model_set, method, target=target, scale=scale, statistics=(statistic,),
-        diagnosis=export.diagnoses_of(run, model_set, group),
+        diagnosis=nifti.diagnoses_of(run, model_set, group),
     )  # fmt: skip
     grid = getattr(found, statistic)
     answer = answer_of(run.manifest)

@@ -10,7 +10,7 @@ from dashboard.figures.answers import Answer
 from dashboard.figures.words import plain
 from dashboard.page import Download
 from dashboard.queries import Run
-from store.csv_text import neutralised
+from store.export.csv import neutralised
 
 KEY = "o-new-scans"
 

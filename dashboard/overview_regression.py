@@ -11,7 +11,7 @@ from dashboard.figures import regression, words
 from dashboard.figures.answers import Answer
 from dashboard.figures.chart import Chart
 from dashboard.queries import Run
-from store.csv_text import neutralised
+from store.export.csv import neutralised
 
 
 def sentence(answer: Answer, scans: pd.DataFrame, column: str) -> str:

@@ -11,7 +11,7 @@ from dashboard.figures.chart import Chart
 from dashboard.figures.words import MODEL_SETS, count
 from dashboard.page import Download
 from dashboard.queries import Run
-from store.csv_text import neutralised
+from store.export.csv import neutralised
 from store.spec import TRUTH_VISIBLE_BINARY
 
 

@@ -13,7 +13,7 @@ from dashboard import filters, queries, reference, selection, state, states
 from dashboard.figures.words import plain
 from dashboard.queries import Run
 from store import StoreError
-from store.csv_text import csv_text
+from store.export.csv import csv_text
 
 FRONTEND = Path(__file__).parent / "frontend"
 

@@ -19,9 +19,9 @@ from dashboard.figures.answers import Answer, answer_of
 from dashboard.figures.words import in_order
 from store import BrokenRun, NotInRun, RunInfo, RunReader
 from store.accuracy import metrics_of
-from store.tables import known_table
-from store.verdict import Verdict
-from store.verdict import verdict as verdict_of
+from store.files.tables import known_table
+from store.reading.verdict import Verdict
+from store.reading.verdict import verdict as verdict_of
 
 SECONDS_BETWEEN_LOOKS = 15  # how long the list of runs is kept
 GRADIENT, OCCLUSION = ("gradient_scale", "relative"), ("occlusion_scale", "margin")

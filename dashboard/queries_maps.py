@@ -21,8 +21,9 @@ from dashboard.figures.brain_maps import Brain, BrainMap, Places
 from dashboard.figures.pictures import ScreenPicture
 from dashboard.filters import Selection
 from dashboard.queries import Run
-from store import GroupMap, NotInRun, export
-from store.encoding import array_path
+from store import GroupMap, NotInRun
+from store.export import nifti
+from store.files.encoding import array_path
 from store.spec import CELLS
 
 VALUES = ("size", "signed", "spread")
@@ -151,7 +152,7 @@ def header_words(average: Average) -> str:
     """Say what the numbers of `volume` are, short enough for the header of a NIfTI file."""
     scale, statistic, _ = measured(average)
     chosen = average.selection
-    return export.average_words(queries.opened(chosen.run), chosen.method, statistic, scale)
+    return nifti.average_words(queries.opened(chosen.run), chosen.method, statistic, scale)
 
 
 @functools.lru_cache(256)
@@ -164,7 +165,7 @@ def _scales(run: Run, model_set: str, method: str) -> frozenset[str]:
 def diagnoses_of_groups(run: Run, model_set: str) -> dict[str, tuple[str, ...]]:
     """Group -> diagnoses whose scans form it."""
     reader = queries.opened(run)
-    return {group: tuple(export.diagnoses_of(reader, model_set, group)) for group in reader.groups}
+    return {group: tuple(nifti.diagnoses_of(reader, model_set, group)) for group in reader.groups}
 
 
 @functools.lru_cache(256)

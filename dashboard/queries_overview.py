@@ -13,7 +13,7 @@ from dashboard.figures import charts, palette, regression, words
 from dashboard.figures.chart import Chart
 from dashboard.queries import Run
 from store.accuracy import FOLDS, Judged, difference, judged_scans
-from store.verdict import baseline_scans, paired
+from store.reading.verdict import baseline_scans, paired
 
 TOP_REGIONS = 10
 

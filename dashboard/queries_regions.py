@@ -16,7 +16,7 @@ from dashboard.figures import published
 from dashboard.filters import Selection
 from dashboard.queries import Run
 from store import NotInRun
-from store.weights import equal_weights, scans_weigh_alike
+from store.reading.weights import equal_weights, scans_weigh_alike
 
 TRUE, PREDICTED = "true", "predicted"
 

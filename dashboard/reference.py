@@ -10,7 +10,7 @@ from dashboard import queries
 from dashboard.figures.words import plain
 from dashboard.queries import Run
 from store import StoreError
-from store.verdict import Verdict
+from store.reading.verdict import Verdict
 
 SIMULATED = "SIMULATED"  # in a notice of the run: its networks were trained on simulated change
 

@@ -12,7 +12,8 @@ import pandas as pd
 
 from dashboard import summaries
 from dashboard.figures import words
-from store import accuracy, verdict
+from store import accuracy
+from store.reading import verdict
 
 METRICS = {
     "accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "auc": "AUC", "mae": words.ERRORS["mae"],

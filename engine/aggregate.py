@@ -16,8 +16,8 @@ from engine.relevance import METHODS
 from engine.run import Run
 from store import RunReader
 from store.errors import NoRelevance
-from store.reading import ahead
-from store.weights import without_relevance
+from store.reading.read_ahead import ahead
+from store.reading.weights import without_relevance
 
 TARGETS = ("true", "predicted")  # besides the two groups
 

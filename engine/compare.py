@@ -24,7 +24,7 @@ from engine.analysis.maps import (
 from engine.relevance import METHODS
 from engine.run import Run
 from store import RunReader
-from store.reading import ahead
+from store.reading.read_ahead import ahead
 
 
 def methods_of(reader: RunReader, model_set: str) -> list[dict]:

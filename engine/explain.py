@@ -18,7 +18,7 @@ from engine.relevance import METHODS, BatchSize, Brain, Relevance, RelevanceMeth
 from engine.relevance.blocks import sequential_blocks
 from engine.relevance.occlusion import position_shape
 from engine.run import Run
-from store.geometry import nearest_positions
+from store.files.geometry import nearest_positions
 
 OF_THE_NEGATIVE_GROUP = ("nc_mean", "other_subject")  # occlusion references made of its training scans
 CHUNK = 4  # scans written together; the same chunks after an interruption, so that results are the same

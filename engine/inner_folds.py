@@ -27,8 +27,8 @@ from engine.json_line import json_line
 from engine.progress import Progress
 from engine.run import Run, digest, locked
 from store.accuracy import Estimate, Judged, differences, estimates
+from store.reading.verdict import in_words
 from store.spec import CACHE_FOLDER
-from store.verdict import in_words
 
 CONFIGURED = "as configured"
 CANDIDATES: dict[str, dict[str, Any]] = {

@@ -23,7 +23,7 @@ from engine.json_line import json_line
 from engine.relevance import METHODS
 from store import RunReader, open_run
 from store.errors import StoreError
-from store.reading import ahead
+from store.reading.read_ahead import ahead
 
 TOP = 10
 SPLIT_SEEDS = 20

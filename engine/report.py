@@ -13,7 +13,7 @@ from engine.options import DEFAULT_STORE
 from engine.progress import duration
 from store import RunReader, open_run
 from store.accuracy import Estimate, difference, judged, judged_scans, metrics_of
-from store.verdict import baseline_scans, in_words, paired, verdict
+from store.reading.verdict import baseline_scans, in_words, paired, verdict
 
 CREDITS = ("Template:", "Atlas:", "Method:")
 PAPER = "Rieke et al. 2018 on ADNI: accuracy 0.77 +- 0.06, AUC 0.78 +- 0.04"

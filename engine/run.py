@@ -291,7 +291,7 @@ def locked(run: Run) -> Iterator[None]:
 def check_store(store: Path) -> None:
     """Raise UserError unless runs can be written there, or if it holds runs that this code cannot read."""
     from store.errors import NewerSpec
-    from store.reader import list_runs
+    from store.reading.reader import list_runs
 
     try:
         (store / WORK_FOLDER).mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ from engine.model.volumes import Volumes, chunked
 from engine.relevance import METHODS, BatchSize
 from engine.run import Run
 from store import RunReader
-from store.geometry import to_voxels
+from store.files.geometry import to_voxels
 from store.spec import MODELS_FOLDER
 
 

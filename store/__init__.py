@@ -15,12 +15,12 @@ from store.errors import (
     StoreNotFound,
     Unreachable,
 )
-from store.groups import GroupMap
-from store.reader import RunInfo, RunReader, damage, list_runs, open_run
+from store.reading.group_maps import GroupMap
+from store.reading.reader import RunInfo, RunReader, damage, list_runs, open_run
 from store.spec import SPEC_VERSION
 
 if TYPE_CHECKING:
-    from store.writer import RunWriter
+    from store.writing.writer import RunWriter
 
 __all__ = [
     "SPEC_VERSION",
@@ -46,7 +46,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # The writer is loaded when it is asked for: who only reads does not wait for it.
     if name == "RunWriter":
-        from store.writer import RunWriter
+        from store.writing.writer import RunWriter
 
         return RunWriter
     raise AttributeError(f"module 'store' has no attribute {name!r}")

@@ -8,11 +8,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from store import files
-from store.access import Folder
 from store.accuracy import FOLDS, metrics_of
 from store.errors import NotInRun, RunNotFound, StoreError, StoreNotFound
-from store.reader import RunInfo, RunReader, damage, list_runs, open_run
+from store.files import atomic
+from store.files.folders import Folder
+from store.reading.reader import RunInfo, RunReader, damage, list_runs, open_run
 from store.spec import CACHE_FOLDER, MANIFEST, WORK_FOLDER
 
 USER_MISTAKE, BROKEN = 2, 1
@@ -101,7 +101,7 @@ def _list(options: argparse.Namespace) -> int:
         if info.problem:
             print(_printable(f"! {info.problem}"))
     for name in (CACHE_FOLDER, WORK_FOLDER):
-        if size := files.size_of(Path(options.store) / name):
+        if size := atomic.size_of(Path(options.store) / name):
             print(f"{name}: {_size(size)}  (python -m store rm {options.store} --{name[1:]} frees it)")
     return 0
 
@@ -177,7 +177,7 @@ def _flat(config: dict, prefix: str = "") -> dict[str, str]:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from store.validate import validate
+    from store.writing.validate import validate
 
     store = Folder(options.store)
     if options.run and store.exists(f"{options.run}/{MANIFEST}"):
@@ -200,7 +200,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from store.export import export_all, missing_averages
+    from store.export.nifti import export_all, missing_averages
 
     run = open_run(options.store, options.run)
     every = not (options.csv or options.nifti or options.figure or options.native or options.paper)
@@ -223,11 +223,11 @@ def _remove(options: argparse.Namespace) -> int:
     if not targets:
         return _say("say what to delete: a RUN, --cache or --work", USER_MISTAKE)
     for name in targets:
-        size = _size(files.size_of(store / name))
+        size = _size(atomic.size_of(store / name))
         if not (options.yes or _agreed(f"delete {store / name} ({size})? [y/N] ")):
             print(f"kept {store / name}")
             continue
-        files.discard(store / name, store / f".{name.lstrip('.')}.deleted")
+        atomic.discard(store / name, store / f".{name.lstrip('.')}.deleted")
         print(f"deleted {store / name} ({size})")
     return 0
 

@@ -19,7 +19,7 @@ from engine.config import AtlasConfig
 from engine.preprocessing.grid import Grid
 from engine.preprocessing.template import brain_mask, template_brain
 from engine.relevance.occlusion import position_shape
-from store.geometry import nearest_positions
+from store.files.geometry import nearest_positions
 
 STRIDE_MM = 12
 FIELDS = 10

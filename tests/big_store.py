@@ -42,7 +42,7 @@ from engine.progress import Progress, duration
 from engine.run import NOTICES, Run
 from engine.simulation.imposed import imposed_regions
 from store import RunWriter
-from store.truth import binary_of
+from store.reading.truth import binary_of
 
 HELD_OUT = 0.3  # of all scans, MCI included
 RETRAINED = "holdout-seed-2"

@@ -11,7 +11,7 @@ from big_numbers import Numbers, Space
 from store_factory import METHODS
 
 from store import GroupMap, RunReader, RunWriter
-from store.groups import STATISTICS
+from store.reading.group_maps import STATISTICS
 
 
 class Flat:

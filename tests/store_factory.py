@@ -25,9 +25,9 @@ import numpy as np
 import pandas as pd
 
 from store import RunWriter
-from store.geometry import to_voxels
+from store.files.geometry import to_voxels
+from store.reading.truth import binary_of
 from store.spec import CELL_SCALES, table_spec
-from store.truth import binary_of
 
 GROUPS = ("AD", "NC")
 GRID_MM = 2

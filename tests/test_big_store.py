@@ -11,7 +11,7 @@ from store_factory import METHODS
 
 from store import RunReader, open_run
 from store.spec import TABLES
-from store.validate import validate
+from store.writing.validate import validate
 
 SCANS = 40
 

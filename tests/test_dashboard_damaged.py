@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from test_dashboard_views import VIEWS, copy_run, text_of
 
 from store.__main__ import main
-from store.validate import validate
+from store.writing.validate import validate
 
 
 def table(name: str, **columns):

@@ -26,7 +26,7 @@ from dashboard.figures.planes import Range, Style
 from dashboard.filters import Selection
 from dashboard.map_controls import Look
 from dashboard.queries_maps import Average
-from store import export
+from store.export import nifti
 
 PAGE = "views/group_maps.py"
 SHAPE = (9, 11, 8)
@@ -444,7 +444,7 @@ def test_a_real_cohort_with_one_method(open_page, tmp_path):
 def test_a_saved_map_is_the_exact_average(run, selection):
     wanted = average(selection)
     reader = queries.opened(run)
-    data = export.nifti_bytes(queries_maps.volume(wanted), reader.affine(), simulated=True)
+    data = nifti.nifti_bytes(queries_maps.volume(wanted), reader.affine(), simulated=True)
     image = nib.Nifti1Image.from_bytes(gzip.decompress(data))
     found = reader.group_map("holdout", "sensitivity", target="AD", scale="relative", diagnosis=["AD"])
     np.testing.assert_array_equal(np.asarray(image.dataobj), found.mean_abs)

@@ -37,7 +37,7 @@ from dashboard.reports.patient import patient_page
 from dashboard.reports.subject import Subject
 from dashboard.summaries_regions import Areas
 from store import RunReader, open_run
-from store.validate import validate
+from store.writing.validate import validate
 
 REFERENCE, RUN = "cohort-1", "scans-1"
 METHODS = ("sensitivity", "area_occlusion")

@@ -16,7 +16,8 @@ from test_dashboard_views import text_of
 from test_store_remote import HTML, serve  # noqa: F401, a fixture
 
 from dashboard import listing, queries, workers
-from store import Unreachable, remote
+from store import Unreachable
+from store.files import remote
 
 GROUP_MAPS, OVERVIEW = "views/group_maps.py", "views/overview.py"
 

@@ -17,7 +17,7 @@ from dashboard.reports import cohort_report, inside, layout, patient_report
 from dashboard.reports.cohort import cohort_pages
 from dashboard.reports.patient import Subject, patient_page
 from store import NotInRun, open_run
-from store.truth import voxel_truth
+from store.reading.truth import voxel_truth
 
 METHODS = ["sensitivity", "guided_backprop", "occlusion", "area_occlusion"]
 PLACE = (-90.0, -125.0, -73.0)

@@ -15,9 +15,10 @@ from dashboard.reports.cohort import cohort_pages
 from dashboard.reports.layout import Page
 from dashboard.reports.patient import patient_page
 from dashboard.reports.subject import Subject
-from store import export, open_run
-from store.paper import export_paper
-from store.tables import to_parquet
+from store import open_run
+from store.export import nifti
+from store.export.paper_tables import export_paper
+from store.files.tables import to_parquet
 
 CHANCE, GOOD, NEW = "chance-1", "good-1", "scans-1"
 METHODS = ("sensitivity", "area_occlusion")
@@ -100,7 +101,7 @@ def test_reports_and_figures_say_it(store, tmp_path, run_id, said):
     subject = Subject(run, "fold-1", "AD0-1", "AD", "someone", (-90.0, -125.0, -73.0))
     drawn = {m: map_images.patient_map(run, "fold-1", m, "AD0-1", "AD", "margin") for m in METHODS}
     assert (WORDS in words_on(patient_page(subject, drawn, 90.0, None))) == said
-    assert (WORDS in export.figure_one(run, kind="svg").decode()) == said
+    assert (WORDS in nifti.figure_one(run, kind="svg").decode()) == said
     files = {path.name.split("_")[-1]: path for path in export_paper(run, tmp_path)}
     for name in ("table1.tex", "table2.tex", "table1.csv"):
         assert (WORDS in files[name].read_text()) == said

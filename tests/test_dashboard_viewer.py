@@ -20,7 +20,7 @@ from dashboard import locality, viewer
 from dashboard.figures import palette
 from dashboard.queries import Run
 from dashboard.viewer import component, serving, signing, volumes
-from store.truth import voxel_truth
+from store.reading.truth import voxel_truth
 
 ROOT = Path(__file__).parent.parent
 MODEL, SCAN = "fold-1", "a1-1"

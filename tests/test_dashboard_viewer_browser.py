@@ -20,7 +20,7 @@ from store_factory import METHODS, shared_store
 import store
 from dashboard import map_images, pictures_patient, viewer
 from dashboard.figures import palette
-from store.truth import voxel_truth
+from store.reading.truth import voxel_truth
 
 ROOT = Path(__file__).parent.parent
 MODEL, SCAN = "fold-1", "a1-1"

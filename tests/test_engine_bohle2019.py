@@ -22,7 +22,7 @@ from engine.model.objective import Classification
 from engine.model.stopping import chosen_epoch, is_finished
 from engine.model.training import train
 from engine.preprocessing.grid import Grid
-from store import tables
+from store.files import tables
 
 # -- scaling ------------------------------------------------------------------------------------------------------
 

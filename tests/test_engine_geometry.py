@@ -20,7 +20,7 @@ from engine.preprocessing.grid import Grid
 from engine.preprocessing.limits import limits_of
 from engine.preprocessing.prepare_scan import ScanPreparer
 from engine.preprocessing.template import template_brain
-from store.export import SCANNER, nifti_bytes
+from store.export.nifti import SCANNER, nifti_bytes
 
 NONE = PreprocessingConfig(registration="none", brain_extraction="none", n4=False)
 MM = Grid(2).affine

@@ -20,7 +20,7 @@ from engine.errors import UserError
 from engine.preprocessing.limits import Limits, limits_of
 from engine.progress import Progress
 from engine.run import Run
-from store.tables import conform
+from store.files.tables import conform
 
 DEFAULT = limits_of(PreprocessingConfig())
 GOOD = {

@@ -29,7 +29,7 @@ from engine.relevance import (
 from engine.relevance.base import ShapeError, input_gradient, reference_volume
 from engine.relevance.hooks import guided_relus
 from engine.relevance.occlusion import changing_positions, cube_at, position_shape
-from store.geometry import nearest_positions
+from store.files.geometry import nearest_positions
 from tests.conftest import SHAPE
 
 LEVELS = (3, 12)

@@ -23,7 +23,7 @@ from engine.preprocessing.prepare_scan import ScanPreparer
 from engine.preprocessing.template import brain_mask, template_brain
 from engine.progress import Progress
 from store import RunReader, RunWriter
-from store.native import resample
+from store.reading.native_space import resample
 
 # Own mm -> template mm: turned by 9 degrees, 4 % larger, moved.
 LINEAR = np.array([[1.02, 0.16, 0, 7], [-0.16, 1.02, 0.05, -12], [0, -0.05, 1.04, 9], [0, 0, 0, 1]])

@@ -14,7 +14,7 @@ from engine.preprocessing.grid import Grid
 from engine.preprocessing.limits import limits_of
 from engine.preprocessing.prepare_scan import ScanPreparer, sampling_mm, turned
 from engine.preprocessing.template import brain_mask, template_brain
-from store.native import resample
+from store.reading.native_space import resample
 
 # Template mm -> scanner mm: rotated by about 5 degrees, 5 % larger and smaller, moved by up to 9 mm.
 MOVED = np.array([[1.05, 0.08, 0, 6], [-0.08, 0.95, 0.1, -9], [0, -0.1, 1.02, 5], [0, 0, 0, 1]])

@@ -27,7 +27,7 @@ from engine.relevance import METHODS, BatchSize, Brain
 from engine.simulation.cohort import SimulatedPreparer, imposed_truth, read
 from engine.simulation.imposed import changed_places, imposed_regions
 from engine.simulation.twins import visible_change
-from store.truth import binary_of
+from store.reading.truth import binary_of
 
 SIMULATION = Simulation(positive=3, negative=1, solve_mm=4)
 NO_REGIONS = RegionTruth(np.zeros(1), np.ones(1, bool))

@@ -13,7 +13,7 @@ import torch
 from engine.data.cache import VolumeCache
 from engine.model.checkpoints import load_model
 from store import open_run
-from store.geometry import positions_to_voxels
+from store.files.geometry import positions_to_voxels
 
 SETTINGS = [
     "cohort.simulation.positive=6", "cohort.simulation.negative=6", "training.epochs=1", "training.models=[holdout]",

@@ -25,7 +25,7 @@ from engine.preprocessing.grid import Grid
 from engine.relevance import METHODS
 from engine.relevance.blocks import sequential_blocks
 from store import open_run
-from store.validate import validate
+from store.writing.validate import validate
 
 CARD = {
     "grid_mm": 4,

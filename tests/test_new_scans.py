@@ -21,7 +21,7 @@ from engine.new_scans.reference import Reference, find_reference
 from engine.new_scans.run import NewScansRun
 from engine.progress import Progress
 from store import list_runs, open_run
-from store.validate import validate
+from store.writing.validate import validate
 
 
 @pytest.fixture(autouse=True)

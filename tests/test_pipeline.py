@@ -17,8 +17,8 @@ from kill_pipeline import differences, published, rounds
 
 from engine import replication
 from store import open_run
-from store.truth import scan_change, visible_change
-from store.validate import validate
+from store.reading.truth import scan_change, visible_change
+from store.writing.validate import validate
 
 ROOT = Path(__file__).resolve().parent.parent
 # Even smaller than smoke, for what has to run several times.

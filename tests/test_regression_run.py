@@ -15,8 +15,8 @@ from dashboard.reports import cohort_report, patient_report
 from engine.model.checkpoints import load_model
 from engine.relevance.base import input_gradient
 from store import NotInRun, open_run
-from store.access import Folder
-from store.validate import check, validate
+from store.files.folders import Folder
+from store.writing.validate import check, validate
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from store import accuracy
 from store.accuracy import Judged, Valued, difference, estimates, interval_rows, newcombe, wilson
+from store.files.tables import with_later
+from store.reading.verdict import baseline_scans, paired, verdict
 from store.spec import table_spec
-from store.tables import with_later
-from store.verdict import baseline_scans, paired, verdict
 
 GROUPS = ("AD", "NC")
 

@@ -10,12 +10,12 @@ import pytest
 from store_factory import shared_store
 
 from store import RunReader, open_run
-from store.csv_text import csv_text, neutral, neutralised
-from store.export import export_csv
+from store.export.csv import csv_text, neutral, neutralised
+from store.export.nifti import export_csv
 
 ROOT = Path(__file__).parent.parent
 # Which CSV is made without `csv_text`, and why that is no table for people.
-OTHER = {"engine/run.py": "a fingerprint", "store/csv_text.py": "here it is made"}
+OTHER = {"engine/run.py": "a fingerprint", "store/export/csv.py": "here it is made"}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from store import SpecViolation
-from store.geometry import positions_to_voxels, regions_to_voxels, to_voxels
+from store.files.geometry import positions_to_voxels, regions_to_voxels, to_voxels
 
 
 def test_blocks_of_the_paper_are_centred_at_their_voxel():

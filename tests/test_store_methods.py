@@ -8,8 +8,9 @@ from store_factory import make_run
 
 from dashboard import map_images, queries
 from dashboard.viewer import scene
-from store import export, open_run
-from store.settings import average_scale
+from store import open_run
+from store.export import nifti
+from store.reading.settings import average_scale
 
 MODEL, SCAN, METHOD = "fold-1", "a1-1", "segment_occlusion"
 
@@ -40,8 +41,8 @@ def test_the_drop_of_the_probability_is_the_stored_one(run):
 
 
 def test_averages_are_of_positive_drops(run):
-    assert export.paper_statistic(run, "folds", METHOD) == "mean_positive"
-    assert export.paper_statistic(run, "folds", "sensitivity") == "mean_abs"
+    assert nifti.paper_statistic(run, "folds", METHOD) == "mean_positive"
+    assert nifti.paper_statistic(run, "folds", "sensitivity") == "mean_abs"
     assert average_scale(run, "folds", METHOD) == "margin"
     assert queries.average_of(run, METHOD) == ("margin", "mean_positive", "drop of margin")
 

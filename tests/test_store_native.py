@@ -14,11 +14,11 @@ from scipy import ndimage
 from store_factory import SCANS, affine, make_manifest, shared_store, write_run
 
 from store import BrokenRun, NotInRun, RunWriter, SpecViolation, open_run
-from store import native as store_native
 from store.__main__ import main
-from store.export import heatmap_native_nifti, mask_native_nifti
-from store.native import NativeSpace, resample, to_native
-from store.validate import validate
+from store.export.nifti import heatmap_native_nifti, mask_native_nifti
+from store.reading import native_space as store_native
+from store.reading.native_space import NativeSpace, resample, to_native
+from store.writing.validate import validate
 
 SHAPE = (24, 26, 22)
 # Own mm -> MNI mm: turned by 20 degrees, tilted, 5 % larger, moved.

@@ -12,7 +12,7 @@ from store_factory import METHODS, copy_of_shared_store, shared_store
 from store import open_run
 from store.__main__ import main
 from store.errors import NotInRun
-from store.paper import export_paper, methods_of, table_one, table_two
+from store.export.paper_tables import export_paper, methods_of, table_one, table_two
 
 FILES = {"table1.csv", "table1.tex", "table2.csv", "table2.tex", "figure1.png", "figure1.svg"}  # after the run's name
 

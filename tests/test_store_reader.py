@@ -24,9 +24,9 @@ from store import (
     list_runs,
     open_run,
 )
-from store.geometry import to_voxels
+from store.files.geometry import to_voxels
 from store.spec import table_spec
-from store.validate import validate
+from store.writing.validate import validate
 
 
 @pytest.fixture(scope="module")
@@ -281,7 +281,7 @@ def test_reading_needs_neither_torch_nor_matplotlib():
     probe = (
         f"import sys, store; run = store.open_run({str(shared_store())!r}); "
         "run.heatmap('holdout', 'occlusion', 'a1-1', target='NC'); run.group_map('folds', 'sensitivity', target='AD'); "
-        "store.RunWriter; import store.export, store.__main__; print(*sys.modules)"
+        "store.RunWriter; import store.export.nifti, store.__main__; print(*sys.modules)"
     )
     loaded = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout.split()
     assert {"torch", "ants", "engine", "dashboard", "scipy", "matplotlib", "nibabel"}.isdisjoint(loaded)

@@ -15,8 +15,9 @@ import pandas as pd
 import pytest
 from store_factory import METHODS, copy_of_shared_store, shared_store
 
-from store import BrokenRun, StoreNotFound, Unreachable, list_runs, open_run, remote
+from store import BrokenRun, StoreNotFound, Unreachable, list_runs, open_run
 from store.__main__ import main
+from store.files import remote
 
 HTML = b"<!DOCTYPE html><html><body>Please sign in</body></html>"
 SHARD = "/arrays.zarr/heatmaps/holdout/"

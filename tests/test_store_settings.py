@@ -13,11 +13,12 @@ import pandas as pd
 import pytest
 from store_factory import GROUPS, METHODS, PREDICTED, SCANS, make_run, shared_store
 
-from store import RunReader, export, open_run
+from store import RunReader, open_run
 from store.__main__ import main
 from store.errors import NotInRun
-from store.paper import export_paper, table_one, table_two
-from store.settings import AnalysisSettings, average_scale
+from store.export import nifti
+from store.export.paper_tables import export_paper, table_one, table_two
+from store.reading.settings import AnalysisSettings, average_scale
 
 RIEKE = {
     "gradient_scale": "probability", "occlusion_scale": "probability", "weights": "scan", "target": "predicted",
@@ -68,7 +69,7 @@ def own_average(run: RunReader, method: str, diagnosis: str, target: str) -> np.
 
 
 def test_every_average_is_written_in_the_settings_of_the_run(rieke, tmp_path):
-    paths = export.export_nifti(rieke, tmp_path)
+    paths = nifti.export_nifti(rieke, tmp_path)
     table = pd.read_csv(tmp_path / "averages.csv")
     assert len(table) == 2 * len(METHODS) * len(GROUPS) == 16
     assert table["note"].isna().all()
@@ -102,8 +103,8 @@ def test_the_figure_has_every_row(rieke, monkeypatch):
         drawn.update(target=target, panels=panels)
         return b""
 
-    monkeypatch.setattr(export, "_draw", keep)
-    export.figure_one(rieke)
+    monkeypatch.setattr(nifti, "_draw", keep)
+    nifti.figure_one(rieke)
     assert drawn["target"] == "predicted"
     assert [panel.method for panel in drawn["panels"]] == list(METHODS)
     for panel in drawn["panels"]:
@@ -162,15 +163,13 @@ def test_headers_say_what_the_numbers_are(rieke):
         return nib.Nifti1Image.from_bytes(gzip.decompress(data)).header["descrip"].item().decode()
 
     start = "Brainwhy research use only; SIMULATED; "
-    assert description(export.group_nifti(run, "folds", "sensitivity")) == (
+    assert description(nifti.group_nifti(run, "folds", "sensitivity")) == (
         f"{start}mean |h|, share of relevance per voxel"
     )
-    assert description(export.group_nifti(rieke, "folds", "occlusion")) == f"{start}mean max(h, 0), drop of probability"
-    assert (
-        description(export.heatmap_nifti(run, "holdout", "sensitivity", "a1-1", target="AD")) == f"{start}h, d margin"
-    )
-    assert description(export.nifti_bytes(run.volume("a1-1"), run.affine(), unit="x" * 100))[-9:] == "x" * 9
+    assert description(nifti.group_nifti(rieke, "folds", "occlusion")) == f"{start}mean max(h, 0), drop of probability"
+    assert description(nifti.heatmap_nifti(run, "holdout", "sensitivity", "a1-1", target="AD")) == f"{start}h, d margin"
+    assert description(nifti.nifti_bytes(run.volume("a1-1"), run.affine(), unit="x" * 100))[-9:] == "x" * 9
 
 
 def test_names_of_files_have_no_blanks():
-    assert export.file_name("r-1", "higher age", "AD/MCI") == "r-1_higher-age_AD%2FMCI"
+    assert nifti.file_name("r-1", "higher age", "AD/MCI") == "r-1_higher-age_AD%2FMCI"

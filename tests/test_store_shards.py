@@ -9,9 +9,9 @@ from numcodecs import Blosc
 from numcodecs.checksum32 import CRC32C
 
 from store import BrokenRun
-from store.access import Folder
-from store.encoding import layout
-from store.shards import decode_file, is_one_file
+from store.files.encoding import layout
+from store.files.folders import Folder
+from store.files.shards import decode_file, is_one_file
 from store.spec import SPACE
 
 SHAPE = (2, 70, 64, 129)  # chunks of 64: cut short, exact, one voxel left

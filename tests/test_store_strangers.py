@@ -19,11 +19,12 @@ import zarr
 from store_factory import copy_of_shared_store
 from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
 
-from store import BrokenRun, NotInRun, list_runs, open_run, parquet
+from store import BrokenRun, NotInRun, list_runs, open_run
 from store.__main__ import main
-from store.access import Folder
-from store.bounds import DEEPEST_JSON, LARGEST_JSON, MIB, parsed_json
-from store.validate import validate
+from store.files import parquet
+from store.files.bounds import DEEPEST_JSON, LARGEST_JSON, MIB, parsed_json
+from store.files.folders import Folder
+from store.writing.validate import validate
 
 ROOM = 500 * MIB  # beyond what the process has after its imports: the bombs need two to seven gigabytes
 

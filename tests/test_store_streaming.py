@@ -10,9 +10,10 @@ import pytest
 from store_factory import METHODS, SCANS, copy_of_shared_store, shared_store
 from test_store_groups import FILTERS
 
-from store import BrokenRun, NotInRun, open_run, streaming
-from store.groups import STATISTICS
-from store.reading import WORKERS, ahead
+from store import BrokenRun, NotInRun, open_run
+from store.reading import streaming
+from store.reading.group_maps import STATISTICS
+from store.reading.read_ahead import WORKERS, ahead
 from store.spec import CELL_SCALES
 
 PICKED = [("fold-1", "a1-1"), ("fold-2", "n1-2"), ("fold-1", "a1-3"), ("fold-1", "m1-1"), ("fold-2", "a2-1")]

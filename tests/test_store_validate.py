@@ -10,7 +10,7 @@ import pytest
 from store_factory import copy_of_shared_store, shared_store
 
 from store import open_run
-from store.validate import validate
+from store.writing.validate import validate
 
 
 @pytest.fixture

@@ -23,9 +23,9 @@ from hypothesis.extra import numpy as hnp
 from store_factory import GROUPS, affine, make_manifest, make_run, write_run
 
 from store import NotWritable, RunReader, RunWriter, SpecViolation, list_runs, open_run
-from store import files as store_files
-from store.encoding import checksum, dequantise, path_part, quantise
-from store.validate import validate
+from store.files import atomic as store_files
+from store.files.encoding import checksum, dequantise, path_part, quantise
+from store.writing.validate import validate
 
 SERIES = ("fold-1", "sensitivity", "AD", "margin")
 FINITE = st.floats(-(2.0**99), 2.0**99, width=32, allow_subnormal=False)

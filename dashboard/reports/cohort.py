@@ -15,9 +15,10 @@ from dashboard.reports.cohort_figure import figure
 from dashboard.reports.cohort_tables import table_1, table_2
 from dashboard.reports.layout import ALARM, INNER, MARGIN, QUIET, Column, Page
 from dashboard.reports.whole import END, FOOT, Whole, begin
-from store import NotInRun, RunReader, export
+from store import NotInRun, RunReader
 from store.accuracy import metrics_of
-from store.verdict import verdict
+from store.export import nifti
+from store.reading.verdict import verdict
 
 METRICS = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "auc": "AUC"}
 ERRORS = {name: words.ERRORS[name] for name in ("mae", "r", "r2")}
@@ -41,7 +42,7 @@ def cohort_report(run: RunReader, *, model_set: str, target: str, created: str |
 
 def cohort_pages(run: RunReader, model_set: str, target: str, created: str | None, fewest: int = 0) -> list[Page]:
     """The pages; arguments and errors as for `cohort_report`."""
-    methods = [method for name, method in export.group_families(run) if name == model_set]
+    methods = [method for name, method in nifti.group_families(run) if name == model_set]
     if not methods:
         raise NotInRun(f"run {run.run_id} has no group averages of model set {model_set}: choose another")
     whole = Whole(run, model_set, target, methods, fewest)
@@ -63,7 +64,7 @@ def _frame(page: Page, whole: Whole, numbers: tuple[int, int], created: str | No
     page.rule(FOOT)
     report = f" · report of {created[:10]}" if created else ""
     page.text(MARGIN, FOOT + 4, f"Run {whole.run.run_id}{report}", 6.5, color=QUIET)
-    page.text(MARGIN + INNER / 2, FOOT + 4, f"{export.DISCLAIMER}.", 7, color=ALARM, weight="bold", ha="center")
+    page.text(MARGIN + INNER / 2, FOOT + 4, f"{nifti.DISCLAIMER}.", 7, color=ALARM, weight="bold", ha="center")
     page.text(MARGIN + INNER, FOOT + 4, f"{numbers[0]} / {numbers[1]}", 6.5, color=QUIET, ha="right")
 
 
@@ -208,7 +209,7 @@ def _provenance(whole: Whole, page: Page, y: float) -> list[Page]:
         "Computed on": manifest.get("device", ""),
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
     }  # fmt: skip
-    notices = [n for n in manifest.get("notices", []) if export.DISCLAIMER not in n]
+    notices = [n for n in manifest.get("notices", []) if nifti.DISCLAIMER not in n]
     fingerprint = manifest["fingerprint"][:16]
     this = (
         f"Brainwhy {versions.get('brainwhy', '')}, run {whole.run.run_id} (fingerprint {fingerprint}), {created[:10]}."
@@ -223,7 +224,7 @@ def _provenance(whole: Whole, page: Page, y: float) -> list[Page]:
     for name, value in facts.items():
         page.text(MARGIN, y, name, 7.2, color=QUIET)
         y = page.paragraph(MARGIN + 44, y, str(value), INNER - 44, 7.2) + 0.8
-    for title, lines in (("Notices", [f"{export.DISCLAIMER}.", *notices]), ("How to cite", [this, published.CITATION])):
+    for title, lines in (("Notices", [f"{nifti.DISCLAIMER}.", *notices]), ("How to cite", [this, published.CITATION])):
         page.text(MARGIN, y + 4, title, 10, weight="bold")
         y += 9.5
         for line in lines:

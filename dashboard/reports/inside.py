@@ -10,7 +10,7 @@ import pandas as pd
 from dashboard.figures.words import percent
 from dashboard.reports.subject import Subject
 from store import RunReader
-from store.truth import OF_EARLIER, VoxelTruth, has_truth, voxel_truth
+from store.reading.truth import OF_EARLIER, VoxelTruth, has_truth, voxel_truth
 
 REFERENCES = {"null_reference": "null", "reference": "untrained"}  # columns of truth_scores, the better one first
 

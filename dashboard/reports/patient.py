@@ -16,8 +16,9 @@ from dashboard.reports import comparison, inside, layout
 from dashboard.reports.layout import ACCENT, INNER, MARGIN, QUIET, Page
 from dashboard.reports.subject import Subject
 from dashboard.summaries_maps import region_at
-from store import NotInRun, RunReader, export
-from store.verdict import verdict
+from store import NotInRun, RunReader
+from store.export import nifti
+from store.reading.verdict import verdict
 
 NO_EVIDENCE = "what they say of a real scan is no evidence."
 COMPARED, MOST_METHODS = 4, 10  # methods whose regions are compared with the group; methods that fit
@@ -74,7 +75,7 @@ def patient_page(
 def _heading(page: Page, subject: Subject) -> float:
     page.text(MARGIN, 21, "Patient report", 18, weight="bold")
     page.text(
-        MARGIN + INNER, 15.5, f"{export.DISCLAIMER}.", 7.5, color=layout.ALARM, weight="bold", ha="right"
+        MARGIN + INNER, 15.5, f"{nifti.DISCLAIMER}.", 7.5, color=layout.ALARM, weight="bold", ha="right"
     )  # fmt: skip
     if subject.run.simulated or subject.simulated_networks:
         page.badge(MARGIN + INNER, 20.6, "SIMULATED" if subject.run.simulated else "SIMULATED NETWORKS")
@@ -235,4 +236,4 @@ def _provenance(page: Page, subject: Subject, created: str | None) -> None:
         parts.append(f"report of {created[:10]}")
     page.rule(FOOT)
     page.paragraph(MARGIN, FOOT + 4, " · ".join(parts), INNER, 6.5, color=QUIET)
-    page.text(MARGIN, FOOT + 11, f"{export.DISCLAIMER}.", 8, weight="bold", color=layout.ALARM)
+    page.text(MARGIN, FOOT + 11, f"{nifti.DISCLAIMER}.", 8, weight="bold", color=layout.ALARM)

@@ -12,7 +12,7 @@ from dashboard.figures import words
 from dashboard.page import Download
 from dashboard.variability.patients import Patients, clickable, open_patient
 from store import NotInRun
-from store.csv_text import neutralised
+from store.export.csv import neutralised
 
 COLUMNS = ("model_set", "model", "method", "scan", "distance_to_group")
 

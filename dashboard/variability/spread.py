@@ -15,7 +15,7 @@ from dashboard.page import Download
 from dashboard.queries_maps import Average, Drawing
 from dashboard.show import brain_picture
 from dashboard.variability.patients import Patients
-from store import export
+from store.export import nifti as export_nifti
 
 
 def show(patients: Patients) -> list[Download]:
@@ -84,7 +84,7 @@ def _downloads(patients: Patients, drawn: Mapping[Panel, Drawing], averages: Map
 
     def nifti(average: Average) -> bytes:
         values, unit = queries_maps.volume(average), queries_maps.header_words(average)
-        return export.nifti_bytes(values, reader.affine(), simulated=reader.simulated, unit=unit)
+        return export_nifti.nifti_bytes(values, reader.affine(), simulated=reader.simulated, unit=unit)
 
     maps = [
         Download.nifti(

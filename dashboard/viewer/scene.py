@@ -12,9 +12,9 @@ from dashboard.figures import palette, words
 from dashboard.queries import Run
 from dashboard.viewer import serving, volumes
 from store import BrokenRun, NotInRun, RunReader
-from store.encoding import array_path
+from store.files.encoding import array_path
+from store.reading.truth import has_truth
 from store.spec import HEATMAPS, TRUTH_SCANS, TRUTH_VISIBLE_BINARY
-from store.truth import has_truth
 
 
 @dataclass(frozen=True)

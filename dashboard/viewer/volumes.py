@@ -20,8 +20,8 @@ import store
 from dashboard.queries import Run
 from dashboard.viewer import signing
 from store import NotInRun, RunReader
-from store.encoding import quantise
-from store.truth import voxel_truth
+from store.files.encoding import quantise
+from store.reading.truth import voxel_truth
 
 KINDS = ("anatomy", "atlas", "scan", "heatmap", "truth")
 OWN, COHORT = "own", "cohort"  # the truth of the scan itself, or of the patients of its run

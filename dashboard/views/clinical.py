@@ -22,7 +22,7 @@ from dashboard.queries_clinical import ANSWERS, Correlations
 from dashboard.rank_correlation import FEWEST
 from dashboard.summaries_clinical import SCORES, Evidence
 from store import NotInRun
-from store.csv_text import neutralised
+from store.export.csv import neutralised
 
 COUNTS = {"10": 10, "20": 20, "all": None}
 SIDES = {"merged": "Left + right", "split": "Each side"}

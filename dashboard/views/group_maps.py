@@ -33,8 +33,8 @@ from dashboard.group_grid import Panel
 from dashboard.map_controls import Look
 from dashboard.page import Download
 from dashboard.queries_maps import Average, Drawing
-from store import export
-from store.csv_text import neutralised
+from store.export import nifti as export_nifti
+from store.export.csv import neutralised
 
 VALUE_WORDS = {"size": "Mean relevance", "signed": "Mean signed relevance", "spread": "Spread (SD) of relevance"}
 MEANING = {
@@ -220,7 +220,7 @@ def nifti(panel: Panel, run: queries.Run) -> bytes:
     unit = queries_maps.header_words(panel.averages[0])
     if panel.is_difference:
         unit = f"difference, {unit}"
-    return export.nifti_bytes(values, reader.affine(), simulated=reader.simulated, unit=unit)
+    return export_nifti.nifti_bytes(values, reader.affine(), simulated=reader.simulated, unit=unit)
 
 
 def downloads(selection: Selection, look: Look, drawn: dict[Panel, Drawing]) -> list[Download]:

@@ -33,8 +33,8 @@ from dashboard.figures.chart import Chart
 from dashboard.filters import Selection
 from dashboard.page import Download
 from dashboard.queries import Run
-from store import export
-from store.csv_text import neutralised
+from store.export import nifti
+from store.export.csv import neutralised
 
 
 def sentence(manifest: dict[str, Any], scans: pd.DataFrame) -> str:
@@ -297,7 +297,7 @@ def downloads(run: Run, tables: dict[str, pd.DataFrame], model_set: str | None, 
             Download.pdf("Cohort report, PDF", f"{name}_cohort-report_{model_set}", report),
             Download.png(
                 "Figure 1, group averages, PNG", figure,
-                lambda: export.figure_one(reader, model_set=model_set, target=target),
+                lambda: nifti.figure_one(reader, model_set=model_set, target=target),
             ),
             *files,
         ]  # fmt: skip

@@ -11,7 +11,7 @@ import streamlit as st
 from dashboard import access, page, public, queries, selection, show, states, summaries
 from dashboard.figures import charts, published, words
 from dashboard.queries import Run
-from store.csv_text import neutralised
+from store.export.csv import neutralised
 
 
 def identity(run: Run, manifest: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from dashboard.figures import regions as figures
 from dashboard.filters import Selection
 from dashboard.summaries_regions import MEASURES, Measure
 from store import NotInRun
-from store.csv_text import neutralised
+from store.export.csv import neutralised
 
 COUNTS = {"10": 10, "20": 20, "all": None}
 MOST_LINES = 20  # of the first regions, in the comparison of methods

@@ -1,7 +1,8 @@
 """How well heatmaps find the imposed change (design, section 9): scores, and their intervals over subjects.
 
-Two truths that are never mixed. Voxelwise scores are against the visible change (store/truth.py). Scores by region are
-against the log-Jacobian that was imposed on each region: shrinking shows at borders, so it is no voxel truth.
+Two truths that are never mixed. Voxelwise scores are against the visible change (store/reading/truth.py). Scores by
+region are against the log-Jacobian that was imposed on each region: shrinking shows at borders, so it is no voxel
+truth.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from engine.errors import UserError
 from engine.preprocessing.grid import Grid
 from engine.preprocessing.template import brain_mask
 from store import RunReader, RunWriter
-from store.reading import ahead
+from store.reading.read_ahead import ahead
 
 SCANS, COHORT = 10, 200
 GROUPS = ("AD", "NC")

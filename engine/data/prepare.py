@@ -25,7 +25,7 @@ from engine.data.scan import Cohort
 from engine.errors import RunFailure, UserError
 from engine.preprocessing.limits import NO_LIMITS, Limits, marks
 from engine.progress import Progress
-from store.csv_text import csv_text
+from store.export.csv import csv_text
 
 VOLUMES, QUALITY, UNPREPARED, SHEET = "volumes.h5", "quality.csv", "unprepared.csv", "contact-sheet"
 AGAIN = "the same command goes on from there"

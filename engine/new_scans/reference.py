@@ -17,8 +17,8 @@ from engine.data.folds import Job, job_of, with_validation
 from engine.data.scan import Target
 from engine.errors import RunFailure, UserError
 from store import RunReader, list_runs, open_run
-from store.bounds import parsed_json
 from store.errors import StoreError
+from store.files.bounds import parsed_json
 from store.spec import MANIFEST, MODELS_FOLDER
 
 NAME = "New scans"

@@ -21,7 +21,7 @@ from engine.data.images import open_scan
 from engine.preprocessing import steps
 from engine.preprocessing.grid import Grid
 from engine.preprocessing.template import brain_mask
-from store.native import FIELD_UNIT_MM, NativeSpace
+from store.reading.native_space import FIELD_UNIT_MM, NativeSpace
 
 FIELD_MM = 4.0  # between points: on real heads, what is interpolated is off by 0.05 mm, in 1 % of the brain by 0.2
 MARGIN_MM = 8.0  # around the template's brain

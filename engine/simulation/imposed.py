@@ -25,7 +25,7 @@ from engine.run import Run
 from engine.simulation.atrophy import AD_CHANGE
 from engine.simulation.cohort import SimulatedPreparer, imposed_truth
 from engine.simulation.twins import counterfactual_twin
-from store.truth import binary_of
+from store.reading.truth import binary_of
 
 TWINS_FOLDER = "twins"  # in the folder of the cohort's volumes
 

@@ -31,8 +31,8 @@ from engine.relevance import METHODS
 from engine.run import Run
 from engine.simulation.references import NULL, UNTRAINED, References
 from store import RunReader
+from store.reading.truth import binary_of, scan_change, visible_change
 from store.spec import TRUTH_SCANS, TRUTH_VISIBLE
-from store.truth import binary_of, scan_change, visible_change
 
 GROUP_RESAMPLES = 100  # a resample of mean maps costs a score of each network
 LEVELS = ("group", "scan")

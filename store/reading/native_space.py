@@ -11,7 +11,7 @@ import numpy as np
 from store.errors import SpecViolation
 
 if TYPE_CHECKING:
-    from store.reader import RunReader
+    from store.reading.reader import RunReader
 
 FIELD_UNIT_MM = 0.01  # of the stored displacements
 ORDERS = ("linear", "nearest")

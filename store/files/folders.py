@@ -14,12 +14,12 @@ import zarr
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
-from store import bounds, parquet, tables
-from store.encoding import checksum, hexadecimal
 from store.errors import BrokenRun, MissingManifest, StoreError, Unreachable
-from store.local import LocalFiles
-from store.remote import RemoteFiles
-from store.shards import check_file, decode_file, is_one_file
+from store.files import bounds, parquet, tables
+from store.files.encoding import checksum, hexadecimal
+from store.files.local import LocalFiles
+from store.files.remote import RemoteFiles
+from store.files.shards import check_file, decode_file, is_one_file
 from store.spec import ARRAYS_FOLDER, MANIFEST, TABLES_FOLDER
 
 MEND = "copy or build the run again"

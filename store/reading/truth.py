@@ -15,7 +15,7 @@ from store.errors import NotInRun
 from store.spec import TRUTH_BINARY, TRUTH_SCANS, TRUTH_VISIBLE, TRUTH_VISIBLE_BINARY
 
 if TYPE_CHECKING:
-    from store.reader import RunReader
+    from store.reading.reader import RunReader
 
 FRACTION, PERCENTILE = 0.25, 99.9
 SCAN_UNIT = 1e-4  # of white matter intensity, of the integers in truth/scan_changes

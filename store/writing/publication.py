@@ -7,12 +7,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from store import files
-from store.access import Folder
-from store.encoding import path_part
 from store.errors import NotWritable, SpecViolation
+from store.files import atomic
+from store.files.encoding import path_part
+from store.files.folders import Folder
 from store.spec import MANIFEST, MODELS_FOLDER, SPEC_VERSION, TABLES_FOLDER, WORK_FOLDER
-from store.validate import check
+from store.writing.validate import check
 
 
 def publish_folder(staging: Path, store: Path, run_id: str, manifest: dict[str, Any], replace: bool) -> Path:
@@ -37,13 +37,13 @@ def publish_folder(staging: Path, store: Path, run_id: str, manifest: dict[str, 
         raise SpecViolation(f"run {run_id} is not published: {problems[0]}{more}")
     for path in staging.rglob("*"):
         if path.is_file():
-            files.flush(path)
-    files.write_bytes(staging / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False, default=str).encode())
+            atomic.flush(path)
+    atomic.write_bytes(staging / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False, default=str).encode())
     if target.exists():
         if aside.exists():
             shutil.rmtree(aside)
-        files.move(target, aside)
-    files.move(staging, target)
+        atomic.move(target, aside)
+    atomic.move(staging, target)
     _tidy(store, staging, aside)
     return target
 
@@ -63,7 +63,7 @@ def contents(folder: Folder, staging: Path) -> dict[str, Any]:
     models = {file.stem: {"sha256": folder.sha256(f"{MODELS_FOLDER}/{file.name}")} for file in weights}
     heatmaps = rows.get("heatmaps", 0)
     return {
-        "arrays": arrays, "tables": tables, "models": models, "heatmaps": heatmaps, "bytes": files.size_of(staging)
+        "arrays": arrays, "tables": tables, "models": models, "heatmaps": heatmaps, "bytes": atomic.size_of(staging)
     }  # fmt: skip
 
 

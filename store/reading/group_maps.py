@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from store import weights
-from store.encoding import array_path
 from store.errors import NotInRun
+from store.files.encoding import array_path
+from store.reading import weights
 from store.spec import CELL_QUANTITIES, CELLS
 
 if TYPE_CHECKING:
-    from store.reader import RunReader
+    from store.reading.reader import RunReader
 
 STATISTICS = ("mean", "mean_abs", "mean_positive", "sd")
 _NEEDS = {"mean": {"sum"}, "mean_abs": {"sum_abs"}, "mean_positive": {"sum", "sum_abs"}, "sd": {"sum", "sum_sq"}}

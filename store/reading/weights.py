@@ -14,7 +14,7 @@ import pandas as pd
 from store.errors import NoRelevance
 
 if TYPE_CHECKING:
-    from store.reader import RunReader
+    from store.reading.reader import RunReader
 
 
 def explained(run: RunReader, model_set: str) -> pd.DataFrame:

@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from store import heatmaps, streaming
-from store.access import MEND, Folder
-from store.bounds import LARGEST_FIGURE, LARGEST_FILE
-from store.encoding import array_path, dequantise
 from store.errors import BrokenRun, NewerSpec, NotInRun, RunNotFound, StoreError, StoreNotFound, Unreachable
-from store.geometry import to_voxels
-from store.groups import STATISTICS, CellFamily, Filters, GroupMap
-from store.manifest import is_inside
-from store.manifest import problems as manifest_problems
-from store.native import NativeSpace
+from store.files.bounds import LARGEST_FIGURE, LARGEST_FILE
+from store.files.encoding import array_path, dequantise
+from store.files.folders import MEND, Folder
+from store.files.geometry import to_voxels
+from store.files.manifest import is_inside
+from store.files.manifest import problems as manifest_problems
+from store.files.tables import known_table, with_later
+from store.reading import heatmaps, streaming
+from store.reading.group_maps import STATISTICS, CellFamily, Filters, GroupMap
+from store.reading.native_space import NativeSpace
 from store.spec import (
     FIGURES_FOLDER,
     HEATMAPS,
@@ -31,8 +32,7 @@ from store.spec import (
     TABLES_FOLDER,
     TableSpec,
 )
-from store.tables import known_table, with_later
-from store.validate import FULL_GRID, array_problems, readable, shape_problem, validate
+from store.writing.validate import FULL_GRID, array_problems, readable, shape_problem, validate
 
 LISTED_AT_ONCE, LISTING_S = 8, 20  # manifests that are read at once from a server, and for how long in all
 READS = f"{SPEC_VERSION.split('.')[0]}.x"

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zarr
 
-from store import files, tables
-from store.encoding import (
+from store.errors import NotWritable, SpecViolation
+from store.files import atomic, tables
+from store.files.encoding import (
     LARGEST_INTEGER,
     array_path,
     checksum,
@@ -25,9 +26,8 @@ from store.encoding import (
     path_part,
     quantise,
 )
-from store.errors import NotWritable, SpecViolation
-from store.native import NativeSpace
-from store.publication import publish_folder
+from store.reading.native_space import NativeSpace
+from store.reading.truth import SCAN_UNIT
 from store.spec import (
     ARRAYS_FOLDER,
     CELLS,
@@ -40,8 +40,8 @@ from store.spec import (
     TRUTH_SCANS,
     array_spec,
 )
-from store.truth import SCAN_UNIT
-from store.validate import array_problems
+from store.writing.publication import publish_folder
+from store.writing.validate import array_problems
 
 PARTS_FOLDER = f"{TABLES_FOLDER}/parts/heatmaps"
 Series = tuple[str, str, str, str]  # model, method, target, scale
@@ -53,9 +53,9 @@ class RunWriter:
     def __init__(self, staging: str | Path) -> None:
         """Make the folder if there is none; take away what an interrupted writer left behind."""
         self.staging = Path(staging)
-        with files.writable(self.staging):
+        with atomic.writable(self.staging):
             self.staging.mkdir(parents=True, exist_ok=True)
-            files.sweep(self.staging)
+            atomic.sweep(self.staging)
         self._sources: dict[Series, dict[str, Path]] = {}
 
     # -- arrays ---------------------------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ class RunWriter:
         """
         values = np.asarray(values)
         array = self._create(path, values.shape, str(values.dtype), attributes)
-        with files.writable(self.staging):
+        with atomic.writable(self.staging):
             array[...] = values
 
     def start_scans(self, count: int, shape: Sequence[int], affine: np.ndarray, unit: str = "intensity") -> None:
@@ -152,7 +152,7 @@ class RunWriter:
         if records:
             frame = pd.DataFrame(records, columns=list(tables.known_table("heatmaps").columns))
             part = self.staging / PARTS_FOLDER / f"{_part_prefix(series)}{rows[0]:06d}.parquet"
-            files.write_bytes(part, tables.to_parquet(tables.conform("heatmaps", frame)))
+            atomic.write_bytes(part, tables.to_parquet(tables.conform("heatmaps", frame)))
             self._sources_of(series).update(dict.fromkeys(scans, part))
 
     def completed(self, model: str, method: str, target: str, scale: str) -> set[str]:
@@ -194,17 +194,17 @@ class RunWriter:
             SpecViolation: the table or a column is unknown, a column is missing or of another kind, the key repeats.
         """
         data = tables.to_parquet(tables.conform(name, frame))
-        files.write_bytes(self.staging / TABLES_FOLDER / f"{name}.parquet", data)
+        atomic.write_bytes(self.staging / TABLES_FOLDER / f"{name}.parquet", data)
 
     def put_model(self, name: str, weights: bytes, card: dict[str, Any]) -> None:
         """Write the weights (safetensors) of a model and its card (normalisation, pools, groups)."""
         folder, part = self.staging / MODELS_FOLDER, path_part(name)
-        files.write_bytes(folder / f"{part}.safetensors", weights)
-        files.write_bytes(folder / f"{part}.json", json.dumps(card, indent=2).encode())
+        atomic.write_bytes(folder / f"{part}.safetensors", weights)
+        atomic.write_bytes(folder / f"{part}.json", json.dumps(card, indent=2).encode())
 
     def put_figure(self, name: str, png_bytes: bytes) -> None:
         """Write a quality picture; `name` without ending."""
-        files.write_bytes(self.staging / FIGURES_FOLDER / f"{path_part(name.removesuffix('.png'))}.png", png_bytes)
+        atomic.write_bytes(self.staging / FIGURES_FOLDER / f"{path_part(name.removesuffix('.png'))}.png", png_bytes)
 
     def compact(self) -> None:
         """Gather the rows of all heatmaps in one table; their parts go."""
@@ -248,7 +248,7 @@ class RunWriter:
         dims = self._dims(path, attributes)
         if lines := array_problems(path, shape, dtype, dims, attributes):
             raise SpecViolation(lines[0])
-        with files.writable(self.staging):
+        with atomic.writable(self.staging):
             return zarr.create_array(
                 store=str(self.staging / ARRAYS_FOLDER), name=path, shape=tuple(shape), dtype=dtype, fill_value=0,
                 dimension_names=list(dims), attributes=attributes, overwrite=True, zarr_format=3,
@@ -292,9 +292,9 @@ class RunWriter:
 
     def _put_row(self, path: str, row: int, stored: np.ndarray) -> None:
         array = self._open(path)
-        with files.writable(self.staging):
+        with atomic.writable(self.staging):
             array[row] = stored
-            files.flush(self._file(path, array, row))
+            atomic.flush(self._file(path, array, row))
 
     def _file(self, path: str, array: zarr.Array, row: int) -> Path:
         key = array.metadata.chunk_key_encoding.encode_chunk_key((int(row),) + (0,) * (array.ndim - 1))
@@ -315,7 +315,7 @@ class RunWriter:
         for source in {sources[scan] for scan in scans if scan in sources}:
             frame = pq.read_table(source).to_pandas()
             stale = _is_series(frame, series) & frame.scan.isin(list(scans))
-            files.write_bytes(source, tables.to_parquet(frame[~stale]))
+            atomic.write_bytes(source, tables.to_parquet(frame[~stale]))
         for scan in scans:
             sources.pop(scan, None)
 

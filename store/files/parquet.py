@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from store.bounds import LARGEST_TABLE, LONGEST_TEXT, MIB, MOST_ROWS
+from store.files.bounds import LARGEST_TABLE, LONGEST_TEXT, MIB, MOST_ROWS
 
 _FOOTER = 64 * MIB  # bytes that the description of a file may take
 _STOP, _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(13)

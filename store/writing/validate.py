@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from store import tables, values
-from store.access import Folder
-from store.bounds import LARGEST_EDGE, LARGEST_FILE_SHAPE
-from store.encoding import array_path, checksum, dimension_names, hexadecimal
 from store.errors import BrokenRun, SpecViolation, Unreachable
-from store.manifest import problems as manifest_problems
-from store.native import NativeSpace
+from store.files import tables
+from store.files.bounds import LARGEST_EDGE, LARGEST_FILE_SHAPE
+from store.files.encoding import array_path, checksum, dimension_names, hexadecimal
+from store.files.folders import Folder
+from store.files.manifest import problems as manifest_problems
+from store.reading.native_space import NativeSpace
+from store.reading.truth import binary_of
 from store.spec import (
     ARRAYS,
     CELLS,
@@ -32,7 +33,7 @@ from store.spec import (
     TRUTH_VISIBLE_BINARY,
     array_spec,
 )
-from store.truth import binary_of
+from store.writing import values
 
 FULL_GRID = ("template", "mask", "atlas")
 

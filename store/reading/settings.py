@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from store.errors import NotInRun
 
 if TYPE_CHECKING:
-    from store.reader import RunReader
+    from store.reading.reader import RunReader
 
 _TARGET_WORDS = {"true": "the true group", "predicted": "the predicted group"}
 _WEIGHT_WORDS = {"subject": "every subject weighs the same", "scan": "every scan weighs the same"}

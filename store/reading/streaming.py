@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from store import weights
 from store.errors import NotInRun
-from store.groups import STATISTICS, GroupMap, quantities_for, statistics_of
-from store.heatmaps import StoredHeatmap, locate, stored_numbers
-from store.reading import WORKERS, ahead
+from store.reading import weights
+from store.reading.group_maps import STATISTICS, GroupMap, quantities_for, statistics_of
+from store.reading.heatmaps import StoredHeatmap, locate, stored_numbers
+from store.reading.read_ahead import WORKERS, ahead
 
 if TYPE_CHECKING:
-    from store.reader import RunReader
+    from store.reading.reader import RunReader
 
 Progress = Callable[[int, int], None]
 

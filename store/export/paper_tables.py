@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from store.csv_text import csv_text
 from store.errors import NotInRun
-from store.export import METHOD_TITLES, diagnoses_of, figure_one, file_name, group_families, paper_model_set
-from store.files import write_bytes
-from store.reader import RunReader
-from store.settings import AnalysisSettings, as_dict, average_scale, scale_words
-from store.verdict import verdict
+from store.export.csv import csv_text
+from store.export.nifti import METHOD_TITLES, diagnoses_of, figure_one, file_name, group_families, paper_model_set
+from store.files.atomic import write_bytes
+from store.reading.reader import RunReader
+from store.reading.settings import AnalysisSettings, as_dict, average_scale, scale_words
+from store.reading.verdict import verdict
 
 REGIONS = 4  # a method and group, as in the paper
 SIMULATED = "SIMULATED"

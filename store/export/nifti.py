@@ -14,16 +14,16 @@ import numpy as np
 import pandas as pd
 
 from store.accuracy import metrics_of
-from store.csv_text import csv_text
-from store.encoding import path_part
 from store.errors import NoRelevance, NotInRun, StoreError
-from store.files import write_bytes
-from store.groups import GroupMap
-from store.native import to_native
-from store.reader import RunReader
-from store.settings import AnalysisSettings, average_scale, average_unit, evidence, scale_words
+from store.export.csv import csv_text
+from store.files.atomic import write_bytes
+from store.files.encoding import path_part
+from store.reading.group_maps import GroupMap
+from store.reading.native_space import to_native
+from store.reading.reader import RunReader
+from store.reading.settings import AnalysisSettings, average_scale, average_unit, evidence, scale_words
+from store.reading.verdict import verdict
 from store.spec import TABLES
-from store.verdict import verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -523,7 +523,7 @@ def export_all(
         NotWritable: no space or no permission.
         StoreError: the run is broken or lacks what is asked for.
     """
-    from store.paper import export_paper
+    from store.export.paper_tables import export_paper
 
     try:
         paths = export_native(run, Path(folder) / "native", native)

@@ -19,7 +19,7 @@ from store.accuracy import (
     judged,
     judged_scans,
 )
-from store.reader import RunReader
+from store.reading.reader import RunReader
 
 BASELINES = {"region_means": "region means", "covariates": "covariates"}
 CHANCE = 0.5

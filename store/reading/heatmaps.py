@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from store.encoding import array_path, checksum, dequantise, hexadecimal
 from store.errors import BrokenRun, NotInRun
+from store.files.encoding import array_path, checksum, dequantise, hexadecimal
 from store.spec import HEATMAPS
 
 if TYPE_CHECKING:
-    from store.reader import RunReader
+    from store.reading.reader import RunReader
 
 
 @dataclass(frozen=True)
