@@ -2,7 +2,8 @@
 
 import sys
 
-from engine import command, stages
+from engine.cli import main
+from engine.pipeline import stages
 
 STAGES = {
     "ingest": stages.ingest,  # scans or simulated brains -> cohort, groups, exclusions
@@ -15,4 +16,4 @@ STAGES = {
 }
 
 if __name__ == "__main__":
-    sys.exit(command.main(STAGES))
+    sys.exit(main.main(STAGES))

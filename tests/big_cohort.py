@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from store_factory import GROUPS
 
-from engine.data.scan import Cohort, exclusion_table, scan_table
+from engine.cohort.scans import Cohort, exclusion_table, scan_table
 
 COHORT = "Random numbers of real size, for measuring"
 SHARES = {"AD": 0.45, "NC": 0.45, "MCI": 0.1}

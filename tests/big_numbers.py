@@ -15,9 +15,9 @@ from scipy import ndimage
 from store_factory import METHODS
 
 from engine.atlas.aal import Atlas, load_atlas
-from engine.config import AtlasConfig
-from engine.preprocessing.grid import Grid
-from engine.preprocessing.template import brain_mask, template_brain
+from engine.config.schema import AtlasConfig
+from engine.images.grid import Grid
+from engine.images.template import brain_mask, template_brain
 from engine.relevance.occlusion import position_shape
 from store.files.geometry import nearest_positions
 

@@ -28,19 +28,19 @@ from big_numbers import Numbers, Space
 from big_view import Coarse, Flat, View, Writer
 from store_factory import GROUPS, METHODS, make_manifest
 
-from engine.aggregate import write_cells, write_group_regions, write_region_relevance
-from engine.compare import write_comparisons, write_truth_scores
-from engine.config import RunConfig, load_config
-from engine.data.folds import Job, jobs, split
-from engine.data.scan import Cohort
-from engine.evaluate import evaluation_tables, prediction_rows
-from engine.explain import DROP_UNITS, GRADIENT_UNITS
-from engine.preprocessing.grid import Grid
+from engine.cohort.scans import Cohort
+from engine.cohort.splits import Job, jobs, split
+from engine.config.schema import RunConfig, load_config
+from engine.images.grid import Grid
+from engine.images.template import brain_mask, template_brain
+from engine.pipeline.aggregate import write_cells, write_group_regions, write_region_relevance
+from engine.pipeline.compare import write_comparisons, write_truth_scores
+from engine.pipeline.evaluate import evaluation_tables, prediction_rows
+from engine.pipeline.explain import DROP_UNITS, GRADIENT_UNITS
+from engine.pipeline.imposed_truth import imposed_regions
+from engine.pipeline.run import NOTICES, Run
 from engine.preprocessing.pictures import contact_sheets, overlay
-from engine.preprocessing.template import brain_mask, template_brain
 from engine.progress import Progress, duration
-from engine.run import NOTICES, Run
-from engine.simulation.imposed import imposed_regions
 from store import RunWriter
 from store.reading.truth import binary_of
 
@@ -95,7 +95,7 @@ def _config(name: str, scans: int, grid_mm: int, seed: int) -> RunConfig:
 
 @dataclass
 class BigRun:
-    """What the stages share; the engine's functions take it for an engine.run.Run."""
+    """What the stages share; the engine's functions take it for an engine.pipeline.run.Run."""
 
     config: RunConfig
     cohort: Cohort

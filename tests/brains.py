@@ -8,9 +8,9 @@ import nibabel as nib
 import numpy as np
 
 import run_pipeline
-from engine import command
-from engine.preprocessing.grid import Grid
-from engine.preprocessing.template import template_brain
+from engine.cli import main
+from engine.images.grid import Grid
+from engine.images.template import template_brain
 
 AS_THEY_ARE = (
     "preprocessing.registration=none", "preprocessing.brain_extraction=none", "preprocessing.n4=false",
@@ -56,7 +56,7 @@ def settings(*values: str) -> list[str]:
 
 def job(*arguments: object) -> int:
     """Run a command line in this process; returns its exit code."""
-    return command.main(run_pipeline.STAGES, [str(a) for a in arguments])
+    return main.main(run_pipeline.STAGES, [str(a) for a in arguments])
 
 
 def tiny_run(store: Path, data: Path, *more: str, name: str = "tiny") -> None:

@@ -9,8 +9,8 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from engine.preprocessing.grid import Grid
-from engine.preprocessing.template import brain_mask, template_brain
+from engine.images.grid import Grid
+from engine.images.template import brain_mask, template_brain
 
 SHAPE = (40, 44, 40)  # at 5 mm: a field of view of 200 x 220 x 200 mm
 VOXEL_MM = 5.0

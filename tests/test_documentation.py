@@ -11,7 +11,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from engine.config import NETWORK_NAMES, RunConfig, preset_names
+from engine.config.schema import NETWORK_NAMES, RunConfig, preset_names
 from engine.relevance import METHODS
 from store.spec import TABLES
 
@@ -56,7 +56,7 @@ def test_options_that_the_readme_names_exist():
 
 
 def test_the_example_configuration_is_valid(tmp_path):
-    from engine.config import load_config
+    from engine.config.schema import load_config
 
     example, _ = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
     file = tmp_path / "my.yaml"
@@ -67,8 +67,8 @@ def test_the_example_configuration_is_valid(tmp_path):
 
 
 def test_the_example_card_is_a_network(tmp_path):
-    from engine.card import read_card
-    from engine.model.imported import skeleton
+    from engine.config.model_card import read_card
+    from engine.training.imported import skeleton
 
     _, example = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
     (tmp_path / "own.yaml").write_text(example)
@@ -85,16 +85,34 @@ def test_files_that_the_documents_name_exist():
             assert (ROOT / name).exists(), f"{document} shows {name}"
 
 
-def test_the_tree_in_the_architecture_exists():
+def entries_of_the_tree() -> set[str]:
+    """Every path that the tree of docs/architecture.md names, a folder by its indentation."""
     text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
-    tree = text.split("## The tree")[1].split("\n## ")[0]
-    folder = ""
-    for line in tree.splitlines():
-        entry = line.strip().split("   ")[0]
-        if line.startswith("    ") and not line.startswith("     ") and entry.endswith("/"):
-            folder = entry.strip()
-        for name in re.findall(r"[\w/]+\.(?:py|md|toml)|[\w]+/", entry):
-            assert (ROOT / name).exists() or (ROOT / folder / name).exists(), f"{folder}{name}"
+    named, folders = set(), []
+    for line in text.split("## The tree")[1].split("\n## ")[0].splitlines():
+        entry, indent = line.strip().split("   ")[0], len(line) - len(line.lstrip())
+        if not entry or indent > 16:  # the words of the line before go on
+            continue
+        folders = [(depth, name) for depth, name in folders if depth < indent]
+        above = "".join(name for _, name in folders)
+        named |= {above + name for name in re.findall(r"[\w]+\.(?:py|md|toml)|[\w]+/", entry)}
+        if entry.endswith("/"):
+            folders.append((indent, entry))
+    return named
+
+
+def test_the_tree_in_the_architecture_exists():
+    named = entries_of_the_tree()
+    assert len(named) > 50
+    for name in named:
+        assert (ROOT / name).exists(), name
+
+
+def test_the_tree_in_the_architecture_has_every_package():
+    packages = {f"{file.parent.relative_to(ROOT)}/" for top in ("engine", "store", "dashboard")
+                for file in (ROOT / top).rglob("__init__.py")}  # fmt: skip
+    inside = ("engine/cohort/readers/adni/",)  # parts of one entry
+    assert not packages - entries_of_the_tree() - set(inside)
 
 
 def installed_with(names: list[str]) -> dict[str, metadata.Distribution]:

@@ -12,12 +12,13 @@ import scan_factory
 from sklearn.model_selection import train_test_split
 
 import run_pipeline
-from engine import command
-from engine.config import CohortConfig, load_config
-from engine.data import adni, dicom
-from engine.data.folds import split
-from engine.data.readers import read_cohort
+from engine.cli import main
+from engine.cohort import dicom
+from engine.cohort.readers import adni as adni_reader
+from engine.cohort.splits import split
+from engine.config.schema import CohortConfig, load_config
 from engine.errors import UserError
+from engine.pipeline.inputs import read_cohort
 from engine.progress import Progress
 
 
@@ -32,7 +33,7 @@ def study(tmp_path):
 
 
 def read(folder, **values):
-    return adni.read(CohortConfig(**{"reader": "adni", "data": folder, **values}))
+    return adni_reader.read(CohortConfig(**{"reader": "adni", "data": folder, **values}))
 
 
 def reasons(cohort):
@@ -292,7 +293,7 @@ def test_the_fixed_test_set_of_a_table_as_large_as_the_originals(tmp_path, capsy
         adni_factory._make(adni_factory.touch, tmp_path / row.PTID / f"{image}_{dx}.nii.gz")
     config = load_config(preset="rieke2018", overrides={"cohort.reader": "adni", "cohort.data": str(tmp_path),
                                                         "cohort.path": "{PTID}/{Image.ID}_{DX}.nii.gz"})  # fmt: skip
-    cohort = adni.read(config.cohort)
+    cohort = adni_reader.read(config.cohort)
     assert (len(cohort.scans), cohort.scans["subject"].nunique()) == (969, 344)
     scans = split(cohort.scans, cohort.groups, config.split, config.seed)
     patients = table.loc[table["DX"] == "Dementia", "PTID"].unique()
@@ -306,7 +307,7 @@ def test_the_fixed_test_set_of_a_table_as_large_as_the_originals(tmp_path, capsy
     assert not scans.loc[~scans["holdout"], "subject"].isin(expected).any()
     arguments = ["--plan", "--json", "--preset", "rieke2018", "--cohort", "adni", "--data", str(tmp_path)]
     path = "cohort.path='{PTID}/{Image.ID}_{DX}.nii.gz'"
-    assert command.main(run_pipeline.STAGES, [*arguments, "--set", path, "--store", str(tmp_path / "results")]) == 0
+    assert main.main(run_pipeline.STAGES, [*arguments, "--set", path, "--store", str(tmp_path / "results")]) == 0
     said = capsys.readouterr()
     plan = json.loads(said.out)
     assert set(plan["test_set"]) == expected

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from engine.analysis.cells import accumulate, scan_weights
-from engine.analysis.maps import distance, mass, normalised, rank_correlation
+from engine.analysis.distances import distance, mass, normalised, rank_correlation
 from engine.analysis.regions import RegionSums, bootstrap_interval, group_frame, region_frame
 from engine.analysis.truth import _descending
 

@@ -10,21 +10,21 @@ import pytest
 import torch
 from torch import nn
 
-from engine.config import NETWORK_NAMES, TrainingConfig, load_config
-from engine.costs import FORWARD_S, _passes, _step, effort_of
-from engine.data.folds import Job
+from engine.cli.costs import FORWARD_S, _passes, _step, effort_of
+from engine.cohort.splits import Job
+from engine.config.schema import NETWORK_NAMES, TrainingConfig, load_config
 from engine.errors import RunFailure, UserError
-from engine.explain import takes_whole_passes
-from engine.model import voxresnet
-from engine.model.architectures import NETWORKS, architecture, build_network, convolution_work, footprint
-from engine.model.checkpoints import load_model, model_card, pack_model
-from engine.model.cnn3d import parameter_count
-from engine.model.fused import fused_logits, fuses
-from engine.model.objective import Classification
-from engine.model.training import train, training_batches
-from engine.preprocessing.grid import Grid
+from engine.images.grid import Grid
+from engine.networks import voxresnet
+from engine.networks.architectures import NETWORKS, architecture, build_network, convolution_work, footprint
+from engine.networks.blocks import sequential_blocks
+from engine.networks.cnn3d import parameter_count
+from engine.networks.fused_step import fused_logits, fuses
+from engine.pipeline.explain import takes_whole_passes
 from engine.relevance import BatchSize, Brain, GuidedBackprop, Occlusion
-from engine.relevance.blocks import sequential_blocks
+from engine.training.checkpoints import load_model, model_card, pack_model
+from engine.training.objective import Classification
+from engine.training.trainer import train, training_batches
 
 OTHERS = ["korolev2017_plain", "korolev2017_residual"]
 # By hand: of the plain network, convolutions and their batch norms 473,472 and 624 x 2; then FC 128 of the features,

@@ -11,9 +11,9 @@ import pytest
 
 from engine.atlas import aal
 from engine.atlas.aal import load_atlas, lobe, merged_name, paper_name
-from engine.config import AtlasConfig
+from engine.config.schema import AtlasConfig
 from engine.errors import UserError
-from engine.preprocessing.grid import (
+from engine.images.grid import (  # fmt: skip
     COLIN_ORIGIN_MM,
     COLIN_SHAPE,
     Grid,
@@ -22,8 +22,8 @@ from engine.preprocessing.grid import (
     in_colin_box,
     place,
     stretch,
-)  # fmt: skip
-from engine.preprocessing.template import brain_mask
+)
+from engine.images.template import brain_mask
 
 
 @pytest.fixture(scope="module")

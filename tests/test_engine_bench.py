@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from engine.bench import explaining, others
-from engine.bench.__main__ import CASES, main
-from engine.bench.learning import floor
-from engine.bench.measure import Disagreement, Setting, agree
-from engine.bench.scene import scene
+from engine.benchmark import explaining, others
+from engine.benchmark.__main__ import CASES, main
+from engine.benchmark.learning import floor
+from engine.benchmark.measure import Disagreement, Setting, agree
+from engine.benchmark.scene import scene
 from engine.errors import UserError
 
 CPU = torch.device("cpu")

@@ -5,8 +5,8 @@ import json
 import bids_factory
 import pytest
 
-from engine.config import CohortConfig, load_config
-from engine.data import bids
+from engine.cohort.readers import bids
+from engine.config.schema import CohortConfig, load_config
 from engine.errors import UserError
 
 

@@ -11,17 +11,17 @@ import pyarrow as pa
 import pytest
 import torch
 
-from engine.config import TrainingConfig
-from engine.data.folds import Job, check_no_leak, jobs, split, with_validation
+from engine.cohort.splits import Job, check_no_leak, jobs, split, with_validation
+from engine.config.schema import TrainingConfig
 from engine.errors import LeakError, UserError
-from engine.model import training
-from engine.model.augmentation import left_right
-from engine.model.checkpoints import load_model, model_card, pack_model
-from engine.model.normalisation import ScanScaling
-from engine.model.objective import Classification
-from engine.model.stopping import chosen_epoch, is_finished
-from engine.model.training import train
-from engine.preprocessing.grid import Grid
+from engine.images.grid import Grid
+from engine.training import trainer
+from engine.training.augmentation import left_right
+from engine.training.checkpoints import load_model, model_card, pack_model
+from engine.training.normalisation import ScanScaling
+from engine.training.objective import Classification
+from engine.training.stopping import chosen_epoch, is_finished
+from engine.training.trainer import train
 from store.files import tables
 
 # -- scaling ------------------------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def _people(each: int = 20) -> pd.DataFrame:
 
 
 def _jobs(each: int = 20) -> tuple[pd.DataFrame, list[Job]]:
-    from engine.config import SplitConfig
+    from engine.config.schema import SplitConfig
 
     scans = split(_people(each), ("AD", "NC"), SplitConfig(folds=2), 0)
     return scans, jobs(scans, ["holdout", "folds"], [1, 2], 0)
@@ -182,7 +182,7 @@ def _read(scans) -> np.ndarray:
     return found[[IDS.index(scan) for scan in scans]]
 
 
-def _train(checkpoint, **options) -> training.Trained:
+def _train(checkpoint, **options) -> trainer.Trained:
     config = TrainingConfig(**{
         "epochs": 9, "batch_size": 3, "learning_rate": 3e-3, "dropout": 0.4, "weight_decay": 1e-4, "shift_mm": 8,
         "normalisation": "scan", "augmentation": "left_right", "validation_share": 0.2, "patience": 2,
@@ -195,7 +195,7 @@ def _train(checkpoint, **options) -> training.Trained:
     return trained
 
 
-def _same(one: training.Trained, other: training.Trained) -> bool:
+def _same(one: trainer.Trained, other: trainer.Trained) -> bool:
     pairs = zip(one.network.state_dict().values(), other.network.state_dict().values(), strict=True)
     return all(torch.equal(a, b) for a, b in pairs)
 
@@ -203,12 +203,12 @@ def _same(one: training.Trained, other: training.Trained) -> bool:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The validation loss is made to fall until the third epoch."""
-    with patch.object(training, "evaluate", _made_up()):
+    with patch.object(trainer, "evaluate", _made_up()):
         return _train(tmp_path_factory.mktemp("whole") / "m")
 
 
 def _made_up():
-    original = training.evaluate
+    original = trainer.evaluate
 
     def evaluate(network, volumes, scans, positive):
         found = original(network, volumes, scans, positive)
@@ -226,7 +226,7 @@ def test_training_ends_early_and_keeps_the_chosen_weights(whole, tmp_path):
 
 @pytest.mark.parametrize("interrupted", [2, 4, 5])
 def test_an_interrupted_training_ends_in_the_same_network(whole, tmp_path, interrupted):
-    original, calls = training._pass_over, []
+    original, calls = trainer._pass_over, []
 
     def stop(*args):
         calls.append(1)
@@ -234,8 +234,8 @@ def test_an_interrupted_training_ends_in_the_same_network(whole, tmp_path, inter
             raise KeyboardInterrupt
         return original(*args)
 
-    with patch.object(training, "evaluate", _made_up()):
-        with patch.object(training, "_pass_over", stop), pytest.raises(KeyboardInterrupt):
+    with patch.object(trainer, "evaluate", _made_up()):
+        with patch.object(trainer, "_pass_over", stop), pytest.raises(KeyboardInterrupt):
             _train(tmp_path / "m")
         torch.manual_seed(99)
         resumed = _train(tmp_path / "m")
@@ -247,7 +247,7 @@ def test_an_interrupted_training_ends_in_the_same_network(whole, tmp_path, inter
 
 def test_augmentation_reaches_the_training_alone(tmp_path):
     seen = []
-    with patch.object(training, "left_right", lambda *a: seen.append(tuple(a[1])) or left_right(*a)):
+    with patch.object(trainer, "left_right", lambda *a: seen.append(tuple(a[1])) or left_right(*a)):
         one = _train(tmp_path / "with", epochs=1, patience=None)
     assert sorted(scan for chunk in seen for scan in chunk) == sorted(JOB.train)
     assert not _same(one, _train(tmp_path / "without", epochs=1, patience=None, augmentation="none"))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.data.cache import VolumeCache, has_part, pack, quantise, read_part, write_part
+from engine.preprocessing.volume_cache import VolumeCache, has_part, pack, quantise, read_part, write_part
 
 SHAPE = (5, 6, 7)
 

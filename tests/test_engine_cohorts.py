@@ -8,23 +8,23 @@ import oasis_factory
 import pytest
 
 import run_pipeline
-from engine import command
-from engine.config import load_config
-from engine.data.scan import exclusion_table
+from engine.cli import main
+from engine.cli.plan import REASONS, _left_out
+from engine.cohort.scans import exclusion_table
+from engine.config.schema import load_config
 from engine.errors import UserError
-from engine.plan import REASONS, _left_out
 
 
 @pytest.fixture
 def plan(capsys, monkeypatch, tmp_path):
     """Runs --plan on a folder with two folds; returns what it says."""
-    monkeypatch.setattr(command.signal, "signal", lambda *a: None)
+    monkeypatch.setattr(main.signal, "signal", lambda *a: None)
     monkeypatch.setenv("COLUMNS", "300")
 
     def said(*arguments: object) -> str:
         store = tmp_path / "results"
         options = ["--plan", "--store", store, "--set", "split.folds=2", *arguments]
-        code = command.main(run_pipeline.STAGES, [str(a) for a in options])
+        code = main.main(run_pipeline.STAGES, [str(a) for a in options])
         text = capsys.readouterr().err
         assert code == 0, text
         assert not store.exists()
@@ -34,7 +34,7 @@ def plan(capsys, monkeypatch, tmp_path):
 
 
 def options(*arguments: object):
-    return command.configuration(command.parser(run_pipeline.STAGES).parse_args([str(a) for a in arguments]))
+    return main.configuration(main.parser(run_pipeline.STAGES).parse_args([str(a) for a in arguments]))
 
 
 def test_plan_of_a_bids_dataset(plan, tmp_path):
@@ -86,10 +86,10 @@ def test_equal_reasons_share_a_line(plan, tmp_path):
 
 
 def test_too_few_people_are_told_after_what_was_found(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(command.signal, "signal", lambda *a: None)
+    monkeypatch.setattr(main.signal, "signal", lambda *a: None)
     data = oasis_factory.cross_sectional(tmp_path / "oasis1")
     arguments = ["--plan", "--cohort", "oasis", "--data", str(data), "--store", str(tmp_path / "results")]
-    assert command.main(run_pipeline.STAGES, arguments) == 2
+    assert main.main(run_pipeline.STAGES, arguments) == 2
     text = capsys.readouterr().err
     assert text.index("excluded: OAS1_9006_MR1") < text.index("error: split.folds: 5 folds need at least 5 subjects")
 
@@ -137,6 +137,6 @@ def test_the_rule_for_every_scan_is_checked():
 
 
 def test_a_table_without_a_kind(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(command.signal, "signal", lambda *a: None)
-    assert command.main(run_pipeline.STAGES, ["--plan", "--table", "x.csv", "--store", str(tmp_path)]) == 2
+    monkeypatch.setattr(main.signal, "signal", lambda *a: None)
+    assert main.main(run_pipeline.STAGES, ["--plan", "--table", "x.csv", "--store", str(tmp_path)]) == 2
     assert "--table: the simulated cohort reads no files; add --cohort {table,bids" in capsys.readouterr().err

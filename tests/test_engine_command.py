@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import run_pipeline
-from engine import command, stages
-from engine.preprocessing.grid import Grid
-from engine.preprocessing.template import template_brain
+from engine.cli import main
+from engine.images.grid import Grid
+from engine.images.template import template_brain
+from engine.pipeline import stages
 
 GROUPS = "cohort.groups={old: 'age >= 60', young: 'age < 40'}"
 TINY = (
@@ -24,12 +25,12 @@ TINY = (
 
 @pytest.fixture(autouse=True)
 def _keep_signals(monkeypatch):
-    monkeypatch.setattr(command.signal, "signal", lambda *a: None)
+    monkeypatch.setattr(main.signal, "signal", lambda *a: None)
 
 
 def call(capsys, *arguments: str) -> tuple[int, str, str]:
     """(exit code, standard output, standard error)."""
-    code = command.main(run_pipeline.STAGES, [str(a) for a in arguments])
+    code = main.main(run_pipeline.STAGES, [str(a) for a in arguments])
     captured = capsys.readouterr()
     return code, captured.out, captured.err
 
@@ -201,7 +202,7 @@ def test_only_needs_what_came_before(capsys, tmp_path):
 def test_unknown_preset_and_options(capsys, tmp_path):
     refused(capsys, 2, "--preset nothing: unknown; known are", "--preset", "nothing", "--store", tmp_path)
     with pytest.raises(SystemExit) as caught:
-        command.main(run_pipeline.STAGES, ["--only", "nonsense"])
+        main.main(run_pipeline.STAGES, ["--only", "nonsense"])
     assert caught.value.code == 2
 
 
@@ -217,7 +218,7 @@ def test_plan_computes_nothing(capsys, tmp_path):
 
 def test_help_names_presets_and_stages(capsys):
     with pytest.raises(SystemExit):
-        command.main(run_pipeline.STAGES, ["--help"])
+        main.main(run_pipeline.STAGES, ["--help"])
     text = capsys.readouterr().out
     for word in ("demo", "rieke2018", "--from", "explain", "not a medical device", *stages.ORDER):
         assert word in text
@@ -225,10 +226,10 @@ def test_help_names_presets_and_stages(capsys):
 
 def test_a_second_process_is_told_to_wait(capsys, tmp_path):
     """The lock of a run that is being computed."""
-    from engine.config import load_config
+    from engine.config.schema import load_config
     from engine.errors import UserError
+    from engine.pipeline.run import Run, locked
     from engine.progress import Progress
-    from engine.run import Run, locked
 
     first, second = (Run(load_config(preset="smoke"), tmp_path, "cpu", Progress(quiet=True)) for _ in range(2))
     with locked(first), pytest.raises(UserError, match="another process"), locked(second):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import yaml
 
-from engine.card import read_card
-from engine.config import (
+from engine.config.model_card import read_card
+from engine.config.schema import (
     BRAIN_END_MM,
     GRID_MM,
     RunConfig,
@@ -19,11 +19,11 @@ from engine.config import (
     preset_names,
     restored_config,
 )
+from engine.config.yaml_text import load_yaml
 from engine.errors import UserError
-from engine.preprocessing.grid import Grid
-from engine.preprocessing.template import brain_mask
+from engine.images.grid import Grid
+from engine.images.template import brain_mask
 from engine.relevance.occlusion import cube_at, position_shape
-from engine.yaml_text import load_yaml
 
 TABLE = {"cohort.reader": "table", "cohort.groups": {"old": "age >= 60", "young": "age < 40"}}
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.config import load_config
+from engine.config.schema import load_config
+from engine.pipeline.run import Run
 from engine.progress import Progress
-from engine.run import Run
 
 
 def fingerprints(threads: int, device: str = "cpu") -> tuple[str, str]:
@@ -46,8 +46,8 @@ def test_the_threads_are_in_the_provenance(threads, words):
 
 def test_a_plan_counts_what_distances_over_the_whole_volume_compute_again(tmp_path):
     """Two passes over two gradient maps of each of the four held-out scans and two apply scans."""
-    from engine.costs import FORWARD_S, GRADIENT_FACTOR, estimate_costs
-    from engine.stages import ingest
+    from engine.cli.costs import FORWARD_S, GRADIENT_FACTOR, estimate_costs
+    from engine.pipeline.stages import ingest
 
     seconds = []
     for volume in ("mask", "whole"):

@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from engine.config import SplitConfig
-from engine.data.folds import split
+from engine.cohort.splits import split
+from engine.config.schema import SplitConfig
 
 LABELS = "0010110010111111010011001100000"  # of scikit-learn#24656: 31 subjects x 3 scans, 10 folds
 

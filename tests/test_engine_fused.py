@@ -12,8 +12,8 @@ from layers import pools_and_least
 from torch import nn
 from torch.nn import functional
 
-from engine.model.cnn3d import CNN3D
-from engine.model.fused import fused_logits
+from engine.networks.cnn3d import CNN3D
+from engine.networks.fused_step import fused_logits
 
 
 @st.composite

@@ -13,13 +13,13 @@ import pandas as pd
 import pytest
 import scan_factory as factory
 
-from engine.config import PreprocessingConfig
-from engine.data import guards
+from engine.cohort import checks
+from engine.config.schema import PreprocessingConfig
+from engine.images.grid import Grid
+from engine.images.template import template_brain
 from engine.preprocessing import steps
-from engine.preprocessing.grid import Grid
-from engine.preprocessing.limits import limits_of
-from engine.preprocessing.prepare_scan import ScanPreparer
-from engine.preprocessing.template import template_brain
+from engine.preprocessing.quality import limits_of
+from engine.preprocessing.scan import ScanPreparer
 from store.export.nifti import SCANNER, nifti_bytes
 
 NONE = PreprocessingConfig(registration="none", brain_extraction="none", n4=False)
@@ -32,7 +32,7 @@ def voxels():
 
 
 def prepared(file, folder, settings=NONE):
-    assert guards.inspect(file) is None
+    assert checks.inspect(file) is None
     return ScanPreparer(settings, 4)({"scan": "s1", "path": str(file)}, folder)
 
 
@@ -155,7 +155,7 @@ def test_other_units_are_put_into_mm_and_said(voxels, expected, tmp_path, unit, 
     image.header["xyzt_units"] = code
     nib.save(image, tmp_path / "a.nii.gz")
     assert np.abs(prepared(tmp_path / "a.nii.gz", tmp_path).volume - expected).max() < 1e-4
-    assert guards.mended(tmp_path / "a.nii.gz") == f"its sizes are in {unit} and were put into mm"
+    assert checks.mended(tmp_path / "a.nii.gz") == f"its sizes are in {unit} and were put into mm"
 
 
 def test_a_unit_that_is_not_meant_is_not_believed(voxels, expected, tmp_path):
@@ -163,7 +163,7 @@ def test_a_unit_that_is_not_meant_is_not_believed(voxels, expected, tmp_path):
     image.header["xyzt_units"] = 1
     nib.save(image, tmp_path / "a.nii.gz")
     assert np.abs(prepared(tmp_path / "a.nii.gz", tmp_path).volume - expected).max() == 0
-    assert guards.mended(tmp_path / "a.nii.gz") == ""
+    assert checks.mended(tmp_path / "a.nii.gz") == ""
 
 
 def test_an_empty_sform_gives_way_to_the_qform(voxels, expected, tmp_path):
@@ -172,10 +172,10 @@ def test_an_empty_sform_gives_way_to_the_qform(voxels, expected, tmp_path):
     image.set_qform(MM, code=1)
     file = save_raw(tmp_path / "a.nii.gz", image, at_280=bytes(48))
     assert np.abs(prepared(file, tmp_path).volume - expected).max() < 1e-5
-    assert guards.mended(file) == "its sform cannot be inverted, its qform is used"
+    assert checks.mended(file) == "its sform cannot be inverted, its qform is used"
     image.set_qform(None, code=0)
     file = save_raw(tmp_path / "b.nii.gz", image, at_280=bytes(48))
-    assert "its sform cannot be inverted" in guards.inspect(file)
+    assert "its sform cannot be inverted" in checks.inspect(file)
 
 
 def test_thick_slices_are_judged_by_millimetres(tmp_path):
@@ -183,9 +183,9 @@ def test_thick_slices_are_judged_by_millimetres(tmp_path):
     shape, affine = (180, 220, 28), np.diag([1.0, 1, 6, 1])
     affine[:3, 3] = (-90, -126, -72)
     file = factory.save(tmp_path / "a.nii.gz", factory.blob(shape).astype(np.int16), affine)
-    assert guards.inspect(file) is None
+    assert checks.inspect(file) is None
     few = factory.save(tmp_path / "b.nii.gz", factory.blob((180, 220, 18)).astype(np.int16), affine)
-    assert "field of view: 180 x 220 x 108 mm" in guards.inspect(few)
+    assert "field of view: 180 x 220 x 108 mm" in checks.inspect(few)
     over = nib.Nifti1Image.from_bytes(gzip.decompress(nifti_bytes(np.ones(shape), affine, space=SCANNER)))
     assert over.header.get_zooms() == (1, 1, 6)
     size = np.array(over.shape) * over.header.get_zooms()

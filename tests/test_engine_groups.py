@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from engine.config import CohortConfig
-from engine.data import groups
+from engine.cohort import groups
+from engine.config.schema import CohortConfig
 from engine.errors import UserError
 
 BY_LABEL = {"AD": ["AD", "Dementia"], "NC": ["CN", "NL"]}

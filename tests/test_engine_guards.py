@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 import scan_factory as factory
 
-from engine.config import CohortConfig
-from engine.data import guards
-from engine.data.cache import pack, write_part
-from engine.data.hashing import FileMemory, file_hash
-from engine.data.same_image import recognised, same_image_flags, warning
-from engine.data.scan import Cohort, exclusion_table, scan_table
+from engine.cohort import checks
+from engine.cohort.scans import Cohort, exclusion_table, scan_table
+from engine.config.schema import CohortConfig
 from engine.errors import UserError
+from engine.images.hashing import FileMemory, file_hash
+from engine.preprocessing.duplicates import recognised, same_image_flags, warning
+from engine.preprocessing.volume_cache import pack, write_part
 from engine.progress import Progress
 
 
@@ -23,7 +23,7 @@ from engine.progress import Progress
 def test_a_bad_file_has_a_reason_in_one_line(kind, tmp_path):
     make, expected = factory.BAD[kind]
     file = make(tmp_path / "private name" / f"{kind}.nii.gz")
-    reason = guards.inspect(file)
+    reason = checks.inspect(file)
     assert reason is not None
     assert expected in reason
     assert "\n" not in reason
@@ -32,23 +32,23 @@ def test_a_bad_file_has_a_reason_in_one_line(kind, tmp_path):
 
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
 def test_a_good_file_has_none(tmp_path, ending):
-    assert guards.inspect(factory.good(tmp_path / f"a{ending}")) is None
+    assert checks.inspect(factory.good(tmp_path / f"a{ending}")) is None
 
 
 def test_harmless_oddities_pass(tmp_path):
     data = factory.blob()
-    assert guards.inspect(factory.save(tmp_path / "4d.nii.gz", data[..., None])) is None
-    assert guards.inspect(factory.save(tmp_path / "int.nii.gz", data.astype(np.int16))) is None
+    assert checks.inspect(factory.save(tmp_path / "4d.nii.gz", data[..., None])) is None
+    assert checks.inspect(factory.save(tmp_path / "int.nii.gz", data.astype(np.int16))) is None
     flipped = factory.affine() @ np.diag([-1, 1, 1, 1])
-    assert guards.inspect(factory.save(tmp_path / "left.nii.gz", data, flipped)) is None
+    assert checks.inspect(factory.save(tmp_path / "left.nii.gz", data, flipped)) is None
     large = np.full(factory.SHAPE, 3e38, np.float32)  # its sum overflows float32, no voxel is infinite
     large[0, 0, 0] = 0
-    assert guards.inspect(factory.save(tmp_path / "large.nii.gz", large)) is None
+    assert checks.inspect(factory.save(tmp_path / "large.nii.gz", large)) is None
 
 
 def test_other_formats_are_named(tmp_path):
     nib.save(nib.MGHImage(factory.blob(), factory.affine()), tmp_path / "a.mgz")
-    assert "a.mgz is MGH, not NIfTI" in guards.inspect(tmp_path / "a.mgz")
+    assert "a.mgz is MGH, not NIfTI" in checks.inspect(tmp_path / "a.mgz")
 
 
 def cohort(folder, makers, group=lambda i: "AD" if i % 2 else "NC") -> Cohort:
@@ -72,7 +72,7 @@ def test_bad_duplicate_and_rejected_scans_become_exclusions(tmp_path):
     found = cohort(tmp_path, makers)
     shutil.copy(tmp_path / "s0.nii.gz", tmp_path / "s4.nii.gz")
     (tmp_path / "decisions.csv").write_text("Scan,decision,note\ns3,Reject,motion\ns5,accept,\n")
-    left = guards.inspect_all(found, config(tmp_path), Progress(quiet=True))
+    left = checks.inspect_all(found, config(tmp_path), Progress(quiet=True))
     assert left.scans["scan"].tolist() == ["s0", "s1", "s5"]
     assert left.scans["source_hash"].iloc[0] == file_hash(tmp_path / "s0.nii.gz")
     assert set(left.exclusions["stage"]) == {"ingest"}
@@ -81,7 +81,7 @@ def test_bad_duplicate_and_rejected_scans_become_exclusions(tmp_path):
         "s3": "rejected in decisions.csv: motion",
         "s4": "same file content as scan s0",
     }
-    assert guards.accepted(config(tmp_path)) == {"s5"}
+    assert checks.accepted(config(tmp_path)) == {"s5"}
 
 
 def rewritten(folder, source, name, change):
@@ -111,7 +111,7 @@ def test_one_scan_under_two_persons_is_used_once(tmp_path, change):
     path = str(rewritten(tmp_path, "s0.nii.gz", "other.nii", change))
     found.scans.loc[2, "path"] = path  # both NC
     assert file_hash(tmp_path / "s0.nii.gz") != file_hash(tmp_path / "other.nii")
-    left = guards.inspect_all(found, config(tmp_path), Progress(quiet=True))
+    left = checks.inspect_all(found, config(tmp_path), Progress(quiet=True))
     assert left.scans["scan"].tolist() == ["s0", "s1", "s3"]
     assert left.exclusions["reason"].tolist() == ["same image as scan s0"]
 
@@ -120,7 +120,7 @@ def test_one_scan_with_two_labels_is_not_used(tmp_path):
     found = cohort(tmp_path, [seeded(0), seeded(1), seeded(2), seeded(3)])
     found.scans["diagnosis"] = found.scans["group"]
     found.scans.loc[3, "path"] = str(rewritten(tmp_path, "s0.nii.gz", "other.nii", _with_note))  # NC and AD
-    left = guards.inspect_all(found, config(tmp_path), Progress(quiet=True))
+    left = checks.inspect_all(found, config(tmp_path), Progress(quiet=True))
     assert left.scans["scan"].tolist() == ["s1", "s2"]
     assert dict(zip(left.exclusions["scan"], left.exclusions["reason"], strict=True)) == {
         "s0": "same image as scan s3, but their labels differ (NC, AD): find out whose it is",
@@ -166,14 +166,14 @@ def test_a_new_scan_that_is_one_of_the_networks_own_is_recognised():
 def test_a_rejected_scan_does_not_shadow_its_duplicate(tmp_path):
     found = cohort(tmp_path, [seeded(0), seeded(1), seeded(0)])
     (tmp_path / "decisions.csv").write_text("scan,decision\ns0,reject\n")
-    left = guards.inspect_all(found, config(tmp_path), Progress(quiet=True))
+    left = checks.inspect_all(found, config(tmp_path), Progress(quiet=True))
     assert left.scans["scan"].tolist() == ["s1", "s2"]
 
 
 def test_a_group_without_a_good_scan_ends_the_run(tmp_path):
     found = cohort(tmp_path, [seeded(0), factory.BAD["constant"][0], seeded(1), factory.BAD["empty"][0]])
     with pytest.raises(UserError, match=r"no scan of group AD can be used \(2 left out\); the first, s1: constant"):
-        guards.inspect_all(found, config(tmp_path), Progress(quiet=True))
+        checks.inspect_all(found, config(tmp_path), Progress(quiet=True))
 
 
 @pytest.mark.parametrize(
@@ -183,20 +183,20 @@ def test_a_group_without_a_good_scan_ends_the_run(tmp_path):
 def test_decisions_are_checked(tmp_path, text, message):
     (tmp_path / "decisions.csv").write_text(text)
     with pytest.raises(UserError, match=message):
-        guards.decisions(config(tmp_path))
+        checks.decisions(config(tmp_path))
 
 
 def test_unchanged_files_are_not_read_again(tmp_path, monkeypatch):
     found = cohort(tmp_path, [seeded(0), seeded(1)])
     memory = tmp_path / "work" / "files.json"
-    first = guards.inspect_all(found, config(tmp_path), Progress(quiet=True), memory)
+    first = checks.inspect_all(found, config(tmp_path), Progress(quiet=True), memory)
     looked = []
-    monkeypatch.setattr(guards, "examine", lambda path: (looked.append(path.name), "x"))
-    again = guards.inspect_all(found, config(tmp_path), Progress(quiet=True), memory)
+    monkeypatch.setattr(checks, "examine", lambda path: (looked.append(path.name), "x"))
+    again = checks.inspect_all(found, config(tmp_path), Progress(quiet=True), memory)
     assert looked == []
     assert again.scans.equals(first.scans)
     factory.good(tmp_path / "s1.nii.gz", seed=9)
-    guards.inspect_all(found, config(tmp_path), Progress(quiet=True), memory)
+    checks.inspect_all(found, config(tmp_path), Progress(quiet=True), memory)
     assert looked == ["s1.nii.gz"]
 
 
@@ -247,8 +247,8 @@ def tilted(degrees):
 )
 def test_orientations_that_name_opposite_sides_are_in_doubt(tmp_path, sform, qform, doubtful):
     file = with_forms(tmp_path / "a.nii.gz", sform, qform)
-    assert guards.inspect(file) is None
-    assert (guards.sides_in_doubt(file) != "") == doubtful
+    assert checks.inspect(file) is None
+    assert (checks.sides_in_doubt(file) != "") == doubtful
 
 
 def test_a_scan_whose_sides_are_in_doubt_is_named_and_left_out_unless_a_person_decides(tmp_path):
@@ -257,15 +257,15 @@ def test_a_scan_whose_sides_are_in_doubt_is_named_and_left_out_unless_a_person_d
     (tmp_path / "decisions.csv").write_text("scan,decision\ns3,accept\ns4,reject\n")
     progress, said = Progress(quiet=True), []
     progress.say = said.append
-    left = guards.inspect_all(found, config(tmp_path), progress)
+    left = checks.inspect_all(found, config(tmp_path), progress)
     assert left.scans["scan"].tolist() == ["s0", "s1", "s3"]
     assert dict(zip(left.exclusions["scan"], left.exclusions["reason"], strict=True)) == {
-        "s2": f"{guards.SIDES}; look at it and write accept (the sform is used) or reject into decisions.csv",
+        "s2": f"{checks.SIDES}; look at it and write accept (the sform is used) or reject into decisions.csv",
         "s4": "rejected in decisions.csv",
     }
     assert [line.split(":")[0].strip() for line in said] == ["s2", "s3", "s4"]
     assert said[1].endswith("its sform is used")
     assert left.warnings[-1].endswith("in the headers of 3 scans: 1 used by the sform, 2 left out")
-    kept = guards.inspect_all(found, CohortConfig(reader="table", groups={"a": "age > 1", "b": "age < 1"}), progress,
+    kept = checks.inspect_all(found, CohortConfig(reader="table", groups={"a": "age > 1", "b": "age < 1"}), progress,
                               trained_on=False)  # fmt: skip
     assert kept.scans["scan"].tolist() == ["s0", "s1", "s2", "s3", "s4"]

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine import inner_folds
-from engine.config import SplitConfig, TrainingConfig
-from engine.data.folds import jobs, split
+from engine.cohort.splits import jobs, split
+from engine.config.schema import SplitConfig, TrainingConfig
 from engine.errors import UserError
-from engine.inner_folds import CANDIDATES, CONFIGURED, candidates, inner_jobs, markdown
+from engine.pipeline import inner_folds
+from engine.pipeline.inner_folds import CANDIDATES, CONFIGURED, candidates, inner_jobs, markdown
 from store.accuracy import Judged
 
 GROUPS = ("AD", "NC")

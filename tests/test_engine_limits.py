@@ -12,14 +12,14 @@ import pytest
 from PIL import Image
 from test_engine_prepare import SHAPE, FakePreparer, Made, cohort
 
-from engine import stages
-from engine.config import PreprocessingConfig, load_config
-from engine.data import prepare
-from engine.data.readers import limits_for
+from engine.config.schema import PreprocessingConfig, load_config
 from engine.errors import UserError
-from engine.preprocessing.limits import Limits, limits_of
+from engine.pipeline import stages
+from engine.pipeline.inputs import limits_for
+from engine.pipeline.run import Run
+from engine.preprocessing import cohort as preprocessing_cohort
+from engine.preprocessing.quality import Limits, limits_of
 from engine.progress import Progress
-from engine.run import Run
 from store.files.tables import conform
 
 DEFAULT = limits_of(PreprocessingConfig())
@@ -155,7 +155,9 @@ def prepared(folder: Path, exclude: float, flag: float, accepted=frozenset()):
     folder.mkdir(exist_ok=True)
     (folder / "made.txt").write_text("")
     limits = Limits({"template_correlation": (flag, None)}, {"template_correlation": (exclude, None)}, accepted)
-    found = prepare.prepare_cohort(cohort(), Drawing(pictures=True), folder, "f", 1, Progress(quiet=True), limits)
+    found = preprocessing_cohort.prepare_cohort(
+        cohort(), Drawing(pictures=True), folder, "f", 1, Progress(quiet=True), limits
+    )
     return found, (folder / "made.txt").read_text().split()
 
 
@@ -195,7 +197,7 @@ def test_a_run_with_a_stretched_atlas_is_not_one_of_when_it_lay_elsewhere(tmp_pa
     stretched = {"atlas.placement": "stretched"}
 
     def fingerprints(version: str) -> list[str]:
-        monkeypatch.setattr("engine.run.STRETCHED_VERSION", version)
+        monkeypatch.setattr("engine.pipeline.run.STRETCHED_VERSION", version)
         runs = [Run(load_config(overrides=chosen), tmp_path, "cpu", Progress(quiet=True)) for chosen in ({}, stretched)]
         return [run.fingerprint for run in runs]
 
@@ -217,7 +219,7 @@ def test_two_runs_do_not_prepare_the_same_scans_at_once(tmp_path):
     def run():
         progress = Progress(quiet=True)
         progress.say = said.append
-        prepare.prepare_cohort(cohort(), Watched(pictures=True), tmp_path, "f", 1, progress)
+        preprocessing_cohort.prepare_cohort(cohort(), Watched(pictures=True), tmp_path, "f", 1, progress)
 
     threads = [threading.Thread(target=run) for _ in range(2)]
     for thread in threads:

@@ -13,9 +13,8 @@ import torch
 from torch import nn
 
 from engine.errors import RunFailure
-from engine.model.architectures import build_network
-from engine.model.cnn3d import margins
-from engine.model.training import probability
+from engine.networks.architectures import build_network
+from engine.networks.cnn3d import margins
 from engine.relevance import (
     METHODS,
     AreaOcclusion,
@@ -29,6 +28,7 @@ from engine.relevance import (
 from engine.relevance.base import ShapeError, input_gradient, reference_volume
 from engine.relevance.hooks import guided_relus
 from engine.relevance.occlusion import changing_positions, cube_at, position_shape
+from engine.training.trainer import probability
 from store.files.geometry import nearest_positions
 from tests.conftest import SHAPE
 

@@ -11,21 +11,21 @@ import torch
 from sklearn.model_selection import train_test_split
 from torch import nn
 
-from engine.config import SplitConfig, TrainingConfig
-from engine.data.folds import Job, check_no_leak, jobs, split
+from engine.cohort.splits import Job, check_no_leak, jobs, split
+from engine.config.schema import SplitConfig, TrainingConfig
 from engine.errors import LeakError, RunFailure, UserError
-from engine.model import training
-from engine.model.architectures import build_network
-from engine.model.baselines import balance_rows, covariate_table, logistic_predictions, region_means
-from engine.model.checkpoints import load_model, model_card, pack_model
-from engine.model.cnn3d import CNN3D, POOLS, feature_shape, margins, parameter_count
-from engine.model.device import choose_device
-from engine.model.metrics import curve_rows, metric_rows, scores
-from engine.model.normalisation import fit_normalisation
-from engine.model.objective import Classification
-from engine.model.training import predict_margins, probability, train
-from engine.model.volumes import Volumes, chunked
-from engine.preprocessing.grid import Grid
+from engine.evaluation.baselines import balance_rows, covariate_table, logistic_predictions, region_means
+from engine.evaluation.metrics import curve_rows, metric_rows, scores
+from engine.images.grid import Grid
+from engine.networks.architectures import build_network
+from engine.networks.cnn3d import CNN3D, POOLS, feature_shape, margins, parameter_count
+from engine.networks.device import choose_device
+from engine.training import trainer
+from engine.training.checkpoints import load_model, model_card, pack_model
+from engine.training.normalisation import fit_normalisation
+from engine.training.objective import Classification
+from engine.training.trainer import predict_margins, probability, train
+from engine.training.volumes import Volumes, chunked
 
 # -- network ------------------------------------------------------------------------------------------------------
 
@@ -161,9 +161,9 @@ def test_interrupted_training_ends_in_the_same_network(cohort, trained, tmp_path
             raise KeyboardInterrupt
         return original(*args, **kwargs)
 
-    original = training._pass_over
+    original = trainer._pass_over
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "_pass_over", stop_in_the_second_epoch)
+        patch.setattr(trainer, "_pass_over", stop_in_the_second_epoch)
         with pytest.raises(KeyboardInterrupt):
             cohort.train(tmp_path / "m.safetensors")
     torch.manual_seed(99)  # a new process has another random state
@@ -181,8 +181,8 @@ def test_fused_steps_learn_what_plain_ones_do(cohort, tmp_path):
 
 def test_schedules():
     constant, cosine = (TrainingConfig(epochs=10, learning_rate=0.2, schedule=s) for s in ("constant", "cosine"))
-    assert [training.learning_rate(constant, e) for e in (0, 9.9)] == [0.2, 0.2]
-    assert [round(training.learning_rate(cosine, e), 6) for e in (0, 5, 10)] == [0.2, 0.1, 0]
+    assert [trainer.learning_rate(constant, e) for e in (0, 9.9)] == [0.2, 0.2]
+    assert [round(trainer.learning_rate(cosine, e), 6) for e in (0, 5, 10)] == [0.2, 0.1, 0]
 
 
 def test_a_damaged_checkpoint_is_as_none(cohort, trained, tmp_path):

@@ -15,12 +15,12 @@ import scan_factory as factory
 from rich.console import Console
 from scipy import ndimage
 
-from engine import stages
-from engine.config import PreprocessingConfig
-from engine.preprocessing import native, steps
-from engine.preprocessing.grid import Grid
-from engine.preprocessing.prepare_scan import ScanPreparer
-from engine.preprocessing.template import brain_mask, template_brain
+from engine.config.schema import PreprocessingConfig
+from engine.images.grid import Grid
+from engine.images.template import brain_mask, template_brain
+from engine.pipeline import stages
+from engine.preprocessing import native_space, steps
+from engine.preprocessing.scan import ScanPreparer
 from engine.progress import Progress
 from store import RunReader, RunWriter
 from store.reading.native_space import resample
@@ -72,14 +72,14 @@ def deformed(tmp_path_factory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def space(deformed):
-    return native.keep(*deformed, "syn_quick")
+    return native_space.keep(*deformed, "syn_quick")
 
 
 def test_the_geometry_is_that_of_the_file(space):
     assert space.shape == FILE_SHAPE
     np.testing.assert_allclose(space.affine, FILE_AFFINE)
     spacing = steps.spacing(space.field_affine)
-    assert (np.abs(spacing - native.FIELD_MM) < 1.1).all()
+    assert (np.abs(spacing - native_space.FIELD_MM) < 1.1).all()
     assert space.displacement.dtype == np.int16
     assert space.displacement.nbytes < 1.5e6
     assert np.abs(space.displacement).max() < 1500  # the origin of the scanner is in the affine part
@@ -113,7 +113,7 @@ def test_it_agrees_with_images_that_ants_takes_back(deformed, space):
 
 
 def test_what_was_kept_is_read_again(deformed, space):
-    again = native.kept(deformed[1])
+    again = native_space.kept(deformed[1])
     for name, value in vars(space).items():
         np.testing.assert_array_equal(getattr(again, name), value)
 
@@ -134,9 +134,9 @@ def test_lost_transforms_are_a_reason_not_a_crash(deformed, tmp_path, words):
     file, transforms = deformed
     shutil.copytree(transforms, tmp_path / "transforms" / "s1")
     folder = tmp_path / "transforms" / "s1"
-    (folder / native.FILE).unlink(missing_ok=True)
+    (folder / native_space.FILE).unlink(missing_ok=True)
     DAMAGES[words](folder)
-    ((scan, found, reason),) = native.spaces(table(file), tmp_path, "syn_quick")
+    ((scan, found, reason),) = native_space.spaces(table(file), tmp_path, "syn_quick")
     assert (scan, found) == ("s1", None)
     assert words.strip() in reason
     assert not list(folder.glob(".native*"))
@@ -150,10 +150,10 @@ def test_an_older_cache_gets_what_is_missing_once(deformed, tmp_path, monkeypatc
     file, transforms = deformed
     folder = tmp_path / "transforms" / "s1"
     shutil.copytree(transforms, folder)
-    (folder / native.FILE).write_bytes(b"half a file")
-    ((_, first, _),) = native.spaces(table(file), tmp_path, "syn_quick")
-    monkeypatch.setattr(native, "keep", None)
-    ((_, second, reason),) = native.spaces(table(file), tmp_path, "syn_quick")
+    (folder / native_space.FILE).write_bytes(b"half a file")
+    ((_, first, _),) = native_space.spaces(table(file), tmp_path, "syn_quick")
+    monkeypatch.setattr(native_space, "keep", None)
+    ((_, second, reason),) = native_space.spaces(table(file), tmp_path, "syn_quick")
     assert reason == ""
     np.testing.assert_array_equal(first.displacement, second.displacement)
 
@@ -166,7 +166,7 @@ def test_preprocessing_keeps_it_unless_told_otherwise(tmp_path):
     row = {"scan": "s1", "path": str(factory.save(tmp_path / "a.nii.gz", data, affine))}
     settings = {"registration": "none", "brain_extraction": "none", "n4": False}
     ScanPreparer(PreprocessingConfig(**settings), 4)(row, tmp_path)
-    space = native.kept(tmp_path / "transforms" / "s1")
+    space = native_space.kept(tmp_path / "transforms" / "s1")
     np.testing.assert_allclose(resample(space, template_brain(2), Grid(2).affine), data, atol=1e-3)
     ScanPreparer(PreprocessingConfig(**settings, keep_transforms=False), 4)(row, tmp_path)
     assert not (tmp_path / "transforms" / "s1").exists()

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from engine.config import TrainingConfig
-from engine.data import workers
-from engine.data.cache import pack, write_part
-from engine.data.folds import Job
+from engine import parallel
+from engine.cohort.splits import Job
+from engine.config.schema import TrainingConfig
 from engine.errors import RunFailure
-from engine.model import networks
-from engine.model.networks import Course, processes_for, train_all
-from engine.model.objective import Classification
-from engine.preprocessing.grid import Grid
+from engine.images.grid import Grid
+from engine.preprocessing.volume_cache import pack, write_part
+from engine.training import parallel as training_parallel
+from engine.training.objective import Classification
+from engine.training.parallel import Course, processes_for, train_all
 
 IDS = [f"s{i}" for i in range(8)]
 
@@ -73,7 +73,7 @@ def test_few_processes_where_there_is_little_to_gain_or_no_room(course):
 
 
 def test_a_training_process_that_is_killed(course, tmp_path, monkeypatch):
-    monkeypatch.setattr(networks, "train_one", _die)
+    monkeypatch.setattr(training_parallel, "train_one", _die)
     with pytest.raises(RunFailure, match=r"training process ended.*finished epochs are kept.*training.processes=1"):
         _train(course, tmp_path, 2, [])
 
@@ -83,13 +83,13 @@ def _die(course: Course, job: Job) -> None:
 
 
 def _twice(number: int) -> int:
-    workers.tell(f"had {number}")
+    parallel.tell(f"had {number}")
     return 2 * number
 
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_workers_tell_while_they_work(processes):
     heard: list[str] = []
-    assert sorted(workers.run(_twice, [1, 2, 3], processes, heard.append)) == [2, 4, 6]
+    assert sorted(parallel.run(_twice, [1, 2, 3], processes, heard.append)) == [2, 4, 6]
     assert sorted(heard) == ["had 1", "had 2", "had 3"]
-    workers.tell("nobody listens")
+    parallel.tell("nobody listens")

@@ -11,12 +11,14 @@ import pandas as pd
 import pytest
 import scan_factory
 
-from engine.config import CohortConfig
-from engine.data import guards, images, oasis
-from engine.data.hashing import FileMemory, file_hash
-from engine.data.scan import Cohort, exclusion_table, scan_table
+from engine.cohort import checks
+from engine.cohort.readers import oasis
+from engine.cohort.scans import Cohort, exclusion_table, scan_table
+from engine.config.schema import CohortConfig
 from engine.errors import UserError
-from engine.preprocessing import native, steps
+from engine.images import nifti
+from engine.images.hashing import FileMemory, file_hash
+from engine.preprocessing import native_space, steps
 from engine.progress import Progress
 
 
@@ -164,34 +166,34 @@ def test_analyze_images_come_upright(tmp_path, orient):
     file = oasis_factory.analyze(
         tmp_path / "a.img", np.flip(data.transpose(order), flips), scan_factory.VOXEL_MM, orient
     )
-    assert guards.inspect(file) is None
-    assert nib.aff2axcodes(images.open_scan(file).affine) == tuple(codes)
+    assert checks.inspect(file) is None
+    assert nib.aff2axcodes(nifti.open_scan(file).affine) == tuple(codes)
     upright = steps.load_upright(file)
     assert np.array_equal(upright.get_fdata(), data)
     assert np.allclose(upright.affine @ [*(np.array(data.shape) - 1) / 2, 1], [0, 0, 0, 1])
     assert np.allclose(np.diag(upright.affine)[:3], scan_factory.VOXEL_MM)
-    space = native.keep(file, tmp_path / "transforms", "none")
+    space = native_space.keep(file, tmp_path / "transforms", "none")
     assert np.allclose(
-        space.native_affine if hasattr(space, "native_affine") else space.affine, images.open_scan(file).affine
+        space.native_affine if hasattr(space, "native_affine") else space.affine, nifti.open_scan(file).affine
     )
 
 
 def test_analyze_images_that_cannot_be_used(tmp_path):
     data = scan_factory.blob()
     unknown = oasis_factory.analyze(tmp_path / "a.img", data, 5, orient=9)
-    assert guards.inspect(unknown) == "the Analyze header has the orientation 9, which is not known: convert to NIfTI"
+    assert checks.inspect(unknown) == "the Analyze header has the orientation 9, which is not known: convert to NIfTI"
     alone = oasis_factory.analyze(tmp_path / "b.img", data, 5)
     alone.with_suffix(".hdr").unlink()
-    assert guards.inspect(alone) == "b.img has no header beside it (b.hdr); copy both"
+    assert checks.inspect(alone) == "b.img has no header beside it (b.hdr); copy both"
     half = oasis_factory.analyze(tmp_path / "c.img", data, 5)
     half.write_bytes(half.read_bytes()[:1000])
-    assert "c.img is truncated" in guards.inspect(half)
+    assert "c.img is truncated" in checks.inspect(half)
 
 
 def test_nifti_pairs_are_read(tmp_path):
     file = tmp_path / "mpr-1.nifti.img"
     nib.save(nib.Nifti1Pair(scan_factory.blob()[..., None], scan_factory.affine()), file)
-    assert guards.inspect(file) is None
+    assert checks.inspect(file) is None
     assert steps.load_upright(file).shape == scan_factory.SHAPE
 
 
@@ -210,10 +212,10 @@ def test_the_fingerprint_of_a_pair_is_of_both_files(tmp_path):
 
 def test_analyze_planes_that_nobody_can_read_and_packed_pairs_say_so(tmp_path):
     flipped = oasis_factory.analyze(tmp_path / "a.img", scan_factory.blob(), 5, orient=5)
-    assert guards.inspect(flipped) == "the Analyze header has the orientation 5, which is not known: convert to NIfTI"
+    assert checks.inspect(flipped) == "the Analyze header has the orientation 5, which is not known: convert to NIfTI"
     packed = tmp_path / "b.img.gz"
     packed.write_bytes(gzip.compress(flipped.read_bytes()))
-    assert guards.inspect(packed) == (
+    assert checks.inspect(packed) == (
         "b.img.gz is packed: unpack it and its header (gunzip), or convert them to .nii.gz"
     )
 
@@ -256,7 +258,7 @@ def test_oasis_without_orientation_gets_its_own_mend(tmp_path):
         r"no scan of group AD can be used \(2 left out\); the first, OAS1_9002_MR1: no orientation in the header .*"
     )
     with pytest.raises(UserError, match=message + r"use the Analyze files of OASIS .* \(2 of them for this reason\)"):
-        guards.inspect_all(cohort, CohortConfig(reader="oasis", data=tmp_path), Progress(quiet=True))
+        checks.inspect_all(cohort, CohortConfig(reader="oasis", data=tmp_path), Progress(quiet=True))
 
 
 def test_an_analyze_pair_without_an_origin_needs_a_registration(tmp_path):
@@ -267,11 +269,11 @@ def test_an_analyze_pair_without_an_origin_needs_a_registration(tmp_path):
     placed.with_suffix(".hdr").write_bytes(header)
     other = scan_factory.good(tmp_path / "c.nii.gz", seed=3)
     turned = oasis_factory.analyze(tmp_path / "d.img", scan_factory.blob(seed=4), 5, orient=1)
-    assert [images.is_unplaced(file) for file in (plain, placed, other, turned)] == [True, False, False, True]
+    assert [nifti.is_unplaced(file) for file in (plain, placed, other, turned)] == [True, False, False, True]
     rows = [{"scan": file.name[0], "subject": file.name, "group": "AD", "path": str(file)} for file in (plain, placed)]
     cohort = Cohort("x", scan_table(rows), exclusion_table([]), ("AD", "NC"))
-    assert guards.without_unplaced(cohort, "affine") is cohort
-    left = guards.without_unplaced(cohort, "none")
+    assert checks.without_unplaced(cohort, "affine") is cohort
+    left = checks.without_unplaced(cohort, "none")
     assert left.scans["scan"].tolist() == ["b"]
     assert "it needs a registration (preprocessing.registration=affine" in left.exclusions["reason"].iloc[0]
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from layers import pools_and_least
 from torch import nn
 
-from engine.explain import takes_whole_passes
-from engine.model.architectures import build_network
-from engine.model.cnn3d import CNN3D
+from engine.networks.architectures import build_network
+from engine.networks.blocks import sequential_blocks
+from engine.networks.cnn3d import CNN3D
+from engine.pipeline.explain import takes_whole_passes
 from engine.relevance import AreaOcclusion, BatchSize, Brain, Occlusion, SegmentOcclusion, Sensitivity, incremental
 from engine.relevance.base import Patch
-from engine.relevance.blocks import sequential_blocks
 from engine.relevance.patches import patch_margins
 
 

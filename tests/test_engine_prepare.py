@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.data import prepare
-from engine.data.cache import write_part
-from engine.data.scan import Cohort, exclusion_table, scan_table
+from engine.cohort.scans import Cohort, exclusion_table, scan_table
 from engine.errors import RunFailure, UserError
+from engine.preprocessing import cohort as preprocessing_cohort
+from engine.preprocessing.volume_cache import write_part
 from engine.progress import Progress
 
 SHAPE = (4, 5, 6)
@@ -74,7 +74,7 @@ def go(folder, preparer=None, found=None, fingerprint="f", processes=1):
     made = folder / "made.txt"
     made.parent.mkdir(exist_ok=True)
     made.write_text("")
-    prepared = prepare.prepare_cohort(
+    prepared = preprocessing_cohort.prepare_cohort(
         found or cohort(), preparer or FakePreparer(), folder, fingerprint, processes, Progress(quiet=True)
     )
     return prepared, sorted(made.read_text().split())
@@ -99,7 +99,7 @@ def test_all_scans_are_made_once(tmp_path, processes):
 
 def test_an_interrupted_run_goes_on(tmp_path):
     for scan, key in (("s0", "f"), ("s3", "f"), ("s4", "another fingerprint")):
-        write_part(tmp_path / "parts", scan, np.ones(SHAPE), {}, prepare._key(key, f"h{scan[1:]}"))
+        write_part(tmp_path / "parts", scan, np.ones(SHAPE), {}, preprocessing_cohort._key(key, f"h{scan[1:]}"))
     (tmp_path / "parts" / "s5.npz").write_bytes(b"half")
     prepared, made = go(tmp_path)
     assert made == ["s1", "s2", "s4", "s5"]
@@ -164,7 +164,7 @@ def test_a_full_disk_while_packing(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(prepare, "pack", full)
+    monkeypatch.setattr(preprocessing_cohort, "pack", full)
     with pytest.raises(RunFailure, match="no room left"):
         go(tmp_path)
     monkeypatch.undo()

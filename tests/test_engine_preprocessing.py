@@ -6,14 +6,15 @@ import pandas as pd
 import pytest
 import scan_factory as factory
 
-from engine.config import PreprocessingConfig
-from engine.data.hashing import file_hash
+from engine.config.schema import PreprocessingConfig
 from engine.errors import RunFailure
-from engine.preprocessing import native, pictures, steps, template
-from engine.preprocessing.grid import Grid
-from engine.preprocessing.limits import limits_of
-from engine.preprocessing.prepare_scan import ScanPreparer, sampling_mm, turned
-from engine.preprocessing.template import brain_mask, template_brain
+from engine.images import template
+from engine.images.grid import Grid
+from engine.images.hashing import file_hash
+from engine.images.template import brain_mask, template_brain
+from engine.preprocessing import native_space, pictures, steps
+from engine.preprocessing.quality import limits_of
+from engine.preprocessing.scan import ScanPreparer, sampling_mm, turned
 from store.reading.native_space import resample
 
 # Template mm -> scanner mm: rotated by about 5 degrees, 5 % larger and smaller, moved by up to 9 mm.
@@ -82,7 +83,7 @@ def test_kept_transforms_take_a_map_back_to_the_scan(moved):
 
 def test_the_kept_native_space_leads_from_the_scan_to_the_template(moved):
     folder, file, _ = moved
-    space = native.kept(folder / "transforms" / "s1")
+    space = native_space.kept(folder / "transforms" / "s1")
     landmarks = np.array([[0, -20, 10, 1], [-45, -20, -5, 1], [40, 30, 20, 1], [10, -90, 0, 1.0]])
     found = landmarks @ MOVED.T @ space.linear.T
     assert np.linalg.norm((found - landmarks)[:, :3], axis=1).max() < 2.5

@@ -11,21 +11,21 @@ import pytest
 import torch
 from scipy import stats
 
-from engine.config import CohortConfig, TrainingConfig, load_config
-from engine.data import table
-from engine.data.folds import Job
-from engine.data.readers import read_cohort
-from engine.data.scan import Cohort, exclusion_table, scan_table
-from engine.data.target import by_median, with_values
+from engine.cohort.readers import table
+from engine.cohort.regression_target import by_median, with_values
+from engine.cohort.scans import Cohort, exclusion_table, scan_table
+from engine.cohort.splits import Job
+from engine.config.schema import CohortConfig, TrainingConfig, load_config
 from engine.errors import UserError
-from engine.evaluate import value_rows
-from engine.model.baselines import covariate_table
-from engine.model.cnn3d import CNN3D, margins
-from engine.model.fused import fused_logits
-from engine.model.objective import Classification, Regression
-from engine.model.regression import error_rows, errors, ridge_predictions
-from engine.model.training import train
-from engine.preprocessing.grid import Grid
+from engine.evaluation.baselines import covariate_table
+from engine.evaluation.regression import error_rows, errors, ridge_predictions
+from engine.images.grid import Grid
+from engine.networks.cnn3d import CNN3D, margins
+from engine.networks.fused_step import fused_logits
+from engine.pipeline.evaluate import value_rows
+from engine.pipeline.inputs import read_cohort
+from engine.training.objective import Classification, Regression
+from engine.training.trainer import train
 
 HIGHER, LOWER = "higher MMSE", "lower MMSE"
 

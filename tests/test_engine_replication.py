@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine import replication
-from engine.config import AtlasConfig
+from engine.config.schema import AtlasConfig
+from engine.pipeline import replication
 
 
 def test_regions_that_change_are_counted_by_name_not_by_place():

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
+from engine.cli.report import summary
 from engine.json_line import json_line
-from engine.report import summary
 
 METRICS = {
     "folds": 5, "auc_mean": 0.559, "auc_sd": 0.445, "auc_mean_folds": 3, "balanced_accuracy_mean": 0.5,

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from engine.config import load_config
-from engine.costs import _passes, effort_of
+from engine.cli.costs import _passes, effort_of
+from engine.config.schema import load_config
 from engine.errors import UserError
-from engine.explain import build_method
+from engine.pipeline.explain import build_method
 from engine.relevance import BatchSize, Brain, SegmentOcclusion
 from engine.relevance.segments import segmentations
 

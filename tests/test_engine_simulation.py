@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from engine.config import CohortConfig, Simulation
+from engine.config.schema import CohortConfig, Simulation
 from engine.errors import UserError
-from engine.preprocessing.template import brain_mask
+from engine.images.template import brain_mask
 from engine.simulation.atrophy import AD_CHANGE, REACH_MM, sample, solve_flow, truth_map
 from engine.simulation.cohort import NUISANCES, SimulatedPreparer, _body, imposed_truth, outside_reach, read
 from engine.simulation.twins import counterfactual_twin, mean_visible_change, scan_as_rendered, visible_change
@@ -256,9 +256,9 @@ def test_a_null_cohort_has_no_truth():
 
 def test_a_new_version_of_the_simulation_makes_all_again(tmp_path, monkeypatch):
     """Volumes, networks and runs of older simulated brains are never taken for these."""
-    from engine.config import load_config
+    from engine.config.schema import load_config
+    from engine.pipeline.run import Run, data_fingerprint
     from engine.progress import Progress
-    from engine.run import Run, data_fingerprint
 
     def identities():
         run = Run(load_config(None, "smoke", {}), tmp_path, "cpu", Progress(quiet=True))
@@ -268,5 +268,5 @@ def test_a_new_version_of_the_simulation_makes_all_again(tmp_path, monkeypatch):
 
     now = identities()
     monkeypatch.setattr("engine.simulation.cohort.SIMULATION_VERSION", 1)
-    monkeypatch.setattr("engine.run.SIMULATION_VERSION", 1)
+    monkeypatch.setattr("engine.pipeline.run.SIMULATION_VERSION", 1)
     assert not set(now) & set(identities())

@@ -15,12 +15,12 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from engine import command
 from engine.atlas.aal import load_atlas
-from engine.config import AtlasConfig, CohortConfig, Simulation, load_config
-from engine.preprocessing.template import brain_mask
+from engine.cli import main
+from engine.config.schema import AtlasConfig, CohortConfig, Simulation, load_config
+from engine.images.template import brain_mask
+from engine.pipeline import simulation_check as check
 from engine.progress import Progress
-from engine.simulation import check
 from engine.simulation.cohort import SimulatedPreparer, outside_reach, read
 
 EACH = 40
@@ -155,7 +155,7 @@ def tiny(monkeypatch):
 
 
 def _run(arguments, capsys):
-    code = command.main({}, ["check-simulation", *arguments])
+    code = main.main({}, ["check-simulation", *arguments])
     out, err = capsys.readouterr()
     return code, out, err
 
@@ -198,7 +198,11 @@ def test_a_null_cohort_is_asked_about_nuisances_alone(tiny, capsys):
 def test_what_is_found_beside_the_disease_is_said():
     report = {
         "auc": {check.IMPOSED: 0.9, check.SHAM: 0.93, "nuisance_bias_field": 0.5},
-        "interval": {check.IMPOSED: [0.8, 0.95], check.SHAM: [0.88, 0.96], "nuisance_bias_field": [0.4, 0.6]},
+        "interval": {
+            check.IMPOSED: [0.8, 0.95],
+            check.SHAM: [0.88, 0.96],
+            "nuisance_bias_field": [0.4, 0.6],
+        },
         "passed": {check.IMPOSED: True, check.SHAM: False, "nuisance_bias_field": True},
     }
     said = check.sentence(report)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from dashboard.selection import store_place
-from engine.report import dashboard_command, summary
+from engine.cli.report import dashboard_command, summary
 
 
 def opened_by(command: str) -> str:

@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from engine.config import CohortConfig
-from engine.data import table
-from engine.data.tabular import read_table
+from engine.cohort.readers import table
+from engine.cohort.tables import read_table
+from engine.config.schema import CohortConfig
 from engine.errors import UserError
 
 ROWS = """participant_id,session,dx,Age,Gender,file

@@ -20,12 +20,12 @@ from engine.analysis.truth import (
     with_intervals,
 )
 from engine.atlas.aal import load_atlas
-from engine.config import AtlasConfig, CohortConfig, Simulation
-from engine.model.architectures import build_network
-from engine.preprocessing.template import brain_mask
+from engine.config.schema import AtlasConfig, CohortConfig, Simulation
+from engine.images.template import brain_mask
+from engine.networks.architectures import build_network
+from engine.pipeline.imposed_truth import changed_places, imposed_regions
 from engine.relevance import METHODS, BatchSize, Brain
 from engine.simulation.cohort import SimulatedPreparer, imposed_truth, read
-from engine.simulation.imposed import changed_places, imposed_regions
 from engine.simulation.twins import visible_change
 from store.reading.truth import binary_of
 

@@ -10,11 +10,12 @@ import oasis_factory
 import pandas as pd
 import pytest
 
-from engine.config import USUAL_APPLY, USUAL_LABELS, CohortConfig
-from engine.data import adni, bids, oasis, table
-from engine.data.values import alike, as_numbers, as_text, numbers, sexes, zeros_lost
+from engine.cli.plan import found
+from engine.cohort.readers import adni as adni_reader
+from engine.cohort.readers import bids, oasis, table
+from engine.cohort.values import alike, as_numbers, as_text, numbers, sexes, zeros_lost
+from engine.config.schema import USUAL_APPLY, USUAL_LABELS, CohortConfig
 from engine.errors import UserError
-from engine.plan import found
 
 FILE = Path("p.csv")
 
@@ -121,7 +122,7 @@ def test_codes_in_adnimerge(tmp_path):
     adni_factory.adnimerge(adni_factory.download(tmp_path))
     text = (tmp_path / "ADNIMERGE.csv").read_text()
     (tmp_path / "ADNIMERGE.csv").write_text(text.replace("4.5,22,", "-1,-4,").replace(",6,19,", ",6,-1,"))
-    cohort = adni.read(config("adni", tmp_path))
+    cohort = adni_reader.read(config("adni", tmp_path))
     scans = cohort.scans.set_index("scan")
     assert scans["mmse"].dropna().tolist() == [30, 29, 27, 23]
     assert scans["cdr_sb"].dropna().tolist() == [6, 0, 0, 1.5, 5]
@@ -131,7 +132,7 @@ def test_codes_in_adnimerge(tmp_path):
     )
     (tmp_path / "ADNIMERGE.csv").write_text(text.replace("4.5,22,", "4.5,32,"))
     with pytest.raises(UserError, match=r"ADNIMERGE.csv row 2: \w+ 32 is outside 0 to 30"):
-        adni.read(config("adni", tmp_path))
+        adni_reader.read(config("adni", tmp_path))
 
 
 def test_a_visit_code_without_its_zero(tmp_path):
@@ -139,7 +140,7 @@ def test_a_visit_code_without_its_zero(tmp_path):
     text = (tmp_path / "ADNIMERGE.csv").read_text()
     # Dates cannot help: the codes alone say which visit it is.
     (tmp_path / "ADNIMERGE.csv").write_text(text.replace("m12,900,AD,2007-02-02", "m012,900,AD,1999-01-01"))
-    scans = adni.read(config("adni", tmp_path)).scans.set_index("scan")
+    scans = adni_reader.read(config("adni", tmp_path)).scans.set_index("scan")
     assert scans.loc["900_S_9001_I900106", ["mmse", "diagnosis"]].tolist() == [19, "AD"]
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from engine.data.cache import VolumeCache
-from engine.model.checkpoints import load_model
+from engine.preprocessing.volume_cache import VolumeCache
+from engine.training.checkpoints import load_model
 from store import open_run
 from store.files.geometry import positions_to_voxels
 

@@ -14,16 +14,16 @@ from brains import AS_THEY_ARE, brain, cohort, job, settings
 from safetensors.torch import save_file
 from torch import nn
 
-from engine import command
-from engine.card import Card, Imported, read_card
-from engine.config import USUAL_METHODS, load_config
-from engine.costs import Effort, effort_of
+from engine.cli import main
+from engine.cli.costs import Effort, effort_of
+from engine.config.model_card import Card, Imported, read_card
+from engine.config.schema import USUAL_METHODS, load_config
 from engine.errors import UserError
-from engine.model.imported import normalisation_of, read_network, skeleton
-from engine.model.normalisation import ScanScores
-from engine.preprocessing.grid import Grid
+from engine.images.grid import Grid
+from engine.networks.blocks import sequential_blocks
 from engine.relevance import METHODS
-from engine.relevance.blocks import sequential_blocks
+from engine.training.imported import normalisation_of, read_network, skeleton
+from engine.training.normalisation import ScanScores
 from store import open_run
 from store.writing.validate import validate
 
@@ -210,7 +210,7 @@ def test_normalisations():
 
 @pytest.fixture(autouse=True)
 def _keep_signals(monkeypatch):
-    monkeypatch.setattr(command.signal, "signal", lambda *a: None)
+    monkeypatch.setattr(main.signal, "signal", lambda *a: None)
 
 
 CHOSEN = settings(
@@ -230,7 +230,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("import")
     saved(folder, own())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command.signal, "signal", lambda *a: None)
+        patch.setattr(main.signal, "signal", lambda *a: None)
         assert imported(folder, data=cohort(folder / "data")) == 0
     return folder
 

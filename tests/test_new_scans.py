@@ -12,21 +12,21 @@ import pytest
 import torch
 from brains import brain, cohort, job, settings, tiny_run
 
-from engine import command
-from engine.data.folds import check_no_leak
-from engine.model.checkpoints import load_model
-from engine.new_scans import stages
-from engine.new_scans.limits import bounds, reference_flags
-from engine.new_scans.reference import Reference, find_reference
-from engine.new_scans.run import NewScansRun
+from engine.cli import main
+from engine.cohort.splits import check_no_leak
+from engine.pipeline.new_scans import stages
+from engine.pipeline.new_scans.bounds import bounds, reference_flags
+from engine.pipeline.new_scans.reference_run import Reference, find_reference
+from engine.pipeline.new_scans.run import NewScansRun
 from engine.progress import Progress
+from engine.training.checkpoints import load_model
 from store import list_runs, open_run
 from store.writing.validate import validate
 
 
 @pytest.fixture(autouse=True)
 def _keep_signals(monkeypatch):
-    monkeypatch.setattr(command.signal, "signal", lambda *a: None)
+    monkeypatch.setattr(main.signal, "signal", lambda *a: None)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
     """data/: the brains of a cohort; store/: a run on them; new/: brains that it does not know."""
     folder = tmp_path_factory.mktemp("explain")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command.signal, "signal", lambda *a: None)
+        patch.setattr(main.signal, "signal", lambda *a: None)
         tiny_run(folder / "store", cohort(folder / "data"))
         brain(folder / "new" / "like.nii.gz", 50)
         brain(folder / "new" / "aside.nii.gz", 51, shift=2)
@@ -207,7 +207,7 @@ def test_tissue_of_the_training_scans_is_in_the_store_or_refused(folder, tmp_pat
 
 def test_interrupted_it_goes_on(folder, capsys, monkeypatch):
     def stop(run):
-        raise command.Interrupted(15)
+        raise main.Interrupted(15)
 
     arguments = (folder / "new" / "like.nii.gz", "--name", "halves")
     with monkeypatch.context() as patch:

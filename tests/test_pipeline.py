@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from kill_pipeline import differences, published, rounds
 
-from engine import replication
+from engine.pipeline import replication
 from store import open_run
 from store.reading.truth import scan_change, visible_change
 from store.writing.validate import validate
@@ -111,8 +111,8 @@ def test_heatmaps_are_what_the_stored_network_gives(smoke, run):
     """Weights, normalisation, scan and heatmap out of the store, the gradient computed again."""
     import torch
 
-    from engine.model.checkpoints import load_model
     from engine.relevance.base import input_gradient
+    from engine.training.checkpoints import load_model
 
     row = run.table("predictions", model="holdout").iloc[0]
     network, normalisation, card = load_model(published(smoke[1]) / "models", "holdout", run.mask)
@@ -289,8 +289,8 @@ def test_real_files_from_a_table(tmp_path):
     """NIfTI files, a CSV, labels and an apply label: the way of a researcher's cohort, registered beforehand."""
     import nibabel as nib
 
-    from engine.preprocessing.grid import Grid
-    from engine.preprocessing.template import template_brain
+    from engine.images.grid import Grid
+    from engine.images.template import template_brain
 
     data, brain, rng = tmp_path / "data", template_brain(4), np.random.default_rng(0)
     data.mkdir()

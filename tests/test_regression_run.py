@@ -12,8 +12,8 @@ from test_pipeline import TINY, job, published, settings
 
 from dashboard.figures.answers import answer_of
 from dashboard.reports import cohort_report, patient_report
-from engine.model.checkpoints import load_model
 from engine.relevance.base import input_gradient
+from engine.training.checkpoints import load_model
 from store import NotInRun, open_run
 from store.files.folders import Folder
 from store.writing.validate import check, validate

@@ -126,7 +126,7 @@ def test_where_no_map_has_relevance_there_is_no_average(tmp_path):
 
 
 def test_cells_that_the_engine_writes_answer_alone(tmp_path):
-    """Weights by subject and diagnosis over the maps that have relevance, as `engine.aggregate` gives them."""
+    """Weights by subject and diagnosis over the maps that have relevance, as `engine.pipeline.aggregate` gives them."""
     from engine.analysis.cells import scan_weights
 
     folder = with_empty_maps(tmp_path, EMPTY)

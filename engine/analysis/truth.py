@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 from scipy import ndimage, stats
 
-from engine.analysis.maps import correlation_of_ranks, ranks
+from engine.analysis.distances import correlation_of_ranks, ranks
 
 VOXEL_SCORES = (
     "voxel_auc", "average_precision", "mass_accuracy", "rank_accuracy", "pointing_game", "localisation_error_mm",

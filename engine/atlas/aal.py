@@ -14,11 +14,11 @@ import pandas as pd
 from scipy import ndimage
 
 from engine.atlas.names import LOBES, lobe, merged_name, paper_name
-from engine.config import AtlasConfig
-from engine.data.images import TooLarge, check_declared, missing_content
+from engine.config.schema import AtlasConfig
 from engine.errors import RunFailure, UserError
-from engine.preprocessing.grid import Grid, coarsen_labels, in_colin_box, place, stretch
-from engine.preprocessing.template import brain_mask, template_brain
+from engine.images.grid import Grid, coarsen_labels, in_colin_box, place, stretch
+from engine.images.nifti import TooLarge, check_declared, missing_content
+from engine.images.template import brain_mask, template_brain
 
 VENTRICLES, UNLABELLED = "Ventricles", "Unlabelled"
 FLUID_BELOW = 0.55  # of the white matter of the template

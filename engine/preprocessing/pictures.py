@@ -12,8 +12,8 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from engine.preprocessing.grid import ORIGIN_MM
-from engine.preprocessing.template import brain_mask, template_brain
+from engine.images.grid import ORIGIN_MM
+from engine.images.template import brain_mask, template_brain
 
 CUT_MM = (4.0, -20.0, 6.0)  # sagittal, coronal (hippocampus), axial (ventricles)
 ZOOM_TO_MM = 0.5  # a pixel of an overlay

@@ -14,10 +14,10 @@ import pandas as pd
 from nibabel.processing import resample_to_output
 from scipy import ndimage
 
-from engine.data.images import open_scan
 from engine.errors import RunFailure
-from engine.preprocessing.grid import FWHM_TO_SIGMA, Grid
-from engine.preprocessing.template import WHITE_MATTER_PERCENTILE, template_brain
+from engine.images.grid import FWHM_TO_SIGMA, Grid
+from engine.images.nifti import open_scan
+from engine.images.template import WHITE_MATTER_PERCENTILE, template_brain
 
 N4_MM = 8.0  # bias fields are far smoother; 2 mm would take seven times as long
 SEED = 1  # of the voxels that the registration metric samples

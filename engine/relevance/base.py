@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from engine.errors import RunFailure
-from engine.model.architectures import footprint
-from engine.model.cnn3d import margins
-from engine.model.device import is_out_of_memory, volumes_that_fit
-from engine.relevance.blocks import sequential_blocks
+from engine.networks.architectures import footprint
+from engine.networks.blocks import sequential_blocks
+from engine.networks.cnn3d import margins
+from engine.networks.device import is_out_of_memory, volumes_that_fit
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
 REFERENCES = ("mean", "nc_mean", "blurred", "other_subject")

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engine.model.cnn3d import margins
+from engine.networks.blocks import Block
+from engine.networks.cnn3d import margins
 from engine.relevance.base import BatchSize, Patch, in_threads
-from engine.relevance.blocks import Block
 
 # What the changed maps of patches that go through the blocks together may take, and the maps of one convolution: on
 # the CPU the latter should stay in its caches.

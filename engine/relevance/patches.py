@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from engine.model.architectures import footprint
-from engine.model.cnn3d import margins
-from engine.model.device import volumes_that_fit
+from engine.networks.architectures import footprint
+from engine.networks.blocks import sequential_blocks
+from engine.networks.cnn3d import margins
+from engine.networks.device import volumes_that_fit
 from engine.relevance.base import BatchSize, Patch
-from engine.relevance.blocks import sequential_blocks
 from engine.relevance.incremental import incremental_margins
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from scipy import fft, ndimage
 
 from engine.errors import RunFailure, UserError
-from engine.preprocessing.grid import Grid, coarsen
+from engine.images.grid import Grid, coarsen
 
 STEP = 0.5  # severities at which the flow is kept; between them displacements are interpolated linearly
 HALO_MM = 6.0

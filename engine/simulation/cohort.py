@@ -21,12 +21,12 @@ import numpy as np
 from scipy import ndimage
 
 from engine.atlas.aal import load_atlas
-from engine.config import SIMULATION_VERSION, AtlasConfig, CohortConfig, Simulation
-from engine.data.scan import Cohort, exclusion_table, scan_table
-from engine.preprocessing.grid import FWHM_TO_SIGMA, Grid
-from engine.preprocessing.prepare_scan import PreparedScan, figures
+from engine.cohort.scans import Cohort, exclusion_table, scan_table
+from engine.config.schema import SIMULATION_VERSION, AtlasConfig, CohortConfig, Simulation
+from engine.images.grid import FWHM_TO_SIGMA, Grid
+from engine.images.template import brain_mask, template_brain
+from engine.preprocessing.scan import PreparedScan, figures
 from engine.preprocessing.steps import scale_to_white_matter
-from engine.preprocessing.template import brain_mask, template_brain
 from engine.progress import Progress
 from engine.simulation.atrophy import AD_CHANGE, AGEING_CHANGE, Flow, sample, solve_flow, truth_map
 

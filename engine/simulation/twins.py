@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engine.preprocessing.grid import Grid
+from engine.images.grid import Grid
 from engine.progress import Progress
 from engine.simulation.cohort import SimulatedPreparer
 

@@ -1,1 +1,0 @@
-"""Times of what users wait for, beside other ways to do the same; `python -m engine.bench --help`."""

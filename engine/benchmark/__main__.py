@@ -1,0 +1,88 @@
+"""python -m engine.benchmark: one table of times, or one line of JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date
+
+from engine.benchmark import explaining, learning, storing
+from engine.benchmark.measure import Result, Setting, machine
+from engine.errors import RunFailure, UserError
+from engine.networks.device import choose_device, make_deterministic
+
+CASES = {**explaining.CASES, "train": learning.training, "aggregate": storing.aggregate, "store": storing.store}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    p = argparse.ArgumentParser(
+        prog="python -m engine.benchmark",
+        description="Times of what users wait for, with the paper's network and a template brain. Each is first "
+        "shown to be right; then it is run once without counting, and again until there is a median.",
+    )
+    p.add_argument("what", choices=[*CASES, "all"], help="all: everything that --against leaves")
+    p.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    p.add_argument("--grid", type=int, choices=[1, 2, 4], default=1, help="mm; default: %(default)s, the paper's")
+    p.add_argument("--against", choices=["captum", "monai", "dense"], help="time this too, pair by pair")
+    p.add_argument("--repeats", type=int, default=3, help="default: %(default)s")
+    p.add_argument("--json", action="store_true", help="one line of JSON on standard output")
+    return p
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code: 0, 1 where two ways disagree, 2 for the user's mistake."""
+    options = parser().parse_args(arguments)
+    if options.repeats < 1:
+        print("error: --repeats must be at least 1", file=sys.stderr)
+        return 2
+    try:
+        device = choose_device(options.device)
+        make_deterministic(device)
+        setting = Setting(device, options.grid, options.repeats, options.against)
+        results = _all(setting) if options.what == "all" else CASES[options.what](setting)
+    except (UserError, RunFailure) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    about = machine(device) | {"grid_mm": options.grid, "repeats": options.repeats, "date": date.today().isoformat()}
+    if options.json:
+        print(json.dumps(about | {"results": [asdict(result) for result in results]}))
+    else:
+        print("\n".join([" · ".join(f"{key} {value}" for key, value in about.items()), "", *table(results)]))
+    return 0
+
+
+def _all(setting: Setting) -> list[Result]:
+    """What cannot be compared in the way that is asked for is left out, and said."""
+    found = []
+    for name, case in CASES.items():
+        print(f"  {name}", file=sys.stderr, flush=True)
+        try:
+            found += case(setting)
+        except UserError as error:
+            print(f"  {name} left out: {error}", file=sys.stderr)
+    return found
+
+
+def table(results: Sequence[Result]) -> list[str]:
+    """Lines of Markdown."""
+    lines = ["| what | seconds | against | its seconds | ratio | largest difference |", "|---|---|---|---|---|---|"]
+    for r in results:
+        cells = [
+            r.name, _three(r.seconds), r.against or "", _three(r.against_seconds), _three(r.ratio),
+            f"{r.max_difference:.1g} {r.unit}" if r.max_difference is not None else "",
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    details = [f"{r.name}: " + ", ".join(f"{k} {v}" for k, v in r.details.items()) for r in results if r.details]
+    return [*lines, "", *details, *dict.fromkeys(note for r in results for note in r.notes)]
+
+
+def _three(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

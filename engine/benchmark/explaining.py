@@ -1,0 +1,137 @@
+"""How long the explanation of one scan takes, and by how much it differs from the same done otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.benchmark import others
+from engine.benchmark.measure import Result, Setting, agree
+from engine.benchmark.others import TARGET, Sample
+from engine.benchmark.scene import Scene, cubes, scene
+from engine.errors import UserError
+from engine.networks.cnn3d import margins
+from engine.relevance import AreaOcclusion, GuidedBackprop, Occlusion, Sensitivity
+from engine.relevance.area_occlusion import region_boxes
+from engine.relevance.base import RelevanceMethod
+from engine.relevance.occlusion import changing_positions
+from engine.relevance.patches import patch_margins
+
+BLOCK = (2, 2, 2)  # cube positions that other software is timed on, in the middle of the brain
+AREAS = 6  # regions that it is timed on
+SAMPLED = "{against}: {passes} forward passes timed, {places} needed; each costs the same"
+PROBABILITY_ATOL, MARGIN_RTOL = 1e-6, 1e-4
+
+
+def occlusion(setting: Setting) -> list[Result]:
+    """Cubes of 40 mm every 12 mm: those that touch the brain, for the others are exact zeros."""
+    at = scene(setting.grid_mm, setting.device)
+    half, stride = cubes(setting.grid_mm)
+    method = Occlusion(at.brain, at.batch, half_width=half, stride=stride)
+    drops = method.attribute(at.network, at.scan, TARGET).margin[0].double().cpu()
+    first = [n // 2 - 1 for n in drops.shape]
+    block = np.stack(np.meshgrid(*(range(f, f + n) for f, n in zip(first, BLOCK, strict=True)), indexing="ij"), -1)
+    block = block.reshape(-1, 3)
+    positions = int(drops.numel())
+    touching = len(changing_positions(at.scan[0, 0] != 0, half, stride))
+    sample = {
+        "dense": lambda: _dense(at, method, block),
+        "captum": lambda: _apart(setting, others.captum_occlusion, first, BLOCK, half, stride),
+        "monai": lambda: _apart(setting, others.monai_occlusion, first, BLOCK, half, stride),
+    }[setting.against or "dense"]()
+    places = {"all positions": positions, "positions that touch the brain": touching}
+    return _sampled("occlusion", setting, at, method, sample, drops[tuple(block.T)], places)
+
+
+def area(setting: Setting) -> list[Result]:
+    """Every region of AAL2, left and right by itself."""
+    if setting.against == "monai":
+        raise UserError("--against monai: it has no occlusion of regions; use captum or dense")
+    at = scene(setting.grid_mm, setting.device)
+    method = AreaOcclusion(at.brain, at.batch)
+    drops = method.attribute(at.network, at.scan, TARGET).margin[0].double().cpu()
+    sizes = torch.bincount(at.brain.labels.flatten().long().cpu())[1 : at.brain.regions + 1]
+    regions = (sizes.argsort()[:: max(1, len(sizes) // AREAS)][:AREAS] + 1).tolist()  # from small to large
+    boxes = region_boxes(at.brain.labels, at.brain.regions)
+    chosen_boxes = {region: boxes[region] for region in regions}
+    by_captum = setting.against == "captum"
+    sample = _apart(setting, others.captum_areas, regions) if by_captum else _dense(at, method, chosen_boxes)
+    chosen = drops[torch.tensor(regions) - 1]
+    return _sampled("area", setting, at, method, sample, chosen, {"regions": int((sizes > 0).sum())})
+
+
+def gradients(setting: Setting) -> list[Result]:
+    """Sensitivity and guided backprop together."""
+    at = scene(setting.grid_mm, setting.device)
+    methods = {m.name: m(at.brain, at.batch) for m in (Sensitivity, GuidedBackprop)}
+
+    def ours() -> dict[str, Tensor]:
+        return {name: m.attribute(at.network, at.scan, TARGET).margin[0] for name, m in methods.items()}
+
+    if setting.against is None:
+        return [Result("gradients", setting.median(ours))]
+    if setting.against != "captum":
+        raise UserError(f"--against {setting.against}: only occlusions have such a way; use captum")
+    theirs = _apart(setting, others.captum_gradients)
+    theirs.work()
+    difference = 0.0
+    for (name, found), other in zip(ours().items(), theirs.recorded.to(at.scan.device), strict=True):
+        size = float(found.abs().max())
+        apart = float((found.abs() - other.abs()).abs().max())  # Captum may give the other sign's convention
+        difference = max(difference, agree(f"gradients, {name}", apart / size, MARGIN_RTOL))
+    own, other_seconds, ratio = setting.pairs(ours, theirs.work)
+    return [Result("gradients", own, "captum", other_seconds, ratio, difference, "of the largest gradient")]
+
+
+def _apart(setting: Setting, factory: Callable[..., Sample], *arguments: Any) -> Sample:
+    return others.apart(factory, setting.grid_mm, setting.device, *arguments)
+
+
+def _dense(at: Scene, method: Occlusion | AreaOcclusion, which: np.ndarray | dict) -> Sample:
+    """Whole forward passes of our own on a part of the patches, as `engine: dense` does them."""
+    volume = at.scan[0, 0]
+    patches = method.patches(volume, torch.zeros_like(volume), which)
+
+    def work() -> None:
+        sample.recorded = patch_margins(at.network, volume, patches, TARGET, at.batch, "dense")[1]
+
+    sample = Sample(work, len(which), len(which) + 1)
+    return sample
+
+
+def _sampled(
+    name: str, setting: Setting, at: Scene, method: RelevanceMethod, sample: Sample, drops: Tensor,
+    places: dict[str, int],
+) -> list[Result]:  # fmt: skip
+    """One result for each way to count the places; first that both agree where both look."""
+    with torch.no_grad():
+        intact = margins(at.network(at.scan))[0, TARGET].double().cpu()
+    sample.work()
+    difference = None
+    if sample.places:
+        theirs, ours = sample.recorded.cpu(), intact - drops
+        difference = agree(name, float((torch.sigmoid(ours) - torch.sigmoid(theirs)).abs().max()), PROBABILITY_ATOL)
+        agree(f"{name}, margins", float((ours - theirs).abs().max()), MARGIN_RTOL * max(1.0, float(theirs.std())))
+
+    def ours_once() -> None:
+        method.attribute(at.network, at.scan, TARGET)
+
+    unit = "probability" if sample.places else None
+    if setting.against is None:
+        return [Result(name, setting.median(ours_once), max_difference=difference, unit=unit, details=places)]
+    own, other, ratio = setting.pairs(ours_once, sample.work)
+    return [
+        Result(
+            f"{name}, {words}", own, setting.against, other * (count + 1) / sample.passes,
+            ratio * (count + 1) / sample.passes, difference, unit, {"places": count},
+            (SAMPLED.format(against=setting.against, passes=sample.passes, places=count + 1),),
+        )
+        for words, count in places.items()
+    ]  # fmt: skip
+
+
+CASES: dict[str, Callable[[Setting], list[Result]]] = {"occlusion": occlusion, "area": area, "gradients": gradients}

@@ -1,0 +1,193 @@
+"""The same occlusions by other software, on a sample of the places: one whole forward pass each, so that time scales.
+
+Each function returns a `Sample`; `apart` puts it into a process of its own. Its model takes a part of the scan only and
+puts it into the whole scan, within a border of zeros, so that the windows lie exactly where ours do, also where they
+reach over the edge.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engine.benchmark.scene import Scene, scene
+from engine.errors import UserError
+from engine.networks.cnn3d import margins
+
+TARGET = 1
+
+
+@dataclass
+class Sample:
+    """Work of other software on some of the places.
+
+    Attributes:
+        work: does it once, and fills `recorded`.
+        places: how many places it occludes.
+        passes: forward passes in all, the intact scan included.
+        recorded: (places,) margins with each place occluded, in the order asked for.
+    """
+
+    work: Callable[[], None]
+    places: int
+    passes: int
+    recorded: Tensor = field(default_factory=lambda: torch.empty(0))
+
+
+def apart(factory: Callable[..., Sample], grid_mm: int, device: torch.device, *arguments: Any) -> Sample:
+    """The sample that factory(scene, *arguments) makes, in a process of its own.
+
+    There the other software runs as its user would have it: what we set for ourselves (how memory is kept,
+    deterministic algorithms) is not in force.
+    """
+    process = _other_process()
+
+    def work() -> None:
+        sample.recorded, sample.passes = process.submit(_work).result()
+
+    sample = Sample(work, *process.submit(_begin, factory.__name__, grid_mm, device, arguments).result())
+    return sample
+
+
+@functools.cache
+def _other_process() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+
+
+_sample: Sample | None = None  # in the other process
+
+
+def _begin(factory: str, grid_mm: int, device: torch.device, arguments: Sequence[Any]) -> tuple[int, int]:
+    global _sample
+    _sample = globals()[factory](scene(grid_mm, device), *arguments)
+    return _sample.places, _sample.passes
+
+
+def _work() -> tuple[Tensor, int]:
+    _sample.work()
+    return _sample.recorded.cpu(), _sample.passes
+
+
+class Part(nn.Module):
+    """Margins of a scan, a part of which is the input; every answer is kept."""
+
+    def __init__(self, network: nn.Module, padded: Tensor, low: Sequence[int], border: int, shape: Sequence[int]):
+        super().__init__()
+        self.network, self.padded, self.low, self.border, self.shape = network, padded, low, border, shape
+        self.seen: list[Tensor] = []
+
+    def forward(self, part: Tensor) -> Tensor:
+        """(n, 1, a, b, c) -> (n, 1) margins of TARGET."""
+        whole = self.padded.expand(len(part), *self.padded.shape[1:]).clone()
+        whole[(..., *(slice(a, a + n) for a, n in zip(self.low, part.shape[2:], strict=True)))] = part
+        inside = whole[(..., *(slice(self.border, self.border + n) for n in self.shape))]
+        with torch.no_grad():
+            found = margins(self.network(inside.contiguous()))[:, [TARGET]]
+        self.seen.append(found[:, 0].double())
+        return found
+
+
+def require(name: str) -> ModuleType:
+    """A module of software to compare with, which Brainwhy itself does not need.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        package = name.split(".")[0]
+        raise UserError(f"--against {package}: it is not installed here: pip install {package}") from None
+
+
+def _part(scene: Scene, first: Sequence[int], counts: Sequence[int], half: int, stride: int) -> tuple[Part, Tensor]:
+    """The model and its input that hold the cubes at positions first .. first + counts, in full."""
+    shape = scene.scan.shape[2:]
+    sizes = [2 * half + stride * (n - 1) for n in counts]
+    padded = functional.pad(scene.scan, [half] * 6)  # a cube around centre c begins at c in the padded scan
+    low = [stride * p for p in first]
+    part = padded[(..., *(slice(a, a + n) for a, n in zip(low, sizes, strict=True)))].clone()
+    return Part(scene.network, padded, low, half, shape), part
+
+
+def captum_occlusion(scene: Scene, first: Sequence[int], counts: Sequence[int], half: int, stride: int) -> Sample:
+    """captum.attr.Occlusion on the cubes at positions first .. first + counts along each axis, in C order."""
+    attr = require("captum.attr")
+    model, part = _part(scene, first, counts, half, stride)
+    places = counts[0] * counts[1] * counts[2]
+
+    def work() -> None:
+        model.seen.clear()
+        attr.Occlusion(model).attribute(
+            part, sliding_window_shapes=(1, *(2 * half,) * 3), strides=(1, *(stride,) * 3), baselines=0.0, target=0
+        )
+        changed = torch.cat(model.seen[1:])  # the first axis runs fastest
+        sample.recorded = changed.reshape(tuple(reversed(counts))).permute(2, 1, 0).reshape(-1)
+
+    sample = Sample(work, places, places + 1)
+    return sample
+
+
+def captum_areas(scene: Scene, regions: Sequence[int]) -> Sample:
+    """captum.attr.FeatureAblation on some regions; all that is in none of them is a feature of its own."""
+    attr = require("captum.attr")
+    labels = torch.zeros_like(scene.brain.labels, dtype=torch.int64)
+    for number, region in enumerate(regions, start=1):
+        labels[scene.brain.labels == region] = number
+    model = Part(scene.network, scene.scan, (0, 0, 0), 0, scene.scan.shape[2:])
+
+    def work() -> None:
+        model.seen.clear()
+        attr.FeatureAblation(model).attribute(scene.scan, baselines=0.0, target=0, feature_mask=labels[None, None])
+        sample.recorded = torch.cat(model.seen[2:])
+
+    sample = Sample(work, len(regions), len(regions) + 2)
+    return sample
+
+
+def captum_gradients(scene: Scene) -> Sample:
+    """captum.attr.Saliency and GuidedBackprop: `recorded` are the maps of both, (2, x, y, z)."""
+    attr = require("captum.attr")
+
+    class Margin(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = scene.network
+
+        def forward(self, volumes: Tensor) -> Tensor:
+            return margins(self.network(volumes))[:, TARGET]
+
+    def work() -> None:
+        scan = scene.scan.clone().requires_grad_()
+        maps = attr.Saliency(Margin()).attribute(scan, abs=False), attr.GuidedBackprop(Margin()).attribute(scan)
+        sample.recorded = torch.stack([one[0, 0].detach() for one in maps])
+
+    sample = Sample(work, 2, 2)
+    return sample
+
+
+def monai_occlusion(scene: Scene, first: Sequence[int], counts: Sequence[int], half: int, stride: int) -> Sample:
+    """monai.visualize.OcclusionSensitivity on the same part; its cubes lie otherwise, so only its pace is compared."""
+    visualize = require("monai.visualize")
+    model, part = _part(scene, first, counts, half, stride)
+    explain = visualize.OcclusionSensitivity(
+        model, mask_size=2 * half, n_batch=1, overlap=1 - stride / (2 * half), mode=0.0, verbose=False
+    )
+
+    def work() -> None:
+        model.seen.clear()
+        explain(part)
+        sample.passes = sum(len(found) for found in model.seen)
+
+    sample = Sample(work, 0, 1)
+    return sample

@@ -1,0 +1,156 @@
+"""The jobs beside the main one, each the first word on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.cli.options import DEFAULT_STORE, add_cohort, add_common, configuration, overrides_of
+from engine.errors import RunFailure, UserError
+from engine.pipeline.run import Run
+from engine.progress import Progress
+
+Stages = Mapping[str, Callable[[Run], None]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a command line asks for.
+
+    Attributes:
+        parser: of its options.
+        start: (options, device, progress) -> (run, stages).
+        plan: (run, as JSON too) says what a run would do.
+        alone: (options, device, progress) -> exit code, of a job that makes no run; takes the place of the other two.
+    """
+
+    parser: Callable[[], argparse.ArgumentParser]
+    start: Callable[[argparse.Namespace, str, Progress], tuple[Run, Stages]] | None = None
+    plan: Callable[[Run, bool], None] | None = None
+    alone: Callable[[argparse.Namespace, str, Progress], int] | None = None
+
+
+def explain_parser() -> argparse.ArgumentParser:
+    """The options of `explain`."""
+    p = argparse.ArgumentParser(
+        prog="run_pipeline.py explain",
+        description="Explain new scans by all networks of a finished run, by its methods and with its settings, into a "
+        "run of their own in the same store. Nothing is trained.",
+        epilog="Interrupted, it goes on where it stopped when the same command is given again. Research use only, not "
+        "a medical device.",
+    )
+    p.add_argument("reference", metavar="RUN", help="run with the networks: its identifier, name or folder")
+    p.add_argument("files", nargs="+", type=Path, metavar="SCAN.nii.gz", help="T1 images, NIfTI or Analyze")
+    p.add_argument(
+        "--table", type=Path, metavar="FILE", help="CSV or TSV with the column file, and what is known of the scans: "
+        "subject, session, age, sex, mmse, diagnosis, …",
+    )  # fmt: skip
+    p.add_argument("--name", help="name of the new run (default: that of RUN and -scans)")
+    add_common(p, None, "preprocessing.registration=none for scans that are in MNI space already")
+    p.set_defaults(only=None, start=None)
+    return p
+
+
+def start_explain(options: argparse.Namespace, device: str, progress: Progress) -> tuple[Run, Stages]:
+    """The run of `explain`, before its first stage."""
+    from engine.pipeline.new_scans.reference_run import find_reference
+    from engine.pipeline.new_scans.run import NewScansRun
+    from engine.pipeline.new_scans.stages import STAGES
+
+    reference = find_reference(options.reference, (options.store or DEFAULT_STORE).resolve())
+    if options.store and options.store.resolve() != reference.store:
+        raise UserError(f"--store {options.store}: the new run lies beside {reference.run_id}; leave --store out")
+    overrides = overrides_of(options)
+    config = reference.configuration(options.name, overrides)
+    files = tuple(file.absolute() for file in options.files)
+    run = NewScansRun(config, reference.store, device, progress, reference=reference, files=files, table=options.table)
+    return run, STAGES
+
+
+def plan_explain(run: Run, as_json: bool) -> None:
+    """See engine.pipeline.new_scans.stages.print_plan."""
+    from engine.pipeline.new_scans.stages import print_plan
+
+    print_plan(run, as_json)
+
+
+def import_parser() -> argparse.ArgumentParser:
+    """The options of `import-model`."""
+    p = argparse.ArgumentParser(
+        prog="run_pipeline.py import-model",
+        description="Explain a cohort by a network of your own, as it is: its accuracy on these scans, heatmaps by all "
+        "methods, group averages, as a run that `explain` can show new scans against. Nothing is trained.",
+        epilog="Interrupted, it goes on where it stopped when the same command is given again. Research use only, not "
+        "a medical device.",
+    )
+    p.add_argument("file", type=Path, metavar="FILE.safetensors", help="state dict, written by safetensors")
+    p.add_argument("--card", type=Path, metavar="FILE.yaml", help="its layers (default: beside FILE, ending in .yaml)")
+    add_cohort(p)
+    add_common(p, DEFAULT_STORE, "explain.occlusion.stride_mm=8")
+    p.set_defaults(only=None, start=None)
+    return p
+
+
+def start_import(options: argparse.Namespace, device: str, progress: Progress) -> tuple[Run, Stages]:
+    """The run of `import-model`, before its first stage."""
+    from engine.pipeline.imported_network import STAGES, ImportedRun, settings
+
+    overrides = settings(options.file, options.card, overrides_of(options))
+    if not (options.name or options.preset or options.config or "name" in overrides):
+        options.name = re.sub(r"[^A-Za-z0-9]+", "-", options.file.stem).strip("-")[:60] or "imported"
+    config = configuration(options, overrides)
+    return ImportedRun(config, options.store.resolve(), device, progress, file=options.file), STAGES
+
+
+def plan_import(run: Run, as_json: bool) -> None:
+    """See engine.pipeline.imported_network.print_plan."""
+    from engine.pipeline.imported_network import print_plan
+
+    print_plan(run, as_json)
+
+
+def check_parser() -> argparse.ArgumentParser:
+    """The options of `check-simulation`."""
+    p = argparse.ArgumentParser(
+        prog="run_pipeline.py check-simulation",
+        description="Prove that a network trained on a simulated cohort finds the imposed change and nothing else: the "
+        "sham and every other nuisance, switched off in people whom it has never seen, must leave it at chance.",
+        epilog="Exit code 0 if so, 1 with one sentence if not. Nothing is stored.",
+    )
+    p.add_argument("config", nargs="?", type=Path, metavar="CONFIG.yaml", help="configuration over the preset's")
+    p.add_argument("--preset", metavar="NAME", help="where to start from (default: demo)")
+    p.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="a setting")
+    p.add_argument("--quick", action="store_true", help="one small training and fewer people: wider intervals")
+    p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)")
+    p.add_argument("--json", action="store_true", help="end with one line of JSON on standard output")
+    p.set_defaults(plan=False, name=None, cohort=None, data=None, table=None)
+    return p
+
+
+def check_simulation(options: argparse.Namespace, device: str, progress: Progress) -> int:
+    """Run `check-simulation`: 0 if only the imposed change is found, else 1."""
+    import torch
+
+    from engine.pipeline.simulation_check import FULL, QUICK, check, lines, sentence
+
+    config = configuration(options)
+    report = check(config, QUICK if options.quick else FULL, torch.device(device), progress)
+    for line in lines(report):
+        progress.say(line)
+    if options.json:
+        print(json.dumps(report), flush=True)
+    if wrong := sentence(report):
+        raise RunFailure(f"{wrong}; what this cohort shows of heatmaps is not of the imposed change alone")
+    progress.say("the imposed change is found, and nothing else is taken for it")
+    return 0
+
+
+JOBS = {
+    "explain": Job(explain_parser, start_explain, plan_explain),
+    "import-model": Job(import_parser, start_import, plan_import),
+    "check-simulation": Job(check_parser, alone=check_simulation),
+}

@@ -1,0 +1,187 @@
+"""The command line of the batch job: options, signals, errors, and the result on standard output."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from engine.cli import jobs
+from engine.cli.jobs import Stages
+from engine.cli.options import DEFAULT_STORE, add_cohort, add_common, configuration
+from engine.errors import RunFailure, UserError
+from engine.json_line import json_line
+from engine.pipeline.run import Run, check_store, discard, locked
+from engine.progress import Progress
+from store.errors import StoreError
+
+ALWAYS = ("ingest", "preprocess")  # what every stage needs in memory; both go on from what is there
+
+
+class Interrupted(BaseException):
+    """SIGTERM or SIGINT."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def main(stages: Stages, arguments: Sequence[str] | None = None) -> int:
+    """Run a job, the main one unless the first word names another.
+
+    Returns the exit code: 0, 1 (failure), 2 (the user's mistake), 128 + signal.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    main_job = jobs.Job(partial(parser, stages), partial(_main_run, stages), _main_plan)
+    job = jobs.JOBS.get(words[0], main_job) if words else main_job
+    options = job.parser().parse_args(words if job is main_job else words[1:])
+    progress = Progress()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _interrupt)
+    context: dict[str, Run] = {}
+    try:
+        return _run(job, options, progress, context)
+    except Interrupted as interrupted:
+        progress.say("\ninterrupted; nothing computed is lost: the same command goes on from here")
+        return 128 + interrupted.number
+    except (UserError, RunFailure) as error:
+        progress.say(f"error: {error}")
+        return error.exit_code
+    except StoreError as error:
+        progress.say(f"error: {error}")
+        return 1
+    except MemoryError:
+        progress.say("error: out of memory; use a coarser grid_mm or fewer preprocessing.processes; nothing is lost")
+        return 1
+    except OSError as error:
+        progress.say(f"error: {_os_line(error)}")
+        return 1
+    except Exception:
+        return _unexpected(progress, context.get("run"))
+
+
+def parser(stages: Stages) -> argparse.ArgumentParser:
+    """The options."""
+    p = argparse.ArgumentParser(
+        prog="run_pipeline.py",
+        description="Train the CNN across folds, explain the test scans by the methods of Rieke et al. 2018, publish a "
+        "result store. Without options: a simulated cohort at 4 mm, on the CPU.",
+        epilog=f"Other jobs, each with its own --help: run_pipeline.py {' | '.join(jobs.JOBS)}. "
+        "An interrupted run goes on where it stopped when the same command is given again. "
+        "Research use only, not a medical device.",
+    )
+    add_cohort(p)
+    which = p.add_mutually_exclusive_group()
+    which.add_argument("--only", choices=list(stages), metavar="STAGE", help=f"one stage: {', '.join(stages)}")
+    which.add_argument(
+        "--from", dest="start", choices=list(stages), metavar="STAGE", help="redo this stage and all after it"
+    )
+    add_common(p, DEFAULT_STORE, "training.epochs=5")
+    return p
+
+
+def _main_run(stages: Stages, options: argparse.Namespace, device: str, progress: Progress) -> tuple[Run, Stages]:
+    config = configuration(options)
+    return Run(config, options.store.resolve(), device, progress), stages
+
+
+def _main_plan(run: Run, as_json: bool) -> None:
+    from engine.cli.plan import print_plan
+
+    print_plan(run, as_json)
+
+
+def _run(job: jobs.Job, options: argparse.Namespace, progress: Progress, context: dict[str, Run]) -> int:
+    if job.alone:
+        return job.alone(options, _device_kind(options.device), progress)
+    run, stages = job.start(options, _device_kind(options.device), progress)
+    if options.plan:
+        job.plan(run, options.json)
+        return 0
+    check_store(run.store)
+    context["run"] = run
+    progress.say(f"[1/{len(stages)}] ingest")
+    with run.timed("ingest"):
+        stages["ingest"](run)
+    finished = run.finished()
+    if finished and not options.force:
+        progress.say(f"already finished: {finished.name} in {run.store} (use --force to compute it again)")
+        _report(options, finished, progress)
+        return 0
+    with locked(run):
+        _stages(stages, options, run)
+    if run.published:
+        _report(options, run.published, progress)
+    return 0
+
+
+def _stages(stages: Stages, options: argparse.Namespace, run: Run) -> None:
+    names = list(stages)
+    run.load_costs()
+    first = options.start or ("ingest" if options.force else None)
+    if first:
+        discard(run, names[names.index(first) :])
+    wanted = [*ALWAYS, options.only] if options.only else names
+    if options.only == "ingest":
+        return
+    for number, name in enumerate(names[1:], start=2):
+        if name in wanted:
+            run.progress.say(f"[{number}/{len(names)}] {name}" + (" (done before)" if run.is_done(name) else ""))
+            with run.timed(name):
+                stages[name](run)
+
+
+def _report(options: argparse.Namespace, folder: Path, progress: Progress) -> None:
+    from engine.cli.report import result, summary
+
+    found = result(folder)
+    progress.say("")
+    for line in summary(found):
+        progress.say(line)
+    if options.json:
+        print(json_line(found), flush=True)
+
+
+def _device_kind(asked: str) -> str:
+    """cpu or cuda. Torch, which is slow to load, is asked only where there may be a GPU."""
+    if asked == "cpu" or (asked == "auto" and not Path("/dev/nvidiactl").exists()):
+        return "cpu"
+    from engine.networks.device import choose_device
+
+    return choose_device(asked).type
+
+
+def _interrupt(number: int, frame: object) -> None:
+    # A second signal ends at once: what is on disk is whole at every moment.
+    signal.signal(number, signal.SIG_DFL)
+    raise Interrupted(number)
+
+
+def _os_line(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "no space left on the disk; free some and give the same command again, nothing computed is lost"
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
+
+
+def _unexpected(progress: Progress, run: Run | None) -> int:
+    """A fault of ours: one line, the traceback in a file."""
+    kind, error, _ = sys.exc_info()
+    text = traceback.format_exc()
+    with contextlib.suppress(OSError, AttributeError):
+        folder = run.work if run.data_fingerprint else run.store
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / "error.txt"
+        file.write_text(text, encoding="utf-8")
+        progress.say(f"error: unexpected {kind.__name__}: {error}; details for a report in {file}")
+        return 1
+    if os.environ.get("BRAINWHY_DEBUG"):
+        progress.say(text)
+    progress.say(f"error: unexpected {kind.__name__}: {error}")
+    return 1

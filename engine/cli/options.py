@@ -1,0 +1,82 @@
+"""Options that several jobs have, and the configuration that they mean."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from engine.config.schema import READERS, RunConfig, load_config, parse_override, preset_names
+from engine.errors import UserError
+
+DEFAULT_STORE = Path("results")
+
+
+def add_common(p: argparse.ArgumentParser, store: Path | None, example: str) -> None:
+    """Options that every job has.
+
+    Args:
+        store: the default.
+        example: of a setting.
+    """
+    p.add_argument("--store", type=Path, default=store, metavar="PATH", help=f"result store (default: {DEFAULT_STORE})")
+    p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)")
+    p.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help=f"e.g. {example}")
+    p.add_argument(
+        "--force", action="store_true", help="compute again even if a finished run with the same settings exists"
+    )
+    p.add_argument(
+        "--plan", action="store_true", help="print what would be done, with time, memory and disk; do nothing"
+    )
+    p.add_argument("--json", action="store_true", help="end with one line of JSON on standard output, also of --plan")
+
+
+def add_cohort(p: argparse.ArgumentParser) -> None:
+    """Options that say which scans, and how they are prepared and explained."""
+    p.add_argument(
+        "config", nargs="?", type=Path, metavar="CONFIG.yaml", help="configuration; its keys go over the preset's"
+    )
+    p.add_argument("--preset", metavar="NAME", help=f"where to start from: {', '.join(preset_names())} (default: demo)")
+    p.add_argument("--cohort", choices=READERS, metavar="KIND", help=f"what kind of data: {', '.join(READERS)}")
+    p.add_argument("--data", type=Path, metavar="PATH", help="folder of the scans and their table")
+    p.add_argument(
+        "--table", type=Path, metavar="FILE", help="the table of the scans: CSV or TSV, in that folder or elsewhere"
+    )
+    p.add_argument("--name", help="name of the run (default: the preset's)")
+
+
+def configuration(options: argparse.Namespace, overrides: dict[str, Any] | None = None) -> RunConfig:
+    """The effective configuration of the command line.
+
+    Args:
+        overrides: dotted key -> value; default: those of --set.
+    """
+    if overrides is None:
+        overrides = overrides_of(options)
+    if options.name:
+        overrides["name"] = options.name
+    if options.cohort:
+        overrides["cohort.reader"] = options.cohort
+        if not (options.name or options.preset or options.config):
+            overrides["name"] = options.cohort
+    if options.data:
+        overrides["cohort.data"] = str(options.data)
+    if options.table:
+        overrides["cohort.table"] = _table(options.table, options.data)
+    config = load_config(options.config, options.preset, overrides)
+    if (options.data or options.table) and config.cohort.reader == "simulated":
+        option = "--data" if options.data else "--table"
+        raise UserError(f"{option}: the simulated cohort reads no files; add --cohort {{{','.join(READERS[1:])}}}")
+    return config
+
+
+def overrides_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Dotted key -> value, of --set."""
+    return dict(parse_override(text) for text in options.overrides)
+
+
+def _table(table: Path, data: Path | None) -> str:
+    """A table in the folder of the scans by its name there, another one by its whole path."""
+    if table.is_absolute() or (data and (data / table).is_file()) or not table.is_file():
+        return str(table)
+    return str(table.resolve())

@@ -1,0 +1,239 @@
+"""What a finished run says of itself: the JSON line and the summary."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+from pathlib import Path
+
+import pandas as pd
+
+from engine.cli.options import DEFAULT_STORE
+from engine.progress import duration
+from store import RunReader, open_run
+from store.accuracy import Estimate, difference, judged, judged_scans, metrics_of
+from store.reading.verdict import baseline_scans, in_words, paired, verdict
+
+CREDITS = ("Template:", "Atlas:", "Method:")
+PAPER = "Rieke et al. 2018 on ADNI: accuracy 0.77 +- 0.06, AUC 0.78 +- 0.04"
+SCORES = ("auc", "balanced_accuracy", "accuracy", "sensitivity", "specificity", "auc_hard", "brier")
+ERRORS = ("mae", "rmse", "r", "r2")
+
+
+def result(folder: Path) -> dict:
+    """The JSON line of a published run: run, store, seconds, peak_mib, metrics."""
+    run = open_run(folder.parent, folder.name)
+    manifest = run.manifest
+    found = {
+        "run": run.run_id,
+        "store": str(folder.parent),
+        "simulated": run.simulated,
+        **({"task": run.task, "target": run.target} if run.target else {}),
+        "seconds": manifest["seconds"],
+        "peak_mib": manifest["peak_mib"],
+        "metrics": headline_metrics(run),
+    }
+    if said := verdict(run):
+        found["verdict"] = {"separates": said.separates, "said": " ".join(filter(None, [said.caption, said.baseline]))}
+    return found | new_scans(run) if run.reference_run else found
+
+
+def new_scans(run: RunReader) -> dict:
+    """Of scans that another run's networks explained: what each network says, and what is unusual about them."""
+    predictions = run.table("predictions")
+    figure = "value" if run.target else "probability"
+    scans = {
+        scan: {model: round(float(number), 4) for model, number in zip(part["model"], part[figure], strict=True)}
+        for scan, part in predictions.groupby("scan", sort=False)
+    }
+    flags = run.table("flags") if run.has_table("flags") else pd.DataFrame(columns=["scan", "text"])
+    return {
+        "reference_run": run.reference_run,
+        "predicted": run.target["label"] if run.target else f"probability of {run.groups[0]}",
+        figure: scans,
+        "flags": flags[["scan", "text"]].to_dict("records"),
+        "notices": run.manifest["notices"],
+    }
+
+
+def headline_metrics(run: RunReader) -> dict[str, float]:
+    """What the JSON line has of accuracy, each name with what it is over.
+
+    <metric>_mean and _sd, and _mean_folds where fewer than `folds` have a value; <metric>_folds, of the test scans of
+    all folds together, and <metric>_holdout, with the ends _low and _high of their 95 % intervals; the same of the
+    linear baselines, <baseline>_auc_...; <baseline>_auc_difference, network minus baseline, paired; truth scores where
+    simulated.
+    """
+    table = metrics_of(run)
+    table = table[table["level"] == "scan"]
+    values: dict[str, float] = {}
+    folds = table["model"][table["model"].str.startswith("fold-")].nunique()
+
+    def add(classifier: str, model: str, suffix: str, prefix: str = "", metrics: tuple[str, ...] = ()) -> None:
+        rows = table[(table["classifier"] == classifier) & (table["model"] == model)]
+        for row in rows.itertuples():
+            if row.metric in metrics and pd.notna(row.value):
+                name = f"{prefix}{row.metric}_{suffix}"
+                values[name] = round(float(row.value), 4)
+                ends = {"low": row.low, "high": row.high} if suffix in ("folds", "holdout") else {}
+                values.update({f"{name}_{end}": round(float(x), 4) for end, x in ends.items() if pd.notna(x)})
+                if suffix == "mean" and pd.notna(row.folds) and row.folds < folds:
+                    values[f"{name}_folds"] = int(row.folds)
+
+    if folds:
+        values["folds"] = folds
+    main = ERRORS if run.task == "regression" else SCORES
+    add("cnn", "mean", "mean", metrics=main)
+    add("cnn", "sd", "sd", metrics=main)
+    add("cnn", "folds", "folds", metrics=main)
+    add("cnn", "holdout", "holdout", metrics=main)
+    for classifier in ("region_means", "covariates"):
+        chosen = ("auc", "balanced_accuracy", *ERRORS)
+        add(classifier, "mean", "mean", f"{classifier}_", chosen)
+        add(classifier, "folds", "folds", f"{classifier}_", chosen)
+        values |= _difference(run, classifier)
+    if run.has_table("truth_scores"):
+        scores = run.table(
+            "truth_scores", method="sensitivity", level="group", score="voxel_auc", diagnosis=run.groups[0]
+        )
+        chosen = scores[scores["model_set"] == "holdout"]
+        if len(chosen):
+            values |= _truth(chosen.iloc[0])
+    return values
+
+
+def _difference(run: RunReader, classifier: str) -> dict[str, float]:
+    """Network minus linear baseline over the test scans of all folds, with its interval, where both were kept."""
+    metric, is_value = ("mae", True) if run.task == "regression" else ("auc", False)
+    both = paired(judged_scans(run.table("predictions"), "folds"), baseline_scans(run, classifier, "folds"))
+    if both is None or both[0].empty:
+        return {}
+    first, second = (judged(frame, run.groups[0], is_value) for frame in both)
+    gap, name = difference(first, second, metric), f"{classifier}_{metric}_difference"
+    ends = {name: gap.value, f"{name}_low": gap.low, f"{name}_high": gap.high}
+    return {key: round(value, 4) for key, value in ends.items() if math.isfinite(value)}
+
+
+TRUTH_COLUMNS = {
+    "truth_auc": "value", "truth_auc_low": "value_low", "truth_auc_high": "value_high",
+    "truth_auc_untrained": "reference", "truth_auc_difference": "difference",
+    "truth_auc_difference_low": "difference_low", "truth_auc_difference_high": "difference_high",
+    "truth_auc_null": "null_reference", "truth_auc_null_difference": "null_difference",
+    "truth_auc_null_difference_low": "null_difference_low", "truth_auc_null_difference_high": "null_difference_high",
+    "truth_auc_ceiling": "ceiling", "truth_auc_group_difference": "group_difference",
+}  # fmt: skip
+
+
+def _truth(row: pd.Series) -> dict[str, float]:
+    """Of one row of the truth scores: what is known of it, nothing for what is missing."""
+    known = {name: row[column] for name, column in TRUTH_COLUMNS.items() if pd.notna(row[column])}
+    return {name: round(float(number), 4) for name, number in known.items()} if "truth_auc" in known else {}
+
+
+def summary(found: dict) -> list[str]:
+    """The same for people."""
+    lines = [f"run {found['run']} in {found['store']}" + (" (SIMULATED)" if found["simulated"] else "")]
+    if "reference_run" in found:
+        return [*lines, *_of_new_scans(found), *_costs(found)]
+    lines += _errors(found["metrics"], found["target"]) if "target" in found else _scores(found["metrics"])
+    if found.get("verdict", {}).get("said"):
+        lines.append(f"  WARNING: {found['verdict']['said']}")
+    return [*lines, *_costs(found)]
+
+
+def _scores(metrics: dict[str, float]) -> list[str]:
+    """Of two groups, beside the paper's."""
+    lines = []
+    if "auc_mean" in metrics:
+        spread = metrics.get("auc_sd", float("nan"))
+        lines.append(
+            f"  AUC over folds {metrics['auc_mean']:.3f} +- {spread:.3f}{_folds(metrics, 'auc')}, balanced accuracy "
+            f"{metrics.get('balanced_accuracy_mean', float('nan')):.3f}{_folds(metrics, 'balanced_accuracy')}"
+        )
+    if "auc_folds" in metrics:
+        lines.append(
+            f"  all folds together: AUC {_with_ends(metrics, 'auc_folds')}, balanced accuracy "
+            f"{_with_ends(metrics, 'balanced_accuracy_folds')}; intervals over subjects"
+        )
+    if "region_means_auc_mean" in metrics:
+        together, gap = "region_means_auc_folds", "region_means_auc_difference"
+        more = f", all folds {_with_ends(metrics, together)}" if together in metrics else ""
+        more += f"; network minus baseline {_with_ends(metrics, gap)}" if gap in metrics else ""
+        lines.append(f"  linear baseline on region means: AUC {metrics['region_means_auc_mean']:.3f}{more}")
+    if "auc_holdout" in metrics:
+        lines.append(f"  fixed test set: AUC {_with_ends(metrics, 'auc_holdout')}")
+    if "truth_auc" in metrics:
+        lines += _truth_lines(metrics)
+    return [*lines, f"  {PAPER}"]
+
+
+def _with_ends(metrics: dict[str, float], name: str) -> str:
+    """0.950 (95 % CI 0.911 to 0.980)."""
+    low, high = (metrics.get(f"{name}_{end}", math.nan) for end in ("low", "high"))
+    return in_words("", Estimate(metrics.get(name, math.nan), low, high, 0), digits=3).strip()
+
+
+def _folds(metrics: dict[str, float], name: str) -> str:
+    """(3 of 5 folds), where some have no value."""
+    known, folds = metrics.get(f"{name}_mean_folds"), metrics.get("folds")
+    return f" ({known} of {folds} folds: the others lack a group)" if known and folds and known < folds else ""
+
+
+def _truth_lines(metrics: dict[str, float]) -> list[str]:
+    """How well the mean |gradient| of patients finds the imposed change, between reference and ceiling."""
+    found = {name.removeprefix("truth_auc_"): value for name, value in metrics.items() if name.startswith("truth_auc")}
+    interval = f" ({found['low']:.3f} to {found['high']:.3f})" if "low" in found else ""
+    best = f", the groups' difference itself {found['group_difference']:.3f}" if "group_difference" in found else ""
+    ceiling = f"; ceiling {found['ceiling']:.3f}{best}" if "ceiling" in found else ""
+    lines = [f"  |gradient| finds the visible change with voxel AUC {metrics['truth_auc']:.3f}{interval}{ceiling}"]
+    for name, prefix in (("untrained", ""), ("null", "null_")):
+        if name in found:
+            ends = [found.get(f"{prefix}difference_{end}", math.nan) for end in ("low", "high")]
+            what = "untrained networks" if name == "untrained" else "networks trained where nothing was imposed"
+            more = f"{found[f'{prefix}difference']:+.3f} ({ends[0]:+.3f} to {ends[1]:+.3f}) more"
+            lines.append(f"    {what} {found[name]:.3f}: {more}")
+    return lines
+
+
+def _errors(metrics: dict[str, float], target: dict) -> list[str]:
+    """Of a regression."""
+    places = (("over folds", "mean", ""), ("linear baseline on region means", "mean", "region_means_"),
+              ("linear baseline on covariates", "mean", "covariates_"), ("fixed test set", "holdout", ""))  # fmt: skip
+    unit = f" {target['unit']}" if target["unit"] else ""
+    return [
+        f"  {target['label']} {place}: mean absolute error {metrics[f'{prefix}mae_{model}']:.3g}{unit}, "
+        f"r {metrics.get(f'{prefix}r_{model}', math.nan):.3f}"
+        for place, model, prefix in places
+        if f"{prefix}mae_{model}" in metrics
+    ]
+
+
+def _of_new_scans(found: dict) -> list[str]:
+    """A line a scan, its warnings under it; then what the run itself has to say."""
+    lines = []
+    for scan, models in found["value" if "value" in found else "probability"].items():
+        folds = [p for model, p in models.items() if model.startswith("fold-")]
+        words = [f"{model} {p:.2f}" for model, p in models.items() if not model.startswith("fold-")]
+        if folds:
+            mean, low, high = sum(folds) / len(folds), min(folds), max(folds)
+            words.insert(0, f"{mean:.2f} by {len(folds)} fold models ({low:.2f} to {high:.2f})")
+        lines.append(f"  {scan}: {found['predicted']} {', '.join(words)}")
+        lines += [f"    WARNING: {flag['text']}" for flag in found["flags"] if flag["scan"] == scan]
+    return lines + [f"  {notice}" for notice in found["notices"] if not notice.startswith(CREDITS)]
+
+
+def _costs(found: dict) -> list[str]:
+    total = sum(found["seconds"].values())
+    return [
+        f"  {duration(total)} in all, peak memory {found['peak_mib']} MiB",
+        f"look at it: {dashboard_command(found['store'])}",
+    ]
+
+
+def dashboard_command(store: str | Path) -> str:
+    """The command that opens a store in the dashboard; the store is named unless the dashboard opens it by itself."""
+    command = "streamlit run dashboard/app.py"
+    if "BRAINWHY_STORE" not in os.environ and Path(store).resolve() == DEFAULT_STORE.resolve():
+        return command
+    return f"{command} -- --store {shlex.quote(str(store))}"

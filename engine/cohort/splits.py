@@ -1,0 +1,158 @@
+"""Folds and the fixed test set, split by subject, never by scan; and the guard that no subject is on both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
+
+from engine.config.schema import SplitConfig
+from engine.errors import LeakError, UserError
+
+HOLDOUT_SUBJECTS = 30
+HOLDOUT_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Job:
+    """One network to train: scan ids for training, for testing, and all that it may explain (test and apply scans).
+
+    Attributes:
+        validation: watched during training, neither trained on nor explained.
+    """
+
+    model: str
+    model_set: str
+    seed: int
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    explain: tuple[str, ...]
+    validation: tuple[str, ...] = ()
+
+
+def split(scans: pd.DataFrame, groups: tuple[str, str], config: SplitConfig, seed: int) -> pd.DataFrame:
+    """The scans table with the columns `fold` (from 1) and `holdout`.
+
+    A subject with scans in both groups is split as the positive group. Apply scans of a subject of the cohort follow
+    that subject; other apply subjects are dealt out to the folds and belong to what the held-out model explains.
+
+    Raises:
+        UserError: fewer subjects than folds, or too few for a fixed test set.
+    """
+    cohort = scans[scans["role"] == "cohort"]
+    subjects, strata = _people(cohort, groups)
+    smaller = int(min(strata.sum(), (~strata).sum()))
+    if smaller < config.folds:
+        raise UserError(
+            f"split.folds: {config.folds} folds need at least {config.folds} subjects a group; the smaller group has "
+            f"{smaller}; use --set split.folds={max(2, smaller)} or more scans"
+        )
+    fold = _folds(subjects, strata, config, seed)
+    # In the order of their first scan with the group's label, as in the original study.
+    patients = cohort.loc[cohort["group"] == groups[0], "subject"].drop_duplicates().to_numpy(dtype=object)
+    held_out = _held_out((patients, subjects[~strata]), config, seed)
+    others = scans.loc[~scans["subject"].isin(subjects), "subject"].unique()
+    order = np.random.default_rng([seed, 4]).permutation(len(others))
+    fold |= {others[i]: int(rank % config.folds) + 1 for rank, i in enumerate(order)}
+    held_out |= set(others)
+    return scans.assign(
+        fold=scans["subject"].map(fold).astype("int64"), holdout=scans["subject"].isin(held_out).astype(bool)
+    )
+
+
+def _people(cohort: pd.DataFrame, groups: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
+    """(subjects, whether each is of the positive group), in the order of the table."""
+    positive = cohort.groupby("subject", sort=False)["group"].agg(lambda g: bool((g == groups[0]).any()))
+    return positive.index.to_numpy(), positive.to_numpy()
+
+
+def _folds(subjects: np.ndarray, strata: np.ndarray, config: SplitConfig, seed: int) -> dict[str, int]:
+    splitter = KFold if config.rule == "rieke2018" else StratifiedKFold
+    folds = splitter(config.folds, shuffle=True, random_state=seed).split(subjects, strata)
+    return {subjects[i]: number for number, (_, test) in enumerate(folds, start=1) for i in test}
+
+
+def _held_out(groups: tuple[np.ndarray, np.ndarray], config: SplitConfig, seed: int) -> set[str]:
+    smaller = min(map(len, groups))
+    size = config.holdout_per_group or _holdout_size(smaller)
+    if size > smaller - 2:
+        raise UserError(
+            f"split.holdout_per_group: {size} of {smaller} subjects leave too few to train on; ask for fewer"
+        )
+    # The original study drew with random_state 0, in the order of its table.
+    state = 0 if config.rule == "rieke2018" else seed
+    return {s for group in groups for s in train_test_split(group, test_size=size, random_state=state)[1]}
+
+
+def _holdout_size(smaller: int) -> int:
+    if HOLDOUT_SHARE * smaller >= HOLDOUT_SUBJECTS:
+        return HOLDOUT_SUBJECTS
+    return max(1, round(HOLDOUT_SHARE * smaller))
+
+
+def jobs(scans: pd.DataFrame, models: Sequence[str], folds: Sequence[int], seed: int) -> list[Job]:
+    """The networks to train, in order: the held-out model first, then the folds.
+
+    Args:
+        scans: with the columns that `split` adds.
+        models: model sets to train.
+        folds: numbers of the folds to train.
+    Raises:
+        LeakError: a subject would be trained on and explained by the same network.
+    """
+    wanted: list[Job] = []
+    if "holdout" in models:
+        wanted.append(job_of(scans, "holdout", "holdout", seed))
+    if "folds" in models:
+        wanted += [job_of(scans, f"fold-{k}", "folds", seed + k) for k in folds]
+    for job in wanted:
+        check_no_leak(scans, job)
+    return wanted
+
+
+def job_of(scans: pd.DataFrame, model: str, model_set: str, seed: int) -> Job:
+    """One network, by its name: fold-k leaves out fold k, all others the fixed test set."""
+    out = scans["holdout"] if model_set == "holdout" else scans["fold"] == int(model.removeprefix("fold-"))
+    cohort = scans["role"] == "cohort"
+    chosen = (cohort & ~out, cohort & out, out)
+    return Job(model, model_set, seed, *(tuple(scans.loc[where, "scan"]) for where in chosen))
+
+
+def with_validation(job: Job, scans: pd.DataFrame, groups: tuple[str, str], share: float) -> Job:
+    """The job with a share of its training subjects set apart for validation, of each group, at least one.
+
+    Drawn by the job's seed, with all scans of a subject.
+
+    Raises:
+        UserError: nobody of a group would be left to train on.
+        LeakError: a subject would be on two sides.
+    """
+    if not share:
+        return job
+    training = scans[scans["scan"].isin(job.train)]
+    subjects, strata = _people(training, groups)
+    random, chosen = np.random.default_rng([job.seed, 10]), set()
+    for group, name in ((subjects[strata], groups[0]), (subjects[~strata], groups[1])):
+        size = max(1, round(share * len(group)))
+        if size >= len(group):
+            raise UserError(
+                f"training.validation_share: {share:g} of the {len(group)} training subjects of {name} in {job.model} "
+                "leaves none to train on; use a smaller share or more subjects"
+            )
+        chosen |= set(random.permutation(group)[:size])
+    apart = training["subject"].isin(chosen)
+    job = replace(job, train=tuple(training.loc[~apart, "scan"]), validation=tuple(training.loc[apart, "scan"]))
+    check_no_leak(scans, job)
+    return job
+
+
+def check_no_leak(scans: pd.DataFrame, job: Job) -> None:
+    """Raise LeakError if a subject that the network trains on or chooses by is among those it explains."""
+    subject = scans.set_index("scan")["subject"]
+    train, validation = set(subject[list(job.train)]), set(subject[list(job.validation)])
+    both = (train | validation) & set(subject[list({*job.test, *job.explain})]) | train & validation
+    if both:
+        raise LeakError(f"{job.model}: {len(both)} subjects are on both sides of the split; nothing was trained")

@@ -1,0 +1,74 @@
+"""How well a target is predicted: per scan, per subject, over folds; and what ridge regression reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import RidgeCV
+
+from engine.cohort.splits import Job
+from engine.evaluation.baselines import linear_pipeline
+from engine.evaluation.metrics import rows_of_levels
+from store.accuracy import by_subject, interval_rows
+
+PENALTIES = np.logspace(-2, 4, 13)  # chosen by leave-one-out error on the training scans
+
+
+def errors(observed: np.ndarray, value: np.ndarray) -> dict[str, float]:
+    """Metrics of one test set.
+
+    Args:
+        observed, value: (n,) true and predicted, in the unit of the target.
+    Returns:
+        mae, rmse, r (Pearson) and r2 = 1 - sum of squared errors / sum of squares about the mean of this test set. What
+        needs different values is missing (nan) where all are the same.
+    """
+    observed, value = np.asarray(observed, float), np.asarray(value, float)
+    error, about = value - observed, observed - observed.mean()
+    varies, both = bool(np.ptp(observed)), bool(np.ptp(observed) and np.ptp(value))
+    return {
+        "mae": float(np.abs(error).mean()),
+        "rmse": float(np.sqrt((error**2).mean())),
+        "r": float(np.corrcoef(observed, value)[0, 1]) if both else np.nan,
+        "r2": float(1 - (error**2).sum() / (about**2).sum()) if varies else np.nan,
+    }
+
+
+def error_rows(predictions: pd.DataFrame, classifier: str, ddof: int, note: str = "") -> list[dict]:
+    """Rows of the metrics table, for every model, for mean and sd over the fold models, and for all folds together.
+
+    A subject counts with the means over its scans.
+
+    Args:
+        predictions: columns model, subject, group, observed, value; scans of test sets only.
+        ddof: of the standard deviation over folds.
+    """
+    return rows_of_levels(
+        {"scan": predictions, "subject": by_subject(predictions, is_value=True)},
+        lambda part: errors(part["observed"], part["value"]), classifier, ddof, note,
+        interval_rows(predictions, "", is_value=True),
+    )  # fmt: skip
+
+
+def ridge_predictions(features: pd.DataFrame, scans: pd.DataFrame, jobs: Sequence[Job], column: str) -> pd.DataFrame:
+    """Test-set values by a ridge regression trained on each job's training scans.
+
+    Args:
+        features: index scan.
+        column: of the scans table, the target.
+    Returns:
+        columns model, scan, subject, group, observed, value.
+    """
+    table = scans.set_index("scan")
+    parts = []
+    for job in jobs:
+        model = linear_pipeline(RidgeCV(PENALTIES))
+        model.fit(features.loc[list(job.train)].to_numpy(), table.loc[list(job.train), column])
+        test = table.loc[list(job.test)]
+        value = model.predict(features.loc[list(job.test)].to_numpy())
+        parts.append(
+            test[["subject", "group", column]].rename(columns={column: "observed"}).assign(model=job.model, value=value)
+        )
+    return pd.concat(parts).rename_axis("scan").reset_index()

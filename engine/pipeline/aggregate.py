@@ -1,0 +1,268 @@
+"""From heatmaps of scans to group cells, relevance of regions and their ranking. Heatmaps are read one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from engine.analysis.cells import accumulate, scan_weights
+from engine.analysis.distances import mass
+from engine.analysis.regions import RegionSums, group_frame, region_frame
+from engine.images.grid import Grid
+from engine.pipeline.explain import scales_of
+from engine.pipeline.run import Run
+from engine.relevance import METHODS
+from store import RunReader
+from store.errors import NoRelevance
+from store.reading.read_ahead import ahead
+from store.reading.weights import without_relevance
+
+TARGETS = ("true", "predicted")  # besides the two groups
+
+
+def stored_series(reader: RunReader) -> pd.DataFrame:
+    """One row for each model set, method and stored target that has heatmaps, methods in the order of METHODS."""
+    columns = ["model_set", "method", "target", "native_grid"]
+    series = reader.table("heatmaps", columns).drop_duplicates()
+    place = {name: number for number, name in enumerate(METHODS)}
+    return series.sort_values("method", key=lambda m: m.map(place), kind="stable", ignore_index=True)
+
+
+def scale_for(run: Run, method: str) -> str:
+    """The scale that enters averages, as configured."""
+    analysis = run.config.analysis
+    return analysis.gradient_scale if METHODS[method].gradient else analysis.occlusion_scale
+
+
+def explained(reader: RunReader, model_set: str) -> pd.DataFrame:
+    """Rows of the predictions table of a model set."""
+    return reader.table("predictions", model_set=model_set)
+
+
+# -- cells --------------------------------------------------------------------------------------------------------
+
+
+def write_cells(run: Run) -> None:
+    """Group cells of every series, and the cells table."""
+    reader, records = run.reader(), []
+    plan = [
+        (series, scale)
+        for series in stored_series(reader).itertuples()
+        for scale in _scales_of_cells(run, series.method)
+    ]
+    brain = np.flatnonzero(run.mask)
+    with run.progress.task("group averages", len(plan)) as task:
+        for series, scale in plan:
+            predictions = explained(reader, series.model_set)
+            empty = without_relevance(reader, series.method, predictions, series.target)
+            has_share = ~empty if scale == "relative" else None
+            weights = scan_weights(predictions, run.config.analysis.weights, has_share)
+            inside = brain if series.native_grid == "voxels" else None
+            cells = accumulate(_native_maps(reader, predictions, series, scale, inside), weights)
+            for (diagnosis, predicted), cell in cells.items():
+                row = _put_cell(run, reader, series, scale, diagnosis, predicted, cell, predictions)
+                inside = (predictions["diagnosis"] == diagnosis) & (predictions["predicted"] == predicted)
+                records.append({**row, "without_relevance": predictions["scan"][inside & empty].nunique()})
+            task.advance()
+    run.writer.put_table("cells", pd.DataFrame(records))
+
+
+def _scales_of_cells(run: Run, method: str) -> list[str]:
+    return [scale_for(run, method)] if METHODS[method].gradient else sorted(scales_of(run, gradient=False))
+
+
+def _native_maps(
+    reader: RunReader, predictions: pd.DataFrame, series, scale: str, inside: np.ndarray | None
+) -> Iterator[tuple[dict, np.ndarray]]:
+    """(prediction row, heatmap in its native grid); of volumes only the voxels `inside`, (n,)."""
+    sums = reader.table(
+        "heatmaps", ["model", "scan", "absolute_sum"], method=series.method, target=series.target, scale="margin"
+    )
+    total = dict(zip(zip(sums["model"], sums["scan"], strict=True), sums["absolute_sum"], strict=True))
+    stored = "margin" if scale == "relative" else scale
+
+    def read(row: dict) -> tuple[dict, np.ndarray]:
+        heatmap = reader.heatmap(
+            row["model"], series.method, row["scan"], target=series.target, scale=stored, full=False
+        )
+        heatmap = heatmap.reshape(-1)[inside] if inside is not None else heatmap
+        size = total[row["model"], row["scan"]] if scale == "relative" else 0
+        return row, heatmap / np.float32(size) if size > 0 else heatmap
+
+    return ahead(read, predictions.to_dict("records"))
+
+
+def _put_cell(run: Run, reader: RunReader, series, scale, diagnosis, predicted, cell, predictions) -> dict:
+    path = f"heatmaps/{predictions['model'].iloc[0]}/{series.method}/{series.target}/margin"
+    attributes = reader.attributes(path)
+    sums = cell.sums.astype(np.float32)
+    if series.native_grid == "voxels":
+        sums = np.zeros((3, *run.mask.shape), np.float32)
+        sums[:, run.mask] = cell.sums
+    run.writer.put_cell(
+        series.model_set,
+        series.method,
+        series.target,
+        scale,
+        diagnosis,
+        predicted,
+        sums,
+        native_grid=series.native_grid,
+        unit="share of the relevance in the brain" if scale == "relative" else attributes["unit"],
+        affine=Grid(run.config.grid_mm).affine,
+        stride=attributes.get("stride"),
+    )
+    inside = predictions[(predictions["diagnosis"] == diagnosis) & (predictions["predicted"] == predicted)]
+    return {
+        "model_set": series.model_set,
+        "method": series.method,
+        "target": series.target,
+        "scale": scale,
+        "diagnosis": diagnosis,
+        "predicted": predicted,
+        "native_grid": series.native_grid,
+        "weight": cell.weight,
+        "scans": inside["scan"].nunique(),
+        "subjects": inside["subject"].nunique(),
+    }
+
+
+# -- regions ------------------------------------------------------------------------------------------------------
+
+
+def write_region_relevance(run: Run) -> None:
+    """Relevance of every region in every scan, for both groups as target."""
+    reader, frames = run.reader(), []
+    methods = stored_series(reader).drop_duplicates(["model_set", "method"])
+    total = sum(len(explained(reader, row.model_set)) for row in methods.itertuples())
+    with run.progress.task("regions of scans", total) as task:
+        for series in methods.itertuples():
+            rows = explained(reader, series.model_set).to_dict("records")
+            adder = region_sums_of(run, reader, series, rows[0])
+            found = []
+            for sums in ahead(
+                lambda row, series=series, adder=adder: _scan_sums(run, reader, series, adder, row), rows
+            ):
+                found.append(sums)
+                task.advance()
+            frames.append(_regions_of_scans(run, series, rows, np.array(found)))
+    run.writer.put_table("region_relevance", pd.concat(frames, ignore_index=True))
+
+
+def region_sums_of(run: Run, reader: RunReader, series, row: dict) -> RegionSums:
+    """What adds up the maps of a method in their native grid.
+
+    Args:
+        row: of the predictions table; any scan that has such a map.
+    """
+    labels, count = run.atlas.labels, len(run.atlas.regions)
+    if series.native_grid == "voxels":
+        return RegionSums(labels, count)
+    one = reader.heatmap(row["model"], series.method, row["scan"], target=run.groups[0], full=False)
+    places = np.arange(1, one.size + 1, dtype=np.float32).reshape(one.shape)
+    path = f"heatmaps/{row['model']}/{series.method}/{run.groups[0]}/margin"
+    return RegionSums(labels, count, reader.full(places, reader.attributes(path)))
+
+
+def _scan_sums(run: Run, reader: RunReader, series, adder: RegionSums, row: dict) -> np.ndarray:
+    """(2, 2, regions): for each group as target, sum of h and sum of m."""
+    gradient = METHODS[series.method].gradient
+    scale = "margin" if gradient else run.config.analysis.occlusion_scale
+
+    def gathered(target: str) -> np.ndarray:
+        return adder.gather(
+            reader.heatmap(row["model"], series.method, row["scan"], target=target, scale=scale, full=False)
+        )
+
+    positive = gathered(run.groups[0])
+    antisymmetric = reader.is_antisymmetric(row["model"], series.method)
+    both = positive, 0 - positive if antisymmetric else gathered(run.groups[1])
+    return np.array([[adder.sums(one), adder.sums(mass(one, gradient))] for one in both])
+
+
+def _regions_of_scans(run: Run, series, rows: list[dict], sums: np.ndarray) -> pd.DataFrame:
+    """Rows of the region_relevance table.
+
+    Args:
+        sums: (scans, 2, 2, regions), see _scan_sums.
+    """
+    regions, frames = run.atlas.regions, []
+    for number, target in enumerate(run.groups):
+        frame = region_frame(sums[:, number, 0], sums[:, number, 1], regions)
+        for column in ("model", "model_set", "scan"):
+            frame[column] = np.repeat([row[column] for row in rows], len(regions))
+        frames.append(frame.assign(method=series.method, target=target))
+    return pd.concat(frames, ignore_index=True)
+
+
+def write_group_regions(run: Run) -> None:
+    """Ranking of regions for every model set, method, target and diagnosis, split and merged (the paper's table 1)."""
+    reader, frames = run.reader(), []
+    methods = stored_series(reader).drop_duplicates(["model_set", "method"]).to_dict("records")
+    adder = RegionSums(run.atlas.labels, len(run.atlas.regions))
+    with run.progress.task("regions of groups", len(methods)) as task:
+        for series in methods:
+            predictions = explained(reader, series["model_set"])
+            relevance = reader.table("region_relevance", model_set=series["model_set"], method=series["method"])
+            for target in (*run.groups, *TARGETS):
+                chosen = _for_target(relevance, predictions, target)
+                frames.append(_groups_of(run, reader, adder, series, target, chosen, predictions))
+            task.advance()
+    run.writer.put_table("group_regions", pd.concat(frames, ignore_index=True))
+
+
+def _for_target(relevance: pd.DataFrame, predictions: pd.DataFrame, target: str) -> pd.DataFrame:
+    """Rows for a group as target, or for each scan's true or predicted group."""
+    if target not in TARGETS:
+        return relevance[relevance["target"] == target]
+    own = predictions[["model", "scan", "group" if target == "true" else "predicted"]].set_axis(
+        ["model", "scan", "target"], axis=1
+    )
+    return relevance.merge(own, on=["model", "scan", "target"])
+
+
+def _groups_of(
+    run: Run, reader: RunReader, adder: RegionSums, series: dict, target: str, relevance, predictions
+) -> pd.DataFrame:
+    frames = []
+    for diagnosis, rows in predictions.groupby("diagnosis", sort=False):
+        chosen = relevance[relevance["scan"].isin(rows["scan"])]
+        if chosen.empty:
+            continue
+        average = adder.sums(adder.gather(group_mass(run, reader, series, target, diagnosis)))
+        subjects = rows.drop_duplicates("scan").set_index("scan")["subject"]  # several models may explain a scan
+        for merged in (False, True):
+            frame = group_frame(
+                chosen, average, run.atlas.regions, subjects, merged,
+                run.config.analysis.bootstrap, run.config.seed,
+            )  # fmt: skip
+            frames.append(frame.assign(diagnosis=diagnosis))
+    if not frames:  # scans of no group have no true group
+        return pd.DataFrame()
+    whole = pd.concat(frames, ignore_index=True)
+    whole = whole.assign(model_set=series["model_set"], method=series["method"], target=target)
+    return _with_gain(whole, run.groups)
+
+
+def _with_gain(frame: pd.DataFrame, groups: tuple[str, str]) -> pd.DataFrame:
+    """gain = mean share in the positive group / mean share in the negative group."""
+    key = ["merged", "region"]
+    share = {g: frame[frame["diagnosis"] == g].set_index(key)["share"] for g in groups}
+    gain = (share[groups[0]] / share[groups[1]].where(share[groups[1]] > 0)).rename("gain")
+    return frame.join(gain, on=key)
+
+
+def group_mass(run: Run, reader: RunReader, series: dict, target: str, diagnosis: str) -> np.ndarray:
+    """(x, y, z) group average of m: mean |h|, or the mean positive part for occlusions; 0 where no scan has any."""
+    statistic = "mean_abs" if METHODS[series["method"]].gradient else "mean_positive"
+    scale = scale_for(run, series["method"])
+    try:
+        group = reader.group_map(
+            series["model_set"], series["method"], target=target, scale=scale, diagnosis=[diagnosis],
+            statistics=[statistic],
+        )  # fmt: skip
+    except NoRelevance:
+        return np.zeros(run.mask.shape, np.float32)
+    return getattr(group, statistic)

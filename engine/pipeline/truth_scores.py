@@ -1,0 +1,251 @@
+"""Scores of a simulated run's heatmaps against what was imposed, between their reference and their ceiling.
+
+Reference: the same method on networks that know nothing of the disease (references.py); what counts is the difference.
+Ceilings: the score of the truth's own map, and that of the best map there is in the data, the absolute difference of
+the groups' means over the training volumes. Scores are of the positive group's scans in test sets; scans of the
+negative group, in which nothing was imposed, are scored against the same truth and stand in rows of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from engine.analysis.cells import scan_weights
+from engine.analysis.distances import mass
+from engine.analysis.truth import (
+    REGION_SCORES,
+    SCORES,
+    Interval,
+    MeanMap,
+    MeanScore,
+    RegionTruth,
+    TruthScorer,
+    with_intervals,
+)
+from engine.pipeline.aggregate import explained, scale_for, stored_series
+from engine.pipeline.run import Run
+from engine.pipeline.truth_references import NULL, UNTRAINED, References
+from engine.relevance import METHODS
+from store import RunReader
+from store.reading.truth import binary_of, scan_change, visible_change
+from store.spec import TRUTH_SCANS, TRUTH_VISIBLE
+
+GROUP_RESAMPLES = 100  # a resample of mean maps costs a score of each network
+LEVELS = ("group", "scan")
+PREFIX = {UNTRAINED: "", NULL: "null_"}  # of the columns of a kind of reference
+
+
+def score_run(run: Run, reader: RunReader) -> list[dict]:
+    """Rows of the truth_scores table; none for a cohort without imposed change."""
+    if not (run.cohort.simulated and reader.has_array(TRUTH_VISIBLE.path)):
+        return []
+    truth, references = Truth(run, reader), References(run)
+    series = stored_series(reader).drop_duplicates(["model_set", "method"])
+    rows = []
+    with run.progress.task("truth scores", len(series) * len(run.groups)) as task:
+        for model_set in series["model_set"].drop_duplicates():
+            for diagnosis in run.groups:
+                scored = Scored(truth, references, model_set, diagnosis)
+                for method in series.loc[series["model_set"] == model_set, "method"]:
+                    rows += scored.rows(method)
+                    task.advance()
+    return rows
+
+
+class Truth:
+    """The truth of a run: of the cohort, and of each scan where it is stored."""
+
+    def __init__(self, run: Run, reader: RunReader) -> None:
+        self.run, self.reader = run, reader
+        self.change = visible_change(reader)
+        regions = reader.table("truth_regions").set_index("region").loc[run.atlas.regions["region"]]
+        imposed = regions["imposed"].to_numpy(bool)
+        self._regions = RegionTruth(
+            np.where(imposed, np.abs(regions["log_jacobian"].to_numpy(float)), 0.0),
+            (run.atlas.regions["region"] != "Unlabelled").to_numpy(bool),
+        )
+
+    @cached_property
+    def cohort(self) -> TruthScorer:
+        """Scores maps against the mean visible change."""
+        return self._scorer(self.change)
+
+    def scan(self, name: str, diagnosis: str) -> TruthScorer:
+        """Scores maps of a scan against its own visible change; where nothing was imposed, against the mean one."""
+        own = diagnosis == self.run.groups[0] and self.reader.has_array(TRUTH_SCANS.path)
+        return self._scorer(scan_change(self.reader, name)) if own else self.cohort
+
+    def own_map(self, name: str | None = None) -> np.ndarray:
+        """The visible change of the cohort or a scan as a map, (x, y, z)."""
+        own = name is not None and self.reader.has_array(TRUTH_SCANS.path)
+        return scan_change(self.reader, name) if own else self.change
+
+    def own_regions(self) -> np.ndarray:
+        """The size of the imposed change painted on the regions, (x, y, z)."""
+        return np.concatenate([[0.0], self._regions.size])[self.run.atlas.labels]
+
+    def _scorer(self, change: np.ndarray) -> TruthScorer:
+        run = self.run
+        return TruthScorer(binary_of(change, run.mask), run.mask, run.atlas.labels, self._regions, run.config.grid_mm)
+
+
+@dataclass
+class _Samples:
+    """Both levels of the scores of one network's, or one set of networks', maps."""
+
+    group: MeanMap
+    scan: MeanScore
+    empty: int = 0
+
+
+class Scored:
+    """The explained scans of one model set and diagnosis, and what is computed for them once, whatever the method."""
+
+    def __init__(self, truth: Truth, references: References, model_set: str, diagnosis: str) -> None:
+        self._truth, self._references, self._run = truth, references, truth.run
+        self._model_set, self._diagnosis = model_set, diagnosis
+        predictions = explained(truth.reader, model_set)
+        self._scans = predictions[predictions["diagnosis"] == diagnosis].reset_index(drop=True)
+        self._weights = scan_weights(self._scans, self._run.config.analysis.weights)
+        self._subjects = {name: place for place, name in enumerate(self._scans["subject"].drop_duplicates())}
+        self._scorers = {scan: truth.scan(scan, diagnosis) for scan in self._scans["scan"].drop_duplicates()}
+
+    def rows(self, method: str) -> list[dict]:
+        """Rows of one method."""
+        target, reader = self._run.groups[0], self._truth.reader
+        scale = scale_for(self._run, method)
+        stored = "margin" if scale == "relative" else scale
+        heatmaps = (
+            reader.heatmap(row.model, method, row.scan, target=target, scale=stored) for row in self._scans.itertuples()
+        )
+        found = self._samples(method, heatmaps)
+        note = self._references.missing(method, self._model_set)
+        if self._diagnosis != target:
+            note = "references are of the positive group"
+        elif scale == "probability" and METHODS[method].gradient:
+            note = "references have no gradients of the probability"
+        references = {} if note else self._reference_samples(method, stored)
+        analysis = self._run.config.analysis
+        rows = []
+        for level, resamples in zip(LEVELS, (GROUP_RESAMPLES, analysis.bootstrap), strict=True):
+            of_level = {kind: [getattr(one, level) for one in samples] for kind, samples in references.items()}
+            scores = with_intervals(
+                getattr(found, level), of_level, len(self._subjects), resamples, self._run.config.seed
+            )
+            rows += self._level_rows(method, level, scores, found.empty, note)
+        return rows
+
+    def _samples(self, method: str, heatmaps: Iterable[np.ndarray]) -> _Samples:
+        """Scores of signed heatmaps (x, y, z), one for each row of the scans."""
+        count = len(self._subjects)
+        found = _Samples(MeanMap(self._truth.cohort, count), MeanScore(count))
+        gradient, relative = METHODS[method].gradient, scale_for(self._run, method) == "relative"
+        for row, heatmap in zip(self._scans.itertuples(), heatmaps, strict=True):
+            relevance, subject = mass(heatmap, gradient), self._subjects[row.subject]
+            total, weight = relevance.sum(dtype=np.float64), self._weights[row.model, row.scan]
+            if not total > 0:
+                found.empty += 1
+                continue
+            scorer = self._scorers[row.scan]
+            found.scan.add(subject, scorer.score(relevance[scorer.mask]), weight)
+            found.group.add(subject, relevance / np.float32(total) if relative else relevance, weight)
+        return found
+
+    def _reference_samples(self, method: str, scale: str) -> dict[str, list[_Samples]]:
+        """Kind -> the same of each reference network."""
+
+        def maps(one) -> Iterable[np.ndarray]:
+            return (heatmap for _, heatmap in self._references.maps(one, method, scale, self._scans))
+
+        return {
+            kind: [self._samples(method, maps(one)) for one in networks]
+            for kind, networks in self._references.networks_for(method).items()
+        }
+
+    def _level_rows(self, method: str, level: str, scores: Interval, empty: int, note: str) -> list[dict]:
+        rows = []
+        for i, score in enumerate(SCORES):
+            row = {
+                "model_set": self._model_set, "method": method, "diagnosis": self._diagnosis, "level": level,
+                "score": score, "value": scores.value[i], "value_low": scores.low[i], "value_high": scores.high[i],
+                "ceiling": self._ceilings[level][score], "group_difference": self._group_differences[level][score],
+                "scans": len(self._scans), "subjects": len(self._subjects), "empty": empty, "note": note,
+            }  # fmt: skip
+            for kind, prefix in PREFIX.items():
+                compared = scores.compared.get(kind)
+                of_kind = {
+                    f"{prefix}reference": compared and compared.reference[i],
+                    f"{prefix}reference_sd": compared and compared.reference_sd[i],
+                    f"{prefix}difference": compared and compared.difference[i],
+                    f"{prefix}difference_low": compared and compared.low[i],
+                    f"{prefix}difference_high": compared and compared.high[i],
+                }
+                row |= {name: np.nan if value is None else value for name, value in of_kind.items()}
+            rows.append(row)
+        return rows
+
+    # -- ceilings -----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _ceilings(self) -> dict[str, dict[str, float]]:
+        """Level -> scores of the truth's own map: the visible change, and by region the size of what was imposed."""
+        own = self._diagnosis == self._run.groups[0]
+        of_scans = {scan: self._truth.own_map(scan if own else None) for scan in self._scorers}
+        return self._of_maps(self._truth.own_map(), of_scans, by_region=self._truth.own_regions())
+
+    @cached_property
+    def _group_differences(self) -> dict[str, dict[str, float]]:
+        """Level -> scores of the absolute difference of the groups' means over each network's training volumes."""
+        differences = group_differences(self._run, self._scans["model"].unique())
+        if not differences:
+            return {level: dict.fromkeys(SCORES, np.nan) for level in LEVELS}
+        rows = self._scans.itertuples()
+        weighted = [self._weights[row.model, row.scan] * differences[row.model] for row in self._scans.itertuples()]
+        return self._of_maps(np.sum(weighted, axis=0), {row.scan: differences[row.model] for row in rows})
+
+    def _of_maps(
+        self, mean: np.ndarray, of_scans: dict[str, np.ndarray], by_region: np.ndarray | None = None
+    ) -> dict[str, dict[str, float]]:
+        """Level -> scores of a mean map, and the mean of those of a map for each scan.
+
+        Args:
+            by_region: scored in their place by region.
+        """
+        regional = self._truth.cohort(by_region) if by_region is not None else {}
+        scores = [self._scorers[scan](one) for scan, one in of_scans.items()]
+        of_levels = {
+            "group": self._truth.cohort(mean),
+            "scan": {score: float(np.nanmean([s[score] for s in scores] or [np.nan])) for score in SCORES},
+        }
+        chosen = {score: value for score, value in regional.items() if score in REGION_SCORES}
+        return {level: of_level | chosen for level, of_level in of_levels.items()}
+
+
+def group_differences(run: Run, models: Sequence[str]) -> dict[str, np.ndarray]:
+    """Model -> |mean of the positive - mean of the negative group| of its training volumes, (x, y, z) float32.
+
+    Models whose training scans are not known are left out. Every volume is read once.
+    """
+    jobs = {job.model: set(job.train) for job in run.jobs if job.model in set(models) and job.train}
+    groups = run.cohort.scans.set_index("scan")["group"]
+    sums: dict[tuple, np.ndarray] = {}
+    counts: dict[tuple, int] = {}
+    for scan in sorted(set().union(*jobs.values())):
+        # Scans that the same models were trained on are added up together: a handful of lots, however many models.
+        lot = (groups[scan], tuple(model for model, train in jobs.items() if scan in train))
+        volume = run.cache.read([scan])[0][run.mask]
+        sums[lot] = sums.get(lot, 0.0) + volume.astype(np.float64)
+        counts[lot] = counts.get(lot, 0) + 1
+    found = {}
+    for model in jobs:
+        means = []
+        for group in run.groups:
+            lots = [lot for lot in sums if lot[0] == group and model in lot[1]]
+            means.append(sum(sums[lot] for lot in lots) / sum(counts[lot] for lot in lots))
+        found[model] = np.zeros(run.mask.shape, np.float32)
+        found[model][run.mask] = np.abs(means[0] - means[1])
+    return found

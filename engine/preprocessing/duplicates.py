@@ -1,0 +1,100 @@
+"""Finds persons who share a scan: prepared volumes that are alike although their files are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pandas as pd
+
+from engine.preprocessing.quality import ACCEPT
+from engine.preprocessing.volume_cache import VolumeCache
+from store.spec import table_spec
+
+ReadVolume = Callable[[str], np.ndarray]
+FIGURE, SOURCE = "same_image", "cohort"
+SAME = 0.9999  # correlation of two prepared volumes; those of two persons reach 0.95
+# How far quality figures of one image, prepared from two files, may lie apart; brain_ml as a share.
+APART = {"template_correlation": 0.003, "mask_dice": 0.003, "brain_ml": 0.005}
+
+
+def same_image_flags(
+    cache: VolumeCache, quality: pd.DataFrame, scans: pd.DataFrame, accepted: frozenset[str] = frozenset()
+) -> pd.DataFrame:
+    """Return rows of the flags table for scans whose volume is that of another subject's scan.
+
+    Args:
+        cache: the prepared volumes.
+        quality: rows of the quality table; only scans with similar figures are compared, so that few are read.
+        scans: with the columns scan and subject.
+        accepted: scans that a person accepted.
+    """
+    subject = scans.set_index("scan")["subject"]
+    rows = []
+    for one, other in _candidates(quality[quality["scan"].isin(subject.index)], subject):
+        r = _correlation(*cache.read([one, other]))
+        if r > SAME:
+            for scan, twin in ((one, other), (other, one)):
+                text = f"the same image as scan {twin} of another subject: r {r:.5f}, below {SAME} expected"
+                decision = ACCEPT if scan in accepted else ""
+                rows.append((scan, FIGURE, SOURCE, r, float("nan"), SAME, decision, text))
+    columns = table_spec("flags").columns
+    frame = pd.DataFrame(rows, columns=list(columns)).drop_duplicates("scan")
+    return frame.astype({name: kind for name, (kind, _) in columns.items()})
+
+
+def recognised(
+    quality: pd.DataFrame, volume: ReadVolume, known_quality: pd.DataFrame, known_volume: ReadVolume
+) -> dict[str, str]:
+    """Return new scan -> the known scan whose image it is, where it is one, by their prepared volumes.
+
+    Args:
+        quality, known_quality: rows of the quality table; only scans with similar figures are compared.
+        volume, known_volume: read the prepared volume of a scan, (x, y, z), on the same grid.
+    """
+    figures, known = _figures(quality), _figures(known_quality)
+    found: dict[str, str] = {}
+    for i, scan in enumerate(quality["scan"]):
+        for j in np.flatnonzero(_near(known, figures[i])):
+            other = known_quality["scan"].iloc[j]
+            if scan not in found and _correlation(volume(scan), known_volume(other)) > SAME:
+                found[scan] = other
+    return found
+
+
+def warning(flags: pd.DataFrame) -> tuple[str, ...]:
+    """Say, without names, that persons share an image; nothing where none do."""
+    count = int((flags["figure"] == FIGURE).sum())
+    if not count:
+        return ()
+    return (f"{count} scans show the same image as a scan of another subject; they may be on both sides of a fold",)
+
+
+def _candidates(quality: pd.DataFrame, subject: pd.Series) -> Iterator[tuple[str, str]]:
+    """Pairs of scans of different subjects with nearly the same quality figures."""
+    figures = _figures(quality)
+    ids = quality["scan"].tolist()
+    persons = subject[ids].to_numpy(object)
+    for i, one in enumerate(ids):
+        near = _near(figures[i + 1 :], figures[i])
+        for j in np.flatnonzero(near & (persons[i + 1 :] != persons[i])):
+            yield one, ids[i + 1 + j]
+
+
+def _figures(quality: pd.DataFrame) -> np.ndarray:
+    """(scans, figures), the brain's volume as a logarithm."""
+    volume = quality["brain_ml"].where(quality["brain_ml"] > 0)
+    return quality[list(APART)].assign(brain_ml=np.log(volume)).to_numpy(float)
+
+
+def _near(figures: np.ndarray, one: np.ndarray) -> np.ndarray:
+    """Which scans have nearly the figures of one; those that are not known of either do not count."""
+    apart = np.abs(figures - one)
+    known = ~np.isnan(figures).all(axis=1) & ~np.isnan(one).all()
+    return (np.isnan(apart) | (apart <= list(APART.values()))).all(axis=1) & known
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    one, other = one.ravel() - one.mean(), other.ravel() - other.mean()
+    size = float(np.sqrt((one @ one) * (other @ other)))
+    return float(one @ other) / size if size else 0.0

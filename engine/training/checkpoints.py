@@ -1,0 +1,147 @@
+"""Networks on disk as safetensors and JSON; nothing is ever pickled."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load as load_bytes
+from safetensors.torch import save as save_bytes
+from torch import nn
+
+from engine.config.model_card import Card
+from engine.config.schema import TrainingConfig
+from engine.errors import RunFailure
+from engine.images.grid import Grid
+from engine.networks.architectures import architecture
+from engine.training import imported
+from engine.training.normalisation import SCAN_WISE, Normalisation, ScanScaling, ScanScores
+
+Normalise = Normalisation | ScanScaling | ScanScores
+
+
+def save_progress(
+    file: Path, network: nn.Module, optimiser: torch.optim.Optimizer, progress: dict, best: dict[str, torch.Tensor]
+) -> None:
+    """Everything that training needs to go on: weights, optimiser, random state; replaces the file in one step.
+
+    Args:
+        progress: JSON values, stored beside the tensors (epochs done, learning curve).
+        best: weights of the chosen epoch so far; empty where it is always the last.
+    """
+    tensors = {f"network.{k}": v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    for index, state in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{index}.{k}": torch.as_tensor(v).detach().cpu().contiguous() for k, v in state.items()}
+    tensors |= {f"best.{k}": v.contiguous() for k, v in best.items()}
+    tensors["random.cpu"] = torch.get_rng_state()
+    if next(network.parameters()).is_cuda:
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    write_atomically(file, save_bytes(tensors, metadata={"progress": json.dumps(progress)}))
+
+
+def load_progress(
+    file: Path, network: nn.Module, optimiser: torch.optim.Optimizer
+) -> tuple[dict, dict[str, torch.Tensor]] | None:
+    """Put back what save_progress kept: (progress, best); None where there is nothing to go on from."""
+    if not file.exists():
+        return None
+    device = next(network.parameters()).device
+    try:
+        with safe_open(file, "pt") as handle:
+            progress = json.loads(handle.metadata()["progress"])
+            tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, OSError, KeyError, ValueError):
+        return None
+    network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
+    state = optimiser.state_dict()
+    for key, value in tensors.items():
+        if key.startswith("optimiser."):
+            _, index, name = key.split(".", 2)
+            state["state"].setdefault(int(index), {})[name] = value if name == "step" else value.to(device)
+    optimiser.load_state_dict(state)
+    torch.set_rng_state(tensors["random.cpu"])
+    if "random.cuda" in tensors and device.type == "cuda":
+        torch.cuda.set_rng_state(tensors["random.cuda"])
+    return progress, {k.removeprefix("best."): v for k, v in tensors.items() if k.startswith("best.")}
+
+
+def pack_model(network: nn.Module, normalisation: Normalise) -> bytes:
+    """A trained network and its normalisation (brain voxels only) as safetensors."""
+    tensors = {f"network.{k}": v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    if isinstance(normalisation, Normalisation):
+        tensors["normalisation.mean"] = torch.from_numpy(normalisation.mean[normalisation.mask])
+        tensors["normalisation.std"] = torch.from_numpy(normalisation.std[normalisation.mask])
+    return save_bytes(tensors)
+
+
+def write_model(folder: Path, name: str, weights: bytes, card: dict) -> None:
+    """Write the weights of a packed model and its card where load_model finds them."""
+    write_atomically(folder / f"{name}.safetensors", weights)
+    write_atomically(folder / f"{name}.json", json.dumps(card).encode())
+
+
+def model_card(grid_mm: int, training: TrainingConfig, groups: tuple[str, str]) -> dict:
+    """What is needed to rebuild a network around its weights; kept as JSON beside them."""
+    return {
+        "network": training.network,
+        "shape": list(Grid(grid_mm).shape),
+        "pools": list(architecture(training.network).pools[grid_mm]),
+        "dropout": training.dropout,
+        "classes": [groups[1], groups[0]],
+        "normalisation": training.normalisation,
+        "normalisation_epsilon": training.normalisation_epsilon,
+    }
+
+
+def load_model(folder: Path, name: str, mask: np.ndarray) -> tuple[nn.Module, Normalise, dict]:
+    """The network in eval mode, its normalisation and its card.
+
+    Raises:
+        RunFailure: a file is missing or damaged, or the network is of a kind that is not known here.
+    """
+    try:
+        card = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        tensors = load_bytes((folder / f"{name}.safetensors").read_bytes())
+    except (OSError, ValueError, SafetensorError) as error:
+        raise RunFailure(f"model {name} cannot be read ({error}); train it again with --from train --force") from None
+    network = _empty_network(name, card)
+    network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
+    if card.get("normalisation") in SCAN_WISE:
+        return network.eval(), SCAN_WISE[card["normalisation"]](mask), card
+
+    def spread(values: torch.Tensor) -> np.ndarray:
+        volume = np.zeros(mask.shape, np.float32)
+        volume[mask] = values.numpy()
+        return volume
+
+    normalisation = Normalisation(
+        spread(tensors["normalisation.mean"]), spread(tensors["normalisation.std"]), mask, card["normalisation_epsilon"]
+    )
+    return network.eval(), normalisation, card
+
+
+def _empty_network(name: str, card: dict) -> nn.Module:
+    """The network of a card, before it gets its weights."""
+    if card.get("network") == imported.NAME:
+        return imported.skeleton(Card.model_validate(card["card"])).to_empty(device="cpu")
+    try:
+        kind = architecture(card["network"]).network
+    except KeyError:
+        kind = card.get("network")
+        raise RunFailure(f"model {name}: the network {kind!r} is not known here; use a later version") from None
+    return kind(tuple(card["shape"]), tuple(card["pools"]), card["dropout"], len(card["classes"]))
+
+
+def write_atomically(file: Path, content: bytes) -> None:
+    """Write beside the file, flush to disk, then rename over it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(file.name + ".partial")
+    with partial.open("wb") as handle:
+        handle.write(content)
+        handle.flush()
+        os.fsync(handle.fileno())
+    partial.replace(file)

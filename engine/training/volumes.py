@@ -1,0 +1,108 @@
+"""Normalised volumes for training and explaining: resident in (GPU) memory where they fit, else streamed ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from engine.networks.device import DEVICE_SHARE
+from engine.training.normalisation import Normalisation, ScanScaling
+
+Read = Callable[[Sequence[str]], np.ndarray]
+RESIDENT_BYTES = 3e9  # what a resident cohort may take of the host's memory
+LOAD = 16
+
+
+class Volumes:
+    """Batches of normalised volumes, (n, 1, x, y, z), on a device.
+
+    Args:
+        read: scan ids -> (n, x, y, z) float32 intensities.
+        scans: all that will be asked for.
+        resident: auto, always or never.
+        dtype: of the resident copy on a GPU; float32 on the CPU.
+        share: of the memory for resident volumes that these may take.
+    """
+
+    def __init__(
+        self,
+        read: Read,
+        scans: Sequence[str],
+        normalisation: Normalisation | ScanScaling,
+        device: torch.device,
+        resident: str = "auto",
+        dtype: torch.dtype = torch.float32,
+        channels_last: bool = False,
+        share: float = 1.0,
+    ) -> None:
+        self._read, self._normalisation, self._device = read, normalisation, device
+        self._index = {scan: i for i, scan in enumerate(scans)}
+        self._dtype = dtype if device.type == "cuda" else torch.float32
+        self._format = torch.channels_last_3d if channels_last else torch.contiguous_format
+        self._resident = self._load(list(scans)) if self._fits(resident, share) else None
+
+    def _fits(self, resident: str, share: float) -> bool:
+        if resident != "auto":
+            return resident == "always"
+        size = len(self._index) * self._normalisation.mask.size * self._dtype.itemsize
+        if self._device.type == "cuda":
+            return size < share * DEVICE_SHARE * torch.cuda.mem_get_info(self._device)[0]
+        return size < share * RESIDENT_BYTES
+
+    def _load(self, scans: list[str]) -> Tensor:
+        shape = (len(scans), 1, *self._normalisation.mask.shape)
+        store = torch.empty(shape, dtype=self._dtype, device=self._device)
+        for start in range(0, len(scans), LOAD):
+            store[start : start + LOAD] = self._host(scans[start : start + LOAD]).to(self._device)
+        return store
+
+    def _host(self, scans: Sequence[str]) -> Tensor:
+        return torch.from_numpy(self._normalisation(self._read(scans)).astype(np.float32, copy=False)).unsqueeze(1)
+
+    @property
+    def voxels(self) -> int:
+        """Of one volume."""
+        return self._normalisation.mask.size
+
+    @cached_property
+    def box(self) -> tuple[slice, ...]:
+        """The bounding box of the mask; outside it all is 0."""
+        return ndimage.find_objects(self._normalisation.mask.astype(np.int8))[0]
+
+    @property
+    def resident(self) -> bool:
+        return self._resident is not None
+
+    def release(self) -> None:
+        """Go over to streaming; the resident copy's memory is free afterwards."""
+        self._resident = None
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def batches(self, chunks: Sequence[Sequence[str]]) -> Iterator[Tensor]:
+        """One float32 tensor for each list of scan ids, in order; the next one is read while this one is used."""
+        if self._resident is not None:
+            for chunk in chunks:
+                rows = torch.tensor([self._index[s] for s in chunk], device=self._device)
+                yield self._resident[rows].float().contiguous(memory_format=self._format)
+            return
+        with ThreadPoolExecutor(1) as reader:
+            ahead = reader.submit(self._host, chunks[0]) if chunks else None
+            for number in range(len(chunks)):
+                batch = ahead.result()
+                if number + 1 < len(chunks):
+                    ahead = reader.submit(self._host, chunks[number + 1])
+                if self._device.type == "cuda":
+                    batch = batch.pin_memory().to(self._device, non_blocking=True)
+                yield batch.contiguous(memory_format=self._format)
+
+
+def chunked(scans: Sequence[str], size: int) -> list[list[str]]:
+    """Lists of at most `size`, in order."""
+    return [list(scans[start : start + size]) for start in range(0, len(scans), size)]
