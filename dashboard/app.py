@@ -6,30 +6,33 @@ import contextlib
 import gc
 import importlib
 import pkgutil
+import re
 from collections.abc import AsyncIterator
 
 import streamlit as st
 from starlette.middleware import Middleware
 
 import dashboard
-from dashboard import access, locality, viewer
-from dashboard.guard import Guard
-from dashboard.secret_files import SecretFileError
+from dashboard import viewer
+from dashboard.shell import access, locality
+from dashboard.shell.guard import Guard
+from dashboard.shell.secret_files import SecretFileError
 from dashboard.viewer.serving import base_path
 
 BASE = base_path(st.get_option("server.baseUrlPath"))
 
 
-SCRIPTS_AND_PAPER = ("app", "home", "views", "reports")
+# Scripts, which Streamlit runs, and what is loaded when somebody asks for a PDF.
+NOT_AHEAD = re.compile(r"dashboard\.(app|home|reports.*|views\.\w+\.page)")
 
 
 def make_ready() -> None:
     """Load what pages use, and take it out of the search for garbage: Streamlit searches everything after every pass,
     which takes longer than a change on a page.
     """
-    for module in pkgutil.iter_modules(dashboard.__path__):
-        if module.name not in SCRIPTS_AND_PAPER:
-            importlib.import_module(f"dashboard.{module.name}")
+    for module in pkgutil.walk_packages(dashboard.__path__, "dashboard."):
+        if not NOT_AHEAD.fullmatch(module.name):
+            importlib.import_module(module.name)
     gc.collect()
     gc.freeze()
 

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard import access, filters, queries, reference, selection, state, states
+from dashboard.data import reference_run
+from dashboard.data import runs as data_runs
+from dashboard.shell import access, notices, run_picker, url_state
+from dashboard.shell import sidebar as shell_sidebar
 from store import RunInfo, StoreError, StoreNotFound, Unreachable
 from store.spec import SPEC_VERSION
 
@@ -59,7 +62,7 @@ class View:
 
     def page(self) -> st.Page:
         """For the navigation."""
-        return st.Page(f"views/{self.name}.py", title=self.title, icon=self.icon, url_path=self.name)
+        return st.Page(f"views/{self.name}/page.py", title=self.title, icon=self.icon, url_path=self.name)
 
 
 # Every page, in the order of the menu; a new page is a new line and a new file.
@@ -84,7 +87,7 @@ def first_page(overview: st.Page) -> None:
 def sidebar(pages: dict[str, st.Page], runs: list[RunInfo]) -> tuple[RunInfo, DeltaGenerator]:
     """Name, run picker, badge, menu; returns the chosen run, and the place of its badges."""
     st.header("Brainwhy", anchor=False)
-    info = selection.pick_run(runs)
+    info = run_picker.pick_run(runs)
     badges = st.container()
     if info.simulated:
         badges.badge("SIMULATED", color="orange", icon=":material/science:")
@@ -93,73 +96,73 @@ def sidebar(pages: dict[str, st.Page], runs: list[RunInfo]) -> tuple[RunInfo, De
     return info, badges
 
 
-def show(view: View, page: st.Page, run: queries.Run, badges: DeltaGenerator) -> None:
+def show(view: View, page: st.Page, run: data_runs.Run, badges: DeltaGenerator) -> None:
     """A page of a run that opens, with the filters in the sidebar."""
     with badges:
-        reference.badge(run)
-    selection.set_current_run(run)
+        reference_run.badge(run)
+    run_picker.set_current_run(run)
     if view.patients and not access.may_see_patients():
-        states.patients_are_hidden(view.title)
-        state.leave_link()
+        notices.patients_are_hidden(view.title)
+        url_state.leave_link()
         return
     with st.sidebar:
         st.divider()
         if view.whole:
             st.caption(f"{view.title} shows the whole run; choices of models, method and patients rest here.")
-            filters.rest()
+            shell_sidebar.rest()
         else:
-            filters.set_current(filters.sidebar(run))
+            shell_sidebar.set_current(shell_sidebar.sidebar(run))
         st.divider()
-        st.caption(states.RESEARCH_ONLY)
+        st.caption(notices.RESEARCH_ONLY)
     page.run()
 
 
 def open_run(view: View, page: st.Page, info: RunInfo, place: str, badges: DeltaGenerator) -> None:
     """The chosen page of the chosen run, or why it cannot be shown."""
     if info.unreachable:
-        states.unreachable(f"`{info.run}` could not be read", str(info.problem), place)
+        notices.unreachable(f"`{info.run}` could not be read", str(info.problem), place)
         return
     if info.problem is not None:
         newer = info.spec_version.split(".")[0] not in ("", SPEC_VERSION.split(".")[0])
-        (states.newer_run if newer else states.broken_run)(info.run, info.problem)
+        (notices.newer_run if newer else notices.broken_run)(info.run, info.problem)
         return
     try:
-        show(view, page, queries.Run(place, info.run, info.created), badges)
+        show(view, page, data_runs.Run(place, info.run, info.created), badges)
     except StoreError as error:
-        states.unreadable(info.run, error, place)
+        notices.unreadable(info.run, error, place)
     except Exception as error:
-        states.failed(error, [queries.Run(place, info.run, info.created)])
+        notices.failed(error, [data_runs.Run(place, info.run, info.created)])
 
 
 def main() -> None:
     """One pass of the app."""
     st.set_page_config("Brainwhy", page_icon=ICON, layout="wide")
     st.html(STYLE)
-    state.begin()
+    url_state.begin()
     pages = {view.name: view.page() for view in VIEWS}
     start = st.Page(lambda: first_page(pages["overview"]), title="Brainwhy", url_path="start", default=True)
     page = st.navigation([start, *pages.values()], position="hidden")
     if page.url_path == start.url_path:
         page.run()
     view = next(v for v in VIEWS if pages[v.name].url_path == page.url_path)
-    state.set_pages(pages)
-    place = selection.store_place(sys.argv[1:], os.environ)
+    url_state.set_pages(pages)
+    place = run_picker.store_place(sys.argv[1:], os.environ)
     try:
         notes = st.empty()
-        runs = queries.runs(place)
+        runs = data_runs.runs(place)
         if not runs:
-            states.empty_store(place)
+            notices.empty_store(place)
             return
         with st.sidebar:
             info, badges = sidebar(pages, runs)
         open_run(view, page, info, place, badges)
-        states.ignored(notes, state.finish())
+        notices.ignored(notes, url_state.finish())
     except StoreNotFound as error:
-        states.no_store(place, str(error))
+        notices.no_store(place, str(error))
     except Unreachable as error:
-        states.unreachable("The list of runs could not be read", str(error), place)
+        notices.unreachable("The list of runs could not be read", str(error), place)
     except Exception as error:
-        states.failed(error)
+        notices.failed(error)
 
 
 main()

@@ -28,7 +28,7 @@ def _own_main():
 def _at_this_computer(request, monkeypatch):
     """The reader of every page is the person at this computer, but for tests that ask for `anonymous`."""
     if "anonymous" not in request.fixturenames:
-        from dashboard import locality
+        from dashboard.shell import locality
 
         monkeypatch.setattr(locality, "is_local", lambda headers, cookies: True)
 
@@ -51,7 +51,8 @@ def fresh_dashboard(monkeypatch):
 
 @pytest.fixture
 def open_view(monkeypatch, fresh_dashboard):
-    """open_view("views/patient.py", store, set="folds"): the page, as a link with these words opens it."""
+    """open_view("views/patient/page.py", store, set="folds"): the page, as a link with these words opens it."""
+    from pages import turn_to
     from streamlit.testing.v1 import AppTest
 
     def opened(view: str, store=None, **query) -> AppTest:
@@ -59,7 +60,7 @@ def open_view(monkeypatch, fresh_dashboard):
         app = AppTest.from_file("../dashboard/home.py", default_timeout=60)
         for key, value in query.items():
             app.query_params[key] = value
-        return app.switch_page(view).run()  # the first page of the session: it takes in the link
+        return turn_to(app, view).run()  # the first page of the session: it takes in the link
 
     return opened
 

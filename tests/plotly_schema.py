@@ -7,7 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from dashboard.figures.chart import Chart
+from dashboard.drawing.chart import Chart
 
 
 def _paths(value: Any, at: str) -> Iterator[str]:

@@ -7,8 +7,9 @@ import plotly.graph_objects as go
 import streamlit as st
 from plotly.subplots import make_subplots
 
-from dashboard import saving, show
-from dashboard.figures.glass import glass_brain
+from dashboard.drawing.glass import glass_brain
+from dashboard.shell import display
+from dashboard.shell.components import save_chart
 
 
 def bars() -> go.Figure:
@@ -42,6 +43,6 @@ def brain() -> go.Figure:
 
 st.set_page_config("Saving", layout="wide")
 for key, figure in {"bars": bars(), "two panels": panels(), "glass": brain()}.items():
-    show.chart(st, figure, key, save=False)
-    saving.save_figure(key, f"chart-{key.replace(' ', '-')}")
-saving.save_figure("nowhere", "nothing")
+    display.chart(st, figure, key, save=False)
+    save_chart.save_figure(key, f"chart-{key.replace(' ', '-')}")
+save_chart.save_figure("nowhere", "nothing")

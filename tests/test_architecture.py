@@ -89,7 +89,7 @@ def _loaded(code: str) -> set[str]:
 
 HEAVY = {"torch", "ants", "deepbet", "captum", "nilearn"}
 # Files that Streamlit runs: of these what they import is imported.
-SCRIPTS = [*(ROOT / "dashboard/views").glob("*.py"), ROOT / "dashboard/app.py", ROOT / "dashboard/home.py"]
+SCRIPTS = [*(ROOT / "dashboard/views").glob("*/page.py"), ROOT / "dashboard/app.py", ROOT / "dashboard/home.py"]
 
 
 def _modules(package: str) -> list[str]:

@@ -9,14 +9,29 @@ import pandas as pd
 import pytest
 from plotly_schema import validated
 
-from dashboard import summaries_compare
-from dashboard.figures import charts, clinical, compare, distances, one_region, ordering, patient, regions, variability
-from dashboard.figures.answers import answer_of
-from dashboard.figures.chart import Chart, text_width
-from dashboard.figures.variability import Covariate
+from dashboard.drawing import charts, ordering, regions
+from dashboard.drawing.chart import Chart, text_width
+from dashboard.text.outputs import answer_of
+from dashboard.views.clinical import charts as clinical_charts
+from dashboard.views.compare_runs import charts as compare_runs_charts
+from dashboard.views.compare_runs import tables as compare_runs_tables
+from dashboard.views.distances import charts as distances_charts
+from dashboard.views.patient import charts as patient_charts
+from dashboard.views.regions import one_region_charts
+from dashboard.views.variability import charts as variability_charts
+from dashboard.views.variability.charts import Covariate
 
 GROUPS = ["AD", "NC"]
-MODULES = (charts, clinical, compare, distances, one_region, patient, regions, variability)
+MODULES = (
+    charts,
+    clinical_charts,
+    compare_runs_charts,
+    distances_charts,
+    one_region_charts,
+    patient_charts,
+    regions,
+    variability_charts,
+)
 NAMES = ["Hippocampus_L", "Insula_R", "Temporal_Mid"]
 METHODS = ["sensitivity", "occlusion", "area_occlusion"]
 SCANS = pd.DataFrame({
@@ -31,7 +46,7 @@ RANKED = pd.DataFrame([
     for d in GROUPS for rank, (r, low) in enumerate(zip(NAMES, (0.1, 0.2, np.nan), strict=True), 1)
 ])  # fmt: skip
 SQUARE = pd.DataFrame([[0.0, 2, 8], [2, 0, np.nan], [8, np.nan, 0]], METHODS, METHODS)
-COMPARED = summaries_compare.compared_regions(pd.Series({"A": 5.0, "B": 1.1}), pd.Series({"A": 4.0, "B": 9.0}))
+COMPARED = compare_runs_tables.compared_regions(pd.Series({"A": 5.0, "B": 1.1}), pd.Series({"A": 4.0, "B": 9.0}))
 KIND, AGE = Covariate("Diagnosis", SCANS["diagnosis"], GROUPS), Covariate("Age, years", SCANS["age"])
 
 
@@ -67,37 +82,43 @@ SAMPLES = {
         pd.DataFrame({"region": ["Insula"], "positive": [3.0], "negative": [np.nan]}), "#2A9D8F", GROUPS, 4
     ),
     "charts.timings": lambda: charts.timings({"train": 9.0}),
-    "clinical.scatter": lambda: clinical.scatter(
+    "clinical.scatter": lambda: clinical_charts.scatter(
         SCANS.assign(score=SCANS["age"]), GROUPS, GROUPS, axes=("MMSE", "share, %"), factor=100, fitted=["AD"]
     ),
-    "clinical.intervals": lambda: clinical.intervals(
+    "clinical.intervals": lambda: clinical_charts.intervals(
         pd.DataFrame({"among": [*GROUPS, "all"], "feature": NAMES[0], "rho": 0.1, "low": -0.2, "high": 0.4,
                       "subjects": 12}),
         NAMES[:1], [*GROUPS, "all"], GROUPS, axis="rho",
     ),
-    "compare.metrics": lambda: compare.metrics(measured(), ("one", "two"), {"accuracy": "Accuracy", "auc": "AUC"}),
-    "compare.regions": lambda: compare.regions(COMPARED, ("one", "two")),
-    "distances.matrix": lambda: distances.matrix(
-        SQUARE, low=0, high=8, colours=distances.DISTANCE_COLOURS, what="distance", slim=True
+    "compare.metrics": lambda: compare_runs_charts.metrics(
+        measured(), ("one", "two"), {"accuracy": "Accuracy", "auc": "AUC"}
     ),
-    "distances.strips": lambda: distances.strips(
-        SCANS, [("sensitivity", "occlusion")], GROUPS, GROUPS, column="distance", axis=distances.AXIS
+    "compare.regions": lambda: compare_runs_charts.regions(COMPARED, ("one", "two")),
+    "distances.matrix": lambda: distances_charts.matrix(
+        SQUARE, low=0, high=8, colours=distances_charts.DISTANCE_COLOURS, what="distance", slim=True
     ),
-    "distances.dendrogram": lambda: distances.dendrogram(ordering.linkage(SQUARE.fillna(3).to_numpy()), METHODS, 8),
-    "one_region.distribution": lambda: one_region.distribution(SCANS, GROUPS, GROUPS, axis="share, %", factor=100),
-    "one_region.means": lambda: one_region.means(SCANS, GROUPS, GROUPS, axis="share, %", factor=100),
-    "one_region.with_age": lambda: one_region.with_age(SCANS, GROUPS, GROUPS, axis="share, %", factor=100),
-    "patient.against_group": lambda: patient.against_group(
+    "distances.strips": lambda: distances_charts.strips(
+        SCANS, [("sensitivity", "occlusion")], GROUPS, GROUPS, column="distance", axis=distances_charts.AXIS
+    ),
+    "distances.dendrogram": lambda: distances_charts.dendrogram(
+        ordering.linkage(SQUARE.fillna(3).to_numpy()), METHODS, 8
+    ),
+    "one_region.distribution": lambda: one_region_charts.distribution(
+        SCANS, GROUPS, GROUPS, axis="share, %", factor=100
+    ),
+    "one_region.means": lambda: one_region_charts.means(SCANS, GROUPS, GROUPS, axis="share, %", factor=100),
+    "one_region.with_age": lambda: one_region_charts.with_age(SCANS, GROUPS, GROUPS, axis="share, %", factor=100),
+    "patient.against_group": lambda: patient_charts.against_group(
         pd.DataFrame({"region": NAMES, "share": 0.1, "mean": 0.2, "sd": [0.1, 0.1, np.nan], "percentile": 40, "n": 9}),
         "AD", "#2A9D8F",
     ),
-    "patient.against_groups": lambda: patient.against_groups(
+    "patient.against_groups": lambda: patient_charts.against_groups(
         dict.fromkeys(
             GROUPS, pd.DataFrame({"region": NAMES, "share": 0.1, "mean": 0.2, "sd": [0.1, 0.1, np.nan], "n": 9})
         ),
         "#2A9D8F", GROUPS,
     ),
-    "patient.visits": lambda: patient.visits(
+    "patient.visits": lambda: patient_charts.visits(
         pd.DataFrame({"age": [70.0, np.nan], "session": ["one", None], "probability": [0.4, 0.6]}),
         answer_of({"groups": ["AD", "NC"]}), "#D55E00",
     ),
@@ -108,14 +129,14 @@ SAMPLES = {
     "regions.bump": lambda: regions.bump(
         {"sensitivity": RANKED, "occlusion": RANKED}, "AD", 2, {"Insula_R": "cortical"}, "Insula_R"
     ),
-    "variability.patients_by_regions": lambda: variability.patients_by_regions(
+    "variability.patients_by_regions": lambda: variability_charts.patients_by_regions(
         np.ones((4, 3)), NAMES, SCANS, [KIND, AGE], GROUPS, names=WHO, who=WHO, z=False
     ),
-    "variability.temporal_cortical": lambda: variability.temporal_cortical(SCANS, GROUPS, GROUPS, WHO),
-    "variability.similarity": lambda: variability.similarity(
+    "variability.temporal_cortical": lambda: variability_charts.temporal_cortical(SCANS, GROUPS, GROUPS, WHO),
+    "variability.similarity": lambda: variability_charts.similarity(
         np.ones((4, 2)), SCANS, AGE, GROUPS, GROUPS, WHO, (0.6, 0.2)
     ),
-    "variability.distances": lambda: variability.distances(SCANS, GROUPS, GROUPS, WHO, 3.5),
+    "variability.distances": lambda: variability_charts.distances(SCANS, GROUPS, GROUPS, WHO, 3.5),
 }  # fmt: skip
 
 

@@ -13,16 +13,17 @@ from store_factory import make_larger_run, shared_store
 from streamlit.testing.v1 import AppTest
 from test_dashboard_views import text_of
 
-from dashboard import access, queries_clinical
-from dashboard import rank_correlation as ranked
-from dashboard import summaries_clinical as clinical
-from dashboard.figures import clinical as figures
-from dashboard.filters import Selection, Whom
-from dashboard.queries import Run
-from dashboard.summaries_clinical import Evidence
+from dashboard.data import rank_correlation as ranked
+from dashboard.data.runs import Run
+from dashboard.shell import access
+from dashboard.shell.sidebar import Selection, Whom
+from dashboard.views.clinical import charts as figures
+from dashboard.views.clinical import queries as clinical_queries
+from dashboard.views.clinical import tables as clinical
+from dashboard.views.clinical.tables import Evidence
 from store import list_runs, open_run
 
-VIEW = "views/clinical.py"
+VIEW = "views/clinical/page.py"
 GROUPS = ["AD", "NC"]
 
 
@@ -279,8 +280,8 @@ def test_numbers_of_the_page_are_those_of_the_tables(opened, store):
 def test_a_region_beyond_the_first_ones_joins_the_table(store):
     info = list_runs(store)[0]
     selection = Selection(Run(str(store), info.run, info.created), "folds", "sensitivity", "AD", Whom())
-    last = queries_clinical.evidence(selection, False).names[-1]
-    found = queries_clinical.correlations(selection, False, 2, last)
+    last = clinical_queries.evidence(selection, False).names[-1]
+    found = clinical_queries.correlations(selection, False, 2, last)
     assert found.features[-1] == last
     assert len(found.features) == 4
     assert len(found.table) == 4 * len(clinical.SCORES) * 3

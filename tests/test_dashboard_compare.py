@@ -12,10 +12,10 @@ from store_factory import GROUPS, make_run, shared_store
 from streamlit.testing.v1 import AppTest
 
 import store
-from dashboard import summaries_compare as beside
-from dashboard.figures import compare as figures
+from dashboard.views.compare_runs import charts as figures
+from dashboard.views.compare_runs import tables as beside
 
-PAGE = "views/compare_runs.py"
+PAGE = "views/compare_runs/page.py"
 NAMES = ("one-1", "two-2")
 
 pytestmark = pytest.mark.usefixtures("fresh_dashboard")

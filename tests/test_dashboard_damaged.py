@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import streamlit as st
+from pages import turn_to
 from streamlit.testing.v1 import AppTest
 from test_dashboard_views import VIEWS, copy_run, text_of
 
@@ -127,7 +128,7 @@ def visit(monkeypatch, store, views=tuple(VIEWS), **query):
     for key, value in query.items():
         app.query_params[key] = value
     for view in views:
-        app.switch_page(view).run()
+        turn_to(app, view).run()
         assert not app.exception, view
         yield VIEWS[view], text_of(app)
 
@@ -166,5 +167,5 @@ def test_a_contact_sheet_that_is_no_picture_is_named(monkeypatch, pair, content)
             b"\x89PNG\r\n\x1a\n" + (13).to_bytes(4, "big") + b"IHDR" + (100_000).to_bytes(4, "big") * 2 + b"\x08" * 9
         )
     (pair / "figures/contact-sheet.png").write_bytes(content)
-    page, text = next(found for found in visit(monkeypatch, pair.parent, ("views/provenance.py",)))
+    page, text = next(found for found in visit(monkeypatch, pair.parent, ("views/provenance/page.py",)))
     assert "run broken-1: figures/contact-sheet.png is no picture" in text, page

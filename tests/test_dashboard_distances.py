@@ -13,13 +13,16 @@ from store_factory import METHODS, shared_store
 from streamlit.testing.v1 import AppTest
 from test_dashboard_views import copy_run, text_of
 
-from dashboard import access, queries
-from dashboard import summaries_distances as between
-from dashboard.figures import distances, ordering, published
-from dashboard.figures.words import method_name
+from dashboard.data import runs
+from dashboard.drawing import ordering
+from dashboard.shell import access
+from dashboard.text import paper
+from dashboard.text.formatting import method_name
+from dashboard.views.distances import charts as distances_charts
+from dashboard.views.distances import tables as between
 from store import list_runs
 
-VIEW = "views/distances.py"
+VIEW = "views/distances/page.py"
 
 pytestmark = pytest.mark.usefixtures("fresh_dashboard")
 
@@ -67,10 +70,10 @@ def test_table_2_has_the_papers_numbers_beside_ours_for_its_groups_only():
     shown = between.table_2(table, ["AD", "MCI"], with_paper=True).set_index("Methods")
     row = shown.loc[f"{method_name('sensitivity')} – {method_name('area_occlusion')}"]
     assert row["AD, this run"] == "8.00"
-    assert row[f"AD, {published.SHORT}"] == "11.48"
+    assert row[f"AD, {paper.SHORT}"] == "11.48"
     assert row["MCI"] == "8.00"
     assert row["Rank correlation, AD"] == "0.200"
-    assert f"MCI, {published.SHORT}" not in shown
+    assert f"MCI, {paper.SHORT}" not in shown
     alone = between.table_2(table, ["AD"], with_paper=False)
     assert list(alone) == ["Methods", "AD", "Rank correlation, AD"]
     download = between.for_download(table, "group", with_paper=True)
@@ -79,9 +82,9 @@ def test_table_2_has_the_papers_numbers_beside_ours_for_its_groups_only():
 
 
 def test_means_over_the_scans_that_pass_are_those_of_the_store():
-    run = queries.Run(str(shared_store()), list_runs(shared_store())[0].run, "")
-    table = queries.table(run, "scan_distances")
-    rows = queries.table(run, "predictions").merge(queries.table(run, "scans")[["scan", "age"]], on="scan")
+    run = runs.Run(str(shared_store()), list_runs(shared_store())[0].run, "")
+    table = runs.table(run, "scan_distances")
+    rows = runs.table(run, "predictions").merge(runs.table(run, "scans")[["scan", "age"]], on="scan")
     scans = between.of_scans(table[table.model_set == "folds"], rows)
     summary = between.summary(scans).set_index(["diagnosis", "method_a", "method_b"])
     mine = table[(table.method_a == "sensitivity") & (table.method_b == "occlusion") & (table.model_set == "folds")]
@@ -94,7 +97,7 @@ def test_means_over_the_scans_that_pass_are_those_of_the_store():
 
 def test_the_matrix_writes_each_value_once_in_its_cell():
     square = between.square(between.in_pairs(pair_rows(THREE)), "AD", "distance", 0.0)
-    chart = distances.matrix(square, low=0, high=8, colours=distances.DISTANCE_COLOURS, what="distance")
+    chart = distances_charts.matrix(square, low=0, high=8, colours=distances_charts.DISTANCE_COLOURS, what="distance")
     figure = validated(chart)
     texts = figure.data[1]
     written = {(x, y): text for x, y, text in zip(texts.x, texts.y, texts.text, strict=True)}
@@ -107,7 +110,7 @@ def test_the_matrix_writes_each_value_once_in_its_cell():
 
 def test_the_tree_joins_the_nearest_first():
     square = between.square(between.in_pairs(pair_rows(THREE)), "AD", "distance", 0.0)
-    figure = validated(distances.dendrogram(ordering.linkage(square.to_numpy()), list(square), 8.0))
+    figure = validated(distances_charts.dendrogram(ordering.linkage(square.to_numpy()), list(square), 8.0))
     assert list(figure.data[1].text) == ["2.00", "7.00"]
     assert list(figure.data[1].x) == pytest.approx([2, 7])
     leaves = list(figure.layout.yaxis.ticktext)
@@ -120,16 +123,16 @@ def test_strips_show_scans_and_their_mean():
         "method_a": "sensitivity", "method_b": "occlusion", "distance": [2.0, 4.0, 9.0], "rank_correlation": 0.5,
     })  # fmt: skip
     pairs, look = [("sensitivity", "occlusion")], {"column": "distance", "axis": "distance"}
-    figure = validated(distances.strips(scans, pairs, ["AD", "NC"], ["AD", "NC"], **look))
+    figure = validated(distances_charts.strips(scans, pairs, ["AD", "NC"], ["AD", "NC"], **look))
     dots, means = figure.data[0], figure.data[1]
     assert dots.customdata[1].tolist() == ["b", "s2"]
     assert list(means.x) == [3]
     assert list(means.error_x.array) == pytest.approx([np.sqrt(2)])
     assert means.name == "AD, n = 2"
     assert np.abs(np.array(dots.y, float)).max() < 0.5
-    hidden = distances.strips(scans, pairs, ["AD", "NC"], ["AD", "NC"], points=False, **look)
+    hidden = distances_charts.strips(scans, pairs, ["AD", "NC"], ["AD", "NC"], points=False, **look)
     assert len(hidden.data) == 2
-    empty = validated(distances.strips(scans[:0], pairs, ["AD"], ["AD", "NC"], **look))
+    empty = validated(distances_charts.strips(scans[:0], pairs, ["AD"], ["AD", "NC"], **look))
     assert empty.data[1].name == "AD, n = 0"
 
 
@@ -151,7 +154,7 @@ def test_the_page_shows_table_2_pictures_and_trees(open_page):
     assert not app.error
     assert app.title[0].value == "Distances"
     assert headings(app) == ["Distances between methods", "Distance", "Which methods belong together"]
-    assert f"AD, {published.SHORT}" in app.table[0].value.columns
+    assert f"AD, {paper.SHORT}" in app.table[0].value.columns
     assert len(app.table[0].value) == len(METHODS) * (len(METHODS) - 1) // 2
     other = open_page(shared_store(), set="folds", d_measure="rank_correlation")
     assert not other.exception
@@ -166,7 +169,7 @@ def test_single_scans_follow_the_filters_and_group_averages_say_that_they_do_not
     assert not app.exception
     assert "diagnosis acts" not in " ".join(info.value for info in app.info)
     assert "AD n = 2 scans" in text_of(app)
-    assert f"AD, {published.SHORT}" not in app.table[0].value.columns
+    assert f"AD, {paper.SHORT}" not in app.table[0].value.columns
     assert headings(app) == ["Distances between methods", "On every patient", "Distance"]
     assert "click one to open the patient" in text_of(app)
 
@@ -208,7 +211,7 @@ def test_other_groups_have_no_numbers_of_the_paper(open_page, tmp_path):
     app = open_page(tmp_path, set="folds")
     assert not app.exception
     assert not app.error
-    assert published.SHORT not in " ".join(app.table[0].value.columns)
+    assert paper.SHORT not in " ".join(app.table[0].value.columns)
     assert "older" in app.table[0].value.columns
 
 

@@ -19,7 +19,7 @@ from browser import new_page, open_page, problems
 from PIL import Image
 from test_dashboard_views import copy_run
 
-from dashboard import access
+from dashboard.shell import access
 from store import RunReader, open_run
 
 RUN, OTHER = "one-1", "two-1"

@@ -12,8 +12,9 @@ import pytest
 from plotly_schema import validated
 from store_factory import shared_store
 
-from dashboard import summaries
-from dashboard.figures import charts, cuts, palette, slices, words
+from dashboard.data import frames
+from dashboard.drawing import charts, cuts, palette, slices
+from dashboard.text import formatting
 from store import open_run
 
 GROUPS = ["AD", "NC"]
@@ -22,17 +23,17 @@ GROUPS = ["AD", "NC"]
 def test_numbers_have_three_significant_digits():
     values = (0.77, 0.5, 12.34, 9.996, 1363276.0, 0.0001234, -0.767264, 0.0, float("nan"), None)
     texts = ["0.770", "0.500", "12.3", "10.0", "1,360,000", "0.000123", "-0.767", "0", "–", "–"]
-    assert [words.three(v) for v in values] == texts
-    assert words.mean_sd(0.77, 0.0612) == "0.770 ± 0.061"
-    assert words.mean_sd(0.77, None) == "0.770"
-    assert [words.duration(s) for s in (0.19, 54.6, 250, 7500)] == ["0.190 s", "55 s", "4 min 10 s", "2 h 5 min"]
-    assert words.percent(0.0612) == "6.12 %"
+    assert [formatting.three(v) for v in values] == texts
+    assert formatting.mean_sd(0.77, 0.0612) == "0.770 ± 0.061"
+    assert formatting.mean_sd(0.77, None) == "0.770"
+    assert [formatting.duration(s) for s in (0.19, 54.6, 250, 7500)] == ["0.190 s", "55 s", "4 min 10 s", "2 h 5 min"]
+    assert formatting.percent(0.0612) == "6.12 %"
 
 
 def test_methods_keep_the_order_of_the_paper():
-    found = words.in_order(["zeta", "occlusion", "sensitivity", "alpha", "occlusion"])
+    found = formatting.in_order(["zeta", "occlusion", "sensitivity", "alpha", "occlusion"])
     assert found == ["sensitivity", "occlusion", "alpha", "zeta"]
-    assert words.method_name("integrated_gradients") == "Integrated gradients"
+    assert formatting.method_name("integrated_gradients") == "Integrated gradients"
 
 
 def test_linear_weights_are_exact_for_straight_lines():
@@ -92,7 +93,7 @@ def test_group_colours_hold_for_any_cohort():
 
 def test_cohort_counts_people_once():
     run = open_run(shared_store())
-    table = summaries.cohort(run.table("scans"), GROUPS).set_index("Group")
+    table = frames.cohort(run.table("scans"), GROUPS).set_index("Group")
     assert table.loc["AD", ["Subjects", "Scans"]].tolist() == ["2", "4"]
     assert table.loc["NC", ["Subjects", "Scans"]].tolist() == ["2", "3"]
     assert "MCI (explained, not trained on)" in table.index
@@ -100,22 +101,22 @@ def test_cohort_counts_people_once():
 
 def test_cohort_copes_with_what_is_unknown():
     scans = open_run(shared_store()).table("scans").assign(age=np.nan, mmse=np.nan, sex=None)
-    table = summaries.cohort(scans, GROUPS)
+    table = frames.cohort(scans, GROUPS)
     assert (table[["Women", "Age, mean ± SD (range)", "MMSE, mean ± SD"]] == "–").all(axis=None)
     assert charts.ages(scans, ["AD", "NC"], GROUPS).data == []
 
 
 def test_confusion_counts_no_retrained_model():
     predictions = open_run(shared_store()).table("predictions")
-    assert summaries.confusion(predictions, "holdout", GROUPS).tolist() == [[2, 1], [1, 2]]
-    assert summaries.confusion(predictions, "folds", GROUPS).sum() == 7
+    assert frames.confusion(predictions, "holdout", GROUPS).tolist() == [[2, 1], [1, 2]]
+    assert frames.confusion(predictions, "folds", GROUPS).sum() == 7
 
 
 def test_exclusions_name_nobody():
     table = pd.DataFrame({
         "scan": ["s1", "s2", "s3"], "subject": ["p1", "p1", "p2"], "stage": "ingest", "reason": ["a", "a", "b"],
     })  # fmt: skip
-    counted = summaries.exclusions(table)
+    counted = frames.exclusions(table)
     assert list(counted.columns) == ["Stage", "Reason", "Scans", "Subjects"]
     assert counted[["Reason", "Scans", "Subjects"]].to_numpy().tolist() == [["a", "2", "1"], ["b", "1", "1"]]
 
@@ -127,34 +128,34 @@ def test_top_regions_are_ranked_by_the_positive_group():
         for d, values in (("AD", (0.1, 0.3)), ("NC", (0.2, 0.05)))
         for r, s, rank in (("Temporal_Mid", values[0], 2), ("Fusiform", values[1], 1))
     ])  # fmt: skip
-    top = summaries.top_regions(table, "folds", "m", "AD", GROUPS, 5)
+    top = frames.top_regions(table, "folds", "m", "AD", GROUPS, 5)
     assert top.region.tolist() == ["Fusiform", "Temporal Mid"]
     assert top.positive.tolist() == pytest.approx([30, 10])
     assert top.negative.tolist() == pytest.approx([5, 20])
-    assert summaries.top_regions(table, "holdout", "m", "AD", GROUPS).empty
+    assert frames.top_regions(table, "holdout", "m", "AD", GROUPS).empty
 
 
 def test_settings_are_flat():
-    table = summaries.settings({"a": {"b": 1, "c": {"d": None}}, "e": {}, "f": "x"})
+    table = frames.settings({"a": {"b": 1, "c": {"d": None}}, "e": {}, "f": "x"})
     assert table.to_numpy().tolist() == [["a.b", "1"], ["a.c.d", "–"], ["e", "{}"], ["f", "x"]]
 
 
 def test_charts_are_made_of_a_run():
     run = open_run(shared_store())
     metrics = run.table("metrics")
-    summary = {("cnn", m): summaries.mean_and_sd(metrics, m) for m in charts.METRIC_NAMES}
-    figure = validated(charts.accuracy(summaries.fold_metrics(metrics), summary, summaries.PAPER))
+    summary = {("cnn", m): frames.mean_and_sd(metrics, m) for m in charts.METRIC_NAMES}
+    figure = validated(charts.accuracy(frames.fold_metrics(metrics), summary, frames.PAPER))
     assert any("0.770 ± 0.060" in (t.text or ()) for t in figure.data)
-    counts = summaries.confusion(run.table("predictions"), "folds", GROUPS)
+    counts = frames.confusion(run.table("predictions"), "folds", GROUPS)
     assert charts.confusion(counts, GROUPS).data[0]["z"].sum() == pytest.approx(2)
     assert len(charts.learning(run.table("training"), ["fold-1", "fold-2"]).data) == 8
     assert len(charts.roc(run.table("curves")).data) == 2
     assert charts.timings({"train": 3.0}).data[0]["text"] == ["3.00 s"]
 
 
-@pytest.mark.parametrize("module", ["dashboard.queries", "dashboard.summaries", "dashboard.figures.slices"])
+@pytest.mark.parametrize("module", ["dashboard.data.runs", "dashboard.data.frames", "dashboard.drawing.slices"])
 def test_the_dashboard_starts_without_the_engine(module):
-    probe = f"import sys, {module}; import dashboard.figures.charts; print(*sys.modules)"
+    probe = f"import sys, {module}; import dashboard.drawing.charts; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout.split()
     assert {"torch", "engine", "ants", "nilearn", "scipy"}.isdisjoint(loaded)
     if "figures" in module:

@@ -7,8 +7,9 @@ import pytest
 from store_factory import RunWriter, make_manifest, write_run
 from streamlit.testing.v1 import AppTest
 
-from dashboard import access, map_images
+from dashboard.data import map_images
 from dashboard.reports.patient import Subject, patient_page
+from dashboard.shell import access
 from store import open_run
 from store.spec import table_spec
 
@@ -18,7 +19,7 @@ FLAGGED, TEXT = "a1-1", "does not match the template after registration: r 0.5, 
 @pytest.fixture
 def opened(open_view):
     def page(view: str, store=None, **query) -> AppTest:
-        app = open_view(f"views/{view}.py", store, **query)
+        app = open_view(f"views/{view}/page.py", store, **query)
         assert not app.exception, app.exception
         return app
 

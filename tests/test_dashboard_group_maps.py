@@ -19,25 +19,27 @@ from store_factory import GRID_MM, METHODS, affine, make_run, shared_store
 from streamlit.testing.v1 import AppTest
 
 import store
-from dashboard import group_grid, queries, queries_maps, summaries_maps
-from dashboard.bounded import Bounded
-from dashboard.figures import brain_maps, cuts
-from dashboard.figures.planes import Range, Style
-from dashboard.filters import Selection
-from dashboard.map_controls import Look
-from dashboard.queries_maps import Average
+from dashboard.data import averages, runs
+from dashboard.data.averages import Average
+from dashboard.data.byte_cache import Bounded
+from dashboard.drawing import brain_maps, cuts
+from dashboard.drawing.planes import Range, Style
+from dashboard.shell.sidebar import Selection
+from dashboard.views.group_maps import grid as group_maps_grid
+from dashboard.views.group_maps import tables as group_maps_tables
+from dashboard.views.group_maps.controls import Look
 from store.export import nifti
 
-PAGE = "views/group_maps.py"
+PAGE = "views/group_maps/page.py"
 SHAPE = (9, 11, 8)
 
 pytestmark = pytest.mark.usefixtures("fresh_dashboard")
 
 
 @pytest.fixture
-def run() -> queries.Run:
+def run() -> runs.Run:
     info = store.list_runs(shared_store())[0]
-    return queries.Run(str(shared_store()), info.run, info.created)
+    return runs.Run(str(shared_store()), info.run, info.created)
 
 
 @pytest.fixture
@@ -179,20 +181,20 @@ def test_where_making_an_entry_fails_the_others_make_it():
 
 def test_pictures_that_push_each_other_out_of_the_cache_are_all_drawn(run, selection, monkeypatch):
     kept = [average(selection, diagnosis) for diagnosis in ("AD", "NC")]
-    queries_maps.make_ready(kept, Style(), (-125.0, -121.0))
+    averages.make_ready(kept, Style(), (-125.0, -121.0))
 
-    def drawing(one: Average, top: float) -> queries_maps.Drawing:
-        return queries_maps.Drawing((one,), (1.0,), (-125.0, -121.0), Style(), Range(0.0, top, ""))
+    def drawing(one: Average, top: float) -> averages.Drawing:
+        return averages.Drawing((one,), (1.0,), (-125.0, -121.0), Style(), Range(0.0, top, ""))
 
     drawings = [drawing(one, top) for one in kept for top in (1.0, 2.0, 3.0)]
-    expected = queries_maps.on_screen(drawings)
+    expected = averages.on_screen(drawings)
     for limit in (1, expected[0].bytes, 2 * expected[0].bytes + 99):
         small = Bounded(limit, lambda one: one.bytes)
-        monkeypatch.setattr(queries_maps, "_pictures", lambda small=small: small)
+        monkeypatch.setattr(averages, "_pictures", lambda small=small: small)
         for start in range(len(drawings)):  # what was drawn last is kept, and evicted while the others are drawn
             order = drawings[start:] + drawings[:start]
-            queries_maps.on_screen(drawings[-1:])
-            assert queries_maps.on_screen(order) == expected[start:] + expected[:start]
+            averages.on_screen(drawings[-1:])
+            assert averages.on_screen(order) == expected[start:] + expected[:start]
 
 
 # -- averages ---------------------------------------------------------------------------------------------------------
@@ -201,13 +203,13 @@ def test_pictures_that_push_each_other_out_of_the_cache_are_all_drawn(run, selec
 @pytest.mark.parametrize("method", METHODS)
 def test_an_average_is_that_of_the_group_cells(run, selection, method):
     wanted = average(selection.of(method=method))
-    reader = queries.opened(run)
-    scale, statistic, _ = queries_maps.measured(wanted)
-    assert queries_maps.is_stored(wanted)
+    reader = runs.opened(run)
+    scale, statistic, _ = averages.measured(wanted)
+    assert averages.is_stored(wanted)
     found = reader.group_map("holdout", method, target="AD", scale=scale, diagnosis=["AD"], statistics=[statistic])
     factor = 1e5 / GRID_MM**3 if scale == "relative" else 1
     expected = factor * getattr(found, statistic)[reader.mask]
-    kept = queries_maps._map(wanted)
+    kept = averages._map(wanted)
     np.testing.assert_allclose(kept.values()[:-1], expected, atol=1e-3 * np.abs(expected).max())
     assert (kept.scans, kept.subjects) == (3, 1)
 
@@ -217,35 +219,35 @@ def test_an_average_is_that_of_the_group_cells(run, selection, method):
     [("signed", "mean", "d margin"), ("spread", "sd", "SD, d margin"), ("size", "mean_abs", "|d margin|")],
 )
 def test_value_and_scale_can_be_chosen(selection, value, statistic, unit):
-    assert queries_maps.measured(average(selection, value=value, scale="margin")) == ("margin", statistic, unit)
+    assert averages.measured(average(selection, value=value, scale="margin")) == ("margin", statistic, unit)
 
 
 def test_other_filters_average_the_heatmaps_themselves(run, selection):
     wanted = average(selection, sex=("F",), value="signed", scale="margin")
-    assert not queries_maps.is_stored(wanted)
+    assert not averages.is_stored(wanted)
     rows = wanted.selection.rows()
     assert set(rows.sex) == {"F"}
-    reader = queries.opened(run)
+    reader = runs.opened(run)
     maps = [reader.heatmap(m, "sensitivity", s, target="AD") for m, s in zip(rows.model, rows.scan, strict=True)]
     calls = []
     style, positions = Style(), (-125.0,)
-    assert not queries_maps.is_ready(wanted, style, positions)
-    queries_maps.make_ready([wanted], style, positions, lambda done, count: calls.append((done, count)))
-    np.testing.assert_allclose(queries_maps.volume(wanted), np.mean(maps, axis=0), atol=1e-5)
+    assert not averages.is_ready(wanted, style, positions)
+    averages.make_ready([wanted], style, positions, lambda done, count: calls.append((done, count)))
+    np.testing.assert_allclose(averages.volume(wanted), np.mean(maps, axis=0), atol=1e-5)
     assert calls == [(i + 1, len(rows)) for i in range(len(rows))]
-    assert queries_maps.figures(wanted).scans == len(rows)
-    assert queries_maps.is_ready(wanted, style, positions)
+    assert averages.figures(wanted).scans == len(rows)
+    assert averages.is_ready(wanted, style, positions)
 
 
 def test_who_has_no_scan_is_told_apart(selection):
     nobody, some = average(selection, "MCI", correct=True), average(selection, "NC")
-    assert list(queries_maps.make_ready([nobody, some], Style(), (-125.0,))) == [nobody]
+    assert list(averages.make_ready([nobody, some], Style(), (-125.0,))) == [nobody]
 
 
 def test_a_share_of_the_map_sums_to_a_hundred_percent(run, selection):
     wanted = average(selection.of(method="occlusion"))
-    factor = queries_maps.share_factor(wanted)
-    kept = queries_maps._map(wanted)
+    factor = averages.share_factor(wanted)
+    kept = averages._map(wanted)
     cm3 = GRID_MM**3 / 1000
     assert factor * np.abs(kept.values()).sum() * cm3 == pytest.approx(100, rel=1e-3)
 
@@ -253,32 +255,32 @@ def test_a_share_of_the_map_sums_to_a_hundred_percent(run, selection):
 # -- the grid ---------------------------------------------------------------------------------------------------------
 
 
-def grid_of(selection: Selection, chosen: Look) -> list[group_grid.Panel]:
+def grid_of(selection: Selection, chosen: Look) -> list[group_maps_grid.Panel]:
     return [
         panel
         for method in chosen.methods
-        for panel in group_grid.panels(
+        for panel in group_maps_grid.panels(
             method, {d: average(selection.of(method=method), d) for d in ("AD", "NC")}, ["AD", "NC"], chosen
         )
     ]
 
 
 def test_the_difference_is_the_first_group_minus_the_second(run, selection):
-    panels = group_grid.panels(
+    panels = group_maps_grid.panels(
         "sensitivity", {d: average(selection, d) for d in ("AD", "NC", "MCI")}, ["AD", "NC", "MCI"], look()
     )
     assert [panel.heading for panel in panels] == ["AD", "NC", "MCI", "AD − NC"]
-    drawing = list(group_grid.drawings(panels, look(), {}).values())[-1]
-    first, second = (queries_maps.volume(average(selection, d)) for d in ("AD", "NC"))
+    drawing = list(group_maps_grid.drawings(panels, look(), {}).values())[-1]
+    first, second = (averages.volume(average(selection, d)) for d in ("AD", "NC"))
     factor = 1e5 / GRID_MM**3
-    own = queries_maps.brain(run)
+    own = averages.brain(run)
     expected = cuts.cut_all(factor * (first - second)[own.box], own.affine, "coronal", look().positions)
-    np.testing.assert_allclose(queries_maps._heat(drawing), expected, atol=1e-2 * np.abs(expected).max())
+    np.testing.assert_allclose(averages._heat(drawing), expected, atol=1e-2 * np.abs(expected).max())
     assert drawing.style.signed
 
 
 def test_groups_of_a_method_share_a_scale_and_differences_have_their_own(selection):
-    drawn = group_grid.drawings(grid_of(selection, look()), look(), {})
+    drawn = group_maps_grid.drawings(grid_of(selection, look()), look(), {})
     scales = {(panel.method, panel.heading): drawing.scale for panel, drawing in drawn.items()}
     for method in METHODS:
         assert scales[method, "AD"] == scales[method, "NC"] != scales[method, "AD − NC"]
@@ -287,25 +289,25 @@ def test_groups_of_a_method_share_a_scale_and_differences_have_their_own(selecti
 
 def test_one_scale_for_all_methods(selection):
     shared = look(shared=True)
-    drawn = group_grid.drawings(grid_of(selection, shared), shared, {})
+    drawn = group_maps_grid.drawings(grid_of(selection, shared), shared, {})
     assert len({d.scale for panel, d in drawn.items() if not panel.is_difference}) == 1
-    assert {d.scale.unit for d in drawn.values()} == {queries_maps.SHARED_UNIT}
+    assert {d.scale.unit for d in drawn.values()} == {averages.SHARED_UNIT}
 
 
 def test_a_typed_threshold_is_where_colour_starts(selection):
     typed = look(percentile=None)
-    drawn = group_grid.drawings(grid_of(selection, typed), typed, {"drop of margin": 0.123})
+    drawn = group_maps_grid.drawings(grid_of(selection, typed), typed, {"drop of margin": 0.123})
     assert {d.scale.low for p, d in drawn.items() if p.unit == "drop of margin"} == {0.123}
 
 
 def test_a_group_without_scans_leaves_no_difference(selection):
-    panels = group_grid.panels("sensitivity", {"AD": average(selection)}, ["AD", "NC"], look())
+    panels = group_maps_grid.panels("sensitivity", {"AD": average(selection)}, ["AD", "NC"], look())
     assert [panel.heading for panel in panels] == ["AD"]
 
 
 def test_the_grid_is_saved_with_its_words(selection):
-    drawn = group_grid.drawings(grid_of(selection, look()), look(), {})
-    sheet = group_grid.sheet(drawn, "A title", "A note")
+    drawn = group_maps_grid.drawings(grid_of(selection, look()), look(), {})
+    sheet = group_maps_grid.sheet(drawn, "A title", "A note")
     with Image.open(io.BytesIO(sheet.png())) as picture:
         assert picture.size == (sheet.width, sheet.height)
     words = sheet.svg().decode()
@@ -314,10 +316,10 @@ def test_the_grid_is_saved_with_its_words(selection):
 
 
 def test_pictures_are_drawn_once(selection):
-    drawn = list(group_grid.drawings(grid_of(selection, look()), look(), {}).values())
-    first = queries_maps.on_screen(drawn)
+    drawn = list(group_maps_grid.drawings(grid_of(selection, look()), look(), {}).values())
+    first = averages.on_screen(drawn)
     assert len(first) == 12
-    assert all(a is b for a, b in zip(first, queries_maps.on_screen(drawn), strict=True))
+    assert all(a is b for a, b in zip(first, averages.on_screen(drawn), strict=True))
     assert first[0] != first[1]
 
 
@@ -326,9 +328,9 @@ def test_peaks_are_named_by_region():
     atlas[1, 2, 1] = 7
     regions = pd.DataFrame({"region": ["Temporal_Mid_L"], "index": [7]})
     mm = affine()[:3, :3] @ [1, 2, 1] + affine()[:3, 3]
-    assert summaries_maps.region_at(atlas, affine(), regions, mm) == "Temporal Mid L"
-    assert summaries_maps.region_at(atlas, affine(), regions, mm + 2) == "–"
-    assert summaries_maps.region_at(atlas, affine(), regions, mm + 200) == "–"
+    assert group_maps_tables.region_at(atlas, affine(), regions, mm) == "Temporal Mid L"
+    assert group_maps_tables.region_at(atlas, affine(), regions, mm + 2) == "–"
+    assert group_maps_tables.region_at(atlas, affine(), regions, mm + 200) == "–"
 
 
 # -- the page ---------------------------------------------------------------------------------------------------------
@@ -443,8 +445,8 @@ def test_a_real_cohort_with_one_method(open_page, tmp_path):
 
 def test_a_saved_map_is_the_exact_average(run, selection):
     wanted = average(selection)
-    reader = queries.opened(run)
-    data = nifti.nifti_bytes(queries_maps.volume(wanted), reader.affine(), simulated=True)
+    reader = runs.opened(run)
+    data = nifti.nifti_bytes(averages.volume(wanted), reader.affine(), simulated=True)
     image = nib.Nifti1Image.from_bytes(gzip.decompress(data))
     found = reader.group_map("holdout", "sensitivity", target="AD", scale="relative", diagnosis=["AD"])
     np.testing.assert_array_equal(np.asarray(image.dataobj), found.mean_abs)

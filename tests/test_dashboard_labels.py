@@ -9,11 +9,11 @@ from streamlit.testing.v1 import AppTest
 def two_charts(first: str, second: str) -> None:
     import streamlit as st
 
-    from dashboard import show
-    from dashboard.figures.chart import Chart
+    from dashboard.drawing.chart import Chart
+    from dashboard.shell import display
 
     for label in (first, second):
-        show.chart(st, Chart().add(x=[1], y=[1]).finish(100), f"d-matrix-{label}")
+        display.chart(st, Chart().add(x=[1], y=[1]).finish(100), f"d-matrix-{label}")
 
 
 @pytest.mark.parametrize("labels", [("AD__late", "AD_late"), ("__", "_"), ("a___b", "a__b"), ("A D", "A/D")])

@@ -19,8 +19,8 @@ from streamlit.errors import StreamlitSecretNotFoundError
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from websockets.exceptions import ConnectionClosed
 
-from dashboard import access, guard, locality, secret_files
-from dashboard.secret_files import SecretFileError
+from dashboard.shell import access, guard, locality, secret_files
+from dashboard.shell.secret_files import SecretFileError
 
 pytestmark = pytest.mark.usefixtures("anonymous")
 HERE = {"Host": "localhost:8501"}
@@ -394,7 +394,7 @@ app.make_ready()
 assert gc.get_freeze_count() > 100_000, gc.get_freeze_count()
 heavy = {"torch", "ants", "sklearn", "nilearn", "scipy.stats", "matplotlib.pyplot"} & set(sys.modules)
 assert not heavy, heavy
-assert {"plotly", "pandas", "dashboard.queries_maps", "dashboard.filters"} <= set(sys.modules)
+assert {"plotly", "pandas", "dashboard.data.averages", "dashboard.shell.sidebar"} <= set(sys.modules)
 """
 
 

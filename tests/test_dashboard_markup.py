@@ -14,8 +14,8 @@ import store_factory
 from store_factory import SCANS
 from test_dashboard_public import PAGES, elements
 
-from dashboard.figures import words
-from dashboard.figures.chart import Chart
+from dashboard.drawing.chart import Chart
+from dashboard.text import formatting
 
 LINK = "[Sign in again](https://evil.example/)"
 PLANT = (
@@ -94,7 +94,7 @@ def findings(texts: Iterator[str]) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_no_text_of_a_store_or_link_becomes_markup(open_view, hostile, name):
-    app = open_view(f"views/{name}.py", hostile, **OPEN)
+    app = open_view(f"views/{name}/page.py", hostile, **OPEN)
     assert not app.exception
     texts = list(said(app))
     assert "This view failed" not in texts
@@ -104,30 +104,32 @@ def test_no_text_of_a_store_or_link_becomes_markup(open_view, hostile, name):
 
 @pytest.mark.parametrize("part", ["methods", "paper", "region"])
 def test_nor_on_the_parts_of_the_regions_page(open_view, hostile, part):
-    assert findings(said(open_view("views/regions.py", hostile, r_part=part, **OPEN))) == []
+    assert findings(said(open_view("views/regions/page.py", hostile, r_part=part, **OPEN))) == []
 
 
 def test_what_the_escape_leaves_is_what_stood_there():
     for text in (PLANT, "sub-01_T1w", "- a", "1. a", "# a", "a -> b", "= x", "~~a~~", "{x}", "|a|b|", "\\[x]", "12:30"):
-        escaped = words.plain(text)
-        assert re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", escaped).replace(words.WORD_JOINER, "") == " ".join(text.split())
+        escaped = formatting.plain(text)
+        assert re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", escaped).replace(formatting.WORD_JOINER, "") == " ".join(
+            text.split()
+        )
         assert findings([escaped]) == []
-    assert words.plain("sim-0008") == "sim-0008"
-    assert words.plain("a\n\n# b") == r"a \# b"
-    assert words.plain("- a") == r"\- a"
-    assert words.plain("3. a") == r"3\. a"
+    assert formatting.plain("sim-0008") == "sim-0008"
+    assert formatting.plain("a\n\n# b") == r"a \# b"
+    assert formatting.plain("- a") == r"\- a"
+    assert formatting.plain("3. a") == r"3\. a"
 
 
 def test_code_cannot_be_left():
-    assert words.code("run=x") == "`run=x`"
-    assert words.code("a`b``c") == "```a`b``c```"
-    assert words.code("`") == "`` ` ``"
+    assert formatting.code("run=x") == "`run=x`"
+    assert formatting.code("a`b``c") == "```a`b``c```"
+    assert formatting.code("`") == "`` ` ``"
 
 
 def test_names_of_methods_and_regions_have_no_marks():
-    assert words.method_name("sensitivity") == "Sensitivity analysis"
-    assert words.region_name("Temporal_Mid_L") == "Temporal Mid L"
-    for name in (words.method_name(PLANT), words.region_name(PLANT)):
+    assert formatting.method_name("sensitivity") == "Sensitivity analysis"
+    assert formatting.region_name("Temporal_Mid_L") == "Temporal Mid L"
+    for name in (formatting.method_name(PLANT), formatting.region_name(PLANT)):
         assert not set("[]<>*`$!:@") & set(name)
 
 

@@ -15,33 +15,28 @@ from store_factory import make_larger_run
 from streamlit.testing.v1 import AppTest
 from test_dashboard_views import VIEWS, text_of
 
-from dashboard import (
-    access,
-    filters,
-    map_images,
-    overview_new_scans,
-    queries,
-    queries_maps,
-    queries_regions,
-    summaries_patient,
-    viewer,
-)
-from dashboard import summaries_regions as regional
-from dashboard import summaries_variability as between
-from dashboard.downloads_patient import downloads
-from dashboard.figures import patient
-from dashboard.figures.answers import answer_of
+from dashboard import viewer
+from dashboard.data import averages, map_images, runs
 from dashboard.reports import patient_report
 from dashboard.reports.layout import Page
 from dashboard.reports.patient import patient_page
 from dashboard.reports.subject import Subject
-from dashboard.summaries_regions import Areas
+from dashboard.shell import access, sidebar
+from dashboard.text.outputs import answer_of
+from dashboard.views.overview import new_scans as overview_new_scans
+from dashboard.views.patient import charts as patient_charts
+from dashboard.views.patient import tables as patient_tables
+from dashboard.views.patient.downloads import downloads
+from dashboard.views.regions import queries as regions_queries
+from dashboard.views.regions import tables as regional
+from dashboard.views.regions.tables import Areas
+from dashboard.views.variability import tables as between
 from store import RunReader, open_run
 from store.writing.validate import validate
 
 REFERENCE, RUN = "cohort-1", "scans-1"
 METHODS = ("sensitivity", "area_occlusion")
-PATIENT = "views/patient.py"
+PATIENT = "views/patient/page.py"
 
 
 @pytest.fixture(scope="module")
@@ -137,13 +132,13 @@ def test_the_averages_of_the_reference_are_pictures_beside_the_scan(opened, stor
 
 def test_the_picture_of_a_scan_is_its_heatmap_by_one_model(store):
     reader = open_run(store, RUN)
-    run = queries.Run(str(store), RUN, reader.manifest["created"])
+    run = runs.Run(str(store), RUN, reader.manifest["created"])
     for model in ("fold-1", "fold-2"):
-        chosen = filters.OneHeatmap(run, "folds", "sensitivity", "AD", model=model, scan="new-1")
+        chosen = sidebar.OneHeatmap(run, "folds", "sensitivity", "AD", model=model, scan="new-1")
         size = np.abs(reader.heatmap(model, "sensitivity", "new-1", target="AD")) * reader.mask
-        average = queries_maps.Average(chosen, "size", "relative")
-        np.testing.assert_allclose(queries_maps.volume(average), size / size.sum(), rtol=1e-4, atol=1e-9)
-        assert not queries_maps.is_stored(average)
+        average = averages.Average(chosen, "size", "relative")
+        np.testing.assert_allclose(averages.volume(average), size / size.sum(), rtol=1e-4, atol=1e-9)
+        assert not averages.is_stored(average)
 
 
 def test_predictions_of_all_models_are_said_with_mean_and_range(opened, store):
@@ -166,7 +161,7 @@ def test_flags_are_plain_warnings_of_their_scan_only(opened, store):
 def test_a_flag_of_the_settings_says_that_a_person_accepted_it():
     rows = [("limits", "overlap 0.7; at least 0.8", "accept"), ("reference", "brain volume 900", "")]
     flags = pd.DataFrame(rows, columns=["source", "text", "decision"])
-    assert summaries_patient.flag_texts(flags) == [
+    assert patient_tables.flag_texts(flags) == [
         "Outside the limits of the settings: overlap 0.7; at least 0.8 (a person has looked at it and accepted it).",
         "Outside the range of the cohort: brain volume 900.",
     ]
@@ -212,7 +207,7 @@ def test_a_real_run_opens_without_any_of_this(opened, store):
 
 def test_the_chart_has_both_groups_and_the_scan():
     rows = pd.DataFrame({"region": ["A", "B"], "share": [0.2, 0.1], "mean": 0.1, "sd": [0.1, np.nan], "n": 12})
-    chart = patient.against_groups({"AD": rows, "NC": rows.assign(n=0)}, "#2A9D8F", ["AD", "NC"])
+    chart = patient_charts.against_groups({"AD": rows, "NC": rows.assign(n=0)}, "#2A9D8F", ["AD", "NC"])
     names = [trace.name for trace in validated(chart).data]
     assert names == ["AD, mean ± SD, n = 12", "NC, mean ± SD, n = 0", "this scan"]
 
@@ -221,7 +216,7 @@ def test_the_table_to_take_away_names_the_group():
     rows = pd.DataFrame({
         "region": ["A"], "share": [0.2], "percentile": [90.0], "mean": [0.1], "sd": [0.1], "n": [12],
     })  # fmt: skip
-    table = summaries_patient.export_groups({"AD": {"occlusion": rows}, "NC": {"occlusion": rows}})
+    table = patient_tables.export_groups({"AD": {"occlusion": rows}, "NC": {"occlusion": rows}})
     assert table["group"].tolist() == ["AD", "NC"]
     assert table["share_percent"].tolist() == [20, 20]
 
@@ -254,7 +249,7 @@ def test_the_report_compares_with_the_groups_of_the_reference(store):
     numbers = {text.get_text() for text in page.figure.texts if text.get_text().isdigit()}
     table = Subject(run, "fold-2", "new-1", "AD", "one", (0.0, 0.0, 0.0), reference).against("sensitivity")["NC"]
     known = run.table("regions")
-    top = summaries_patient.top_regions(table, set(known.region[known.in_atlas.astype(bool)]))
+    top = patient_tables.top_regions(table, set(known.region[known.in_atlas.astype(bool)]))
     assert {f"{value:.0f}" for value in top.percentile} <= numbers
 
 
@@ -278,11 +273,11 @@ def test_the_report_that_is_taken_away_knows_the_reference(store, monkeypatch):
         return patient_report(*arguments, **options)
 
     monkeypatch.setattr("dashboard.reports.patient_report", report)
-    run = queries.Run(str(store), RUN, open_run(store, RUN).manifest["created"])
-    rows = filters.explained(run, "folds")
+    run = runs.Run(str(store), RUN, open_run(store, RUN).manifest["created"])
+    rows = sidebar.explained(run, "folds")
     row = rows[(rows.scan == "new-1") & (rows.model == "fold-1")].iloc[0]
     view = {**viewer.DEFAULTS, "method": "sensitivity"}
-    selection = filters.Selection(run, "folds", "sensitivity", "AD")
+    selection = sidebar.Selection(run, "folds", "sensitivity", "AD")
     made, *_ = downloads(selection, "fold-1", row, {"sensitivity": None}, view, {})
     assert made.data().startswith(b"%PDF-")
     assert asked["reference"].run_id == REFERENCE
@@ -293,8 +288,8 @@ def test_the_report_that_is_taken_away_knows_the_reference(store, monkeypatch):
 
 PARTS = [
     *((view, {}) for view in VIEWS),
-    *(("views/regions.py", {"r_part": part}) for part in ("methods", "paper", "region")),
-    *(("views/variability.py", {"v_view": view}) for view in ("lobes", "spread", "similarity", "outliers")),
+    *(("views/regions/page.py", {"r_part": part}) for part in ("methods", "paper", "region")),
+    *(("views/variability/page.py", {"v_view": view}) for view in ("lobes", "spread", "similarity", "outliers")),
 ]  # fmt: skip
 
 
@@ -306,24 +301,24 @@ def test_every_page_opens(opened, store, view, query):
 
 
 def test_a_page_that_judges_says_why_there_is_nothing_to_judge(opened, store):
-    app = opened(store, "views/overview.py")
+    app = opened(store, "views/overview/page.py")
     assert "They belong to no group, so there is no accuracy" in app.info[0].value
     assert "How well the networks do" not in text_of(app)
     assert not app.metric
 
 
 def test_outliers_say_why_new_scans_have_no_distance(opened, store):
-    app = opened(store, "views/variability.py", set="folds", v_view="outliers")
+    app = opened(store, "views/variability/page.py", set="folds", v_view="outliers")
     assert "New scans belong to no group" in text_of(app)
     assert f"What is unlike the cohort of {REFERENCE} is on the page Patient" in text_of(app)
     assert "v_z" not in [slider.key for slider in app.slider]
-    of_a_cohort = opened(store, "views/variability.py", run=REFERENCE, set="folds", v_view="outliers")
+    of_a_cohort = opened(store, "views/variability/page.py", run=REFERENCE, set="folds", v_view="outliers")
     assert "belong to no group" not in text_of(of_a_cohort)
     assert "v_z" in [slider.key for slider in of_a_cohort.slider]
 
 
 def test_new_scans_are_compared_in_words_where_there_is_no_accuracy(opened, store):
-    app = opened(store, "views/compare_runs.py", c_other=REFERENCE, c_set="folds")
+    app = opened(store, "views/compare_runs/page.py", c_other=REFERENCE, c_set="folds")
     said = text_of(app)
     assert f"{RUN} holds new scans, explained by the networks of {REFERENCE}: it has trained nothing" in said
     assert f"{RUN} has trained nothing and has no accuracy: these numbers are of the other run alone" in said
@@ -332,39 +327,41 @@ def test_new_scans_are_compared_in_words_where_there_is_no_accuracy(opened, stor
     assert captions_of(app)[0] == f"{RUN}: MCI, n = 1 subject, 1 scan"
     assert captions_of(app)[1].startswith(f"{REFERENCE}: AD, n = 12 subjects")
     assert "share no ranked regions" not in said
-    whole = opened(store, "views/compare_runs.py", run=REFERENCE, c_other=RUN, c_set="folds")
+    whole = opened(store, "views/compare_runs/page.py", run=REFERENCE, c_other=RUN, c_set="folds")
     assert [whole.selectbox(key="c_group").format_func(value) for value in "13"] == ["AD / MCI", "NC / MCI"]
 
 
 def test_two_runs_of_new_scans_have_no_accuracy_to_compare(opened, store, tmp_path):
     shutil.copytree(store / RUN, tmp_path / RUN)
     make_new_scans(tmp_path, REFERENCE, run_id="scans-2", methods=METHODS)
-    said = text_of(opened(tmp_path, "views/compare_runs.py", c_other="scans-2", c_set="folds"))
+    said = text_of(opened(tmp_path, "views/compare_runs/page.py", c_other="scans-2", c_set="folds"))
     assert "Neither run has trained a network, so there is no accuracy to compare" in said
     assert said.count("holds new scans") == 2
 
 
 def test_a_scan_of_several_models_is_counted_once(opened, store):
-    for view in (PATIENT, "views/variability.py", "views/regions.py"):
+    for view in (PATIENT, "views/variability/page.py", "views/regions/page.py"):
         assert "**3 of 3 scans**, 3 subjects" in text_of(opened(store, view, set="folds")), view
-    assert "n = 3 subjects, 3 scans" in text_of(opened(store, "views/variability.py", set="folds"))
-    said = text_of(opened(store, "views/regions.py", set="folds", r_part="region"))
+    assert "n = 3 subjects, 3 scans" in text_of(opened(store, "views/variability/page.py", set="folds"))
+    said = text_of(opened(store, "views/regions/page.py", set="folds", r_part="region"))
     assert "n = 2 scans of 2 subjects" in said
     assert "n = 1 scan of 1 subject" in said
 
 
 def test_heatmaps_of_several_models_are_called_so(opened, store):
-    app = opened(store, "views/distances.py", set="folds", d_level="scan")
+    app = opened(store, "views/distances/page.py", set="folds", d_level="scan")
     said = text_of(app)
     assert "Mean ± SD over heatmaps: MCI n = 2 heatmaps of 1 scan, unknown n = 4 heatmaps of 2 scans" in said
     assert "by one of the models that explain it" in said
     assert "over heatmaps (MCI 2 heatmaps of 1 scan, unknown 4 heatmaps of 2 scans)" in said
-    whole = text_of(opened(store, "views/distances.py", run=REFERENCE, set="folds", d_level="scan"))
+    whole = text_of(opened(store, "views/distances/page.py", run=REFERENCE, set="folds", d_level="scan"))
     assert "Mean ± SD over scans: AD n = 13 scans, NC n = 12 scans" in whole
     assert "heatmaps of" not in whole
-    assert "The 6 heatmaps of 3 scans behind these maps" in labels_of(opened(store, "views/group_maps.py", set="folds"))
-    rows = filters.explained(queries.Run(str(store), RUN, open_run(store, RUN).manifest["created"]), "folds")
-    ranked = queries_regions.relevance(queries.Run(str(store), RUN, ""), "folds")
+    assert "The 6 heatmaps of 3 scans behind these maps" in labels_of(
+        opened(store, "views/group_maps/page.py", set="folds")
+    )
+    rows = sidebar.explained(runs.Run(str(store), RUN, open_run(store, RUN).manifest["created"]), "folds")
+    ranked = regions_queries.relevance(runs.Run(str(store), RUN, ""), "folds")
     groups = ranked.groups("sensitivity", "AD", np.ones(len(rows), bool), ["MCI", "unknown"])
     assert [group.scans for group in groups.values()] == [1, 2]
     reader = open_run(store, RUN)
@@ -379,7 +376,7 @@ def test_values_of_several_models_are_averaged():
         "model": ["fold-1", "fold-2", "fold-1"], "scan": ["s", "s", "t"], "subject": ["a", "a", "b"],
         "diagnosis": "unknown", "age": 70.0, "probability": [0.2, 0.4, 0.9], "predicted": ["NC", "NC", "AD"],
     })  # fmt: skip
-    once = summaries_patient.one_a_scan(rows, ["AD", "NC"], answer_of({"groups": ["AD", "NC"]}))
+    once = patient_tables.one_a_scan(rows, ["AD", "NC"], answer_of({"groups": ["AD", "NC"]}))
     assert once["probability"].tolist() == pytest.approx([0.3, 0.9])
     assert once["predicted"].tolist() == ["NC", "AD"]
     sums = np.array([[1.0, 3.0], [3.0, 1.0], [1.0, 1.0]])
@@ -400,29 +397,29 @@ def test_values_of_several_models_are_averaged():
 def test_mci_is_in_the_filters_and_under_its_diagnosis_on_every_page(opened, store, model_set):
     whole = {"run": REFERENCE, "set": model_set}
     for view in ("group_maps", "patient", "variability", "regions", "clinical", "distances"):
-        app = opened(store, f"views/{view}.py", **whole)
+        app = opened(store, f"views/{view}/page.py", **whole)
         assert "MCI" in app.button_group(key="dx").options, view
     for view in ("variability", "regions", "clinical", "distances"):
-        said = text_of(opened(store, f"views/{view}.py", dx="MCI", **whole))
+        said = text_of(opened(store, f"views/{view}/page.py", dx="MCI", **whole))
         assert "3 MCI" in said, view
-    assert "3 MCI subjects" in text_of(opened(store, "views/group_maps.py", dx="MCI", **whole))
-    assert "Also explained: MCI" in text_of(opened(store, "views/group_maps.py", **whole))
+    assert "3 MCI subjects" in text_of(opened(store, "views/group_maps/page.py", dx="MCI", **whole))
+    assert "Also explained: MCI" in text_of(opened(store, "views/group_maps/page.py", **whole))
     listed = opened(store, PATIENT, dx="MCI", **whole).selectbox(key="p_subject").options
     assert [option.split(" · ")[:2] for option in listed] == [[f"MCI{i}", "MCI"] for i in range(3)]
-    assert "**MCI**" in text_of(opened(store, "views/regions.py", r_part="region", **whole))
+    assert "**MCI**" in text_of(opened(store, "views/regions/page.py", r_part="region", **whole))
 
 
 def test_mci_is_in_no_accuracy(opened, store):
-    app = opened(store, "views/overview.py", run=REFERENCE)
+    app = opened(store, "views/overview/page.py", run=REFERENCE)
     cohort = next(table.value for table in app.table if "Subjects" in table.value.columns)
     assert "MCI (explained, not trained on)" in cohort.index
     said = text_of(app)
     assert "**Confusion matrix**, n = 25 scans" in said  # 12 + 12 subjects, one with two scans
-    run = queries.Run(str(store), REFERENCE, open_run(store, REFERENCE).manifest["created"])
-    rows = filters.explained(run, "holdout")
+    run = runs.Run(str(store), REFERENCE, open_run(store, REFERENCE).manifest["created"])
+    rows = sidebar.explained(run, "holdout")
     assert (rows.diagnosis == "MCI").sum() == 3
     for wanted in (True, False):
-        kept = rows[filters.passing(rows, filters.Whom(correct=wanted))]
+        kept = rows[sidebar.passing(rows, sidebar.Whom(correct=wanted))]
         assert "MCI" not in set(kept.diagnosis)
 
 
@@ -436,7 +433,7 @@ def test_scans_without_an_age_have_no_chart_of_ages(opened, store, tmp_path):
 
 
 def test_the_overview_lists_every_new_scan_the_doubtful_first(opened, store):
-    app = opened(store, "views/overview.py")
+    app = opened(store, "views/overview/page.py")
     run = open_run(store, RUN)
     table = overview_new_scans.work_list(
         run.table("predictions"), run.table("scans"), run.table("flags"), answer_of(run.manifest)

@@ -10,7 +10,7 @@ import pytest
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import cdist, squareform
 
-from dashboard.figures.ordering import hierarchical_order, leaf_order, linkage, outliers, similarity_map
+from dashboard.drawing.ordering import hierarchical_order, leaf_order, linkage, outliers, similarity_map
 
 
 def points(count: int, dimensions: int, seed: int = 0) -> np.ndarray:

@@ -12,10 +12,11 @@ from plotly_schema import validated
 from store_factory import shared_store
 from streamlit.testing.v1 import AppTest
 
-from dashboard import access, filters, page, queries, summaries
-from dashboard import summaries_overview as judged
-from dashboard.figures import charts
-from dashboard.filters import Whom
+from dashboard.data import frames, runs
+from dashboard.drawing import charts
+from dashboard.shell import access, page, sidebar
+from dashboard.shell.sidebar import Whom
+from dashboard.views.overview import tables as judged
 from store import open_run
 
 GROUPS = ["AD", "NC"]
@@ -105,28 +106,28 @@ def test_the_table_of_metrics_says_what_is_sure_and_of_how_many_folds():
     assert row["Mean ± SD"] == "1.00 ± 0.00 (of 3 folds)"
     assert row["All folds (95 % CI)"] == "1.00 (0.899 to 1.000)"
     assert row["Held out (95 % CI)"] == "1.00 (0.750 to 1.000)"
-    assert summaries.of_folds(metrics, "auc") == "3 of 5 folds"
+    assert frames.of_folds(metrics, "auc") == "3 of 5 folds"
 
 
 @pytest.fixture
-def run(monkeypatch) -> queries.Run:
+def run(monkeypatch) -> runs.Run:
     monkeypatch.setattr(sys, "argv", ["home.py"])
     monkeypatch.setenv("BRAINWHY_STORE", str(shared_store()))
     st.cache_data.clear()
     st.cache_resource.clear()
     reader = open_run(shared_store())
-    return queries.Run(str(shared_store()), reader.run_id, reader.manifest["created"])
+    return runs.Run(str(shared_store()), reader.run_id, reader.manifest["created"])
 
 
 @pytest.mark.parametrize("model_set", ["folds", "holdout"])
 def test_the_filters_of_a_cell_let_just_its_scans_pass(run, model_set):
-    explained = filters.explained(run, model_set)
-    counts = summaries.confusion(queries.table(run, "predictions"), model_set, GROUPS)
+    explained = sidebar.explained(run, model_set)
+    counts = frames.confusion(runs.table(run, "predictions"), model_set, GROUPS)
     assert counts.sum() == explained.group.isin(GROUPS).sum()
     for true, predicted, text in judged.cells(counts, GROUPS):
         values = judged.values_of_cell(explained, GROUPS, true, predicted)
         whom = Whom(tuple(values["dx"]), correct={"correct": True, "wrong": False}[values["ok"]])
-        passing = explained[filters.passing(explained, whom)]
+        passing = explained[sidebar.passing(explained, whom)]
         assert len(passing) == counts[true, predicted]
         assert values["p_subject"] in set(passing.subject)
         assert values["p_scan"] in set(passing.scan[passing.subject == values["p_subject"]])
@@ -174,7 +175,7 @@ def test_the_page_opens_with_its_pictures_and_downloads(run, offered):
         "_truth-scores.csv", "_scans.csv", "_predictions.csv", "_exclusions.csv",
     ]  # fmt: skip
     assert offered[1].data().startswith(b"\x89PNG")
-    assert len(offered[7].data().splitlines()) == 1 + len(queries.table(run, "predictions"))
+    assert len(offered[7].data().splitlines()) == 1 + len(runs.table(run, "predictions"))
 
 
 def test_the_report_is_of_the_chosen_models(run, offered):

@@ -10,30 +10,26 @@ import pytest
 from store_factory import shared_store
 from streamlit.testing.v1 import AppTest
 
-from dashboard import (
-    access,
-    downloads_patient,
-    map_images,
-    pictures_patient,
-    queries,
-    queries_patient,
-    summaries_patient,
-)
-from dashboard.figures.answers import answer_of
-from dashboard.filters import Selection
+from dashboard.data import map_images, runs
+from dashboard.shell import access
+from dashboard.shell.sidebar import Selection
+from dashboard.text.outputs import answer_of
+from dashboard.views.patient import downloads, pictures
+from dashboard.views.patient import queries as patient_queries
+from dashboard.views.patient import tables as patient_tables
 from store import open_run
 
 
 @pytest.fixture
-def run(fresh_dashboard) -> queries.Run:
+def run(fresh_dashboard) -> runs.Run:
     reader = open_run(shared_store())
-    return queries.Run(str(shared_store()), reader.run_id, reader.manifest["created"])
+    return runs.Run(str(shared_store()), reader.run_id, reader.manifest["created"])
 
 
 @pytest.fixture
 def opened(run, open_view):
     def page(**query) -> AppTest:
-        app = open_view("views/patient.py", **query)
+        app = open_view("views/patient/page.py", **query)
         assert not app.exception, app.exception
         return app
 
@@ -119,7 +115,7 @@ def people(n: int) -> pd.DataFrame:
 
 def test_percentile_among_the_other_subjects_of_the_diagnosis():
     own = pd.Series({"H": 0.10, "T": 0.5})
-    table = summaries_patient.against_group(own, people(21), "s10", "AD").set_index("region")
+    table = patient_tables.against_group(own, people(21), "s10", "AD").set_index("region")
     assert table.n.tolist() == [20, 20]
     assert table.percentile.tolist() == [50.0, 50.0]  # mid-rank: ties count half
     assert table.loc["H", "mean"] == pytest.approx(0.10)
@@ -129,17 +125,17 @@ def test_percentile_among_the_other_subjects_of_the_diagnosis():
 
 def test_no_percentile_below_ten_others():
     own = pd.Series({"H": 0.05, "T": 0.5})
-    assert summaries_patient.against_group(own, people(10), "s1", "AD").percentile.isna().all()
-    assert summaries_patient.against_group(own, people(11), "s1", "AD").percentile.notna().all()
-    alone = summaries_patient.against_group(own, people(1), "s0", "AD")
+    assert patient_tables.against_group(own, people(10), "s1", "AD").percentile.isna().all()
+    assert patient_tables.against_group(own, people(11), "s1", "AD").percentile.notna().all()
+    alone = patient_tables.against_group(own, people(1), "s0", "AD")
     assert alone["mean"].isna().all()
 
 
 def test_shares_are_those_of_the_store_and_targets_are_resolved(run):
-    table = queries.table(run, "region_relevance")
+    table = runs.table(run, "region_relevance")
     for target in ("AD", "NC", "true", "predicted"):
-        shares = queries_patient.region_shares(run, "folds", "occlusion", target)
-        reader = queries.opened(run)
+        shares = patient_queries.region_shares(run, "folds", "occlusion", target)
+        reader = runs.opened(run)
         for model, scan in shares.index:
             group = reader.target_of(model, scan, target)
             rows = table[
@@ -148,12 +144,12 @@ def test_shares_are_those_of_the_store_and_targets_are_resolved(run):
             np.testing.assert_allclose(
                 shares.loc[(model, scan)], rows.set_index("region").share[shares.columns], rtol=1e-6
             )
-    assert "m1-1" not in queries_patient.region_shares(run, "folds", "occlusion", "true").reset_index().scan.tolist()
+    assert "m1-1" not in patient_queries.region_shares(run, "folds", "occlusion", "true").reset_index().scan.tolist()
 
 
 def test_subject_means_are_means_over_scans(run):
-    shares = queries_patient.region_shares(run, "folds", "sensitivity", "AD")
-    means = queries_patient.subject_means(run, "folds", "sensitivity", "AD")
+    shares = patient_queries.region_shares(run, "folds", "sensitivity", "AD")
+    means = patient_queries.subject_means(run, "folds", "sensitivity", "AD")
     own = shares[shares.index.get_level_values("scan").isin(["a1-1", "a1-2", "a1-3"])]
     np.testing.assert_allclose(means.loc[("a1", "AD")], own.mean(), rtol=1e-5)
 
@@ -162,7 +158,7 @@ def test_visits_are_in_time_order(run):
     rows = pd.DataFrame(
         {"subject": ["a"] * 3, "scan": list("xyz"), "session": ["m12", "bl", "m06"], "age": [71, 70, 70.5]}
     )
-    assert queries_patient.visits(rows, "a").scan.tolist() == ["y", "z", "x"]
+    assert patient_queries.visits(rows, "a").scan.tolist() == ["y", "z", "x"]
 
 
 VIEW = {
@@ -174,9 +170,9 @@ VIEW = {
 def test_the_saved_picture_has_a_row_for_each_method_and_says_whose_it_is(run):
     selection = Selection(run, "holdout", "sensitivity", "AD")
     row = {"subject": "a1", "scan": "a1-1"}
-    label = downloads_patient.label(selection, "holdout", row)
-    one = pictures_patient.sheet(selection, "holdout", "a1-1", ["sensitivity"], VIEW, label)
-    two = pictures_patient.sheet(selection, "holdout", "a1-1", ["sensitivity", "occlusion"], VIEW, label)
+    label = downloads.label(selection, "holdout", row)
+    one = pictures.sheet(selection, "holdout", "a1-1", ["sensitivity"], VIEW, label)
+    two = pictures.sheet(selection, "holdout", "a1-1", ["sensitivity", "occlusion"], VIEW, label)
     assert two.height - one.height > 80  # another row of brains
     words = two.svg().decode()
     for text in ("SIMULATED", "evidence for AD", "model holdout", run.run_id, "Research use only", "Occlusion"):
@@ -184,11 +180,11 @@ def test_the_saved_picture_has_a_row_for_each_method_and_says_whose_it_is(run):
     assert access.pseudonym("a1") in words
     assert "a1-1" not in words
     wide = {**VIEW, "cluster": 500.0}
-    assert b"500 mm" in pictures_patient.sheet(selection, "holdout", "a1-1", ["sensitivity"], wide, label).svg()
+    assert b"500 mm" in pictures.sheet(selection, "holdout", "a1-1", ["sensitivity"], wide, label).svg()
 
 
 def test_a_threshold_holds_for_the_methods_of_its_unit(run):
-    reader = queries.opened(run)
+    reader = runs.opened(run)
     found = {
         method: map_images.signed_map(reader, "holdout", method, "a1-1", "AD", "margin")
         for method in ("sensitivity", "guided_backprop", "occlusion")
@@ -197,21 +193,21 @@ def test_a_threshold_holds_for_the_methods_of_its_unit(run):
     sizes = {method: np.abs(one.grid[reader.mask]) for method, one in found.items()}
     value = float(np.percentile(sizes["sensitivity"], 70, method="inverted_cdf"))
     typed = {**VIEW, "threshold": value, "threshold_kind": "absolute"}
-    scales = pictures_patient.ranges(found, "sensitivity", typed, reader)
+    scales = pictures.ranges(found, "sensitivity", typed, reader)
     assert scales["sensitivity"].scale.low == pytest.approx(value)
     assert scales["guided_backprop"].scale.low == pytest.approx(value)
     below = (sizes["occlusion"] <= scales["occlusion"].scale.low).mean()
     assert below == pytest.approx((sizes["sensitivity"] <= value).mean(), abs=0.1)
     empty = {"sensitivity": replace(found["sensitivity"], grid=0 * found["sensitivity"].grid)}
-    assert pictures_patient.ranges(empty, "sensitivity", VIEW, reader)["sensitivity"].scale.high > 0
+    assert pictures.ranges(empty, "sensitivity", VIEW, reader)["sensitivity"].scale.high > 0
 
 
 def test_who_has_converted_is_said():
     row = {"diagnosis": "AD", "screening_diagnosis": "MCI", "age": 71.2, "sex": "F", "mmse": 23.0, "cdr": np.nan,
            "session": "m24", "site": "", "severity": np.nan}  # fmt: skip
-    assert summaries_patient.covariates(row) == "**AD** · MCI at screening · 71 y · F · MMSE 23 · session m24"
+    assert patient_tables.covariates(row) == "**AD** · MCI at screening · 71 y · F · MMSE 23 · session m24"
     for same in ("AD", "", None):
-        assert "screening" not in summaries_patient.covariates({**row, "screening_diagnosis": same})
+        assert "screening" not in patient_tables.covariates({**row, "screening_diagnosis": same})
 
 
 def test_no_probability_is_written_as_a_certainty_or_with_many_digits():
@@ -222,19 +218,19 @@ def test_no_probability_is_written_as_a_certainty_or_with_many_digits():
             "model": ["fold-1", "fold-2", "fold-3"], "model_set": "folds", "probability": [4.18e-13, 0.01, 0.972],
         }
     )  # fmt: skip
-    assert summaries_patient.spread_of_predictions(said, answer) == "3 folds mean 0.327, < 0.001 to 0.972"
-    doubt = summaries_patient.disagreement(said, answer)
+    assert patient_tables.spread_of_predictions(said, answer) == "3 folds mean 0.327, < 0.001 to 0.972"
+    doubt = patient_tables.disagreement(said, answer)
     assert "3 networks of folds disagree" in doubt
     assert "< 0.001 to 0.972" in doubt
-    assert summaries_patient.disagreement(said[:2], answer) == ""
-    assert summaries_patient.disagreement(said[:1], answer) == ""
+    assert patient_tables.disagreement(said[:2], answer) == ""
+    assert patient_tables.disagreement(said[:1], answer) == ""
 
 
 def test_a_wrong_decision_is_compared_with_both_groups_and_leads_to_its_evidence(open_view, run):
-    said = queries.table(run, "predictions")
+    said = runs.table(run, "predictions")
     wrong = said[(said.model_set == "folds") & (said.correct == False)].iloc[0]  # noqa: E712
     link = {"set": "folds", "p_subject": access.pseudonym(wrong.subject), "p_scan": access.pseudonym(wrong["scan"])}
-    app = open_view("views/patient.py", None, target=wrong.diagnosis, **link)
+    app = open_view("views/patient/page.py", None, target=wrong.diagnosis, **link)
     assert not app.exception
     told = next(one.value for one in app.info if "labelled" in one.value)
     assert told.startswith(f"Decided as {wrong.predicted}, labelled {wrong.diagnosis}.")
@@ -244,4 +240,4 @@ def test_a_wrong_decision_is_compared_with_both_groups_and_leads_to_its_evidence
     assert any("show the evidence for" in one.value and "the decision" in one.value for one in app.info)
     right = said[(said.model_set == "folds") & (said.correct == True)].iloc[0]  # noqa: E712
     link = {"set": "folds", "p_subject": access.pseudonym(right.subject), "p_scan": access.pseudonym(right["scan"])}
-    assert not any("labelled" in one.value for one in open_view("views/patient.py", None, **link).info)
+    assert not any("labelled" in one.value for one in open_view("views/patient/page.py", None, **link).info)

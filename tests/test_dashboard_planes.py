@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dashboard.figures import cuts, glass, palette, pictures, planes, published
-from dashboard.figures.planes import Range, Style
+from dashboard.drawing import cuts, glass, palette, pictures, planes
+from dashboard.drawing.planes import Range, Style
+from dashboard.text import paper
 from store import StoreError
 
 SHAPE_MM = (193, 229, 193)
@@ -232,13 +233,13 @@ def test_pictures_join_with_their_words():
 
 
 def test_the_paper_in_numbers():
-    assert published.TABLE_1["AD"]["area_occlusion"][0] == ("TemporalMid", 29.7)
-    assert all(len(rows) == 4 for table in published.TABLE_1.values() for rows in table.values())
-    for rows in (rows for table in published.TABLE_1.values() for rows in table.values()):
+    assert paper.TABLE_1["AD"]["area_occlusion"][0] == ("TemporalMid", 29.7)
+    assert all(len(rows) == 4 for table in paper.TABLE_1.values() for rows in table.values())
+    for rows in (rows for table in paper.TABLE_1.values() for rows in table.values()):
         assert [value for _, value in rows] == sorted((value for _, value in rows), reverse=True)
-    assert published.distance("occlusion", "sensitivity", "NC") == 4.09
-    assert published.distance("occlusion", "gradient", "NC") is None
-    assert len(published.TABLE_2) == 6
+    assert paper.distance("occlusion", "sensitivity", "NC") == 4.09
+    assert paper.distance("occlusion", "gradient", "NC") is None
+    assert len(paper.TABLE_2) == 6
 
 
 # -- in 3D --------------------------------------------------------------------------------------------------------

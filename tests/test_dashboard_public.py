@@ -19,9 +19,13 @@ import pytest
 import store_factory
 from store_factory import METHODS, make_run
 
-from dashboard import access, filters, one_region, page, public, queries, summaries, summaries_regions
-from dashboard.figures import one_region as charts
+from dashboard.data import frames as data_frames
+from dashboard.data import runs as data_runs
 from dashboard.reports import cohort
+from dashboard.shell import access, page, public, sidebar
+from dashboard.views.regions import one_region
+from dashboard.views.regions import one_region_charts as charts
+from dashboard.views.regions import tables as regions_tables
 from store import open_run
 
 pytestmark = pytest.mark.usefixtures("anonymous")
@@ -91,7 +95,7 @@ def seen(open_view, crowd, monkeypatch):
 
     def visit(name: str, **query: str) -> Seen:
         offered.clear()
-        app = open_view(f"views/{name}.py", crowd, **query)
+        app = open_view(f"views/{name}/page.py", crowd, **query)
         assert not app.exception
         assert "This view failed" not in str(app.main)
         protos = [element.proto for element in elements(app._tree)]
@@ -235,7 +239,7 @@ def test_one_region_is_shown_as_mean_and_spread(seen):
 
 def test_where_every_group_is_small_there_are_words(open_view):
     for name in ("group_maps", "regions", "clinical", "distances"):
-        app = open_view(f"views/{name}.py")
+        app = open_view(f"views/{name}/page.py")
         assert not app.exception
         assert "fewer than 10 subjects" in " ".join(info.value for info in app.info), name
 
@@ -259,14 +263,14 @@ def test_the_cohort_table_gives_no_number_of_few_and_no_value_of_one():
         "diagnosis": ["AD"] * 25 + ["NC"] * 12 + ["MCI"] * 3, "sex": ["F"] * 13 + ["M"] * 27, "mmse": 25.0,
         "age": np.linspace(60, 93.6, 40), "holdout": [True] * 4 + [False] * 36,
     })  # fmt: skip
-    table = summaries.cohort(scans, ["AD", "NC"], 10).set_index("Group")
+    table = data_frames.cohort(scans, ["AD", "NC"], 10).set_index("Group")
     assert table.loc["AD", "Women"].startswith("13 ")
     assert table.loc["NC", "Women"] == "0 (0 %)" or table.loc["NC", "Women"] == "–"
     assert table.loc["AD", "In the test set"] == "fewer than 10"
     assert "(" not in table.loc["AD", "Age, mean ± SD (range)"]
     assert table.loc["MCI", "Subjects"] == "fewer than 10"
     assert "3" not in "".join(table.loc["MCI"])
-    assert "(60 to" in summaries.cohort(scans, ["AD", "NC"]).set_index("Group").loc["AD", "Age, mean ± SD (range)"]
+    assert "(60 to" in data_frames.cohort(scans, ["AD", "NC"]).set_index("Group").loc["AD", "Age, mean ± SD (range)"]
 
 
 def test_the_report_of_the_cohort_gives_no_number_of_few(crowd):
@@ -290,10 +294,10 @@ def test_means_of_a_region_hold_no_value_of_a_scan():
     chart = charts.means(table, ["AD", "NC"], ["AD", "NC"], axis="share", factor=1).plotly("#000")
     numbers = list(numbers_of(json.loads(chart.to_json())))
     assert not np.isin(np.round(table.value, 9), np.round(numbers, 9)).any()
-    assert one_region.spread_words(summaries_regions.spread(table.assign(scan=range(22), subject=range(22)), ["AD"]), 1,
+    assert one_region.spread_words(regions_tables.spread(table.assign(scan=range(22), subject=range(22)), ["AD"]), 1,
                                    "%", quartiles=False)[0].startswith("**AD** mean ± SD")  # fmt: skip
 
 
 def test_filters_need_the_role():
-    assert set(filters.FILTER_KEYS.values()) <= set(CURIOUS) | {"sub"}
-    assert queries.Run._fields == ("store", "run_id", "created")
+    assert set(sidebar.FILTER_KEYS.values()) <= set(CURIOUS) | {"sub"}
+    assert data_runs.Run._fields == ("store", "run_id", "created")

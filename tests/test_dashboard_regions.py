@@ -13,14 +13,18 @@ from plotly_schema import validated
 from store_factory import GROUPS, SCANS, shared_store
 from test_dashboard_views import copy_run, text_of
 
-from dashboard import access, queries, queries_regions, summaries_table_1
-from dashboard import summaries_regions as regional
-from dashboard.figures import one_region, published, regions
-from dashboard.filters import Selection, Whom
+from dashboard.data import runs
+from dashboard.drawing import regions
+from dashboard.shell import access
+from dashboard.shell.sidebar import Selection, Whom
+from dashboard.text import paper as text_paper
+from dashboard.views.regions import one_region_charts, table_1
+from dashboard.views.regions import queries as regions_queries
+from dashboard.views.regions import tables as regional
 from engine.analysis.regions import group_frame, region_frame
 from store import list_runs
 
-VIEW = "views/regions.py"
+VIEW = "views/regions/page.py"
 BOOTSTRAP = regional.Bootstrap(200, 3)
 
 pytestmark = pytest.mark.usefixtures("fresh_dashboard")
@@ -200,18 +204,18 @@ def test_the_papers_regions_stand_under_ours_with_their_rank_here():
     table = region_table(("Frontal_Mid_2_L", "Temporal_Mid_L", "Ventricles"))
     table["paper"] = ["FrontalMid", "TemporalMid", "Ventricles"]
     paper = {"occlusion": [("FrontalMid", 4.2), ("Insula", 4.7)]}
-    shown = summaries_table_1.beside_paper({"occlusion": ranked_frame()}, "AD", table, paper)
+    shown = table_1.beside_paper({"occlusion": ranked_frame()}, "AD", table, paper)
     assert shown.iloc[0].tolist() == ["Occlusion", "Temporal Mid 25.0 %", "Frontal Mid 2 10.0 %", "–", "–"]
     assert shown.iloc[1].tolist()[:3] == [
-        f":gray[{published.SHORT}]", ":gray[Frontal Mid 2 4.2 % (2)]", ":gray[Insula 4.7 % (not in this atlas)]",
+        f":gray[{text_paper.SHORT}]", ":gray[Frontal Mid 2 4.2 % (2)]", ":gray[Insula 4.7 % (not in this atlas)]",
     ]  # fmt: skip
-    assert len(summaries_table_1.beside_paper({"occlusion": ranked_frame()}, "AD", table, {})) == 1
+    assert len(table_1.beside_paper({"occlusion": ranked_frame()}, "AD", table, {})) == 1
 
 
 def test_latex_escapes_and_closes_what_it_opens():
-    tables = {"AD": summaries_table_1.first_regions({"occlusion": ranked_frame()}, "AD")}
+    tables = {"AD": table_1.first_regions({"occlusion": ranked_frame()}, "AD")}
     names = {"Temporal_Mid": "Temporal Mid", "Frontal_Mid_2": "Frontal_Mid 2"}
-    text = summaries_table_1.latex(tables, {"occlusion": "Occlusion"}, names, "100 % of run a_b")
+    text = table_1.latex(tables, {"occlusion": "Occlusion"}, names, "100 % of run a_b")
     assert r"\caption{100 \% of run a\_b}" in text
     assert r"AD & 1 & Temporal Mid (25.0 \%) \\" in text
     assert r" & 2 & Frontal\_Mid 2 (10.0 \%) \\" in text
@@ -264,14 +268,14 @@ def test_patients_are_drawn_only_for_those_who_may_see_them():
         "scan": ["s1", "s2", "s3", "s4"], "subject": list("abcd"), "diagnosis": ["AD", "AD", "AD", "NC"],
         "age": [70.0, 75, 80, 72], "value": [0.1, 0.2, 0.3, 0.4],
     })  # fmt: skip
-    figure = validated(one_region.distribution(table, GROUPS, GROUPS, axis="share, %", factor=100))
+    figure = validated(one_region_charts.distribution(table, GROUPS, GROUPS, axis="share, %", factor=100))
     points = [trace for trace in figure.data if trace.type == "scatter"]
     assert points[0].customdata[0].tolist() == ["a", "s1"]
     assert list(points[0].x) == pytest.approx([10, 20, 30])
     assert [trace.median[0] for trace in figure.data if trace.type == "box"] == pytest.approx([20, 40])
-    hidden = one_region.means(table, GROUPS, GROUPS, axis="share, %", factor=100)
+    hidden = one_region_charts.means(table, GROUPS, GROUPS, axis="share, %", factor=100)
     assert [trace["x"] for trace in hidden.data] == [pytest.approx([20])]
-    age = validated(one_region.with_age(table, GROUPS, GROUPS, axis="share, %", factor=100))
+    age = validated(one_region_charts.with_age(table, GROUPS, GROUPS, axis="share, %", factor=100))
     line = next(trace for trace in age.data if trace.mode == "lines")
     assert list(line.y) == pytest.approx([10, 30])
     assert age.layout.xaxis.title.text == "age in years"
@@ -284,12 +288,12 @@ def test_patients_are_drawn_only_for_those_who_may_see_them():
 def selection(monkeypatch) -> Selection:
     """The tiny run, whose stored ranking is random numbers."""
     info = list_runs(shared_store())[0]
-    return Selection(queries.Run(str(shared_store()), info.run, info.created), "folds", "sensitivity", "AD")
+    return Selection(runs.Run(str(shared_store()), info.run, info.created), "folds", "sensitivity", "AD")
 
 
 def test_sums_are_in_the_order_of_the_scans(selection):
-    data = queries_regions.relevance(selection.run, "folds")
-    table = queries.table(selection.run, "region_relevance")
+    data = regions_queries.relevance(selection.run, "folds")
+    table = runs.table(selection.run, "region_relevance")
     for place, row in enumerate(data.rows.itertuples()):
         chosen = table[(table.model == row.model) & (table.scan == row.scan) & (table.method == "occlusion")]
         expected = chosen.set_index("region")["sum"].reindex(data.regions.region).to_numpy()
@@ -304,9 +308,9 @@ def test_sums_are_in_the_order_of_the_scans(selection):
 
 
 def test_a_filter_recomputes_and_a_diagnosis_only_picks(selection, monkeypatch):
-    full = queries_regions.relevance(selection.run, "folds")
-    monkeypatch.setattr(queries_regions, "relevance", lambda *_: full)
-    women = queries_regions.rankings(selection.of(whom=Whom(sex=("F",))), "share", True)["sensitivity"]
+    full = regions_queries.relevance(selection.run, "folds")
+    monkeypatch.setattr(regions_queries, "relevance", lambda *_: full)
+    women = regions_queries.rankings(selection.of(whom=Whom(sex=("F",))), "share", True)["sensitivity"]
     passing = [scan for number, scan in enumerate(SCANS) if number % 2 == 0]
     rows = full.rows[full.rows.scan.isin(passing) & (full.rows.diagnosis == "AD")]
     shares = regional.shares(full.of_target("sensitivity", "AD")[rows.index])
@@ -315,12 +319,12 @@ def test_a_filter_recomputes_and_a_diagnosis_only_picks(selection, monkeypatch):
     assert found["Hippocampus"] == pytest.approx(expected[0] + expected[1])
     assert women.scans[women.diagnosis == "AD"].iloc[0] == len(rows)
 
-    stored = queries.table(selection.run, "group_regions")
-    picked = queries_regions.rankings(selection.of(whom=Whom(diagnosis=("NC",))), "share", True)["sensitivity"]
+    stored = runs.table(selection.run, "group_regions")
+    picked = regions_queries.rankings(selection.of(whom=Whom(diagnosis=("NC",))), "share", True)["sensitivity"]
     keys = {"model_set": "folds", "method": "sensitivity", "target": "AD", "diagnosis": "NC", "merged": True}
     own = stored[np.logical_and.reduce([stored[c] == v for c, v in keys.items()])].set_index("region")["share"]
     one_group = selection.of(whom=Whom(diagnosis=("AD",), sex=("F",)))
-    gain = queries_regions.rankings(one_group, "gain", True)["sensitivity"]
+    gain = regions_queries.rankings(one_group, "gain", True)["sensitivity"]
     assert gain.diagnosis.unique().tolist() == ["AD"]
     assert gain.value.notna().all()  # the other group is still what it is compared with
     assert picked.diagnosis.unique().tolist() == ["NC"]
@@ -328,7 +332,7 @@ def test_a_filter_recomputes_and_a_diagnosis_only_picks(selection, monkeypatch):
 
 
 def test_what_enters_the_average_follows_the_scale(selection):
-    data = queries_regions.relevance(selection.run, "folds")
+    data = regions_queries.relevance(selection.run, "folds")
     sums = data.of_target("sensitivity", "AD")
     p = data.rows.probability.to_numpy()[:, None]
     for scale, expected in {
@@ -366,7 +370,7 @@ def test_the_page_opens_with_the_rankings(open_page, store):
     assert "Recomputed" not in said
 
 
-PART_WORDS = {"methods": "Rank correlation", "paper": published.SHORT, "region": "With age"}
+PART_WORDS = {"methods": "Rank correlation", "paper": text_paper.SHORT, "region": "With age"}
 
 
 @pytest.mark.parametrize("part", list(PART_WORDS))

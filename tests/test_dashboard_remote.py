@@ -10,16 +10,17 @@ import time
 
 import pytest
 import streamlit as st
+from pages import turn_to
 from store_factory import copy_of_shared_store
 from streamlit.testing.v1 import AppTest
 from test_dashboard_views import text_of
 from test_store_remote import HTML, serve  # noqa: F401, a fixture
 
-from dashboard import listing, queries, workers
+from dashboard.data import listing, runs, workers
 from store import Unreachable
 from store.files import remote
 
-GROUP_MAPS, OVERVIEW = "views/group_maps.py", "views/overview.py"
+GROUP_MAPS, OVERVIEW = "views/group_maps/page.py", "views/overview/page.py"
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def page(address, view, monkeypatch, **query) -> AppTest:
     app = AppTest.from_file("../dashboard/home.py", default_timeout=60)
     for key, value in query.items():
         app.query_params[key] = value
-    return app.switch_page(view).run()
+    return turn_to(app, view).run()
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,9 @@ def test_a_page_says_what_the_server_does_and_the_others_go_on(served, monkeypat
     assert "copy or build" not in text
     assert [button.label for button in app.button if button.label == "Try again"]
     assert "The store does not answer" not in text_of(page(address, GROUP_MAPS, monkeypatch, run="other-1"))
-    assert "The store does not answer" not in text_of(page(address, "views/provenance.py", monkeypatch, run="newer-1"))
+    assert "The store does not answer" not in text_of(
+        page(address, "views/provenance/page.py", monkeypatch, run="newer-1")
+    )
     faults.by_pattern.clear()
     faults.over.set()
     time.sleep(remote.REMEMBERED_S)
@@ -82,9 +85,9 @@ def test_a_missing_cell_is_never_an_empty_map(served, monkeypatch):
 
 def test_a_list_that_is_known_outlives_the_silence_of_its_server(served, monkeypatch):
     address, faults = served
-    assert len(queries.runs(address)) == 2
+    assert len(runs.runs(address)) == 2
     faults.by_pattern["."] = "silence"
-    queries.runs.clear()
+    runs.runs.clear()
     waits = []
 
     def ask() -> None:

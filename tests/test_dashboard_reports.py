@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from store_factory import OUTSIDE_ATLAS, REGIONS, make_run, shared_store
 
-from dashboard import map_images, shares, summaries
-from dashboard.figures import published
-from dashboard.figures.words import percent
+from dashboard.data import frames, map_images, shares
 from dashboard.reports import cohort_report, inside, layout, patient_report
 from dashboard.reports.cohort import cohort_pages
 from dashboard.reports.patient import Subject, patient_page
+from dashboard.text import paper
+from dashboard.text.formatting import percent
 from store import NotInRun, open_run
 from store.reading.truth import voxel_truth
 
@@ -209,18 +209,18 @@ def test_a_cohort_report_is_always_the_same(run):
 def test_a_cohort_report_holds_accuracy_tables_and_provenance(run):
     first, figure, table_1, last = (words_on(p) for p in cohort_pages(run, "folds", "AD", None))
     metrics = run.table("metrics")
-    mean, _ = summaries.mean_and_sd(metrics, "auc")
+    mean, _ = frames.mean_and_sd(metrics, "auc")
     for expected in ("Cohort report", "SIMULATED", "0.77 ± 0.06", "0.78 ± 0.04", f"{mean:.3f} ±", "MCI", "1 / 4"):
         assert expected in first, expected
     assert "2 subjects, 4 scans" in figure
     assert "L is the left of the subject" in figure
-    assert published.SHORT in table_1
+    assert paper.SHORT in table_1
     assert "12.1" in table_1
     share = run.table("group_regions", model_set="folds", method="occlusion", target="AD", diagnosis="NC", merged=True)
     assert all(f"{100 * s:.1f}" in table_1 for s in share.share_of_average)
     distance = run.table("distances", model_set="folds", level="group", diagnosis="AD").distance
-    assert all(summaries.three(d) in last for d in distance)
-    for expected in ("11.48", "9.66", "1" * 16, published.CITATION[:40], "Research use only, not a medical device."):
+    assert all(frames.three(d) in last for d in distance)
+    for expected in ("11.48", "9.66", "1" * 16, paper.CITATION[:40], "Research use only, not a medical device."):
         assert expected in last, expected
 
 
@@ -266,7 +266,7 @@ def test_axes_end_at_round_numbers():
 
 def test_small_probabilities_of_balance_are_short():
     table = pd.DataFrame({"covariate": ["age"], "difference": [7.03], "p": [3e-50]})
-    assert "p < 0.001" in summaries.balance_sentence(table, ["older", "younger"])
+    assert "p < 0.001" in frames.balance_sentence(table, ["older", "younger"])
 
 
 def test_a_run_that_did_not_count_scans_without_relevance_has_its_report(tmp_path):

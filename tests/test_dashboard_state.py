@@ -12,30 +12,30 @@ import pytest
 from store_factory import copy_of_shared_store
 from streamlit.testing.v1 import AppTest
 
-from dashboard import access, filters, locality
-from dashboard.filters import Whom
+from dashboard.shell import access, locality, sidebar
+from dashboard.shell.sidebar import Whom
 
-REGIONS = "views/regions.py"
+REGIONS = "views/regions/page.py"
 
 
 def script():
     import streamlit as st
 
-    from dashboard import state
+    from dashboard.shell import url_state
 
-    state.begin()
-    plane = state.choose("t_plane", "Plane", ["coronal", "axial"], widget="segmented")
-    some = state.choose_many("t_some", "Some", ["a", "b", "c"])
-    low = state.slide("t_low", "Low", 0.0, 1.0, 0.25, 0.05)
-    ends = state.slide_range("t_ages", "Ages", 50, 90, 1)
-    on = state.toggle("t_on", "On")
-    mm = state.value("t_mm", "0,0", lambda text: [float(part) for part in text.split(",")])
+    url_state.begin()
+    plane = url_state.choose("t_plane", "Plane", ["coronal", "axial"], widget="segmented")
+    some = url_state.choose_many("t_some", "Some", ["a", "b", "c"])
+    low = url_state.slide("t_low", "Low", 0.0, 1.0, 0.25, 0.05)
+    ends = url_state.slide_range("t_ages", "Ages", 50, 90, 1)
+    on = url_state.toggle("t_on", "On")
+    mm = url_state.value("t_mm", "0,0", lambda text: [float(part) for part in text.split(",")])
     if st.button("move"):
-        state.put("t_mm", "3,4")
+        url_state.put("t_mm", "3,4")
     st.write(repr((plane, some, low, ends, on, mm)))
-    for part in state.finish():
+    for part in url_state.finish():
         st.warning(part)
-    st.code(state.query())
+    st.code(url_state.query())
 
 
 @pytest.fixture
@@ -121,14 +121,14 @@ def test_widgets_win_over_the_link_once_it_was_read(opened):
 def typed():
     import streamlit as st
 
-    from dashboard import state
+    from dashboard.shell import url_state
 
-    state.begin()
-    value = state.number("t_typed", "Typed", 0.0, 10.0, 2.5)
+    url_state.begin()
+    value = url_state.number("t_typed", "Typed", 0.0, 10.0, 2.5)
     st.write(repr(value))
-    for part in state.finish():
+    for part in url_state.finish():
         st.warning(part)
-    st.code(state.query())
+    st.code(url_state.query())
 
 
 @pytest.mark.parametrize(
@@ -172,15 +172,15 @@ def rows() -> pd.DataFrame:
         (Whom(sex=("F",)), "ab"),
         (Whom(age=(60, 70)), "ac"),
         (Whom(session=("1",)), "ac"),
-        (Whom(session=(filters.NONE,)), "d"),
+        (Whom(session=(sidebar.NONE,)), "d"),
         (Whom(diagnosis=("AD",), screening_diagnosis=("MCI",)), "b"),
-        (Whom(screening_diagnosis=(filters.NONE,)), "cd"),
+        (Whom(screening_diagnosis=(sidebar.NONE,)), "cd"),
         (Whom(subject=("1",), age=(71, 99)), "b"),
         (Whom(diagnosis=("NC",), sex=("F",)), ""),
     ],
 )
 def test_filters_pass_what_they_say(whom, expected):
-    assert "".join(rows().scan[filters.passing(rows(), whom)]) == expected
+    assert "".join(rows().scan[sidebar.passing(rows(), whom)]) == expected
 
 
 def test_only_diagnosis_and_correct_are_answered_from_the_cells():
@@ -191,7 +191,7 @@ def test_only_diagnosis_and_correct_are_answered_from_the_cells():
 
 def test_filters_in_words():
     whom = Whom(("AD",), True, ("F",), (60, 75), ("m12",), ("a", "b"), ("MCI",))
-    assert filters.in_words(whom) == (
+    assert sidebar.in_words(whom) == (
         "AD, women, 60 to 75 years, predicted as their group, session m12, MCI at screening, 2 hand-picked subjects"
     )
 
@@ -260,15 +260,15 @@ def test_patients_are_shown_locally_and_else_by_role_only(anonymous, monkeypatch
 def script_with_a_fold():
     import streamlit as st
 
-    from dashboard import state
+    from dashboard.shell import url_state
 
-    state.begin()
-    box = state.fold("t_more", "More")
+    url_state.begin()
+    box = url_state.fold("t_more", "More")
     if box is not None:
         box.write("made")
-    for part in state.finish():
+    for part in url_state.finish():
         st.warning(part)
-    st.code(state.query())
+    st.code(url_state.query())
 
 
 @pytest.mark.parametrize(

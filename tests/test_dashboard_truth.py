@@ -8,8 +8,8 @@ import pytest
 from plotly_schema import validated
 from store_factory import make_run, shared_store
 
-from dashboard import overview_truth, summaries_truth
-from dashboard.figures import truth
+from dashboard.views.overview import truth as overview_truth
+from dashboard.views.overview import truth_charts, truth_tables
 from store import open_run
 
 
@@ -24,28 +24,28 @@ def written(app) -> str:
 
 
 def test_the_sentence_names_the_best_method_and_what_it_is_beyond(scores):
-    own = summaries_truth.of_patients(scores, "AD")
+    own = truth_tables.of_patients(scores, "AD")
     assert set(own["model_set"]) == {"holdout"}
     assert set(own["diagnosis"]) == {"AD"}
-    text = summaries_truth.answer(own)
+    text = truth_tables.answer(own)
     assert text.startswith("Brain area occlusion finds the change best: voxel AUC 0.840 [0.790, 0.890]")
     assert "+0.290 [0.230, 0.350] against networks trained where nothing was imposed" in text
     assert "no more" not in text
-    assert "1.000" in summaries_truth.ceilings(own)
-    assert "0.930" in summaries_truth.ceilings(own)
+    assert "1.000" in truth_tables.ceilings(own)
+    assert "0.930" in truth_tables.ceilings(own)
 
 
 def test_a_method_that_is_not_beyond_its_reference_is_said_to_find_nothing(scores):
-    own = summaries_truth.of_patients(scores, "AD").assign(null_difference_low=-0.02)
-    assert "**That is no more than they find.**" in summaries_truth.answer(own)
-    assert "\N{MINUS SIGN}0.020" in summaries_truth.answer(own)
+    own = truth_tables.of_patients(scores, "AD").assign(null_difference_low=-0.02)
+    assert "**That is no more than they find.**" in truth_tables.answer(own)
+    assert "\N{MINUS SIGN}0.020" in truth_tables.answer(own)
     unknown = own.assign(null_difference=np.nan, difference=np.nan)
-    assert "was not computed" in summaries_truth.answer(unknown)
-    assert "no heatmap" in summaries_truth.answer(own.assign(value=np.nan)).lower()
+    assert "was not computed" in truth_tables.answer(unknown)
+    assert "no heatmap" in truth_tables.answer(own.assign(value=np.nan)).lower()
 
 
 def test_missing_references_are_missing_and_say_why(scores):
-    table = summaries_truth.table(scores, "AD")
+    table = truth_tables.table(scores, "AD")
     assert table["Models"].iloc[0] == "Held-out test set"
     assert table["Scans of"].iloc[0] == "AD"
     folds = table[table["Models"] == "Cross-validation"]
@@ -56,8 +56,8 @@ def test_missing_references_are_missing_and_say_why(scores):
 
 
 def test_the_chart_shows_values_references_and_the_best_map(scores):
-    own = summaries_truth.of_patients(scores, "AD")
-    figure = validated(truth.scores(own, summaries_truth.SHOWN))
+    own = truth_tables.of_patients(scores, "AD")
+    figure = validated(truth_charts.scores(own, truth_tables.SHOWN))
     named = {trace.name: trace for trace in figure.data}
     assert list(named["untrained networks ± SD"].x) == [0.5] * 4
     assert list(named["difference of the groups in the training scans"].x) == [0.93] * 4
@@ -65,12 +65,14 @@ def test_the_chart_shows_values_references_and_the_best_map(scores):
     assert list(values.x) == pytest.approx([0.6, 0.68, 0.76, 0.84])
     assert list(values.error_x.arrayminus) == pytest.approx([0.05] * 4)
     validated(
-        truth.scores(own.assign(null_reference=np.nan, value_low=np.nan, value_high=np.nan), {"voxel_auc": "AUC"})
+        truth_charts.scores(
+            own.assign(null_reference=np.nan, value_low=np.nan, value_high=np.nan), {"voxel_auc": "AUC"}
+        )
     )
 
 
 def test_the_overview_shows_the_truth_of_a_simulated_run(open_view):
-    text = written(open_view("views/overview.py"))
+    text = written(open_view("views/overview/page.py"))
     assert "Do the heatmaps find what was imposed?" in text
     assert "SIMULATED: the change was imposed" in text
     assert "finds the change best" in text
@@ -78,16 +80,16 @@ def test_the_overview_shows_the_truth_of_a_simulated_run(open_view):
 
 def test_an_older_run_shows_what_it_has_and_says_what_it_lacks(open_view, tmp_path):
     make_run(tmp_path, methods=["sensitivity"], earlier_truth=True)
-    text = written(open_view("views/overview.py", tmp_path))
+    text = written(open_view("views/overview/page.py", tmp_path))
     assert "voxel AUC 0.600" in text
-    assert summaries_truth.BEFORE_VISIBLE_CHANGE in text
+    assert truth_tables.BEFORE_VISIBLE_CHANGE in text
 
 
 def test_real_scans_have_no_truth(open_view, tmp_path):
     make_run(tmp_path, methods=["sensitivity"], simulated=False)
-    assert "imposed" not in written(open_view("views/overview.py", tmp_path))
+    assert "imposed" not in written(open_view("views/overview/page.py", tmp_path))
 
 
 def test_a_cohort_without_imposed_change_says_so(open_view, monkeypatch):
     monkeypatch.setattr(overview_truth, "scores", lambda run: None)
-    assert "nothing imposed that heatmaps could be scored against" in written(open_view("views/overview.py"))
+    assert "nothing imposed that heatmaps could be scored against" in written(open_view("views/overview/page.py"))

@@ -11,12 +11,12 @@ from plotly_schema import validated
 from store_factory import copy_of_shared_store
 from streamlit.testing.v1 import AppTest
 
-from dashboard import access
-from dashboard import summaries_variability as between
-from dashboard.figures import variability as figures
-from dashboard.figures.variability import Covariate
-from dashboard.summaries_regions import Areas
-from dashboard.variability.patients import in_numbers
+from dashboard.shell import access
+from dashboard.views.regions.tables import Areas
+from dashboard.views.variability import charts as figures
+from dashboard.views.variability import tables as between
+from dashboard.views.variability.charts import Covariate
+from dashboard.views.variability.patients import in_numbers
 
 GROUPS = ["AD", "NC"]
 VIEWS = ("regions", "lobes", "spread", "similarity", "outliers")
@@ -230,7 +230,7 @@ def test_outliers_stand_out():
 @pytest.fixture
 def opened(open_view):
     """Opens the page with the words of the URL."""
-    return partial(open_view, "views/variability.py")
+    return partial(open_view, "views/variability/page.py")
 
 
 def problems(app: AppTest) -> list[str]:

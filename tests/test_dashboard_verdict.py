@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pages
 import pytest
 import store_factory
 from new_scans_factory import make_new_scans
 from store_factory import make_larger_run
 
-from dashboard import map_images
+from dashboard.data import map_images
 from dashboard.reports.cohort import cohort_pages
 from dashboard.reports.layout import Page
 from dashboard.reports.patient import patient_page
@@ -23,7 +24,7 @@ from store.files.tables import to_parquet
 CHANCE, GOOD, NEW = "chance-1", "good-1", "scans-1"
 METHODS = ("sensitivity", "area_occlusion")
 WORDS = "their maps mean nothing"
-PAGES = [file.stem for file in sorted((Path(__file__).parent.parent / "dashboard/views").glob("[!_]*.py"))]
+PAGES = pages.NAMES
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def banners(app) -> str:
 
 @pytest.mark.parametrize("name", [name for name in PAGES if name != "provenance"])
 def test_every_page_with_maps_says_it(open_view, store, name):
-    app = open_view(f"views/{name}.py", store, run=CHANCE)
+    app = open_view(f"views/{name}/page.py", store, run=CHANCE)
     assert not app.exception
     assert WORDS in banners(app)
     assert "95 % CI" in banners(app)
@@ -56,33 +57,35 @@ def test_every_page_with_maps_says_it(open_view, store, name):
 
 @pytest.mark.parametrize("name", [name for name in PAGES if name != "compare_runs"])
 def test_networks_that_separate_are_not_warned_of(open_view, store, name):
-    assert WORDS not in banners(open_view(f"views/{name}.py", store, run=GOOD))
+    assert WORDS not in banners(open_view(f"views/{name}/page.py", store, run=GOOD))
 
 
 def test_a_page_without_maps_does_not_say_it(open_view, store):
-    assert WORDS not in banners(open_view("views/provenance.py", store, run=CHANCE))
+    assert WORDS not in banners(open_view("views/provenance/page.py", store, run=CHANCE))
 
 
 @pytest.mark.parametrize("name", ["patient", "group_maps", "overview"])
 def test_new_scans_have_the_banner_of_the_networks_that_explain_them(open_view, store, name):
-    said = banners(open_view(f"views/{name}.py", store, run=NEW))
+    said = banners(open_view(f"views/{name}/page.py", store, run=NEW))
     assert WORDS in said
     assert f"The networks are those of {CHANCE}" in said
 
 
 def test_the_second_of_two_runs_is_warned_of_too(open_view, store):
-    assert WORDS in banners(open_view("views/compare_runs.py", store, run=GOOD, c_other=CHANCE))
+    assert WORDS in banners(open_view("views/compare_runs/page.py", store, run=GOOD, c_other=CHANCE))
 
 
 def test_the_overview_says_that_a_linear_model_does_better(open_view, store):
-    said = banners(open_view("views/overview.py", store, run=CHANCE))
+    said = banners(open_view("views/overview/page.py", store, run=CHANCE))
     assert "A linear model on region means does better (AUC 1.00 against" in said
     assert "do not interpret these heatmaps" in said
-    assert "linear model on region means does better" not in banners(open_view("views/overview.py", store, run=GOOD))
+    assert "linear model on region means does better" not in banners(
+        open_view("views/overview/page.py", store, run=GOOD)
+    )
 
 
 def test_the_overview_has_intervals(open_view, store):
-    app = open_view("views/overview.py", store, run=GOOD)
+    app = open_view("views/overview/page.py", store, run=GOOD)
     captions = "\n".join(element.value for element in app.caption)
     assert "All folds together (95 % CI): 1.00 (0." in captions, "a perfect separation is not certain"
     assert "AUC of all folds together, 95 % CI over subjects: 3D CNN" in captions

@@ -16,9 +16,10 @@ from starlette.routing import Router
 from store_factory import METHODS, SCANS, copy_of_shared_store, make_run, shared_store
 
 import store
-from dashboard import locality, viewer
-from dashboard.figures import palette
-from dashboard.queries import Run
+from dashboard import viewer
+from dashboard.data.runs import Run
+from dashboard.drawing import palette
+from dashboard.shell import locality
 from dashboard.viewer import component, serving, signing, volumes
 from store.reading.truth import voxel_truth
 

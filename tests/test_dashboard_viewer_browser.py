@@ -18,8 +18,10 @@ import pytest
 from store_factory import METHODS, shared_store
 
 import store
-from dashboard import map_images, pictures_patient, viewer
-from dashboard.figures import palette
+from dashboard import viewer
+from dashboard.data import map_images
+from dashboard.drawing import palette
+from dashboard.views.patient import pictures
 from store.reading.truth import voxel_truth
 
 ROOT = Path(__file__).parent.parent
@@ -419,7 +421,7 @@ def test_saved_pictures_have_the_colours_of_the_viewer(opened, reader, options):
     page = opened(**options)
     view = {**viewer.DEFAULTS, **viewer.clean_options(options)[0]}
     found = {m: map_images.signed_map(reader, MODEL, m, SCAN, "AD", "margin") for m in METHODS}
-    scales = pictures_patient.ranges(found, "sensitivity", view, reader)
+    scales = pictures.ranges(found, "sensitivity", view, reader)
     for method, drawn in scales.items():
         shown = page.ask(f"threshold('{method}')")
         one = {"value": drawn.scale.low, "top": drawn.scale.high, "unit": drawn.scale.unit.replace("cm3", "cm³")}

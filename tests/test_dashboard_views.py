@@ -12,18 +12,20 @@ import numpy as np
 import pytest
 import store_factory
 import streamlit as st
+from pages import turn_to
 from store_factory import shared_store
 from streamlit.testing.v1 import AppTest
 
-from dashboard import queries, selection
-from dashboard.figures import pictures
+from dashboard.data import runs
+from dashboard.drawing import pictures
+from dashboard.shell import run_picker
 from store import RunInfo
 
 NAMES = (
     "Overview", "Group maps", "Patient", "Variability", "Regions", "Clinical", "Distances", "Compare runs",
     "Provenance",
 )  # fmt: skip
-VIEWS = {f"views/{name.lower().replace(' ', '_')}.py": name for name in NAMES}
+VIEWS = {f"views/{name.lower().replace(' ', '_')}/page.py": name for name in NAMES}
 
 
 @pytest.fixture(autouse=True)
@@ -37,12 +39,12 @@ def _fresh(monkeypatch):
 def open_app(monkeypatch):
     """Opens the app on a store, on a view, with the words of the URL."""
 
-    def opened(store, view="views/overview.py", **query) -> AppTest:
+    def opened(store, view="views/overview/page.py", **query) -> AppTest:
         monkeypatch.setenv("BRAINWHY_STORE", str(store))
         app = AppTest.from_file("../dashboard/home.py", default_timeout=30)
         for key, value in query.items():
             app.query_params[key] = value
-        return app.run() if view == "views/overview.py" else app.switch_page(view).run()
+        return app.run() if view == "views/overview/page.py" else turn_to(app, view).run()
 
     return opened
 
@@ -112,7 +114,7 @@ def test_a_run_of_a_later_specification_is_named(open_app, tmp_path, view):
 def views_of(app: AppTest) -> Iterator[tuple[str, str]]:
     """Name and text of every view, in one session; none may fail."""
     for view, name in VIEWS.items():
-        app.switch_page(view).run()
+        turn_to(app, view).run()
         assert not app.exception, name
         assert not app.error, name
         assert "This view failed" not in text_of(app), name
@@ -152,7 +154,7 @@ def test_a_damaged_manifest_is_named_on_every_view(open_app, tmp_path):
 def test_a_missing_table_is_named_where_it_is_needed(open_app, tmp_path, view, table):
     copy_run(tmp_path, "whole-1", created="2025-01-01T00:00:00")
     (copy_run(tmp_path, "broken-1") / "tables" / f"{table}.parquet").unlink()
-    app = open_app(tmp_path, f"views/{view}.py")
+    app = open_app(tmp_path, f"views/{view}/page.py")
     assert not app.exception
     assert not app.error
     assert f"run broken-1: table {table} is missing: copy or build the run again" in text_of(app)
@@ -171,7 +173,7 @@ def test_a_volume_that_was_cut_short_is_named(open_app, tmp_path, view, arrays, 
     for file in (run / "arrays.zarr" / arrays).rglob("c/**/*"):
         if file.is_file():
             file.write_bytes(file.read_bytes()[:-5])
-    app = open_app(tmp_path, f"views/{view}.py", **query)
+    app = open_app(tmp_path, f"views/{view}/page.py", **query)
     assert not app.exception
     assert not app.error
     assert re.search(rf"run broken-1: .*{arrays}/.*(decoded|damaged): copy or build the run again", text_of(app))
@@ -184,7 +186,7 @@ def test_a_run_deleted_while_open_is_missed_on_every_view(open_app, tmp_path):
     for name, text in views_of(app):  # the list of runs is some seconds old
         known = name in ("Overview", "Compare runs", "Provenance")
         assert known or "is missing: copy or build the run again" in text, name
-    queries.runs.clear()
+    runs.runs.clear()
     for name, text in views_of(app):
         assert "holds no finished run" in text, name
 
@@ -195,7 +197,7 @@ def test_where_the_open_run_is_deleted_another_is_shown_and_this_is_said(open_ap
     app = open_app(tmp_path)
     assert app.selectbox[0].value == "new-1"
     shutil.rmtree(run)
-    queries.runs.clear()
+    runs.runs.clear()
     app.run()
     assert app.selectbox[0].value == "old-1"
     assert "`run=new-1`: this run is no longer in the store, so another one is shown" in text_of(app)
@@ -207,7 +209,7 @@ def test_a_run_made_again_while_open_shows_its_new_results_on_every_view(open_ap
     app = open_app(tmp_path)
     assert "made again since" not in text_of(app)
     copy_run(tmp_path, "a-1", created="2026-05-06T00:00:00")
-    queries.runs.clear()
+    runs.runs.clear()
     for name, text in views_of(app):
         assert "was made again since, 2026" in text, name
         assert "05-06" in text.split("made again since")[1].replace("\\", ""), name
@@ -215,16 +217,16 @@ def test_a_run_made_again_while_open_shows_its_new_results_on_every_view(open_ap
 
 def test_a_page_that_runs_alone_follows_the_store(monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr(selection.st, "rerun", lambda: asked.append(1))
+    monkeypatch.setattr(run_picker.st, "rerun", lambda: asked.append(1))
     copy_run(tmp_path, "a-1")
-    run = queries.Run(str(tmp_path), "a-1", queries.runs(str(tmp_path))[0].created)
+    run = runs.Run(str(tmp_path), "a-1", runs.runs(str(tmp_path))[0].created)
     for current, expected in (
         (run, 0), (run._replace(created="2025-01-01T00:00:00"), 1), (run._replace(run_id="gone-1"), 1),
         (run._replace(store=str(tmp_path / "gone")), 1),
     ):  # fmt: skip
         asked.clear()
-        monkeypatch.setattr(selection, "current_run", lambda current=current: current)
-        selection.follow_store()
+        monkeypatch.setattr(run_picker, "current_run", lambda current=current: current)
+        run_picker.follow_store()
         assert len(asked) == expected, current
 
 
@@ -274,7 +276,7 @@ def test_a_rebuilt_run_shows_new_results(open_app, tmp_path):
     copy_run(tmp_path, "a-1")
     assert "made 2026-01-02" in text_of(open_app(tmp_path))
     copy_run(tmp_path, "a-1", created="2026-05-06T00:00:00")
-    queries.runs.clear()  # the list of runs is kept for seconds only; all else stays cached
+    runs.runs.clear()  # the list of runs is kept for seconds only; all else stays cached
     assert "made 2026-05-06" in text_of(open_app(tmp_path))
 
 
@@ -284,24 +286,24 @@ def test_contact_sheets_are_shown_page_by_page(open_app, tmp_path):
     (run / "figures").mkdir()
     for name in ("contact-sheet.png", "contact-sheet-2.png"):
         (run / "figures" / name).write_bytes(pictures.png(np.zeros((4, 4, 3), np.uint8)))
-    app = open_app(tmp_path, "views/provenance.py")
+    app = open_app(tmp_path, "views/provenance/page.py")
     assert not app.error
     assert "Preprocessing at a glance" in [heading.value for heading in app.subheader]
-    assert len(queries.contact_sheets(queries.Run(str(tmp_path), "sheets-1", "2026-01-02T03:04:05"))) == 2
+    assert len(runs.contact_sheets(runs.Run(str(tmp_path), "sheets-1", "2026-01-02T03:04:05"))) == 2
 
 
 def test_where_the_store_is():
-    assert selection.store_place([], {}) == "results"
-    assert selection.store_place([], {"BRAINWHY_STORE": "a"}) == "a"
-    assert selection.store_place(["--store", "s3://b"], {"BRAINWHY_STORE": "a"}) == "s3://b"
-    assert selection.store_place(["--other", "-q", "--store"], {}) == "results"
+    assert run_picker.store_place([], {}) == "results"
+    assert run_picker.store_place([], {"BRAINWHY_STORE": "a"}) == "a"
+    assert run_picker.store_place(["--store", "s3://b"], {"BRAINWHY_STORE": "a"}) == "s3://b"
+    assert run_picker.store_place(["--other", "-q", "--store"], {}) == "results"
 
 
 def test_the_first_choice_can_be_opened():
     broken = RunInfo("a-1", "a", "3", False, "", "1.0", 0, problem="broken")
     good = RunInfo("b-1", "b", "2", False, "", "1.0", 0)
-    assert selection.first_choice([broken, good]) == 1
-    assert selection.first_choice([broken]) == 0
+    assert run_picker.first_choice([broken, good]) == 1
+    assert run_picker.first_choice([broken]) == 0
 
 
 def test_a_link_may_name_a_run_by_its_name(open_app, tmp_path):

@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 from test_store_weights import EMPTY, GRADIENT, with_empty_maps
 
-from dashboard import access, shares, summaries_patient
+from dashboard.data import shares
 from dashboard.reports import cohort_report, patient_report
+from dashboard.shell import access
+from dashboard.views.patient import tables as patient_tables
 from store import open_run
 
 
@@ -43,7 +45,7 @@ def store(tmp_path_factory) -> Path:
 )
 def test_every_page_says_who_has_no_relevance(open_view, store, view, query, words):
     query = {key: access.pseudonym(value) if key == "p_subject" else value for key, value in query.items()}
-    app = open_view(f"views/{view}.py", store=store, set="folds", method=GRADIENT, target="AD", **query)
+    app = open_view(f"views/{view}/page.py", store=store, set="folds", method=GRADIENT, target="AD", **query)
     assert not app.exception, app.exception
     kinds = ("caption", "info", "markdown", "subheader", "title")
     said = [element.value for kind in kinds for element in app.get(kind)]
@@ -56,10 +58,10 @@ def test_a_patient_without_relevance_has_no_share_and_is_no_member_of_the_group(
     wide = shares.region_shares(run, "folds", GRADIENT, "AD")
     assert wide.loc[("fold-1", "n2-1")].isna().all()
     people = shares.subject_means(run, wide)
-    own = summaries_patient.against_group(wide.loc[("fold-1", "n2-1")], people, "n2", "NC")
-    assert summaries_patient.without_relevance(own)
-    assert summaries_patient.top_regions(own, set(own["region"])).empty
-    other = summaries_patient.against_group(wide.loc[("fold-2", "n1-1")], people, "n1", "NC")
+    own = patient_tables.against_group(wide.loc[("fold-1", "n2-1")], people, "n2", "NC")
+    assert patient_tables.without_relevance(own)
+    assert patient_tables.top_regions(own, set(own["region"])).empty
+    other = patient_tables.against_group(wide.loc[("fold-2", "n1-1")], people, "n1", "NC")
     assert (other["n"] == 0).all()  # n2 is no other subject with shares
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from dashboard.selection import store_place
+from dashboard.shell.run_picker import store_place
 from engine.cli.report import dashboard_command, summary
 
 

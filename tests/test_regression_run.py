@@ -10,8 +10,8 @@ import torch
 from test_dashboard_views import VIEWS, text_of
 from test_pipeline import TINY, job, published, settings
 
-from dashboard.figures.answers import answer_of
 from dashboard.reports import cohort_report, patient_report
+from dashboard.text.outputs import answer_of
 from engine.relevance.base import input_gradient
 from engine.training.checkpoints import load_model
 from store import NotInRun, open_run

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from store_factory import make_run
 
-from dashboard import map_images, queries
+from dashboard.data import map_images, runs
 from dashboard.viewer import scene
 from store import open_run
 from store.export import nifti
@@ -44,11 +44,11 @@ def test_averages_are_of_positive_drops(run):
     assert nifti.paper_statistic(run, "folds", METHOD) == "mean_positive"
     assert nifti.paper_statistic(run, "folds", "sensitivity") == "mean_abs"
     assert average_scale(run, "folds", METHOD) == "margin"
-    assert queries.average_of(run, METHOD) == ("margin", "mean_positive", "drop of margin")
+    assert runs.average_of(run, METHOD) == ("margin", "mean_positive", "drop of margin")
 
 
 def test_the_viewer_and_the_report_show_drops(run, place):
-    shown = queries.Run(str(place.parent), run.run_id, "")
+    shown = runs.Run(str(place.parent), run.run_id, "")
     found = scene.patient_volumes(run, shown, MODEL, SCAN, ["sensitivity", METHOD], "AD", "probability")
     gradient, drop = found.maps
     assert not gradient.positive_only

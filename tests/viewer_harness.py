@@ -15,8 +15,8 @@ from streamlit.runtime.scriptrunner_utils.script_run_context import get_script_r
 
 import store
 from dashboard import viewer
-from dashboard.figures.words import in_order
-from dashboard.queries import Run
+from dashboard.data.runs import Run
+from dashboard.text.formatting import in_order
 
 PERCENTILES_FROM = 10  # subjects
 

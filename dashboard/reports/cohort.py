@@ -6,22 +6,22 @@ from dataclasses import replace
 
 import pandas as pd
 
-from dashboard import summaries
-from dashboard.figures import published, words
-from dashboard.figures.answers import answer_of
-from dashboard.figures.words import count, mean_sd, percent, three
+from dashboard.data import frames
 from dashboard.reports import layout
 from dashboard.reports.cohort_figure import figure
 from dashboard.reports.cohort_tables import table_1, table_2
 from dashboard.reports.layout import ALARM, INNER, MARGIN, QUIET, Column, Page
 from dashboard.reports.whole import END, FOOT, Whole, begin
+from dashboard.text import formatting, paper
+from dashboard.text.formatting import count, mean_sd, percent, three
+from dashboard.text.outputs import answer_of
 from store import NotInRun, RunReader
 from store.accuracy import metrics_of
 from store.export import nifti
 from store.reading.verdict import verdict
 
 METRICS = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "auc": "AUC"}
-ERRORS = {name: words.ERRORS[name] for name in ("mae", "r", "r2")}
+ERRORS = {name: formatting.ERRORS[name] for name in ("mae", "r", "r2")}
 
 
 def cohort_report(run: RunReader, *, model_set: str, target: str, created: str | None = None, fewest: int = 0) -> bytes:
@@ -83,8 +83,8 @@ def _first_page(whole: Whole) -> Page:
         MARGIN, 35,
         f"A 3D convolutional network {_task(whole)} on structural MRI. Cohort: {kind}"
         f"{_size(scans, whole.fewest)}, {manifest['grid_mm']:g} mm grid. "
-        f"This report shows the {words.MODEL_SETS[whole.model_set].lower()}: "
-        f"{_lower(words.SET_SENTENCES[whole.model_set])} Evidence for {whole.evidence} is explained, by "
+        f"This report shows the {formatting.MODEL_SETS[whole.model_set].lower()}: "
+        f"{_lower(formatting.SET_SENTENCES[whole.model_set])} Evidence for {whole.evidence} is explained, by "
         f"{count(len(whole.methods), 'method')}.",
         INNER, 8.5,
     )  # fmt: skip
@@ -119,7 +119,7 @@ def _cohort(page: Page, scans: pd.DataFrame, whole: Whole, y: float) -> float:
     """Who is in the run; the table of the Overview page."""
     run, fewest = whole.run, whole.fewest
     page.text(MARGIN, y, "Who", 10, weight="bold")
-    table = summaries.cohort(scans, run.groups, fewest)
+    table = frames.cohort(scans, run.groups, fewest)
     columns = [
         Column("Group", 36), Column("Subjects", 15, "r"), Column("Scans", 14, "r"), Column("Women", 24, "r"),
         Column("Age, mean ± SD (range)", 42, "r"), Column("MMSE, mean ± SD", 34, "r"), Column("Test set", 17, "r"),
@@ -127,7 +127,7 @@ def _cohort(page: Page, scans: pd.DataFrame, whole: Whole, y: float) -> float:
     rows = [[layout.shortened(row[0], 35, 7.5), *row[1:]] for row in table.itertuples(index=False, name=None)]
     y = page.table(MARGIN, y + 6, columns, rows, 7.5)
     left_out = run.table("exclusions", ["scan"]).scan.nunique() if run.has_table("exclusions") else 0
-    balance = summaries.balance_sentence(run.table("balance"), run.groups) if run.has_table("balance") else ""
+    balance = frames.balance_sentence(run.table("balance"), run.groups) if run.has_table("balance") else ""
     number = f"Fewer than {fewest} scans" if left_out < fewest else count(left_out, "scan")
     excluded = f"{number} left out, with reasons in the run." if left_out else "No scan was left out."
     return page.paragraph(MARGIN, y, f"{excluded} {balance}", INNER, 7.2, color=QUIET)
@@ -138,7 +138,7 @@ def _accuracy(page: Page, whole: Whole, y: float) -> float:
     metrics = metrics_of(whole.run)
     folds = sorted(metrics.model[metrics.model.str.startswith("fold-")].unique(), key=lambda m: (len(m), m))
     found = set(metrics.classifier)
-    classifiers = [c for c in words.CLASSIFIERS if c in found]
+    classifiers = [c for c in formatting.CLASSIFIERS if c in found]
     page.text(MARGIN, y, "How well", 10, weight="bold")
     each = min(10.0, 52 / max(len(folds), 1))
     columns = [
@@ -152,14 +152,14 @@ def _accuracy(page: Page, whole: Whole, y: float) -> float:
         name = f"{name}, {answer.unit}" if metric == "mae" and answer.unit else name
         values = {(r.classifier, r.model): r.value for r in _of(metrics, metric).itertuples()}
         rows = [
-            [words.CLASSIFIERS[c], *(three(values.get((c, f))) for f in folds),
+            [formatting.CLASSIFIERS[c], *(three(values.get((c, f))) for f in folds),
              _mean(metrics, metric, c),
-             *(words.with_interval(*summaries.ends(metrics, m, metric, c)) for m in ("folds", "holdout"))]
+             *(formatting.with_interval(*frames.ends(metrics, m, metric, c)) for m in ("folds", "holdout"))]
             for c in classifiers
         ]  # fmt: skip
-        if metric in summaries.PAPER and whole.like_the_paper:
-            mean, sd = summaries.PAPER[metric]
-            rows.append([published.SHORT, *([""] * len(folds)), f"{mean:.2f} ± {sd:.2f}", "", ""])
+        if metric in frames.PAPER and whole.like_the_paper:
+            mean, sd = frames.PAPER[metric]
+            rows.append([paper.SHORT, *([""] * len(folds)), f"{mean:.2f} ± {sd:.2f}", "", ""])
         y = page.table(MARGIN, y + 5, [replace(columns[0], heading=name), *columns[1:]], rows, size)
     held = int((whole.run.table("predictions", ["correct"], model="holdout").correct.notna()).sum())
     note = f"By scan. Columns 1 to {len(folds)}: folds; SD over folds. " if folds else "Not cross-validated. "
@@ -172,8 +172,8 @@ def _accuracy(page: Page, whole: Whole, y: float) -> float:
 
 def _mean(metrics: pd.DataFrame, metric: str, classifier: str) -> str:
     """Mean ± SD over the folds, and of how many where some have no value."""
-    known, folds = summaries.folds_behind(metrics, metric, classifier)
-    text = mean_sd(*summaries.mean_and_sd(metrics, metric, classifier))
+    known, folds = frames.folds_behind(metrics, metric, classifier)
+    text = mean_sd(*frames.mean_and_sd(metrics, metric, classifier))
     return f"{text} ({known} of {folds})" if 0 < known < folds else text
 
 
@@ -182,13 +182,13 @@ def _of(metrics: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def _confusion(page: Page, whole: Whole, predictions: pd.DataFrame, y: float) -> None:
-    counts = summaries.confusion(predictions, whole.model_set, whole.groups)
+    counts = frames.confusion(predictions, whole.model_set, whole.groups)
     totals = counts.sum(axis=1)
     if ((counts > 0) & (counts < whole.fewest)).any():
         return
-    page.text(MARGIN, y, f"Confusion, {words.MODEL_SETS[whole.model_set].lower()}", 10, weight="bold")
+    page.text(MARGIN, y, f"Confusion, {formatting.MODEL_SETS[whole.model_set].lower()}", 10, weight="bold")
     rows = [
-        [f"{group}, n = {total}", *(f"{n} ({percent(n / total)})" if total else words.NONE for n in row)]
+        [f"{group}, n = {total}", *(f"{n} ({percent(n / total)})" if total else formatting.NONE for n in row)]
         for group, total, row in zip(whole.groups, totals, counts, strict=True)
     ]
     columns = [Column("True group", 50), *(Column(f"predicted {g}", 36, "r") for g in whole.groups)]
@@ -224,7 +224,7 @@ def _provenance(whole: Whole, page: Page, y: float) -> list[Page]:
     for name, value in facts.items():
         page.text(MARGIN, y, name, 7.2, color=QUIET)
         y = page.paragraph(MARGIN + 44, y, str(value), INNER - 44, 7.2) + 0.8
-    for title, lines in (("Notices", [f"{nifti.DISCLAIMER}.", *notices]), ("How to cite", [this, published.CITATION])):
+    for title, lines in (("Notices", [f"{nifti.DISCLAIMER}.", *notices]), ("How to cite", [this, paper.CITATION])):
         page.text(MARGIN, y + 4, title, 10, weight="bold")
         y += 9.5
         for line in lines:

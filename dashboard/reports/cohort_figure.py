@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from dashboard import map_images
-from dashboard.figures import pictures, planes, slices, words
-from dashboard.figures.words import count, method_name
+from dashboard.data import map_images
+from dashboard.drawing import pictures, planes, slices
 from dashboard.reports import layout
 from dashboard.reports.layout import INNER, MARGIN, QUIET, Page
 from dashboard.reports.whole import END, Whole, begin
+from dashboard.text import formatting
+from dashboard.text.formatting import count, method_name
 from store import NotInRun
 
 PERCENTILE = 50  # of the brain, from which colour starts: the median, as on the pages
@@ -46,7 +47,7 @@ def figure(whole: Whole) -> list[Page]:
         name = method_name(method)
         page.text(MARGIN, y + 3, name, 8, weight="bold")
         start = MARGIN + layout.text_mm(name, 8, "bold") + 3
-        page.text(start, y + 3, words.HOW_TO_READ.get(method, ""), 6.5, color=QUIET)
+        page.text(start, y + 3, formatting.HOW_TO_READ.get(method, ""), 6.5, color=QUIET)
         page.picture(picture, MARGIN, y + 4.5, INNER)
         y += height
     return pages
@@ -64,7 +65,8 @@ def _people(found: Found) -> dict[str, str]:
 def _page(whole: Whole) -> tuple[Page, float]:
     return begin(
         "Where the networks look",
-        f"Mean over the subjects of each group, evidence for {whole.evidence}. {words.SET_SENTENCES[whole.model_set]} "
+        f"Mean over the subjects of each group, evidence for {whole.evidence}. "
+        f"{formatting.SET_SENTENCES[whole.model_set]} "
         "The paper's three coronal slices of the 1 mm template, neurological convention: L is the left of the subject. "
         f"Heatmaps of a {whole.run.manifest['grid_mm']:g} mm grid. Colour starts at the marked value, the median of "
         "the brain; both groups of a method share one range.",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
-from dashboard import summaries_distances
-from dashboard.figures import published
-from dashboard.figures.words import method_name, region_name, three
 from dashboard.reports import layout
 from dashboard.reports.layout import INNER, MARGIN, QUIET, Column, Page
 from dashboard.reports.whole import END, Whole, begin
+from dashboard.text import paper
+from dashboard.text.formatting import method_name, region_name, three
+from dashboard.views.distances import tables as distances_tables
 
 TOP, SIZE = 10, 6.8
 HALF = (INNER - 6) / 2
@@ -43,7 +43,7 @@ def _page_1(whole: Whole) -> tuple[Page, float]:
         "relevance in all atlas regions, left and right added. Subjects whose heatmaps are 0 everywhere have none. "
     )
     if whole.like_the_paper:
-        words += f"ADNI: the four values published in {published.SHORT}, to compare with, not a target."
+        words += f"ADNI: the four values published in {paper.SHORT}, to compare with, not a target."
     return begin("Table 1: regions that matter most", words)
 
 
@@ -55,7 +55,7 @@ def _half(
     if ranked.empty:
         page.text(x, y, f"{group}: not ranked by this run for this evidence.", SIZE, color=QUIET)
         return
-    there = dict(published.TABLE_1[group].get(method, [])) if whole.like_the_paper else {}
+    there = dict(paper.TABLE_1[group].get(method, [])) if whole.like_the_paper else {}
     without = ranked.without_relevance.fillna(0).max()  # earlier runs did not count them
     people = f"{group}, n = {ranked.subjects.max()}" + (f" of {ranked.subjects.max() + without}" if without > 0 else "")
     columns = [Column("", 6), Column(people, 48), Column("share, %", 17, "r")]
@@ -75,14 +75,14 @@ def _half(
 
 def table_2(whole: Whole) -> tuple[list[Page], float]:
     """Distances and rank correlations of all pairs of methods; the pages, and where the last one goes on."""
-    found = summaries_distances.of_groups(whole.run.table("distances"), whole.model_set, "group")
+    found = distances_tables.of_groups(whole.run.table("distances"), whole.model_set, "group")
     page, y = begin(
         "Table 2: distances between methods",
         "Euclidean distance of the group averages, each divided by its sum in the brain, divided by (voxel mm)^1.5, "
         "x 1e-4; and Spearman's rank correlation over the voxels of the brain. "
         + ("ADNI: the published values, to compare with, not a target." if whole.like_the_paper else ""),
     )  # fmt: skip
-    shown = summaries_distances.table_2(found, list(whole.groups), whole.like_the_paper) if len(found) else found
+    shown = distances_tables.table_2(found, list(whole.groups), whole.like_the_paper) if len(found) else found
     if shown.empty:
         page.text(MARGIN, y + 4, "This model set has fewer than two methods to compare.", 8)
         return [page], y + 8
@@ -102,4 +102,4 @@ def table_2(whole: Whole) -> tuple[list[Page], float]:
 
 def _heading(column: str) -> str:
     """The columns of the Distances page, shorter."""
-    return column.replace(published.SHORT, published.COHORT).replace("Rank correlation, ", "rank r, ")
+    return column.replace(paper.SHORT, paper.COHORT).replace("Rank correlation, ", "rank r, ")

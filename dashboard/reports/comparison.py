@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from dashboard import summaries_patient
-from dashboard.figures import palette
-from dashboard.figures.patient import APART
-from dashboard.figures.words import count, method_name, region_name
+from dashboard.drawing import palette
 from dashboard.reports import layout
 from dashboard.reports.layout import QUIET, Page
 from dashboard.reports.subject import Subject
+from dashboard.text.formatting import count, method_name, region_name
+from dashboard.views.patient import tables as patient_tables
+from dashboard.views.patient.charts import APART
 
 TOP = 10
 LABELS, NUMBERS, HEAD, FOOT = 25.0, 9.0, 4.0, 4.0  # of a chart, in mm; numbers: for each group
@@ -28,7 +28,7 @@ def draw(page: Page, subject: Subject, method: str, place: Place) -> None:
         return
     known = subject.run.table("regions", ["region", "in_atlas"])
     inside = set(known.region[known.in_atlas.astype(bool)])
-    top = summaries_patient.top_regions(next(iter(tables.values())), inside, TOP)
+    top = patient_tables.top_regions(next(iter(tables.values())), inside, TOP)
     if top.empty:
         page.text(place[0], place[1] + 8, "The heatmap is 0 everywhere: no region has a share.", 7, color=QUIET)
         return
@@ -96,5 +96,5 @@ def in_words(subject: Subject) -> str:
     else:
         (group, n), *_ = others.items()
         line = f"Line: mean ± SD of the other {group}, n = {count(n, 'subject')}"
-    known = max(others.values()) >= summaries_patient.FEWEST
+    known = max(others.values()) >= patient_tables.FEWEST
     return f"{line}. Dot: this patient{', with the percentile among them.' if known else '.'}"

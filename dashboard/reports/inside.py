@@ -7,8 +7,8 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from dashboard.figures.words import percent
 from dashboard.reports.subject import Subject
+from dashboard.text.formatting import percent
 from store import RunReader
 from store.reading.truth import OF_EARLIER, VoxelTruth, has_truth, voxel_truth
 

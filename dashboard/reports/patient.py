@@ -7,15 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from dashboard import map_images, summaries_patient
-from dashboard.figures import palette, planes
-from dashboard.figures.answers import Answer, answer_of
-from dashboard.figures.colours import BAR_WIDTH
-from dashboard.figures.words import in_order, mean_sd, method_name, three
+from dashboard.data import map_images
+from dashboard.drawing import palette, planes
+from dashboard.drawing.colours import BAR_WIDTH
 from dashboard.reports import comparison, inside, layout
 from dashboard.reports.layout import ACCENT, INNER, MARGIN, QUIET, Page
 from dashboard.reports.subject import Subject
-from dashboard.summaries_maps import region_at
+from dashboard.text.formatting import in_order, mean_sd, method_name, three
+from dashboard.text.outputs import Answer, answer_of
+from dashboard.views.group_maps.tables import region_at
+from dashboard.views.patient import tables as patient_tables
 from store import NotInRun, RunReader
 from store.export import nifti
 from store.reading.verdict import verdict
@@ -81,7 +82,7 @@ def _heading(page: Page, subject: Subject) -> float:
         page.badge(MARGIN + INNER, 20.6, "SIMULATED" if subject.run.simulated else "SIMULATED NETWORKS")
     name = layout.shortened(subject.words, 80, 11)
     page.text(MARGIN, 28.5, name, 11, weight="bold")
-    known = summaries_patient.covariates(subject.row).replace("**", "")
+    known = patient_tables.covariates(subject.row).replace("**", "")
     start = MARGIN + layout.text_mm(name, 11, "bold") + 4
     page.text(start, 28.5, layout.shortened(known, MARGIN + INNER - start, 9), 9)
     page.rule(31.5)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from dashboard import shares, summaries_patient
+from dashboard.data import shares
+from dashboard.views.patient import tables as patient_tables
 from store import RunReader
 
 
@@ -39,7 +40,7 @@ class Subject:
         """What is out of bounds in the scan, in words; empty where all is well or the run judged nothing."""
         if not self.run.has_table("flags"):
             return []
-        return summaries_patient.flag_texts(self.run.table("flags", scan=self.scan))
+        return patient_tables.flag_texts(self.run.table("flags", scan=self.scan))
 
     @property
     def model_set(self) -> str:
@@ -76,4 +77,4 @@ class Subject:
         if self.reference:
             theirs = shares.region_shares(self.reference, self.model_set, method, self.target)
         people = shares.subject_means(self.compared_run, theirs)
-        return {group: summaries_patient.against_group(own, people, self.row.subject, group) for group in self.groups}
+        return {group: patient_tables.against_group(own, people, self.row.subject, group) for group in self.groups}

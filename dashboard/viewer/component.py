@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from dashboard import states
-from dashboard.figures import palette
+from dashboard.drawing import palette
+from dashboard.shell import notices
 from dashboard.viewer import serving
 from dashboard.viewer.options import CHOICES, DEFAULTS, clean_options
 from dashboard.viewer.scene import Map, RegionFigures, Scene
@@ -58,7 +58,7 @@ def show(
         "options": start,
         REVISION: revision,
         "colours": _colours(),
-        "notice": states.RESEARCH_ONLY,
+        "notice": notices.RESEARCH_ONLY,
     }
     result = _viewer(data=data, key=key, on_view_change=_nothing, on_refresh_change=_nothing)
     view = result.view

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from dashboard.figures import palette, words
-from dashboard.queries import Run
+from dashboard.data.runs import Run
+from dashboard.drawing import palette
+from dashboard.text import formatting
 from dashboard.viewer import serving, volumes
 from store import BrokenRun, NotInRun, RunReader
 from store.files.encoding import array_path
@@ -127,7 +128,7 @@ def patient_volumes(
         scan=_scan(run, place, wanted),
         origin=origin,
         step=step,
-        regions={int(i): words.region_name(str(r)) for i, r in zip(regions["index"], regions.region, strict=True)},
+        regions={int(i): formatting.region_name(str(r)) for i, r in zip(regions["index"], regions.region, strict=True)},
         rest=tuple(int(i) for i in regions["index"][~regions.in_atlas.astype(bool)]),
         maps=tuple(maps),
         truth=_truth(run, place, wanted, scan),
@@ -169,7 +170,7 @@ def _map(run: RunReader, place: Run, wanted: volumes.Wanted, scan: str, row: pd.
         volume = _volume(run, place, asked, "grid/mask", "grid/mask", "int16", None)
     return Map(
         method=row.method,
-        title=words.method_name(row.method),
+        title=formatting.method_name(row.method),
         colour=palette.method_colour(row.method),
         unit=attributes["unit"].replace("margin", wanted.scale),
         resolution=_resolution(run, row, stride),

@@ -15,7 +15,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from dashboard import access, workers
+from dashboard.data import workers
+from dashboard.shell import access
 from dashboard.viewer import signing, volumes
 from store import StoreError
 

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 import store
-from dashboard.queries import Run
+from dashboard.data.runs import Run
 from dashboard.viewer import signing
 from store import NotInRun, RunReader
 from store.files.encoding import quantise

@@ -1,0 +1,165 @@
+"""Cached questions to the store; the only cached functions.
+
+Each takes the run, so a rebuilt store never shows old results.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+import store
+from dashboard.data import listing
+from dashboard.text.formatting import in_order
+from dashboard.text.outputs import Answer, answer_of
+from store import BrokenRun, NotInRun, RunInfo, RunReader
+from store.accuracy import metrics_of
+from store.files.tables import known_table
+from store.reading.verdict import Verdict
+from store.reading.verdict import verdict as verdict_of
+
+SECONDS_BETWEEN_LOOKS = 15  # how long the list of runs is kept
+GRADIENT, OCCLUSION = ("gradient_scale", "relative"), ("occlusion_scale", "margin")
+CONTACT_SHEET = "contact-sheet"
+MOST_SHEETS, MOST_PIXELS = 500, 50_000_000
+
+
+class Run(NamedTuple):
+    """Which run of which store; `created` changes when a run is made again under its name."""
+
+    store: str
+    run_id: str
+    created: str
+
+
+@st.cache_data(ttl=SECONDS_BETWEEN_LOOKS, show_spinner=False)
+def runs(place: str) -> list[RunInfo]:
+    """Every run of a store, newest first; the last known list while a server does not answer."""
+    return listing.of(place)
+
+
+@st.cache_data(max_entries=16, ttl=SECONDS_BETWEEN_LOOKS, show_spinner=False)
+def damage(run: Run) -> list[str]:
+    """What a quick look finds wrong with a run, one line each; to be asked once something has failed."""
+    return store.damage(run.store, run.run_id)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def opened(run: Run) -> RunReader:
+    return store.open_run(run.store, run.run_id)
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def manifest(run: Run) -> dict[str, Any]:
+    """What the run says about itself."""
+    return opened(run).manifest
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def table(run: Run, name: str, columns: tuple[str, ...] | None = None) -> pd.DataFrame:
+    """A table of the run."""
+    return opened(run).table(name, columns)
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def metrics(run: Run) -> pd.DataFrame:
+    """The metrics table, with intervals also where the run is of before them."""
+    return metrics_of(opened(run))
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def verdict(run: Run) -> Verdict | None:
+    """Whether the run's own networks separate its groups; None for a run of new scans: see `reference.verdict`."""
+    return verdict_of(opened(run))
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def available(run: Run) -> dict[str, list[str]]:
+    """Model set -> methods with group averages, in the fixed order; the held-out set first."""
+    cells = opened(run).table("cells", ["model_set", "method"])
+    found = [s for s in ("holdout", "folds") if (cells.model_set == s).any()]
+    return {s: in_order(cells.method[cells.model_set == s].tolist()) for s in found}
+
+
+def answer(run: Run) -> Answer:
+    """What its networks answer: a probability or a value."""
+    return answer_of(manifest(run))
+
+
+def explained_target(run: Run) -> str:
+    """The target of the run's own group analysis: a group, "true" or "predicted"."""
+    run_manifest = manifest(run)
+    chosen = run_manifest.get("config", {}).get("analysis", {}).get("target", "positive")
+    return dict(zip(("positive", "negative"), run_manifest["groups"], strict=True)).get(chosen, chosen)
+
+
+def average_of(reader: RunReader, method: str, scale: str | None = None) -> tuple[str, str, str]:
+    """Scale, statistic and unit of a method's group average, as in the run's own ranking of regions.
+
+    A scale that is given stands instead of the run's own.
+    """
+    gradient = reader.is_gradient(method)
+    key, default = GRADIENT if gradient else OCCLUSION
+    scale = scale or reader.manifest.get("config", {}).get("analysis", {}).get(key, default)
+    relative = {"relative": "% of relevance / cm3"}
+    drop = {"margin": "drop of margin", "probability": "drop of probability", **relative}
+    change = {"margin": "|d margin|", "probability": "|d probability|", **relative}
+    unit = answer_of(reader.manifest).unit_of((change if gradient else drop).get(scale, scale))
+    return scale, "mean_abs" if gradient else "mean_positive", unit
+
+
+def per_cm3(affine: np.ndarray) -> float:
+    """Share of a voxel -> percent per cm3."""
+    return 100 * 1000 / abs(float(np.linalg.det(affine[:3, :3])))
+
+
+def zipped(run: Run, kind: str) -> bytes:
+    """The run's own files as a ZIP: all `tables`, or the `models` with their cards."""
+    reader, stream = opened(run), io.BytesIO()
+    endings = {"tables": (".parquet",), "models": (".safetensors", ".json")}[kind]
+    names = [name for name in reader.manifest["contents"][kind] if kind == "models" or reader.has_table(name)]
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as file:
+        for name in names:
+            for ending in endings:
+                file.writestr(f"{run.run_id}/{kind}/{name}{ending}", reader.file(f"{kind}/{name}{ending}"))
+    return stream.getvalue()
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def flags(run: Run) -> pd.DataFrame:
+    """Scans whose quality figures are out of bounds, a row a figure; none where the run keeps no such table."""
+    reader = opened(run)
+    return (
+        reader.table("flags") if reader.has_table("flags") else pd.DataFrame(columns=list(known_table("flags").columns))
+    )
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def contact_sheets(run: Run) -> list[bytes]:
+    """The pages of the contact sheet of the preprocessing; none for simulated runs.
+
+    Raises:
+        BrokenRun: one of them is no picture, or larger than a page can be.
+    """
+    pages: list[bytes] = []
+    while len(pages) < MOST_SHEETS:
+        name = f"figures/{CONTACT_SHEET}{'' if not pages else f'-{len(pages) + 1}'}.png"
+        try:
+            page = opened(run).file(name)
+        except NotInRun:
+            return pages
+        if not _is_picture(page):
+            raise BrokenRun(f"run {run.run_id}: {name} is no picture of a page: copy or build the run again")
+        pages.append(page)
+    return pages
+
+
+def _is_picture(data: bytes) -> bool:
+    """Whether bytes begin as a PNG of a bounded number of pixels; nothing is unpacked."""
+    width, height = (int.from_bytes(data[k : k + 4], "big") for k in (16, 20))
+    return data[:8] == b"\x89PNG\r\n\x1a\n" and data[12:16] == b"IHDR" and 0 < width * height <= MOST_PIXELS

@@ -1,0 +1,239 @@
+"""Heatmaps over anatomy in any plane, as pictures. Grids are axis-aligned and RAS+; positions are in mm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dashboard.drawing import palette
+from dashboard.drawing.colours import CONVENTIONS, TEXT, Range, Style, colour_bar, coloured, levels, short, table
+from dashboard.drawing.cuts import PLANES, Anatomy, Sections, cut, cut_all, sampled, sections, spread_positions
+from dashboard.drawing.pictures import QUIET, Picture, Text, below, beside
+
+__all__ = [
+    "CONVENTIONS", "PLANES", "TEXT", "Anatomy", "Ground", "Picture", "Range", "Sections", "Style", "arrange",
+    "colour_bar", "coloured", "cut", "cut_all", "ground", "montage", "note", "orthogonal", "painted", "picture",
+    "sections", "sections_at", "short", "spread_positions", "tiles",
+]  # fmt: skip
+
+LETTERS = {"coronal": "LR", "sagittal": "PA", "axial": "LR"}
+BRAIN = 0.85  # brightness of the anatomy
+CROSS = 0.75  # brightness of the crosshair
+GAP_MM = 5  # of the crosshair, on either side of its centre
+
+
+def montage(
+    anatomy: Anatomy, volume: np.ndarray, affine: np.ndarray, positions_mm: Sequence[float], style: Style,
+    scale: Range, **layout,
+) -> np.ndarray:  # fmt: skip
+    """(height, width, 3) uint8 picture; arguments as for `picture`."""
+    return picture(anatomy, volume, affine, positions_mm, style, scale, **layout).drawn()
+
+
+def picture(
+    anatomy: Anatomy, volume: np.ndarray, affine: np.ndarray, positions_mm: Sequence[float], style: Style,
+    scale: Range, **layout,
+) -> Picture:  # fmt: skip
+    """A heatmap on sections of the anatomy, with letters, positions, colour bar and a note.
+
+    Args:
+        volume: (x, y, z) relevance.
+        affine: (4, 4) of `volume`, voxel -> mm.
+        layout: keywords of `arrange`.
+    """
+    cuts = sections(anatomy, style.plane, positions_mm)
+    heat = cut_all(
+        volume, affine, style.plane, cuts.positions_mm, smooth=style.smooth, absolute=not style.signed
+    )  # fmt: skip
+    return arrange(cuts, heat, affine, style, scale, **layout)
+
+
+def arrange(
+    cuts: Sections, heat: np.ndarray, affine: np.ndarray, style: Style, scale: Range, *, columns: int | None = None,
+    pixels_per_mm: float = 2, text: float = TEXT, bar: bool = True, cross_mm: tuple[float, float, float] | None = None,
+    small_print: bool = True, on: Ground | None = None,
+) -> Picture:  # fmt: skip
+    """Sections in rows, the colour bar at the right, the note below.
+
+    Args:
+        heat: (sections, across, up) relevance on the grid of `affine`.
+        columns: sections in a row; all if None.
+        text: size of the words in pixels.
+        bar: with the colour bar.
+        cross_mm: (x, y, z) of a crosshair.
+        small_print: with the note below.
+        on: the `ground` of these sections and this style, where it is drawn on more than once.
+    """
+    drawn = painted(on or ground(cuts, affine, style, pixels_per_mm), heat, style, scale)
+    if cross_mm is not None:
+        _crosshair(drawn, cuts, style, cross_mm, pixels_per_mm)
+    labelled = [_labelled(tile, style, mm, text) for tile, mm in zip(drawn, cuts.positions_mm, strict=True)]
+    columns = columns or len(labelled)
+    rows = [beside(labelled[i : i + columns]) for i in range(0, len(labelled), columns)]
+    whole = below(rows)
+    if bar:
+        whole = beside([whole, colour_bar(whole.height, style, scale, text)])
+    return below([whole, _note(whole.width, note(style, affine), text)]) if small_print else whole
+
+
+def orthogonal(
+    cuts: Mapping[str, Sections], volume: np.ndarray, affine: np.ndarray, mm: tuple[float, float, float], style: Style,
+    scale: Range, *, pixels_per_mm: float = 2, text: float = TEXT, resolution: str | None = None,
+) -> Picture:  # fmt: skip
+    """A heatmap in the coronal, sagittal and axial plane through one place, side by side on one colour bar.
+
+    Args:
+        cuts: the anatomy by plane, of `sections_at`.
+        mm: (x, y, z) of the place, marked by a crosshair.
+        style: of all three; its plane does not matter.
+        resolution: in words, where it is not that of `affine`.
+    """
+    parts = []
+    for plane, cut_anatomy in cuts.items():
+        own = replace(style, plane=plane)
+        heat = cut_all(
+            volume, affine, plane, cut_anatomy.positions_mm, smooth=style.smooth, absolute=not style.signed
+        )  # fmt: skip
+        parts.append(
+            arrange(
+                cut_anatomy, heat, affine, own, scale, pixels_per_mm=pixels_per_mm, text=text, bar=False, cross_mm=mm,
+                small_print=False,
+            )
+        )  # fmt: skip
+    whole = beside(parts)
+    whole = beside([whole, colour_bar(whole.height, style, scale, text)])
+    return below([whole, _note(whole.width, note(replace(style, plane="coronal"), affine, resolution), text)])
+
+
+def sections_at(anatomy: Anatomy, mm: tuple[float, float, float]) -> dict[str, Sections]:
+    """The three planes of the anatomy through a place."""
+    return {plane: sections(anatomy, plane, [mm[PLANES[plane][2]]]) for plane in PLANES}
+
+
+def tiles(
+    cuts: Sections, heat: np.ndarray, affine: np.ndarray, style: Style, scale: Range, pixels_per_mm: float = 2
+) -> np.ndarray:
+    """(sections, height, width, 3) uint8: the heatmap on the anatomy, without words; arguments as for `arrange`."""
+    return painted(ground(cuts, affine, style, pixels_per_mm), heat, style, scale)
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The anatomy of some sections as pixels, whatever is drawn on it.
+
+    Attributes:
+        pixels: (sections, height, width, 3) uint8, never to be changed.
+        grey, inside: (sections, height, width) float32 of the same, and the share of each pixel in the brain.
+        heat: fractional indices of the columns and rows in the sections of a heatmap.
+    """
+
+    pixels: np.ndarray
+    grey: np.ndarray
+    inside: np.ndarray
+    heat: tuple[np.ndarray, np.ndarray]
+
+    @property
+    def bytes(self) -> int:
+        """What it takes."""
+        return self.pixels.nbytes + self.grey.nbytes + self.inside.nbytes
+
+
+def ground(cuts: Sections, affine: np.ndarray, style: Style, pixels_per_mm: float = 2) -> Ground:
+    """The anatomy as pixels, for heatmaps on the grid of `affine`; of the style, plane and convention matter."""
+    across_mm, up_mm = _pixel_centres(cuts.across_mm, pixels_per_mm), _pixel_centres(cuts.up_mm, pixels_per_mm)[::-1]
+    across_mm = across_mm[::-1] if _mirrored(style) else across_mm
+    own = [_indices(mm, at[0], at[1] - at[0]) for mm, at in ((across_mm, cuts.across_mm), (up_mm, cuts.up_mm))]
+    axes = zip((across_mm, up_mm), PLANES[style.plane], strict=False)
+    coarse = tuple(_indices(mm, affine[axis, 3], affine[axis, axis]) for mm, axis in axes)
+    inside = _resampled(cuts.mask, own)
+    grey = np.clip(BRAIN * _resampled(cuts.brain, own) * inside, 0, 1)
+    pixels = np.repeat((255 * grey + 0.5).astype(np.uint8)[..., None], 3, axis=-1)
+    return Ground(pixels, grey, inside, coarse)
+
+
+def painted(on: Ground, heat: np.ndarray, style: Style, scale: Range) -> np.ndarray:
+    """(sections, height, width, 3) uint8: a heatmap (sections, across, up) on its ground."""
+    pixels = on.pixels.copy()
+    level = levels(_resampled(heat, on.heat, smooth=style.smooth), scale)
+    seen = np.flatnonzero(level)  # the rest, most of a picture, stays grey
+    colours = table(style)[level.ravel()[seen] + palette.LEVELS]
+    under, alpha = on.grey.ravel()[seen, None], colours[:, 3:] * on.inside.ravel()[seen, None]
+    pixels.reshape(-1, 3)[seen] = 255 * (under + (colours[:, :3] - under) * alpha) + 0.5
+    return pixels
+
+
+def _pixel_centres(centres: np.ndarray, pixels_per_mm: float) -> np.ndarray:
+    """The mm of the pixels that cover voxels with these centres."""
+    step = float(centres[1] - centres[0])
+    count = round(len(centres) * abs(step) * pixels_per_mm)
+    return centres[0] - step / 2 + (np.arange(count) + 0.5) * step * len(centres) / count
+
+
+def _indices(mm: np.ndarray, first: float, step: float) -> np.ndarray:
+    """Fractional indices of places in mm on an axis."""
+    return (mm - first) / step
+
+
+def _resampled(planes: np.ndarray, indices: Sequence[np.ndarray], *, smooth: bool = True) -> np.ndarray:
+    """(..., rows, columns) from (sections, across, up) at fractional indices of the columns and rows."""
+    columns, rows = indices
+    turned = np.ascontiguousarray(sampled(planes, 1, columns, smooth=smooth).swapaxes(1, 2))
+    return sampled(turned, 1, rows, smooth=smooth)
+
+
+def note(style: Style, affine: np.ndarray, resolution: str | None = None) -> str:
+    """The small print of a picture: convention, and the true resolution if it is not that of `affine`."""
+    side = "" if style.plane == "sagittal" else f"{style.convention} (L is the left of the subject), "
+    if resolution is None:
+        steps = sorted({round(float(abs(affine[a, a])), 2) for a in range(3)})
+        how = "interpolated" if style.smooth else "true voxels"
+        resolution = f"heatmap {' x '.join(f'{s:g}' for s in steps)} mm, {how}"
+    return f"{side}{resolution}"
+
+
+def _labelled(tile: np.ndarray, style: Style, mm: float, size: float) -> Picture:
+    """A section with its letters, and below it its position."""
+    height, width = tile.shape[:2]
+    edge = 0.43 * size
+    left, right = reversed(LETTERS[style.plane]) if _mirrored(style) else LETTERS[style.plane]
+    axis = "xyz"[PLANES[style.plane][2]]
+    strip = round(1.6 * size)
+    texts = (
+        Text(edge, edge, left, size, "lt"),
+        Text(width - edge, edge, right, size, "rt"),
+        Text(edge, height + strip - edge, f"{axis} {_signed(mm)} mm", size, "ls"),
+    )
+    return Picture(np.pad(tile, ((0, strip), (0, 0), (0, 0))), texts)
+
+
+def _signed(mm: float) -> str:
+    return "0" if round(mm) == 0 else f"{mm:+.0f}"
+
+
+def _note(width: int, words: str, size: float) -> Picture:
+    text = Text(0.43 * size, 0.55 * size, words, 0.7 * size, "lm", QUIET)
+    return Picture(np.zeros((round(1.2 * size), width, 3), np.uint8), (text,))
+
+
+def _crosshair(drawn: np.ndarray, cuts: Sections, style: Style, mm: Sequence[float], pixels_per_mm: float) -> None:
+    """Thin lines through a place, with a gap at the centre."""
+    across, up, _ = PLANES[style.plane]
+    height, width = drawn.shape[1:3]
+    x = round((mm[across] - cuts.across_mm[0]) * pixels_per_mm + (pixels_per_mm - 1) / 2)
+    y = height - 1 - round((mm[up] - cuts.up_mm[0]) * pixels_per_mm + (pixels_per_mm - 1) / 2)
+    x = width - 1 - x if _mirrored(style) else x
+    gap = round(GAP_MM * pixels_per_mm)
+    thick = max(1, round(pixels_per_mm / 3))
+    value = np.uint8(255 * CROSS)
+    if 0 <= x < width:
+        drawn[:, : max(y - gap, 0), x : x + thick] = value
+        drawn[:, max(y + gap, 0) :, x : x + thick] = value
+    if 0 <= y < height:
+        drawn[:, y : y + thick, : max(x - gap, 0)] = value
+        drawn[:, y : y + thick, max(x + gap, 0) :] = value
+
+
+def _mirrored(style: Style) -> bool:
+    return style.convention == "radiological" and style.plane != "sagittal"

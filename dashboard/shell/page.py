@@ -1,0 +1,157 @@
+"""What every page has: title and sentence, Share and Download, how to read it, the provenance line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from dashboard.data import reference_run, runs
+from dashboard.data.runs import Run
+from dashboard.shell import notices, run_picker, sidebar, url_state
+from dashboard.text.formatting import plain
+from store import StoreError
+from store.export.csv import csv_text
+
+FRONTEND = Path(__file__).parent / "components"
+
+
+def body(main: Callable[[], None]) -> None:
+    """Run a page. Its own controls run it alone again, without the sidebar: half the work, for server and browser."""
+
+    @st.fragment
+    def alone() -> None:
+        run_picker.follow_store()
+        url_state.begin_page()
+        try:
+            main()
+        except StoreError as error:
+            run = run_picker.current_run()
+            notices.unreadable(run.run_id, error, run.store)
+        except Exception as error:
+            run = run_picker.current_run()
+            notices.failed(error, [run, *reference_run.runs_of(run)])
+        url_state.finish()
+
+    alone()
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file that a page offers; `data` may be a function, which is called on the click."""
+
+    label: str
+    file_name: str
+    data: bytes | str | Callable[[], bytes | str]
+    mime: str
+
+    @classmethod
+    def csv(cls, label: str, name: str, make: Callable[[], Any]) -> Download:
+        """A data frame as CSV, texts neutralised for spreadsheets; `make` returns the frame."""
+        return cls(label, f"{name}.csv", lambda: csv_text(make()), "text/csv")
+
+    @classmethod
+    def nifti(cls, label: str, name: str, make: Callable[[], bytes]) -> Download:
+        """A volume as compressed NIfTI."""
+        return cls(label, f"{name}.nii.gz", make, "application/gzip")
+
+    @classmethod
+    def png(cls, label: str, name: str, make: bytes | Callable[[], bytes]) -> Download:
+        """A picture."""
+        return cls(label, f"{name}.png", make, "image/png")
+
+    @classmethod
+    def svg(cls, label: str, name: str, make: Callable[[], str | bytes]) -> Download:
+        """A drawing."""
+        return cls(label, f"{name}.svg", make, "image/svg+xml")
+
+    @classmethod
+    def zip(cls, label: str, name: str, make: Callable[[], bytes]) -> Download:
+        """Several files."""
+        return cls(f"{label}, ZIP", f"{name}.zip", make, "application/zip")
+
+    @classmethod
+    def pdf(cls, label: str, name: str, make: Callable[[], bytes]) -> Download:
+        """A report."""
+        return cls(label, f"{name}.pdf", make, "application/pdf")
+
+
+class Header:
+    """The top of a page; its buttons are filled once the page knows its whole state."""
+
+    def __init__(self, title: str, sentence: str, maps: bool = True) -> None:
+        """Write them.
+
+        Args:
+            maps: the page shows heatmaps of the run, and so says where its networks do not separate the groups.
+        """
+        head = st.container(key="page-head")
+        left, share, files = head.columns([1, 0.12, 0.17], vertical_alignment="bottom", gap="small")
+        with left:
+            if run_picker.simulated():  # on a phone the badge of the sidebar is out of sight
+                st.container(key="narrow-badge").badge("SIMULATED", color="orange", icon=":material/science:")
+            st.title(title, anchor=False)
+            st.markdown(sentence)
+        self._share, self._files = share.empty(), files.empty()
+        sidebar.in_head()
+        if maps:
+            reference_run.warn(run_picker.current_run())
+
+    def finish(self, downloads: Sequence[Download] = ()) -> None:
+        """To be called at the end of the page: Share knows every value, Download what is shown."""
+        with self._share.container():
+            share_button(url_state.query())
+        if downloads:
+            with self._files.popover("Download", width="stretch"):
+                for number, item in enumerate(downloads):
+                    st.download_button(
+                        plain(item.label), item.data, item.file_name, item.mime, on_click="ignore", type="tertiary",
+                        key=f"download-{number}-{item.file_name}", icon=":material/download:",
+                    )  # fmt: skip
+                st.caption(notices.RESEARCH_ONLY)
+
+
+@st.cache_resource
+def _share() -> Callable[..., Any]:
+    return st.components.v2.component(
+        "brainwhy_share",
+        html='<div class="share"><button type="button" title="Copy a link that opens exactly this view">Share</button>'
+        '<input hidden readonly aria-label="Link to this view"><span role="status"></span></div>',
+        css=(FRONTEND / "share.css").read_text(),
+        js=(FRONTEND / "share.js").read_text(),
+    )
+
+
+def share_button(query: str) -> None:
+    """Copies the link of this view."""
+    _share()(data={"query": query}, key="share")
+
+
+def how_to_read(sentences: str, formula: str = "", source: str = "") -> None:
+    """Two sentences that a clinician understands; the formula and the source for the methods person."""
+    box = url_state.fold("how", "How to read this")
+    if box is None:
+        return
+    box.markdown(sentences)
+    if formula:
+        box.latex(formula)
+    if source:
+        box.caption(source)
+
+
+def provenance(run: Run, *parts: str) -> None:
+    """The last line: what this was made from."""
+    manifest = runs.manifest(run)
+    kind = "Simulated" if manifest["simulated"] else manifest["cohort"]
+    known = reference_run.of(run)
+    networks = [f"networks of {known.run_id}{' (simulated change)' if known.simulated else ''}"] if known else []
+    words = [f"Run {run.run_id}", kind, *networks, *parts, f"made {manifest['created'][:10]}"]
+    st.caption(f"{' · '.join(map(plain, words))}. {notices.RESEARCH_ONLY}")
+
+
+def nothing_explained() -> None:
+    """For pages that need heatmaps, on a run without."""
+    st.info("This run has no heatmaps. They are made by the stages explain and aggregate of run_pipeline.py.")

@@ -1,0 +1,94 @@
+"""What readers who may not see single patients are shown of a run: its groups as they were published, and never of so
+few subjects that one of them could be told from the others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from dashboard.data import runs
+from dashboard.data.runs import Run
+from dashboard.shell import access, sidebar
+from dashboard.text.formatting import plain
+
+HIDDEN = "…"
+NAMING = ("cohort", "scans", "table")  # sections of the settings that may name people or folders
+PLAIN_WORD = re.compile(r"[a-z]+[.,;]?")
+
+
+def fewest() -> int:
+    """The smallest number that this reader may see a group or a count of; 0 for those who may see patients."""
+    return 0 if access.may_see_patients() else access.FEWEST
+
+
+def count(n: int) -> str:
+    """A number of subjects or scans, as this reader may see it."""
+    return access.FEW if 0 < n < fewest() else str(n)
+
+
+def people(scans: pd.DataFrame, diagnoses: Sequence[str]) -> tuple[str, bool]:
+    """'20 AD, fewer than 10 MCI', and whether numbers of all together may stand beside it."""
+    counts = {d: scans.subject[scans.diagnosis == d].nunique() for d in diagnoses}
+    return ", ".join(f"{count(n)} {plain(d)}" for d, n in counts.items()), min(counts.values(), default=0) >= fewest()
+
+
+def groups(run: Run, model_set: str, columns: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """Of heading -> diagnoses those with enough subjects among the explained scans of a model set."""
+    rows, least = sidebar.explained(run, model_set), fewest()
+    return {
+        name: tuple(diagnoses)
+        for name, diagnoses in columns.items()
+        if rows.subject[rows.diagnosis.isin(diagnoses)].nunique() >= least
+    }
+
+
+def has_both_groups(run: Run, model_set: str) -> bool:
+    """Whether this reader may see both groups of a run, and so what is made of the two together."""
+    least = fewest()
+    if not least:
+        return True
+    rows = sidebar.explained(run, model_set)
+    return all(rows.subject[rows.group == group].nunique() >= least for group in runs.manifest(run)["groups"])
+
+
+def manifest(run: Run) -> dict[str, Any]:
+    """The manifest without settings that may name people or folders."""
+    found = runs.manifest(run)
+    if not fewest():
+        return found
+    config = {key: _without_places(part) for key, part in found.get("config", {}).items() if key not in NAMING}
+    return found | {"config": config}
+
+
+def _without_places(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_places(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_places(part) for part in value]
+    return HIDDEN if isinstance(value, str) and re.search(r"[/\\]", value) else value
+
+
+def exclusions(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """The exclusions with codes in the place of whatever could be a name or a value of one scan.
+
+    Args:
+        names: of subjects and scans.
+    """
+    if not fewest():
+        return table
+    known = {part for name in names for part in (name, *re.split(r"\W", name))}
+    return table.assign(reason=[_kind(text, known) for text in table["reason"].fillna("")])
+
+
+def _kind(reason: str, names: set[str]) -> str:
+    """The plain words of a reason before its first colon or bracket."""
+    found: list[str] = []
+    for word in re.split(r"[:(]", reason)[0].split():
+        plain = PLAIN_WORD.fullmatch(word) and word.rstrip(".,;") not in names
+        if plain or found[-1:] != [HIDDEN]:
+            found.append(word if plain else HIDDEN)
+    return " ".join(found)

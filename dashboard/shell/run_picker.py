@@ -1,0 +1,91 @@
+"""The store and the run that are shown. The run is in the URL, so that a link opens it again."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+
+import streamlit as st
+
+from dashboard.data import runs as data_runs
+from dashboard.data.runs import Run
+from dashboard.shell import url_state
+from store import RunInfo, StoreError, StoreNotFound
+
+DEFAULT_STORE = "results"
+RUN, MADE = "run", "made"
+CURRENT, SHOWN = "_current_run", "_shown_run"
+
+
+def store_place(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
+    """The store: `-- --store PATH|URL`, else BRAINWHY_STORE, else results/."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--store", nargs="?")
+    known, _ = parser.parse_known_args(list(arguments))
+    return known.store or environment.get("BRAINWHY_STORE") or DEFAULT_STORE
+
+
+def first_choice(runs: Sequence[RunInfo]) -> int:
+    """Place of the newest run that opens, else 0."""
+    return next((place for place, run in enumerate(runs) if run.problem is None), 0)
+
+
+def pick_run(runs: Sequence[RunInfo]) -> RunInfo:
+    """The run picker. A link may name a run by its identifier or by its name (then the newest of that name)."""
+    infos = {info.run: info for info in runs}
+    newest = {info.name: info.run for info in reversed(runs)}
+    before = st.session_state.get(SHOWN)
+    if before is not None and before.run not in infos:
+        url_state.ignore(RUN, before.run, "this run is no longer in the store, so another one is shown")
+    chosen = infos[
+        url_state.choose(
+            RUN, "Run", list(infos), runs[first_choice(runs)].run, words=lambda run: _label(infos[run]), also=newest
+        )
+    ]
+    _say_if_made_again(chosen, before)
+    st.session_state[SHOWN] = chosen
+    return chosen
+
+
+def _say_if_made_again(info: RunInfo, before: RunInfo | None) -> None:
+    """A run made again under its name may show other results than its link, or than this session so far."""
+    known = url_state.linked(MADE)
+    if before is not None and before.run == info.run:
+        known = before.created
+    if known is not None and known != info.created:
+        url_state.ignore(MADE, known, f"{info.run} was made again since, {info.created}")
+    url_state.write(MADE, info.created)
+
+
+def _label(info: RunInfo) -> str:
+    if info.unreachable:
+        return f"{info.run} (does not answer)"
+    return info.run if info.problem is None else f"{info.run} (cannot be opened)"
+
+
+def set_current_run(run: Run) -> None:
+    """Called by home.py before a view runs."""
+    st.session_state[CURRENT] = run
+
+
+def current_run() -> Run:
+    """The run that a view shows."""
+    return st.session_state[CURRENT]
+
+
+def simulated() -> bool:
+    """Whether the run that a view shows is of simulated brains."""
+    return bool(data_runs.manifest(current_run())["simulated"])
+
+
+def follow_store() -> None:
+    """For pages that run alone: the whole app again, once the store no longer has the current run as it was."""
+    run = current_run()
+    try:
+        stands = any((info.run, info.created) == run[1:] for info in data_runs.runs(run.store))
+    except StoreNotFound:
+        stands = False
+    except StoreError:  # a server that does not answer says nothing about its runs
+        return
+    if not stands:
+        st.rerun()

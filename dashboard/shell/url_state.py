@@ -1,0 +1,336 @@
+"""The state of a page: every choice stands in the URL, is checked when it comes from there, and is kept between pages.
+
+A link names every value, defaults too, so that it means the same after a default has changed. The URL is read once,
+in the first pass of a session; afterwards it follows the widgets. What could not be used is said on the page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from dashboard.text.formatting import code, plain
+
+LINK_VERSION = "1"
+VERSION = "v"
+ALL = "all"
+_LEFT = "_left"
+_NOTHING = object()
+_LINK, _KEPT, _WRITTEN, _AROUND, _IGNORED, _PENDING, _ASSIGNED, _PAGES = (
+    "_link", "_kept", "_written", "_around", "_ignored", "_pending", "_assigned", "_pages",
+)  # fmt: skip
+_WIDGETS = {"select": st.selectbox, "segmented": st.segmented_control, "radio": st.radio, "pills": st.pills}
+_BY_INDEX = ("select", "radio")  # widgets that start at a position among their options
+
+
+def begin() -> None:
+    """To be called first in every pass: takes in the URL of a new session and what `go` has left."""
+    session = st.session_state
+    if _LINK not in session:
+        session[_LINK] = {name: st.query_params.get_all(name) for name in st.query_params}
+        session[_KEPT], session[_IGNORED] = {}, []
+        version = session[_LINK].pop(VERSION, [LINK_VERSION])[-1]
+        if version != LINK_VERSION:
+            ignore(VERSION, version, f"this dashboard reads links of version {LINK_VERSION}")
+    _take_pending()
+    session[_WRITTEN] = {}
+    session[_LEFT] = False
+    session.pop(_AROUND, None)
+
+
+def begin_page() -> None:
+    """To be called first in every pass of a page, also where it alone is run again: what it wrote is forgotten."""
+    session = st.session_state
+    _take_pending()
+    session[_LEFT] = False
+    session[_WRITTEN] = dict(session.setdefault(_AROUND, dict(session[_WRITTEN])))
+
+
+def _take_pending() -> None:
+    pending = st.session_state.pop(_PENDING, {})
+    st.session_state.setdefault(_ASSIGNED, set()).update(pending)
+    for key, value in pending.items():
+        st.session_state[key] = value
+
+
+def ignore(key: str, text: str, why: str) -> None:
+    """Remember that a part of the link was not used."""
+    st.session_state[_IGNORED].append(f"{code(f'{key}={text[:60]}')}: {plain(why)}")
+
+
+def _prepare(key: str, default: Any, parse: Callable[[list[str]], Any], valid: Callable[[Any], bool]) -> bool:
+    """Give a widget its value before it is made: from the link, from before, or the default.
+
+    Returns:
+        Whether the widget must be told its value as what it starts at. A value that is assigned here reaches the
+        browser in this pass alone. What stands in a closed popover is drawn in a later one, when it is opened: it
+        would start empty there, and send that back.
+    """
+    session = st.session_state
+    before = session[key] if key in session and key not in session.get(_ASSIGNED, ()) else _NOTHING
+    texts = session[_LINK].pop(key, None)
+    if texts is not None:
+        try:
+            session[key] = parse(texts)
+        except ValueError as error:
+            ignore(key, ", ".join(texts), str(error))
+    if key not in session and key in session[_KEPT]:
+        session[key] = session[_KEPT][key]
+    if key not in session or not valid(session[key]):
+        session[key] = default
+    return before is not _NOTHING and session[key] is before
+
+
+def _written(key: str, value: Any, text: str | list[str]) -> Any:
+    st.session_state[_WRITTEN][key] = text
+    st.session_state[_KEPT][key] = value
+    return value
+
+
+def _one_of(options: Mapping[str, Any], text: str) -> Any:
+    if text in options:
+        return options[text]
+    shown = ", ".join(list(options)[:8])
+    raise ValueError(f"choose {shown}{', …' if len(options) > 8 else ''}")
+
+
+def choose(
+    key: str, label: str, options: Sequence[Any], default: Any = None, *, widget: str = "select",
+    words: Callable[[Any], str] = str, link_words: Callable[[Any], str] = str, also: Mapping[str, Any] | None = None,
+    place: DeltaGenerator | None = None, **look: Any,
+) -> Any:  # fmt: skip
+    """One of several.
+
+    Args:
+        widget: select, segmented, radio or pills.
+        words: how an option is written on the page.
+        link_words: how it is written in the URL.
+        also: other texts that a link may use for an option.
+    """
+    options = list(options)
+    default = options[0] if default is None else default
+    texts_of = {**(also or {}), **{link_words(option): option for option in options}}
+    known = _prepare(key, default, lambda texts: _one_of(texts_of, texts[-1]), lambda value: value in options)
+    if widget in ("segmented", "pills"):
+        look["required"] = True
+    if known:
+        value = st.session_state[key]
+        look |= {"index": options.index(value)} if widget in _BY_INDEX else {"default": value}
+    said = words if widget == "select" else lambda option: plain(words(option))  # the others take it for Markdown
+    make = getattr(place, _WIDGETS[widget].__name__) if place is not None else _WIDGETS[widget]
+    value = make(label, options, format_func=said, key=key, **look)
+    return _written(key, value, link_words(value))
+
+
+def choose_many(
+    key: str, label: str, options: Sequence[Any], *, widget: str = "multiselect", words: Callable[[Any], str] = str,
+    link_words: Callable[[Any], str] = str, place: DeltaGenerator | None = None, **look: Any,
+) -> tuple[Any, ...]:  # fmt: skip
+    """Any number of several, in the order of the options; none chosen means that all pass.
+
+    Args:
+        link_words: how an option is written in the URL.
+    """
+    options = list(options)
+    by_text = {link_words(option): option for option in options}
+
+    def parse(texts: list[str]) -> list[Any]:
+        found = [by_text[text] for text in texts if text in by_text]
+        strange = [text for text in texts if text not in by_text and text != ALL]
+        if strange and not found:
+            raise ValueError("unknown here")
+        if strange:
+            ignore(key, ", ".join(strange), "unknown here; the others are used")
+        return found
+
+    if _prepare(key, [], parse, lambda values: all(value in options for value in values)):
+        look["default"] = st.session_state[key]
+    target = place if place is not None else st
+    if widget == "pills":
+        said = lambda option: plain(words(option))  # noqa: E731
+        values = target.pills(label, options, selection_mode="multi", format_func=said, key=key, **look)
+    else:
+        values = target.multiselect(label, options, format_func=words, key=key, **look)
+    chosen = tuple(option for option in options if option in values)
+    _written(key, list(chosen), [link_words(value) for value in chosen] or [ALL])
+    return chosen
+
+
+def toggle(key: str, label: str, default: bool = False, *, place: DeltaGenerator | None = None, **look: Any) -> bool:
+    """A switch; on and off in the URL."""
+    options = {"on": True, "off": False}
+    if _prepare(key, default, lambda texts: _one_of(options, texts[-1]), lambda value: isinstance(value, bool)):
+        look["value"] = st.session_state[key]
+    value = (place if place is not None else st).toggle(label, key=key, **look)
+    return _written(key, value, "on" if value else "off")
+
+
+def fold(key: str, label: str, opened: bool = False) -> DeltaGenerator | None:
+    """A part of the page that the reader opens; None while it is closed, so that what is in it need not be made."""
+    options = {"open": True, "closed": False}
+    _prepare(key, opened, lambda texts: _one_of(options, texts[-1]), lambda value: isinstance(value, bool))
+    box = st.expander(label, key=key, on_change="rerun")
+    return box if _written(key, bool(box.open), "open" if box.open else "closed") else None
+
+
+def _number(text: str, low: float, high: float, kind: type) -> float:
+    try:
+        value = kind(float(text))
+    except (ValueError, OverflowError):
+        raise ValueError(f"write a number from {low:g} to {high:g}") from None
+    if not low <= value <= high:
+        raise ValueError(f"choose from {low:g} to {high:g}")
+    return value
+
+
+def slide(
+    key: str, label: str, low: float, high: float, default: float, step: float, *, place: DeltaGenerator | None = None,
+    **look: Any,
+) -> float:  # fmt: skip
+    """A number on a slider."""
+    kind = type(default)
+    if _prepare(key, default, lambda texts: _number(texts[-1], low, high, kind), lambda value: low <= value <= high):
+        look["value"] = st.session_state[key]
+    value = (place if place is not None else st).slider(label, low, high, step=step, key=key, **look)
+    return _written(key, value, repr(value))
+
+
+def slide_range(
+    key: str, label: str, low: float, high: float, step: float, *, place: DeltaGenerator | None = None, **look: Any
+) -> tuple[float, float]:
+    """Both ends of a range on a slider; the whole range lets all pass."""
+    kind = type(low)
+
+    def parse(texts: list[str]) -> tuple[float, float]:
+        if texts == [ALL]:
+            return low, high
+        ends = texts[-1].split("~")
+        if len(ends) != 2:
+            raise ValueError("write two numbers, as in 60~75")
+        first, last = (_number(end, low, high, kind) for end in ends)
+        if first > last:
+            raise ValueError("the first number is above the second")
+        return first, last
+
+    if _prepare(key, (low, high), parse, lambda ends: low <= ends[0] <= ends[1] <= high):
+        look["value"] = st.session_state[key]
+    ends = (place if place is not None else st).slider(label, low, high, step=step, key=key, **look)
+    return _written(key, ends, ALL if tuple(ends) == (low, high) else f"{ends[0]!r}~{ends[1]!r}")
+
+
+def number(
+    key: str, label: str, low: float, high: float, default: float, *, place: DeltaGenerator | None = None, **look: Any
+) -> float:
+    """A number that is typed."""
+    if _prepare(key, default, lambda texts: _number(texts[-1], low, high, float), lambda value: low <= value <= high):
+        look["value"] = st.session_state[key]
+    value = (place if place is not None else st).number_input(label, low, high, key=key, **look)
+    return _written(key, value, repr(value))
+
+
+def value(key: str, default: str, check: Callable[[str], Any]) -> Any:
+    """A value without a widget, kept as text; `check` turns it into what it means or raises ValueError.
+
+    The page sets it with `put`.
+    """
+    session = st.session_state
+    _prepare(key, default, lambda texts: _checked(check, texts[-1]), lambda text: _passes(check, text))
+    return check(_written(key, session[key], session[key]))
+
+
+def linked(key: str) -> str | None:
+    """The text that the link of this session gives for a key, once; None where there is none (any more)."""
+    texts = st.session_state[_LINK].pop(key, None)
+    return texts[-1] if texts else None
+
+
+def peek(key: str) -> str | None:
+    """The text that the link of this session gives for a key, left for its widget."""
+    texts = st.session_state[_LINK].get(key)
+    return texts[-1] if texts else None
+
+
+def kept(key: str) -> Any:
+    """The last value of a widget, also one of another page; None where it was never shown."""
+    return st.session_state[_KEPT].get(key)
+
+
+def write(key: str, text: str) -> None:
+    """Put a text that nobody chooses into the URL."""
+    st.session_state[_WRITTEN][key] = text
+
+
+def _checked(check: Callable[[str], Any], text: str) -> str:
+    check(text)
+    return text
+
+
+def _passes(check: Callable[[str], Any], text: str) -> bool:
+    try:
+        check(text)
+    except ValueError:
+        return False
+    return True
+
+
+def put(key: str, text: str) -> None:
+    """Set a value without a widget; the URL follows at the end of this pass."""
+    st.session_state[key] = text
+    if key in st.session_state[_WRITTEN]:
+        _written(key, text, text)
+
+
+def set_pages(pages: Mapping[str, Any]) -> None:
+    """Called by home.py: name -> page, for `go`."""
+    st.session_state[_PAGES] = dict(pages)
+
+
+def go(name: str, values: Mapping[str, Any]) -> None:
+    """Open another page, e.g. "patient", with these values of its widgets. Does not return."""
+    st.session_state[_KEPT].update(values)
+    st.session_state[_PENDING] = dict(values)
+    st.switch_page(st.session_state[_PAGES][name])
+
+
+def set_before_next_pass(values: Mapping[str, Any]) -> None:
+    """For buttons' callbacks: values that widgets get in the pass that follows."""
+    st.session_state[_PENDING] = dict(values)
+
+
+def leave_link() -> None:
+    """Where this pass shows nothing that the link asked for, and says why: its parts are no news, and the address stays
+    as it is, to be opened again.
+    """
+    st.session_state[_LINK], st.session_state[_IGNORED], st.session_state[_LEFT] = {}, [], True
+
+
+def finish() -> list[str]:
+    """To be called last in every pass, of the app or of a page: writes the URL; returns what of the link was not used,
+    in words.
+    """
+    session = st.session_state
+    if session.get(_LEFT):
+        return []
+    for name, texts in session[_LINK].items():
+        ignore(name, ", ".join(texts), "not known on this page")
+    session[_LINK] = {}
+    session[_ASSIGNED] = set()
+    params = {VERSION: LINK_VERSION, **session[_WRITTEN]}
+    current = {name: st.query_params.get_all(name) for name in st.query_params}
+    if current != {name: [text] if isinstance(text, str) else text for name, text in params.items()}:
+        st.query_params.from_dict(params)
+    return list(session[_IGNORED])
+
+
+def dismiss() -> None:
+    """The reader has seen what was ignored."""
+    st.session_state[_IGNORED] = []
+
+
+def query() -> str:
+    """The query string that opens this view again."""
+    return urlencode({VERSION: LINK_VERSION, **st.session_state[_WRITTEN]}, doseq=True)

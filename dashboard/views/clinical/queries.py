@@ -1,0 +1,66 @@
+"""What the Clinical page asks: evidence of every scan that passes, and its correlations with the scores."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from dashboard.data import frames, runs
+from dashboard.shell import sidebar
+from dashboard.shell.sidebar import Selection
+from dashboard.views.clinical import tables as clinical
+from dashboard.views.clinical.tables import Evidence
+from dashboard.views.regions import queries as regions_queries
+from dashboard.views.regions import tables as regional
+
+ANSWERS = ("probability", "value")  # of the networks, among the features
+
+
+class Correlations(NamedTuple):
+    """See `summaries_clinical.correlations`; `sets` and `features` in the order of the page."""
+
+    table: pd.DataFrame
+    few: dict[tuple[str, str], int]
+    sets: list[str]
+    features: list[str]
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def evidence(selection: Selection, merged: bool) -> Evidence:
+    """The networks' answer and shares of the brain of every atlas region, the largest mean share first.
+
+    Raises:
+        NotInRun: the run has no relevance of regions.
+    """
+    data = regions_queries.relevance(selection.run, selection.model_set)
+    sums, areas = data.of_target(selection.method, selection.target), regional.Areas.of(data.regions, merged)
+    passing = np.isfinite(sums).any(axis=1) & sidebar.passing(data.rows, selection.whom)
+    keep = passing & (np.nansum(sums, axis=1) > 0)  # without relevance there is no share
+    left_out = data.rows["scan"][passing].nunique() - data.rows["scan"][keep].nunique()
+    answer = runs.answer(selection.run).column
+    said = data.rows[answer].to_numpy(float)[keep]
+    shares = regional.per_scan(np.nan_to_num(sums[keep]), areas, "share")
+    mean = shares.mean(axis=0) if len(shares) else np.zeros(len(areas.names))
+    order = [place for place in np.argsort(-mean, kind="stable") if areas.inside[place] and areas.cm3[place] > 0]
+    values, rows = np.column_stack([said, shares[:, order]]), data.rows[clinical.ROWS][keep]
+    names = (answer, *(areas.names[place] for place in order))
+    return Evidence(rows.reset_index(drop=True), values, names, int(left_out))
+
+
+@st.cache_data(max_entries=16, show_spinner="Correlating with every region")
+def correlations(selection: Selection, merged: bool, count: int | None, also: str) -> Correlations:
+    """Every score with the networks' answer, the first regions, and one more feature if it is not among them.
+
+    Args:
+        count: of regions, those of the largest mean share; None: all.
+    """
+    found = evidence(selection, merged)
+    features = list(found.names[: None if count is None else count + 1])
+    features += [also] if also not in features else []
+    chosen = Evidence(found.rows, found.values[:, [found.names.index(f) for f in features]], tuple(features))
+    diagnoses = frames.ordered_diagnoses(found.rows, runs.manifest(selection.run)["groups"])
+    sets = clinical.among(diagnoses)
+    return Correlations(*clinical.correlations(chosen, clinical.offered(found.rows), sets), sets, features)

@@ -1,0 +1,366 @@
+"""Two runs of a store beside each other: settings, metrics, group maps, regions, distances."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from dashboard.data import averages as data_averages
+from dashboard.data import frames, reference_run
+from dashboard.data import runs as data_runs
+from dashboard.data.averages import Average, Drawing
+from dashboard.data.runs import Run
+from dashboard.drawing import pictures, planes
+from dashboard.shell import access, display, notices, page, public, run_picker, sidebar, url_state
+from dashboard.shell.page import Download
+from dashboard.shell.sidebar import Selection, Whom
+from dashboard.text import formatting
+from dashboard.views.compare_runs import charts as figures
+from dashboard.views.compare_runs import tables as beside
+from dashboard.views.group_maps import controls as group_maps_controls
+from dashboard.views.group_maps import grid as group_maps_grid
+from dashboard.views.group_maps.controls import Look
+from dashboard.views.group_maps.grid import Panel
+from dashboard.views.overview import queries as overview_queries
+from store import RunInfo, StoreError
+
+TITLE = "Compare runs"
+REGIONS_LISTED = 12
+FEW_SETTINGS = 8  # so many are shown at once
+FIRST, SECOND = 0, 1
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What of both runs is set beside each other: diagnosis and target of each, since groups may have other names."""
+
+    runs: tuple[Run, Run]
+    model_set: str
+    method: str
+    diagnoses: tuple[str, str]
+
+    @property
+    def names(self) -> tuple[str, str]:
+        return self.runs[0].run_id, self.runs[1].run_id
+
+    def targets(self) -> tuple[str, str]:
+        """Those of the runs' own group analyses."""
+        return data_runs.explained_target(self.runs[0]), data_runs.explained_target(self.runs[1])
+
+
+def other_run(run: Run) -> Run | None:
+    """The picker of the second run; None where there is none."""
+    infos: dict[str, RunInfo] = {
+        info.run: info for info in data_runs.runs(run.store) if info.run != run.run_id and info.problem is None
+    }
+    if not infos:
+        return None
+    place = st.columns(2)[1]
+    chosen = infos[url_state.choose("c_other", "Compare with", list(infos), place=place)]
+    linked = url_state.linked("c_made")
+    if linked is not None and linked != chosen.created:
+        url_state.ignore("c_made", linked, f"{chosen.run} was made again since, {chosen.created}")
+    url_state.write("c_made", chosen.created)
+    return Run(run.store, chosen.run, chosen.created)
+
+
+def only_one(run: Run) -> None:
+    """The page of a store with one run."""
+    st.title(TITLE, anchor=False)
+    st.info(
+        f"{formatting.code(run.run_id)} is the only run of this store that opens, so there is nothing to compare it "
+        "with. A second run appears here when it is published, for example with another seed:"
+    )
+    st.code(f"{notices.MAKE_ONE} --set seed=1", language=None)
+
+
+def card(place: DeltaGenerator, which: str, run: Run) -> None:
+    """What one of the runs is."""
+    manifest, scans = data_runs.manifest(run), data_runs.table(run, "scans")
+    with place.container(border=True):
+        st.markdown(f"{which}: **{formatting.plain(run.run_id)}**")
+        if manifest["simulated"]:
+            st.badge("SIMULATED", color="orange", icon=":material/science:")
+        else:
+            st.badge("REAL SCANS", color="gray", icon=":material/person:")
+            reference_run.badge(run)
+        people, counted = public.people(scans, frames.ordered_diagnoses(scans, manifest["groups"]))
+        subjects = formatting.count(scans.subject.nunique(), "subject")
+        everyone = f"{formatting.count(len(scans), 'scan')} of {subjects} ({people})"
+        if which == "Second":
+            reference_run.warn(run)
+        st.caption(
+            f"{formatting.plain(manifest['cohort'])}. {everyone if counted else people}, {manifest['grid_mm']:g} "
+            "mm grid, made "
+            f"{manifest['created'][:10]}."
+        )
+
+
+def same_grid(runs: tuple[Run, Run]) -> bool:
+    """Whether voxels of both stand at the same places."""
+    first, second = (data_runs.opened(run) for run in runs)
+    return first.shape("grid/mask") == second.shape("grid/mask") and (first.affine() == second.affine()).all()
+
+
+def settings(runs: tuple[Run, Run], names: tuple[str, str]) -> pd.DataFrame:
+    """What was chosen otherwise."""
+    table = beside.differing_settings(*(public.manifest(run) for run in runs), names)
+    if table.empty:
+        st.caption("Every setting, version and seed is the same.")
+        return table
+    said = f"{formatting.count(len(table), 'setting')} and versions that differ"
+    box = url_state.fold("c_settings", said, len(table) <= FEW_SETTINGS)
+    if box is not None:
+        display.table(box, table)
+    return table
+
+
+def metrics(runs: tuple[Run, Run], names: tuple[str, str]) -> pd.DataFrame:
+    """Networks and baselines of both."""
+    st.subheader("How well the networks do", anchor=False)
+    rows = [beside.metric_rows(data_runs.metrics(run), data_runs.table(run, "predictions")) for run in runs]
+    compared = beside.compared_metrics(*rows)
+    untrained = [run.run_id for run in runs if reference_run.of(run) is not None]
+    if compared.empty:
+        why = "has trained a network, so there is no accuracy to compare" if len(untrained) == 2 else "has metrics"
+        st.info(f"Neither run {why}.")
+        return compared
+    if untrained:
+        st.info(
+            f"{formatting.plain(untrained[0])} has trained nothing and has no accuracy: these numbers are of the "
+            "other run alone."
+        )
+    if data_runs.answer(runs[FIRST]).is_value != data_runs.answer(runs[SECOND]).is_value:
+        st.info(
+            "One run tells groups apart, the other predicts a value: their metrics have no common scale. Each has its "
+            "own on its Overview."
+        )
+        return compared
+    found = overview_queries.differences(*runs)
+    st.caption(
+        "By scan. Filled: mean ± SD over the folds; open: the held-out test set; dotted line: chance. A difference is "
+        f"one of networks only where the test scans are the same.{beside.difference_sentence(found)}"
+    )
+    display.chart(st, figures.metrics(compared, names, beside.METRICS), "compare-metrics")
+    box = url_state.fold("c_metrics", "The same as a table")
+    if box is not None:
+        display.table(box, beside.metrics_table(compared, found))
+        box.caption(
+            "CI: bootstrap over subjects, drawn for both runs at once where both judged the same scans; else of two "
+            "independent numbers. An interval that holds 0 shows no difference."
+        )
+    return compared
+
+
+def choose(runs: tuple[Run, Run]) -> Choice | None:
+    """Model set, method and group that both have; None, and why, where they share nothing."""
+    found = [data_runs.available(run) for run in runs]
+    sets = [s for s in found[FIRST] if s in found[SECOND]]
+    if not sets:
+        has = [" and ".join(formatting.MODEL_SETS[s].lower() for s in own) or "no heatmaps" for own in found]
+        st.info(
+            f"The runs share no set of explaining models ({has[FIRST]}; {has[SECOND]}), so heatmaps are not compared."
+        )
+        return None
+    columns = st.columns(3)
+    model_set = url_state.choose("c_set", "Models", sets, words=formatting.MODEL_SETS.get, place=columns[0])
+    methods = [m for m in found[FIRST][model_set] if m in found[SECOND][model_set]]
+    if not methods:
+        st.info("The runs share no method, so heatmaps are not compared.")
+        return None
+    method = url_state.choose("c_method", "Method", methods, words=formatting.method_name, place=columns[1])
+    people = [_people(run, model_set) for run in runs]
+    if not all(one.names for one in people):
+        st.info(f"A run has a group of {access.FEW} subjects: its maps are {access.ONLY_FOR_ROLE}.")
+        return None
+    groups = beside.paired(*people)
+    labels = {str(i + 1): " / ".join(dict.fromkeys(pair)) for i, pair in enumerate(groups)}
+    number = url_state.choose("c_group", "Group", list(labels), words=labels.get, place=columns[2])
+    alone = [formatting.method_name(m) for own in found for m in own.get(model_set, []) if m not in methods]
+    if alone:
+        st.caption(f"In one of the runs only: {', '.join(dict.fromkeys(alone))}.")
+    return Choice(runs, model_set, method, groups[int(number) - 1])
+
+
+def _people(run: Run, model_set: str) -> beside.People:
+    """The groups of a run; of new scans, which belong to none, their diagnoses."""
+    groups, of_no_group = data_runs.manifest(run)["groups"], reference_run.of(run) is not None
+    if of_no_group:
+        found = frames.ordered_diagnoses(sidebar.explained(run, model_set), groups)
+        return beside.People(tuple(public.groups(run, model_set, {d: (d,) for d in found})), True)
+    return beside.People(tuple(groups) if public.has_both_groups(run, model_set) else ())
+
+
+def look_of(choice: Choice) -> tuple[Look, bool]:
+    """How the maps are drawn, and whether as a share of each map."""
+    columns = st.columns([1, 1, 1, 1, 1.2], vertical_alignment="bottom", gap="small")
+    plane, positions = group_maps_controls.choose_sections("c_", choice.runs[FIRST], columns)
+    percentile = group_maps_controls.choose_percentile("c_", columns[3])
+    share = url_state.toggle(
+        "c_share", "As a share of each map", True, place=columns[4],
+        help="Margins of different networks differ in size; shares do not. Off: in the unit of the method.",
+    )  # fmt: skip
+    style = planes.Style(plane)
+    return Look(style, positions, "size", None, share, percentile, same_grid(choice.runs), (choice.method,)), share
+
+
+def maps(choice: Choice) -> list[tuple[Panel, Drawing]]:
+    """The group average of both runs on one scale, and their difference where the grids are the same."""
+    look, share = look_of(choice)
+    asked = {
+        run.run_id: Average(Selection(run, choice.model_set, choice.method, target, Whom(diagnosis=(diagnosis,))))
+        for run, diagnosis, target in zip(choice.runs, choice.diagnoses, choice.targets(), strict=True)
+    }
+    impossible = data_averages.make_ready(list(asked.values()), look.style, look.positions)
+    averages = {name: average for name, average in asked.items() if average not in impossible}
+    units = {data_averages.measured(a)[2] for a in averages.values()}
+    if not share and len(units) > 1:
+        st.info(f"The runs measure in different units ({' and '.join(sorted(units))}): shown as a share of each map.")
+        look = replace(look, shared=True)
+    drawn = group_maps_grid.drawings(
+        group_maps_grid.panels(choice.method, averages, choice.names[::-1], look), look, {}
+    )
+    st.html(group_maps_controls.ROWS)
+    columns = iter(st.container(key="maps-row-compare").columns(3 if look.difference else 2))
+    who = dict(zip(choice.names, choice.diagnoses, strict=True))
+    for panel, picture in zip(drawn, data_averages.on_screen(list(drawn.values())), strict=True):
+        whose = "" if panel.is_difference else f": {who[panel.heading]}"
+        caption = f"{panel.heading}{whose}, {panel.people()}"
+        display.brain_picture(next(columns), picture, caption, group_maps_grid.description(panel, look))
+    for name, average in asked.items():
+        if average in impossible:
+            next(columns).info(f"**{formatting.plain(name)}**: {formatting.plain(impossible[average])}")
+    st.caption(group_maps_controls.small_print(look))
+    return list(drawn.items())
+
+
+def regions(choice: Choice) -> pd.DataFrame:
+    """The ranking of regions in both."""
+    st.subheader("Regions", anchor=False)
+    shares = [
+        beside.regions_of(data_runs.table(run, "group_regions"), choice.model_set, choice.method, target, diagnosis)
+        for run, target, diagnosis in zip(choice.runs, choice.targets(), choice.diagnoses, strict=True)
+    ]
+    compared = beside.compared_regions(*shares)
+    if compared.empty:
+        st.info("The runs share no ranked regions for this group and method.")
+        return compared
+    volumes = tuple(data_runs.table(run, "regions").groupby("merged")["volume_cm3"].sum() for run in choice.runs)
+    compared = beside.with_density(compared, volumes)
+    alone = [len(set(own.index) - set(compared.region)) for own in shares]
+    more = f" In one run only: {alone[0]} and {alone[1]} regions." if any(alone) else ""
+    st.caption(
+        f"Share of the relevance of all atlas regions in the group average, left and right added; "
+        f"{len(compared)} regions.{more}"
+    )
+    by_density = beside.spearman(compared, "density_a", "density_b")
+    by_size = [beside.spearman(compared, f"share_{run}", f"volume_{run}") for run in "ab"]
+    by_shares = beside.spearman(compared)
+    density, share, *sizes = (formatting.correlation(rho) for rho in (by_density, by_shares, *by_size))
+    st.markdown(
+        f"Rank correlation of the density of regions, which is free of their size: **{density}** (Spearman). "
+        f":small[:gray[By shares it would be {share}, but shares follow the volume of the regions whatever the "
+        f"networks see: {' and '.join(sizes)} by size alone.]]"
+    )
+    left, right = st.columns([1.1, 1], gap="medium")
+    display.chart(left, figures.regions(compared, choice.names), "compare-regions")
+    left.caption("A dot is a region; on the dotted line both runs give it the same share.")
+    display.table(right, beside.regions_table(compared, REGIONS_LISTED))
+    right.caption(f"The {min(REGIONS_LISTED, len(compared))} regions whose share changed most.")
+    return compared
+
+
+def distances(choice: Choice) -> pd.DataFrame:
+    """Table 2 of both."""
+    st.subheader("Distances between methods", anchor=False)
+    tables = tuple(data_runs.table(run, "distances") for run in choice.runs)
+    methods = [m for run in choice.runs for m in data_runs.available(run)[choice.model_set]]
+    compared = beside.compared_distances(tables, choice.model_set, choice.diagnoses, methods)
+    if compared.empty:
+        st.info("Neither run has distances for this group.")
+        return compared
+    display.table(st, beside.distances_table(compared))
+    scans = [compared[f"scans_{side}"].max() for side in ("first", "second")]
+    n = " and ".join(formatting.count(int(count), "scan") if pd.notna(count) else "no scans" for count in scans)
+    st.caption(
+        f"Of the averages of {formatting.plain(' / '.join(dict.fromkeys(choice.diagnoses)))}, n = {n}. Distances × "
+        "10⁴, for voxels of "
+        "1 mm, so that grids compare; Spearman over brain voxels."
+    )
+    return compared
+
+
+def downloads(runs: tuple[Run, Run], tables: dict[str, pd.DataFrame], drawn: Sequence) -> list[Download]:
+    """The maps as a picture, and every table."""
+    names = tuple(run.run_id for run in runs)
+    stem = f"{names[0]}_{names[1]}"
+    found = []
+    if drawn:
+
+        def sheet() -> pictures.Picture:
+            said = "".join(f"{run.run_id}: {said}" for run in runs if (said := reference_run.warning(run)))
+            return group_maps_grid.sheet(dict(drawn), f"{names[0]} and {names[1]}", f"{said}{notices.RESEARCH_ONLY}")
+
+        found += [
+            Download.png("Maps, PNG", f"{stem}_maps", lambda: sheet().png()),
+            Download.svg("Maps, SVG", f"{stem}_maps", lambda: sheet().svg()),
+        ]
+    return found + [
+        Download.csv(f"{name}, CSV", f"{stem}_{name.lower()}", lambda table=table: table)
+        for name, table in tables.items() if len(table)
+    ]  # fmt: skip
+
+
+def compare(run: Run, head: page.Header, second: Run) -> None:
+    """Everything below the picker."""
+    runs, names = (run, second), (run.run_id, second.run_id)
+    for place, which, one in zip(st.columns(2), ("First", "Second"), runs, strict=True):
+        card(place, which, one)
+    manifests = [data_runs.manifest(one) for one in runs]
+    limits = [*beside.new_scans(manifests, names), *beside.limits(*manifests, same_grid(runs))]
+    if limits:
+        st.markdown("\n".join(f"- {formatting.plain(sentence)}" for sentence in limits))
+    tables = {"Settings": settings(runs, names), "Metrics": metrics(runs, names)}
+    st.subheader("Where the networks look", anchor=False)
+    choice, drawn = choose(runs), []
+    if choice is not None:
+        drawn = maps(choice)
+        tables["Regions"], tables["Distances"] = regions(choice), distances(choice)
+    page.how_to_read(
+        "Two runs with the same data and settings but another seed show how far results move by chance alone. "
+        "Differences between other pairs mean something only where they are larger than that.",
+        r"\rho = 1 - \frac{6 \sum_r (\mathrm{rank}_a(r) - \mathrm{rank}_b(r))^2}{n (n^2 - 1)}",
+        "Spearman’s rank correlation over the n regions that both runs have (the formula without ties).",
+    )
+    page.provenance(run, f"beside {second.run_id}")
+    head.finish(downloads(runs, tables, drawn))
+
+
+def main() -> None:
+    """The page."""
+    run = run_picker.current_run()
+    if all(info.run == run.run_id or info.problem is not None for info in data_runs.runs(run.store)):
+        only_one(run)
+        return
+    head = page.Header(
+        TITLE, f"**{formatting.plain(run.run_id)}**, chosen at the left, beside another run of this store."
+    )
+    second = other_run(run)
+    try:
+        compare(run, head, second)
+    except StoreError as error:
+        st.warning(f"The comparison ends here: {formatting.plain(error)}")
+        head.finish([])
+    except Exception:
+        found = notices.damaged([second, run])
+        if found is None:
+            raise
+        st.warning(f"The comparison ends here: {found[1]}")
+        head.finish([])
+
+
+page.body(main)

@@ -1,0 +1,182 @@
+"""The controls above pictures of group averages: where they are cut, what they show, how they are coloured."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from dashboard.data import averages, runs
+from dashboard.data.runs import Run
+from dashboard.drawing import brain_maps, palette, planes, slices
+from dashboard.shell import access, url_state
+from dashboard.text import formatting
+
+PAPER = "paper"
+SLICES = ("1", "3", "5", "7")
+THREE = "3"
+VALUES = {"size": "Size |h|", "signed": "Signed mean", "spread": "Spread, SD"}
+SCALES = {"run": "as ranked", "margin": "margin", "probability": "probability", "relative": "share"}
+THRESHOLDS = {"percentile": "percentile", "value": "value"}
+RANGES = {"method": "per method", "shared": "shared"}
+# Between a phone and a full screen two pictures stand in a row, and a third is not drawn larger than they are.
+ROWS = """<style>@media (min-width: 641px) and (max-width: 1250px) {
+[class*="st-key-maps-row"] [data-testid="stColumn"] {max-width: calc(50% - 0.5rem);}}</style>"""
+ANY = 1e9  # no relevance is as large
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the controls say.
+
+    Attributes:
+        positions: mm of the sections.
+        value, scale: as in `queries_maps.Average`.
+        shared: one colour scale for all methods, as a share of each map.
+        percentile: of the brain, where colour starts; None: at a value.
+        methods: those shown.
+    """
+
+    style: planes.Style
+    positions: tuple[float, ...]
+    value: str
+    scale: str | None
+    shared: bool
+    percentile: float | None
+    difference: bool
+    methods: tuple[str, ...]
+
+
+def choose_sections(prefix: str, run: Run, columns: Sequence[DeltaGenerator]) -> tuple[str, tuple[float, ...]]:
+    """Plane and positions in mm, from three controls."""
+    plane = url_state.choose(
+        f"{prefix}plane", "Plane", list(planes.PLANES), words=str.capitalize, place=columns[0]
+    )  # fmt: skip
+    counts = [PAPER, *SLICES] if plane == "coronal" else list(SLICES)
+    count = url_state.choose(
+        f"{prefix}n", "Slices", counts, PAPER if plane == "coronal" else THREE,
+        words=lambda c: "The paper’s" if c == PAPER else c, place=columns[1],
+        help="The paper’s are its three coronal slices; others are spread evenly over the brain around the centre.",
+    )  # fmt: skip
+    if count == PAPER:
+        positions = _paper_positions(run)
+        columns[2].caption(f"at y {', '.join(f'{mm:.0f}' for mm in positions)} mm".replace("-", "−"))
+        return plane, positions
+    low, high = averages.extent(run, plane)
+    axis = "xyz"[planes.PLANES[plane][2]]
+    centre = url_state.slide(
+        f"{prefix}{axis}", "Centre, mm", int(low), int(high), round((low + high) / 2), 1, place=columns[2],
+        format=f"{axis} %d",
+    )  # fmt: skip
+    return plane, brain_maps.spread((low, high), int(count), float(centre))
+
+
+def as_in_the_paper(run: Run, methods: tuple[str, ...]) -> Look:
+    """Figure 1: its coronal slices, the size of the relevance, colour from the median of each method's maps."""
+    return Look(planes.Style(), _paper_positions(run), "size", None, False, 50.0, False, methods)
+
+
+def _paper_positions(run: Run) -> tuple[float, ...]:
+    found = averages.anatomy(run)
+    return tuple(slices.paper_positions(found.brain.shape[1], found.affine))
+
+
+def choose_percentile(prefix: str, place: DeltaGenerator) -> float:
+    """Where colour starts."""
+    return url_state.slide(
+        f"{prefix}from", "Threshold", 0.0, 99.0, 50.0, 1.0, place=place, format="%d %%",
+        help="Colour starts at this percentile of the values in the brain.",
+    )  # fmt: skip
+
+
+def choose(prefix: str, run: Run, methods: Sequence[str]) -> Look:
+    """One row of controls, the rest behind More."""
+    row = st.container(key="map-controls")
+    columns = row.columns([1.05, 1.05, 1.1, 1.1, 1, 1.1, 0.85], vertical_alignment="bottom", gap="small")
+    plane, positions = choose_sections(prefix, run, columns)
+    with columns[6].popover("More", width="stretch"):
+        value, scale, rule, difference, shown = _what(prefix, run, methods)
+        smooth, colours, convention = choose_drawing(prefix)
+    percentile = None
+    if rule == "percentile":
+        percentile = choose_percentile(prefix, columns[3])
+    else:
+        columns[3].caption("Threshold: typed below")
+    opacity = url_state.slide(
+        f"{prefix}opacity", "Opacity", 0.1, 1.0, 1.0, 0.05, place=columns[4], format="percent"
+    )  # fmt: skip
+    shared = url_state.choose(
+        f"{prefix}range", "Colour scale", list(RANGES), words=RANGES.get, place=columns[5],
+        help="Per method: its groups share one scale, in the unit of the method. Shared: every map in "
+        "percent of its own sum per cm3, all methods on one scale.",
+    ) == "shared"  # fmt: skip
+    style = planes.Style(plane, smooth, colours, value == "signed", opacity, convention)
+    return Look(style, positions, value, scale, shared, percentile, difference, shown)
+
+
+def small_print(look: Look) -> str:
+    """Convention and interpolation, which hold for all pictures."""
+    shown_at = {"neurological": "left", "radiological": "right"}[look.style.convention]
+    side = f"{look.style.convention.capitalize()} convention: L, the left of the subject, is shown at the {shown_at}"
+    if look.style.plane == "sagittal":
+        side = "P is posterior, A anterior"
+    return f"{side}. {'Interpolated between voxels' if look.style.smooth else 'True voxels'}, over the 1 mm template."
+
+
+def _what(prefix: str, run: Run, methods: Sequence[str]) -> tuple[str, str | None, str, bool, tuple[str, ...]]:
+    """Value, scale, rule of the threshold, difference, methods."""
+    value = url_state.choose(
+        f"{prefix}value", "What is averaged", list(VALUES), widget="segmented", words=VALUES.get,
+        help="Size: |relevance|, for occlusions its positive part, as in the paper. Signed: evidence for less evidence "
+        "against. Spread: standard deviation over scans.",
+    )  # fmt: skip
+    answer = runs.answer(run)
+    scales = [scale for scale in SCALES if not (answer.is_value and scale == "probability")]
+    if not access.may_see_patients():
+        scales = ["run"]  # as published
+    scale = url_state.choose(
+        f"{prefix}scale", "Measured as", scales, widget="segmented", words=lambda s: answer.unit_of(SCALES[s]),
+        help="As ranked: as in the run’s own ranking of regions. Share: each scan divided by its sum of |relevance|.",
+    )  # fmt: skip
+    rule = url_state.choose(
+        f"{prefix}rule", "Threshold is a", list(THRESHOLDS), widget="segmented", words=THRESHOLDS.get
+    )
+    difference = url_state.toggle(f"{prefix}difference", "Difference of the first two groups", True)
+    shown = url_state.choose_many(
+        f"{prefix}methods", "Methods", methods, words=formatting.method_name, placeholder="all"
+    )  # fmt: skip
+    return value, None if scale == "run" else scale, rule, difference, shown or tuple(methods)
+
+
+def choose_drawing(prefix: str) -> tuple[bool, str, str]:
+    """Smoothing, colours, convention."""
+    smooth = url_state.toggle(
+        f"{prefix}smooth", "Interpolate between voxels", True, help="Off: every voxel of the heatmap as it is."
+    )  # fmt: skip
+    colours = url_state.choose(
+        f"{prefix}colours", "Colours", list(palette.SCALES), widget="segmented", words=str.capitalize
+    )  # fmt: skip
+    convention = url_state.choose(
+        f"{prefix}side", "Convention", ["neurological", "radiological"], widget="segmented", words=str.capitalize,
+        help="Neurological: the left of the subject is at the left.",
+    )  # fmt: skip
+    return smooth, colours, convention
+
+
+def choose_values(prefix: str, units: Mapping[str, float], place: DeltaGenerator) -> dict[str, float]:
+    """Unit -> where colour starts, typed; the numbers given are the first suggestions."""
+    columns = place.columns(max(len(units), 3))
+    return {
+        unit: url_state.number(
+            f"{prefix}at_{_slug(unit)}", f"Threshold, {unit}", 0.0, ANY, float(f"{suggested:.2g}"), place=column,
+            format="%.4g", step=float(f"{max(suggested, 1e-9) / 10:.1g}"),
+        )
+        for column, (unit, suggested) in zip(columns, units.items(), strict=False)
+    }  # fmt: skip
+
+
+def _slug(unit: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", unit.lower()).strip("_")

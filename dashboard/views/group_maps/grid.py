@@ -1,0 +1,142 @@
+"""The grid of group averages: a row a method, a column a group, and the difference of the first two groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dashboard.data import averages as data_averages
+from dashboard.data.averages import Average, Drawing
+from dashboard.drawing import brain_maps, pictures, planes
+from dashboard.drawing.planes import Range
+from dashboard.shell.sidebar import Selection
+from dashboard.text import formatting
+from dashboard.views.group_maps.controls import Look
+
+TITLE_SIZE = 26  # pixels of a heading in a saved picture
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture: an average, or the first of two averages minus the second, each times its factor."""
+
+    method: str
+    heading: str
+    averages: tuple[Average, ...]
+    factors: tuple[float, ...]
+    unit: str
+
+    @property
+    def is_difference(self) -> bool:
+        return len(self.averages) == 2
+
+    def levels(self) -> np.ndarray:
+        """Quantiles of the size of its values."""
+        return data_averages.levels(self.averages, self.factors)
+
+    def people(self) -> str:
+        """Who is behind it."""
+        if self.is_difference:
+            return "own scale"
+        found = data_averages.figures(self.averages[0])
+        without = f" ({found.without_relevance} more without relevance)" if found.without_relevance else ""
+        return f"n = {formatting.count(found.subjects, 'subject')}, {formatting.count(found.scans, 'scan')}{without}"
+
+
+def columns_of(groups: Mapping[str, Sequence[str]], chosen: Sequence[str] | None) -> dict[str, tuple[str, ...]]:
+    """Heading -> diagnoses: those chosen, else the groups that have any scans."""
+    if chosen:
+        return {diagnosis: (diagnosis,) for diagnosis in chosen}
+    return {group: tuple(diagnoses) for group, diagnoses in groups.items() if diagnoses}
+
+
+def wanted(selection: Selection, look: Look, columns: Mapping[str, tuple[str, ...]]) -> dict[str, dict[str, Average]]:
+    """Method -> heading -> average, as the controls say."""
+    return {
+        method: {
+            name: Average(
+                selection.of(method=method, whom=replace(selection.whom, diagnosis=diagnoses)), look.value, look.scale
+            )
+            for name, diagnoses in columns.items()
+        }
+        for method in look.methods
+    }
+
+
+def panels(method: str, averages: Mapping[str, Average], headings: Iterable[str], look: Look) -> list[Panel]:
+    """The pictures of a method: its averages by heading, and the difference of the first two headings."""
+    factors = {name: data_averages.share_factor(a) if look.shared else 1.0 for name, a in averages.items()}
+    units = {
+        name: data_averages.SHARED_UNIT if look.shared else data_averages.measured(a)[2] for name, a in averages.items()
+    }
+    found = [Panel(method, name, (a,), (factors[name],), units[name]) for name, a in averages.items()]
+    pair = tuple(headings)[:2]
+    if look.difference and len(pair) == 2 and all(name in averages for name in pair):
+        both = tuple(averages[name] for name in pair)
+        found.append(Panel(method, " − ".join(pair), both, tuple(factors[name] for name in pair), units[pair[0]]))
+    return found
+
+
+def medians(grid: Sequence[Panel]) -> dict[str, float]:
+    """Unit -> median size of the averages in that unit."""
+    units = dict.fromkeys(panel.unit for panel in grid)
+    return {
+        unit: float(np.median(np.concatenate([p.levels() for p in grid if p.unit == unit and not p.is_difference])))
+        for unit in units
+    }
+
+
+def drawings(grid: Sequence[Panel], look: Look, typed: Mapping[str, float]) -> dict[Panel, Drawing]:
+    """How each is drawn: the averages of a method on one scale, or all methods; differences on a scale of their own."""
+    scales: dict[tuple[str, bool], Range] = {}
+    found = {}
+    for panel in grid:
+        key = ("" if look.shared else panel.method, panel.is_difference)
+        if key not in scales:
+            alike = [p for p in grid if p.is_difference == key[1] and key[0] in ("", p.method)]
+            percentile = 0.0 if look.percentile is None else look.percentile
+            scales[key] = brain_maps.colour_range(
+                [p.levels() for p in alike], panel.unit, percentile, typed.get(panel.unit)
+            )  # fmt: skip
+        style = replace(look.style, signed=True) if panel.is_difference else look.style
+        found[panel] = Drawing(panel.averages, panel.factors, look.positions, style, scales[key])
+    return found
+
+
+def drawn_where_possible(
+    averages: Mapping[str, Mapping[str, Average]], columns: Mapping[str, tuple[str, ...]], look: Look
+) -> dict[Panel, pictures.ScreenPicture]:
+    """Panel -> picture for the page; averages of no scan are left out.
+
+    Args:
+        averages: method -> heading -> average.
+    """
+    asked = [average for own in averages.values() for average in own.values()]
+    missing = data_averages.make_ready(asked, look.style, look.positions)
+    grid = [
+        panel
+        for method, own in averages.items()
+        for panel in panels(method, {name: a for name, a in own.items() if a not in missing}, columns, look)
+    ]
+    drawn = drawings(grid, look, {})
+    return dict(zip(drawn, data_averages.on_screen(list(drawn.values())), strict=True))
+
+
+def description(panel: Panel, look: Look) -> str:
+    """What a picture of the grid shows, for those who do not see it."""
+    axis = "xyz"[planes.PLANES[look.style.plane][2]]
+    where = ", ".join(f"{mm:.0f}" for mm in look.positions)
+    return f"{formatting.method_name(panel.method)} on {look.style.plane} sections of the brain at {axis} {where} mm."
+
+
+def sheet(drawn: Mapping[Panel, Drawing], title: str, note: str) -> pictures.Picture:
+    """The whole grid as one picture, with headings, numbers, a title and a note."""
+    rows: dict[str, list[pictures.Picture]] = {}
+    for panel, drawing in drawn.items():
+        own = rows.setdefault(panel.method, [])
+        # The letters of saved pictures have no minus sign.
+        words_of = f"{formatting.method_name(panel.method)}, {panel.heading}: {panel.people()}".replace("−", "minus")
+        own.append(pictures.titled(data_averages.picture(drawing), words_of, 0.8 * TITLE_SIZE))
+    return pictures.titled(pictures.below([pictures.beside(own) for own in rows.values()]), title, TITLE_SIZE, note)

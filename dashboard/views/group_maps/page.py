@@ -1,0 +1,282 @@
+"""Where the networks look, on average: every method, every group, and the difference of the groups."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pandas as pd
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from dashboard.data import averages as data_averages
+from dashboard.data import frames, reference_run, runs
+from dashboard.data.averages import Average, Drawing
+from dashboard.drawing.pictures import ScreenPicture
+from dashboard.shell import access, display, notices, page, sidebar, url_state
+from dashboard.shell.page import Download
+from dashboard.shell.sidebar import Selection
+from dashboard.text import formatting
+from dashboard.text.outputs import Answer
+from dashboard.views.group_maps import controls, tables
+from dashboard.views.group_maps import grid as group_maps_grid
+from dashboard.views.group_maps.controls import Look
+from dashboard.views.group_maps.grid import Panel
+from store.export import nifti as export_nifti
+from store.export.csv import neutralised
+
+VALUE_WORDS = {"size": "Mean relevance", "signed": "Mean signed relevance", "spread": "Spread (SD) of relevance"}
+MEANING = {
+    "size": "A bright place changed the decision much, on average over the subjects of the group.",
+    "signed": "Warm colours are places that speak for the explained group, cool colours against it, on average over "
+    "the subjects.",
+    "spread": "A bright place is one where the heatmaps of the subjects differ much from each other.",
+}  # fmt: skip
+FORMULA = {
+    "size": r"\bar m(v) = \frac{\sum_i w_i\, m_i(v)}{\sum_i w_i},\quad m = |h| \text{ (gradients)},\ "
+    r"m = \max(h, 0) \text{ (occlusions)},\quad w_i = \frac{1}{\text{explained scans of the subject}}",
+    "signed": r"\bar h(v) = \frac{\sum_i w_i\, h_i(v)}{\sum_i w_i}",
+    "spread": r"s(v) = \sqrt{\frac{\sum_i w_i\, h_i(v)^2}{\sum_i w_i} - \bar h(v)^2}",
+}
+
+
+class Reading:
+    """A progress bar over all heatmaps that must be read, with the time left."""
+
+    def __init__(self, averages: Sequence[Average], look: Look) -> None:
+        waiting = [
+            average
+            for average in averages
+            if not data_averages.is_ready(average, look.style, look.positions) and not data_averages.is_stored(average)
+        ]
+        self._all = sum(len(a.selection.rows()) for a in waiting)
+        self._before = 0
+        self._started = time.monotonic()
+        self._bar = st.empty()
+
+    def step(self, done: int, count: int) -> None:
+        """Called after each scan of one average."""
+        now = self._before + done
+        left = (time.monotonic() - self._started) / now * (self._all - now)
+        text = f"Averaging the chosen scans: {now} of {self._all} heatmaps, {formatting.duration(left)} left"
+        self._bar.progress(min(now / max(self._all, 1), 1.0), text)
+        if done == count:
+            self._before += count
+
+    def end(self) -> None:
+        """Nothing is left to read."""
+        self._bar.empty()
+
+
+def columns_of(selection: Selection) -> dict[str, tuple[str, ...]]:
+    """Heading -> diagnoses of the columns."""
+    groups = data_averages.diagnoses_of_groups(selection.run, selection.model_set)
+    return group_maps_grid.columns_of(groups, selection.whom.diagnosis or others(selection, groups))
+
+
+def others(selection: Selection, groups: dict[str, tuple[str, ...]]) -> list[str]:
+    """The diagnoses of a run whose scans belong to no group: new scans."""
+    if any(groups.values()):
+        return []
+    return frames.ordered_diagnoses(sidebar.explained(selection.run, selection.model_set), list(groups))
+
+
+def also_explained(selection: Selection, columns: dict[str, tuple[str, ...]]) -> str:
+    """Diagnoses that have maps and no column."""
+    rows = sidebar.explained(selection.run, selection.model_set)
+    shown = [d for diagnoses in columns.values() for d in diagnoses]
+    more = [d for d in frames.ordered_diagnoses(rows, runs.manifest(selection.run)["groups"]) if d not in shown]
+    return (
+        f"Also explained: {', '.join(map(formatting.plain, more))}; choose it under Diagnosis at the left. "
+        if more
+        else ""
+    )
+
+
+def sentence(selection: Selection, rows: pd.DataFrame, columns: dict[str, tuple[str, ...]]) -> str:
+    """What, of whom, by which models."""
+    people = [
+        formatting.count(rows.subject[rows.diagnosis.isin(diagnoses)].nunique(), f"{formatting.plain(name)} subject")
+        for name, diagnoses in columns.items()
+    ]
+    whom = sidebar.in_words(replace(selection.whom, diagnosis=None))
+    return (
+        f"Average heatmaps of {', '.join(people)}{f' ({whom})' if whom else ''}; evidence for "
+        f"{selection.evidence()}. {formatting.SET_SENTENCES[selection.model_set]}"
+    )
+
+
+def title_of(selection: Selection) -> str:
+    """Name of a method, what it means, and how fine its heatmaps are."""
+    how = formatting.HOW_TO_READ.get(selection.method, "")
+    fine = data_averages.resolution(selection.run, selection.model_set, selection.method)
+    return f"**{formatting.method_name(selection.method)}** &ensp; :small[:gray[{how} True resolution: {fine}.]]"
+
+
+def show_row(
+    place: DeltaGenerator, title: str, look: Look, drawn: dict[Panel, ScreenPicture], missing: dict[str, str]
+) -> None:
+    """A method: its name, and below it its pictures side by side."""
+    place.markdown(title)
+    columns = iter(place.columns(max(len(drawn) + len(missing), 3)))
+    for panel, picture in drawn.items():
+        caption = f"{panel.heading}, {panel.people()}"
+        display.brain_picture(next(columns), picture, caption, group_maps_grid.description(panel, look))
+    for name, why in missing.items():
+        next(columns).info(f"**{formatting.plain(name)}**: {formatting.plain(why)}")
+
+
+def show_grid(selection: Selection, look: Look, columns: dict[str, tuple[str, ...]]) -> dict[Panel, Drawing]:
+    """Every method as soon as its averages are read; all together, where they share a scale or a threshold is typed."""
+    averages = group_maps_grid.wanted(selection, look, columns)
+    every = [average for own in averages.values() for average in own.values()]
+    progress = Reading(every, look)
+    thresholds = st.container()
+    places = {method: st.container(key=f"maps-row-{method}") for method in averages}
+    alone = not look.shared and look.percentile is not None
+    drawn: dict[Panel, Drawing] = {}
+    at_once = not alone or all(data_averages.is_ready(average, look.style, look.positions) for average in every)
+    for batch in [list(averages)] if at_once else [[method] for method in averages]:
+        asked = [average for method in batch for average in averages[method].values()]
+        impossible = data_averages.make_ready(asked, look.style, look.positions, progress.step)
+        ready = {m: {n: a for n, a in averages[m].items() if a not in impossible} for m in batch}
+        grid = [panel for m in batch for panel in group_maps_grid.panels(m, ready[m], columns, look)]
+        typed = {} if look.percentile is not None else controls.choose_values(
+            "g_", group_maps_grid.medians(grid), thresholds
+        )  # fmt: skip
+        new = group_maps_grid.drawings(grid, look, typed)
+        ready_pictures = dict(zip(new, data_averages.on_screen(list(new.values())), strict=True))
+        for method in batch:
+            missing = {n: impossible[a] for n, a in averages[method].items() if a in impossible}
+            own = {panel: picture for panel, picture in ready_pictures.items() if panel.method == method}
+            show_row(places[method], title_of(selection.of(method=method)), look, own, missing)
+        drawn |= new
+    progress.end()
+    return drawn
+
+
+def numbers(run: runs.Run, drawn: dict[Panel, Drawing]) -> tuple[list[tables.Numbers], list[str]]:
+    """The numbers behind every average, and the region of each peak."""
+    reader, regions = runs.opened(run), runs.table(run, "regions")
+    rows = [
+        tables.Numbers(
+            panel.method, panel.heading, data_averages.figures(panel.averages[0]), panel.factors[0], drawing.scale
+        )
+        for panel, drawing in drawn.items() if not panel.is_difference
+    ]  # fmt: skip
+    atlas, affine = reader.atlas, reader.affine()
+    return rows, [tables.region_at(atlas, affine, regions, row.figures.peak_mm) for row in rows]
+
+
+def in_3d(method: str, drawn: dict[Panel, Drawing]) -> None:
+    """One picture of the method chosen at the left inside a transparent brain."""
+    panels = {panel.heading: panel for panel in drawn if panel.method == method}
+    if not panels or not url_state.toggle("g_3d", f"Show {formatting.method_name(method).lower()} in 3D"):
+        return
+    left, right = st.columns([1, 3], gap="medium")
+    panel = panels[url_state.choose("g_3d_map", "Map", list(panels), widget="radio", place=left)]
+    percentile = url_state.slide(
+        "g_3d_from", "Threshold", 50.0, 99.0, 90.0, 1.0, place=left, format="%d %%",
+        help="The outer surface stands at this percentile of the values in the brain.",
+    )  # fmt: skip
+    levels = panel.levels()
+    threshold = float(levels[round(percentile / 100 * (len(levels) - 1))])
+    who = "" if panel.is_difference else f", {panel.people()}"
+    left.caption(f"{formatting.plain(panel.heading)}{who}. Averaged over blocks of about 5 mm. Drag to turn.")
+    figure = data_averages.glass(panel.averages, panel.factors, threshold, panel.unit)
+    display.chart(right, figure, "group-3d", save=False)
+
+
+def scans_behind(rows: pd.DataFrame, answer: Answer) -> None:
+    """The scans of these averages; a click opens the patient."""
+    box = url_state.fold("g_scans", f"The {formatting.heatmaps(len(rows), rows.scan.nunique())} behind these maps")
+    if box is None:
+        return
+    box.caption("Choose a row to open its patient.")
+    listed = tables.scans(rows, answer)
+    event = box.dataframe(
+        neutralised(listed), hide_index=True, on_select="rerun", selection_mode="single-row", key="g-scans", height=280
+    )
+    chosen = event.selection.rows
+    if chosen:
+        row = rows.iloc[chosen[0]]
+        url_state.go("patient", {"p_subject": row.subject, "p_scan": row.scan})
+
+
+def nifti(panel: Panel, run: runs.Run) -> bytes:
+    """The exact map of a picture on the working grid, in the unit of the store."""
+    volumes = [data_averages.volume(average) for average in panel.averages]
+    values = volumes[0] - volumes[1] if panel.is_difference else volumes[0]
+    reader = runs.opened(run)
+    unit = data_averages.header_words(panel.averages[0])
+    if panel.is_difference:
+        unit = f"difference, {unit}"
+    return export_nifti.nifti_bytes(values, reader.affine(), simulated=reader.simulated, unit=unit)
+
+
+def downloads(selection: Selection, look: Look, drawn: dict[Panel, Drawing]) -> list[Download]:
+    """The grid as a picture, the numbers, and every map."""
+    run = selection.run
+    filtered = "_filtered" if replace(selection.whom, diagnosis=None).active() else ""
+    name = f"{run.run_id}_{selection.model_set}_{selection.target}{filtered}"
+    title = f"{run.run_id}: {VALUE_WORDS[look.value].lower()}, evidence for {selection.evidence_as_text()}"
+    kind = ("SIMULATED. " if runs.manifest(run)["simulated"] else "") + reference_run.warning(run)
+    note = f"{kind}{formatting.SET_SENTENCES[selection.model_set]} {controls.small_print(look)} {notices.RESEARCH_ONLY}"
+    found = [
+        Download.png("Grid, PNG", f"{name}_groups", lambda: group_maps_grid.sheet(drawn, title, note).png()),
+        Download.svg("Grid, SVG", f"{name}_groups", lambda: group_maps_grid.sheet(drawn, title, note).svg()),
+        Download.csv("Numbers, CSV", f"{name}_groups", lambda: tables.numbers(*numbers(run, drawn))),
+    ]
+    for panel in drawn:
+        scale, statistic, _ = data_averages.measured(panel.averages[0])
+        heading = panel.heading.replace(" − ", "-minus-").replace(" ", "-")
+        found.append(Download.nifti(
+            f"{formatting.method_name(panel.method)}, {panel.heading}, NIfTI",
+            f"{name}_{panel.method}_{heading}_{statistic}_{scale}",
+            lambda panel=panel: nifti(panel, run),
+        ))  # fmt: skip
+    return found
+
+
+def main() -> None:
+    """The page."""
+    selection = sidebar.current()
+    if selection is None:
+        st.title("Group maps", anchor=False)
+        page.nothing_explained()
+        return
+    run, rows = selection.run, selection.rows()
+    columns = columns_of(selection)
+    rows = rows[rows.diagnosis.isin([d for own in columns.values() for d in own])].reset_index(drop=True)
+    head = page.Header("Group maps", sentence(selection, rows, columns))
+    look = controls.choose("g_", run, runs.available(run)[selection.model_set])
+    if rows.empty:
+        sidebar.nothing_passes(", so there is nothing to average")
+        head.finish([])
+        return
+    nobody = [name for name, own in columns.items() if not rows.diagnosis.isin(own).any()]
+    if nobody:
+        st.info(sidebar.nobody(selection, nobody))
+        columns = {name: own for name, own in columns.items() if name not in nobody}
+    st.html(controls.ROWS)
+    st.caption(f"{also_explained(selection, columns)}{controls.small_print(look)}")
+    drawn = show_grid(selection, look, columns)
+    in_3d(selection.method, drawn)
+    box = url_state.fold("g_numbers", "Numbers behind the pictures")
+    if box is not None:
+        display.table(box, tables.table(*numbers(run, drawn)))
+    if access.may_see_patients():
+        scans_behind(rows, runs.answer(run))
+    page.how_to_read(
+        f"{MEANING[look.value]} The difference is the first group minus the second: warm where the first has more, "
+        "cool where the second has more.", FORMULA[look.value],
+        "Figure 1 of Rieke et al. 2018 shows the same averages. Gradients: each scan is divided by its sum of |h| "
+        "first unless chosen otherwise, so that an unsure network weighs as much as a sure one. Colour starts at the "
+        "marked value of the bar and ends at the 99.5th percentile of the maps that share the scale.",
+    )  # fmt: skip
+    page.provenance(run, formatting.MODEL_SETS[selection.model_set], f"evidence for {selection.evidence()}")
+    head.finish(downloads(selection, look, drawn))
+
+
+page.body(main)

@@ -1,0 +1,80 @@
+"""The overview of a run of new scans: each scan with what the networks say of it, whether they agree, and flags."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.data import runs
+from dashboard.data.runs import Run
+from dashboard.shell import access, url_state
+from dashboard.shell.page import Download
+from dashboard.text.formatting import plain
+from dashboard.text.outputs import Answer
+from store.export.csv import neutralised
+
+KEY = "o-new-scans"
+
+
+def work_list(predictions: pd.DataFrame, scans: pd.DataFrame, flags: pd.DataFrame, answer: Answer) -> pd.DataFrame:
+    """Return a row a scan: subject, scan, what the networks of each set say, whether they agree, and flags.
+
+    Scans about which the networks disagree come first, then those with flags, then by how near the middle they are.
+
+    Args:
+        flags: rows of the table flags; may be empty.
+    """
+    rows = []
+    said = predictions[~predictions.model.str.contains("-seed-", regex=False)]
+    counted = flags.groupby("scan").size()
+    for scan, own in said.groupby("scan", sort=False):
+        values = own[answer.column]
+        above = int((values >= answer.middle).sum())
+        rows.append({
+            "scan": scan, "value": float(values.mean()), "low": float(values.min()), "high": float(values.max()),
+            "networks": len(values), "agree": above in (0, len(values)), "flags": int(counted.get(scan, 0)),
+        })  # fmt: skip
+    table = pd.DataFrame(rows, columns=["scan", "value", "low", "high", "networks", "agree", "flags"])
+    table = table.merge(scans[["scan", "subject", "session"]], on="scan", how="left")
+    near = (table["value"] - answer.middle).abs()
+    order = pd.DataFrame({"agree": table["agree"], "clean": table["flags"] == 0, "near": near})
+    return table.loc[order.sort_values(["agree", "clean", "near"], kind="stable").index].reset_index(drop=True)
+
+
+def section(run: Run) -> None:
+    """The list, for readers who may see single patients; a chosen row opens the patient."""
+    if not access.may_see_patients():
+        st.info(f"The new scans one by one are {access.ONLY_FOR_ROLE}.")
+        return
+    answer, table = runs.answer(run), _table(run)
+    st.subheader("Every new scan", anchor=False)
+    st.caption(
+        f"{plain(answer.name)}: mean over the networks, and from the lowest to the highest. Where they do not agree "
+        "the mean says little; those scans come first, then flagged ones. Choose a row to open the patient."
+    )
+    shown = pd.DataFrame({
+        "Subject": table["subject"], "Session": table["session"].fillna(""),
+        answer.axis: [answer.number(value) for value in table["value"]],
+        "Lowest to highest": [
+            f"{answer.number(low)} to {answer.number(high)}"
+            for low, high in zip(table["low"], table["high"], strict=True)
+        ],
+        "Networks": table["networks"], "They agree": ["yes" if yes else "NO" for yes in table["agree"]],
+        "Flags": table["flags"],
+    })  # fmt: skip
+    event = st.dataframe(neutralised(shown), hide_index=True, on_select="rerun", selection_mode="single-row", key=KEY)
+    chosen = event["selection"]["rows"] if event else []
+    if chosen:
+        row = table.iloc[chosen[0]]
+        url_state.go("patient", {"p_subject": row["subject"], "set": next(iter(runs.available(run)))})
+
+
+def downloads(run: Run) -> list[Download]:
+    """The list as CSV."""
+    if not access.may_see_patients():
+        return []
+    return [Download.csv("New scans, CSV", f"{run.run_id}_new-scans", lambda: _table(run))]
+
+
+def _table(run: Run) -> pd.DataFrame:
+    return work_list(runs.table(run, "predictions"), runs.table(run, "scans"), runs.flags(run), runs.answer(run))

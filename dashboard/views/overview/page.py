@@ -1,0 +1,343 @@
+"""What this run is, how well its networks do, and where they look."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.data import averages as data_averages
+from dashboard.data import frames, reference_run, runs
+from dashboard.data.runs import Run
+from dashboard.drawing import charts
+from dashboard.drawing.chart import Chart
+from dashboard.shell import access, display, page, public, run_picker, sidebar, url_state
+from dashboard.shell.page import Download
+from dashboard.shell.sidebar import Selection
+from dashboard.text import formatting
+from dashboard.text import paper as text_paper
+from dashboard.text.outputs import answer_of
+from dashboard.views.group_maps import controls as group_maps_controls
+from dashboard.views.group_maps import grid as group_maps_grid
+from dashboard.views.overview import new_scans, regression
+from dashboard.views.overview import queries as overview_queries
+from dashboard.views.overview import tables as judged
+from dashboard.views.overview import truth as overview_truth
+from store.export import nifti
+from store.export.csv import neutralised
+
+
+def sentence(manifest: dict[str, Any], scans: pd.DataFrame) -> str:
+    """What, of whom, by which models."""
+    groups, answer = manifest["groups"], answer_of(manifest)
+    people, counted = public.people(scans, frames.ordered_diagnoses(scans, groups))
+    everyone = (
+        f"{formatting.count(len(scans), 'scan')} of {formatting.count(scans.subject.nunique(), 'subject')} ({people})"
+    )
+    cohort_name = "simulated cohort" if manifest["simulated"] else manifest["cohort"]
+    truth = " The disease was imposed on these brains, so the truth is known." if manifest["simulated"] else ""
+    what = f"{groups[0]} against {groups[1]}"
+    if answer.is_value:
+        what, truth = regression.sentence(answer, scans, manifest["target"]["column"]), ""
+    return (
+        f"**{formatting.plain(manifest['name'])}**: {formatting.plain(what)}, {formatting.plain(cohort_name)}, "
+        f"{everyone if counted else people}, {manifest['grid_mm']:g} mm grid.{truth}"
+    )
+
+
+def cards(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame) -> None:
+    """The numbers one looks for first."""
+    judge = regression.cards if runs.answer(run).is_value else of_groups
+    shown = judge(run, metrics, predictions)
+    said = reference_run.verdict(run)
+    if said is not None and said.baseline:
+        st.warning(f"**{said.baseline}**", icon=":material/show_chart:")
+    columns = st.container(key="cards").columns(max(len(shown), 1))
+    for column, (label, value, note) in zip(columns, shown, strict=False):
+        with column.container(border=True):
+            st.metric(label, value)
+            st.caption(note)
+
+
+def of_groups(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """(label, value, note) where the networks tell two groups apart."""
+    shown = []
+    n = predictions.model[predictions.model.str.startswith("fold-")].nunique()
+    for metric, name in charts.METRIC_NAMES.items() if n else ():
+        paper = " ± ".join(f"{v:.2f}" for v in frames.PAPER[metric])
+        value = formatting.mean_sd(*frames.mean_and_sd(metrics, metric))
+        together = formatting.with_interval(*frames.ends(metrics, "folds", metric))
+        note = f"All folds together (95 % CI): {together}. The paper, ADNI: {paper}"
+        shown.append((f"{name}, mean ± SD of {frames.of_folds(metrics, metric)}", value, note))
+    held = int(((predictions.model == "holdout") & predictions.correct.notna()).sum())
+    if held:
+        value, *sides = frames.ends(metrics, "holdout", "accuracy")
+        auc = formatting.with_interval(*frames.ends(metrics, "holdout", "auc"))
+        interval = formatting.interval(*sides) or "too few subjects for an interval"
+        note = f"n = {formatting.count(held, 'scan')}; {interval}; AUC {auc}"
+        shown.append(("Accuracy, held-out test set", formatting.three(value), note))
+    linear = {c: frames.mean_and_sd(metrics, "accuracy", c) for c in frames.LINEAR}
+    linear = {c: value for c, value in linear.items() if value[0] is not None}
+    if linear:
+        best = max(linear, key=lambda c: linear[c][0])
+        together = formatting.with_interval(*frames.ends(metrics, "folds", "accuracy", best))
+        note = formatting.CLASSIFIERS[best] + (
+            f"; all folds together {together}" if together != formatting.NONE else ""
+        )
+        shown.append(("Accuracy, best linear baseline", formatting.mean_sd(*linear[best]), note))
+    return shown
+
+
+def choose_model_set(run: Run) -> str | None:
+    """Which models explain; None where the run has no group averages."""
+    sets = list(runs.available(run))
+    if len(sets) < 2:
+        return sets[0] if sets else None
+    look = {"widget": "segmented", "words": formatting.MODEL_SETS.get, "label_visibility": "collapsed"}
+    return url_state.choose("o_set", "Models", sets, **look)
+
+
+def group_averages(run: Run, model_set: str, target: str, groups: list[str]) -> None:
+    """Every method: its name, and below it the average heatmap of each group side by side."""
+    evidence = formatting.plain(target) if target in groups else f"the {target} group"
+    st.caption(
+        f"{formatting.SET_SENTENCES[model_set]} Mean over the subjects of each group, evidence for {evidence}. Three "
+        "coronal slices, neurological convention: L is the left of the subject. Colour starts at the marked value, "
+        "the median of the brain; both groups of a method share one scale."
+    )
+    methods = tuple(runs.available(run)[model_set])
+    look = group_maps_controls.as_in_the_paper(run, methods)
+    columns = group_maps_grid.columns_of(data_averages.diagnoses_of_groups(run, model_set), None)
+    columns = public.groups(run, model_set, columns)
+    if not columns:
+        st.info(f"Its groups are of {access.FEW} subjects: their averages are {access.ONLY_FOR_ROLE}.")
+        return
+    averages = group_maps_grid.wanted(Selection(run, model_set, methods[0], target), look, columns)
+    with st.spinner("Drawing group averages", show_time=True):
+        drawn = group_maps_grid.drawn_where_possible(averages, columns, look)
+    for method in methods:
+        how = formatting.HOW_TO_READ.get(method)
+        st.markdown(f"**{formatting.method_name(method)}**" + (f" &ensp; :small[:gray[{how}]]" if how else ""))
+        own = [(panel, picture) for panel, picture in drawn.items() if panel.method == method]
+        for column, (panel, picture) in zip(st.columns(2), own, strict=False):
+            caption = f"{panel.heading}, {panel.people()}"
+            display.brain_picture(column, picture, caption, group_maps_grid.description(panel, look))
+
+
+def ranking(run: Run, model_set: str, target: str, groups: list[str]) -> None:
+    """The paper's table 1: the first regions of every method."""
+    if not public.has_both_groups(run, model_set):
+        return
+    table = runs.table(run, "group_regions")
+    n = [frames.subjects_in_ranking(table, model_set, group) for group in groups]
+    st.subheader("Regions that matter most", anchor=False)
+    st.caption(
+        "Share of the relevance of all atlas regions in the group average, left and right added. Bars and numbers: "
+        f"{formatting.plain(groups[0])} (n = {formatting.count(n[0], 'subject')}); "
+        f"blue tick: {formatting.plain(groups[1])} (n = {n[1]}). "
+        f"One axis for all methods. {formatting.MODEL_SETS[model_set]}."
+    )
+    figures = list(overview_queries.top_regions(run, model_set, target).items())
+    for start in range(0, len(figures), 4):
+        for column, (method, figure) in zip(st.columns(4, gap="medium"), figures[start : start + 4], strict=False):
+            column.markdown(f"**{formatting.method_name(method)}**")
+            display.chart(column, figure, f"regions-{method}")
+
+
+def accuracy(run: Run, metrics: pd.DataFrame, figures: dict[str, Chart]) -> None:
+    """Folds, baselines and the paper; every metric as numbers."""
+    st.subheader("How well the networks do", anchor=False)
+    if "accuracy" in figures:
+        st.caption(
+            f"By scan. A dot is a fold (n = {frames.fold_metrics(metrics).model.nunique()}), the diamond their mean "
+            "± SD, the dotted line chance. The linear models were fitted in the same folds. The paper's cohort is "
+            f"ADNI: to compare with, not a target.{overview_queries.auc_sentence(run)}"
+        )
+        display.chart(st, figures["accuracy"], "accuracy")
+    else:
+        st.caption("This run was not cross-validated: what follows is of the held-out test set.")
+    box = url_state.fold("o_metrics", "All metrics")
+    if box is not None:
+        for level, table in overview_queries.all_metrics(run).items():
+            box.caption(
+                f"By {level}. {formatting.CLASSIFIERS['cnn']}, and linear models in the same folds. CI: bootstrap over "
+                "subjects, widened to the score interval where it is wider, so that 1.000 is no certainty; none of "
+                "fewer than 5 subjects a group. The AUC of all folds counts pairs of the same fold."
+            )
+            box.dataframe(neutralised(table), hide_index=True)
+
+
+def networks(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame, figures: dict[str, Chart]) -> None:
+    """ROC, calibration, confusion matrix and learning curves of the same models."""
+    training, model_set = runs.table(run, "training"), frames.judged_set(predictions)
+    which = "mean" if model_set == "folds" else "holdout"
+    left, middle, right = st.columns(3, gap="medium")
+    left.markdown(f"**ROC**, AUC {formatting.three(frames.metric_value(metrics, which, 'auc'))}")
+    together = formatting.with_interval(*frames.ends(metrics, model_set, "auc"))
+    display.chart(left, figures["roc"], "roc")
+    models = frames.models_of(training, model_set)
+    if model_set == "folds":
+        note = (
+            f"Thick: all out-of-fold predictions together. AUC: mean of {frames.of_folds(metrics, 'auc')}; all "
+            f"folds (95 % CI): {together}."
+        )
+        spread = f" Dashed and shaded: mean ± SD of {formatting.count(len(models), 'fold')}."
+        left.caption(note + (spread if len(figures["roc"].data) > 2 else ""))
+    elif "(" in together:
+        left.caption(f"AUC (95 % CI): {together}.")
+    if "calibration" in figures:
+        brier = formatting.three(frames.metric_value(metrics, which, "brier"))
+        middle.markdown(f"**Calibration**, Brier score {brier}")
+        display.chart(middle, figures["calibration"], "calibration")
+        middle.caption("Scans in tenths of p; larger dots hold more. Lines: 95 % CI (Wilson). Dotted: p is right.")
+    if "confusion" in figures:
+        confusion(right, run, predictions, model_set, figures["confusion"])
+    else:
+        right.markdown("**Confusion matrix**")
+        right.caption(f"A cell holds {access.FEW} scans: its counts are {access.ONLY_FOR_ROLE}.")
+    st.markdown(f"**Learning curves**, {formatting.count(len(models), 'model')}")
+    display.chart(st, figures["learning"], "learning")
+    st.caption("The test curves were watched and chose nothing.")
+
+
+def confusion(place: Any, run: Run, predictions: pd.DataFrame, model_set: str, figure: Chart) -> None:
+    """The confusion matrix; its cells open their patients for readers who may see them."""
+    groups = runs.manifest(run)["groups"]
+    counts = frames.confusion(predictions, model_set, groups)
+    may = access.may_see_patients()
+    place.markdown(f"**Confusion matrix**, n = {formatting.count(int(counts.sum()), 'scan')}")
+    options = {"on_select": "rerun", "selection_mode": "points"} if may else {}
+    event = display.chart(place, figure, "confusion", **options)
+    if not may:
+        return
+    points = event["selection"]["points"] if "selection" in event else []
+    if points and points[0].get("customdata"):
+        open_cell(run, model_set, groups, *points[0]["customdata"][:2])
+    with place.popover("Open the patients of a cell", width="stretch"):
+        for true, predicted, text in judged.cells(counts, groups):
+            if st.button(formatting.plain(text), key=f"cell-{true}-{predicted}", type="tertiary"):
+                open_cell(run, model_set, groups, true, predicted)
+
+
+def open_cell(run: Run, model_set: str, groups: list[str], true: int, predicted: int) -> None:
+    """The Patient page with the filters set to a cell of the confusion matrix."""
+    values = judged.values_of_cell(sidebar.explained(run, model_set), groups, int(true), int(predicted))
+    url_state.go("patient", {"set": model_set, **values})
+
+
+def cohort(run: Run, scans: pd.DataFrame, groups: list[str], figures: dict[str, Chart]) -> None:
+    """Who is in the run, and who was left out."""
+    st.subheader("Cohort", anchor=False)
+    display.table(st, frames.cohort(scans, groups, public.fewest()))
+    balance = frames.balance_sentence(runs.table(run, "balance"), groups)
+    st.caption(f"People are counted once a group, by their first scan. {formatting.plain(balance)}")
+    left, right = st.columns(2, gap="large")
+    left.markdown("**Age**")
+    if "ages" not in figures:
+        left.caption(f"By steps of five years: {access.ONLY_FOR_ROLE}.")
+    elif scans["age"].notna().any():
+        display.chart(left, figures["ages"], "ages")
+    else:
+        left.caption("No scan has an age.")
+    right.markdown("**Left out**")
+    excluded = runs.table(run, "exclusions")
+    if len(excluded):
+        display.table(right, left_out(excluded, scans))
+    else:
+        right.caption("No scan that was found was left out.")
+
+
+def left_out(excluded: pd.DataFrame, scans: pd.DataFrame) -> pd.DataFrame:
+    """Exclusions by reason, as this reader may see them."""
+    names = [str(name) for table in (excluded, scans) for column in ("scan", "subject") for name in table[column]]
+    return frames.exclusions(public.exclusions(excluded, names), public.fewest())
+
+
+def explain(run: Run) -> None:
+    """How to read the page."""
+    if runs.answer(run).is_value:
+        page.how_to_read(*regression.EXPLAINED)
+        return
+    page.how_to_read(
+        "The cards say how often the networks are right on scans that they never saw; a linear model that does as well "
+        "needs no network. Bright places of the maps are where a change would alter the decision most, on average "
+        "over a group.",
+        r"\mathrm{accuracy} = \frac{TP + TN}{n},\qquad \mathrm{Brier} = \frac1n \sum_i (p_i - y_i)^2",
+        f"SD over folds with ddof 1. Chance is 0.5 for accuracy of equal groups and for AUC. {text_paper.CITATION}",
+    )  # fmt: skip
+
+
+def downloads(run: Run, tables: dict[str, pd.DataFrame], model_set: str | None, target: str) -> list[Download]:
+    """Tables, figure 1 and the report; single patients only for readers who may see them."""
+    reader, groups, name = runs.opened(run), runs.manifest(run)["groups"], run.run_id
+    least = public.fewest()
+
+    def report() -> bytes:
+        from dashboard.reports import cohort_report
+
+        return cohort_report(reader, model_set=model_set, target=target, created=None, fewest=least)
+
+    counted = left_out(tables["exclusions"], tables["scans"])
+    files = [
+        Download.csv("Metrics, CSV", f"{name}_metrics", lambda: tables["metrics"]),
+        Download.csv("Cohort by group, CSV", f"{name}_cohort", lambda: frames.cohort(tables["scans"], groups, least)),
+        Download.csv("Left out, counted, CSV", f"{name}_left-out", lambda: counted),
+    ]
+    if model_set is not None and public.has_both_groups(run, model_set):
+        figure = f"{name}_figure-1_{model_set}"
+        files = [
+            Download.pdf("Cohort report, PDF", f"{name}_cohort-report_{model_set}", report),
+            Download.png(
+                "Figure 1, group averages, PNG", figure,
+                lambda: nifti.figure_one(reader, model_set=model_set, target=target),
+            ),
+            *files,
+        ]  # fmt: skip
+    files += overview_truth.downloads(run)
+    if access.may_see_patients():
+        files += [
+            Download.csv("Scans, CSV", f"{name}_scans", lambda: tables["scans"]),
+            Download.csv("Predictions, CSV", f"{name}_predictions", lambda: tables["predictions"]),
+            Download.csv("Left out, by scan, CSV", f"{name}_exclusions", lambda: tables["exclusions"]),
+        ]
+    return files
+
+
+def main() -> None:
+    """The page."""
+    run = run_picker.current_run()
+    tables = {name: runs.table(run, name) for name in ("scans", "predictions", "exclusions")}
+    tables["metrics"] = runs.metrics(run)
+    scans, metrics, predictions = tables["scans"], tables["metrics"], tables["predictions"]
+    manifest = runs.manifest(run)
+    groups, target = manifest["groups"], runs.explained_target(run)
+    head = page.Header("Overview", sentence(manifest, scans))
+    if reference_run.nothing_judged(run):
+        new_scans.section(run)
+        cohort(run, scans, groups, overview_queries.networks(run, access.may_see_patients()))
+        page.provenance(run)
+        head.finish([*new_scans.downloads(run), *downloads(run, tables, None, target)])
+        return
+    cards(run, metrics, predictions)
+    st.subheader("Where the networks look", anchor=False)
+    model_set = choose_model_set(run)
+    if model_set is None:
+        st.info("This run has no group averages. They are made by the stages explain and aggregate of run_pipeline.py.")
+    else:
+        group_averages(run, model_set, target, groups)
+        ranking(run, model_set, target, groups)
+    overview_truth.section(run)
+    figures = overview_queries.networks(run, access.may_see_patients())
+    if runs.answer(run).is_value:
+        regression.how_well(run, metrics, figures)
+    else:
+        accuracy(run, metrics, figures)
+        networks(run, metrics, predictions, figures)
+    cohort(run, scans, groups, figures)
+    explain(run)
+    page.provenance(run)
+    head.finish(downloads(run, tables, model_set, target))
+
+
+page.body(main)

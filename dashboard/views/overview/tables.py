@@ -1,0 +1,105 @@
+"""How well the networks of a run do, beyond one number: frames in, frames out, without Streamlit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dashboard.data import frames
+from dashboard.text.formatting import CLASSIFIERS, ERRORS, mean_sd, three, with_interval
+
+METRICS = {
+    "accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "sensitivity": "Sensitivity",
+    "specificity": "Specificity", "auc": "AUC", "auc_hard": "AUC of hard labels", "brier": "Brier score",
+    **ERRORS,
+}  # fmt: skip
+Z = 1.959964  # of a normal distribution, 97.5 %
+GRID = np.linspace(0, 1, 101)  # false positive rates at which folds are compared
+
+
+def roc_band(curves: pd.DataFrame) -> pd.DataFrame | None:
+    """Mean and SD (ddof 1) of the folds' true positive rates: x, mean, low, high, folds; None below two folds.
+
+    Each fold is interpolated linearly on a common grid; where a curve rises at one x, its upper end counts.
+    """
+    rows = curves[(curves["curve"] == "roc") & curves["model"].str.startswith("fold-")].sort_values(["model", "point"])
+    lines = [np.interp(GRID, part["x"], part["y"]) for _, part in rows.groupby("model")]
+    if len(lines) < 2:
+        return None
+    mean, sd = np.mean(lines, axis=0), np.std(lines, axis=0, ddof=1)
+    low, high = np.clip(mean - sd, 0, 1), np.clip(mean + sd, 0, 1)
+    return pd.DataFrame({"x": GRID, "mean": mean, "low": low, "high": high, "folds": len(lines)})
+
+
+def calibration(curves: pd.DataFrame, model_set: str) -> pd.DataFrame:
+    """Predicted against observed share of the positive group, of all folds together or of the held-out model.
+
+    Returns:
+        x, y, scans, and low and high: 95 % CI of y after Wilson (1927), each scan taken as independent.
+    """
+    rows = curves[(curves["curve"] == "calibration") & (curves["model"] == model_set)].sort_values("x")
+    n, y = rows["scans"].fillna(1).to_numpy(float), rows["y"].to_numpy(float)
+    centre = (y + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z * np.sqrt(y * (1 - y) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n)
+    return pd.DataFrame({
+        "x": rows["x"].to_numpy(float), "y": y, "scans": n.astype(int), "low": np.minimum(centre - half, y),
+        "high": np.maximum(centre + half, y),
+    })  # fmt: skip
+
+
+def metrics_table(metrics: pd.DataFrame, level: str) -> pd.DataFrame:
+    """Every metric of every classifier: each fold, their mean ± SD, all folds together and the held-out test set.
+
+    The last two with 95 % intervals over subjects. Where folds have no value, the mean says of how many it is.
+
+    Args:
+        level: scan or subject.
+    """
+    own = metrics[metrics["level"] == level]
+    folds = frames.models_of(own, "folds")
+    rows = []
+    for classifier in [c for c in CLASSIFIERS if (own["classifier"] == c).any()]:
+        part = own[own["classifier"] == classifier]
+        for metric, name in METRICS.items():
+            values = part[part["metric"] == metric].set_index("model")["value"]
+            if values.empty:
+                continue
+            row = {"Classifier": CLASSIFIERS[classifier], "Metric": name}
+            row |= {fold.replace("fold-", "Fold "): three(values.get(fold)) for fold in folds}
+            if folds:
+                row["Mean ± SD"] = mean_sd(values.get("mean"), values.get("sd"))
+                known, all_folds = frames.folds_behind(metrics, metric, classifier, level)
+                row["Mean ± SD"] += f" (of {known} folds)" if 0 < known < all_folds else ""
+            for model, heading in (("folds", "All folds (95 % CI)"), ("holdout", "Held out (95 % CI)")):
+                if (own["model"] == model).any():
+                    row[heading] = with_interval(*frames.ends(metrics, model, metric, classifier, level))
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def cells(counts: np.ndarray, groups: Sequence[str]) -> list[tuple[int, int, str]]:
+    """(true, predicted, words) of the cells that hold scans."""
+    return [
+        (int(t), int(p), f"{groups[t]} predicted {groups[p]}: {int(n)}") for (t, p), n in np.ndenumerate(counts) if n
+    ]
+
+
+def values_of_cell(explained: pd.DataFrame, groups: Sequence[str], true: int, predicted: int) -> dict[str, Any]:
+    """Values of the sidebar's widgets that let just the scans of a cell pass, and of the Patient page: its first.
+
+    Args:
+        explained: every scan of the model set.
+        true, predicted: places in `groups`; the cell has scans.
+    """
+    group = explained[explained["group"] == groups[true]]
+    first = group[group["predicted"] == groups[predicted]].sort_values(["diagnosis", "subject"], kind="stable").iloc[0]
+    values: dict[str, Any] = {
+        "dx": frames.ordered_diagnoses(group, groups), "ok": "correct" if true == predicted else "wrong",
+        "sex": [], "ses": [], "sub": [], "p_subject": first["subject"], "p_scan": first["scan"],
+    }  # fmt: skip
+    ages = explained["age"].dropna()
+    ends = (int(np.floor(ages.min())), int(np.ceil(ages.max()))) if len(ages) else (0, 0)
+    return values | ({"age": ends} if ends[0] < ends[1] else {})

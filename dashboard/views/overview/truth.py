@@ -1,0 +1,68 @@
+"""What the Overview of a simulated run shows of the truth: how well each method finds what was imposed."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.data import runs
+from dashboard.data.runs import Run
+from dashboard.drawing.chart import Chart
+from dashboard.shell import display, url_state
+from dashboard.shell.page import Download
+from dashboard.text.formatting import MODEL_SETS, count
+from dashboard.views.overview import truth_charts, truth_tables
+from store.export.csv import neutralised
+from store.spec import TRUTH_VISIBLE_BINARY
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def scores(run: Run) -> pd.DataFrame | None:
+    """The table of truth scores; None where the run has none."""
+    return runs.table(run, "truth_scores") if runs.opened(run).has_table("truth_scores") else None
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _chart(run: Run) -> Chart:
+    own = truth_tables.of_patients(scores(run), runs.manifest(run)["groups"][0])
+    return truth_charts.scores(own, truth_tables.SHOWN_BEFORE if _is_old(run) else truth_tables.SHOWN)
+
+
+def _is_old(run: Run) -> bool:
+    """Whether its truth is that of a run before version 1.3 of the store."""
+    return not runs.opened(run).has_array(TRUTH_VISIBLE_BINARY.path)
+
+
+def section(run: Run) -> None:
+    """Scores beside their references and ceilings, in one sentence, a chart and a table; nothing for real scans."""
+    manifest = runs.manifest(run)
+    if not manifest["simulated"] or runs.answer(run).is_value:
+        return
+    st.subheader("Do the heatmaps find what was imposed?", anchor=False)
+    found, positive = scores(run), manifest["groups"][0]
+    own = None if found is None else truth_tables.of_patients(found, positive)
+    if own is None or own.empty:
+        st.caption("SIMULATED, with nothing imposed that heatmaps could be scored against.")
+        return
+    which = MODEL_SETS[own["model_set"].iloc[0]].lower()
+    st.markdown(truth_tables.answer(own))
+    st.caption(
+        "SIMULATED: the change was imposed, so where it lies is known. Mean heatmap of "
+        f"{count(int(own['scans'].iloc[0]), 'scan')} of {positive}, {which}. Networks that know nothing of the change "
+        "favour some places, too: what counts is how far a method is beyond them. "
+        f"{truth_tables.BEFORE_VISIBLE_CHANGE if _is_old(run) else truth_tables.ceilings(own)}"
+    )
+    display.chart(st, _chart(run), "truth-scores")
+    box = url_state.fold("o_truth", "All truth scores")
+    if box is not None:
+        box.caption(
+            "Voxelwise scores are against the visible change, scores of regions against the log-Jacobian that was "
+            f"imposed on them. Scans without imposed change are scored against what was imposed on {positive}."
+        )
+        box.dataframe(neutralised(truth_tables.table(found, positive)), hide_index=True)
+
+
+def downloads(run: Run) -> list[Download]:
+    """The scores as a table, where there are any."""
+    found = scores(run)
+    return [] if found is None else [Download.csv("Truth scores, CSV", f"{run.run_id}_truth-scores", lambda: found)]

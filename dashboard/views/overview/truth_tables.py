@@ -1,0 +1,127 @@
+"""How well heatmaps of a simulated run find what was imposed: frames in, frames and words out, without Streamlit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dashboard.text.formatting import MODEL_SETS, NONE, count, method_name, three
+
+SCORES = {
+    "voxel_auc": "Voxel AUC", "average_precision": "Average precision", "mass_accuracy": "Share of relevance inside",
+    "rank_accuracy": "Strongest voxels inside", "pointing_game": "Strongest voxel inside",
+    "localisation_error_mm": "Mean distance from it, mm", "region_rank_correlation": "Regions, rank correlation",
+    "region_share": "Share in imposed regions",
+}  # fmt: skip
+LEVELS = {"group": "mean heatmap", "scan": "each scan"}
+SHOWN = {"voxel_auc": "Voxel AUC, visible change", "region_rank_correlation": "Rank correlation, imposed regions"}
+SHOWN_BEFORE = {"voxel_auc": "Voxel AUC, changed tissue", "region_rank_correlation": "Rank correlation, regions"}
+KINDS = {"null_": "networks trained where nothing was imposed", "": "untrained networks"}  # the better reference first
+BEFORE_VISIBLE_CHANGE = (
+    "This run is older than the visible change: it is scored against the tissue whose volume was changed, which shows "
+    "at its borders alone, so that even the difference of the pictures reaches a voxel AUC of about 0.75 only. "
+    "Intervals and ceilings are in newer runs of the pipeline."
+)
+
+
+def of_patients(scores: pd.DataFrame, positive: str) -> pd.DataFrame:
+    """Rows of mean heatmaps of the positive group, of the fixed test set where there is one."""
+    own = scores[(scores["diagnosis"] == positive) & (scores["level"] == "group")]
+    held = own[own["model_set"] == "holdout"]
+    return held if len(held) else own
+
+
+def reference_of(row: Any) -> tuple[str, float, float, float] | None:
+    """(words, difference, low, high) beside the best reference that a row of the scores has; None without any."""
+    for prefix, words in KINDS.items():
+        difference = getattr(row, f"{prefix}difference")
+        if pd.notna(difference):
+            return words, difference, getattr(row, f"{prefix}difference_low"), getattr(row, f"{prefix}difference_high")
+    return None
+
+
+def answer(own: pd.DataFrame) -> str:
+    """One sentence: which method finds the visible change best, and whether it beats what knows nothing.
+
+    Args:
+        own: of `of_patients`.
+    """
+    rows = own[(own["score"] == "voxel_auc") & own["value"].notna()]
+    if rows.empty:
+        return "No heatmap of these patients holds relevance, so there is no score."
+    best = max(rows.itertuples(), key=lambda row: row.value)
+    value = _with_interval(best.value, best.value_low, best.value_high)
+    text = f"{method_name(best.method)} finds the change best: voxel AUC {value}"
+    known = reference_of(best)
+    if known is None:
+        return f"{text}. What networks that know nothing of it would reach was not computed."
+    words, difference, low, high = known
+    text += f", {_signed(difference)}{_interval(low, high)} against {words}"
+    if low > 0:
+        return f"{text}."
+    if pd.isna(low):
+        return f"{text}; the interval of this difference is not known."
+    return f"{text}. **That is no more than they find.**"
+
+
+def ceilings(own: pd.DataFrame) -> str:
+    """What could be reached at most, in words; empty where it is not known."""
+    rows = own[own["score"] == "voxel_auc"].dropna(subset=["ceiling"])
+    if rows.empty:
+        return ""
+    best = rows["group_difference"].iloc[0]
+    data = "" if pd.isna(best) else f"; the difference of the groups in the training scans has {best:.3f}"
+    return f"The truth's own map has a voxel AUC of {rows['ceiling'].iloc[0]:.3f}{data}."
+
+
+def table(scores: pd.DataFrame, positive: str) -> pd.DataFrame:
+    """Every score in words, a row each; the positive group's mean heatmaps of the fixed test set first."""
+    first = [scores["model_set"] != "holdout", scores["diagnosis"] != positive, scores["level"] != "group"]
+    order = pd.concat(first, axis=1, keys=range(3)).sort_values([0, 1, 2], kind="stable").index
+    scores = scores.loc[order]
+    rows = [
+        {
+            "Models": MODEL_SETS.get(row.model_set, row.model_set), "Method": method_name(row.method),
+            "Scans of": row.diagnosis, "Map": LEVELS.get(row.level, row.level),
+            "Score": SCORES.get(row.score, row.score),
+            "Value [95 % CI]": _with_interval(row.value, row.value_low, row.value_high),
+            "Untrained": _spread(row.reference, row.reference_sd),
+            "Nothing imposed": _spread(row.null_reference, row.null_reference_sd),
+            "Difference [95 % CI]": _best_difference(row),
+            "Groups' difference": _number(row.group_difference), "Ceiling": _number(row.ceiling),
+            "n": count(int(row.scans), "scan"), "No reference because": "" if pd.isna(row.note) else row.note,
+        }
+        for row in scores.itertuples()
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _best_difference(row: Any) -> str:
+    known = reference_of(row)
+    return NONE if known is None else f"{_signed(known[1])}{_interval(*known[2:])}"
+
+
+def _number(value: float) -> str:
+    return NONE if pd.isna(value) else three(value)
+
+
+def _spread(mean: float, sd: float) -> str:
+    return NONE if pd.isna(mean) else _minus(mean) + (f" ± {sd:.3f}" if pd.notna(sd) else "")
+
+
+def _with_interval(value: float, low: float, high: float) -> str:
+    return NONE if pd.isna(value) else f"{_minus(value)}{_interval(low, high)}"
+
+
+def _interval(low: float, high: float) -> str:
+    return f" [{_minus(low)}, {_minus(high)}]" if np.isfinite(low) and np.isfinite(high) else ""
+
+
+def _minus(value: float) -> str:
+    return f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")

@@ -1,0 +1,88 @@
+"""What can be taken away from the Patient page. Names of files carry pseudonyms, never identifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from dashboard.data import reference_run, runs
+from dashboard.drawing import pictures
+from dashboard.shell import access, notices
+from dashboard.shell.page import Download
+from dashboard.shell.sidebar import Selection
+from dashboard.text import formatting
+from dashboard.views.patient import tables as patient_tables
+from dashboard.views.patient.pictures import crosshair, sheet, threshold_of
+from store.export import nifti
+
+
+def label(selection: Selection, model: str, row: Mapping[str, Any]) -> str:
+    """Whose heatmaps a picture shows, made by what and when; persons by pseudonym."""
+    run = selection.run
+    manifest, other = runs.manifest(run), reference_run.of(run)
+    kinds = ["SIMULATED"] if manifest["simulated"] else []
+    kinds += ["NETWORKS TRAINED ON SIMULATED SCANS"] if other is not None and other.simulated else []
+    explained = runs.opened(run).target_of(model, row["scan"], selection.target)
+    parts = (
+        *kinds, f"patient {access.pseudonym(row['subject'])}", f"evidence for {explained}", f"model {model}",
+        f"run {run.run_id}", f"made {manifest['created'][:10]}",
+    )  # fmt: skip
+    return f"{' · '.join(parts)}. {notices.RESEARCH_ONLY}"
+
+
+def downloads(
+    selection: Selection,
+    model: str,
+    row: Mapping[str, Any],
+    tables: Mapping[str, pd.DataFrame],
+    view: Mapping[str, Any],
+    against: Mapping[str, Mapping[str, pd.DataFrame]],
+) -> list[Download]:
+    """Report, picture, table and volumes of what is shown.
+
+    Args:
+        tables: method -> regions against the own diagnosis.
+        against: of a new scan: group of another run -> method -> regions against that group; else empty.
+    """
+    run, scan, target = selection.run, row["scan"], selection.target
+    reader, method = runs.opened(run), view["method"] if view["method"] in tables else next(iter(tables))
+    name = f"{run.run_id}_{access.pseudonym(scan)}_{model}"
+    of_method = f"{name}_{method}_{target}"
+
+    def report() -> bytes:
+        from dashboard.reports import patient_report
+
+        other = reference_run.of(run)
+        theirs = runs.opened(other.run) if other and other.run else None
+        return patient_report(
+            reader, model, scan, target=target, scale="margin", methods=list(tables),
+            mm=crosshair(reader, model, method, scan, target, view), subject_words=access.pseudonym(row["subject"]),
+            percentile=threshold_of(selection, model, method, scan, view).percentile, created=None, reference=theirs,
+            simulated_networks=bool(other and other.simulated),
+        )  # fmt: skip
+
+    def picture() -> pictures.Picture:
+        return sheet(selection, model, scan, list(tables), view, label(selection, model, row))
+
+    def regions() -> pd.DataFrame:
+        return patient_tables.export_groups(against) if against else patient_tables.export(tables)
+
+    found = [
+        Download.pdf("Patient report, PDF", f"{name}_report", report),
+        Download.png("Picture, PNG", name, lambda: picture().png()),
+        Download.svg("Picture, SVG", name, lambda: picture().svg()),
+        Download.csv("Regions, all methods, CSV", f"{name}_regions", regions),
+        Download.nifti(
+            f"Heatmap, {formatting.method_name(method)}, NIfTI (MNI)", of_method,
+            lambda: nifti.heatmap_nifti(reader, model, method, scan, target=target),
+        ),
+        Download.nifti("Scan, NIfTI (MNI)", f"{name}_scan", lambda: nifti.volume_nifti(reader, scan)),
+    ]  # fmt: skip
+    if reader.has_native(scan):
+        found.insert(5, Download.nifti(
+            "The same heatmap in the patient's own space, NIfTI", f"{of_method}_native",
+            lambda: nifti.heatmap_native_nifti(reader, model, method, scan, target=target),
+        ))  # fmt: skip
+    return found

@@ -1,0 +1,394 @@
+"""One patient: the decision, where the network looked by every method, and how that compares with the group."""
+
+from __future__ import annotations
+
+import functools
+import html
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import viewer
+from dashboard.data import reference_run, runs
+from dashboard.drawing import palette
+from dashboard.shell import access, display, page, sidebar, url_state
+from dashboard.shell.sidebar import Selection
+from dashboard.text import formatting
+from dashboard.text.outputs import Answer
+from dashboard.views.patient import charts, pictures, reference_groups
+from dashboard.views.patient import queries as patient_queries
+from dashboard.views.patient import tables as patient_tables
+from dashboard.views.patient.downloads import downloads
+
+SUBJECT, SCAN, MODEL = "p_subject", "p_scan", "p_model"
+SIDEBAR_METHOD, REVISION = "_p_sidebar_method", "_p_revision"
+TOP = 10
+VISIT_WIDTH = 320  # pixels of a visit's slice
+
+
+UNKNOWN = "_p_unknown"  # why the patient of the link cannot be shown, until the reader chooses another
+
+
+def unknown_patient(run: runs.Run, rows: pd.DataFrame) -> bool:
+    """Say why the link's patient cannot be shown; False where it can, or the link names none. Never another one."""
+    code = url_state.peek(SUBJECT)
+    if code is not None and code not in {access.pseudonym(s) for s in rows.subject.unique()}:
+        elsewhere = code in {access.pseudonym(s) for s in runs.table(run, "scans", ("subject",)).subject.unique()}
+        st.session_state[UNKNOWN] = (
+            "The patient of this link is in the run, but not among the scans that these models explain: choose other "
+            "models at the left." if elsewhere else
+            "The patient of this link is not known here. A link names patients by codes that hold for one key: it was "
+            "made on a computer with another key of links, or for another run. Open it where it was made, or ask for "
+            "the key (README, The dashboard), or for the name of the subject."
+        )  # fmt: skip
+    why = st.session_state.get(UNKNOWN)
+    if why is None:
+        return False
+    page.Header("Patient", "No patient is shown.").finish()
+    st.warning(why)
+    st.button("Choose a patient of this run", on_click=lambda: st.session_state.pop(UNKNOWN, None), key="p-choose")
+    url_state.leave_link()
+    return True
+
+
+def pick_subject(rows: pd.DataFrame, inside: pd.DataFrame, answer: Answer) -> str:
+    """Search, or step with the two buttons; the patients are those of the sidebar's filters."""
+    subjects = list(dict.fromkeys(inside.sort_values(["diagnosis", "subject"], kind="stable").subject))
+    by_name = {access.pseudonym(s): s for s in rows.subject.unique()}
+    wanted = by_name.get(url_state.peek(SUBJECT) or "", st.session_state.get(SUBJECT) or url_state.kept(SUBJECT))
+    outside = wanted in set(rows.subject) and wanted not in subjects
+    options = [wanted, *subjects] if outside else subjects
+    first = rows.drop_duplicates("subject").set_index("subject")
+    picker = st.container(key="patient-picker")
+    back, search, on = picker.columns([0.11, 1, 0.11], vertical_alignment="bottom")
+
+    def label(subject: str) -> str:
+        row = first.loc[subject]
+        return f"{subject} · {row.diagnosis} · {answer.text(row[answer.column])}"
+
+    subject = url_state.choose(
+        SUBJECT, f"Patient, {formatting.count(len(subjects), 'subject')} of the filters", options, words=label,
+        link_words=access.pseudonym, place=search,
+    )  # fmt: skip
+    place = subjects.index(subject) if subject in subjects else -1
+    before, after = (subjects[(place + step) % len(subjects)] if subjects else subject for step in (-1, 1))
+    back.button("‹ Back", on_click=_step, args=(before,), key="patient-back", width="stretch", help="Previous patient")
+    on.button("Next ›", on_click=_step, args=(after,), key="patient-next", width="stretch", help="Next patient")
+    if outside:
+        st.caption("This patient does not pass the filters of the sidebar.")
+    return subject
+
+
+def _step(subject: str) -> None:
+    url_state.set_before_next_pass({SUBJECT: subject})
+
+
+def pick_scan(visits: pd.DataFrame) -> pd.Series:
+    """The visit; asked for only where there are several."""
+    if len(visits) == 1:
+        scan = visits.scan.iloc[0]
+        url_state.write(SCAN, access.pseudonym(scan))
+        if (code := url_state.linked(SCAN)) not in (None, access.pseudonym(scan)):
+            url_state.ignore(SCAN, code, "not known here; the only visit is shown")
+    else:
+        session = dict(zip(visits.scan, visits.session.fillna(""), strict=True))
+        ages = dict(zip(visits.scan, visits.age, strict=True))
+        scan = url_state.choose(
+            SCAN, "Visit", list(visits.scan), widget="segmented", link_words=access.pseudonym,
+            words=lambda s: f"{session[s] or s}, {ages[s]:.1f} y" if ages[s] == ages[s] else session[s] or s,
+        )  # fmt: skip
+    return visits[visits.scan == scan].iloc[0]
+
+
+def decision(selection: Selection, row: pd.Series) -> None:
+    """What every model says that may explain this scan."""
+    answer = runs.answer(selection.run)
+    said = patient_queries.predictions_of_scan(selection.run, row["scan"])
+    verdict = {True: ", as labelled", False: ", not as labelled"}.get(row["correct"], "")
+    value, spread = row[answer.column], f":small[:gray[{patient_tables.spread_of_predictions(said, answer)}]]"
+    doubt = patient_tables.disagreement(said, answer)
+    if answer.is_value:
+        true = f", true {answer.number(row['observed'])}" if row["observed"] == row["observed"] else ""
+        st.markdown(f"**{answer.name} {answer.number(value)}**{true} {spread}")
+    else:
+        st.markdown(f"**{answer.name} {answer.number(value)}**: {formatting.plain(row['predicted'])}{verdict} {spread}")
+        st.html(probability_bar(float(value), f"{answer.name} {answer.number(value)}"))
+    if doubt:
+        st.warning(formatting.plain(doubt))
+
+
+def probability_bar(value: float, description: str) -> str:
+    """HTML of a bar from 0 to 1 with a mark where the decision turns."""
+    return (
+        f'<div role="img" aria-label="{html.escape(description)}" '
+        'style="position:relative;height:16px;margin-bottom:2px">'
+        '<div style="position:absolute;top:5px;width:100%;height:6px;border-radius:3px;background:#8888884d"></div>'
+        f'<div style="position:absolute;top:5px;width:{100 * value:.2f}%;height:6px;border-radius:3px;'
+        'background:var(--st-primary-color,#2b6a6e)"></div>'
+        '<div style="position:absolute;left:50%;top:0;width:2px;height:16px;background:currentColor"></div></div>'
+    )
+
+
+def pick_model(selection: Selection, scan: str) -> str:
+    """Which model explains; asked for only where several do."""
+    models = patient_queries.models_of_scan(selection.run, selection.model_set, scan)
+    models = [m for m in models if patient_queries.methods_of_scan(selection.run, m, scan)]
+    if len(models) == 1:
+        url_state.write(MODEL, models[0])
+        url_state.linked(MODEL)
+        return models[0]
+    return url_state.choose(MODEL, "Explained by", models, widget="segmented")
+
+
+# -- the viewer ---------------------------------------------------------------------------------------------------
+
+
+STRONGEST = "strongest"  # in a link: the crosshair is at the strongest voxel
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return STRONGEST
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, list | tuple):
+        return ",".join(f"{v:g}" for v in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _parsed(name: str, text: str, kind: str) -> Any:
+    """The value of an option of the viewer as a link writes it; ValueError with the allowed values."""
+    if name == "mm" and text == STRONGEST:
+        return None
+    clean, ignored = viewer.clean_options({"threshold_kind": kind, name: text})
+    if ignored:
+        raise ValueError(ignored[0])
+    return clean[name]
+
+
+def view_options(methods: list[str], wanted: str) -> dict[str, Any]:
+    """The options of the viewer, from the link or from before; a method newly chosen in the sidebar comes first."""
+    session = st.session_state
+    default = wanted if wanted in methods else methods[0]
+    kind = url_state.value("p_threshold_kind", "percentile", lambda text: _parsed("threshold_kind", text, text))
+    options = {"threshold_kind": kind}
+    for name, value in (viewer.DEFAULTS | {"method": default}).items():
+        if name != "threshold_kind":
+            check = functools.partial(_parsed, name, kind=kind)
+            options[name] = url_state.value(f"p_{name}", _text(value), check)
+    if session.get(SIDEBAR_METHOD, wanted) != wanted:
+        session[REVISION] = session.get(REVISION, 0) + 1
+        options["method"] = default
+        url_state.put("p_method", default)
+    session[SIDEBAR_METHOD] = wanted
+    return options | {"revision": session.get(REVISION, 0)}
+
+
+def remember(view: dict[str, Any]) -> None:
+    """Put what the viewer says into the link."""
+    for name in viewer.DEFAULTS:
+        if view.get(name) is not None:
+            url_state.put(f"p_{name}", _text(view[name]))
+
+
+def region_tables(selection: Selection, model: str, row: pd.Series, methods: list[str]) -> dict[str, pd.DataFrame]:
+    """Method -> this scan's regions against the other subjects of its diagnosis."""
+    tables = {}
+    for method in methods:
+        shares = patient_queries.region_shares(selection.run, selection.model_set, method, selection.target)
+        if (model, row["scan"]) not in shares.index:
+            continue
+        people = patient_queries.subject_means(selection.run, selection.model_set, method, selection.target)
+        own = shares.loc[(model, row["scan"])]
+        tables[method] = patient_tables.against_group(own, people, row["subject"], row["diagnosis"])
+    return tables
+
+
+def viewer_figures(selection: Selection, tables: dict[str, pd.DataFrame]) -> dict[str, dict[int, Any]]:
+    """What the viewer writes under the cursor."""
+    regions = runs.table(selection.run, "regions")
+    index = dict(zip(regions.region, regions["index"].astype(int), strict=True))
+
+    def known(number: float) -> float | None:
+        return float(number) if number == number else None
+
+    return {
+        method: {
+            index[r.region]: viewer.RegionFigures(float(r.share), known(r.percentile), int(r.n), known(r.mean))
+            for r in table.rename(columns={"mean": "group_mean"}).assign(mean=table["mean"]).itertuples()
+            if r.region in index and r.share == r.share  # a heatmap that is 0 everywhere has no shares
+        }
+        for method, table in tables.items()
+    }
+
+
+def brain(
+    selection: Selection, model: str, row: pd.Series, tables: dict[str, pd.DataFrame], group_words: str
+) -> dict[str, Any]:
+    """The linked viewer; returns its state."""
+    run, methods = selection.run, list(tables)
+    scene = viewer.patient_volumes(runs.opened(run), run, model, row["scan"], methods, selection.target)
+    view = viewer.show(
+        scene, figures=viewer_figures(selection, tables), group_words=group_words,
+        options=view_options(methods, selection.method), key="p_viewer",
+    )  # fmt: skip
+    remember(view)
+    return view
+
+
+# -- beside the viewer --------------------------------------------------------------------------------------------
+
+
+def strongest(selection: Selection, table: pd.DataFrame) -> pd.DataFrame:
+    """The regions of the atlas that hold most of the patient's relevance."""
+    known = runs.table(selection.run, "regions")
+    return patient_tables.top_regions(table, set(known.region[known.in_atlas.astype(bool)]), TOP)
+
+
+def regions(row: pd.Series, method: str, top: pd.DataFrame, against: dict, groups: list[str]) -> None:
+    """The patient's strongest regions against the group, or a new scan's against the groups of its reference."""
+    st.subheader(f"Strongest regions, {formatting.method_name(method)}", anchor=False)
+    if top.empty:
+        st.info(
+            f"By {formatting.method_name(method).lower()} nothing in this scan speaks for the explained group: the "
+            "heatmap is 0 everywhere and has no shares of regions. Choose another method or other evidence."
+        )
+    elif reference_groups.knows(against, method):
+        reference_groups.chart(against, method, top.region.tolist(), groups)
+    else:
+        display.chart(st, charts.against_group(top, str(row["diagnosis"]), palette.method_colour(method)), "p-regions")
+
+
+def over_time(selection: Selection, visits: pd.DataFrame) -> None:
+    """The decision at every visit of the person."""
+    st.subheader("Visits", anchor=False)
+    if len(visits) == 1:
+        st.caption("One scan of this person is explained by these models.")
+        return
+    st.caption(f"{formatting.count(len(visits), 'scan')} of this person, in time order; choose one above.")
+    display.chart(st, charts.visits(visits, runs.answer(selection.run), palette.POSITIVE), "p-visits")
+
+
+def same_slice(selection: Selection, visits: pd.DataFrame, row: pd.Series, method: str, view: dict[str, Any]) -> None:
+    """The slice at the crosshair in every visit, on one scale."""
+    if len(visits) == 1 or view.get("mm") is None:
+        return
+    answer = runs.answer(selection.run)
+    titles = [f"{v.session or v.scan}, {answer.text(getattr(v, answer.column))}" for v in visits.itertuples()]
+    drawn = tuple(zip(visits.model, visits.scan, titles, strict=True))
+    chosen = visits[visits.scan == row["scan"]].iloc[0]
+    threshold = pictures.threshold_of(selection, chosen.model, method, chosen.scan, view)
+    pairs = pictures.view_pairs(view, view["mm"], threshold)
+    st.markdown(f"**The same slice at every visit**, {formatting.method_name(method)}, one colour scale")
+    picture = pictures.visits_png(selection.run, drawn, method, selection.target, pairs)
+    st.image(picture, width=min(VISIT_WIDTH * len(drawn), 1200), output_format="PNG")
+
+
+def of_both_groups(
+    selection: Selection, model: str, row: pd.Series, methods: list[str], groups: list[str]
+) -> dict[str, dict[str, pd.DataFrame]]:
+    """Return group -> method -> this scan's regions against the subjects of that group."""
+    return {group: region_tables(selection, model, pd.Series({**row, "diagnosis": group}), methods) for group in groups}
+
+
+def why_wrong(selection: Selection, row: pd.Series) -> None:
+    """Say where the evidence for the decision is to be seen: maps for the label hide it, for occlusions wholly."""
+    said, choose = st.columns([1, 0.3], vertical_alignment="center")
+    decided, label = formatting.plain(row["predicted"]), formatting.plain(row["diagnosis"])
+    if runs.opened(selection.run).target_of(row["model"], row["scan"], selection.target) == row["predicted"]:
+        said.info(f"Decided as {decided}, labelled {label}. These maps show the evidence for {decided}, the decision.")
+        return
+    said.info(
+        f"Decided as {decided}, labelled {label}. These maps show the evidence for the other group; what spoke for "
+        f"{decided} is seen as evidence for {decided}."
+    )
+    if choose.button(f"Show the evidence for {decided}", key="p-why", width="stretch"):
+        url_state.set_before_next_pass({"target": row["predicted"]})
+        st.rerun()
+
+
+def how_to_read(method: str) -> None:
+    """What the colours mean, and what they do not."""
+    page.how_to_read(
+        f"{formatting.HOW_TO_READ.get(method, '')} Warm places speak for the explained group, cool ones against it; a "
+        "bright place is where this network looked, not proof of disease there.",
+        r"\text{share}_r = \frac{\sum_{v \in r} m(v)}{\sum_{v \in \text{brain}} m(v)},\quad "
+        r"m = |h| \text{ (gradients)},\ m = \max(h, 0) \text{ (occlusions)}",
+        "Percentiles are among the other subjects of the same diagnosis (means over their scans, ties count half) and "
+        "are not given below ten of them.",
+    )
+
+
+def in_3d(selection: Selection, model: str, row: pd.Series, method: str, view: dict[str, Any]) -> None:
+    """The main heatmap inside a transparent brain, on request."""
+    if url_state.toggle("p_3d", f"Show {formatting.method_name(method).lower()} in 3D"):
+        start = pictures.threshold_of(selection, model, method, row["scan"], view)
+        figure = pictures.glass(selection.run, model, method, row["scan"], selection.target, start.value)
+        display.chart(st, figure, "p-3d-brain", save=False)
+        st.caption(
+            f"Surface where |relevance| is {formatting.three(start.value)}, as in the viewer ({start.percentile:.3g} % "
+            "of the brain have no more); averaged over blocks of about 5 mm. Drag to turn."
+        )
+
+
+def main() -> None:
+    """The page."""
+    selection = sidebar.current()
+    if selection is None:
+        page.nothing_explained()
+        return
+    groups, other = runs.manifest(selection.run)["groups"], reference_run.of(selection.run)
+    answer = runs.answer(selection.run)
+    explained = sidebar.explained(selection.run, selection.model_set)
+    rows, inside = (patient_tables.one_a_scan(found, groups, answer) for found in (explained, selection.rows()))
+    if unknown_patient(selection.run, rows):
+        return
+    top = st.container()
+    if inside.empty and url_state.kept(SUBJECT) is None and url_state.peek(SUBJECT) is None:
+        with top:
+            page.Header("Patient", "No patient passes the filters of the sidebar.").finish()
+        return
+    subject = pick_subject(rows, inside, answer)
+    visits = patient_queries.visits(rows, subject)
+    row = pick_scan(visits)
+    with top:
+        head = page.Header("Patient", f"**{formatting.plain(row['subject'])}** · {patient_tables.covariates(row)}")
+    decision(selection, row)
+    reference_groups.flags(selection.run, row["scan"])
+    if other is not None:
+        reference_groups.notes(other, groups)
+    if not patient_queries.has_target(selection.run, row["model"], row["scan"], selection.target):
+        st.info(
+            f"This scan belongs to no group, so {selection.evidence()} means nothing here: choose another evidence."
+        )
+        head.finish()
+        return
+    model = pick_model(selection, row["scan"])
+    methods = patient_queries.methods_of_scan(selection.run, model, row["scan"])
+    tables = region_tables(selection, model, row, methods)
+    against = reference_groups.tables(other, selection, model, row, methods) if other is not None else {}
+    group = row["predicted"] if against else str(row["diagnosis"])
+    if other is None and pd.notna(row["correct"]) and not row["correct"] and not answer.is_value:
+        against = of_both_groups(selection, model, row, methods, groups)
+        why_wrong(selection, row)
+    view = brain(selection, model, row, tables | against.get(group, {}), group)
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        method = view["method"] if view["method"] in tables else next(iter(tables))
+        top_regions = strongest(selection, tables[method])
+        regions(row, method, top_regions, against, groups)
+    with right:
+        if other is not None and len(top_regions) and reference_groups.knows(against, method):
+            reference_groups.percentiles(other, against, method, top_regions.region.tolist())
+        over_time(selection, visits)
+    if other is not None and reference_groups.knows(against, method):
+        reference_groups.pictures(other, selection, model, row, method)
+    same_slice(selection, visits, row, method, view)
+    in_3d(selection, model, row, method, view)
+    how_to_read(method)
+    page.provenance(selection.run, f"model {model}", f"evidence for {selection.evidence()}")
+    head.finish(downloads(selection, model, row, tables, view, against))
+
+
+page.body(main)

@@ -1,0 +1,165 @@
+"""One patient against the group: frames and numbers. Nothing here knows Streamlit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dashboard.text.formatting import NONE, percent, plain, region_name
+from dashboard.text.outputs import Answer
+
+FEWEST = 10  # below so many other subjects no percentile is given (design, section 6)
+SEX_LETTERS = {"F": "F", "M": "M"}
+
+
+def against_group(own: pd.Series, people: pd.DataFrame, subject: str, diagnosis: str) -> pd.DataFrame:
+    """A patient's shares beside those of the other subjects of the same diagnosis.
+
+    Args:
+        own: (regions,) shares of one scan.
+        people: subject means, index (subject, diagnosis), one column a region.
+    Returns:
+        One row a region: region, share, percentile (0 to 100, mid-rank; NaN below 10 others), mean, sd (ddof 1) and
+        n of the others that have relevance. NaN for a patient without relevance and a region without voxels. Source:
+        design, section 6.
+    """
+    names = people.index.get_level_values
+    others = people[(names("diagnosis") == diagnosis) & (names("subject") != subject)].reindex(columns=own.index)
+    others = others[others.notna().any(axis=1)]
+    values, mine = others.to_numpy(float), own.to_numpy(float)
+    n = len(others)
+    table = pd.DataFrame(
+        {"region": own.index, "share": mine, "percentile": np.nan, "mean": np.nan, "sd": np.nan, "n": n}
+    )
+    if n:
+        table["mean"] = values.mean(axis=0)
+    if n > 1:
+        table["sd"] = values.std(axis=0, ddof=1)
+    if n >= FEWEST:
+        percentile = 100 * ((values < mine).mean(axis=0) + 0.5 * (values == mine).mean(axis=0))
+        table["percentile"] = np.where(np.isfinite(mine) & np.isfinite(values).all(axis=0), percentile, np.nan)
+    return table
+
+
+def without_relevance(table: pd.DataFrame) -> bool:
+    """Whether a patient has no share in any region, because the heatmap is 0 everywhere."""
+    return bool(table["share"].isna().all())
+
+
+def top_regions(table: pd.DataFrame, atlas_regions: set[str], count: int = 10) -> pd.DataFrame:
+    """The regions of the atlas with the largest share of a patient, the largest first."""
+    known = table[table.region.isin(atlas_regions) & table.share.notna()]
+    return known.nlargest(count, "share").reset_index(drop=True)
+
+
+def covariates(row: Mapping[str, Any]) -> str:
+    """Diagnosis, age, sex, scores and session of a scan in a line of Markdown; what is not known is left out."""
+    parts = [f"**{plain(row['diagnosis'])}**"]
+    if isinstance(label := row.get("clinical_label"), str) and label:
+        parts.append(plain(label))
+    screening = row["screening_diagnosis"]
+    if isinstance(screening, str) and screening not in ("", row["diagnosis"]):
+        parts.append(f"{plain(screening)} at screening")
+    if np.isfinite(row["age"]):
+        parts.append(f"{row['age']:.0f} y")
+    if row["sex"] in SEX_LETTERS:
+        parts.append(row["sex"])
+    for name, label, digits in (("mmse", "MMSE", 0), ("cdr", "CDR", 1)):
+        if np.isfinite(row[name]):
+            parts.append(f"{label} {row[name]:.{digits}f}")
+    for name, label in (("session", "session"), ("site", "site")):
+        if isinstance(row[name], str) and row[name]:
+            parts.append(f"{label} {plain(row[name])}")
+    if np.isfinite(row["severity"]) and row["severity"] > 0:
+        parts.append(f"imposed severity {row['severity']:.2f}")
+    return " · ".join(parts)
+
+
+def one_a_scan(rows: pd.DataFrame, groups: Sequence[str], answer: Answer) -> pd.DataFrame:
+    """A row a scan: of several models that explain it the first, with the mean of their answers."""
+    first = rows.drop_duplicates("scan").reset_index(drop=True)
+    if len(first) == len(rows):
+        return rows
+    mean = rows.groupby("scan")[answer.column].mean().reindex(first.scan).to_numpy(float)
+    predicted = np.where(mean >= answer.middle, groups[0], groups[1])
+    return first.assign(**{answer.column: mean, "predicted": predicted})
+
+
+def flag_texts(flags: pd.DataFrame) -> list[str]:
+    """What is out of bounds in a scan, and whose bounds they are.
+
+    Args:
+        flags: rows of the table flags.
+    """
+    whose = {"reference": "Outside the range of the cohort", "limits": "Outside the limits of the settings"}
+    accepted = {"accept": " (a person has looked at it and accepted it)"}
+    return [
+        f"{whose.get(row.source, row.source)}: {row.text}{accepted.get(row.decision, '')}."
+        for row in flags.itertuples()
+    ]
+
+
+def percentile_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Regions as text: the scan's share, and its percentile among the subjects of each group.
+
+    Args:
+        tables: group -> regions as `against_group` gives them, in the same order.
+    """
+    first = next(iter(tables.values()))
+    columns = {"Region": first.region.map(region_name), "Share of the brain": first.share.map(percent)}
+    for group, table in tables.items():
+        known = [f"{value:.0f}" if np.isfinite(value) else NONE for value in table.percentile]
+        columns[f"Percentile of {group}"] = known
+    return pd.DataFrame(columns)
+
+
+def spread_of_predictions(table: pd.DataFrame, answer: Answer) -> str:
+    """What the models say: 'holdout 0.930; 5 retrained models 0.880 to 0.960'; of several folds mean and range."""
+    parts, write = [], answer.number
+    for model_set, rows in table.groupby("model_set", sort=False):
+        again = rows.model.str.contains("-seed-", regex=False)
+        said = rows[~again]
+        if len(said) > 1:
+            low, mean, high = (write(said[answer.column].agg(how)) for how in ("min", "mean", "max"))
+            parts.append(f"{len(said)} {model_set} mean {mean}, {low} to {high}")
+        else:
+            parts += [f"{row.model} {write(getattr(row, answer.column))}" for row in said.itertuples()]
+        if again.any():
+            low, high = rows[answer.column][again].min(), rows[answer.column][again].max()
+            parts.append(f"{int(again.sum())} retrained {model_set} {write(low)} to {write(high)}")
+    return "; ".join(parts)
+
+
+def disagreement(table: pd.DataFrame, answer: Answer) -> str:
+    """Say in words that the models which explain a scan do not decide alike; empty where they do, or one is alone."""
+    said = table[~table.model.str.contains("-seed-", regex=False)]
+    for model_set, rows in said.groupby("model_set", sort=False):
+        above = int((rows[answer.column] >= answer.middle).sum())
+        if 0 < above < len(rows):
+            low, high = (answer.number(end) for end in (rows[answer.column].min(), rows[answer.column].max()))
+            return (
+                f"The {len(rows)} networks of {model_set} disagree about this scan: {above} of them on one side of "
+                f"{answer.number(answer.middle)}, {len(rows) - above} on the other ({low} to {high}). "
+                "Their mean says little."
+            )
+    return ""
+
+
+def export_groups(against: Mapping[str, Mapping[str, pd.DataFrame]]) -> pd.DataFrame:
+    """As `export`, for several groups of another run: group, and the columns of `export`."""
+    frames = [export(tables).assign(group=group) for group, tables in against.items()]
+    whole = pd.concat(frames, ignore_index=True)
+    return whole[["group", *(column for column in whole if column != "group")]]
+
+
+def export(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Method -> table of regions, as one table to take away; shares in percent."""
+    frames = [table.assign(method=method) for method, table in tables.items()]
+    whole = pd.concat(frames, ignore_index=True)
+    whole["region_words"] = whole.region.map(region_name)
+    for column in ("share", "mean", "sd"):
+        whole[f"{column}_percent"] = 100 * whole.pop(column)
+    return whole[["method", "region", "region_words", "share_percent", "percentile", "mean_percent", "sd_percent", "n"]]

@@ -1,0 +1,162 @@
+"""Which data, settings and code made these results, and how to cite them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.data import frames, runs
+from dashboard.data.runs import Run
+from dashboard.drawing import charts
+from dashboard.shell import access, display, page, public, run_picker
+from dashboard.shell import notices as shell_notices
+from dashboard.text import formatting, paper
+from store.export.csv import neutralised
+
+
+def identity(run: Run, manifest: dict[str, Any]) -> None:
+    """Names and fingerprints; the manifest has them in full."""
+    contents = manifest["contents"]
+    facts = {
+        "Run": run.run_id,
+        "Made": manifest["created"],
+        "Cohort": manifest["cohort"],
+        "Groups": f"{manifest['groups'][0]} (positive) against {manifest['groups'][1]}",
+        "Working grid": f"{manifest['grid_mm']:g} mm",
+        "Fingerprint of the results": manifest["fingerprint"][:32],
+        "Fingerprint of the data": manifest["data_fingerprint"][:32],
+        "Code": manifest["commit"] or "commit not recorded",
+        "Computed on": f"{manifest['device']}, at most {formatting.size(manifest['peak_mib'] * 2**20)} of memory",
+        "Store specification": manifest["spec_version"],
+        "Size": f"{formatting.size(contents['bytes'])}, {formatting.count(contents['heatmaps'], 'heatmap')}",
+    }
+    display.table(st, frames.pairs(facts, "What", "Value"))
+
+
+def times_and_seeds(manifest: dict[str, Any]) -> None:
+    """How long each stage took; the seeds."""
+    seconds = {stage: float(value) for stage, value in manifest["seconds"].items()}
+    st.subheader("Time", anchor=False)
+    st.caption(f"{formatting.duration(sum(seconds.values()))} in all, by stage of the pipeline.")
+    display.chart(st, charts.timings(seconds), "timings")
+    st.subheader("Seeds", anchor=False)
+    display.table(st, frames.pairs(manifest["seeds"], "Of", "Seed"))
+
+
+def settings(run: Run, manifest: dict[str, Any]) -> None:
+    """Every setting, and the whole manifest to take away."""
+    st.subheader("Settings", anchor=False)
+    st.dataframe(neutralised(frames.settings(manifest["config"])), hide_index=True, height=420)
+
+
+def models(run: Run) -> None:
+    """The networks and the fingerprints of their weights."""
+    table = runs.table(run, "models")
+    shown = pd.DataFrame({
+        "Model": table.model, "Training scans": table.training_scans, "Subjects": table.training_subjects,
+        "Test scans": table.test_scans, "Parameters": [f"{n:,}" for n in table.parameters.fillna(0)],
+        "Epochs": table.epochs, "Seed": table.seed, "Time": [formatting.duration(s) for s in table.seconds],
+        "Weights (SHA-256)": table.weights_sha256.str[:16],
+    })  # fmt: skip
+    st.subheader("Networks", anchor=False)
+    st.dataframe(neutralised(shown), hide_index=True)
+
+
+def contact_sheet(run: Run) -> None:
+    """Every preprocessed scan at a glance."""
+    sheets = runs.contact_sheets(run)
+    if not sheets:
+        return
+    st.subheader("Preprocessing at a glance", anchor=False)
+    st.caption(
+        "One tile a scan: the outline of the template's brain over the registered scan. The button at the right of "
+        "a sheet shows it over the whole screen."
+    )
+    for sheet in sheets:
+        st.image(sheet, output_format="PNG")
+
+
+def flagged(run: Run) -> None:
+    """Scans whose preprocessing should be looked at."""
+    flags = runs.flags(run)
+    if flags.empty:
+        return
+    st.subheader("Flagged scans", anchor=False)
+    st.caption(
+        f"{formatting.count(flags['scan'].nunique(), 'scan')} with figures beyond the limits that the run was made "
+        "with. They are used; a row reject in decisions.csv leaves one out of the next run."
+    )
+    shown = flags[["scan", "text", "decision"]].set_axis(["Scan", "What was found", "Decision"], axis=1)
+    st.dataframe(neutralised(shown), hide_index=True)
+
+
+def how_to_cite(run: Run, manifest: dict[str, Any]) -> str:
+    """This run, and the paper it starts from."""
+    version, date = manifest["versions"].get("brainwhy", ""), manifest["created"][:10]
+    this = f"Brainwhy {version}, run {run.run_id} (fingerprint {manifest['fingerprint'][:16]}), {date}."
+    return f"{this}\n{paper.CITATION}"
+
+
+def citation(run: Run, manifest: dict[str, Any]) -> None:
+    """What to cite, and whose work this rests on."""
+    st.subheader("How to cite", anchor=False)
+    st.code(how_to_cite(run, manifest), language=None, wrap_lines=True)
+    st.subheader("Notices", anchor=False)
+    notices = [n for n in manifest["notices"] if n != shell_notices.RESEARCH_ONLY]
+    st.markdown("\n".join(f"- {formatting.plain(notice)}" for notice in [shell_notices.RESEARCH_ONLY, *notices]))
+
+
+def everything(run: Run, manifest: dict[str, Any]) -> list[page.Download]:
+    """What can be taken away as files; the volumes, which are large, by the command line."""
+    text = json.dumps(manifest, indent=2, ensure_ascii=False)
+    found = [
+        page.Download("Manifest, JSON", f"{run.run_id}-manifest.json", text, "application/json"),
+        page.Download("How to cite, text", f"{run.run_id}-citation.txt", how_to_cite(run, manifest), "text/plain"),
+        page.Download.zip("Networks, safetensors", f"{run.run_id}-networks", lambda: runs.zipped(run, "models")),
+    ]
+    if access.may_see_patients():
+        tables = page.Download.zip("All tables, Parquet", f"{run.run_id}-tables", lambda: runs.zipped(run, "tables"))
+        found.insert(1, tables)
+    return found
+
+
+def take_away(run: Run) -> None:
+    """The command for what is too large for a browser."""
+    st.subheader("Take everything", anchor=False)
+    place = run.store if access.is_local() else "STORE"
+    st.caption(
+        "Tables, networks and manifest are under Download above, volumes of a patient on the Patient page. This writes "
+        "the tables (CSV), all group averages (NIfTI) and figure 1; `--native SCAN` adds heatmaps in a person's own "
+        "space. A run is one folder: copying it takes everything."
+    )
+    st.code(f"python -m store export {place} {run.run_id} --to FOLDER", language=None, wrap_lines=True)
+
+
+def main() -> None:
+    """The page."""
+    run = run_picker.current_run()
+    manifest = public.manifest(run)
+    name = formatting.plain(manifest["name"])
+    head = page.Header("Provenance", f"Which data, settings and code made **{name}**.", maps=False)
+    if access.may_see_patients():
+        flagged(run)
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        identity(run, manifest)
+        settings(run, manifest)
+    with right:
+        times_and_seeds(manifest)
+        st.subheader("Versions", anchor=False)
+        display.table(st, frames.pairs(manifest["versions"], "Package", "Version"))
+    models(run)
+    if access.may_see_patients():
+        contact_sheet(run)
+    take_away(run)
+    citation(run, manifest)
+    head.finish(everything(run, manifest))
+
+
+page.body(main)

@@ -1,0 +1,91 @@
+"""One region in every patient: its spread by diagnosis and its relation to age. A part of the Regions page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.data import frames, runs
+from dashboard.shell import access, display, url_state
+from dashboard.shell.sidebar import Selection
+from dashboard.text import formatting
+from dashboard.views.regions import one_region_charts as figures
+from dashboard.views.regions import queries as asked
+from dashboard.views.regions import tables as regional
+
+
+def section(selection: Selection, ranked_by: str, regions: pd.DataFrame, region: str) -> pd.DataFrame:
+    """The charts of a region; returns its values, a row a scan.
+
+    Args:
+        ranked_by: the measure of the ranking; single scans have the one that comes nearest.
+    """
+    measure = regional.OF_A_SCAN.get(ranked_by, ranked_by)
+    inside = bool(regions["in_atlas"][(regions["merged"] == region) | (regions["region"] == region)].all())
+    if measure == "share_atlas" and not inside:
+        measure = "share"
+    table = asked.scans_of(selection, selection.method, region, measure)
+    if table.empty:
+        st.caption(f"No scan has a heatmap by {formatting.method_name(selection.method)} for this evidence.")
+        return table
+    axis, unit, factor = {
+        "share_atlas": ("share of the atlas", "%", 100.0), "share": ("share of the brain", "%", 100.0),
+        "density": ("density", "% per cm³", 1.0),
+        "sum": ("sum", asked.unit_of_sum(selection.run, selection.model_set, selection.method), 1.0),
+    }[measure]  # fmt: skip
+    groups = runs.manifest(selection.run)["groups"]
+    diagnoses = frames.ordered_diagnoses(table, groups)
+    look = {"axis": f"{axis}, {unit}", "factor": factor}
+    may = access.may_see_patients()
+    left, right = st.columns([1.4, 1], gap="large")
+    left.markdown(f"**{formatting.region_name(region)}**, {formatting.method_name(selection.method)}")
+    if not may:
+        display.chart(left, figures.means(table, diagnoses, groups, **look), "r-strip")
+        left.caption("  \n".join(spread_words(regional.spread(table, diagnoses), factor, unit, quartiles=False)))
+        return table.iloc[:0]
+    events = [patients_chart(left, figures.distribution(table, diagnoses, groups, **look), "r-strip")]
+    left.caption("  \n".join(spread_words(regional.spread(table, diagnoses), factor, unit)))
+    if table["age"].notna().any():
+        right.markdown("**With age**")
+        events.append(patients_chart(right, figures.with_age(table, diagnoses, groups, **look), "r-age"))
+        right.caption(age_words(table, diagnoses))
+    for event in events:
+        open_patient(event)
+    return table.assign(region=region, method=selection.method, measure=measure)
+
+
+def patients_chart(place: Any, figure: Any, key: str) -> Any:
+    """A chart whose dots open patients, for readers who may see them; returns what `open_patient` takes."""
+    return display.chart(place, figure, key, on_select="rerun", selection_mode="points")
+
+
+def open_patient(event: Any) -> None:
+    """Go to the patient whose dot was clicked."""
+    points = [p for p in event["selection"]["points"] if p.get("customdata")] if "selection" in event else []
+    if points:
+        subject, scan = points[0]["customdata"][:2]
+        url_state.go("patient", {"p_subject": subject, "p_scan": scan})
+
+
+def spread_words(spread: pd.DataFrame, factor: float, unit: str, quartiles: bool = True) -> list[str]:
+    """Median, quartiles, mean ± SD of each diagnosis; without `quartiles`, which are values of scans, mean ± SD."""
+    lines = []
+    for row in spread.itertuples():
+        low, median, high = (formatting.three(v * factor) for v in (row.lower, row.median, row.upper))
+        mean = formatting.mean_sd(row.mean * factor, row.sd * factor)
+        n = f"n = {formatting.count(row.scans, 'scan')} of {formatting.count(row.subjects, 'subject')}"
+        middle = f"median {median} (quartiles {low} to {high}), " if quartiles else ""
+        lines.append(f"**{formatting.plain(row.diagnosis)}** {middle}mean ± SD {mean} {unit}, {n}.")
+    return lines
+
+
+def age_words(table: pd.DataFrame, diagnoses: list[str]) -> str:
+    """How the region goes with age, by diagnosis."""
+    parts = []
+    for diagnosis in diagnoses:
+        part = table[table["diagnosis"] == diagnosis]
+        rho, n = regional.spearman(part["age"], part["value"])
+        parts.append(f"{formatting.plain(diagnosis)} {formatting.three(rho)} (n = {formatting.count(n, 'scan')})")
+    return f"Spearman with age: {', '.join(parts)}. Lines: least squares."

@@ -1,0 +1,44 @@
+"""Temporal against cortical share of every patient."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from dashboard.data import runs
+from dashboard.shell import page
+from dashboard.shell.page import Download
+from dashboard.views.variability import charts as figures
+from dashboard.views.variability import tables as between
+from dashboard.views.variability.patients import Patients, choose_rows, clickable, in_numbers
+
+
+def show(patients: Patients) -> list[Download]:
+    """The chart, and how to read it."""
+    by_subject = choose_rows(st)
+    found = patients.sample(by_subject=by_subject)
+    if not len(found):
+        return patients.none_left()
+    regions = runs.table(patients.selection.run, "regions")
+    if unknown := between.without_lobe(regions):
+        st.warning(
+            f"Of {len(unknown)} regions of this atlas the lobe is not known ({_first(unknown)}): they count as neither "
+            "temporal nor cortical. Give the atlas's table of labels a column lobe (temporal, cortical or other)."
+        )
+    table = between.lobes(found, regions)
+    who = between.who(table, between.labels(found, by_subject), patients.answer)
+    clickable(figures.temporal_cortical(table, patients.diagnoses, patients.groups, who), "v-lobes")
+    st.caption(f"{in_numbers(found, by_subject)}. Crosses: mean ± SD of a diagnosis. Click a dot to open its patient.")
+    page.how_to_read(
+        "A dot far to the right is a patient whose decision rests on the temporal lobe, a dot far up one where it "
+        "rests on the rest of the cortex. What is missing to 100 % lies in deep grey matter, cerebellum, ventricles "
+        "and white matter.",
+        r"\mathrm{share}_{L} = \frac{\sum_{v \in L} m_v}{\sum_{v \in \mathrm{brain}} m_v}",
+        "Temporal: hippocampus, parahippocampal, amygdala, fusiform, Heschl and all temporal regions of the atlas. "
+        "Cortical: all other cerebral cortex, without basal ganglia, thalamus, cerebellum and vermis.",
+    )  # fmt: skip
+    exported = patients.exported(found).assign(**table[["temporal_share", "cortical_share"]])
+    return [Download.csv("These shares, CSV", f"{patients.file}_temporal-cortical", lambda: exported)]
+
+
+def _first(names: list[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")

@@ -1,0 +1,101 @@
+"""Scans whose heatmaps lie far from those of their diagnosis."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.data import reference_run, runs
+from dashboard.shell import page, sidebar, url_state
+from dashboard.shell.page import Download
+from dashboard.text import formatting
+from dashboard.views.variability import charts as figures
+from dashboard.views.variability import tables as between
+from dashboard.views.variability.patients import Patients, clickable, open_patient
+from store import NotInRun
+from store.export.csv import neutralised
+
+COLUMNS = ("model_set", "model", "method", "scan", "distance_to_group")
+
+
+def show(patients: Patients) -> list[Download]:
+    """The limit, the chart, the list, and how to read it."""
+    other = reference_run.of(patients.selection.run)
+    if other is not None:
+        st.info(
+            "New scans belong to no group, so there is no average of others of the same kind to measure their distance "
+            f"from. What is unlike the cohort of {formatting.plain(other.run_id)} is on the page Patient: "
+            "warnings, and each scan beside "
+            "the groups of that run."
+        )
+        return []
+    limit = url_state.slide("v_z", "Far is a robust z above", 2.0, 6.0, 3.5, 0.5, width=320)
+    _say_target(patients)
+    found = _distances(patients)
+    if found is None:
+        st.info("This run has no distances between patients. They are made by the stage compare of run_pipeline.py.")
+        return []
+    if found.empty:
+        st.info("None of these scans has a distance to others of its diagnosis: that takes two subjects.")
+        return []
+    who = between.who(found, list(found["scan"]), patients.answer)
+    clickable(figures.distances(found, patients.diagnoses, patients.groups, who, limit), "v-distances")
+    far = found[found["z"] > limit].reset_index(drop=True)
+    st.markdown(f"**{len(far)} of {formatting.count(len(found), 'scan')}** with a robust z above {limit:g}")
+    if len(far):
+        _list(far, patients)
+    st.caption(f"Choose a {'row, or click a ' if len(far) else ''}dot, to open its patient. Lines: medians as drawn.")
+    page.how_to_read(
+        "A scan at the far right has a heatmap unlike those of the other patients of its diagnosis: worth a look at "
+        "the scan, its registration and its label.",
+        r"z_i = \frac{d_i - \mathrm{med}(d)}{1.4826 \cdot \mathrm{med}\,|d - \mathrm{med}(d)|},\quad d_i = 10^4\,"
+        r"\ell^{-1.5} \left\lVert \frac{m_i}{\sum m_i} - \bar m_{-s} \right\rVert_2",
+        "Distance of a scan's map, sum 1, to the mean map of the other subjects of the diagnosis, also sum 1; ℓ: edge "
+        "of a voxel in mm. Medians of z: all explained scans of the diagnosis in this model set, whatever the "
+        "filters. 3.5: Iglewicz and Hoaglin (1993).",
+    )  # fmt: skip
+    table = found[["subject", "scan", *patients.features, "distance", "z"]]
+    return [Download.csv("Distances, CSV", f"{patients.file}_distances", lambda: table)]
+
+
+def _say_target(patients: Patients) -> None:
+    chosen, computed = patients.selection, runs.explained_target(patients.selection.run)
+    if chosen.target != computed:
+        st.info(
+            "Distances were computed for the run's configured target, evidence for "
+            f"{formatting.plain(sidebar.TARGET_WORDS.get(computed, computed))}; the choice of evidence for "
+            f"{chosen.evidence()} does not "
+            "act here."
+        )
+
+
+def _distances(patients: Patients) -> pd.DataFrame | None:
+    """The scans that pass and have a distance, the farthest first; None in a run without distances."""
+    chosen = patients.selection
+    try:
+        table = runs.table(chosen.run, "variability", COLUMNS)
+    except NotInRun:
+        return None
+    table = table[(table.model_set == chosen.model_set) & (table.method == chosen.method)]
+    everyone = sidebar.explained(chosen.run, chosen.model_set)
+    found = between.distances(everyone, table)[sidebar.passing(everyone, chosen.whom)]
+    return found[found["distance"].notna()].sort_values("z", ascending=False, kind="stable").reset_index(drop=True)
+
+
+def _list(far: pd.DataFrame, patients: Patients) -> None:
+    names = {name: between.feature_name(name, patients.answer) for name in patients.features}
+    names = {"subject": "Subject", "scan": "Scan", **names, "distance": "Distance", "z": "Robust z"}
+    table = far[list(names)].rename(columns=names)
+    number = st.column_config.NumberColumn(format="%.3g")
+    config = {name: number for name in table.columns if pd.api.types.is_float_dtype(table[name])}
+    event = st.dataframe(
+        neutralised(table),
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        key="v-outliers",
+        column_config=config,
+    )
+    if event.selection.rows:
+        row = far.iloc[event.selection.rows[0]]
+        open_patient(row.subject, row.scan)

@@ -1,0 +1,135 @@
+"""Whom the Variability page shows, and what its views share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from dashboard.data import frames, runs
+from dashboard.shell import display, sidebar, url_state
+from dashboard.shell.page import Download
+from dashboard.shell.sidebar import Selection
+from dashboard.text import formatting
+from dashboard.text.outputs import Answer
+from dashboard.views.regions import queries as regions_queries
+from dashboard.views.regions.tables import Areas
+from dashboard.views.variability import tables as between
+from dashboard.views.variability.charts import Covariate
+from dashboard.views.variability.tables import CLUSTERED, Sample
+
+SUBJECTS, SCANS = "subjects", "scans"
+ROWS = {SUBJECTS: "Subject", SCANS: "Scan"}
+
+
+@dataclass(frozen=True)
+class Patients:
+    """The selection, its scans, and where their relevance lies."""
+
+    selection: Selection
+
+    @cached_property
+    def groups(self) -> list[str]:
+        """Positive and negative."""
+        return runs.manifest(self.selection.run)["groups"]
+
+    @cached_property
+    def answer(self) -> Answer:
+        """What the networks say of each."""
+        return runs.answer(self.selection.run)
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """The explained scans that pass."""
+        return self.selection.rows()
+
+    @cached_property
+    def diagnoses(self) -> list[str]:
+        """Those of the scans that pass, the two groups first."""
+        return frames.ordered_diagnoses(self.rows, self.groups)
+
+    @cached_property
+    def features(self) -> list[str]:
+        """Covariates of the whole model set, so that the choice does not change with the filters."""
+        return between.features(sidebar.explained(self.selection.run, self.selection.model_set))
+
+    @property
+    def file(self) -> str:
+        """How names of files begin."""
+        chosen = self.selection
+        return f"{chosen.run.run_id}_{chosen.model_set}_{chosen.method}_{chosen.target}"
+
+    def sample(self, *, by_subject: bool, merged: bool = False, everyone: bool = False) -> Sample:
+        """Those who pass the filters, or everyone of the model set.
+
+        Raises:
+            NotInRun: the run has no relevance of regions.
+        """
+        chosen = self.selection
+        data = regions_queries.relevance(chosen.run, chosen.model_set)
+        sums, areas = data.of_target(chosen.method, chosen.target), Areas.of(data.regions, merged)
+        keep = np.ones(len(data.rows), bool) if everyone else sidebar.passing(data.rows, chosen.whom)
+        return between.sample(data.rows[keep], sums[keep], areas, by_subject)
+
+    def covariate(self, name: str, rows: pd.DataFrame) -> Covariate:
+        """A covariate for colours."""
+        title = between.feature_name(name, self.answer)
+        if name in between.NUMBERS:
+            return Covariate(title, rows[name])
+        if name == "sex":
+            rows = rows.assign(sex=rows["sex"].map(sidebar.SEXES))
+        return Covariate(title, rows[name], between.kinds(rows, name, self.groups))
+
+    def choose_feature(self, key: str, label: str, place: Any, default: str, *, clustered: bool = False) -> str:
+        """A covariate, or the order by similarity."""
+        options = [*([CLUSTERED] if clustered else []), *self.features]
+        return url_state.choose(
+            key, label, options, default if default in options else None, place=place,
+            words=lambda f: "Similarity" if f == CLUSTERED else between.feature_name(f, self.answer),
+        )  # fmt: skip
+
+    def exported(self, found: Sample) -> pd.DataFrame:
+        """What every table to take away begins with."""
+        return found.rows[["subject", "scan", "scans", *self.features]]
+
+    def none_left(self) -> list[Download]:
+        """Said where no scan has a heatmap of this kind."""
+        st.info(f"No scan has relevance of regions as evidence for {self.selection.evidence()}: choose another.")
+        return []
+
+
+def choose_rows(place: Any) -> bool:
+    """Whether a row is a subject."""
+    chosen = url_state.choose(
+        "v_rows", "A row or dot is a", list(ROWS), widget="segmented", words=ROWS.get, place=place,
+        help="Subject: the mean over the explained scans of a person with one diagnosis.",
+    )  # fmt: skip
+    return chosen == SUBJECTS
+
+
+def in_numbers(found: Sample, by_subject: bool) -> str:
+    """n = 20 subjects, 31 scans; how many scans have no relevance and are left out."""
+    subjects = formatting.count(found.rows["subject"].nunique(), "subject")
+    without = ""
+    if found.left_out:
+        without = f" (left out: {formatting.count(found.left_out, 'scan')} whose heatmaps are 0 everywhere)"
+    if by_subject:
+        return f"n = {subjects}, {formatting.count(int(found.rows['scans'].sum()), 'scan')}{without}"
+    return f"n = {formatting.count(len(found), 'scan')} of {subjects}{without}"
+
+
+def clickable(figure: Any, key: str) -> None:
+    """A chart whose dots or bars open patients."""
+    event = display.chart(st, figure, key, on_select="rerun", selection_mode="points")
+    points = [p for p in event["selection"]["points"] if p.get("customdata")] if "selection" in event else []
+    if points:
+        open_patient(*points[0]["customdata"][:2])
+
+
+def open_patient(subject: str, scan: str) -> None:
+    """The patient's own page."""
+    url_state.go("patient", {"p_subject": subject, "p_scan": scan})

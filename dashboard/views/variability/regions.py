@@ -1,0 +1,75 @@
+"""Every patient and every region as a map of colours."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from dashboard.shell import page, url_state
+from dashboard.shell.page import Download
+from dashboard.text import formatting
+from dashboard.views.variability import charts as figures
+from dashboard.views.variability import tables as between
+from dashboard.views.variability.patients import Patients, choose_rows, clickable, in_numbers
+from dashboard.views.variability.tables import CLUSTERED
+
+COUNTS = {"15": 15, "30": 30, "all": None}
+VALUES = {"share": "Share", "z": "z-score"}
+
+
+def show(patients: Patients) -> list[Download]:
+    """The controls, the map, and how to read it."""
+    columns = st.columns([1.05, 1.05, 1, 1.1, 1.1, 1.1], vertical_alignment="bottom", gap="small")
+    by_subject = choose_rows(columns[0])
+    value = url_state.choose(
+        "v_value", "Value", list(VALUES), widget="segmented", words=VALUES.get, place=columns[1],
+        help="Share: of the relevance in the brain. z-score: how far a share lies from the mean of all explained "
+        "patients of the same diagnosis, in standard deviations.",
+    )  # fmt: skip
+    count = COUNTS[url_state.choose("v_regions", "Regions", list(COUNTS), "30", widget="segmented", place=columns[2])]
+    split = url_state.toggle("v_split", "Sides apart", place=columns[3], help="Left and right in their own columns.")
+    by = patients.choose_feature("v_sort", "Order of rows", columns[4], CLUSTERED, clustered=True)
+    beside = patients.choose_feature("v_beside", "Strip beside", columns[5], patients.answer.column)
+    found = patients.sample(by_subject=by_subject, merged=not split)
+    if not len(found):
+        return patients.none_left()
+    shown = found.largest(count)
+    if value == "z":
+        everyone = patients.sample(by_subject=by_subject, merged=not split, everyone=True)
+        values = between.z_scores(found, everyone)[:, shown]
+    else:
+        values = 100 * found.shares[:, shown]
+    order = between.order(found.rows, values, by, patients.groups)
+    found, values = found.taken(order), values[order]
+    names = between.labels(found, by_subject)
+    strips = [patients.covariate(name, found.rows) for name in dict.fromkeys(["diagnosis", beside])]
+    regions = [found.areas.names[column] for column in shown]
+    figure = figures.patients_by_regions(
+        values, [formatting.region_name(region) for region in regions], found.rows, strips, patients.groups,
+        names=names, who=between.who(found.rows, names, patients.answer), z=value == "z",
+    )  # fmt: skip
+    clickable(figure, "v-map")
+    which = f"the {len(shown)} regions with the largest mean share" if count else "all regions of the atlas"
+    empty = " Empty cells: no spread to compare with." if np.isnan(values).any() else ""
+    st.caption(
+        f"{in_numbers(found, by_subject)}; {which}, the largest at the left. Click the strip beside a row to open its "
+        f"patient.{empty}"
+    )
+    _explain()
+    table = patients.exported(found).assign(**dict(zip(regions, values.T, strict=True)))
+    unit = "z-scores" if value == "z" else "percent"
+    return [Download.csv(f"This map in {unit}, CSV", f"{patients.file}_patients-regions", lambda: table)]
+
+
+def _explain() -> None:
+    page.how_to_read(
+        "Every row is a patient; bright cells are the regions where most of that patient's relevance lies. Rows that "
+        "look alike stand together when ordered by similarity; stripes down a column are regions that matter in "
+        "everyone.",
+        r"\mathrm{share}_{r} = \frac{\sum_{v \in r} m_v}{\sum_{v \in \mathrm{brain}} m_v},\qquad "
+        r"z_{r} = \frac{\mathrm{share}_{r} - \overline{\mathrm{share}}_{r}}{s_{r}}",
+        "m is |relevance| for gradient methods and the positive part for occlusions. Mean and SD (ddof 1) of z: all "
+        "explained patients of the diagnosis in this model set, whatever the filters. Order: leaves of average "
+        "linkage of the Euclidean distances between the rows as they are shown; rows with the same covariate are "
+        "ordered by similarity. Colours of shares end at the 99th percentile, of z at ±3.",
+    )  # fmt: skip

@@ -1,0 +1,105 @@
+"""Where the heatmaps of patients differ: the standard deviation over them, on slices of the brain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import streamlit as st
+
+from dashboard.data import averages as data_averages
+from dashboard.data import reference_run, runs
+from dashboard.data.averages import Average, Drawing
+from dashboard.drawing import pictures, planes
+from dashboard.shell import notices, page
+from dashboard.shell.display import brain_picture
+from dashboard.shell.page import Download
+from dashboard.text import formatting
+from dashboard.views.group_maps import controls as group_maps_controls
+from dashboard.views.group_maps import grid as group_maps_grid
+from dashboard.views.group_maps.controls import Look
+from dashboard.views.group_maps.grid import Panel
+from dashboard.views.variability.patients import Patients
+from store.export import nifti as export_nifti
+
+
+def show(patients: Patients) -> list[Download]:
+    """The controls, a map a diagnosis, and how to read it."""
+    look = _look(patients)
+    averages = _averages(patients, look)
+    panels = group_maps_grid.panels(patients.selection.method, averages, list(averages), look)
+    drawn = group_maps_grid.drawings(panels, look, {})
+    places = st.columns(max(len(drawn), 2))
+    for place, panel, picture in zip(places, drawn, data_averages.on_screen(list(drawn.values())), strict=False):
+        caption = f"{panel.heading}, SD over {panel.people().removeprefix('n = ')}"
+        brain_picture(place, picture, caption, group_maps_grid.description(panel, look))
+    selection = patients.selection
+    fine = data_averages.resolution(selection.run, selection.model_set, selection.method)
+    st.caption(f"{group_maps_controls.small_print(look)} True resolution: {fine}.")
+    page.how_to_read(
+        "A bright place is one where the heatmaps of the patients differ much from each other; where it is dark, they "
+        "agree. All groups share one scale.",
+        r"s(v) = \sqrt{\frac{\sum_i w_i\, h_i(v)^2}{\sum_i w_i} - \bar h(v)^2},\quad "
+        r"w_i = \frac{1}{\text{explained scans of the subject}}",
+        "h is signed relevance; for gradients each scan is divided by its sum of |h| first, as in the run's own group "
+        "averages. Other methods side by side: Group maps, More, Spread.",
+    )  # fmt: skip
+    return _downloads(patients, drawn, averages) if drawn else []
+
+
+def _look(patients: Patients) -> Look:
+    selection = patients.selection
+    columns = st.columns([1.5, 1.5, 1.2, 1.2, 0.7], vertical_alignment="bottom", gap="small")
+    plane, positions = group_maps_controls.choose_sections("v_", selection.run, columns)
+    start = group_maps_controls.choose_percentile("v_", columns[3])
+    with columns[4].popover("More", width="stretch"):
+        smooth, colours, convention = group_maps_controls.choose_drawing("v_")
+    style = planes.Style(plane, smooth, colours, convention=convention)
+    return Look(style, positions, "spread", None, False, start, False, (selection.method,))
+
+
+def _averages(patients: Patients, look: Look) -> dict[str, Average]:
+    """Diagnosis -> its spread, read with progress where the stored sums do not answer."""
+    selection, bar = patients.selection, st.empty()
+    wanted = {
+        diagnosis: Average(selection.of(whom=replace(selection.whom, diagnosis=(diagnosis,))), look.value)
+        for diagnosis in patients.diagnoses
+    }
+
+    def step(done: int, count: int) -> None:
+        bar.progress(done / count, f"Reading the heatmaps of a diagnosis: {done} of {count}")
+
+    impossible = data_averages.make_ready(list(wanted.values()), look.style, look.positions, step)
+    bar.empty()
+    for diagnosis, average in wanted.items():
+        if average in impossible:
+            st.info(f"**{formatting.plain(diagnosis)}**: {formatting.plain(impossible[average])}")
+    return {diagnosis: average for diagnosis, average in wanted.items() if average not in impossible}
+
+
+def _downloads(patients: Patients, drawn: Mapping[Panel, Drawing], averages: Mapping[str, Average]) -> list[Download]:
+    selection, name = patients.selection, f"{patients.file}_spread"
+    reader = runs.opened(selection.run)
+    kind = ("SIMULATED. " if reader.simulated else "") + reference_run.warning(selection.run)
+    title = f"{selection.run.run_id}: spread (SD) of relevance, evidence for {selection.evidence_as_text()}"
+
+    def sheet() -> pictures.Picture:
+        note = f"{kind}{formatting.SET_SENTENCES[selection.model_set]} {notices.RESEARCH_ONLY}"
+        return group_maps_grid.sheet(drawn, title, note)
+
+    def nifti(average: Average) -> bytes:
+        values, unit = data_averages.volume(average), data_averages.header_words(average)
+        return export_nifti.nifti_bytes(values, reader.affine(), simulated=reader.simulated, unit=unit)
+
+    maps = [
+        Download.nifti(
+            f"{diagnosis}, NIfTI", f"{name}_{diagnosis}_{data_averages.measured(average)[0]}",
+            lambda average=average: nifti(average),
+        )
+        for diagnosis, average in averages.items()
+    ]  # fmt: skip
+    return [
+        Download.png("Maps, PNG", name, lambda: sheet().png()),
+        Download.svg("Maps, SVG", name, lambda: sheet().svg()),
+        *maps,
+    ]
