@@ -15,8 +15,8 @@ from test_dashboard_views import text_of
 
 from dashboard.data import rank_correlation as ranked
 from dashboard.data.runs import Run
+from dashboard.data.selection import ScanFilter, Selection
 from dashboard.shell import access
-from dashboard.shell.sidebar import Selection, Whom
 from dashboard.views.clinical import charts as figures
 from dashboard.views.clinical import queries as clinical_queries
 from dashboard.views.clinical import tables as clinical
@@ -279,7 +279,7 @@ def test_numbers_of_the_page_are_those_of_the_tables(opened, store):
 
 def test_a_region_beyond_the_first_ones_joins_the_table(store):
     info = list_runs(store)[0]
-    selection = Selection(Run(str(store), info.run, info.created), "folds", "sensitivity", "AD", Whom())
+    selection = Selection(Run(str(store), info.run, info.created), "folds", "sensitivity", "AD", ScanFilter())
     last = clinical_queries.evidence(selection, False).names[-1]
     found = clinical_queries.correlations(selection, False, 2, last)
     assert found.features[-1] == last

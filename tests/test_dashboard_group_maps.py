@@ -22,12 +22,12 @@ import store
 from dashboard.data import averages, runs
 from dashboard.data.averages import Average
 from dashboard.data.byte_cache import Bounded
+from dashboard.data.selection import Selection
 from dashboard.drawing import brain_maps, cuts
 from dashboard.drawing.planes import Range, Style
-from dashboard.shell.sidebar import Selection
 from dashboard.views.group_maps import grid as group_maps_grid
 from dashboard.views.group_maps import tables as group_maps_tables
-from dashboard.views.group_maps.controls import Look
+from dashboard.views.group_maps.controls import MapStyle
 from store.export import nifti
 
 PAGE = "views/group_maps/page.py"
@@ -61,12 +61,12 @@ def brain(volume) -> brain_maps.Brain:
 
 def average(selection: Selection, diagnosis: str = "AD", **changes) -> Average:
     values = {key: changes.pop(key) for key in ("value", "scale") if key in changes}
-    whom = replace(selection.whom, diagnosis=(diagnosis,), **changes)
-    return Average(selection.of(whom=whom), **values)
+    whom = replace(selection.scan_filter, diagnosis=(diagnosis,), **changes)
+    return Average(selection.of(scan_filter=whom), **values)
 
 
-def look(**changes) -> Look:
-    plain = Look(Style(), (-125.0, -121.0), "size", None, False, 50.0, True, tuple(METHODS))
+def look(**changes) -> MapStyle:
+    plain = MapStyle(Style(), (-125.0, -121.0), "size", None, False, 50.0, True, tuple(METHODS))
     return replace(plain, **changes)
 
 
@@ -255,7 +255,7 @@ def test_a_share_of_the_map_sums_to_a_hundred_percent(run, selection):
 # -- the grid ---------------------------------------------------------------------------------------------------------
 
 
-def grid_of(selection: Selection, chosen: Look) -> list[group_maps_grid.Panel]:
+def grid_of(selection: Selection, chosen: MapStyle) -> list[group_maps_grid.Panel]:
     return [
         panel
         for method in chosen.methods

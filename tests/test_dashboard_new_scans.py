@@ -17,11 +17,12 @@ from test_dashboard_views import VIEWS, text_of
 
 from dashboard import viewer
 from dashboard.data import averages, map_images, runs
+from dashboard.data.selection import OneHeatmap, ScanFilter, Selection, explained_scans
 from dashboard.reports import patient_report
 from dashboard.reports.layout import Page
 from dashboard.reports.patient import patient_page
 from dashboard.reports.subject import Subject
-from dashboard.shell import access, sidebar
+from dashboard.shell import access
 from dashboard.text.outputs import answer_of
 from dashboard.views.overview import new_scans as overview_new_scans
 from dashboard.views.patient import charts as patient_charts
@@ -134,7 +135,7 @@ def test_the_picture_of_a_scan_is_its_heatmap_by_one_model(store):
     reader = open_run(store, RUN)
     run = runs.Run(str(store), RUN, reader.manifest["created"])
     for model in ("fold-1", "fold-2"):
-        chosen = sidebar.OneHeatmap(run, "folds", "sensitivity", "AD", model=model, scan="new-1")
+        chosen = OneHeatmap(run, "folds", "sensitivity", "AD", model=model, scan="new-1")
         size = np.abs(reader.heatmap(model, "sensitivity", "new-1", target="AD")) * reader.mask
         average = averages.Average(chosen, "size", "relative")
         np.testing.assert_allclose(averages.volume(average), size / size.sum(), rtol=1e-4, atol=1e-9)
@@ -274,10 +275,10 @@ def test_the_report_that_is_taken_away_knows_the_reference(store, monkeypatch):
 
     monkeypatch.setattr("dashboard.reports.patient_report", report)
     run = runs.Run(str(store), RUN, open_run(store, RUN).manifest["created"])
-    rows = sidebar.explained(run, "folds")
+    rows = explained_scans(run, "folds")
     row = rows[(rows.scan == "new-1") & (rows.model == "fold-1")].iloc[0]
     view = {**viewer.DEFAULTS, "method": "sensitivity"}
-    selection = sidebar.Selection(run, "folds", "sensitivity", "AD")
+    selection = Selection(run, "folds", "sensitivity", "AD")
     made, *_ = downloads(selection, "fold-1", row, {"sensitivity": None}, view, {})
     assert made.data().startswith(b"%PDF-")
     assert asked["reference"].run_id == REFERENCE
@@ -360,7 +361,7 @@ def test_heatmaps_of_several_models_are_called_so(opened, store):
     assert "The 6 heatmaps of 3 scans behind these maps" in labels_of(
         opened(store, "views/group_maps/page.py", set="folds")
     )
-    rows = sidebar.explained(runs.Run(str(store), RUN, open_run(store, RUN).manifest["created"]), "folds")
+    rows = explained_scans(runs.Run(str(store), RUN, open_run(store, RUN).manifest["created"]), "folds")
     ranked = regions_queries.relevance(runs.Run(str(store), RUN, ""), "folds")
     groups = ranked.groups("sensitivity", "AD", np.ones(len(rows), bool), ["MCI", "unknown"])
     assert [group.scans for group in groups.values()] == [1, 2]
@@ -416,10 +417,10 @@ def test_mci_is_in_no_accuracy(opened, store):
     said = text_of(app)
     assert "**Confusion matrix**, n = 25 scans" in said  # 12 + 12 subjects, one with two scans
     run = runs.Run(str(store), REFERENCE, open_run(store, REFERENCE).manifest["created"])
-    rows = sidebar.explained(run, "holdout")
+    rows = explained_scans(run, "holdout")
     assert (rows.diagnosis == "MCI").sum() == 3
     for wanted in (True, False):
-        kept = rows[sidebar.passing(rows, sidebar.Whom(correct=wanted))]
+        kept = rows[ScanFilter(correct=wanted).passing(rows)]
         assert "MCI" not in set(kept.diagnosis)
 
 

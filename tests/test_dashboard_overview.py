@@ -13,9 +13,9 @@ from store_factory import shared_store
 from streamlit.testing.v1 import AppTest
 
 from dashboard.data import frames, runs
+from dashboard.data.selection import ScanFilter, explained_scans
 from dashboard.drawing import charts
-from dashboard.shell import access, page, sidebar
-from dashboard.shell.sidebar import Whom
+from dashboard.shell import access, page
 from dashboard.views.overview import tables as judged
 from store import open_run
 
@@ -121,13 +121,13 @@ def run(monkeypatch) -> runs.Run:
 
 @pytest.mark.parametrize("model_set", ["folds", "holdout"])
 def test_the_filters_of_a_cell_let_just_its_scans_pass(run, model_set):
-    explained = sidebar.explained(run, model_set)
+    explained = explained_scans(run, model_set)
     counts = frames.confusion(runs.table(run, "predictions"), model_set, GROUPS)
     assert counts.sum() == explained.group.isin(GROUPS).sum()
     for true, predicted, text in judged.cells(counts, GROUPS):
         values = judged.values_of_cell(explained, GROUPS, true, predicted)
-        whom = Whom(tuple(values["dx"]), correct={"correct": True, "wrong": False}[values["ok"]])
-        passing = explained[sidebar.passing(explained, whom)]
+        whom = ScanFilter(tuple(values["dx"]), correct={"correct": True, "wrong": False}[values["ok"]])
+        passing = explained[whom.passing(explained)]
         assert len(passing) == counts[true, predicted]
         assert values["p_subject"] in set(passing.subject)
         assert values["p_scan"] in set(passing.scan[passing.subject == values["p_subject"]])

@@ -11,8 +11,8 @@ from store_factory import shared_store
 from streamlit.testing.v1 import AppTest
 
 from dashboard.data import map_images, runs
+from dashboard.data.selection import Selection
 from dashboard.shell import access
-from dashboard.shell.sidebar import Selection
 from dashboard.text.outputs import answer_of
 from dashboard.views.patient import downloads, pictures
 from dashboard.views.patient import queries as patient_queries

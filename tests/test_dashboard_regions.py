@@ -14,9 +14,9 @@ from store_factory import GROUPS, SCANS, shared_store
 from test_dashboard_views import copy_run, text_of
 
 from dashboard.data import runs
+from dashboard.data.selection import ScanFilter, Selection
 from dashboard.drawing import regions
 from dashboard.shell import access
-from dashboard.shell.sidebar import Selection, Whom
 from dashboard.text import paper as text_paper
 from dashboard.views.regions import one_region_charts, table_1
 from dashboard.views.regions import queries as regions_queries
@@ -310,7 +310,7 @@ def test_sums_are_in_the_order_of_the_scans(selection):
 def test_a_filter_recomputes_and_a_diagnosis_only_picks(selection, monkeypatch):
     full = regions_queries.relevance(selection.run, "folds")
     monkeypatch.setattr(regions_queries, "relevance", lambda *_: full)
-    women = regions_queries.rankings(selection.of(whom=Whom(sex=("F",))), "share", True)["sensitivity"]
+    women = regions_queries.rankings(selection.of(scan_filter=ScanFilter(sex=("F",))), "share", True)["sensitivity"]
     passing = [scan for number, scan in enumerate(SCANS) if number % 2 == 0]
     rows = full.rows[full.rows.scan.isin(passing) & (full.rows.diagnosis == "AD")]
     shares = regional.shares(full.of_target("sensitivity", "AD")[rows.index])
@@ -320,10 +320,12 @@ def test_a_filter_recomputes_and_a_diagnosis_only_picks(selection, monkeypatch):
     assert women.scans[women.diagnosis == "AD"].iloc[0] == len(rows)
 
     stored = runs.table(selection.run, "group_regions")
-    picked = regions_queries.rankings(selection.of(whom=Whom(diagnosis=("NC",))), "share", True)["sensitivity"]
+    picked = regions_queries.rankings(selection.of(scan_filter=ScanFilter(diagnosis=("NC",))), "share", True)[
+        "sensitivity"
+    ]
     keys = {"model_set": "folds", "method": "sensitivity", "target": "AD", "diagnosis": "NC", "merged": True}
     own = stored[np.logical_and.reduce([stored[c] == v for c, v in keys.items()])].set_index("region")["share"]
-    one_group = selection.of(whom=Whom(diagnosis=("AD",), sex=("F",)))
+    one_group = selection.of(scan_filter=ScanFilter(diagnosis=("AD",), sex=("F",)))
     gain = regions_queries.rankings(one_group, "gain", True)["sensitivity"]
     assert gain.diagnosis.unique().tolist() == ["AD"]
     assert gain.value.notna().all()  # the other group is still what it is compared with

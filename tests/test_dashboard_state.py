@@ -12,8 +12,8 @@ import pytest
 from store_factory import copy_of_shared_store
 from streamlit.testing.v1 import AppTest
 
-from dashboard.shell import access, locality, sidebar
-from dashboard.shell.sidebar import Whom
+from dashboard.data.selection import MISSING, ScanFilter
+from dashboard.shell import access, locality
 
 REGIONS = "views/regions/page.py"
 
@@ -165,33 +165,33 @@ def rows() -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("whom", "expected"),
     [
-        (Whom(), "abcd"),
-        (Whom(diagnosis=("AD", "MCI")), "abd"),
-        (Whom(correct=True), "ac"),
-        (Whom(correct=False), "b"),
-        (Whom(sex=("F",)), "ab"),
-        (Whom(age=(60, 70)), "ac"),
-        (Whom(session=("1",)), "ac"),
-        (Whom(session=(sidebar.NONE,)), "d"),
-        (Whom(diagnosis=("AD",), screening_diagnosis=("MCI",)), "b"),
-        (Whom(screening_diagnosis=(sidebar.NONE,)), "cd"),
-        (Whom(subject=("1",), age=(71, 99)), "b"),
-        (Whom(diagnosis=("NC",), sex=("F",)), ""),
+        (ScanFilter(), "abcd"),
+        (ScanFilter(diagnosis=("AD", "MCI")), "abd"),
+        (ScanFilter(correct=True), "ac"),
+        (ScanFilter(correct=False), "b"),
+        (ScanFilter(sex=("F",)), "ab"),
+        (ScanFilter(age=(60, 70)), "ac"),
+        (ScanFilter(session=("1",)), "ac"),
+        (ScanFilter(session=(MISSING,)), "d"),
+        (ScanFilter(diagnosis=("AD",), screening_diagnosis=("MCI",)), "b"),
+        (ScanFilter(screening_diagnosis=(MISSING,)), "cd"),
+        (ScanFilter(subject=("1",), age=(71, 99)), "b"),
+        (ScanFilter(diagnosis=("NC",), sex=("F",)), ""),
     ],
 )
 def test_filters_pass_what_they_say(whom, expected):
-    assert "".join(rows().scan[sidebar.passing(rows(), whom)]) == expected
+    assert "".join(rows().scan[whom.passing(rows())]) == expected
 
 
 def test_only_diagnosis_and_correct_are_answered_from_the_cells():
-    assert not Whom(diagnosis=("AD",), correct=True).needs_streaming
-    assert all(Whom(**f).needs_streaming for f in ({"sex": ("F",)}, {"age": (1, 2)}, {"session": ("1",)}))
-    assert Whom(screening_diagnosis=("MCI",)).needs_streaming
+    assert not ScanFilter(diagnosis=("AD",), correct=True).needs_streaming
+    assert all(ScanFilter(**f).needs_streaming for f in ({"sex": ("F",)}, {"age": (1, 2)}, {"session": ("1",)}))
+    assert ScanFilter(screening_diagnosis=("MCI",)).needs_streaming
 
 
 def test_filters_in_words():
-    whom = Whom(("AD",), True, ("F",), (60, 75), ("m12",), ("a", "b"), ("MCI",))
-    assert sidebar.in_words(whom) == (
+    whom = ScanFilter(("AD",), True, ("F",), (60, 75), ("m12",), ("a", "b"), ("MCI",))
+    assert whom.in_words() == (
         "AD, women, 60 to 75 years, predicted as their group, session m12, MCI at screening, 2 hand-picked subjects"
     )
 

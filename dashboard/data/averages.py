@@ -16,11 +16,11 @@ import streamlit as st
 from dashboard.data import runs, workers
 from dashboard.data.byte_cache import Bounded
 from dashboard.data.runs import Run
+from dashboard.data.selection import Selection
 from dashboard.drawing import brain_maps, pictures, planes
 from dashboard.drawing import glass as figures_3d
 from dashboard.drawing.brain_maps import Brain, BrainMap, Places
 from dashboard.drawing.pictures import ScreenPicture
-from dashboard.shell.sidebar import Selection
 from store import GroupMap, NotInRun
 from store.export import nifti
 from store.files.encoding import array_path
@@ -191,11 +191,17 @@ def is_stored(average: Average) -> bool:
     chosen = average.selection
     if chosen.needs_streaming:
         return False
-    scale, whom = measured(average)[0], chosen.whom
+    scale = measured(average)[0]
     if scale not in _scales(chosen.run, chosen.model_set, chosen.method):
         return False
     return _cells_answer(
-        chosen.run, chosen.model_set, chosen.method, chosen.target, scale, whom.diagnosis, whom.correct
+        chosen.run,
+        chosen.model_set,
+        chosen.method,
+        chosen.target,
+        scale,
+        chosen.scan_filter.diagnosis,
+        chosen.scan_filter.correct,
     )
 
 
@@ -218,9 +224,9 @@ def _question(average: Average) -> Callable[[Progress | None], GroupMap]:
     chosen = average.selection
     scale, statistic, _ = measured(average)
     options: dict[str, Any] = {"target": chosen.target, "scale": scale, "statistics": [statistic]}
-    reader, whom, family = runs.opened(chosen.run), chosen.whom, (chosen.model_set, chosen.method)
+    reader, group, family = runs.opened(chosen.run), chosen.scan_filter, (chosen.model_set, chosen.method)
     if is_stored(average):
-        return lambda _: reader.group_map(*family, diagnosis=whom.diagnosis, correct=whom.correct, **options)
+        return lambda _: reader.group_map(*family, diagnosis=group.diagnosis, correct=group.correct, **options)
     rows = chosen.rows()
     pairs = list(zip(rows.model, rows.scan, strict=True))
     return lambda progress: reader.subset_map(*family, pairs, progress=progress, **options)

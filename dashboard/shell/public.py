@@ -12,7 +12,8 @@ import pandas as pd
 
 from dashboard.data import runs
 from dashboard.data.runs import Run
-from dashboard.shell import access, sidebar
+from dashboard.data.selection import explained_scans
+from dashboard.shell import access
 from dashboard.text.formatting import plain
 
 HIDDEN = "…"
@@ -38,7 +39,7 @@ def people(scans: pd.DataFrame, diagnoses: Sequence[str]) -> tuple[str, bool]:
 
 def groups(run: Run, model_set: str, columns: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
     """Of heading -> diagnoses those with enough subjects among the explained scans of a model set."""
-    rows, least = sidebar.explained(run, model_set), fewest()
+    rows, least = explained_scans(run, model_set), fewest()
     return {
         name: tuple(diagnoses)
         for name, diagnoses in columns.items()
@@ -51,7 +52,7 @@ def has_both_groups(run: Run, model_set: str) -> bool:
     least = fewest()
     if not least:
         return True
-    rows = sidebar.explained(run, model_set)
+    rows = explained_scans(run, model_set)
     return all(rows.subject[rows.group == group].nunique() >= least for group in runs.manifest(run)["groups"])
 
 

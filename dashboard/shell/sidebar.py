@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,129 +11,14 @@ import streamlit as st
 
 from dashboard.data import frames, runs
 from dashboard.data.runs import Run
+from dashboard.data.selection import MISSING, SEXES, TARGET_WORDS, ScanFilter, Selection, explained_scans, fill_missing
 from dashboard.shell import access, url_state
 from dashboard.text import formatting
 
 CURRENT = "_selection"
 CORRECT = {"all": "all", "correct": "correct", "wrong": "wrong"}
-SEXES = {"F": "women", "M": "men"}
-TARGET_WORDS = {"true": "the true group", "predicted": "the predicted group"}
 SET_WORDS = {"holdout": "Held-out", "folds": "All folds"}
 SET_NAMES = {"holdout": "held-out test set", "folds": "folds"}
-NONE = "(none)"
-
-
-@dataclass(frozen=True)
-class Whom:
-    """Which scans pass; None lets all pass.
-
-    Attributes:
-        correct: True for scans that are predicted as their group, False for the others.
-        age: years, both ends included; a scan without age does not pass.
-    """
-
-    diagnosis: tuple[str, ...] | None = None
-    correct: bool | None = None
-    sex: tuple[str, ...] | None = None
-    age: tuple[float, float] | None = None
-    session: tuple[str, ...] | None = None
-    subject: tuple[str, ...] | None = None
-    screening_diagnosis: tuple[str, ...] | None = None
-    clinical_label: tuple[str, ...] | None = None
-
-    @property
-    def needs_streaming(self) -> bool:
-        """Whether the stored group cells do not answer this: more than diagnosis and correct."""
-        return not set(self.active()) <= {"diagnosis", "correct"}
-
-    def active(self) -> list[str]:
-        """Names of the filters that are set."""
-        return [name for name in self.__dataclass_fields__ if getattr(self, name) is not None]
-
-
-@dataclass(frozen=True)
-class Selection:
-    """What the sidebar says: hashable, so that it is a key of the caches."""
-
-    run: Run
-    model_set: str
-    method: str
-    target: str
-    whom: Whom = Whom()
-
-    def of(self, **changes: Any) -> Selection:
-        """The same with other values."""
-        return replace(self, **changes)
-
-    def rows(self) -> pd.DataFrame:
-        """The explained scans that pass: the predictions with the covariates of the scan, in the order of the store."""
-        rows = explained(self.run, self.model_set)
-        return rows[passing(rows, self.whom)].reset_index(drop=True)
-
-    @property
-    def needs_streaming(self) -> bool:
-        """Whether the stored group cells do not answer for these scans."""
-        return self.whom.needs_streaming
-
-    def evidence(self) -> str:
-        """The target in words, for Markdown: AD, or the predicted group."""
-        return formatting.plain(self.evidence_as_text())
-
-    def evidence_as_text(self) -> str:
-        """The same for pictures and files."""
-        return TARGET_WORDS.get(self.target, self.target)
-
-
-@dataclass(frozen=True)
-class OneHeatmap(Selection):
-    """A single scan explained by one model of the set, drawn as averages are."""
-
-    model: str = ""
-    scan: str = ""
-
-    def rows(self) -> pd.DataFrame:
-        """Its row; none for a retrained model."""
-        rows = explained(self.run, self.model_set)
-        return rows[(rows.model == self.model) & (rows.scan == self.scan)].reset_index(drop=True)
-
-    @property
-    def needs_streaming(self) -> bool:
-        """It is no group."""
-        return True
-
-
-@st.cache_data(max_entries=8, show_spinner=False)
-def explained(run: Run, model_set: str) -> pd.DataFrame:
-    """Every scan that a model set explains: predictions with the scan's covariates; no retrained models.
-
-    A scan has one row; in a run of new scans it has one for each model of the set, as none has seen its subject.
-    """
-    predictions = runs.table(run, "predictions")
-    scans = runs.table(run, "scans")
-    chosen = predictions[(predictions.model_set == model_set) & ~predictions.model.str.contains("-seed-", regex=False)]
-    extra = [c for c in scans.columns if c not in chosen.columns or c == "scan"]
-    return chosen.merge(scans[extra], on="scan", how="left").reset_index(drop=True)
-
-
-def passing(rows: pd.DataFrame, whom: Whom) -> np.ndarray:
-    """(rows,) bool: which pass all filters."""
-    keep = np.ones(len(rows), bool)
-    for name in whom.active():
-        keep &= _passes(rows, name, getattr(whom, name))
-    return keep
-
-
-def _passes(rows: pd.DataFrame, name: str, wanted: Any) -> np.ndarray:
-    if name == "correct":
-        return (rows.correct.astype("boolean") == wanted).fillna(False).to_numpy(bool)
-    if name == "age":
-        return rows.age.between(*wanted).to_numpy()
-    return _named(rows[name]).isin(wanted).to_numpy()
-
-
-def _named(values: pd.Series) -> pd.Series:
-    """The values, a word in the place of those that are missing."""
-    return values.fillna("").replace("", NONE)
 
 
 def _what(run: Run) -> tuple[str, str, str] | None:
@@ -160,16 +44,16 @@ def _what(run: Run) -> tuple[str, str, str] | None:
     return model_set, method, target
 
 
-def _whom(run: Run, rows: pd.DataFrame) -> Whom:
+def _choose_filter(run: Run, rows: pd.DataFrame) -> ScanFilter:
     groups = runs.manifest(run)["groups"]
     diagnoses = frames.ordered_diagnoses(rows, groups)
     diagnosis = url_state.choose_many("dx", "Diagnosis", diagnoses, widget="pills")
     screening = ()
-    at_screening = _named(rows.screening_diagnosis)
-    if ((at_screening != rows.diagnosis) & (at_screening != NONE)).any():  # someone has converted
+    at_screening = fill_missing(rows.screening_diagnosis)
+    if ((at_screening != rows.diagnosis) & (at_screening != MISSING)).any():  # someone has converted
         screened = frames.ordered_diagnoses(rows.assign(diagnosis=at_screening), groups)
         screening = url_state.choose_many("scr", "Diagnosis at screening", screened, widget="pills")
-    label, known_labels = (), sorted(_named(rows.clinical_label).unique())
+    label, known_labels = (), sorted(fill_missing(rows.clinical_label).unique())
     if len(known_labels) > 1:  # of a regression, whose diagnoses are the sides of the median
         label = url_state.choose_many("cl", "Clinical label", known_labels, widget="pills")
     correct = url_state.choose("ok", "Decision", list(CORRECT), widget="segmented")
@@ -181,7 +65,7 @@ def _whom(run: Run, rows: pd.DataFrame) -> Whom:
         ends = int(np.floor(known.min())), int(np.ceil(known.max()))
         chosen = url_state.slide_range("age", "Age, years", *ends, 1)
         age = chosen if tuple(chosen) != ends else None
-    sessions = sorted(_named(rows.session).unique())
+    sessions = sorted(fill_missing(rows.session).unique())
     if len(sessions) > 1:
         session = url_state.choose_many("ses", "Session", sessions, placeholder="all")
     if access.may_see_patients():
@@ -189,7 +73,7 @@ def _whom(run: Run, rows: pd.DataFrame) -> Whom:
             "sub", "Subjects", list(dict.fromkeys(rows.subject)), link_words=access.pseudonym, placeholder="all"
         )
     verdict = {"all": None, "correct": True, "wrong": False}[correct]
-    return Whom(
+    return ScanFilter(
         diagnosis or None, verdict, sex or None, age, session or None, subject or None, screening or None,
         label or None,
     )  # fmt: skip
@@ -211,14 +95,14 @@ def _drop(names: list[str], rows: pd.DataFrame) -> None:
     url_state.set_before_next_pass({FILTER_KEYS[name]: empty.get(name, []) for name in names})
 
 
-def _count(rows: pd.DataFrame, whom: Whom) -> None:
+def _count(rows: pd.DataFrame, scan_filter: ScanFilter) -> None:
     """How many remain; where none does, which filter did it and a way out."""
-    keep = passing(rows, whom)
+    keep = scan_filter.passing(rows)
     left = rows[keep]
     scans = formatting.count(rows.scan.nunique(), "scan")  # several models may explain a new scan
     st.caption(f"**{left.scan.nunique()} of {scans}**, {formatting.count(left.subject.nunique(), 'subject')}")
     if len(left) == 0:
-        blamed = [n for n in whom.active() if passing(rows, replace(whom, **{n: None})).any()]
+        blamed = [n for n in scan_filter.active() if replace(scan_filter, **{n: None}).passing(rows).any()]
         for name in blamed:
             st.warning(f"The filter on {FILTER_WORDS[name]} leaves no scan.")
             st.button(
@@ -226,8 +110,10 @@ def _count(rows: pd.DataFrame, whom: Whom) -> None:
             )
         if not blamed:
             st.warning("These filters together leave no scan.")
-    if whom.active():
-        st.button("Drop all filters", on_click=_drop, args=(whom.active(), rows), key="drop-all", type="tertiary")
+    if scan_filter.active():
+        st.button(
+            "Drop all filters", on_click=_drop, args=(scan_filter.active(), rows), key="drop-all", type="tertiary"
+        )
 
 
 def sidebar(run: Run) -> Selection | None:
@@ -237,16 +123,16 @@ def sidebar(run: Run) -> Selection | None:
     if what is None:
         st.caption("This run has no heatmaps.")
         return None
-    rows = explained(run, what[0])
+    rows = explained_scans(run, what[0])
     st.caption("WHOM")
     if not access.may_see_patients():
         return Selection(run, *what, _everyone(run, rows))
-    whom = _whom(run, rows)
-    _count(rows, whom)
-    return Selection(run, *what, whom)
+    scan_filter = _choose_filter(run, rows)
+    _count(rows, scan_filter)
+    return Selection(run, *what, scan_filter)
 
 
-def _everyone(run: Run, rows: pd.DataFrame) -> Whom:
+def _everyone(run: Run, rows: pd.DataFrame) -> ScanFilter:
     """For readers who may not see single patients: the groups as they were published, but for small ones."""
     people = rows.groupby("diagnosis").subject.nunique()
     diagnoses = frames.ordered_diagnoses(rows, runs.manifest(run)["groups"])
@@ -256,7 +142,7 @@ def _everyone(run: Run, rows: pd.DataFrame) -> Whom:
     asked = [FILTER_WORDS[name] for name, key in FILTER_KEYS.items() if url_state.linked(key) not in (None, "all")]
     if asked:
         url_state.ignore("filters", ", ".join(asked), f"filters are {access.ONLY_FOR_ROLE}")
-    return Whom(diagnosis=large) if hidden else Whom()
+    return ScanFilter(diagnosis=large) if hidden else ScanFilter()
 
 
 def nothing_passes(what: str = "") -> None:
@@ -281,8 +167,8 @@ def elsewhere(selection: Selection, names: Sequence[str] = ()) -> str:
     for other in runs.available(selection.run):
         if other == selection.model_set:
             continue
-        rows = explained(selection.run, other)
-        rows = rows[passing(rows, selection.whom)]
+        rows = explained_scans(selection.run, other)
+        rows = rows[selection.scan_filter.passing(rows)]
         count = int(rows.scan[rows.diagnosis.isin(names)].nunique() if names else rows.scan.nunique())
         if count:
             found.append(f" {SET_WORDS.get(other, other)} has {count}: choose it under Models.")
@@ -292,16 +178,16 @@ def elsewhere(selection: Selection, names: Sequence[str] = ()) -> str:
 def in_head() -> None:
     """The filters that are set, in the head of a page: the sidebar's may be out of sight."""
     selection = current()
-    if selection is None or not access.may_see_patients() or not selection.whom.active():
+    if selection is None or not access.may_see_patients() or not selection.scan_filter.active():
         return
-    rows = explained(selection.run, selection.model_set)
-    left = rows[passing(rows, selection.whom)]
+    rows = explained_scans(selection.run, selection.model_set)
+    left = rows[selection.scan_filter.passing(rows)]
     said, drop = st.columns([1, 0.2], vertical_alignment="center")
     said.caption(
         f":material/filter_alt: **{left.scan.nunique()} of {formatting.count(rows.scan.nunique(), 'scan')}**: "
-        f"{in_words(selection.whom)}"
+        f"{selection.scan_filter.in_words()}"
     )
-    names = selection.whom.active()
+    names = selection.scan_filter.active()
     if drop.button("Drop all filters", key="head-drop-all", type="tertiary", width="stretch"):
         _drop(names, rows)
         st.rerun()  # the whole app: a page runs without the sidebar
@@ -320,22 +206,3 @@ def rest() -> None:
 def current() -> Selection | None:
     """What the sidebar of this pass says; None where the run explains nothing."""
     return st.session_state[CURRENT]
-
-
-def in_words(whom: Whom, say: Callable[[str], str] = formatting.plain) -> str:
-    """The filters as a phrase: 'AD, women, 60 to 75 years, predicted as their group'; empty for all."""
-    parts = [say(d) for d in whom.diagnosis or ()]
-    parts += [SEXES[s] for s in whom.sex or ()]
-    if whom.age:
-        parts.append(f"{whom.age[0]:g} to {whom.age[1]:g} years")
-    if whom.correct is not None:
-        parts.append("predicted as their group" if whom.correct else "predicted as the other group")
-    if whom.session:
-        parts.append(f"session {', '.join(map(say, whom.session))}")
-    if whom.screening_diagnosis:
-        parts.append(f"{', '.join(map(say, whom.screening_diagnosis))} at screening")
-    if whom.clinical_label:
-        parts.append(f"labelled {', '.join(map(say, whom.clinical_label))}")
-    if whom.subject:
-        parts.append(formatting.count(len(whom.subject), "hand-picked subject"))
-    return ", ".join(parts)

@@ -11,8 +11,8 @@ import streamlit as st
 
 from dashboard.data import frames, runs
 from dashboard.data.rank_correlation import FEWEST
+from dashboard.data.selection import Selection
 from dashboard.shell import access, display, page, sidebar, url_state
-from dashboard.shell.sidebar import Selection
 from dashboard.text import formatting
 from dashboard.views.clinical import charts as figures
 from dashboard.views.clinical import queries as asked
@@ -46,7 +46,7 @@ class Choice:
 
 def sentence(selection: Selection, rows: pd.DataFrame, diagnoses: Sequence[str]) -> str:
     """What, of whom, by which model."""
-    whom = sidebar.in_words(selection.whom)
+    whom = selection.scan_filter.in_words()
     return (
         f"How the decision and the place of the relevance go with age and clinical scores in "
         f"{regional.people(rows, diagnoses)}, {formatting.MODEL_SETS[selection.model_set].lower()}, "

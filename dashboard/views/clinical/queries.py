@@ -9,8 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.data import frames, runs
-from dashboard.shell import sidebar
-from dashboard.shell.sidebar import Selection
+from dashboard.data.selection import Selection
 from dashboard.views.clinical import tables as clinical
 from dashboard.views.clinical.tables import Evidence
 from dashboard.views.regions import queries as regions_queries
@@ -37,7 +36,7 @@ def evidence(selection: Selection, merged: bool) -> Evidence:
     """
     data = regions_queries.relevance(selection.run, selection.model_set)
     sums, areas = data.of_target(selection.method, selection.target), regional.Areas.of(data.regions, merged)
-    passing = np.isfinite(sums).any(axis=1) & sidebar.passing(data.rows, selection.whom)
+    passing = np.isfinite(sums).any(axis=1) & selection.scan_filter.passing(data.rows)
     keep = passing & (np.nansum(sums, axis=1) > 0)  # without relevance there is no share
     left_out = data.rows["scan"][passing].nunique() - data.rows["scan"][keep].nunique()
     answer = runs.answer(selection.run).column

@@ -14,16 +14,16 @@ from dashboard.data import frames, reference_run
 from dashboard.data import runs as data_runs
 from dashboard.data.averages import Average, Drawing
 from dashboard.data.runs import Run
+from dashboard.data.selection import ScanFilter, Selection, explained_scans
 from dashboard.drawing import pictures, planes
-from dashboard.shell import access, display, notices, page, public, run_picker, sidebar, url_state
+from dashboard.shell import access, display, notices, page, public, run_picker, url_state
 from dashboard.shell.page import Download
-from dashboard.shell.sidebar import Selection, Whom
 from dashboard.text import formatting
 from dashboard.views.compare_runs import charts as figures
 from dashboard.views.compare_runs import tables as beside
 from dashboard.views.group_maps import controls as group_maps_controls
 from dashboard.views.group_maps import grid as group_maps_grid
-from dashboard.views.group_maps.controls import Look
+from dashboard.views.group_maps.controls import MapStyle
 from dashboard.views.group_maps.grid import Panel
 from dashboard.views.overview import queries as overview_queries
 from store import RunInfo, StoreError
@@ -190,12 +190,12 @@ def _people(run: Run, model_set: str) -> beside.People:
     """The groups of a run; of new scans, which belong to none, their diagnoses."""
     groups, of_no_group = data_runs.manifest(run)["groups"], reference_run.of(run) is not None
     if of_no_group:
-        found = frames.ordered_diagnoses(sidebar.explained(run, model_set), groups)
+        found = frames.ordered_diagnoses(explained_scans(run, model_set), groups)
         return beside.People(tuple(public.groups(run, model_set, {d: (d,) for d in found})), True)
     return beside.People(tuple(groups) if public.has_both_groups(run, model_set) else ())
 
 
-def look_of(choice: Choice) -> tuple[Look, bool]:
+def look_of(choice: Choice) -> tuple[MapStyle, bool]:
     """How the maps are drawn, and whether as a share of each map."""
     columns = st.columns([1, 1, 1, 1, 1.2], vertical_alignment="bottom", gap="small")
     plane, positions = group_maps_controls.choose_sections("c_", choice.runs[FIRST], columns)
@@ -205,14 +205,14 @@ def look_of(choice: Choice) -> tuple[Look, bool]:
         help="Margins of different networks differ in size; shares do not. Off: in the unit of the method.",
     )  # fmt: skip
     style = planes.Style(plane)
-    return Look(style, positions, "size", None, share, percentile, same_grid(choice.runs), (choice.method,)), share
+    return MapStyle(style, positions, "size", None, share, percentile, same_grid(choice.runs), (choice.method,)), share
 
 
 def maps(choice: Choice) -> list[tuple[Panel, Drawing]]:
     """The group average of both runs on one scale, and their difference where the grids are the same."""
     look, share = look_of(choice)
     asked = {
-        run.run_id: Average(Selection(run, choice.model_set, choice.method, target, Whom(diagnosis=(diagnosis,))))
+        run.run_id: Average(Selection(run, choice.model_set, choice.method, target, ScanFilter(diagnosis=(diagnosis,))))
         for run, diagnosis, target in zip(choice.runs, choice.diagnoses, choice.targets(), strict=True)
     }
     impossible = data_averages.make_ready(list(asked.values()), look.style, look.positions)

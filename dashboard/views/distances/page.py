@@ -7,9 +7,9 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.data import frames, runs
+from dashboard.data.selection import TARGET_WORDS, Selection
 from dashboard.drawing import ordering
 from dashboard.shell import access, display, page, sidebar, url_state
-from dashboard.shell.sidebar import Selection
 from dashboard.text import formatting
 from dashboard.text import paper as text_paper
 from dashboard.views.distances import charts as figures
@@ -37,7 +37,7 @@ def sentence(selection: Selection, rows: pd.DataFrame, diagnoses: list[str]) -> 
 def evidence(selection: Selection) -> str:
     """The target of the stored distances in words."""
     target = runs.explained_target(selection.run)
-    return formatting.plain(sidebar.TARGET_WORDS.get(target, target))
+    return formatting.plain(TARGET_WORDS.get(target, target))
 
 
 def notes(selection: Selection, level: str, missing: list[str]) -> None:
@@ -48,7 +48,7 @@ def notes(selection: Selection, level: str, missing: list[str]) -> None:
             f"Distances were computed for the run's configured target, evidence for {evidence(selection)}; the choice "
             f"of evidence for {selection.evidence()} does not act here."
         )
-    resting = [n for n in selection.whom.active() if n != "diagnosis"]
+    resting = [n for n in selection.scan_filter.active() if n != "diagnosis"]
     if level == "group" and resting:
         parts.append(
             "Distances of group averages are those of all scans of a diagnosis: of the filters only that on diagnosis "
@@ -127,7 +127,7 @@ def patients(selection: Selection, scans: pd.DataFrame, diagnoses: list[str], co
     groups = runs.manifest(selection.run)["groups"]
     figure = figures.strips(scans, pairs, diagnoses, groups, column=column, axis=axis, points=may)
     event = display.chart(st, figure, "d-strips", on_select="rerun", selection_mode="points")
-    whom = sidebar.in_words(selection.whom)
+    whom = selection.scan_filter.in_words()
     kept = f" Only {whom}." if whom else ""
     kind = between.counted(scans)
     by = "the model that explains it" if kind == "scans" else "one of the models that explain it"
@@ -191,7 +191,7 @@ def main() -> None:
     column = url_state.choose("d_measure", "Pictures of", list(MEASURES), words=MEASURES.get, **look)
     scans = between.of_scans(of_scans[of_scans.model_set == selection.model_set], rows)
     table = between.of_groups(of_pairs, selection.model_set, level)
-    if level == "scan" and selection.whom.active():
+    if level == "scan" and selection.scan_filter.active():
         table = between.summary(scans)
     shown = [d for d in diagnoses if (table.diagnosis == d).any()]
     notes(selection, level, [d for d in diagnoses if d not in shown])

@@ -29,12 +29,12 @@ ANY = 1e9  # no relevance is as large
 
 
 @dataclass(frozen=True)
-class Look:
+class MapStyle:
     """What the controls say.
 
     Attributes:
         positions: mm of the sections.
-        value, scale: as in `queries_maps.Average`.
+        value, scale: as in `averages.Average`.
         shared: one colour scale for all methods, as a share of each map.
         percentile: of the brain, where colour starts; None: at a value.
         methods: those shown.
@@ -74,9 +74,9 @@ def choose_sections(prefix: str, run: Run, columns: Sequence[DeltaGenerator]) ->
     return plane, brain_maps.spread((low, high), int(count), float(centre))
 
 
-def as_in_the_paper(run: Run, methods: tuple[str, ...]) -> Look:
+def as_in_the_paper(run: Run, methods: tuple[str, ...]) -> MapStyle:
     """Figure 1: its coronal slices, the size of the relevance, colour from the median of each method's maps."""
-    return Look(planes.Style(), _paper_positions(run), "size", None, False, 50.0, False, methods)
+    return MapStyle(planes.Style(), _paper_positions(run), "size", None, False, 50.0, False, methods)
 
 
 def _paper_positions(run: Run) -> tuple[float, ...]:
@@ -92,7 +92,7 @@ def choose_percentile(prefix: str, place: DeltaGenerator) -> float:
     )  # fmt: skip
 
 
-def choose(prefix: str, run: Run, methods: Sequence[str]) -> Look:
+def choose(prefix: str, run: Run, methods: Sequence[str]) -> MapStyle:
     """One row of controls, the rest behind More."""
     row = st.container(key="map-controls")
     columns = row.columns([1.05, 1.05, 1.1, 1.1, 1, 1.1, 0.85], vertical_alignment="bottom", gap="small")
@@ -114,10 +114,10 @@ def choose(prefix: str, run: Run, methods: Sequence[str]) -> Look:
         "percent of its own sum per cm3, all methods on one scale.",
     ) == "shared"  # fmt: skip
     style = planes.Style(plane, smooth, colours, value == "signed", opacity, convention)
-    return Look(style, positions, value, scale, shared, percentile, difference, shown)
+    return MapStyle(style, positions, value, scale, shared, percentile, difference, shown)
 
 
-def small_print(look: Look) -> str:
+def small_print(look: MapStyle) -> str:
     """Convention and interpolation, which hold for all pictures."""
     shown_at = {"neurological": "left", "radiological": "right"}[look.style.convention]
     side = f"{look.style.convention.capitalize()} convention: L, the left of the subject, is shown at the {shown_at}"

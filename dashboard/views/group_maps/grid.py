@@ -9,11 +9,11 @@ import numpy as np
 
 from dashboard.data import averages as data_averages
 from dashboard.data.averages import Average, Drawing
+from dashboard.data.selection import Selection
 from dashboard.drawing import brain_maps, pictures, planes
 from dashboard.drawing.planes import Range
-from dashboard.shell.sidebar import Selection
 from dashboard.text import formatting
-from dashboard.views.group_maps.controls import Look
+from dashboard.views.group_maps.controls import MapStyle
 
 TITLE_SIZE = 26  # pixels of a heading in a saved picture
 
@@ -52,12 +52,16 @@ def columns_of(groups: Mapping[str, Sequence[str]], chosen: Sequence[str] | None
     return {group: tuple(diagnoses) for group, diagnoses in groups.items() if diagnoses}
 
 
-def wanted(selection: Selection, look: Look, columns: Mapping[str, tuple[str, ...]]) -> dict[str, dict[str, Average]]:
+def wanted(
+    selection: Selection, look: MapStyle, columns: Mapping[str, tuple[str, ...]]
+) -> dict[str, dict[str, Average]]:
     """Method -> heading -> average, as the controls say."""
     return {
         method: {
             name: Average(
-                selection.of(method=method, whom=replace(selection.whom, diagnosis=diagnoses)), look.value, look.scale
+                selection.of(method=method, scan_filter=replace(selection.scan_filter, diagnosis=diagnoses)),
+                look.value,
+                look.scale,
             )
             for name, diagnoses in columns.items()
         }
@@ -65,7 +69,7 @@ def wanted(selection: Selection, look: Look, columns: Mapping[str, tuple[str, ..
     }
 
 
-def panels(method: str, averages: Mapping[str, Average], headings: Iterable[str], look: Look) -> list[Panel]:
+def panels(method: str, averages: Mapping[str, Average], headings: Iterable[str], look: MapStyle) -> list[Panel]:
     """The pictures of a method: its averages by heading, and the difference of the first two headings."""
     factors = {name: data_averages.share_factor(a) if look.shared else 1.0 for name, a in averages.items()}
     units = {
@@ -88,7 +92,7 @@ def medians(grid: Sequence[Panel]) -> dict[str, float]:
     }
 
 
-def drawings(grid: Sequence[Panel], look: Look, typed: Mapping[str, float]) -> dict[Panel, Drawing]:
+def drawings(grid: Sequence[Panel], look: MapStyle, typed: Mapping[str, float]) -> dict[Panel, Drawing]:
     """How each is drawn: the averages of a method on one scale, or all methods; differences on a scale of their own."""
     scales: dict[tuple[str, bool], Range] = {}
     found = {}
@@ -106,7 +110,7 @@ def drawings(grid: Sequence[Panel], look: Look, typed: Mapping[str, float]) -> d
 
 
 def drawn_where_possible(
-    averages: Mapping[str, Mapping[str, Average]], columns: Mapping[str, tuple[str, ...]], look: Look
+    averages: Mapping[str, Mapping[str, Average]], columns: Mapping[str, tuple[str, ...]], look: MapStyle
 ) -> dict[Panel, pictures.ScreenPicture]:
     """Panel -> picture for the page; averages of no scan are left out.
 
@@ -124,7 +128,7 @@ def drawn_where_possible(
     return dict(zip(drawn, data_averages.on_screen(list(drawn.values())), strict=True))
 
 
-def description(panel: Panel, look: Look) -> str:
+def description(panel: Panel, look: MapStyle) -> str:
     """What a picture of the grid shows, for those who do not see it."""
     axis = "xyz"[planes.PLANES[look.style.plane][2]]
     where = ", ".join(f"{mm:.0f}" for mm in look.positions)

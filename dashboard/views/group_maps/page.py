@@ -13,15 +13,15 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard.data import averages as data_averages
 from dashboard.data import frames, reference_run, runs
 from dashboard.data.averages import Average, Drawing
+from dashboard.data.selection import Selection, explained_scans
 from dashboard.drawing.pictures import ScreenPicture
 from dashboard.shell import access, display, notices, page, sidebar, url_state
 from dashboard.shell.page import Download
-from dashboard.shell.sidebar import Selection
 from dashboard.text import formatting
 from dashboard.text.outputs import Answer
 from dashboard.views.group_maps import controls, tables
 from dashboard.views.group_maps import grid as group_maps_grid
-from dashboard.views.group_maps.controls import Look
+from dashboard.views.group_maps.controls import MapStyle
 from dashboard.views.group_maps.grid import Panel
 from store.export import nifti as export_nifti
 from store.export.csv import neutralised
@@ -44,7 +44,7 @@ FORMULA = {
 class Reading:
     """A progress bar over all heatmaps that must be read, with the time left."""
 
-    def __init__(self, averages: Sequence[Average], look: Look) -> None:
+    def __init__(self, averages: Sequence[Average], look: MapStyle) -> None:
         waiting = [
             average
             for average in averages
@@ -72,19 +72,19 @@ class Reading:
 def columns_of(selection: Selection) -> dict[str, tuple[str, ...]]:
     """Heading -> diagnoses of the columns."""
     groups = data_averages.diagnoses_of_groups(selection.run, selection.model_set)
-    return group_maps_grid.columns_of(groups, selection.whom.diagnosis or others(selection, groups))
+    return group_maps_grid.columns_of(groups, selection.scan_filter.diagnosis or others(selection, groups))
 
 
 def others(selection: Selection, groups: dict[str, tuple[str, ...]]) -> list[str]:
     """The diagnoses of a run whose scans belong to no group: new scans."""
     if any(groups.values()):
         return []
-    return frames.ordered_diagnoses(sidebar.explained(selection.run, selection.model_set), list(groups))
+    return frames.ordered_diagnoses(explained_scans(selection.run, selection.model_set), list(groups))
 
 
 def also_explained(selection: Selection, columns: dict[str, tuple[str, ...]]) -> str:
     """Diagnoses that have maps and no column."""
-    rows = sidebar.explained(selection.run, selection.model_set)
+    rows = explained_scans(selection.run, selection.model_set)
     shown = [d for diagnoses in columns.values() for d in diagnoses]
     more = [d for d in frames.ordered_diagnoses(rows, runs.manifest(selection.run)["groups"]) if d not in shown]
     return (
@@ -100,7 +100,7 @@ def sentence(selection: Selection, rows: pd.DataFrame, columns: dict[str, tuple[
         formatting.count(rows.subject[rows.diagnosis.isin(diagnoses)].nunique(), f"{formatting.plain(name)} subject")
         for name, diagnoses in columns.items()
     ]
-    whom = sidebar.in_words(replace(selection.whom, diagnosis=None))
+    whom = replace(selection.scan_filter, diagnosis=None).in_words()
     return (
         f"Average heatmaps of {', '.join(people)}{f' ({whom})' if whom else ''}; evidence for "
         f"{selection.evidence()}. {formatting.SET_SENTENCES[selection.model_set]}"
@@ -115,7 +115,7 @@ def title_of(selection: Selection) -> str:
 
 
 def show_row(
-    place: DeltaGenerator, title: str, look: Look, drawn: dict[Panel, ScreenPicture], missing: dict[str, str]
+    place: DeltaGenerator, title: str, look: MapStyle, drawn: dict[Panel, ScreenPicture], missing: dict[str, str]
 ) -> None:
     """A method: its name, and below it its pictures side by side."""
     place.markdown(title)
@@ -127,7 +127,7 @@ def show_row(
         next(columns).info(f"**{formatting.plain(name)}**: {formatting.plain(why)}")
 
 
-def show_grid(selection: Selection, look: Look, columns: dict[str, tuple[str, ...]]) -> dict[Panel, Drawing]:
+def show_grid(selection: Selection, look: MapStyle, columns: dict[str, tuple[str, ...]]) -> dict[Panel, Drawing]:
     """Every method as soon as its averages are read; all together, where they share a scale or a threshold is typed."""
     averages = group_maps_grid.wanted(selection, look, columns)
     every = [average for own in averages.values() for average in own.values()]
@@ -215,10 +215,10 @@ def nifti(panel: Panel, run: runs.Run) -> bytes:
     return export_nifti.nifti_bytes(values, reader.affine(), simulated=reader.simulated, unit=unit)
 
 
-def downloads(selection: Selection, look: Look, drawn: dict[Panel, Drawing]) -> list[Download]:
+def downloads(selection: Selection, look: MapStyle, drawn: dict[Panel, Drawing]) -> list[Download]:
     """The grid as a picture, the numbers, and every map."""
     run = selection.run
-    filtered = "_filtered" if replace(selection.whom, diagnosis=None).active() else ""
+    filtered = "_filtered" if replace(selection.scan_filter, diagnosis=None).active() else ""
     name = f"{run.run_id}_{selection.model_set}_{selection.target}{filtered}"
     title = f"{run.run_id}: {VALUE_WORDS[look.value].lower()}, evidence for {selection.evidence_as_text()}"
     kind = ("SIMULATED. " if runs.manifest(run)["simulated"] else "") + reference_run.warning(run)

@@ -10,11 +10,11 @@ import streamlit as st
 from dashboard.data import averages as data_averages
 from dashboard.data import frames, reference_run, runs
 from dashboard.data.runs import Run
+from dashboard.data.selection import Selection, explained_scans
 from dashboard.drawing import charts
 from dashboard.drawing.chart import Chart
-from dashboard.shell import access, display, page, public, run_picker, sidebar, url_state
+from dashboard.shell import access, display, page, public, run_picker, url_state
 from dashboard.shell.page import Download
-from dashboard.shell.sidebar import Selection
 from dashboard.text import formatting
 from dashboard.text import paper as text_paper
 from dashboard.text.outputs import answer_of
@@ -222,7 +222,7 @@ def confusion(place: Any, run: Run, predictions: pd.DataFrame, model_set: str, f
 
 def open_cell(run: Run, model_set: str, groups: list[str], true: int, predicted: int) -> None:
     """The Patient page with the filters set to a cell of the confusion matrix."""
-    values = judged.values_of_cell(sidebar.explained(run, model_set), groups, int(true), int(predicted))
+    values = judged.values_of_cell(explained_scans(run, model_set), groups, int(true), int(predicted))
     url_state.go("patient", {"set": model_set, **values})
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 
 from dashboard.data import reference_run, runs
+from dashboard.data.selection import Selection
 from dashboard.drawing import pictures
 from dashboard.shell import access, notices
 from dashboard.shell.page import Download
-from dashboard.shell.sidebar import Selection
 from dashboard.text import formatting
 from dashboard.views.patient import tables as patient_tables
 from dashboard.views.patient.pictures import crosshair, sheet, threshold_of

@@ -11,9 +11,9 @@ import streamlit as st
 
 from dashboard import viewer
 from dashboard.data import reference_run, runs
+from dashboard.data.selection import Selection, explained_scans
 from dashboard.drawing import palette
 from dashboard.shell import access, display, page, sidebar, url_state
-from dashboard.shell.sidebar import Selection
 from dashboard.text import formatting
 from dashboard.text.outputs import Answer
 from dashboard.views.patient import charts, pictures, reference_groups
@@ -340,7 +340,7 @@ def main() -> None:
         return
     groups, other = runs.manifest(selection.run)["groups"], reference_run.of(selection.run)
     answer = runs.answer(selection.run)
-    explained = sidebar.explained(selection.run, selection.model_set)
+    explained = explained_scans(selection.run, selection.model_set)
     rows, inside = (patient_tables.one_a_scan(found, groups, answer) for found in (explained, selection.rows()))
     if unknown_patient(selection.run, rows):
         return

@@ -12,9 +12,9 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from dashboard.data import averages, map_images, reference_run, runs
+from dashboard.data.selection import Selection
 from dashboard.drawing import pictures, planes
 from dashboard.drawing.glass import glass_brain
-from dashboard.shell.sidebar import Selection
 from dashboard.text import formatting
 from store import RunReader
 

@@ -12,13 +12,13 @@ from dashboard.data import runs
 from dashboard.data.averages import Average
 from dashboard.data.reference_run import Reference
 from dashboard.data.runs import Run
+from dashboard.data.selection import OneHeatmap, ScanFilter, Selection
 from dashboard.drawing import palette
 from dashboard.shell import display, url_state
-from dashboard.shell.sidebar import OneHeatmap, Selection, Whom
 from dashboard.text import formatting
 from dashboard.views.group_maps import controls as group_maps_controls
 from dashboard.views.group_maps import grid as group_maps_grid
-from dashboard.views.group_maps.controls import Look
+from dashboard.views.group_maps.controls import MapStyle
 from dashboard.views.patient import charts
 from dashboard.views.patient import queries as patient_queries
 from dashboard.views.patient import tables as patient_tables
@@ -131,11 +131,11 @@ def pictures(reference: Reference, selection: Selection, model: str, row: pd.Ser
     )
 
 
-def _of_groups(reference: Reference, selection: Selection, look: Look) -> dict[str, Average]:
+def _of_groups(reference: Reference, selection: Selection, look: MapStyle) -> dict[str, Average]:
     """Heading -> average of a group of the reference, of the same models, method and target."""
     groups = data_averages.diagnoses_of_groups(reference.run, selection.model_set)
     columns = {f"{name} of {reference.run_id}": who for name, who in group_maps_grid.columns_of(groups, None).items()}
-    wanted = group_maps_grid.wanted(selection.of(run=reference.run, whom=Whom()), look, columns)
+    wanted = group_maps_grid.wanted(selection.of(run=reference.run, scan_filter=ScanFilter()), look, columns)
     return wanted[selection.method]
 
 

@@ -8,8 +8,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.data import frames, runs
+from dashboard.data.selection import Selection
 from dashboard.shell import access, display, url_state
-from dashboard.shell.sidebar import Selection
 from dashboard.text import formatting
 from dashboard.views.regions import one_region_charts as figures
 from dashboard.views.regions import queries as asked

@@ -12,9 +12,9 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.data import frames, runs
+from dashboard.data.selection import Selection
 from dashboard.drawing import regions as figures
 from dashboard.shell import access, display, page, public, sidebar, url_state
-from dashboard.shell.sidebar import Selection
 from dashboard.text import formatting, paper
 from dashboard.views.distances import charts as matrices
 from dashboard.views.regions import one_region, paper_table
@@ -56,7 +56,7 @@ class Choice:
 def sentence(selection: Selection, rows: pd.DataFrame, diagnoses: list[str]) -> str:
     """What, of whom, by which model."""
     people = regional.people(rows, diagnoses)
-    whom = sidebar.in_words(selection.whom)
+    whom = selection.scan_filter.in_words()
     only = f" Only {whom}." if whom else ""
     return (
         f"Where the relevance of {people} lies, region by region, "

@@ -6,8 +6,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.data import runs
-from dashboard.shell import display, sidebar
-from dashboard.shell.sidebar import Selection
+from dashboard.data.selection import Selection
+from dashboard.shell import display
 from dashboard.text import formatting, paper
 from dashboard.views.regions import queries as asked
 from dashboard.views.regions import table_1
@@ -38,7 +38,7 @@ def latex(tables: dict[str, pd.DataFrame], selection: Selection, regions: pd.Dat
     """Table 1 of this run as LaTeX."""
     manifest = runs.manifest(selection.run)
     kind = "simulated cohort" if manifest["simulated"] else manifest["cohort"]
-    only = sidebar.in_words(selection.whom, str)
+    only = selection.scan_filter.in_words(str)
     note = (
         f"Regions with the largest share of the group average of relevance, left and right added "
         f"({kind}, {formatting.MODEL_SETS[selection.model_set].lower()}, evidence for {selection.evidence_as_text()}"

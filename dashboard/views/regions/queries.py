@@ -12,8 +12,7 @@ import streamlit as st
 from dashboard.data import frames as data_frames
 from dashboard.data import runs
 from dashboard.data.runs import Run
-from dashboard.shell import sidebar
-from dashboard.shell.sidebar import Selection
+from dashboard.data.selection import Selection, explained_scans
 from dashboard.text import paper as text_paper
 from dashboard.views.regions import table_1 as first
 from dashboard.views.regions import tables as regional
@@ -96,7 +95,7 @@ def relevance(run: Run, model_set: str) -> Relevance:
     Raises:
         NotInRun: the run has no relevance of regions.
     """
-    rows = sidebar.explained(run, model_set)
+    rows = explained_scans(run, model_set)
     regions = runs.table(run, "regions")
     wanted = ["model", "method", "target", "scan", "region", "sum"]
     table = runs.opened(run).table("region_relevance", wanted, model_set=model_set)
@@ -145,7 +144,7 @@ def unit_of(selection: Selection, method: str, measure: str) -> str:
 
 def uses_stored(selection: Selection) -> bool:
     """Whether the run's own ranking answers: no filter but perhaps that on diagnosis, which only picks rows."""
-    return set(selection.whom.active()) <= {"diagnosis"}
+    return set(selection.scan_filter.active()) <= {"diagnosis"}
 
 
 def bootstrap(run: Run) -> regional.Bootstrap:
@@ -173,14 +172,14 @@ def _ranking(selection: Selection, method: str, measure: str, merged: bool) -> p
     run, names = selection.run, runs.manifest(selection.run)["groups"]
     data = relevance(run, selection.model_set)
     diagnoses = data_frames.ordered_diagnoses(data.rows, names)
-    keep = sidebar.passing(data.rows, replace(selection.whom, diagnosis=None))
+    keep = replace(selection.scan_filter, diagnosis=None).passing(data.rows)
     groups = data.groups(method, selection.target, keep, diagnoses)
     frame = regional.ranking(groups, data.regions, measure, merged, names, bootstrap(run))
     if uses_stored(selection) and len(frame):
         stored = _stored(run, selection, method)
         if len(stored) and _knows_missing(frame, stored):
             frame = regional.with_stored(frame, stored, data.regions, measure, merged)
-    chosen = selection.whom.diagnosis
+    chosen = selection.scan_filter.diagnosis
     return frame if chosen is None else frame[frame["diagnosis"].isin(chosen)].reset_index(drop=True)
 
 
@@ -223,7 +222,7 @@ def scans_of(selection: Selection, method: str, region: str, measure: str) -> pd
     """One region in every scan that passes: scan, subject, diagnosis, age, value."""
     data = relevance(selection.run, selection.model_set)
     sums = data.of_target(method, selection.target)
-    keep = sidebar.passing(data.rows, selection.whom) & np.isfinite(sums).all(axis=1)
+    keep = selection.scan_filter.passing(data.rows) & np.isfinite(sums).all(axis=1)
     return regional.of_region(sums[keep], data.rows[keep], data.regions, region, measure)
 
 

@@ -6,7 +6,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.data import reference_run, runs
-from dashboard.shell import page, sidebar, url_state
+from dashboard.data.selection import TARGET_WORDS, explained_scans
+from dashboard.shell import page, url_state
 from dashboard.shell.page import Download
 from dashboard.text import formatting
 from dashboard.views.variability import charts as figures
@@ -63,7 +64,7 @@ def _say_target(patients: Patients) -> None:
     if chosen.target != computed:
         st.info(
             "Distances were computed for the run's configured target, evidence for "
-            f"{formatting.plain(sidebar.TARGET_WORDS.get(computed, computed))}; the choice of evidence for "
+            f"{formatting.plain(TARGET_WORDS.get(computed, computed))}; the choice of evidence for "
             f"{chosen.evidence()} does not "
             "act here."
         )
@@ -77,8 +78,8 @@ def _distances(patients: Patients) -> pd.DataFrame | None:
     except NotInRun:
         return None
     table = table[(table.model_set == chosen.model_set) & (table.method == chosen.method)]
-    everyone = sidebar.explained(chosen.run, chosen.model_set)
-    found = between.distances(everyone, table)[sidebar.passing(everyone, chosen.whom)]
+    everyone = explained_scans(chosen.run, chosen.model_set)
+    found = between.distances(everyone, table)[chosen.scan_filter.passing(everyone)]
     return found[found["distance"].notna()].sort_values("z", ascending=False, kind="stable").reset_index(drop=True)
 
 

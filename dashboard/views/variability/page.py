@@ -26,7 +26,7 @@ VIEWS: dict[str, tuple[str, Callable[[Patients], list[Download]]]] = {
 def sentence(patients: Patients) -> str:
     """What, of whom, by which model."""
     chosen, rows = patients.selection, patients.rows
-    whom = sidebar.in_words(chosen.whom)
+    whom = chosen.scan_filter.in_words()
     people = regional.people(rows, patients.diagnoses)
     return (
         f"How the heatmaps of {people} differ: {formatting.method_name(chosen.method).lower()}, "

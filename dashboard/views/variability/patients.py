@@ -11,9 +11,9 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.data import frames, runs
-from dashboard.shell import display, sidebar, url_state
+from dashboard.data.selection import SEXES, Selection, explained_scans
+from dashboard.shell import display, url_state
 from dashboard.shell.page import Download
-from dashboard.shell.sidebar import Selection
 from dashboard.text import formatting
 from dashboard.text.outputs import Answer
 from dashboard.views.regions import queries as regions_queries
@@ -55,7 +55,7 @@ class Patients:
     @cached_property
     def features(self) -> list[str]:
         """Covariates of the whole model set, so that the choice does not change with the filters."""
-        return between.features(sidebar.explained(self.selection.run, self.selection.model_set))
+        return between.features(explained_scans(self.selection.run, self.selection.model_set))
 
     @property
     def file(self) -> str:
@@ -72,7 +72,7 @@ class Patients:
         chosen = self.selection
         data = regions_queries.relevance(chosen.run, chosen.model_set)
         sums, areas = data.of_target(chosen.method, chosen.target), Areas.of(data.regions, merged)
-        keep = np.ones(len(data.rows), bool) if everyone else sidebar.passing(data.rows, chosen.whom)
+        keep = np.ones(len(data.rows), bool) if everyone else chosen.scan_filter.passing(data.rows)
         return between.sample(data.rows[keep], sums[keep], areas, by_subject)
 
     def covariate(self, name: str, rows: pd.DataFrame) -> Covariate:
@@ -81,7 +81,7 @@ class Patients:
         if name in between.NUMBERS:
             return Covariate(title, rows[name])
         if name == "sex":
-            rows = rows.assign(sex=rows["sex"].map(sidebar.SEXES))
+            rows = rows.assign(sex=rows["sex"].map(SEXES))
         return Covariate(title, rows[name], between.kinds(rows, name, self.groups))
 
     def choose_feature(self, key: str, label: str, place: Any, default: str, *, clustered: bool = False) -> str:

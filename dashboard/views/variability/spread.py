@@ -17,7 +17,7 @@ from dashboard.shell.page import Download
 from dashboard.text import formatting
 from dashboard.views.group_maps import controls as group_maps_controls
 from dashboard.views.group_maps import grid as group_maps_grid
-from dashboard.views.group_maps.controls import Look
+from dashboard.views.group_maps.controls import MapStyle
 from dashboard.views.group_maps.grid import Panel
 from dashboard.views.variability.patients import Patients
 from store.export import nifti as export_nifti
@@ -47,7 +47,7 @@ def show(patients: Patients) -> list[Download]:
     return _downloads(patients, drawn, averages) if drawn else []
 
 
-def _look(patients: Patients) -> Look:
+def _look(patients: Patients) -> MapStyle:
     selection = patients.selection
     columns = st.columns([1.5, 1.5, 1.2, 1.2, 0.7], vertical_alignment="bottom", gap="small")
     plane, positions = group_maps_controls.choose_sections("v_", selection.run, columns)
@@ -55,14 +55,14 @@ def _look(patients: Patients) -> Look:
     with columns[4].popover("More", width="stretch"):
         smooth, colours, convention = group_maps_controls.choose_drawing("v_")
     style = planes.Style(plane, smooth, colours, convention=convention)
-    return Look(style, positions, "spread", None, False, start, False, (selection.method,))
+    return MapStyle(style, positions, "spread", None, False, start, False, (selection.method,))
 
 
-def _averages(patients: Patients, look: Look) -> dict[str, Average]:
+def _averages(patients: Patients, look: MapStyle) -> dict[str, Average]:
     """Diagnosis -> its spread, read with progress where the stored sums do not answer."""
     selection, bar = patients.selection, st.empty()
     wanted = {
-        diagnosis: Average(selection.of(whom=replace(selection.whom, diagnosis=(diagnosis,))), look.value)
+        diagnosis: Average(selection.of(scan_filter=replace(selection.scan_filter, diagnosis=(diagnosis,))), look.value)
         for diagnosis in patients.diagnoses
     }
 
