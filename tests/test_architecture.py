@@ -25,11 +25,6 @@ LAYERS = (
     ("pipeline",),
     ("cli", "benchmark"),
 )
-# These files still ask the layer above them.
-EXCEPTIONS = {
-    "engine.pipeline.imported_network": {"engine.cli.costs", "engine.cli.plan"},
-    "engine.pipeline.new_scans.stages": {"engine.cli.costs", "engine.cli.plan"},
-}
 
 
 def _imports(file: Path) -> set[str]:
@@ -75,7 +70,7 @@ def test_layers_of_the_engine():
         if module == "engine":
             continue
         for name in _imported_modules(file):
-            if not name.startswith("engine.") or name in EXCEPTIONS.get(module, ()):
+            if not name.startswith("engine."):
                 continue
             same = name.split(".")[1] == module.split(".")[1]
             assert same or _layer(name) < _layer(module), f"{module} imports {name}, which is not in a layer below"

@@ -72,10 +72,10 @@ def start_explain(options: argparse.Namespace, device: str, progress: Progress) 
 
 
 def plan_explain(run: Run, as_json: bool) -> None:
-    """See engine.pipeline.new_scans.stages.print_plan."""
-    from engine.pipeline.new_scans.stages import print_plan
+    """Print the plan of `explain`."""
+    from engine.cli.plan import print_new_scans_plan
 
-    print_plan(run, as_json)
+    print_new_scans_plan(run, as_json)
 
 
 def import_parser() -> argparse.ArgumentParser:
@@ -107,10 +107,10 @@ def start_import(options: argparse.Namespace, device: str, progress: Progress) -
 
 
 def plan_import(run: Run, as_json: bool) -> None:
-    """See engine.pipeline.imported_network.print_plan."""
-    from engine.pipeline.imported_network import print_plan
+    """Print the plan of `import-model`."""
+    from engine.cli.plan import print_import_plan
 
-    print_plan(run, as_json)
+    print_import_plan(run, as_json)
 
 
 def check_parser() -> argparse.ArgumentParser:

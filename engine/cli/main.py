@@ -92,9 +92,9 @@ def _main_run(stages: Stages, options: argparse.Namespace, device: str, progress
 
 
 def _main_plan(run: Run, as_json: bool) -> None:
-    from engine.cli.plan import print_plan
+    from engine.cli.plan import print_run_plan
 
-    print_plan(run, as_json)
+    print_run_plan(run, as_json)
 
 
 def _run(job: jobs.Job, options: argparse.Namespace, progress: Progress, context: dict[str, Run]) -> int:

@@ -1,4 +1,7 @@
-"""What a run would do, on how many scans, and about how long, how large and how much memory; nothing is computed."""
+"""What a run would do, on how many scans, and about how long, how large and how much memory; nothing is computed.
+
+One function for each job that makes a run.
+"""
 
 from __future__ import annotations
 
@@ -9,28 +12,92 @@ import pandas as pd
 from engine.cli.costs import cost_lines, estimate_costs
 from engine.cohort.scans import Cohort
 from engine.cohort.splits import Job, split
+from engine.errors import UserError
 from engine.images.grid import Grid
 from engine.json_line import json_line
+from engine.networks.blocks import sequential_blocks
+from engine.networks.cnn3d import parameter_count
+from engine.pipeline.imported_network import ImportedRun
 from engine.pipeline.inputs import read_cohort
+from engine.pipeline.new_scans.files import read_files
+from engine.pipeline.new_scans.run import NewScansRun
 from engine.pipeline.run import Run
+from engine.training.imported import read_network
 
 REASONS, SCANS_A_REASON = 20, 3  # that are printed
 
 
-def print_plan(run: Run, as_json: bool = False) -> None:
-    """Say what was found, then what would be done with it; with `as_json` also in one line on standard output."""
+def print_run_plan(run: Run, as_json: bool = False) -> None:
+    """Print what was found and what the main job would do with it, with `as_json` also as one line of JSON."""
     run.cohort = read_cohort(run.config, run.store, run.progress, inspect=False)
     # Before the split, which may find too few subjects: why there are few stands here.
-    _say(run, [f"plan of {run.config.name}, nothing is computed", *found(run.cohort)])
+    _say(run, [_title(run), *_cohort_lines(run.cohort)])
     scans = split(run.cohort.scans, run.cohort.groups, run.config.split, run.config.seed)
     run.cohort = replace(run.cohort, scans=scans)
-    _say(run, _costs(run))
+    _say(run, _network_lines(run))
     if as_json:
         print(json_line(_as_json(run)), flush=True)
 
 
+def print_new_scans_plan(run: NewScansRun, as_json: bool = False) -> None:
+    """Print what `explain` would do with new scans, with `as_json` also as one line of JSON; no image is opened.
+
+    Raises:
+        UserError: a scan's file does not exist.
+    """
+    missing = next((file for file in run.files if not file.is_file()), None)
+    if missing:
+        raise UserError(f"{missing}: file not found")
+    run.cohort = read_files(run.files, run.table, run.config.cohort, run.reference.reader.groups)
+    jobs, estimate, preprocessing = run.jobs, estimate_costs(run), run.config.preprocessing
+    lines = [
+        _title(run),
+        f"  scans: {', '.join(run.cohort.scans['scan'])}",
+        f"  networks of {run.reference.run_id}, {run.config.grid_mm} mm; device: {run.device}",
+        *(f"    {job.model}: {', '.join(getattr(run.config.explain, job.model_set)) or 'no methods'}" for job in jobs),
+        f"  preprocessing: registration {preprocessing.registration}, brain extraction "
+        f"{preprocessing.brain_extraction}, bias correction {'N4' if preprocessing.n4 else 'none'}",
+        *(f"  {line}" for line in run.warnings),
+        *cost_lines(estimate),
+    ]
+    _say(run, lines)
+    if as_json:
+        models = {job.model: list(job.explain) for job in jobs}
+        plan = {"reference_run": run.reference.run_id, "models": models, "warnings": run.warnings}
+        print(json_line(plan | asdict(estimate)), flush=True)
+
+
+def print_import_plan(run: ImportedRun, as_json: bool = False) -> None:
+    """Print whether an imported network fits and what explaining a cohort by it costs, with `as_json` also as JSON.
+
+    Raises:
+        UserError: the network's layers do not fit its card or the grid, or the cohort has other groups.
+    """
+    network, _ = read_network(run.card, run.file)
+    run.cohort = run.with_parts(read_cohort(run.config, run.store, run.progress, inspect=False))
+    estimate = estimate_costs(run)
+    way = "incremental" if sequential_blocks(network) is not None else "by whole forward passes, which is slow"
+    lines = [
+        _title(run),
+        *_cohort_lines(run.cohort),
+        f"  {run.file.name}: {len(run.card.layers)} layers, {parameter_count(network)} parameters",
+        f"  grid: {run.card.grid_mm} mm, {' x '.join(map(str, run.mask.shape))} voxels; device: {run.device}",
+        f"  explains all scans: {', '.join(run.config.explain.holdout)}; occlusions {way}",
+        *cost_lines(estimate),
+    ]
+    _say(run, lines)
+    if as_json:
+        scans = run.cohort.scans["scan"].tolist()
+        plan = {"file": run.file.name, "parameters": parameter_count(network), "scans": scans}
+        print(json_line(plan | asdict(estimate)), flush=True)
+
+
+def _title(run: Run) -> str:
+    return f"plan of {run.config.name}, nothing is computed"
+
+
 def _as_json(run: Run) -> dict:
-    """The plan for other programs: the fixed test set, what each network would see, what is left out."""
+    """Return the plan for other programs: the fixed test set, the scans of each network, what is left out."""
     scans, planned = run.cohort.scans, run.jobs
     return {
         "cohort": run.cohort.name,
@@ -51,16 +118,16 @@ def _test_set(scans: pd.DataFrame) -> pd.DataFrame:
 
 def _say(run: Run, lines: list[str]) -> None:
     for line in lines:
-        run.progress.console.print(line, highlight=False, markup=False)
+        run.progress.say(line)
 
 
-def found(cohort: Cohort) -> list[str]:
-    """What a reader found, a line each."""
+def _cohort_lines(cohort: Cohort) -> list[str]:
+    """Say in lines what a reader found: scans, subjects, groups, warnings and exclusions."""
     scans = cohort.scans
     return [
         f"  cohort: {cohort.name}{' (SIMULATED)' if cohort.simulated else ''}, {len(scans)} scans of "
         f"{scans['subject'].nunique()} subjects, {len(cohort.exclusions)} excluded",
-        *_target(cohort),
+        *_target_line(cohort),
         *(f"    found: {note}" for note in cohort.notes),
         *(f"    WARNING: {warning}" for warning in cohort.warnings),
         *(
@@ -71,8 +138,8 @@ def found(cohort: Cohort) -> list[str]:
     ]
 
 
-def _target(cohort: Cohort) -> list[str]:
-    """What a regression predicts."""
+def _target_line(cohort: Cohort) -> list[str]:
+    """Say what a regression predicts and how its values are spread; nothing for a classification."""
     if cohort.target is None:
         return []
     values, unit = cohort.scans[cohort.target.column], f" {cohort.target.unit}" if cohort.target.unit else ""
@@ -82,7 +149,8 @@ def _target(cohort: Cohort) -> list[str]:
     ]
 
 
-def _costs(run: Run) -> list[str]:
+def _network_lines(run: Run) -> list[str]:
+    """Say which networks would be trained on how many scans, and what that costs."""
     config, planned = run.config, run.jobs
     tested = _test_set(run.cohort.scans)
     return [
@@ -97,7 +165,7 @@ def _costs(run: Run) -> list[str]:
 
 
 def _left_out(exclusions: pd.DataFrame) -> list[str]:
-    """The reasons for exclusions, the most frequent first, with the first scans of each."""
+    """Say why scans are excluded, the most frequent reason first, with the first scans of each."""
     scans: dict[str, list[str]] = {}
     for row in exclusions.itertuples():
         scans.setdefault(row.reason, []).append(row.scan)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +15,6 @@ from engine.cohort.scans import Cohort
 from engine.cohort.splits import Job
 from engine.config.model_card import Card, Imported, read_card
 from engine.errors import UserError
-from engine.json_line import json_line
 from engine.pipeline import stages
 from engine.pipeline.run import Run
 from store.spec import MODELS_FOLDER, table_spec
@@ -168,32 +167,3 @@ STAGES = {
     "compare": stages.compare,
     "publish": stages.publish,
 }
-
-
-def print_plan(run: ImportedRun, as_json: bool = False) -> None:
-    """What was found, whether the network's layers fit, and what it costs, perhaps as JSON too; nothing is computed."""
-    from engine.cli.costs import cost_lines, estimate_costs
-    from engine.cli.plan import found
-    from engine.networks.blocks import sequential_blocks
-    from engine.networks.cnn3d import parameter_count
-    from engine.pipeline.inputs import read_cohort
-    from engine.training.imported import read_network
-
-    network, _ = read_network(run.card, run.file)
-    run.cohort = read_cohort(run.config, run.store, run.progress, inspect=False)
-    run.cohort = run.with_parts(run.cohort)
-    estimate = estimate_costs(run)
-    way = "incremental" if sequential_blocks(network) is not None else "by whole forward passes, which is slow"
-    for line in (
-        f"plan of {run.config.name}, nothing is computed",
-        *found(run.cohort),
-        f"  {run.file.name}: {len(run.card.layers)} layers, {parameter_count(network)} parameters",
-        f"  grid: {run.card.grid_mm} mm, {' x '.join(map(str, run.mask.shape))} voxels; device: {run.device}",
-        f"  explains all scans: {', '.join(run.config.explain.holdout)}; occlusions {way}",
-        *cost_lines(estimate),
-    ):
-        run.progress.say(line)
-    if as_json:
-        scans = run.cohort.scans["scan"].tolist()
-        said = {"file": run.file.name, "parameters": parameter_count(network), "scans": scans}
-        print(json_line(said | asdict(estimate)), flush=True)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pandas as pd
 
-from engine.errors import UserError
-from engine.json_line import json_line
 from engine.pipeline import stages
 from engine.pipeline.new_scans.run import NewScansRun
 from engine.pipeline.run import data_fingerprint
@@ -116,31 +114,3 @@ STAGES = {
     "compare": stages.compare,
     "publish": stages.publish,
 }
-
-
-def print_plan(run: NewScansRun, as_json: bool = False) -> None:
-    """What would be done, and about how long it takes, perhaps as JSON too; no image is opened."""
-    from engine.cli.costs import cost_lines, estimate_costs
-    from engine.pipeline.new_scans.files import read_files
-
-    missing = next((file for file in run.files if not file.is_file()), None)
-    if missing:
-        raise UserError(f"{missing}: file not found")
-    run.cohort = read_files(run.files, run.table, run.config.cohort, run.reference.reader.groups)
-    jobs, estimate, preprocessing = run.jobs, estimate_costs(run), run.config.preprocessing
-    lines = [
-        f"plan of {run.config.name}, nothing is computed",
-        f"  scans: {', '.join(run.cohort.scans['scan'])}",
-        f"  networks of {run.reference.run_id}, {run.config.grid_mm} mm; device: {run.device}",
-        *(f"    {job.model}: {', '.join(getattr(run.config.explain, job.model_set)) or 'no methods'}" for job in jobs),
-        f"  preprocessing: registration {preprocessing.registration}, brain extraction "
-        f"{preprocessing.brain_extraction}, bias correction {'N4' if preprocessing.n4 else 'none'}",
-        *(f"  {line}" for line in run.warnings),
-        *cost_lines(estimate),
-    ]
-    for line in lines:
-        run.progress.say(line)
-    if as_json:
-        models = {job.model: list(job.explain) for job in jobs}
-        found = {"reference_run": run.reference.run_id, "models": models, "warnings": run.warnings}
-        print(json_line(found | asdict(estimate)), flush=True)
