@@ -30,7 +30,8 @@ from store_factory import GROUPS, METHODS, make_manifest
 
 from engine.cohort.scans import Cohort
 from engine.cohort.splits import Job, jobs, split
-from engine.config.schema import RunConfig, load_config
+from engine.config.loading import load_config
+from engine.config.schema import RunConfig
 from engine.images.grid import Grid
 from engine.images.template import brain_mask, template_brain
 from engine.pipeline.aggregate import write_cells, write_group_regions, write_region_relevance

@@ -11,7 +11,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from engine.config.schema import NETWORK_NAMES, RunConfig, preset_names
+from engine.config.loading import preset_names
+from engine.config.schema import NETWORK_NAMES, RunConfig
 from engine.relevance import METHODS
 from store.spec import TABLES
 
@@ -56,7 +57,7 @@ def test_options_that_the_readme_names_exist():
 
 
 def test_the_example_configuration_is_valid(tmp_path):
-    from engine.config.schema import load_config
+    from engine.config.loading import load_config
 
     example, _ = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
     file = tmp_path / "my.yaml"

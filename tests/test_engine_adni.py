@@ -16,7 +16,8 @@ from engine.cli import main
 from engine.cohort import dicom
 from engine.cohort.readers import adni as adni_reader
 from engine.cohort.splits import split
-from engine.config.schema import CohortConfig, load_config
+from engine.config.cohort_schema import CohortConfig
+from engine.config.loading import load_config
 from engine.errors import UserError
 from engine.pipeline.inputs import read_cohort
 from engine.progress import Progress

@@ -12,7 +12,8 @@ from torch import nn
 
 from engine.cli.costs import FORWARD_S, _passes, _step, effort_of
 from engine.cohort.splits import Job
-from engine.config.schema import NETWORK_NAMES, TrainingConfig, load_config
+from engine.config.loading import load_config
+from engine.config.schema import NETWORK_NAMES, TrainingConfig
 from engine.errors import RunFailure, UserError
 from engine.images.grid import Grid
 from engine.networks import voxresnet

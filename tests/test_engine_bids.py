@@ -6,7 +6,8 @@ import bids_factory
 import pytest
 
 from engine.cohort.readers import bids
-from engine.config.schema import CohortConfig, load_config
+from engine.config.cohort_schema import CohortConfig
+from engine.config.loading import load_config
 from engine.errors import UserError
 
 

@@ -11,7 +11,7 @@ import run_pipeline
 from engine.cli import main
 from engine.cli.plan import REASONS, _left_out
 from engine.cohort.scans import exclusion_table
-from engine.config.schema import load_config
+from engine.config.loading import load_config
 from engine.errors import UserError
 
 

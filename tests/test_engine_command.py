@@ -226,7 +226,7 @@ def test_help_names_presets_and_stages(capsys):
 
 def test_a_second_process_is_told_to_wait(capsys, tmp_path):
     """The lock of a run that is being computed."""
-    from engine.config.schema import load_config
+    from engine.config.loading import load_config
     from engine.errors import UserError
     from engine.pipeline.run import Run, locked
     from engine.progress import Progress

@@ -9,16 +9,9 @@ import numpy as np
 import pytest
 import yaml
 
+from engine.config.loading import BRAIN_END_MM, GRID_MM, load_config, parse_override, preset_names, restored_config
 from engine.config.model_card import read_card
-from engine.config.schema import (
-    BRAIN_END_MM,
-    GRID_MM,
-    RunConfig,
-    load_config,
-    parse_override,
-    preset_names,
-    restored_config,
-)
+from engine.config.schema import RunConfig
 from engine.config.yaml_text import load_yaml
 from engine.errors import UserError
 from engine.images.grid import Grid

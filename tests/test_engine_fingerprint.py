@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.config.schema import load_config
+from engine.config.loading import load_config
 from engine.pipeline.run import Run
 from engine.progress import Progress
 

@@ -14,7 +14,7 @@ import pytest
 import scan_factory as factory
 
 from engine.cohort import checks
-from engine.config.schema import PreprocessingConfig
+from engine.config.preprocessing_schema import PreprocessingConfig
 from engine.images.grid import Grid
 from engine.images.template import template_brain
 from engine.preprocessing import steps

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from engine.cohort import groups
-from engine.config.schema import CohortConfig
+from engine.config.cohort_schema import CohortConfig
 from engine.errors import UserError
 
 BY_LABEL = {"AD": ["AD", "Dementia"], "NC": ["CN", "NL"]}

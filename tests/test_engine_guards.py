@@ -11,7 +11,7 @@ import scan_factory as factory
 
 from engine.cohort import checks
 from engine.cohort.scans import Cohort, exclusion_table, scan_table
-from engine.config.schema import CohortConfig
+from engine.config.cohort_schema import CohortConfig
 from engine.errors import UserError
 from engine.images.hashing import FileMemory, file_hash
 from engine.preprocessing.duplicates import recognised, same_image_flags, warning

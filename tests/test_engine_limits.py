@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from test_engine_prepare import SHAPE, FakePreparer, Made, cohort
 
-from engine.config.schema import PreprocessingConfig, load_config
+from engine.config.loading import load_config
+from engine.config.preprocessing_schema import PreprocessingConfig
 from engine.errors import UserError
 from engine.pipeline import stages
 from engine.pipeline.inputs import limits_for

@@ -15,7 +15,7 @@ import scan_factory as factory
 from rich.console import Console
 from scipy import ndimage
 
-from engine.config.schema import PreprocessingConfig
+from engine.config.preprocessing_schema import PreprocessingConfig
 from engine.images.grid import Grid
 from engine.images.template import brain_mask, template_brain
 from engine.pipeline import stages

@@ -14,7 +14,7 @@ import scan_factory
 from engine.cohort import checks
 from engine.cohort.readers import oasis
 from engine.cohort.scans import Cohort, exclusion_table, scan_table
-from engine.config.schema import CohortConfig
+from engine.config.cohort_schema import CohortConfig
 from engine.errors import UserError
 from engine.images import nifti
 from engine.images.hashing import FileMemory, file_hash

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import scan_factory as factory
 
-from engine.config.schema import PreprocessingConfig
+from engine.config.preprocessing_schema import PreprocessingConfig
 from engine.errors import RunFailure
 from engine.images import template
 from engine.images.grid import Grid

@@ -15,7 +15,9 @@ from engine.cohort.readers import table
 from engine.cohort.regression_target import by_median, with_values
 from engine.cohort.scans import Cohort, exclusion_table, scan_table
 from engine.cohort.splits import Job
-from engine.config.schema import CohortConfig, TrainingConfig, load_config
+from engine.config.cohort_schema import CohortConfig
+from engine.config.loading import load_config
+from engine.config.schema import TrainingConfig
 from engine.errors import UserError
 from engine.evaluation.baselines import covariate_table
 from engine.evaluation.regression import error_rows, errors, ridge_predictions

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from engine.cli.costs import _passes, effort_of
-from engine.config.schema import load_config
+from engine.config.loading import load_config
 from engine.errors import UserError
 from engine.pipeline.explain import build_method
 from engine.relevance import BatchSize, Brain, SegmentOcclusion

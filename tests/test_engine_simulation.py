@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from engine.config.schema import CohortConfig, Simulation
+from engine.config.cohort_schema import CohortConfig, Simulation
 from engine.errors import UserError
 from engine.images.template import brain_mask
 from engine.simulation.atrophy import AD_CHANGE, REACH_MM, sample, solve_flow, truth_map
@@ -256,7 +256,7 @@ def test_a_null_cohort_has_no_truth():
 
 def test_a_new_version_of_the_simulation_makes_all_again(tmp_path, monkeypatch):
     """Volumes, networks and runs of older simulated brains are never taken for these."""
-    from engine.config.schema import load_config
+    from engine.config.loading import load_config
     from engine.pipeline.run import Run, data_fingerprint
     from engine.progress import Progress
 

@@ -17,7 +17,9 @@ from sklearn.preprocessing import StandardScaler
 
 from engine.atlas.aal import load_atlas
 from engine.cli import main
-from engine.config.schema import AtlasConfig, CohortConfig, Simulation, load_config
+from engine.config.cohort_schema import CohortConfig, Simulation
+from engine.config.loading import load_config
+from engine.config.schema import AtlasConfig
 from engine.images.template import brain_mask
 from engine.pipeline import simulation_check as check
 from engine.progress import Progress

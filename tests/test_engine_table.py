@@ -7,7 +7,7 @@ import pytest
 
 from engine.cohort.readers import table
 from engine.cohort.tables import read_table
-from engine.config.schema import CohortConfig
+from engine.config.cohort_schema import CohortConfig
 from engine.errors import UserError
 
 ROWS = """participant_id,session,dx,Age,Gender,file

@@ -20,7 +20,8 @@ from engine.analysis.truth import (
     with_intervals,
 )
 from engine.atlas.aal import load_atlas
-from engine.config.schema import AtlasConfig, CohortConfig, Simulation
+from engine.config.cohort_schema import CohortConfig, Simulation
+from engine.config.schema import AtlasConfig
 from engine.images.template import brain_mask
 from engine.networks.architectures import build_network
 from engine.pipeline.imposed_truth import changed_places, imposed_regions

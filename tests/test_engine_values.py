@@ -14,7 +14,7 @@ from engine.cli.plan import found
 from engine.cohort.readers import adni as adni_reader
 from engine.cohort.readers import bids, oasis, table
 from engine.cohort.values import alike, as_numbers, as_text, numbers, sexes, zeros_lost
-from engine.config.schema import USUAL_APPLY, USUAL_LABELS, CohortConfig
+from engine.config.cohort_schema import USUAL_APPLY, USUAL_LABELS, CohortConfig
 from engine.errors import UserError
 
 FILE = Path("p.csv")

@@ -16,8 +16,9 @@ from torch import nn
 
 from engine.cli import main
 from engine.cli.costs import Effort, effort_of
+from engine.config.loading import load_config
 from engine.config.model_card import Card, Imported, read_card
-from engine.config.schema import USUAL_METHODS, load_config
+from engine.config.schema import USUAL_METHODS
 from engine.errors import UserError
 from engine.images.grid import Grid
 from engine.networks.blocks import sequential_blocks

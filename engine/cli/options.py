@@ -6,7 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from engine.config.schema import READERS, RunConfig, load_config, parse_override, preset_names
+from engine.config.cohort_schema import READERS
+from engine.config.loading import load_config, parse_override, preset_names
+from engine.config.schema import RunConfig
 from engine.errors import UserError
 
 DEFAULT_STORE = Path("results")

@@ -13,7 +13,7 @@ from engine.cohort.regression_target import groups_of
 from engine.cohort.scans import COLUMNS, Cohort, exclusion_table, scan_table
 from engine.cohort.values import zeros_lost
 from engine.cohort.walking import names_in
-from engine.config.schema import CohortConfig
+from engine.config.cohort_schema import CohortConfig
 from engine.errors import UserError
 from engine.images.nifti import missing_content
 

@@ -16,7 +16,7 @@ from nibabel.spatialimages import HeaderDataError
 from engine.cohort.scans import Cohort, exclusion_table
 from engine.cohort.tables import DECISIONS, read_table
 from engine.cohort.values import rows_in_words
-from engine.config.schema import CohortConfig
+from engine.config.cohort_schema import CohortConfig
 from engine.errors import UserError
 from engine.images.hashing import FileMemory, file_hash, image_hash
 from engine.images.nifti import (

@@ -10,7 +10,7 @@ import pandas as pd
 
 from engine.cohort.tables import hint, plain
 from engine.cohort.values import numbers, sexes
-from engine.config.schema import CohortConfig
+from engine.config.cohort_schema import CohortConfig
 from engine.errors import UserError
 
 # Names under which a table may hold our columns, best first; compared without case, spaces and punctuation.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from engine.cohort.values import as_numbers
-from engine.config.schema import CohortConfig
+from engine.config.cohort_schema import CohortConfig
 from engine.errors import UserError
 
 OPERATORS = {

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from engine.cohort.walking import is_hidden
-from engine.config.schema import CohortConfig
+from engine.config.cohort_schema import CohortConfig
 from engine.errors import UserError
 from engine.images.nifti import missing_content
 

@@ -7,11 +7,12 @@ number of input channels, is not said.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from engine.config.messages import describe_card_error
 from engine.config.yaml_text import read_yaml
 from engine.errors import UserError
 
@@ -150,14 +151,4 @@ def read_card(file: Path) -> Card:
     try:
         return Card.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"{file.name}: {_one_line(error.errors()[0])}") from None
-
-
-def _one_line(problem: Any) -> str:
-    place, message = list(problem["loc"]), problem["msg"].removeprefix("Value error, ")
-    if place[:1] == ["layers"] and len(place) > 1:
-        number, *inside = place[1:]
-        where = f"layer {number + 1}" + (f" ({inside[0]})" if inside else "")
-        key = ".".join(str(part) for part in inside[1:2])
-        return f"{where}: {key + ': ' if key else ''}{message}"
-    return f"{'.'.join(str(part) for part in place[:1])}{': ' if place else ''}{message}"
+        raise UserError(f"{file.name}: {describe_card_error(error)}") from None

@@ -20,7 +20,8 @@ from typing import Any
 import pandas as pd
 
 from engine.cohort.splits import Job, check_no_leak, jobs, split, with_validation
-from engine.config.schema import SplitConfig, TrainingConfig, load_config, parse_override
+from engine.config.loading import load_config, parse_override
+from engine.config.schema import SplitConfig, TrainingConfig
 from engine.errors import RunFailure, UserError
 from engine.json_line import json_line
 from engine.pipeline import stages

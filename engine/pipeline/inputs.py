@@ -1,6 +1,6 @@
 """Cohort readers by name, and who prepares their scans.
 
-Adding a reader: engine/cohort/readers/NAME.py with `read(config) -> Cohort`, and NAME in config.schema.Reader.
+Adding a reader: engine/cohort/readers/NAME.py with `read(config) -> Cohort`, and NAME in config.cohort_schema.Reader.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ import pandas as pd
 
 from engine.cohort.scans import Cohort
 from engine.cohort.splits import Job, jobs, split, with_validation
-from engine.config.schema import SIMULATION_VERSION, RunConfig
+from engine.config.cohort_schema import SIMULATION_VERSION
+from engine.config.schema import RunConfig
 from engine.errors import UserError
 from engine.preprocessing.quality import undecided
 from engine.preprocessing.volume_cache import VolumeCache

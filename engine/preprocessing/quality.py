@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from engine.config.schema import PreprocessingConfig, QualityLimits
+from engine.config.preprocessing_schema import PreprocessingConfig, QualityLimits
 from store.spec import table_spec
 
 SOURCE, ACCEPT, EXCLUDED = "limits", "accept", "excluded"

@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from engine.config.schema import PreprocessingConfig
+from engine.config.preprocessing_schema import PreprocessingConfig
 from engine.images.grid import Grid, coarsen, place
 from engine.images.template import brain_mask, template_brain
 from engine.preprocessing import native_space, pictures, steps

@@ -22,7 +22,8 @@ from scipy import ndimage
 
 from engine.atlas.aal import load_atlas
 from engine.cohort.scans import Cohort, exclusion_table, scan_table
-from engine.config.schema import SIMULATION_VERSION, AtlasConfig, CohortConfig, Simulation
+from engine.config.cohort_schema import SIMULATION_VERSION, CohortConfig, Simulation
+from engine.config.schema import AtlasConfig
 from engine.images.grid import FWHM_TO_SIGMA, Grid
 from engine.images.template import brain_mask, template_brain
 from engine.preprocessing.scan import PreparedScan, figures

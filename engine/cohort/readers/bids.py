@@ -17,7 +17,7 @@ from engine.cohort.readers.bids_tables import PARTICIPANTS, PERSON, SESSION, rea
 from engine.cohort.scans import Cohort
 from engine.cohort.tables import data_folder, table_file
 from engine.cohort.values import zeros_lost
-from engine.config.schema import BidsOptions, CohortConfig
+from engine.config.cohort_schema import BidsOptions, CohortConfig
 from engine.errors import UserError
 
 ENDINGS = ("_T1w.nii.gz", "_T1w.nii")

@@ -16,7 +16,7 @@ from engine.cohort import groups
 from engine.cohort.columns import NUMBERS, alias, automatic
 from engine.cohort.tables import is_there, plain, read_table, read_text
 from engine.cohort.values import SEXES, alike, as_text, without_zeros
-from engine.config.schema import CohortConfig
+from engine.config.cohort_schema import CohortConfig
 from engine.errors import UserError
 
 PARTICIPANTS, SESSIONS = "participants.tsv", "sessions.tsv"

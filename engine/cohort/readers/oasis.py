@@ -19,7 +19,7 @@ from engine.cohort.scans import Cohort
 from engine.cohort.tables import data_folder, find_table, plain, read_table
 from engine.cohort.values import numbers
 from engine.cohort.walking import visible_files
-from engine.config.schema import CohortConfig
+from engine.config.cohort_schema import CohortConfig
 from engine.errors import UserError
 
 CROSS_SECTIONAL = {"id", "cdr", "etiv"}

@@ -12,7 +12,7 @@ from engine.cohort.columns import frame_of, our_columns
 from engine.cohort.scans import Cohort
 from engine.cohort.tables import data_folder, hint, read_table, table_file
 from engine.cohort.values import rows_in_words, zeros_lost
-from engine.config.schema import CohortConfig, Join
+from engine.config.cohort_schema import CohortConfig, Join
 from engine.errors import UserError
 
 

@@ -12,7 +12,7 @@ from engine.cohort.columns import automatic, frame_of
 from engine.cohort.groups import in_groups
 from engine.cohort.scans import COLUMNS, Cohort, exclusion_table, scan_table
 from engine.cohort.tables import read_table
-from engine.config.schema import CohortConfig
+from engine.config.cohort_schema import CohortConfig
 from engine.errors import UserError
 from engine.progress import Progress
 

@@ -14,7 +14,10 @@ import pandas as pd
 from engine.atlas.aal import Atlas
 from engine.cohort.scans import Target
 from engine.cohort.splits import Job, job_of, with_validation
-from engine.config.schema import USUAL_LABELS, PreprocessingConfig, RunConfig, restored_config
+from engine.config.cohort_schema import USUAL_LABELS
+from engine.config.loading import restored_config
+from engine.config.preprocessing_schema import PreprocessingConfig
+from engine.config.schema import RunConfig
 from engine.errors import RunFailure, UserError
 from store import RunReader, list_runs, open_run
 from store.errors import StoreError

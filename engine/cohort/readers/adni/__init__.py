@@ -9,7 +9,7 @@ from engine.cohort.readers.adni import merged as adni_merged
 from engine.cohort.readers.adni.visits import VISITS, Visits
 from engine.cohort.scans import Cohort
 from engine.cohort.tables import data_folder, find_tables, no_table, table_file
-from engine.config.schema import CohortConfig
+from engine.config.cohort_schema import CohortConfig
 from engine.errors import UserError
 
 

@@ -18,7 +18,7 @@ from engine.cohort.scans import Cohort
 from engine.cohort.tables import plain, read_table
 from engine.cohort.values import as_text
 from engine.cohort.walking import visible_files
-from engine.config.schema import CohortConfig
+from engine.config.cohort_schema import CohortConfig
 from engine.errors import UserError
 
 COLUMNS = {"imagedataid", "subject", "group", "visit", "description"}

@@ -15,7 +15,7 @@ from engine.cohort.readers.adni.visits import Visits, age_at, clean_numbers, sit
 from engine.cohort.readers.table import paths_of
 from engine.cohort.scans import Cohort
 from engine.cohort.tables import plain, read_table, read_text
-from engine.config.schema import CohortConfig
+from engine.config.cohort_schema import CohortConfig
 from engine.errors import UserError
 
 COLUMNS = {"ptid", "imageid", "visit", "scandate", "dx"}
