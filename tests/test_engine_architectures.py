@@ -25,7 +25,7 @@ from engine.pipeline.explain import takes_whole_passes
 from engine.relevance import BatchSize, Brain, GuidedBackprop, Occlusion
 from engine.training.checkpoints import load_model, model_card, pack_model
 from engine.training.objective import Classification
-from engine.training.trainer import train, training_batches
+from engine.training.trainer import Trainer, TrainingSetup, training_batches
 
 OTHERS = ["korolev2017_plain", "korolev2017_residual"]
 # By hand: of the plain network, convolutions and their batch norms 473,472 and 624 x 2; then FC 128 of the features,
@@ -163,13 +163,14 @@ def cohort():
     return data, Job("fold-1", "folds", 3, tuple(ids[:5]), tuple(ids[5:]), tuple(ids[5:])), mask
 
 
-def _train(cohort, checkpoint, name, epochs=2, **options):
+def _train(cohort, folder, name, epochs=2, **options):
     data, job, mask = cohort
     config = TrainingConfig(network=name, epochs=epochs, learning_rate=1e-3, batch_size=2, **options)
     objective = Classification({scan: int(scan[1:]) % 2 == 0 for scan in data})
-    return train(
-        job, objective, lambda s: np.stack([data[one] for one in s]), mask, 4, config, torch.device("cpu"), checkpoint
+    setup = TrainingSetup(
+        objective, lambda s: np.stack([data[one] for one in s]), mask, 4, config, torch.device("cpu"), folder
     )
+    return Trainer(setup, job).train()
 
 
 @pytest.mark.usefixtures("thin")

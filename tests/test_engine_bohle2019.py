@@ -21,7 +21,7 @@ from engine.training.checkpoints import load_model, model_card, pack_model
 from engine.training.normalisation import ScanScaling
 from engine.training.objective import Classification
 from engine.training.stopping import chosen_epoch, is_finished
-from engine.training.trainer import train
+from engine.training.trainer import TrainedNetwork, Trainer, TrainingSetup
 from store.files import tables
 
 # -- scaling ------------------------------------------------------------------------------------------------------
@@ -182,20 +182,19 @@ def _read(scans) -> np.ndarray:
     return found[[IDS.index(scan) for scan in scans]]
 
 
-def _train(checkpoint, **options) -> trainer.Trained:
+def _train(folder, **options) -> TrainedNetwork:
     config = TrainingConfig(**{
         "epochs": 9, "batch_size": 3, "learning_rate": 3e-3, "dropout": 0.4, "weight_decay": 1e-4, "shift_mm": 8,
         "normalisation": "scan", "augmentation": "left_right", "validation_share": 0.2, "patience": 2,
     } | options)  # fmt: skip
     ticks = []
-    trained = train(
-        JOB, OBJECTIVE, _read, MASK, 4, config, torch.device("cpu"), checkpoint, on_epoch=lambda: ticks.append(1)
-    )
+    setup = TrainingSetup(OBJECTIVE, _read, MASK, 4, config, torch.device("cpu"), folder)
+    trained = Trainer(setup, JOB, on_epoch=lambda: ticks.append(1)).train()
     assert len(ticks) == config.epochs  # also those that were spared
     return trained
 
 
-def _same(one: trainer.Trained, other: trainer.Trained) -> bool:
+def _same(one: TrainedNetwork, other: TrainedNetwork) -> bool:
     pairs = zip(one.network.state_dict().values(), other.network.state_dict().values(), strict=True)
     return all(torch.equal(a, b) for a, b in pairs)
 
@@ -226,7 +225,7 @@ def test_training_ends_early_and_keeps_the_chosen_weights(whole, tmp_path):
 
 @pytest.mark.parametrize("interrupted", [2, 4, 5])
 def test_an_interrupted_training_ends_in_the_same_network(whole, tmp_path, interrupted):
-    original, calls = trainer._pass_over, []
+    original, calls = Trainer.pass_over, []
 
     def stop(*args):
         calls.append(1)
@@ -235,7 +234,7 @@ def test_an_interrupted_training_ends_in_the_same_network(whole, tmp_path, inter
         return original(*args)
 
     with patch.object(trainer, "evaluate", _made_up()):
-        with patch.object(trainer, "_pass_over", stop), pytest.raises(KeyboardInterrupt):
+        with patch.object(Trainer, "pass_over", stop), pytest.raises(KeyboardInterrupt):
             _train(tmp_path / "m")
         torch.manual_seed(99)
         resumed = _train(tmp_path / "m")

@@ -24,8 +24,8 @@ from engine.training import trainer
 from engine.training.checkpoints import load_model, model_card, pack_model
 from engine.training.normalisation import fit_normalisation
 from engine.training.objective import Classification
-from engine.training.trainer import predict_margins, probability, train
-from engine.training.volumes import Volumes, chunked
+from engine.training.trainer import Trainer, TrainingSetup, predict_margins, probability
+from engine.training.volumes import STREAMED, Volumes, chunked
 
 # -- network ------------------------------------------------------------------------------------------------------
 
@@ -125,9 +125,10 @@ class Cohort:
     def read(self, scans) -> np.ndarray:
         return self.data[[self.ids.index(s) for s in scans]]
 
-    def train(self, checkpoint, epochs=2, **kwargs):
+    def train(self, folder, epochs=2, **kwargs):
         config = TrainingConfig(epochs=epochs, learning_rate=1e-3, batch_size=4, schedule="cosine", **kwargs)
-        return train(self.job, self.objective, self.read, self.mask, 4, config, torch.device("cpu"), checkpoint)
+        setup = TrainingSetup(self.objective, self.read, self.mask, 4, config, torch.device("cpu"), folder)
+        return Trainer(setup, self.job).train()
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +138,7 @@ def cohort():
 
 @pytest.fixture(scope="module")
 def trained(cohort, tmp_path_factory):
-    return cohort.train(tmp_path_factory.mktemp("whole") / "m.safetensors")
+    return cohort.train(tmp_path_factory.mktemp("whole"))
 
 
 def _same(a: nn.Module, b: nn.Module) -> bool:
@@ -145,7 +146,7 @@ def _same(a: nn.Module, b: nn.Module) -> bool:
 
 
 def test_training_learns_and_is_deterministic(cohort, trained, tmp_path):
-    again = cohort.train(tmp_path / "m.safetensors")
+    again = cohort.train(tmp_path)
     assert _same(trained.network, again.network)
     assert trained.curve[-1]["loss"] < trained.curve[0]["loss"]
     assert [row["epoch"] for row in trained.curve] == [1, 2]
@@ -161,13 +162,13 @@ def test_interrupted_training_ends_in_the_same_network(cohort, trained, tmp_path
             raise KeyboardInterrupt
         return original(*args, **kwargs)
 
-    original = trainer._pass_over
+    original = Trainer.pass_over
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "_pass_over", stop_in_the_second_epoch)
+        patch.setattr(Trainer, "pass_over", stop_in_the_second_epoch)
         with pytest.raises(KeyboardInterrupt):
-            cohort.train(tmp_path / "m.safetensors")
+            cohort.train(tmp_path)
     torch.manual_seed(99)  # a new process has another random state
-    resumed = cohort.train(tmp_path / "m.safetensors")
+    resumed = cohort.train(tmp_path)
     assert _same(trained.network, resumed.network)
     assert [row["loss"] for row in resumed.curve] == [row["loss"] for row in trained.curve]
 
@@ -186,12 +187,12 @@ def test_schedules():
 
 
 def test_a_damaged_checkpoint_is_as_none(cohort, trained, tmp_path):
-    (tmp_path / "m.safetensors").write_bytes(b"not a checkpoint")
-    assert _same(trained.network, cohort.train(tmp_path / "m.safetensors").network)
+    (tmp_path / "fold-1.safetensors").write_bytes(b"not a checkpoint")
+    assert _same(trained.network, cohort.train(tmp_path).network)
 
 
 def test_streaming_gives_the_same_network(cohort, trained, tmp_path):
-    assert _same(trained.network, cohort.train(tmp_path / "m.safetensors", resident="never").network)
+    assert _same(trained.network, cohort.train(tmp_path, resident="never").network)
 
 
 def test_out_of_memory_while_resident_goes_over_to_streaming(cohort, trained, tmp_path, monkeypatch):
@@ -205,7 +206,7 @@ def test_out_of_memory_while_resident_goes_over_to_streaming(cohort, trained, tm
             yield batch
 
     monkeypatch.setattr(Volumes, "batches", tight)
-    again = cohort.train(tmp_path / "m.safetensors")
+    again = cohort.train(tmp_path)
     assert said
     assert _same(trained.network, again.network)
 
@@ -216,7 +217,7 @@ def test_out_of_memory_while_streaming_is_a_clear_failure(cohort, tmp_path, monk
 
     monkeypatch.setattr(Volumes, "batches", full)
     with pytest.raises(RunFailure, match="out of memory while training"):
-        cohort.train(tmp_path / "m.safetensors")
+        cohort.train(tmp_path)
 
 
 def test_a_model_on_disk_is_the_model(cohort, trained, tmp_path):
@@ -236,7 +237,7 @@ def test_a_model_on_disk_is_the_model(cohort, trained, tmp_path):
 
 
 def test_predictions_do_not_depend_on_the_batch(cohort, trained):
-    volumes = Volumes(cohort.read, cohort.ids, trained.normalisation, torch.device("cpu"), resident="never")
+    volumes = Volumes(cohort.read, cohort.ids, trained.normalisation, torch.device("cpu"), STREAMED)
     whole = predict_margins(trained.network, volumes, cohort.ids)
     single = np.concatenate([predict_margins(trained.network, volumes, [s]) for s in cohort.ids])
     np.testing.assert_allclose(whole, single, rtol=1e-4, atol=1e-5)

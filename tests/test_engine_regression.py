@@ -27,7 +27,7 @@ from engine.networks.fused_step import fused_logits
 from engine.pipeline.evaluate import value_rows
 from engine.pipeline.inputs import read_cohort
 from engine.training.objective import Classification, Regression
-from engine.training.trainer import train
+from engine.training.trainer import Trainer, TrainingSetup
 
 HIGHER, LOWER = "higher MMSE", "lower MMSE"
 
@@ -165,10 +165,11 @@ def test_training_learns_a_value_by_both_engines(tmp_path):
 
     def trained(engine):
         config = TrainingConfig(epochs=6, learning_rate=1e-3, batch_size=4, dropout=0, engine=engine)
-        return train(
-            job, Regression("age", values), lambda scans: data[[ids.index(s) for s in scans]], mask, 4, config,
+        setup = TrainingSetup(
+            Regression("age", values), lambda scans: data[[ids.index(s) for s in scans]], mask, 4, config,
             torch.device("cpu"), tmp_path / engine,
         )  # fmt: skip
+        return Trainer(setup, job).train()
 
     fused, plain = trained("auto"), trained("plain")
     assert fused.objective.mean == pytest.approx(np.mean([values[s] for s in job.train]))

@@ -19,7 +19,7 @@ from engine.images.grid import Grid
 from engine.images.template import brain_mask
 from engine.networks.cnn3d import CHANNELS, KERNEL, POOLS
 from engine.training.objective import Classification
-from engine.training.trainer import train
+from engine.training.trainer import Trainer, TrainingSetup
 
 EPOCH_SCANS = 794  # training scans of the paper's held-out model
 SCANS = {"cpu": 10, "cuda": 100}  # trained on here; two batches of five, or twenty
@@ -43,11 +43,12 @@ def training(setting: Setting) -> list[Result]:
     options = {"channels_last": mm == 1, "precision": precision, "resident": "always"}
     config = TrainingConfig(epochs=1 + setting.repeats, **options)
     with tempfile.TemporaryDirectory() as folder:
-        trained = train(
-            Job("bench", "holdout", 0, tuple(scans), (), ()), Classification({s: int(s) % 2 == 0 for s in scans}),
-            lambda wanted: np.stack([scan_like(mm, int(s)) for s in wanted]), brain_mask(mm), mm, config, device,
-            Path(folder) / "checkpoint",
+        setup = TrainingSetup(
+            Classification({s: int(s) % 2 == 0 for s in scans}),
+            lambda wanted: np.stack([scan_like(mm, int(s)) for s in wanted]),
+            brain_mask(mm), mm, config, device, Path(folder),
         )  # fmt: skip
+        trained = Trainer(setup, Job("bench", "holdout", 0, tuple(scans), (), ())).train()
     a_scan = float(np.median([row["seconds"] for row in trained.curve[1:]])) / len(scans)
     width = 2 if precision == "bf16" else 4
     moved, operations = floor(Grid(mm).shape, POOLS[mm], width)

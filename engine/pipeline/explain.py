@@ -17,7 +17,7 @@ from engine.pipeline.run import Run
 from engine.relevance import METHODS, BatchSize, Brain, Relevance, RelevanceMethod
 from engine.relevance.occlusion import position_shape
 from engine.training.normalisation import Normalisation
-from engine.training.volumes import Volumes, chunked
+from engine.training.volumes import STREAMED, Volumes, chunked
 from store.files.geometry import nearest_positions
 
 OF_THE_NEGATIVE_GROUP = ("nc_mean", "other_subject")  # occlusion references made of its training scans
@@ -125,7 +125,7 @@ def explain(run: Run, series: Series, network: torch.nn.Module, normalisation: N
     todo = [chunk for chunk in chunked(job.explain, CHUNK) if not done.issuperset(chunk)]
     rows = {scan: row for row, scan in enumerate(job.explain)}
     device = next(network.parameters()).device
-    volumes = Volumes(run.cache.read, job.explain, normalisation, device, resident="never")
+    volumes = Volumes(run.cache.read, job.explain, normalisation, device, STREAMED)
     label = f"{job.model} {method.name}" + ("" if method.antisymmetric else f" for {target}")
     finished = len(job.explain) - sum(len(chunk) for chunk in todo)
     if takes_whole_passes(method, network):

@@ -120,7 +120,7 @@ def import_network(run: ImportedRun) -> None:
     from engine.training.checkpoints import load_model, pack_model
     from engine.training.imported import NAME, normalisation_of, read_network, stored_card
     from engine.training.trainer import predict_margins
-    from engine.training.volumes import Volumes
+    from engine.training.volumes import STREAMED, Volumes
 
     if run.is_done("import"):
         return
@@ -140,7 +140,7 @@ def import_network(run: ImportedRun) -> None:
     (job,) = run.jobs
     scans = run.cohort.scans.set_index("scan")
     with run.progress.task("predicting, scans", len(job.explain)) as task:
-        volumes = Volumes(run.cache.read, job.explain, normalisation, device, resident="never")
+        volumes = Volumes(run.cache.read, job.explain, normalisation, device, STREAMED)
         margin = predict_margins(network.to(device), volumes, job.explain)
         task.advance(len(job.explain))
     predictions = prediction_rows(job, margin, scans, run.groups)

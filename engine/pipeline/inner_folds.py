@@ -165,20 +165,21 @@ def judge(run: Run, of: Sequence[Job], training: TrainingConfig) -> Judged:
 
     from engine.networks.device import make_deterministic
     from engine.training.objective import Classification
-    from engine.training.parallel import Course, train_all
-    from engine.training.trainer import probability
+    from engine.training.parallel import train_all
+    from engine.training.trainer import TrainingSetup, probability
 
-    make_deterministic(torch.device("cpu"))
+    cpu = torch.device("cpu")
+    make_deterministic(cpu)
     scans = run.cohort.scans.set_index("scan")
     objective = Classification((scans["group"] == run.groups[0]).to_dict())
     wanted = [with_validation(job, run.cohort.scans, run.groups, training.validation_share) for job in of]
     parts = digest(run.training_fingerprint, training.model_dump_json(), *(str(job) for job in wanted))
     folder = run.store / CACHE_FOLDER / f"inner-{parts[:16]}"
-    course = Course(objective, run.cache, run.mask, run.config.grid_mm, training, torch.device("cpu"), folder)
+    setup = TrainingSetup(objective, run.cache.read, run.mask, run.config.grid_mm, training, cpu, folder)
     with run.progress.task("training, epochs", len(wanted) * training.epochs) as task:
-        learnt = train_all(wanted, course, on_epoch=task.advance, say=run.progress.say)
+        trained = train_all(wanted, setup, on_epoch=task.advance, say=run.progress.say)
     frames = []
-    for one in learnt:
+    for one in trained:
         rows = scans.loc[list(one.job.explain)]
         frame = rows[["subject", "group"]].assign(model=one.job.model, margin=one.margin, role=rows["role"])
         frames.append(frame[frame["role"] == "cohort"])

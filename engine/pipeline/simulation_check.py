@@ -29,8 +29,8 @@ from engine.networks.device import make_deterministic
 from engine.progress import Progress
 from engine.simulation.cohort import NUISANCES, POSITIVE, SimulatedPreparer, read
 from engine.training.objective import Classification
-from engine.training.trainer import Trained, predict_margins, train
-from engine.training.volumes import Volumes
+from engine.training.trainer import TrainedNetwork, Trainer, TrainingSetup, predict_margins
+from engine.training.volumes import STREAMED, Volumes
 
 FINEST_MM = 2
 OTHER_PEOPLE = 1_000_003  # added to the seed: people of the tests are none of the training
@@ -188,29 +188,26 @@ def _training_rows(config: RunConfig, extent: Extent) -> list[dict]:
 
 def _networks(
     config: RunConfig, extent: Extent, preparer: SimulatedPreparer, device: torch.device, progress: Progress
-) -> list[Trained]:
+) -> list[TrainedNetwork]:
     """Networks as a run trains them, on all subjects: those that they are asked about are others."""
     rows = _training_rows(config, extent)
     scans = tuple(row["scan"] for row in rows)
     volumes = dict(zip(scans, _rendered(rows, preparer.volume, progress, "simulating the training scans"), strict=True))
     objective = Classification({row["scan"]: row["group"] == POSITIVE for row in rows})
-    mask, networks = brain_mask(config.grid_mm), []
-    epochs = config.training.epochs
+    networks, epochs = [], config.training.epochs
     with tempfile.TemporaryDirectory() as folder, progress.task("training, epochs", extent.networks * epochs) as task:
+        setup = TrainingSetup(
+            objective, lambda wanted: np.stack([volumes[scan] for scan in wanted]), brain_mask(config.grid_mm),
+            config.grid_mm, config.training, device, Path(folder),
+        )  # fmt: skip
         for number in range(extent.networks):
             job = Job(f"check-{number}", "check", config.seed + number, scans, (), ())
-            networks.append(
-                train(
-                    job, objective, lambda wanted: np.stack([volumes[scan] for scan in wanted]), mask, config.grid_mm,
-                    config.training, device, Path(folder) / f"{job.model}.safetensors", on_epoch=task.advance,
-                    say=progress.say,
-                )
-            )  # fmt: skip
+            networks.append(Trainer(setup, job, task.advance, progress.say).train())
     return networks
 
 
 def _margins(
-    config: RunConfig, extent: Extent, trained: Sequence[Trained], device: torch.device, progress: Progress
+    config: RunConfig, extent: Extent, trained: Sequence[TrainedNetwork], device: torch.device, progress: Progress
 ) -> dict[tuple[bool, tuple[str, ...]], np.ndarray]:
     """How scans are rendered -> (networks, people) margin of the positive group."""
     settings = config.cohort.simulation
@@ -234,10 +231,10 @@ def _margins(
     return found
 
 
-def _predicted(trained: Trained, volumes: np.ndarray, device: torch.device) -> np.ndarray:
+def _predicted(trained: TrainedNetwork, volumes: np.ndarray, device: torch.device) -> np.ndarray:
     names = [str(i) for i in range(len(volumes))]
-    read_them = Volumes(lambda wanted: volumes[[int(i) for i in wanted]], names, trained.normalisation, device, "never")
-    return predict_margins(trained.network, read_them, names)
+    rendered = Volumes(lambda ids: volumes[[int(i) for i in ids]], names, trained.normalisation, device, STREAMED)
+    return predict_margins(trained.network, rendered, names)
 
 
 def _rendered(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
 from engine.errors import UserError
 from engine.pipeline.run import Run, data_fingerprint
+
+if TYPE_CHECKING:
+    from engine.training.parallel import PackedNetwork
 
 ORDER = ("ingest", "preprocess", "train", "explain", "aggregate", "compare", "publish")
 
@@ -62,7 +67,8 @@ def train(run: Run) -> None:
     from engine.pipeline.evaluate import answer_rows, evaluation_tables
     from engine.training.checkpoints import model_card
     from engine.training.objective import Classification, Regression
-    from engine.training.parallel import Course, train_all
+    from engine.training.parallel import train_all
+    from engine.training.trainer import TrainingSetup
 
     if run.is_done("train"):
         return
@@ -73,16 +79,18 @@ def train(run: Run) -> None:
         objective = Regression(target.column, scans[target.column].to_dict())
     else:
         objective = Classification((scans["group"] == run.groups[0]).to_dict())
-    course = Course(objective, run.cache, run.mask, config.grid_mm, config.training, device, run.networks_folder)
+    setup = TrainingSetup(
+        objective, run.cache.read, run.mask, config.grid_mm, config.training, device, run.networks_folder
+    )
     with run.progress.task("training, epochs", len(run.jobs) * config.training.epochs) as task:
-        learnt = train_all(run.jobs, course, on_epoch=task.advance, say=run.progress.say)
+        trained = train_all(run.jobs, setup, on_epoch=task.advance, say=run.progress.say)
     card = model_card(config.grid_mm, config.training, run.groups)
-    for one in learnt:
+    for one in trained:
         run.writer.put_model(one.job.model, one.weights, card | one.objective.card())
-    predictions = pd.concat([answer_rows(one.job, one.margin, scans, run.cohort, one.objective) for one in learnt])
+    predictions = pd.concat([answer_rows(one.job, one.margin, scans, run.cohort, one.objective) for one in trained])
     tables = {
-        "models": pd.DataFrame([_model_row(one, scans, config) for one in learnt]),
-        "training": pd.DataFrame([{"model": one.job.model, **row} for one in learnt for row in one.curve]),
+        "models": pd.DataFrame([_model_row(one, scans, config) for one in trained]),
+        "training": pd.DataFrame([{"model": one.job.model, **row} for one in trained for row in one.curve]),
         "predictions": predictions,
     }
     tables |= evaluation_tables(run, run.jobs, predictions)
@@ -233,12 +241,12 @@ def _write_native(run: Run) -> None:
         )
 
 
-def _model_row(learnt, scans: pd.DataFrame, config) -> dict:
+def _model_row(trained: PackedNetwork, scans: pd.DataFrame, config) -> dict:
     import hashlib
 
     from engine.training.stopping import chosen_epoch
 
-    job = learnt.job
+    job = trained.job
     return {
         "model": job.model,
         "model_set": job.model_set,
@@ -246,13 +254,13 @@ def _model_row(learnt, scans: pd.DataFrame, config) -> dict:
         "training_scans": len(job.train),
         "training_subjects": scans.loc[list(job.train), "subject"].nunique(),
         "test_scans": len(job.test),
-        "parameters": learnt.parameters,
-        "epochs": len(learnt.curve),
+        "parameters": trained.parameters,
+        "epochs": len(trained.curve),
         "network": config.training.network,
         "validation_scans": len(job.validation),
-        "chosen_epoch": chosen_epoch(learnt.curve, config.training),
-        "seconds": sum(row["seconds"] for row in learnt.curve),
-        "weights_sha256": hashlib.sha256(learnt.weights).hexdigest(),
+        "chosen_epoch": chosen_epoch(trained.curve, config.training),
+        "seconds": sum(row["seconds"] for row in trained.curve),
+        "weights_sha256": hashlib.sha256(trained.weights).hexdigest(),
     }
 
 

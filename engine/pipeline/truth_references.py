@@ -31,10 +31,12 @@ from engine.pipeline.imposed_truth import twins
 from engine.pipeline.run import Run
 from engine.preprocessing.volume_cache import VolumeCache
 from engine.relevance import METHODS, BatchSize
-from engine.training.checkpoints import Normalise, load_model, model_card, write_model
+from engine.training.checkpoints import load_model, model_card, write_model
+from engine.training.normalisation import Normaliser
 from engine.training.objective import Classification
-from engine.training.parallel import Course, train_all
-from engine.training.volumes import Volumes, chunked
+from engine.training.parallel import train_all
+from engine.training.trainer import TrainingSetup
+from engine.training.volumes import STREAMED, Volumes, chunked
 from store import RunReader
 from store.spec import MODELS_FOLDER
 
@@ -62,7 +64,7 @@ class ReferenceNetwork:
     """A network that knows nothing of the disease, and how it wants its volumes."""
 
     network: torch.nn.Module
-    normalisation: Normalise
+    normalisation: Normaliser
 
 
 class References:
@@ -127,7 +129,7 @@ class References:
         path = f"heatmaps/{HELD_OUT}/{method}/{run.groups[0]}/margin"
         names = scans["scan"].tolist()
         chunks = chunked(names, CHUNK)
-        volumes = Volumes(run.cache.read, names, one.normalisation, device, resident="never")
+        volumes = Volumes(run.cache.read, names, one.normalisation, device, STREAMED)
         attributes = reader.attributes(path)
         for chunk, batch in zip(chunks, volumes.batches(chunks), strict=True):
             found = explainer.attribute(one.network, batch, 1)
@@ -148,12 +150,14 @@ class References:
         volumes = NullVolumes(run.cache, twins(run))
         groups = run.cohort.scans.set_index("scan")["group"]
         objective = Classification((groups == run.groups[0]).to_dict())
-        course = Course(objective, volumes, run.mask, config.grid_mm, config.training, device, run.networks_folder)
+        setup = TrainingSetup(
+            objective, volumes.read, run.mask, config.grid_mm, config.training, device, run.networks_folder
+        )
         jobs = [self._null_job(number) for number in range(count)]
         with run.progress.task("training null networks, epochs", count * config.training.epochs) as task:
-            learnt = train_all(jobs, course, on_epoch=task.advance, say=run.progress.say)
+            trained = train_all(jobs, setup, on_epoch=task.advance, say=run.progress.say)
         card, folder = model_card(config.grid_mm, config.training, run.groups), run.work / NULL
-        for one in learnt:
+        for one in trained:
             write_model(folder, one.job.model, one.weights, card)
         return [ReferenceNetwork(*load_model(folder, job.model, run.mask)[:2]) for job in jobs]
 

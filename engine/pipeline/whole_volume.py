@@ -20,7 +20,7 @@ from engine.pipeline.explain import CHUNK, build_method, space
 from engine.pipeline.run import Run
 from engine.relevance import METHODS, BatchSize
 from engine.training.checkpoints import load_model
-from engine.training.volumes import Volumes, chunked
+from engine.training.volumes import STREAMED, Volumes, chunked
 from store import RunReader
 from store.files.geometry import to_voxels
 from store.spec import MODELS_FOLDER
@@ -60,7 +60,7 @@ def _gradients(run: Run, methods: list[dict], network: tuple, chunk: list[dict],
     """method -> (scans, x, y, z) signed gradients of the margin."""
     model, normalisation = network
     device, scans = next(model.parameters()).device, [row["scan"] for row in chunk]
-    (batch,) = Volumes(run.cache.read, scans, normalisation, device, resident="never").batches([scans])
+    (batch,) = Volumes(run.cache.read, scans, normalisation, device, STREAMED).batches([scans])
     brain, size = space(run, device), BatchSize(run.config.explain.batch_size)
     index = 1 if target == run.groups[0] else 0
     names = [one["method"] for one in methods if METHODS[one["method"]].gradient]

@@ -19,9 +19,7 @@ from engine.errors import RunFailure
 from engine.images.grid import Grid
 from engine.networks.architectures import architecture
 from engine.training import imported
-from engine.training.normalisation import SCAN_WISE, Normalisation, ScanScaling, ScanScores
-
-Normalise = Normalisation | ScanScaling | ScanScores
+from engine.training.normalisation import SCAN_WISE, Normalisation, Normaliser
 
 
 def save_progress(
@@ -69,7 +67,7 @@ def load_progress(
     return progress, {k.removeprefix("best."): v for k, v in tensors.items() if k.startswith("best.")}
 
 
-def pack_model(network: nn.Module, normalisation: Normalise) -> bytes:
+def pack_model(network: nn.Module, normalisation: Normaliser) -> bytes:
     """A trained network and its normalisation (brain voxels only) as safetensors."""
     tensors = {f"network.{k}": v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     if isinstance(normalisation, Normalisation):
@@ -97,7 +95,7 @@ def model_card(grid_mm: int, training: TrainingConfig, groups: tuple[str, str]) 
     }
 
 
-def load_model(folder: Path, name: str, mask: np.ndarray) -> tuple[nn.Module, Normalise, dict]:
+def load_model(folder: Path, name: str, mask: np.ndarray) -> tuple[nn.Module, Normaliser, dict]:
     """The network in eval mode, its normalisation and its card.
 
     Raises:

@@ -75,6 +75,7 @@ class ScanScores:
         return found
 
 
+Normaliser = Normalisation | ScanScaling | ScanScores
 SCAN_WISE = {"scan": ScanScaling, "zscore": ScanScores}  # that need nothing but the scan itself
 
 

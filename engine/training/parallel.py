@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,42 +16,18 @@ from engine.errors import RunFailure
 from engine.networks.architectures import architecture
 from engine.networks.cnn3d import parameter_count
 from engine.networks.device import make_deterministic, trainings_that_fit
-from engine.preprocessing.volume_cache import VolumeCache
 from engine.training.checkpoints import pack_model
 from engine.training.objective import Objective
-from engine.training.trainer import predict_margins, train
-from engine.training.volumes import Volumes
+from engine.training.trainer import Trainer, TrainingSetup, predict_margins
+from engine.training.volumes import STREAMED, Volumes
 
 EPOCH = "epoch done"
 WORTH_VOXELS = 3e8  # seen in all epochs; below it, starting processes takes longer than they save
 
 
 @dataclass(frozen=True)
-class Course:
-    """What all networks of a run are trained with.
-
-    Attributes:
-        objective: what they learn.
-        mask: (x, y, z) bool brain mask on the working grid.
-        folder: of the checkpoints.
-        threads: of the CPU for each network; None: as torch has it.
-        share: of the memory for resident volumes.
-    """
-
-    objective: Objective
-    cache: VolumeCache
-    mask: np.ndarray
-    grid_mm: int
-    config: TrainingConfig
-    device: torch.device
-    folder: Path
-    threads: int | None = None
-    share: float = 1.0
-
-
-@dataclass(frozen=True)
-class Learnt:
-    """A trained network.
+class PackedNetwork:
+    """A trained network as it goes from the training into the run.
 
     Attributes:
         weights: with its normalisation, as safetensors.
@@ -70,26 +45,26 @@ class Learnt:
 
 
 def train_all(
-    jobs: Sequence[Job], course: Course, on_epoch: Callable[[], None], say: Callable[[str], None]
-) -> list[Learnt]:
-    """Every network, in the order of the jobs; each goes on from its checkpoint.
+    jobs: Sequence[Job], setup: TrainingSetup, on_epoch: Callable[[], None], say: Callable[[str], None]
+) -> list[PackedNetwork]:
+    """Train every network, in the order of the jobs; each goes on from its checkpoint.
 
     The CPU's cores serve networks of small volumes better one by one than all together.
 
     Raises:
         RunFailure: a training process ended, for example for want of memory.
     """
-    processes = processes_for(jobs, course.config, course.mask.size, course.device.type)
+    processes = processes_for(jobs, setup.config, setup.mask.size, setup.device.type)
     if processes > 1:
         threads = max(1, torch.get_num_threads() // processes)
-        course = replace(course, threads=threads, share=1 / processes)
+        setup = replace(setup, threads=threads, share=1 / processes)
 
     def heard(message: str) -> None:
         on_epoch() if message == EPOCH else say(message)
 
-    results: Iterator[Learnt] = parallel.run(partial(train_one, course), jobs, processes, heard)
+    results: Iterator[PackedNetwork] = parallel.run(partial(train_one, setup), jobs, processes, heard)
     try:
-        learnt = {one.job.model: one for one in results}
+        trained = {one.job.model: one for one in results}
     except parallel.WorkerDied as died:
         raise RunFailure(
             f"a training process ended (code {died.exit_code}); finished epochs are kept, the same command goes on. "
@@ -97,11 +72,11 @@ def train_all(
         ) from None
     finally:
         results.close()
-    return [learnt[job.model] for job in jobs]
+    return [trained[job.model] for job in jobs]
 
 
 def processes_for(jobs: Sequence[Job], config: TrainingConfig, voxels: int, device: str) -> int:
-    """How many networks are trained at once.
+    """Return how many networks are trained at once.
 
     Args:
         voxels: of a volume.
@@ -114,24 +89,19 @@ def processes_for(jobs: Sequence[Job], config: TrainingConfig, voxels: int, devi
     return min(len(jobs), config.processes or (min(torch.get_num_threads(), fit) if worth else 1))
 
 
-def train_one(course: Course, job: Job) -> Learnt:
-    """One network, from its checkpoint on; in a worker, progress is told to the run."""
-    if course.threads is not None:
-        torch.set_num_threads(course.threads)
-    make_deterministic(course.device)
-    config, read = course.config, course.cache.read
-    trained = train(
-        job, course.objective, read, course.mask, course.grid_mm, config, course.device,
-        course.folder / f"{job.model}.safetensors", course.share,
-        on_epoch=partial(parallel.tell, EPOCH), say=parallel.tell,
-    )  # fmt: skip
-    volumes = Volumes(read, job.explain, trained.normalisation, course.device, resident="never")
+def train_one(setup: TrainingSetup, job: Job) -> PackedNetwork:
+    """Train one network, from its checkpoint on, and let it predict; in a worker, tell the run of the progress."""
+    if setup.threads is not None:
+        torch.set_num_threads(setup.threads)
+    make_deterministic(setup.device)
+    trained = Trainer(setup, job, on_epoch=partial(parallel.tell, EPOCH), say=parallel.tell).train()
+    volumes = Volumes(setup.read, job.explain, trained.normalisation, setup.device, STREAMED)
     margin = predict_margins(trained.network, volumes, job.explain)
-    learnt = Learnt(
+    packed = PackedNetwork(
         job, pack_model(trained.network, trained.normalisation), parameter_count(trained.network), trained.curve,
         margin, trained.objective,
     )  # fmt: skip
     del trained, volumes
-    if course.device.type == "cuda":
+    if setup.device.type == "cuda":
         torch.cuda.empty_cache()
-    return learnt
+    return packed

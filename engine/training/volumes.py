@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -12,11 +13,31 @@ from scipy import ndimage
 from torch import Tensor
 
 from engine.networks.device import DEVICE_SHARE
-from engine.training.normalisation import Normalisation, ScanScaling
+from engine.training.normalisation import Normaliser
 
 Read = Callable[[Sequence[str]], np.ndarray]
 RESIDENT_BYTES = 3e9  # what a resident cohort may take of the host's memory
 LOAD = 16
+
+
+@dataclass(frozen=True)
+class Residence:
+    """Whether volumes stay in memory, and how.
+
+    Attributes:
+        resident: auto (where they fit), always or never.
+        dtype: of the resident copy on a GPU; float32 on the CPU.
+        channels_last: the memory format of the batches.
+        share: of the memory for resident volumes that these may take.
+    """
+
+    resident: str = "auto"
+    dtype: torch.dtype = torch.float32
+    channels_last: bool = False
+    share: float = 1.0
+
+
+STREAMED = Residence("never")
 
 
 class Volumes:
@@ -25,27 +46,21 @@ class Volumes:
     Args:
         read: scan ids -> (n, x, y, z) float32 intensities.
         scans: all that will be asked for.
-        resident: auto, always or never.
-        dtype: of the resident copy on a GPU; float32 on the CPU.
-        share: of the memory for resident volumes that these may take.
     """
 
     def __init__(
         self,
         read: Read,
         scans: Sequence[str],
-        normalisation: Normalisation | ScanScaling,
+        normalisation: Normaliser,
         device: torch.device,
-        resident: str = "auto",
-        dtype: torch.dtype = torch.float32,
-        channels_last: bool = False,
-        share: float = 1.0,
+        residence: Residence = Residence(),
     ) -> None:
         self._read, self._normalisation, self._device = read, normalisation, device
         self._index = {scan: i for i, scan in enumerate(scans)}
-        self._dtype = dtype if device.type == "cuda" else torch.float32
-        self._format = torch.channels_last_3d if channels_last else torch.contiguous_format
-        self._resident = self._load(list(scans)) if self._fits(resident, share) else None
+        self._dtype = residence.dtype if device.type == "cuda" else torch.float32
+        self._format = torch.channels_last_3d if residence.channels_last else torch.contiguous_format
+        self._resident = self._load(list(scans)) if self._fits(residence.resident, residence.share) else None
 
     def _fits(self, resident: str, share: float) -> bool:
         if resident != "auto":

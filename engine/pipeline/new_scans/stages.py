@@ -82,7 +82,7 @@ def predict(run: NewScansRun) -> None:
     from engine.training.checkpoints import load_model
     from engine.training.objective import objective_of
     from engine.training.trainer import predict_margins
-    from engine.training.volumes import Volumes
+    from engine.training.volumes import STREAMED, Volumes
     from store.spec import MODELS_FOLDER
 
     if run.is_done("predict"):
@@ -94,7 +94,7 @@ def predict(run: NewScansRun) -> None:
         for job in jobs:
             run.writer.put_model(job.model, *run.reference.weights(job.model))
             network, normalisation, card = load_model(run.staging / MODELS_FOLDER, job.model, run.mask)
-            volumes = Volumes(run.cache.read, job.explain, normalisation, device, resident="never")
+            volumes = Volumes(run.cache.read, job.explain, normalisation, device, STREAMED)
             margin = predict_margins(network.to(device), volumes, job.explain)
             predictions.append(answer_rows(job, margin, scans, run.cohort, objective_of(card)))
             task.advance()
