@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scan_factory as factory
 
-from engine.cohort import checks
+from engine.cohort import file_checks
 from engine.images import nifti
 
 DAMAGED = "truncated or damaged; copy it again"
@@ -43,13 +43,13 @@ def _garbage_behind(file):
 def test_damage_that_only_the_checksum_shows_is_found(tmp_path, damage):
     file = tmp_path / "a.nii.gz"
     damage(file)
-    assert DAMAGED in checks.inspect(file)
+    assert DAMAGED in file_checks.inspect(file)
 
 
 def test_padding_behind_the_end_is_legal(tmp_path):
     file, content = _level_0(tmp_path / "a.nii.gz")
     file.write_bytes(content + bytes(4096))
-    assert checks.inspect(file) is None
+    assert file_checks.inspect(file) is None
 
 
 def _header(shape, offset: float = 352.0) -> bytes:
@@ -82,7 +82,7 @@ def _bomb(file, head: bytes, megabytes: int):
 def test_a_small_file_that_would_fill_the_memory_is_refused_before_it_is_unpacked(tmp_path, head, megabytes, words):
     file = _bomb(tmp_path / "a.nii.gz", head, megabytes)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert words in checks.inspect(file)
+    assert words in file_checks.inspect(file)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10  # KiB
 
 
@@ -90,7 +90,7 @@ def test_an_unknown_kind_of_voxels_is_one_line(tmp_path):
     content = bytearray(nib.load(factory.good(tmp_path / "good.nii.gz")).to_bytes())
     content[70:72] = (999).to_bytes(2, "little")
     (tmp_path / "a.nii").write_bytes(content)
-    assert "is not a NIfTI file" in checks.inspect(tmp_path / "a.nii")
+    assert "is not a NIfTI file" in file_checks.inspect(tmp_path / "a.nii")
 
 
 POINTERS = {
@@ -104,13 +104,13 @@ POINTERS = {
 def test_a_pointer_says_how_to_fetch_the_file(tmp_path, content):
     file = tmp_path / "a.nii.gz"
     file.write_bytes(content)
-    assert POINTERS[content] in checks.inspect(file)
-    assert "is a pointer" in checks.inspect(file)
+    assert POINTERS[content] in file_checks.inspect(file)
+    assert "is a pointer" in file_checks.inspect(file)
 
 
 def test_a_link_to_nowhere_says_how_to_fetch_the_file(tmp_path):
     file = tmp_path / "a.nii.gz"
     file.symlink_to(".git/annex/objects/a")
-    assert "datalad get" in checks.inspect(file)
+    assert "datalad get" in file_checks.inspect(file)
     assert nifti.missing_content(tmp_path / "none.nii.gz") is None
     assert nifti.missing_content(factory.good(tmp_path / "b.nii.gz")) is None

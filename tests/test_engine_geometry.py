@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import scan_factory as factory
 
-from engine.cohort import checks
+from engine.cohort import checks, file_checks
 from engine.config.preprocessing_schema import PreprocessingConfig
 from engine.images.grid import Grid
 from engine.images.template import template_brain
@@ -32,7 +32,7 @@ def voxels():
 
 
 def prepared(file, folder, settings=NONE):
-    assert checks.inspect(file) is None
+    assert file_checks.inspect(file) is None
     return ScanPreparer(settings, 4)({"scan": "s1", "path": str(file)}, folder)
 
 
@@ -175,7 +175,7 @@ def test_an_empty_sform_gives_way_to_the_qform(voxels, expected, tmp_path):
     assert checks.mended(file) == "its sform cannot be inverted, its qform is used"
     image.set_qform(None, code=0)
     file = save_raw(tmp_path / "b.nii.gz", image, at_280=bytes(48))
-    assert "its sform cannot be inverted" in checks.inspect(file)
+    assert "its sform cannot be inverted" in file_checks.inspect(file)
 
 
 def test_thick_slices_are_judged_by_millimetres(tmp_path):
@@ -183,9 +183,9 @@ def test_thick_slices_are_judged_by_millimetres(tmp_path):
     shape, affine = (180, 220, 28), np.diag([1.0, 1, 6, 1])
     affine[:3, 3] = (-90, -126, -72)
     file = factory.save(tmp_path / "a.nii.gz", factory.blob(shape).astype(np.int16), affine)
-    assert checks.inspect(file) is None
+    assert file_checks.inspect(file) is None
     few = factory.save(tmp_path / "b.nii.gz", factory.blob((180, 220, 18)).astype(np.int16), affine)
-    assert "field of view: 180 x 220 x 108 mm" in checks.inspect(few)
+    assert "field of view: 180 x 220 x 108 mm" in file_checks.inspect(few)
     over = nib.Nifti1Image.from_bytes(gzip.decompress(nifti_bytes(np.ones(shape), affine, space=SCANNER)))
     assert over.header.get_zooms() == (1, 1, 6)
     size = np.array(over.shape) * over.header.get_zooms()

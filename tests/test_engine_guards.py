@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import scan_factory as factory
 
-from engine.cohort import checks
+from engine.cohort import checks, decisions, file_checks
 from engine.cohort.scans import Cohort, exclusion_table, scan_table
 from engine.config.cohort_schema import CohortConfig
 from engine.errors import UserError
@@ -23,7 +23,7 @@ from engine.progress import Progress
 def test_a_bad_file_has_a_reason_in_one_line(kind, tmp_path):
     make, expected = factory.BAD[kind]
     file = make(tmp_path / "private name" / f"{kind}.nii.gz")
-    reason = checks.inspect(file)
+    reason = file_checks.inspect(file)
     assert reason is not None
     assert expected in reason
     assert "\n" not in reason
@@ -32,23 +32,23 @@ def test_a_bad_file_has_a_reason_in_one_line(kind, tmp_path):
 
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
 def test_a_good_file_has_none(tmp_path, ending):
-    assert checks.inspect(factory.good(tmp_path / f"a{ending}")) is None
+    assert file_checks.inspect(factory.good(tmp_path / f"a{ending}")) is None
 
 
 def test_harmless_oddities_pass(tmp_path):
     data = factory.blob()
-    assert checks.inspect(factory.save(tmp_path / "4d.nii.gz", data[..., None])) is None
-    assert checks.inspect(factory.save(tmp_path / "int.nii.gz", data.astype(np.int16))) is None
+    assert file_checks.inspect(factory.save(tmp_path / "4d.nii.gz", data[..., None])) is None
+    assert file_checks.inspect(factory.save(tmp_path / "int.nii.gz", data.astype(np.int16))) is None
     flipped = factory.affine() @ np.diag([-1, 1, 1, 1])
-    assert checks.inspect(factory.save(tmp_path / "left.nii.gz", data, flipped)) is None
+    assert file_checks.inspect(factory.save(tmp_path / "left.nii.gz", data, flipped)) is None
     large = np.full(factory.SHAPE, 3e38, np.float32)  # its sum overflows float32, no voxel is infinite
     large[0, 0, 0] = 0
-    assert checks.inspect(factory.save(tmp_path / "large.nii.gz", large)) is None
+    assert file_checks.inspect(factory.save(tmp_path / "large.nii.gz", large)) is None
 
 
 def test_other_formats_are_named(tmp_path):
     nib.save(nib.MGHImage(factory.blob(), factory.affine()), tmp_path / "a.mgz")
-    assert "a.mgz is MGH, not NIfTI" in checks.inspect(tmp_path / "a.mgz")
+    assert "a.mgz is MGH, not NIfTI" in file_checks.inspect(tmp_path / "a.mgz")
 
 
 def cohort(folder, makers, group=lambda i: "AD" if i % 2 else "NC") -> Cohort:
@@ -81,7 +81,7 @@ def test_bad_duplicate_and_rejected_scans_become_exclusions(tmp_path):
         "s3": "rejected in decisions.csv: motion",
         "s4": "same file content as scan s0",
     }
-    assert checks.accepted(config(tmp_path)) == {"s5"}
+    assert decisions.accepted(config(tmp_path)) == {"s5"}
 
 
 def rewritten(folder, source, name, change):
@@ -183,7 +183,7 @@ def test_a_group_without_a_good_scan_ends_the_run(tmp_path):
 def test_decisions_are_checked(tmp_path, text, message):
     (tmp_path / "decisions.csv").write_text(text)
     with pytest.raises(UserError, match=message):
-        checks.decisions(config(tmp_path))
+        decisions.read_decisions(config(tmp_path))
 
 
 def test_unchanged_files_are_not_read_again(tmp_path, monkeypatch):
@@ -247,8 +247,8 @@ def tilted(degrees):
 )
 def test_orientations_that_name_opposite_sides_are_in_doubt(tmp_path, sform, qform, doubtful):
     file = with_forms(tmp_path / "a.nii.gz", sform, qform)
-    assert checks.inspect(file) is None
-    assert (checks.sides_in_doubt(file) != "") == doubtful
+    assert file_checks.inspect(file) is None
+    assert (file_checks.sides_in_doubt(file) != "") == doubtful
 
 
 def test_a_scan_whose_sides_are_in_doubt_is_named_and_left_out_unless_a_person_decides(tmp_path):

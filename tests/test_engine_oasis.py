@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import scan_factory
 
-from engine.cohort import checks
+from engine.cohort import checks, file_checks
 from engine.cohort.readers import oasis
 from engine.cohort.scans import Cohort, exclusion_table, scan_table
 from engine.config.cohort_schema import CohortConfig
@@ -166,7 +166,7 @@ def test_analyze_images_come_upright(tmp_path, orient):
     file = oasis_factory.analyze(
         tmp_path / "a.img", np.flip(data.transpose(order), flips), scan_factory.VOXEL_MM, orient
     )
-    assert checks.inspect(file) is None
+    assert file_checks.inspect(file) is None
     assert nib.aff2axcodes(nifti.open_scan(file).affine) == tuple(codes)
     upright = steps.load_upright(file)
     assert np.array_equal(upright.get_fdata(), data)
@@ -181,19 +181,21 @@ def test_analyze_images_come_upright(tmp_path, orient):
 def test_analyze_images_that_cannot_be_used(tmp_path):
     data = scan_factory.blob()
     unknown = oasis_factory.analyze(tmp_path / "a.img", data, 5, orient=9)
-    assert checks.inspect(unknown) == "the Analyze header has the orientation 9, which is not known: convert to NIfTI"
+    assert (
+        file_checks.inspect(unknown) == "the Analyze header has the orientation 9, which is not known: convert to NIfTI"
+    )
     alone = oasis_factory.analyze(tmp_path / "b.img", data, 5)
     alone.with_suffix(".hdr").unlink()
-    assert checks.inspect(alone) == "b.img has no header beside it (b.hdr); copy both"
+    assert file_checks.inspect(alone) == "b.img has no header beside it (b.hdr); copy both"
     half = oasis_factory.analyze(tmp_path / "c.img", data, 5)
     half.write_bytes(half.read_bytes()[:1000])
-    assert "c.img is truncated" in checks.inspect(half)
+    assert "c.img is truncated" in file_checks.inspect(half)
 
 
 def test_nifti_pairs_are_read(tmp_path):
     file = tmp_path / "mpr-1.nifti.img"
     nib.save(nib.Nifti1Pair(scan_factory.blob()[..., None], scan_factory.affine()), file)
-    assert checks.inspect(file) is None
+    assert file_checks.inspect(file) is None
     assert steps.load_upright(file).shape == scan_factory.SHAPE
 
 
@@ -212,10 +214,12 @@ def test_the_fingerprint_of_a_pair_is_of_both_files(tmp_path):
 
 def test_analyze_planes_that_nobody_can_read_and_packed_pairs_say_so(tmp_path):
     flipped = oasis_factory.analyze(tmp_path / "a.img", scan_factory.blob(), 5, orient=5)
-    assert checks.inspect(flipped) == "the Analyze header has the orientation 5, which is not known: convert to NIfTI"
+    assert (
+        file_checks.inspect(flipped) == "the Analyze header has the orientation 5, which is not known: convert to NIfTI"
+    )
     packed = tmp_path / "b.img.gz"
     packed.write_bytes(gzip.compress(flipped.read_bytes()))
-    assert checks.inspect(packed) == (
+    assert file_checks.inspect(packed) == (
         "b.img.gz is packed: unpack it and its header (gunzip), or convert them to .nii.gz"
     )
 

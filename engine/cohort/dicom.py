@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from engine.cohort.checks import without
-from engine.cohort.scans import Cohort
+from engine.cohort.scans import Cohort, exclude
 from engine.progress import Progress
 
 ENDING = ".dcm"
@@ -48,7 +47,7 @@ def converted(cohort: Cohort, folder: Path, progress: Progress) -> Cohort:
             reasons[index] = "" if target.is_file() else _convert(source, target)
             scans.loc[index, "path"] = str(target)
             task.advance()
-    return without(dataclasses.replace(cohort, scans=scans), reasons, "ingest")
+    return exclude(dataclasses.replace(cohort, scans=scans), reasons, "ingest")
 
 
 def _state(source: Path) -> str:

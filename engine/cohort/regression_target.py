@@ -7,8 +7,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
-from engine.cohort.checks import without
-from engine.cohort.scans import Cohort, Target
+from engine.cohort.scans import Cohort, Target, exclude
 from engine.config.schema import TARGETS
 from engine.errors import UserError
 
@@ -42,7 +41,7 @@ def with_values(cohort: Cohort, column: str) -> Cohort:
         defining=(column,),
     )
     reasons = pd.Series(np.where(scans[column].isna(), f"no value of {LABELS[column]}, the target", ""), scans.index)
-    return without(everyone, reasons, "ingest")
+    return exclude(everyone, reasons, "ingest")
 
 
 def by_median(cohort: Cohort, column: str) -> Cohort:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
+
+from engine.errors import UserError
 
 COLUMNS = {
     "scan": "string",  # unique identifier
@@ -91,3 +93,34 @@ def scan_table(rows: list[dict]) -> pd.DataFrame:
 def exclusion_table(rows: list[dict]) -> pd.DataFrame:
     """An exclusions table from dictionaries."""
     return pd.DataFrame(rows, columns=list(EXCLUSION_COLUMNS)).astype("string")
+
+
+def exclude(cohort: Cohort, reasons: pd.Series, stage: str) -> Cohort:
+    """The cohort without the scans that have a reason; they become exclusions.
+
+    Args:
+        cohort: any.
+        reasons: one text a row of `cohort.scans`, empty to keep it.
+        stage: ingest or preprocess.
+
+    Raises:
+        UserError: a group that had scans has none left.
+    """
+    bad = (reasons != "").to_numpy(dtype=bool)
+    if not bad.any():
+        return cohort
+    scans = cohort.scans
+    for group in cohort.groups:
+        mine = (scans["group"] == group).to_numpy(dtype=bool)
+        if mine.any() and bad[mine].all():
+            row = scans[mine].iloc[0]
+            why = f"the first, {row['scan']}: {reasons[row.name]}"
+            alike = int((reasons[mine] == reasons[row.name]).sum())
+            why += f" ({alike} of them for this reason)" if alike > 1 else ""
+            raise UserError(f"no scan of group {group} can be used ({mine.sum()} left out); {why}")
+    rows = [
+        {"scan": row["scan"], "subject": row["subject"], "stage": stage, "reason": reasons[index]}
+        for index, row in scans[bad].iterrows()
+    ]
+    exclusions = pd.concat([cohort.exclusions, exclusion_table(rows)], ignore_index=True)
+    return replace(cohort, scans=scans[~bad].reset_index(drop=True), exclusions=exclusions)

@@ -52,7 +52,7 @@ def limits_for(config: RunConfig) -> Limits:
     """The limits of the quality figures; simulated brains have none."""
     if config.cohort.reader == "simulated":
         return NO_LIMITS
-    from engine.cohort.checks import accepted
+    from engine.cohort.decisions import accepted
 
     return limits_of(config.preprocessing, accepted(config.cohort))
 
@@ -65,7 +65,7 @@ def preparer_for(config: RunConfig):
         fine = config.grid_mm < PARALLEL_FROM_MM
         preparer = SimulatedPreparer(config.cohort.simulation, config.grid_mm, config.seed)
         return preparer, config.preprocessing.processes if fine else 1
-    from engine.cohort.checks import accepted
+    from engine.cohort.decisions import accepted
     from engine.preprocessing.scan import ScanPreparer
 
     preparer = ScanPreparer(config.preprocessing, config.grid_mm, accepted(config.cohort))

@@ -18,7 +18,7 @@ ORDER = ("ingest", "preprocess", "train", "explain", "aggregate", "compare", "pu
 
 def ingest(run: Run) -> None:
     """Scans or simulated brains -> the cohort: groups, exclusions, fingerprints."""
-    from engine.cohort.checks import accepted
+    from engine.cohort.decisions import accepted
     from engine.pipeline.inputs import read_cohort
 
     run.cohort = read_cohort(run.config, run.store, run.progress)

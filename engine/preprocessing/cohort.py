@@ -18,8 +18,7 @@ import numpy as np
 import pandas as pd
 
 from engine import parallel
-from engine.cohort.checks import without
-from engine.cohort.scans import Cohort
+from engine.cohort.scans import Cohort, exclude
 from engine.errors import RunFailure, UserError
 from engine.preprocessing.duplicates import same_image_flags, warning
 from engine.preprocessing.quality import NO_LIMITS, Limits, marks
@@ -187,7 +186,7 @@ def _prepare(
 
 
 def _without(cohort: Cohort, reasons: dict[str, str]) -> Cohort:
-    return without(cohort, cohort.scans["scan"].map(reasons).astype("object").fillna(""), "preprocess")
+    return exclude(cohort, cohort.scans["scan"].map(reasons).astype("object").fillna(""), "preprocess")
 
 
 def _work(
