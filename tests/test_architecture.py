@@ -76,6 +76,23 @@ def test_layers_of_the_engine():
             assert same or _layer(name) < _layer(module), f"{module} imports {name}, which is not in a layer below"
 
 
+# Parts of a page by name, lowest first; `shared` is what several pages use.
+PARTS_OF_A_PAGE = ("queries", "tables", "charts", "page")
+
+
+def test_pages_do_not_import_each_other():
+    for file in (ROOT / "dashboard/views").rglob("*.py"):
+        page = file.parent.name
+        for name in _imported_modules(file):
+            parts = name.split(".")
+            if parts[:2] != ["dashboard", "views"] or len(parts) < 3:
+                continue
+            assert parts[2] in (page, "shared"), f"{_module(file)} imports {name}, which belongs to another page"
+            if file.stem in PARTS_OF_A_PAGE and parts[2] == page and parts[-1] in PARTS_OF_A_PAGE:
+                places = [PARTS_OF_A_PAGE.index(part) for part in (parts[-1], file.stem)]
+                assert places[0] < places[1], f"{_module(file)} imports {name}, which is above it"
+
+
 def _loaded(code: str) -> set[str]:
     probe = f"import sys; {code}; print(*sys.modules)"
     result = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, cwd=ROOT)

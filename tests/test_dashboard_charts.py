@@ -18,6 +18,7 @@ from dashboard.views.compare_runs import tables as compare_runs_tables
 from dashboard.views.distances import charts as distances_charts
 from dashboard.views.patient import charts as patient_charts
 from dashboard.views.regions import one_region_charts
+from dashboard.views.shared import charts as shared_charts
 from dashboard.views.variability import charts as variability_charts
 from dashboard.views.variability.charts import Covariate
 
@@ -94,7 +95,7 @@ SAMPLES = {
         measured(), ("one", "two"), {"accuracy": "Accuracy", "auc": "AUC"}
     ),
     "compare.regions": lambda: compare_runs_charts.regions(COMPARED, ("one", "two")),
-    "distances.matrix": lambda: distances_charts.matrix(
+    "distances.matrix": lambda: shared_charts.matrix(
         SQUARE, low=0, high=8, colours=distances_charts.DISTANCE_COLOURS, what="distance", slim=True
     ),
     "distances.strips": lambda: distances_charts.strips(

@@ -18,9 +18,10 @@ from dashboard.data.runs import Run
 from dashboard.data.selection import ScanFilter, Selection
 from dashboard.shell import access
 from dashboard.views.clinical import charts as figures
+from dashboard.views.clinical import correlations as correlated
 from dashboard.views.clinical import queries as clinical_queries
-from dashboard.views.clinical import tables as clinical
-from dashboard.views.clinical.tables import Evidence
+from dashboard.views.clinical import tables as clinical_tables
+from dashboard.views.clinical.correlations import Evidence
 from store import list_runs, open_run
 
 VIEW = "views/clinical/page.py"
@@ -142,16 +143,16 @@ def test_means_are_over_the_scans_that_have_the_score():
     found = evidence()
     found.rows.loc[0, "mmse"] = np.nan
     of_first = {
-        score: clinical.points(found, score, "A").set_index("subject")["value"]["p0"] for score in ("mmse", "age")
+        score: correlated.points(found, score, "A").set_index("subject")["value"]["p0"] for score in ("mmse", "age")
     }
     assert of_first == pytest.approx({"mmse": found.values[48, 1], "age": 2 * found.values[0, 1]})
 
 
 def test_every_pair_within_each_diagnosis_and_together():
     found = evidence()
-    scores = clinical.offered(found.rows)
+    scores = correlated.offered(found.rows)
     assert scores == ["mmse", "age"]
-    table, few = clinical.correlations(found, scores, clinical.among(GROUPS))
+    table, few = correlated.correlations(found, scores, correlated.among(GROUPS))
     assert not few
     assert len(table) == 2 * 3 * 3
     people = found.by_subject()
@@ -167,7 +168,7 @@ def test_every_pair_within_each_diagnosis_and_together():
 
 def test_partial_correlations_lose_a_degree_of_freedom_for_each_control():
     people = evidence().by_subject()
-    table, _ = clinical.correlations(people, ["mmse"], ["all"])
+    table, _ = correlated.correlations(people, ["mmse"], ["all"])
     row = table[table.feature == "A"].iloc[0]
     t = row.partial_rho * np.sqrt(44 / (1 - row.partial_rho**2))
     assert row.partial_p == pytest.approx(2 * stats.t.sf(abs(t), 44))
@@ -176,25 +177,25 @@ def test_partial_correlations_lose_a_degree_of_freedom_for_each_control():
 def test_subjects_without_sex_are_left_out_of_the_partial_correlation_only():
     found = evidence()
     found.rows.loc[found.rows["subject"].isin(["p2", "p4"]), "sex"] = ""
-    table, _ = clinical.correlations(found, ["mmse"], ["all"])
+    table, _ = correlated.correlations(found, ["mmse"], ["all"])
     assert table["subjects"].unique().tolist() == [48]
     assert table["partial_subjects"].unique().tolist() == [46]
 
 
 def test_nothing_to_control_for_gives_no_partial_correlation():
-    table, _ = clinical.correlations(evidence(sex="F", age=np.nan), ["mmse"], ["AD"])
+    table, _ = correlated.correlations(evidence(sex="F", age=np.nan), ["mmse"], ["AD"])
     assert table["partial_rho"].isna().all()
     assert table["partial_q"].isna().all()
     assert (table["controlled_for"] == "").all()
 
 
 def test_fewer_than_ten_subjects_have_no_row_and_are_counted():
-    table, few = clinical.correlations(evidence(18), ["mmse"], clinical.among(GROUPS))
+    table, few = correlated.correlations(evidence(18), ["mmse"], correlated.among(GROUPS))
     assert table["among"].unique().tolist() == ["all"]
     assert few == {("mmse", "AD"): 9, ("mmse", "NC"): 9}
-    table, few = clinical.correlations(evidence(4), ["mmse"], ["AD"])
+    table, few = correlated.correlations(evidence(4), ["mmse"], ["AD"])
     assert table.empty
-    assert table.columns.tolist() == clinical.COLUMNS
+    assert table.columns.tolist() == correlated.COLUMNS
 
 
 def test_a_line_is_drawn_only_where_the_interval_leaves_0_out():
@@ -202,7 +203,7 @@ def test_a_line_is_drawn_only_where_the_interval_leaves_0_out():
         "among": ["AD", "NC", "MCI", "all"], "score": "mmse", "feature": "A", "low": [0.1, -0.1, -0.5, 0.3],
         "high": [0.5, 0.3, -0.1, 0.6],
     })  # fmt: skip
-    fitted = clinical.fitted(table, "mmse", "A")
+    fitted = clinical_tables.fitted(table, "mmse", "A")
     assert fitted == ["AD", "MCI"]
     dots = pd.DataFrame({
         "subject": list("abc"), "scan": list("abc"), "diagnosis": "AD", "score": [1.0, 2, 3], "value": [0.1, 0.2, 0.3]
@@ -253,7 +254,7 @@ def test_all_pairs_are_in_the_table_with_their_tests_counted(opened, store):
     table = table_of(app)
     assert set(table["among"]) == {"AD", "NC", "all"}
     assert set(table["feature"]) == {"p(AD)", "Hippocampus", "Temporal Mid"}
-    assert set(table["score"]) == set(clinical.SCORES.values())
+    assert set(table["score"]) == set(correlated.SCORES.values())
     assert len(table) == 3 * 3 * 4
     said = text_of(app)
     assert "over the 36 tests of this table" in said
@@ -284,7 +285,7 @@ def test_a_region_beyond_the_first_ones_joins_the_table(store):
     found = clinical_queries.correlations(selection, False, 2, last)
     assert found.features[-1] == last
     assert len(found.features) == 4
-    assert len(found.table) == 4 * len(clinical.SCORES) * 3
+    assert len(found.table) == 4 * len(correlated.SCORES) * 3
 
 
 def test_a_score_that_nobody_has_is_not_offered(opened, store, tmp_path):
@@ -297,7 +298,7 @@ def test_a_score_that_nobody_has_is_not_offered(opened, store, tmp_path):
 
 
 def test_a_run_without_any_score_says_so(opened, store, tmp_path):
-    without(store, tmp_path, *clinical.SCORES)
+    without(store, tmp_path, *correlated.SCORES)
     assert "neither age nor a clinical score" in opened(tmp_path, set="folds").info[0].value
 
 

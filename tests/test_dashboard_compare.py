@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 import store
 from dashboard.views.compare_runs import charts as figures
+from dashboard.views.compare_runs import queries as compare_queries
 from dashboard.views.compare_runs import tables as beside
 
 PAGE = "views/compare_runs/page.py"
@@ -159,7 +160,7 @@ def test_labels_do_not_lie_on_each_other():
 def test_metrics_of_both_runs_are_drawn():
     run = store.open_run(shared_store())
     rows = beside.metric_rows(run.table("metrics"), run.table("predictions"))
-    figure = validated(figures.metrics(beside.compared_metrics(rows, rows), NAMES, beside.METRICS))
+    figure = validated(figures.metrics(beside.compared_metrics(rows, rows), NAMES, compare_queries.METRICS))
     assert {trace.name for trace in figure.data} == {
         f"{name}, {judged}" for name in NAMES for judged in ("cross-validation", "held-out")
     }

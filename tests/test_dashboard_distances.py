@@ -20,6 +20,7 @@ from dashboard.text import paper
 from dashboard.text.formatting import method_name
 from dashboard.views.distances import charts as distances_charts
 from dashboard.views.distances import tables as between
+from dashboard.views.shared import charts as shared_charts
 from store import list_runs
 
 VIEW = "views/distances/page.py"
@@ -97,7 +98,7 @@ def test_means_over_the_scans_that_pass_are_those_of_the_store():
 
 def test_the_matrix_writes_each_value_once_in_its_cell():
     square = between.square(between.in_pairs(pair_rows(THREE)), "AD", "distance", 0.0)
-    chart = distances_charts.matrix(square, low=0, high=8, colours=distances_charts.DISTANCE_COLOURS, what="distance")
+    chart = shared_charts.matrix(square, low=0, high=8, colours=distances_charts.DISTANCE_COLOURS, what="distance")
     figure = validated(chart)
     texts = figure.data[1]
     written = {(x, y): text for x, y, text in zip(texts.x, texts.y, texts.text, strict=True)}

@@ -25,9 +25,8 @@ from dashboard.data.byte_cache import Bounded
 from dashboard.data.selection import Selection
 from dashboard.drawing import brain_maps, cuts
 from dashboard.drawing.planes import Range, Style
-from dashboard.views.group_maps import grid as group_maps_grid
-from dashboard.views.group_maps import tables as group_maps_tables
-from dashboard.views.group_maps.controls import MapStyle
+from dashboard.views.shared import map_grid, region_values
+from dashboard.views.shared.map_controls import MapStyle
 from store.export import nifti
 
 PAGE = "views/group_maps/page.py"
@@ -255,22 +254,22 @@ def test_a_share_of_the_map_sums_to_a_hundred_percent(run, selection):
 # -- the grid ---------------------------------------------------------------------------------------------------------
 
 
-def grid_of(selection: Selection, chosen: MapStyle) -> list[group_maps_grid.Panel]:
+def grid_of(selection: Selection, chosen: MapStyle) -> list[map_grid.Panel]:
     return [
         panel
         for method in chosen.methods
-        for panel in group_maps_grid.panels(
+        for panel in map_grid.panels(
             method, {d: average(selection.of(method=method), d) for d in ("AD", "NC")}, ["AD", "NC"], chosen
         )
     ]
 
 
 def test_the_difference_is_the_first_group_minus_the_second(run, selection):
-    panels = group_maps_grid.panels(
+    panels = map_grid.panels(
         "sensitivity", {d: average(selection, d) for d in ("AD", "NC", "MCI")}, ["AD", "NC", "MCI"], look()
     )
     assert [panel.heading for panel in panels] == ["AD", "NC", "MCI", "AD − NC"]
-    drawing = list(group_maps_grid.drawings(panels, look(), {}).values())[-1]
+    drawing = list(map_grid.drawings(panels, look(), {}).values())[-1]
     first, second = (averages.volume(average(selection, d)) for d in ("AD", "NC"))
     factor = 1e5 / GRID_MM**3
     own = averages.brain(run)
@@ -280,7 +279,7 @@ def test_the_difference_is_the_first_group_minus_the_second(run, selection):
 
 
 def test_groups_of_a_method_share_a_scale_and_differences_have_their_own(selection):
-    drawn = group_maps_grid.drawings(grid_of(selection, look()), look(), {})
+    drawn = map_grid.drawings(grid_of(selection, look()), look(), {})
     scales = {(panel.method, panel.heading): drawing.scale for panel, drawing in drawn.items()}
     for method in METHODS:
         assert scales[method, "AD"] == scales[method, "NC"] != scales[method, "AD − NC"]
@@ -289,25 +288,25 @@ def test_groups_of_a_method_share_a_scale_and_differences_have_their_own(selecti
 
 def test_one_scale_for_all_methods(selection):
     shared = look(shared=True)
-    drawn = group_maps_grid.drawings(grid_of(selection, shared), shared, {})
+    drawn = map_grid.drawings(grid_of(selection, shared), shared, {})
     assert len({d.scale for panel, d in drawn.items() if not panel.is_difference}) == 1
     assert {d.scale.unit for d in drawn.values()} == {averages.SHARED_UNIT}
 
 
 def test_a_typed_threshold_is_where_colour_starts(selection):
     typed = look(percentile=None)
-    drawn = group_maps_grid.drawings(grid_of(selection, typed), typed, {"drop of margin": 0.123})
+    drawn = map_grid.drawings(grid_of(selection, typed), typed, {"drop of margin": 0.123})
     assert {d.scale.low for p, d in drawn.items() if p.unit == "drop of margin"} == {0.123}
 
 
 def test_a_group_without_scans_leaves_no_difference(selection):
-    panels = group_maps_grid.panels("sensitivity", {"AD": average(selection)}, ["AD", "NC"], look())
+    panels = map_grid.panels("sensitivity", {"AD": average(selection)}, ["AD", "NC"], look())
     assert [panel.heading for panel in panels] == ["AD"]
 
 
 def test_the_grid_is_saved_with_its_words(selection):
-    drawn = group_maps_grid.drawings(grid_of(selection, look()), look(), {})
-    sheet = group_maps_grid.sheet(drawn, "A title", "A note")
+    drawn = map_grid.drawings(grid_of(selection, look()), look(), {})
+    sheet = map_grid.sheet(drawn, "A title", "A note")
     with Image.open(io.BytesIO(sheet.png())) as picture:
         assert picture.size == (sheet.width, sheet.height)
     words = sheet.svg().decode()
@@ -316,7 +315,7 @@ def test_the_grid_is_saved_with_its_words(selection):
 
 
 def test_pictures_are_drawn_once(selection):
-    drawn = list(group_maps_grid.drawings(grid_of(selection, look()), look(), {}).values())
+    drawn = list(map_grid.drawings(grid_of(selection, look()), look(), {}).values())
     first = averages.on_screen(drawn)
     assert len(first) == 12
     assert all(a is b for a, b in zip(first, averages.on_screen(drawn), strict=True))
@@ -328,9 +327,9 @@ def test_peaks_are_named_by_region():
     atlas[1, 2, 1] = 7
     regions = pd.DataFrame({"region": ["Temporal_Mid_L"], "index": [7]})
     mm = affine()[:3, :3] @ [1, 2, 1] + affine()[:3, 3]
-    assert group_maps_tables.region_at(atlas, affine(), regions, mm) == "Temporal Mid L"
-    assert group_maps_tables.region_at(atlas, affine(), regions, mm + 2) == "–"
-    assert group_maps_tables.region_at(atlas, affine(), regions, mm + 200) == "–"
+    assert region_values.region_at(atlas, affine(), regions, mm) == "Temporal Mid L"
+    assert region_values.region_at(atlas, affine(), regions, mm + 2) == "–"
+    assert region_values.region_at(atlas, affine(), regions, mm + 200) == "–"
 
 
 # -- the page ---------------------------------------------------------------------------------------------------------

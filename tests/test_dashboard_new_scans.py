@@ -28,9 +28,8 @@ from dashboard.views.overview import new_scans as overview_new_scans
 from dashboard.views.patient import charts as patient_charts
 from dashboard.views.patient import tables as patient_tables
 from dashboard.views.patient.downloads import downloads
-from dashboard.views.regions import queries as regions_queries
-from dashboard.views.regions import tables as regional
-from dashboard.views.regions.tables import Areas
+from dashboard.views.shared import region_relevance, region_values
+from dashboard.views.shared.region_values import RegionSizes
 from dashboard.views.variability import tables as between
 from store import RunReader, open_run
 from store.writing.validate import validate
@@ -362,7 +361,7 @@ def test_heatmaps_of_several_models_are_called_so(opened, store):
         opened(store, "views/group_maps/page.py", set="folds")
     )
     rows = explained_scans(runs.Run(str(store), RUN, open_run(store, RUN).manifest["created"]), "folds")
-    ranked = regions_queries.relevance(runs.Run(str(store), RUN, ""), "folds")
+    ranked = region_relevance.relevance(runs.Run(str(store), RUN, ""), "folds")
     groups = ranked.groups("sensitivity", "AD", np.ones(len(rows), bool), ["MCI", "unknown"])
     assert [group.scans for group in groups.values()] == [1, 2]
     reader = open_run(store, RUN)
@@ -381,13 +380,13 @@ def test_values_of_several_models_are_averaged():
     assert once["probability"].tolist() == pytest.approx([0.3, 0.9])
     assert once["predicted"].tolist() == ["NC", "AD"]
     sums = np.array([[1.0, 3.0], [3.0, 1.0], [1.0, 1.0]])
-    areas = Areas(("A", "B"), np.ones(2, bool), np.ones(2), np.eye(2))
+    areas = RegionSizes(("A", "B"), np.ones(2, bool), np.ones(2), np.eye(2))
     for by_subject in (False, True):
         found = between.sample(rows, sums, areas, by_subject)
         np.testing.assert_allclose(found.shares, [[0.5, 0.5], [0.5, 0.5]])
         assert found.rows["scans"].tolist() == [1, 1]
     regions = pd.DataFrame({"region": ["A", "B"], "merged": ["A", "B"], "in_atlas": True, "volume_cm3": 1.0})
-    of_a = regional.of_region(sums * [[1], [1], [3]], rows, regions, "A", "sum")
+    of_a = region_values.of_region(sums * [[1], [1], [3]], rows, regions, "A", "sum")
     assert of_a["value"].tolist() == [2, 3]
 
 

@@ -20,12 +20,14 @@ from dashboard.shell import access
 from dashboard.text import paper as text_paper
 from dashboard.views.regions import one_region_charts, table_1
 from dashboard.views.regions import queries as regions_queries
+from dashboard.views.regions import ranking as region_ranking
 from dashboard.views.regions import tables as regional
+from dashboard.views.shared import region_relevance, region_values, wording
 from engine.analysis.regions import group_frame, region_frame
 from store import list_runs
 
 VIEW = "views/regions/page.py"
-BOOTSTRAP = regional.Bootstrap(200, 3)
+BOOTSTRAP = region_values.Bootstrap(200, 3)
 
 pytestmark = pytest.mark.usefixtures("fresh_dashboard")
 
@@ -39,18 +41,18 @@ def region_table(names=("Hippocampus_L", "Hippocampus_R", "Vermis_3", "Ventricle
     })  # fmt: skip
 
 
-def random_group(seed: int, subjects: list[str], count: int = 4) -> regional.Group:
+def random_group(seed: int, subjects: list[str], count: int = 4) -> region_values.Group:
     """Scans of random sums; gradients, so that shares enter the average."""
     sums = np.random.default_rng(seed).uniform(0.1, 5, (len(subjects), count))
     names = pd.Series(subjects)
     weight = (1 / names.groupby(names).transform("count")).to_numpy()
-    return regional.Group(sums, regional.shares(sums), weight, names, len(names))
+    return region_values.Group(sums, region_values.shares(sums), weight, names, len(names))
 
 
 PEOPLE = ["b", "a", "a", "c", "d", "d", "d", "e", "f"]
 
 
-def engine_frame(group: regional.Group, table: pd.DataFrame, merged: bool) -> pd.DataFrame:
+def engine_frame(group: region_values.Group, table: pd.DataFrame, merged: bool) -> pd.DataFrame:
     """The engine's ranking of the same scans; its average map has one voxel a region."""
     parts = []
     for number, sums in enumerate(group.sums):
@@ -69,11 +71,11 @@ def test_people_without_relevance_are_in_no_mean_and_counted(measure):
     empty = np.array([True, False, True, True, False, False])
     sums = np.where(empty[:, None], 0.0, full.sums)
     weight = np.array([0, 1, 0, 0, 1, 1.0])
-    with_empty = regional.Group(sums, regional.shares(sums), weight, full.subjects, 6)
+    with_empty = region_values.Group(sums, region_values.shares(sums), weight, full.subjects, 6)
     kept = full.subjects[~empty].reset_index(drop=True)
-    without = regional.Group(sums[~empty], regional.shares(sums[~empty]), weight[~empty], kept, 3)
+    without = region_values.Group(sums[~empty], region_values.shares(sums[~empty]), weight[~empty], kept, 3)
     found, expected = (
-        regional.ranking({"AD": g, "NC": random_group(2, PEOPLE)}, table, measure, True, GROUPS, BOOTSTRAP)
+        region_ranking.ranking({"AD": g, "NC": random_group(2, PEOPLE)}, table, measure, True, GROUPS, BOOTSTRAP)
         for g in (with_empty, without)
     )
     for column in ("value", "low", "high", "rank"):
@@ -92,9 +94,9 @@ def test_a_region_without_voxels_has_no_value_and_no_rank():
     table = table.assign(volume_cm3=table["volume_cm3"].mask(gone, 0.0))
     group = random_group(1, PEOPLE)
     sums = np.where(gone.to_numpy()[None], 0.0, group.sums)
-    group = regional.Group(sums, regional.shares(sums), group.weight, group.subjects, group.scans)
+    group = region_values.Group(sums, region_values.shares(sums), group.weight, group.subjects, group.scans)
     for measure in ("share", "share_of_average", "density", "sum"):
-        frame = regional.ranking({"AD": group}, table, measure, True, GROUPS, BOOTSTRAP).set_index("region")
+        frame = region_ranking.ranking({"AD": group}, table, measure, True, GROUPS, BOOTSTRAP).set_index("region")
         missing = frame.loc[table["merged"].iloc[0]]
         assert missing[["value", "low", "high", "rank"]].isna().all()
         assert np.isfinite(frame.loc["Vermis_3", "value"])
@@ -104,7 +106,7 @@ def test_a_region_without_voxels_has_no_value_and_no_rank():
 @pytest.mark.parametrize("measure", ["share", "share_of_average", "density"])
 def test_values_intervals_and_ranks_are_those_of_the_engine(measure, merged):
     table, group = region_table(), random_group(1, PEOPLE)
-    ours = regional.ranking({"AD": group}, table, measure, merged, GROUPS, BOOTSTRAP).set_index("region")
+    ours = region_ranking.ranking({"AD": group}, table, measure, merged, GROUPS, BOOTSTRAP).set_index("region")
     theirs = engine_frame(group, table, merged).set_index("region").loc[ours.index]
     np.testing.assert_allclose(ours["value"], theirs[measure], rtol=1e-12)
     if measure == "share":
@@ -119,21 +121,21 @@ def test_values_intervals_and_ranks_are_those_of_the_engine(measure, merged):
 
 def test_sum_is_the_mean_over_subjects_not_scans():
     group = random_group(2, ["a", "a", "b"])
-    frame = regional.ranking({"AD": group}, region_table(), "sum", False, GROUPS, BOOTSTRAP)
+    frame = region_ranking.ranking({"AD": group}, region_table(), "sum", False, GROUPS, BOOTSTRAP)
     by_hand = (group.sums[:2].mean(axis=0) + group.sums[2]) / 2
     assert frame["value"].to_numpy() == pytest.approx(by_hand)
 
 
 def test_gain_is_a_ratio_of_shares_and_needs_both_groups():
     both = {"AD": random_group(3, list("abcde")), "NC": random_group(4, list("vwxyz"))}
-    frame = regional.ranking(both, region_table(), "gain", True, GROUPS, BOOTSTRAP)
-    share = {d: regional.shares(g.sums).mean(axis=0) for d, g in both.items()}
+    frame = region_ranking.ranking(both, region_table(), "gain", True, GROUPS, BOOTSTRAP)
+    share = {d: region_values.shares(g.sums).mean(axis=0) for d, g in both.items()}
     ratio = share["AD"][2] / share["NC"][2]
     rows = frame[frame.region == "Vermis_3"]
     assert rows["value"].tolist() == pytest.approx([ratio, ratio])
     assert (rows["low"] < ratio).all()
     assert (rows["high"] > ratio).all()
-    alone = regional.ranking({"AD": both["AD"]}, region_table(), "gain", True, GROUPS, BOOTSTRAP)
+    alone = region_ranking.ranking({"AD": both["AD"]}, region_table(), "gain", True, GROUPS, BOOTSTRAP)
     assert alone[["value", "low", "high"]].isna().all(axis=None)
 
 
@@ -141,26 +143,26 @@ def test_gain_is_a_ratio_of_shares_and_needs_both_groups():
 def test_few_subjects_have_values_and_no_interval(people):
     """A bootstrap of two subjects is no interval, neither computed nor stored by an earlier version (M15)."""
     table, group = region_table(), random_group(5, people)
-    frame = regional.ranking({"AD": group}, table, "share", True, GROUPS, BOOTSTRAP)
+    frame = region_ranking.ranking({"AD": group}, table, "share", True, GROUPS, BOOTSTRAP)
     assert frame["value"].notna().all()
     assert frame[["low", "high"]].isna().all(axis=None)
     stored = engine_frame(group, table, True).assign(diagnosis="AD")
     assert stored[["share_low", "share_high"]].isna().all(axis=None)
-    earlier = regional.with_stored(frame, stored.assign(share_low=0.01, share_high=0.5), table, "share", True)
+    earlier = region_ranking.with_stored(frame, stored.assign(share_low=0.01, share_high=0.5), table, "share", True)
     assert earlier[["low", "high"]].isna().all(axis=None)
     both = {"AD": group, "NC": random_group(4, list("vwxyz"))}
-    gain = regional.ranking(both, table, "gain", True, GROUPS, BOOTSTRAP)
+    gain = region_ranking.ranking(both, table, "gain", True, GROUPS, BOOTSTRAP)
     assert gain["value"].notna().any()
     assert gain[["low", "high"]].isna().all(axis=None)
-    assert regional.ranking({}, table, "share", True, GROUPS, BOOTSTRAP).empty
+    assert region_ranking.ranking({}, table, "share", True, GROUPS, BOOTSTRAP).empty
 
 
 def test_stored_numbers_take_the_place_of_computed_ones():
     table, group = region_table(), random_group(6, PEOPLE)
-    frame = regional.ranking({"AD": group}, table, "density", True, GROUPS, BOOTSTRAP)
+    frame = region_ranking.ranking({"AD": group}, table, "density", True, GROUPS, BOOTSTRAP)
     stored = engine_frame(group, table, True).assign(diagnosis="AD", share_low=0.01, share_high=0.5)
     stored["density"] += 1
-    mixed = regional.with_stored(frame, stored, table, "density", True)
+    mixed = region_ranking.with_stored(frame, stored, table, "density", True)
     assert mixed["value"].to_numpy() == pytest.approx(frame["value"].to_numpy() + 1)
     assert mixed["low"].to_numpy() == pytest.approx([100 * 0.01 / v for v in (5, 5, 10)])
     assert mixed["high"].to_numpy() == pytest.approx([100 * 0.5 / v for v in (5, 5, 10)])
@@ -185,8 +187,8 @@ def test_agreement_is_spearman_over_atlas_regions():
 
 def test_people_in_words():
     rows = pd.DataFrame({"subject": ["a", "a", "b", "c"], "diagnosis": ["AD", "AD", "NC", "MCI"]})
-    assert regional.people(rows, ["AD", "NC", "MCI"]) == "1 AD, 1 NC and 1 MCI subjects"
-    assert regional.people(rows[:2], ["AD"]) == "1 AD subject"
+    assert wording.people(rows, ["AD", "NC", "MCI"]) == "1 AD, 1 NC and 1 MCI subjects"
+    assert wording.people(rows[:2], ["AD"]) == "1 AD subject"
 
 
 # -- table 1 ------------------------------------------------------------------------------------------------------
@@ -197,7 +199,7 @@ def ranked_frame() -> pd.DataFrame:
         "diagnosis": "AD", "region": ["Frontal_Mid_2", "Temporal_Mid", "Ventricles"],
         "in_atlas": [True, True, False], "value": [0.1, 0.25, np.nan],
     })  # fmt: skip
-    return regional.with_ranks(frame)
+    return region_ranking.with_ranks(frame)
 
 
 def test_the_papers_regions_stand_under_ours_with_their_rank_here():
@@ -226,10 +228,10 @@ def test_latex_escapes_and_closes_what_it_opens():
 
 
 def test_the_ranking_draws_intervals_in_the_unit():
-    frame = regional.ranking(
+    frame = region_ranking.ranking(
         {"AD": random_group(7, PEOPLE), "NC": random_group(8, PEOPLE)}, region_table(), "share", True, GROUPS, BOOTSTRAP
     )
-    order = regional.shown(frame, "NC", None)
+    order = region_ranking.shown(frame, "NC", None)
     assert "Ventricles" not in order
     chart = regions.ranking(frame, order, list(GROUPS), GROUPS, axis="share", unit="%", factor=100, end=80)
     figure = validated(chart)
@@ -247,7 +249,7 @@ def test_the_ranking_draws_intervals_in_the_unit():
 def test_the_bump_chart_places_regions_without_overlap_and_writes_true_ranks():
     def ranked(order):
         frame = pd.DataFrame({"diagnosis": "AD", "region": order, "in_atlas": True, "value": np.arange(9, 0, -1.0)})
-        return regional.with_ranks(frame)
+        return region_ranking.with_ranks(frame)
 
     rankings = {"sensitivity": ranked(list("abcdefghi")), "occlusion": ranked(list("ihgfedcba"))}
     figure = validated(regions.bump(rankings, "AD", 2, {"a": "temporal"}, "a"))
@@ -292,7 +294,7 @@ def selection(monkeypatch) -> Selection:
 
 
 def test_sums_are_in_the_order_of_the_scans(selection):
-    data = regions_queries.relevance(selection.run, "folds")
+    data = region_relevance.relevance(selection.run, "folds")
     table = runs.table(selection.run, "region_relevance")
     for place, row in enumerate(data.rows.itertuples()):
         chosen = table[(table.model == row.model) & (table.scan == row.scan) & (table.method == "occlusion")]
@@ -308,12 +310,12 @@ def test_sums_are_in_the_order_of_the_scans(selection):
 
 
 def test_a_filter_recomputes_and_a_diagnosis_only_picks(selection, monkeypatch):
-    full = regions_queries.relevance(selection.run, "folds")
+    full = region_relevance.relevance(selection.run, "folds")
     monkeypatch.setattr(regions_queries, "relevance", lambda *_: full)
     women = regions_queries.rankings(selection.of(scan_filter=ScanFilter(sex=("F",))), "share", True)["sensitivity"]
     passing = [scan for number, scan in enumerate(SCANS) if number % 2 == 0]
     rows = full.rows[full.rows.scan.isin(passing) & (full.rows.diagnosis == "AD")]
-    shares = regional.shares(full.of_target("sensitivity", "AD")[rows.index])
+    shares = region_values.shares(full.of_target("sensitivity", "AD")[rows.index])
     expected = pd.DataFrame(shares).groupby(rows.subject.to_numpy()).mean().mean()
     found = women[women.diagnosis == "AD"].set_index("region")["value"]
     assert found["Hippocampus"] == pytest.approx(expected[0] + expected[1])
@@ -334,11 +336,11 @@ def test_a_filter_recomputes_and_a_diagnosis_only_picks(selection, monkeypatch):
 
 
 def test_what_enters_the_average_follows_the_scale(selection):
-    data = regions_queries.relevance(selection.run, "folds")
+    data = region_relevance.relevance(selection.run, "folds")
     sums = data.of_target("sensitivity", "AD")
     p = data.rows.probability.to_numpy()[:, None]
     for scale, expected in {
-        "relative": regional.shares(sums),
+        "relative": region_values.shares(sums),
         "margin": sums,
         "probability": sums * p * (1 - p),
     }.items():
@@ -368,7 +370,7 @@ def test_the_page_opens_with_the_rankings(open_page, store):
     assert app.title[0].value == "Regions"
     said = text_of(app)
     assert "2 AD, 2 NC and 1 MCI subjects" in said
-    assert regional.INTERVAL_WORDS in said
+    assert region_ranking.INTERVAL_WORDS in said
     assert "Recomputed" not in said
 
 
@@ -385,7 +387,7 @@ def test_every_part_of_the_page(open_page, store, part):
         assert app.session_state["r_region"] in ("Hippocampus", "Temporal_Mid")
 
 
-@pytest.mark.parametrize("measure", list(regional.MEASURES))
+@pytest.mark.parametrize("measure", list(region_ranking.MEASURES))
 def test_every_measure_has_a_page(open_page, store, measure):
     for view in ({"r_view": "one", "r_lr": "split", "r_n": "all"}, {"r_part": "region", "r_region": "Ventricles"}):
         app = open_page(store, set="folds", r_by=measure, **view)

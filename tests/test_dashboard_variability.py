@@ -12,7 +12,7 @@ from store_factory import copy_of_shared_store
 from streamlit.testing.v1 import AppTest
 
 from dashboard.shell import access
-from dashboard.views.regions.tables import Areas
+from dashboard.views.shared.region_values import RegionSizes
 from dashboard.views.variability import charts as figures
 from dashboard.views.variability import tables as between
 from dashboard.views.variability.charts import Covariate
@@ -48,13 +48,13 @@ def scans(count: int, **columns) -> pd.DataFrame:
 
 def sample_of(shares: np.ndarray, rows: pd.DataFrame | None = None) -> between.Sample:
     names = tuple(f"r{i}" for i in range(shares.shape[1]))
-    areas = Areas(names, np.ones(len(names), bool), np.ones(len(names)), np.eye(len(names)))
+    areas = RegionSizes(names, np.ones(len(names), bool), np.ones(len(names)), np.eye(len(names)))
     return between.Sample(scans(len(shares)).assign(scans=1) if rows is None else rows, shares, areas)
 
 
 def test_shares_are_of_the_brain_and_both_sides_together(regions):
     sums = np.array([[1.0, 2.0, 3.0, 4.0], [0.0, 0.0, 0.0, 0.0], [np.nan] * 4])
-    found = between.sample(scans(3), sums, Areas.of(regions, merged=True), by_subject=False)
+    found = between.sample(scans(3), sums, RegionSizes.of(regions, merged=True), by_subject=False)
     assert list(found.rows.scan) == ["s0"]  # s1 has no relevance, and so no share; s2 no heatmap
     np.testing.assert_allclose(found.shares, [[0.3, 0.3, 0.4]])
     assert found.left_out == 1
@@ -65,7 +65,7 @@ def test_shares_are_of_the_brain_and_both_sides_together(regions):
 def test_a_subject_is_the_mean_of_its_scans_and_two_diagnoses_are_two_rows(regions):
     rows = scans(4, subject=["a", "a", "a", "b"], diagnosis=["AD", "AD", "NC", "NC"], age=[70.0, 72.0, 68.0, 60.0])
     sums = np.array([[1.0, 0, 0, 1], [0, 0, 1, 3], [0, 1, 0, 0], [0, 0, 0, 2]])
-    found = between.sample(rows, sums, Areas.of(regions, merged=True), by_subject=True)
+    found = between.sample(rows, sums, RegionSizes.of(regions, merged=True), by_subject=True)
     assert list(zip(found.rows.subject, found.rows.diagnosis, found.rows.scans, strict=True)) == [
         ("a", "AD", 2), ("a", "NC", 1), ("b", "NC", 1)
     ]  # fmt: skip
@@ -76,14 +76,14 @@ def test_a_subject_is_the_mean_of_its_scans_and_two_diagnoses_are_two_rows(regio
 
 def test_columns_go_by_mean_share_and_stay_in_the_atlas(regions):
     sums = np.array([[1.0, 1.0, 3.0, 90.0]])
-    found = between.sample(scans(1), sums, Areas.of(regions, merged=False), by_subject=False)
+    found = between.sample(scans(1), sums, RegionSizes.of(regions, merged=False), by_subject=False)
     assert [found.areas.names[i] for i in found.largest(None)] == ["Insula_L", "Hippocampus_L", "Hippocampus_R"]
     assert len(found.largest(2)) == 2
 
 
 def test_lobe_shares_leave_the_ventricles_out(regions):
     sums = np.array([[1.0, 2.0, 3.0, 4.0]])
-    table = between.lobes(between.sample(scans(1), sums, Areas.of(regions, False), by_subject=False), regions)
+    table = between.lobes(between.sample(scans(1), sums, RegionSizes.of(regions, False), by_subject=False), regions)
     assert table.temporal_share[0] == pytest.approx(0.3)
     assert table.cortical_share[0] == pytest.approx(0.3)
 

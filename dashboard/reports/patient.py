@@ -15,8 +15,8 @@ from dashboard.reports.layout import ACCENT, INNER, MARGIN, QUIET, Page
 from dashboard.reports.subject import Subject
 from dashboard.text.formatting import in_order, mean_sd, method_name, three
 from dashboard.text.outputs import Answer, answer_of
-from dashboard.views.group_maps.tables import region_at
 from dashboard.views.patient import tables as patient_tables
+from dashboard.views.shared.region_values import region_at
 from store import NotInRun, RunReader
 from store.export import nifti
 from store.reading.verdict import verdict

@@ -9,9 +9,8 @@ import pandas as pd
 
 from dashboard.drawing import palette, regions
 from dashboard.drawing.chart import GRID, Chart
-from dashboard.views.regions.one_region_charts import dots, trend
-
-TOGETHER = "all"  # every diagnosis together
+from dashboard.views.clinical.correlations import TOGETHER
+from dashboard.views.shared.charts import dots, trend
 
 
 def scatter(

@@ -15,13 +15,13 @@ from dashboard.data.selection import Selection
 from dashboard.shell import access, display, page, sidebar, url_state
 from dashboard.text import formatting
 from dashboard.views.clinical import charts as figures
+from dashboard.views.clinical import correlations as correlated
 from dashboard.views.clinical import queries as asked
-from dashboard.views.clinical import tables as clinical
-from dashboard.views.clinical.charts import TOGETHER
+from dashboard.views.clinical import tables as clinical_tables
+from dashboard.views.clinical.correlations import SCORES, TOGETHER, Evidence
 from dashboard.views.clinical.queries import ANSWERS, Correlations
-from dashboard.views.clinical.tables import SCORES, Evidence
-from dashboard.views.regions import tables as regional
-from dashboard.views.regions.one_region import open_patient, patients_chart
+from dashboard.views.shared import wording
+from dashboard.views.shared.patient_links import draw_chart_of_patients
 from store import NotInRun
 from store.export.csv import neutralised
 
@@ -49,7 +49,7 @@ def sentence(selection: Selection, rows: pd.DataFrame, diagnoses: Sequence[str])
     whom = selection.scan_filter.in_words()
     return (
         f"How the decision and the place of the relevance go with age and clinical scores in "
-        f"{regional.people(rows, diagnoses)}, {formatting.MODEL_SETS[selection.model_set].lower()}, "
+        f"{wording.people(rows, diagnoses)}, {formatting.MODEL_SETS[selection.model_set].lower()}, "
         f"{formatting.method_name(selection.method).lower()}, evidence for {selection.evidence()}."
         f"{f' Only {whom}.' if whom else ''}"
     )
@@ -104,7 +104,7 @@ def pictures(selection: Selection, choice: Choice, evidence: Evidence, found: Co
     """The dots of one pair, where they may be shown, and the correlations of all; returns the dots."""
     groups = runs.manifest(selection.run)["groups"]
     diagnoses = frames.ordered_diagnoses(evidence.rows, groups)
-    table = clinical.points(evidence, choice.score, choice.feature)
+    table = correlated.points(evidence, choice.score, choice.feature)
     places: Sequence[Any] = [st]
     if access.may_see_patients():
         places = st.columns([1, 1], gap="large")
@@ -121,14 +121,13 @@ def dots(
     of, score = feature_words(choice.feature, answer.name), SCORES[choice.score]
     is_share = choice.feature not in ANSWERS
     place.markdown(f"**{score} and {formatting.plain(f'share of {of}' if is_share else of)}**")
-    fitted = clinical.fitted(found.table, choice.score, choice.feature)
+    fitted = clinical_tables.fitted(found.table, choice.score, choice.feature)
     axes = AXES.get(choice.score, score), f"{of}, share of the brain, %" if is_share else of
     figure = figures.scatter(table, diagnoses, groups, axes=axes, factor=100 if is_share else 1, fitted=fitted)
-    event = patients_chart(place, figure, "clinical-dots")
+    draw_chart_of_patients(place, figure, "clinical-dots")
     lines = "Lines: least squares, within a diagnosis whose interval leaves 0 out. " if fitted else ""
     place.caption(f"A dot is a subject: means over the scans with this score. {lines}Click a dot to open its patient.")
     place.caption("  \n".join(pair_words(choice, found)))
-    open_patient(event)
 
 
 def pair_words(choice: Choice, found: Correlations) -> list[str]:
@@ -194,7 +193,7 @@ def all_pairs(found: Correlations, answer: str) -> None:
         columns = {name: number(label, format="%.3g") for name, label in NUMBERS.items()}
         columns |= {"among": text("Among"), "score": text("Score"), "feature": text("With")}
         columns |= {"subjects": number("n"), "partial_subjects": number("n, partial")}
-        shown = clinical.in_table(table, found.sets, lambda feature: feature_words(feature, answer))
+        shown = clinical_tables.in_table(table, found.sets, lambda feature: feature_words(feature, answer))
         box.dataframe(
             neutralised(shown), hide_index=True, column_config=columns | {"controlled_for": text("Partial: less")}
         )
@@ -252,7 +251,7 @@ def content(selection: Selection, manifest: dict[str, Any], rows: pd.DataFrame) 
     if rows.empty:
         sidebar.nothing_passes()
         return None
-    scores = clinical.offered(rows)
+    scores = correlated.offered(rows)
     if not scores:
         st.info(
             "These scans have neither age nor a clinical score. They are read from the columns age, mmse, cdr and "
@@ -264,7 +263,7 @@ def content(selection: Selection, manifest: dict[str, Any], rows: pd.DataFrame) 
     except NotInRun:
         st.info("This run has no relevance of regions. It is made by the stage aggregate of run_pipeline.py.")
         return None
-    scores = clinical.offered(known.rows)
+    scores = correlated.offered(known.rows)
     if known.left_out:
         without = formatting.count(known.left_out, "scan")
         st.caption(f"Left out: {without} whose heatmaps are 0 everywhere; they have no shares of regions.")

@@ -10,16 +10,15 @@ import streamlit as st
 
 from dashboard.data import frames, runs
 from dashboard.data.selection import Selection
-from dashboard.views.clinical import tables as clinical
-from dashboard.views.clinical.tables import Evidence
-from dashboard.views.regions import queries as regions_queries
-from dashboard.views.regions import tables as regional
+from dashboard.views.clinical import correlations as correlated
+from dashboard.views.clinical.correlations import Evidence
+from dashboard.views.shared import region_relevance, region_values
 
 ANSWERS = ("probability", "value")  # of the networks, among the features
 
 
 class Correlations(NamedTuple):
-    """See `summaries_clinical.correlations`; `sets` and `features` in the order of the page."""
+    """See `clinical.correlations.correlations`; `sets` and `features` in the order of the page."""
 
     table: pd.DataFrame
     few: dict[tuple[str, str], int]
@@ -34,17 +33,17 @@ def evidence(selection: Selection, merged: bool) -> Evidence:
     Raises:
         NotInRun: the run has no relevance of regions.
     """
-    data = regions_queries.relevance(selection.run, selection.model_set)
-    sums, areas = data.of_target(selection.method, selection.target), regional.Areas.of(data.regions, merged)
+    data = region_relevance.relevance(selection.run, selection.model_set)
+    sums, areas = data.of_target(selection.method, selection.target), region_values.RegionSizes.of(data.regions, merged)
     passing = np.isfinite(sums).any(axis=1) & selection.scan_filter.passing(data.rows)
     keep = passing & (np.nansum(sums, axis=1) > 0)  # without relevance there is no share
     left_out = data.rows["scan"][passing].nunique() - data.rows["scan"][keep].nunique()
     answer = runs.answer(selection.run).column
     said = data.rows[answer].to_numpy(float)[keep]
-    shares = regional.per_scan(np.nan_to_num(sums[keep]), areas, "share")
+    shares = region_values.per_scan(np.nan_to_num(sums[keep]), areas, "share")
     mean = shares.mean(axis=0) if len(shares) else np.zeros(len(areas.names))
     order = [place for place in np.argsort(-mean, kind="stable") if areas.inside[place] and areas.cm3[place] > 0]
-    values, rows = np.column_stack([said, shares[:, order]]), data.rows[clinical.ROWS][keep]
+    values, rows = np.column_stack([said, shares[:, order]]), data.rows[correlated.ROWS][keep]
     names = (answer, *(areas.names[place] for place in order))
     return Evidence(rows.reset_index(drop=True), values, names, int(left_out))
 
@@ -61,5 +60,5 @@ def correlations(selection: Selection, merged: bool, count: int | None, also: st
     features += [also] if also not in features else []
     chosen = Evidence(found.rows, found.values[:, [found.names.index(f) for f in features]], tuple(features))
     diagnoses = frames.ordered_diagnoses(found.rows, runs.manifest(selection.run)["groups"])
-    sets = clinical.among(diagnoses)
-    return Correlations(*clinical.correlations(chosen, clinical.offered(found.rows), sets), sets, features)
+    sets = correlated.among(diagnoses)
+    return Correlations(*correlated.correlations(chosen, correlated.offered(found.rows), sets), sets, features)

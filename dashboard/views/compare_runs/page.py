@@ -3,53 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard.data import averages as data_averages
 from dashboard.data import frames, reference_run
 from dashboard.data import runs as data_runs
-from dashboard.data.averages import Average, Drawing
 from dashboard.data.runs import Run
-from dashboard.data.selection import ScanFilter, Selection, explained_scans
-from dashboard.drawing import pictures, planes
+from dashboard.data.selection import explained_scans
+from dashboard.drawing import pictures
 from dashboard.shell import access, display, notices, page, public, run_picker, url_state
 from dashboard.shell.page import Download
 from dashboard.text import formatting
 from dashboard.views.compare_runs import charts as figures
+from dashboard.views.compare_runs import maps as compare_maps
+from dashboard.views.compare_runs import queries as compare_queries
 from dashboard.views.compare_runs import tables as beside
-from dashboard.views.group_maps import controls as group_maps_controls
-from dashboard.views.group_maps import grid as group_maps_grid
-from dashboard.views.group_maps.controls import MapStyle
-from dashboard.views.group_maps.grid import Panel
-from dashboard.views.overview import queries as overview_queries
+from dashboard.views.compare_runs.maps import Choice
+from dashboard.views.shared import map_grid
 from store import RunInfo, StoreError
 
 TITLE = "Compare runs"
 REGIONS_LISTED = 12
 FEW_SETTINGS = 8  # so many are shown at once
-FIRST, SECOND = 0, 1
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What of both runs is set beside each other: diagnosis and target of each, since groups may have other names."""
-
-    runs: tuple[Run, Run]
-    model_set: str
-    method: str
-    diagnoses: tuple[str, str]
-
-    @property
-    def names(self) -> tuple[str, str]:
-        return self.runs[0].run_id, self.runs[1].run_id
-
-    def targets(self) -> tuple[str, str]:
-        """Those of the runs' own group analyses."""
-        return data_runs.explained_target(self.runs[0]), data_runs.explained_target(self.runs[1])
 
 
 def other_run(run: Run) -> Run | None:
@@ -100,12 +77,6 @@ def card(place: DeltaGenerator, which: str, run: Run) -> None:
         )
 
 
-def same_grid(runs: tuple[Run, Run]) -> bool:
-    """Whether voxels of both stand at the same places."""
-    first, second = (data_runs.opened(run) for run in runs)
-    return first.shape("grid/mask") == second.shape("grid/mask") and (first.affine() == second.affine()).all()
-
-
 def settings(runs: tuple[Run, Run], names: tuple[str, str]) -> pd.DataFrame:
     """What was chosen otherwise."""
     table = beside.differing_settings(*(public.manifest(run) for run in runs), names)
@@ -134,18 +105,18 @@ def metrics(runs: tuple[Run, Run], names: tuple[str, str]) -> pd.DataFrame:
             f"{formatting.plain(untrained[0])} has trained nothing and has no accuracy: these numbers are of the "
             "other run alone."
         )
-    if data_runs.answer(runs[FIRST]).is_value != data_runs.answer(runs[SECOND]).is_value:
+    if data_runs.answer(runs[0]).is_value != data_runs.answer(runs[1]).is_value:
         st.info(
             "One run tells groups apart, the other predicts a value: their metrics have no common scale. Each has its "
             "own on its Overview."
         )
         return compared
-    found = overview_queries.differences(*runs)
+    found = compare_queries.differences(*runs)
     st.caption(
         "By scan. Filled: mean ± SD over the folds; open: the held-out test set; dotted line: chance. A difference is "
         f"one of networks only where the test scans are the same.{beside.difference_sentence(found)}"
     )
-    display.chart(st, figures.metrics(compared, names, beside.METRICS), "compare-metrics")
+    display.chart(st, figures.metrics(compared, names, compare_queries.METRICS), "compare-metrics")
     box = url_state.fold("c_metrics", "The same as a table")
     if box is not None:
         display.table(box, beside.metrics_table(compared, found))
@@ -159,16 +130,14 @@ def metrics(runs: tuple[Run, Run], names: tuple[str, str]) -> pd.DataFrame:
 def choose(runs: tuple[Run, Run]) -> Choice | None:
     """Model set, method and group that both have; None, and why, where they share nothing."""
     found = [data_runs.available(run) for run in runs]
-    sets = [s for s in found[FIRST] if s in found[SECOND]]
+    sets = [s for s in found[0] if s in found[1]]
     if not sets:
         has = [" and ".join(formatting.MODEL_SETS[s].lower() for s in own) or "no heatmaps" for own in found]
-        st.info(
-            f"The runs share no set of explaining models ({has[FIRST]}; {has[SECOND]}), so heatmaps are not compared."
-        )
+        st.info(f"The runs share no set of explaining models ({has[0]}; {has[1]}), so heatmaps are not compared.")
         return None
     columns = st.columns(3)
     model_set = url_state.choose("c_set", "Models", sets, words=formatting.MODEL_SETS.get, place=columns[0])
-    methods = [m for m in found[FIRST][model_set] if m in found[SECOND][model_set]]
+    methods = [m for m in found[0][model_set] if m in found[1][model_set]]
     if not methods:
         st.info("The runs share no method, so heatmaps are not compared.")
         return None
@@ -193,49 +162,6 @@ def _people(run: Run, model_set: str) -> beside.People:
         found = frames.ordered_diagnoses(explained_scans(run, model_set), groups)
         return beside.People(tuple(public.groups(run, model_set, {d: (d,) for d in found})), True)
     return beside.People(tuple(groups) if public.has_both_groups(run, model_set) else ())
-
-
-def look_of(choice: Choice) -> tuple[MapStyle, bool]:
-    """How the maps are drawn, and whether as a share of each map."""
-    columns = st.columns([1, 1, 1, 1, 1.2], vertical_alignment="bottom", gap="small")
-    plane, positions = group_maps_controls.choose_sections("c_", choice.runs[FIRST], columns)
-    percentile = group_maps_controls.choose_percentile("c_", columns[3])
-    share = url_state.toggle(
-        "c_share", "As a share of each map", True, place=columns[4],
-        help="Margins of different networks differ in size; shares do not. Off: in the unit of the method.",
-    )  # fmt: skip
-    style = planes.Style(plane)
-    return MapStyle(style, positions, "size", None, share, percentile, same_grid(choice.runs), (choice.method,)), share
-
-
-def maps(choice: Choice) -> list[tuple[Panel, Drawing]]:
-    """The group average of both runs on one scale, and their difference where the grids are the same."""
-    look, share = look_of(choice)
-    asked = {
-        run.run_id: Average(Selection(run, choice.model_set, choice.method, target, ScanFilter(diagnosis=(diagnosis,))))
-        for run, diagnosis, target in zip(choice.runs, choice.diagnoses, choice.targets(), strict=True)
-    }
-    impossible = data_averages.make_ready(list(asked.values()), look.style, look.positions)
-    averages = {name: average for name, average in asked.items() if average not in impossible}
-    units = {data_averages.measured(a)[2] for a in averages.values()}
-    if not share and len(units) > 1:
-        st.info(f"The runs measure in different units ({' and '.join(sorted(units))}): shown as a share of each map.")
-        look = replace(look, shared=True)
-    drawn = group_maps_grid.drawings(
-        group_maps_grid.panels(choice.method, averages, choice.names[::-1], look), look, {}
-    )
-    st.html(group_maps_controls.ROWS)
-    columns = iter(st.container(key="maps-row-compare").columns(3 if look.difference else 2))
-    who = dict(zip(choice.names, choice.diagnoses, strict=True))
-    for panel, picture in zip(drawn, data_averages.on_screen(list(drawn.values())), strict=True):
-        whose = "" if panel.is_difference else f": {who[panel.heading]}"
-        caption = f"{panel.heading}{whose}, {panel.people()}"
-        display.brain_picture(next(columns), picture, caption, group_maps_grid.description(panel, look))
-    for name, average in asked.items():
-        if average in impossible:
-            next(columns).info(f"**{formatting.plain(name)}**: {formatting.plain(impossible[average])}")
-    st.caption(group_maps_controls.small_print(look))
-    return list(drawn.items())
 
 
 def regions(choice: Choice) -> pd.DataFrame:
@@ -303,7 +229,7 @@ def downloads(runs: tuple[Run, Run], tables: dict[str, pd.DataFrame], drawn: Seq
 
         def sheet() -> pictures.Picture:
             said = "".join(f"{run.run_id}: {said}" for run in runs if (said := reference_run.warning(run)))
-            return group_maps_grid.sheet(dict(drawn), f"{names[0]} and {names[1]}", f"{said}{notices.RESEARCH_ONLY}")
+            return map_grid.sheet(dict(drawn), f"{names[0]} and {names[1]}", f"{said}{notices.RESEARCH_ONLY}")
 
         found += [
             Download.png("Maps, PNG", f"{stem}_maps", lambda: sheet().png()),
@@ -321,14 +247,14 @@ def compare(run: Run, head: page.Header, second: Run) -> None:
     for place, which, one in zip(st.columns(2), ("First", "Second"), runs, strict=True):
         card(place, which, one)
     manifests = [data_runs.manifest(one) for one in runs]
-    limits = [*beside.new_scans(manifests, names), *beside.limits(*manifests, same_grid(runs))]
+    limits = [*beside.new_scans(manifests, names), *beside.limits(*manifests, compare_maps.same_grid(runs))]
     if limits:
         st.markdown("\n".join(f"- {formatting.plain(sentence)}" for sentence in limits))
     tables = {"Settings": settings(runs, names), "Metrics": metrics(runs, names)}
     st.subheader("Where the networks look", anchor=False)
     choice, drawn = choose(runs), []
     if choice is not None:
-        drawn = maps(choice)
+        drawn = compare_maps.maps(choice)
         tables["Regions"], tables["Distances"] = regions(choice), distances(choice)
     page.how_to_read(
         "Two runs with the same data and settings but another seed show how far results move by chance alone. "

@@ -12,13 +12,8 @@ import pandas as pd
 
 from dashboard.data import frames
 from dashboard.text import formatting
-from store import accuracy
-from store.reading import verdict
+from dashboard.views.compare_runs.queries import METRICS
 
-METRICS = {
-    "accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "auc": "AUC", "mae": formatting.ERRORS["mae"],
-    "r": formatting.ERRORS["r"],
-}  # fmt: skip
 CLASSIFIERS = ("cnn", *frames.LINEAR)
 OF_ALL_SCANS = "All test scans, second − first (95 % CI)"
 FACTS = ("device", "spec_version", "versions", "seeds")
@@ -63,36 +58,6 @@ def compared_metrics(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     both = first.merge(second, on=keys, suffixes=("_a", "_b"), sort=False)
     both = both[both.value_a.notna() | both.value_b.notna()]
     return both.assign(difference=both.value_b - both.value_a).reset_index(drop=True)
-
-
-def difference_rows(
-    first: Mapping[tuple[str, str], pd.DataFrame], second: Mapping[tuple[str, str], pd.DataFrame],
-    positives: tuple[str, str], is_value: bool,
-) -> pd.DataFrame:  # fmt: skip
-    """Second minus first over all test scans with 95 % intervals: classifier, judged, metric, gap, low, high, paired.
-
-    Args:
-        first, second: (classifier, judged) -> the test scans of a run, as `store.accuracy.judged` takes them.
-        positives: the positive group of each run.
-        is_value: both are regressions.
-    """
-    rows = []
-    for classifier, judged in first:
-        sides = first[classifier, judged], second.get((classifier, judged))
-        if sides[1] is None or min(map(len, sides)) == 0:
-            continue
-        both = verdict.paired(*sides) if positives[0] == positives[1] else None
-        made = [accuracy.judged(side, p, is_value) for side, p in zip(both or sides, positives, strict=True)]
-        if both is not None:
-            found = accuracy.differences(made[1], made[0])
-        else:
-            alone = [accuracy.estimates(one) for one in made]
-            found = {name: accuracy.unpaired(alone[1][name], alone[0][name]) for name in alone[0]}
-        rows += [
-            (classifier, judged, metric, gap.value, gap.low, gap.high, gap.paired)
-            for metric, gap in found.items() if metric in METRICS
-        ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["classifier", "judged", "metric", "gap", "low", "high", "paired"])
 
 
 def metrics_table(compared: pd.DataFrame, differences: pd.DataFrame | None = None) -> pd.DataFrame:

@@ -14,7 +14,9 @@ from dashboard.text import formatting
 from dashboard.text import paper as text_paper
 from dashboard.views.distances import charts as figures
 from dashboard.views.distances import tables as between
-from dashboard.views.regions import tables as regions_tables
+from dashboard.views.shared import charts as shared_charts
+from dashboard.views.shared import wording
+from dashboard.views.shared.patient_links import draw_chart_of_patients
 from store import NotInRun
 
 FEW_PAIRS = 6  # so many are shown at once; of more, those of the sidebar's method
@@ -27,7 +29,7 @@ FORMULA = (
 
 def sentence(selection: Selection, rows: pd.DataFrame, diagnoses: list[str]) -> str:
     """What, of whom, by which model."""
-    people = regions_tables.people(rows, diagnoses)
+    people = wording.people(rows, diagnoses)
     return (
         f"How different the maps of the methods are, for {people}, "
         f"{formatting.MODEL_SETS[selection.model_set].lower()}, evidence for {evidence(selection)}."
@@ -84,12 +86,12 @@ def pictures(table: pd.DataFrame, diagnoses: list[str], level: str, column: str)
         colours, low, high = figures.DISTANCE_COLOURS, 0.0, between.largest(list(matrices.values()))
         note = "Strong colour: near. One scale for all diagnoses."
     else:
-        colours, low, high = figures.CORRELATION_COLOURS, -1.0, 1.0
+        colours, low, high = shared_charts.CORRELATION_COLOURS, -1.0, 1.0
         note = f"{CORRELATION[level]}; strong colour: alike. Scale from −1 to 1."
     st.subheader(MEASURES[column], anchor=False)
     for place, diagnosis in zip(st.columns(max(len(diagnoses), 2), gap="large"), diagnoses, strict=False):
         place.markdown(f"**{formatting.plain(diagnosis)}**")
-        figure = figures.matrix(
+        figure = shared_charts.matrix(
             matrices[diagnosis], low=low, high=high, colours=colours, what=what, slim=len(diagnoses) > 2
         )  # fmt: skip
         display.chart(place, figure, f"d-matrix-{diagnosis}")
@@ -126,7 +128,10 @@ def patients(selection: Selection, scans: pd.DataFrame, diagnoses: list[str], co
     axis = figures.AXIS if column == "distance" else CORRELATION["scan"]
     groups = runs.manifest(selection.run)["groups"]
     figure = figures.strips(scans, pairs, diagnoses, groups, column=column, axis=axis, points=may)
-    event = display.chart(st, figure, "d-strips", on_select="rerun", selection_mode="points")
+    if may:
+        draw_chart_of_patients(st, figure, "d-strips")
+    else:
+        display.chart(st, figure, "d-strips")
     whom = selection.scan_filter.in_words()
     kept = f" Only {whom}." if whom else ""
     kind = between.counted(scans)
@@ -136,10 +141,6 @@ def patients(selection: Selection, scans: pd.DataFrame, diagnoses: list[str], co
         f"{formatting.plain(diagnosis)} {said}" for diagnosis, said in between.people(scans, diagnoses).items()
     )
     st.caption(f"{how}Diamond and line: mean ± SD over {kind} ({n}).{kept}")
-    chosen = [point for point in event["selection"]["points"] if point.get("customdata")]
-    if chosen and may:
-        subject, scan = chosen[0]["customdata"][:2]
-        url_state.go("patient", {"p_subject": subject, "p_scan": scan})
 
 
 def explain() -> None:

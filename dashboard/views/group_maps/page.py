@@ -19,10 +19,11 @@ from dashboard.shell import access, display, notices, page, sidebar, url_state
 from dashboard.shell.page import Download
 from dashboard.text import formatting
 from dashboard.text.outputs import Answer
-from dashboard.views.group_maps import controls, tables
-from dashboard.views.group_maps import grid as group_maps_grid
-from dashboard.views.group_maps.controls import MapStyle
-from dashboard.views.group_maps.grid import Panel
+from dashboard.views.group_maps import tables
+from dashboard.views.shared import map_controls, map_grid, region_values
+from dashboard.views.shared.map_controls import MapStyle
+from dashboard.views.shared.map_grid import Panel
+from dashboard.views.shared.patient_links import open_patient
 from store.export import nifti as export_nifti
 from store.export.csv import neutralised
 
@@ -72,7 +73,7 @@ class Reading:
 def columns_of(selection: Selection) -> dict[str, tuple[str, ...]]:
     """Heading -> diagnoses of the columns."""
     groups = data_averages.diagnoses_of_groups(selection.run, selection.model_set)
-    return group_maps_grid.columns_of(groups, selection.scan_filter.diagnosis or others(selection, groups))
+    return map_grid.columns_of(groups, selection.scan_filter.diagnosis or others(selection, groups))
 
 
 def others(selection: Selection, groups: dict[str, tuple[str, ...]]) -> list[str]:
@@ -122,14 +123,14 @@ def show_row(
     columns = iter(place.columns(max(len(drawn) + len(missing), 3)))
     for panel, picture in drawn.items():
         caption = f"{panel.heading}, {panel.people()}"
-        display.brain_picture(next(columns), picture, caption, group_maps_grid.description(panel, look))
+        display.brain_picture(next(columns), picture, caption, map_grid.description(panel, look))
     for name, why in missing.items():
         next(columns).info(f"**{formatting.plain(name)}**: {formatting.plain(why)}")
 
 
 def show_grid(selection: Selection, look: MapStyle, columns: dict[str, tuple[str, ...]]) -> dict[Panel, Drawing]:
     """Every method as soon as its averages are read; all together, where they share a scale or a threshold is typed."""
-    averages = group_maps_grid.wanted(selection, look, columns)
+    averages = map_grid.wanted(selection, look, columns)
     every = [average for own in averages.values() for average in own.values()]
     progress = Reading(every, look)
     thresholds = st.container()
@@ -141,11 +142,11 @@ def show_grid(selection: Selection, look: MapStyle, columns: dict[str, tuple[str
         asked = [average for method in batch for average in averages[method].values()]
         impossible = data_averages.make_ready(asked, look.style, look.positions, progress.step)
         ready = {m: {n: a for n, a in averages[m].items() if a not in impossible} for m in batch}
-        grid = [panel for m in batch for panel in group_maps_grid.panels(m, ready[m], columns, look)]
-        typed = {} if look.percentile is not None else controls.choose_values(
-            "g_", group_maps_grid.medians(grid), thresholds
+        grid = [panel for m in batch for panel in map_grid.panels(m, ready[m], columns, look)]
+        typed = {} if look.percentile is not None else map_controls.choose_values(
+            "g_", map_grid.medians(grid), thresholds
         )  # fmt: skip
-        new = group_maps_grid.drawings(grid, look, typed)
+        new = map_grid.drawings(grid, look, typed)
         ready_pictures = dict(zip(new, data_averages.on_screen(list(new.values())), strict=True))
         for method in batch:
             missing = {n: impossible[a] for n, a in averages[method].items() if a in impossible}
@@ -166,7 +167,7 @@ def numbers(run: runs.Run, drawn: dict[Panel, Drawing]) -> tuple[list[tables.Num
         for panel, drawing in drawn.items() if not panel.is_difference
     ]  # fmt: skip
     atlas, affine = reader.atlas, reader.affine()
-    return rows, [tables.region_at(atlas, affine, regions, row.figures.peak_mm) for row in rows]
+    return rows, [region_values.region_at(atlas, affine, regions, row.figures.peak_mm) for row in rows]
 
 
 def in_3d(method: str, drawn: dict[Panel, Drawing]) -> None:
@@ -201,7 +202,7 @@ def scans_behind(rows: pd.DataFrame, answer: Answer) -> None:
     chosen = event.selection.rows
     if chosen:
         row = rows.iloc[chosen[0]]
-        url_state.go("patient", {"p_subject": row.subject, "p_scan": row.scan})
+        open_patient(row.subject, row.scan)
 
 
 def nifti(panel: Panel, run: runs.Run) -> bytes:
@@ -222,10 +223,11 @@ def downloads(selection: Selection, look: MapStyle, drawn: dict[Panel, Drawing])
     name = f"{run.run_id}_{selection.model_set}_{selection.target}{filtered}"
     title = f"{run.run_id}: {VALUE_WORDS[look.value].lower()}, evidence for {selection.evidence_as_text()}"
     kind = ("SIMULATED. " if runs.manifest(run)["simulated"] else "") + reference_run.warning(run)
-    note = f"{kind}{formatting.SET_SENTENCES[selection.model_set]} {controls.small_print(look)} {notices.RESEARCH_ONLY}"
+    said = formatting.SET_SENTENCES[selection.model_set]
+    note = f"{kind}{said} {map_controls.small_print(look)} {notices.RESEARCH_ONLY}"
     found = [
-        Download.png("Grid, PNG", f"{name}_groups", lambda: group_maps_grid.sheet(drawn, title, note).png()),
-        Download.svg("Grid, SVG", f"{name}_groups", lambda: group_maps_grid.sheet(drawn, title, note).svg()),
+        Download.png("Grid, PNG", f"{name}_groups", lambda: map_grid.sheet(drawn, title, note).png()),
+        Download.svg("Grid, SVG", f"{name}_groups", lambda: map_grid.sheet(drawn, title, note).svg()),
         Download.csv("Numbers, CSV", f"{name}_groups", lambda: tables.numbers(*numbers(run, drawn))),
     ]
     for panel in drawn:
@@ -250,7 +252,7 @@ def main() -> None:
     columns = columns_of(selection)
     rows = rows[rows.diagnosis.isin([d for own in columns.values() for d in own])].reset_index(drop=True)
     head = page.Header("Group maps", sentence(selection, rows, columns))
-    look = controls.choose("g_", run, runs.available(run)[selection.model_set])
+    look = map_controls.choose("g_", run, runs.available(run)[selection.model_set])
     if rows.empty:
         sidebar.nothing_passes(", so there is nothing to average")
         head.finish([])
@@ -259,8 +261,8 @@ def main() -> None:
     if nobody:
         st.info(sidebar.nobody(selection, nobody))
         columns = {name: own for name, own in columns.items() if name not in nobody}
-    st.html(controls.ROWS)
-    st.caption(f"{also_explained(selection, columns)}{controls.small_print(look)}")
+    st.html(map_controls.ROWS)
+    st.caption(f"{also_explained(selection, columns)}{map_controls.small_print(look)}")
     drawn = show_grid(selection, look, columns)
     in_3d(selection.method, drawn)
     box = url_state.fold("g_numbers", "Numbers behind the pictures")

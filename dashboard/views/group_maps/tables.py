@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from dashboard.drawing.brain_maps import BrainMap
@@ -23,15 +22,6 @@ class Numbers:
     figures: BrainMap
     factor: float
     scale: Range
-
-
-def region_at(atlas: np.ndarray, affine: np.ndarray, regions: pd.DataFrame, mm: Sequence[float]) -> str:
-    """Name of the region of an (x, y, z) atlas at a place in mm; a dash outside."""
-    voxel = np.rint(np.linalg.solve(affine, [*mm, 1.0])[:3]).astype(int)
-    if (voxel < 0).any() or (voxel >= atlas.shape).any():
-        return formatting.NONE
-    found = regions.region[regions["index"] == int(atlas[tuple(voxel)])]
-    return formatting.region_name(found.iloc[0]) if len(found) else formatting.NONE
 
 
 def table(rows: Sequence[Numbers], peaks: Sequence[str]) -> pd.DataFrame:

@@ -18,12 +18,12 @@ from dashboard.shell.page import Download
 from dashboard.text import formatting
 from dashboard.text import paper as text_paper
 from dashboard.text.outputs import answer_of
-from dashboard.views.group_maps import controls as group_maps_controls
-from dashboard.views.group_maps import grid as group_maps_grid
+from dashboard.views.overview import charts as overview_charts
 from dashboard.views.overview import new_scans, regression
 from dashboard.views.overview import queries as overview_queries
 from dashboard.views.overview import tables as judged
 from dashboard.views.overview import truth as overview_truth
+from dashboard.views.shared import map_controls, map_grid
 from store.export import nifti
 from store.export.csv import neutralised
 
@@ -107,22 +107,22 @@ def group_averages(run: Run, model_set: str, target: str, groups: list[str]) -> 
         "the median of the brain; both groups of a method share one scale."
     )
     methods = tuple(runs.available(run)[model_set])
-    look = group_maps_controls.as_in_the_paper(run, methods)
-    columns = group_maps_grid.columns_of(data_averages.diagnoses_of_groups(run, model_set), None)
+    look = map_controls.as_in_the_paper(run, methods)
+    columns = map_grid.columns_of(data_averages.diagnoses_of_groups(run, model_set), None)
     columns = public.groups(run, model_set, columns)
     if not columns:
         st.info(f"Its groups are of {access.FEW} subjects: their averages are {access.ONLY_FOR_ROLE}.")
         return
-    averages = group_maps_grid.wanted(Selection(run, model_set, methods[0], target), look, columns)
+    averages = map_grid.wanted(Selection(run, model_set, methods[0], target), look, columns)
     with st.spinner("Drawing group averages", show_time=True):
-        drawn = group_maps_grid.drawn_where_possible(averages, columns, look)
+        drawn = map_grid.drawn_where_possible(averages, columns, look)
     for method in methods:
         how = formatting.HOW_TO_READ.get(method)
         st.markdown(f"**{formatting.method_name(method)}**" + (f" &ensp; :small[:gray[{how}]]" if how else ""))
         own = [(panel, picture) for panel, picture in drawn.items() if panel.method == method]
         for column, (panel, picture) in zip(st.columns(2), own, strict=False):
             caption = f"{panel.heading}, {panel.people()}"
-            display.brain_picture(column, picture, caption, group_maps_grid.description(panel, look))
+            display.brain_picture(column, picture, caption, map_grid.description(panel, look))
 
 
 def ranking(run: Run, model_set: str, target: str, groups: list[str]) -> None:
@@ -138,7 +138,7 @@ def ranking(run: Run, model_set: str, target: str, groups: list[str]) -> None:
         f"blue tick: {formatting.plain(groups[1])} (n = {n[1]}). "
         f"One axis for all methods. {formatting.MODEL_SETS[model_set]}."
     )
-    figures = list(overview_queries.top_regions(run, model_set, target).items())
+    figures = list(overview_charts.top_regions(run, model_set, target).items())
     for start in range(0, len(figures), 4):
         for column, (method, figure) in zip(st.columns(4, gap="medium"), figures[start : start + 4], strict=False):
             column.markdown(f"**{formatting.method_name(method)}**")
@@ -159,7 +159,7 @@ def accuracy(run: Run, metrics: pd.DataFrame, figures: dict[str, Chart]) -> None
         st.caption("This run was not cross-validated: what follows is of the held-out test set.")
     box = url_state.fold("o_metrics", "All metrics")
     if box is not None:
-        for level, table in overview_queries.all_metrics(run).items():
+        for level, table in judged.all_metrics(run).items():
             box.caption(
                 f"By {level}. {formatting.CLASSIFIERS['cnn']}, and linear models in the same folds. CI: bootstrap over "
                 "subjects, widened to the score interval where it is wider, so that 1.000 is no certainty; none of "
@@ -315,7 +315,7 @@ def main() -> None:
     head = page.Header("Overview", sentence(manifest, scans))
     if reference_run.nothing_judged(run):
         new_scans.section(run)
-        cohort(run, scans, groups, overview_queries.networks(run, access.may_see_patients()))
+        cohort(run, scans, groups, overview_charts.networks(run, access.may_see_patients()))
         page.provenance(run)
         head.finish([*new_scans.downloads(run), *downloads(run, tables, None, target)])
         return
@@ -328,7 +328,7 @@ def main() -> None:
         group_averages(run, model_set, target, groups)
         ranking(run, model_set, target, groups)
     overview_truth.section(run)
-    figures = overview_queries.networks(run, access.may_see_patients())
+    figures = overview_charts.networks(run, access.may_see_patients())
     if runs.answer(run).is_value:
         regression.how_well(run, metrics, figures)
     else:

@@ -12,8 +12,8 @@ from dashboard.drawing.chart import Chart
 from dashboard.shell import access, display, public, url_state
 from dashboard.text import formatting
 from dashboard.text.outputs import Answer
-from dashboard.views.overview import queries as overview_queries
 from dashboard.views.overview import regression_charts
+from dashboard.views.overview import tables as judged
 from store.export.csv import neutralised
 
 
@@ -89,7 +89,7 @@ def how_well(run: Run, metrics: pd.DataFrame, figures: dict[str, Chart]) -> None
         st.caption("This run was not cross-validated: what follows is of the held-out test set.")
     box = url_state.fold("o_metrics", "All metrics")
     if box is not None:
-        for level, table in overview_queries.all_metrics(run).items():
+        for level, table in judged.all_metrics(run).items():
             box.caption(f"By {level}. Errors in {answer.unit or 'points'}.")
             box.dataframe(neutralised(table), hide_index=True)
     left, right = st.columns(2, gap="large")

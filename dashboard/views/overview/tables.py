@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dashboard.data import frames
+from dashboard.data import frames, runs
+from dashboard.data.runs import Run
 from dashboard.text.formatting import CLASSIFIERS, ERRORS, mean_sd, three, with_interval
 
 METRICS = {
@@ -103,3 +104,10 @@ def values_of_cell(explained: pd.DataFrame, groups: Sequence[str], true: int, pr
     ages = explained["age"].dropna()
     ends = (int(np.floor(ages.min())), int(np.ceil(ages.max()))) if len(ages) else (0, 0)
     return values | ({"age": ends} if ends[0] < ends[1] else {})
+
+
+def all_metrics(run: Run) -> dict[str, pd.DataFrame]:
+    """scan, and subject where people have several scans -> every metric."""
+    metrics, scans = runs.metrics(run), runs.table(run, "scans")
+    levels = ["scan", "subject"] if len(scans) > scans.subject.nunique() else ["scan"]
+    return {level: metrics_table(metrics, level) for level in levels}

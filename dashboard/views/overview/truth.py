@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pandas as pd
 import streamlit as st
 
 from dashboard.data import runs
@@ -11,20 +10,15 @@ from dashboard.drawing.chart import Chart
 from dashboard.shell import display, url_state
 from dashboard.shell.page import Download
 from dashboard.text.formatting import MODEL_SETS, count
+from dashboard.views.overview import queries as overview_queries
 from dashboard.views.overview import truth_charts, truth_tables
 from store.export.csv import neutralised
 from store.spec import TRUTH_VISIBLE_BINARY
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
-def scores(run: Run) -> pd.DataFrame | None:
-    """The table of truth scores; None where the run has none."""
-    return runs.table(run, "truth_scores") if runs.opened(run).has_table("truth_scores") else None
-
-
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _chart(run: Run) -> Chart:
-    own = truth_tables.of_patients(scores(run), runs.manifest(run)["groups"][0])
+    own = truth_tables.of_patients(overview_queries.truth_scores(run), runs.manifest(run)["groups"][0])
     return truth_charts.scores(own, truth_tables.SHOWN_BEFORE if _is_old(run) else truth_tables.SHOWN)
 
 
@@ -39,7 +33,7 @@ def section(run: Run) -> None:
     if not manifest["simulated"] or runs.answer(run).is_value:
         return
     st.subheader("Do the heatmaps find what was imposed?", anchor=False)
-    found, positive = scores(run), manifest["groups"][0]
+    found, positive = overview_queries.truth_scores(run), manifest["groups"][0]
     own = None if found is None else truth_tables.of_patients(found, positive)
     if own is None or own.empty:
         st.caption("SIMULATED, with nothing imposed that heatmaps could be scored against.")
@@ -64,5 +58,5 @@ def section(run: Run) -> None:
 
 def downloads(run: Run) -> list[Download]:
     """The scores as a table, where there are any."""
-    found = scores(run)
+    found = overview_queries.truth_scores(run)
     return [] if found is None else [Download.csv("Truth scores, CSV", f"{run.run_id}_truth-scores", lambda: found)]

@@ -2,103 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 import html
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from dashboard import viewer
 from dashboard.data import reference_run, runs
 from dashboard.data.selection import Selection, explained_scans
 from dashboard.drawing import palette
-from dashboard.shell import access, display, page, sidebar, url_state
+from dashboard.shell import display, page, sidebar, url_state
 from dashboard.text import formatting
-from dashboard.text.outputs import Answer
-from dashboard.views.patient import charts, pictures, reference_groups
+from dashboard.views.patient import charts, choice, linked_viewer, pictures, reference_groups
 from dashboard.views.patient import queries as patient_queries
 from dashboard.views.patient import tables as patient_tables
 from dashboard.views.patient.downloads import downloads
 
-SUBJECT, SCAN, MODEL = "p_subject", "p_scan", "p_model"
-SIDEBAR_METHOD, REVISION = "_p_sidebar_method", "_p_revision"
 TOP = 10
 VISIT_WIDTH = 320  # pixels of a visit's slice
-
-
-UNKNOWN = "_p_unknown"  # why the patient of the link cannot be shown, until the reader chooses another
-
-
-def unknown_patient(run: runs.Run, rows: pd.DataFrame) -> bool:
-    """Say why the link's patient cannot be shown; False where it can, or the link names none. Never another one."""
-    code = url_state.peek(SUBJECT)
-    if code is not None and code not in {access.pseudonym(s) for s in rows.subject.unique()}:
-        elsewhere = code in {access.pseudonym(s) for s in runs.table(run, "scans", ("subject",)).subject.unique()}
-        st.session_state[UNKNOWN] = (
-            "The patient of this link is in the run, but not among the scans that these models explain: choose other "
-            "models at the left." if elsewhere else
-            "The patient of this link is not known here. A link names patients by codes that hold for one key: it was "
-            "made on a computer with another key of links, or for another run. Open it where it was made, or ask for "
-            "the key (README, The dashboard), or for the name of the subject."
-        )  # fmt: skip
-    why = st.session_state.get(UNKNOWN)
-    if why is None:
-        return False
-    page.Header("Patient", "No patient is shown.").finish()
-    st.warning(why)
-    st.button("Choose a patient of this run", on_click=lambda: st.session_state.pop(UNKNOWN, None), key="p-choose")
-    url_state.leave_link()
-    return True
-
-
-def pick_subject(rows: pd.DataFrame, inside: pd.DataFrame, answer: Answer) -> str:
-    """Search, or step with the two buttons; the patients are those of the sidebar's filters."""
-    subjects = list(dict.fromkeys(inside.sort_values(["diagnosis", "subject"], kind="stable").subject))
-    by_name = {access.pseudonym(s): s for s in rows.subject.unique()}
-    wanted = by_name.get(url_state.peek(SUBJECT) or "", st.session_state.get(SUBJECT) or url_state.kept(SUBJECT))
-    outside = wanted in set(rows.subject) and wanted not in subjects
-    options = [wanted, *subjects] if outside else subjects
-    first = rows.drop_duplicates("subject").set_index("subject")
-    picker = st.container(key="patient-picker")
-    back, search, on = picker.columns([0.11, 1, 0.11], vertical_alignment="bottom")
-
-    def label(subject: str) -> str:
-        row = first.loc[subject]
-        return f"{subject} · {row.diagnosis} · {answer.text(row[answer.column])}"
-
-    subject = url_state.choose(
-        SUBJECT, f"Patient, {formatting.count(len(subjects), 'subject')} of the filters", options, words=label,
-        link_words=access.pseudonym, place=search,
-    )  # fmt: skip
-    place = subjects.index(subject) if subject in subjects else -1
-    before, after = (subjects[(place + step) % len(subjects)] if subjects else subject for step in (-1, 1))
-    back.button("‹ Back", on_click=_step, args=(before,), key="patient-back", width="stretch", help="Previous patient")
-    on.button("Next ›", on_click=_step, args=(after,), key="patient-next", width="stretch", help="Next patient")
-    if outside:
-        st.caption("This patient does not pass the filters of the sidebar.")
-    return subject
-
-
-def _step(subject: str) -> None:
-    url_state.set_before_next_pass({SUBJECT: subject})
-
-
-def pick_scan(visits: pd.DataFrame) -> pd.Series:
-    """The visit; asked for only where there are several."""
-    if len(visits) == 1:
-        scan = visits.scan.iloc[0]
-        url_state.write(SCAN, access.pseudonym(scan))
-        if (code := url_state.linked(SCAN)) not in (None, access.pseudonym(scan)):
-            url_state.ignore(SCAN, code, "not known here; the only visit is shown")
-    else:
-        session = dict(zip(visits.scan, visits.session.fillna(""), strict=True))
-        ages = dict(zip(visits.scan, visits.age, strict=True))
-        scan = url_state.choose(
-            SCAN, "Visit", list(visits.scan), widget="segmented", link_words=access.pseudonym,
-            words=lambda s: f"{session[s] or s}, {ages[s]:.1f} y" if ages[s] == ages[s] else session[s] or s,
-        )  # fmt: skip
-    return visits[visits.scan == scan].iloc[0]
 
 
 def decision(selection: Selection, row: pd.Series) -> None:
@@ -130,68 +51,6 @@ def probability_bar(value: float, description: str) -> str:
     )
 
 
-def pick_model(selection: Selection, scan: str) -> str:
-    """Which model explains; asked for only where several do."""
-    models = patient_queries.models_of_scan(selection.run, selection.model_set, scan)
-    models = [m for m in models if patient_queries.methods_of_scan(selection.run, m, scan)]
-    if len(models) == 1:
-        url_state.write(MODEL, models[0])
-        url_state.linked(MODEL)
-        return models[0]
-    return url_state.choose(MODEL, "Explained by", models, widget="segmented")
-
-
-# -- the viewer ---------------------------------------------------------------------------------------------------
-
-
-STRONGEST = "strongest"  # in a link: the crosshair is at the strongest voxel
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return STRONGEST
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, list | tuple):
-        return ",".join(f"{v:g}" for v in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _parsed(name: str, text: str, kind: str) -> Any:
-    """The value of an option of the viewer as a link writes it; ValueError with the allowed values."""
-    if name == "mm" and text == STRONGEST:
-        return None
-    clean, ignored = viewer.clean_options({"threshold_kind": kind, name: text})
-    if ignored:
-        raise ValueError(ignored[0])
-    return clean[name]
-
-
-def view_options(methods: list[str], wanted: str) -> dict[str, Any]:
-    """The options of the viewer, from the link or from before; a method newly chosen in the sidebar comes first."""
-    session = st.session_state
-    default = wanted if wanted in methods else methods[0]
-    kind = url_state.value("p_threshold_kind", "percentile", lambda text: _parsed("threshold_kind", text, text))
-    options = {"threshold_kind": kind}
-    for name, value in (viewer.DEFAULTS | {"method": default}).items():
-        if name != "threshold_kind":
-            check = functools.partial(_parsed, name, kind=kind)
-            options[name] = url_state.value(f"p_{name}", _text(value), check)
-    if session.get(SIDEBAR_METHOD, wanted) != wanted:
-        session[REVISION] = session.get(REVISION, 0) + 1
-        options["method"] = default
-        url_state.put("p_method", default)
-    session[SIDEBAR_METHOD] = wanted
-    return options | {"revision": session.get(REVISION, 0)}
-
-
-def remember(view: dict[str, Any]) -> None:
-    """Put what the viewer says into the link."""
-    for name in viewer.DEFAULTS:
-        if view.get(name) is not None:
-            url_state.put(f"p_{name}", _text(view[name]))
-
-
 def region_tables(selection: Selection, model: str, row: pd.Series, methods: list[str]) -> dict[str, pd.DataFrame]:
     """Method -> this scan's regions against the other subjects of its diagnosis."""
     tables = {}
@@ -203,41 +62,6 @@ def region_tables(selection: Selection, model: str, row: pd.Series, methods: lis
         own = shares.loc[(model, row["scan"])]
         tables[method] = patient_tables.against_group(own, people, row["subject"], row["diagnosis"])
     return tables
-
-
-def viewer_figures(selection: Selection, tables: dict[str, pd.DataFrame]) -> dict[str, dict[int, Any]]:
-    """What the viewer writes under the cursor."""
-    regions = runs.table(selection.run, "regions")
-    index = dict(zip(regions.region, regions["index"].astype(int), strict=True))
-
-    def known(number: float) -> float | None:
-        return float(number) if number == number else None
-
-    return {
-        method: {
-            index[r.region]: viewer.RegionFigures(float(r.share), known(r.percentile), int(r.n), known(r.mean))
-            for r in table.rename(columns={"mean": "group_mean"}).assign(mean=table["mean"]).itertuples()
-            if r.region in index and r.share == r.share  # a heatmap that is 0 everywhere has no shares
-        }
-        for method, table in tables.items()
-    }
-
-
-def brain(
-    selection: Selection, model: str, row: pd.Series, tables: dict[str, pd.DataFrame], group_words: str
-) -> dict[str, Any]:
-    """The linked viewer; returns its state."""
-    run, methods = selection.run, list(tables)
-    scene = viewer.patient_volumes(runs.opened(run), run, model, row["scan"], methods, selection.target)
-    view = viewer.show(
-        scene, figures=viewer_figures(selection, tables), group_words=group_words,
-        options=view_options(methods, selection.method), key="p_viewer",
-    )  # fmt: skip
-    remember(view)
-    return view
-
-
-# -- beside the viewer --------------------------------------------------------------------------------------------
 
 
 def strongest(selection: Selection, table: pd.DataFrame) -> pd.DataFrame:
@@ -342,16 +166,16 @@ def main() -> None:
     answer = runs.answer(selection.run)
     explained = explained_scans(selection.run, selection.model_set)
     rows, inside = (patient_tables.one_a_scan(found, groups, answer) for found in (explained, selection.rows()))
-    if unknown_patient(selection.run, rows):
+    if choice.unknown_patient(selection.run, rows):
         return
     top = st.container()
-    if inside.empty and url_state.kept(SUBJECT) is None and url_state.peek(SUBJECT) is None:
+    if inside.empty and url_state.kept(choice.SUBJECT) is None and url_state.peek(choice.SUBJECT) is None:
         with top:
             page.Header("Patient", "No patient passes the filters of the sidebar.").finish()
         return
-    subject = pick_subject(rows, inside, answer)
+    subject = choice.pick_subject(rows, inside, answer)
     visits = patient_queries.visits(rows, subject)
-    row = pick_scan(visits)
+    row = choice.pick_scan(visits)
     with top:
         head = page.Header("Patient", f"**{formatting.plain(row['subject'])}** · {patient_tables.covariates(row)}")
     decision(selection, row)
@@ -364,7 +188,7 @@ def main() -> None:
         )
         head.finish()
         return
-    model = pick_model(selection, row["scan"])
+    model = choice.pick_model(selection, row["scan"])
     methods = patient_queries.methods_of_scan(selection.run, model, row["scan"])
     tables = region_tables(selection, model, row, methods)
     against = reference_groups.tables(other, selection, model, row, methods) if other is not None else {}
@@ -372,7 +196,7 @@ def main() -> None:
     if other is None and pd.notna(row["correct"]) and not row["correct"] and not answer.is_value:
         against = of_both_groups(selection, model, row, methods, groups)
         why_wrong(selection, row)
-    view = brain(selection, model, row, tables | against.get(group, {}), group)
+    view = linked_viewer.show(selection, model, row, tables | against.get(group, {}), group)
     left, right = st.columns([3, 2], gap="large")
     with left:
         method = view["method"] if view["method"] in tables else next(iter(tables))

@@ -16,12 +16,11 @@ from dashboard.data.selection import OneHeatmap, ScanFilter, Selection
 from dashboard.drawing import palette
 from dashboard.shell import display, url_state
 from dashboard.text import formatting
-from dashboard.views.group_maps import controls as group_maps_controls
-from dashboard.views.group_maps import grid as group_maps_grid
-from dashboard.views.group_maps.controls import MapStyle
 from dashboard.views.patient import charts
 from dashboard.views.patient import queries as patient_queries
 from dashboard.views.patient import tables as patient_tables
+from dashboard.views.shared import map_controls, map_grid
+from dashboard.views.shared.map_controls import MapStyle
 from store import NotInRun
 
 Tables = dict[str, pd.DataFrame]  # method -> a scan's regions against a group
@@ -106,19 +105,19 @@ def pictures(reference: Reference, selection: Selection, model: str, row: pd.Ser
     if box is None:
         return
     chosen = selection.of(method=method)
-    look = group_maps_controls.as_in_the_paper(reference.run, (method,))
+    look = map_controls.as_in_the_paper(reference.run, (method,))
     averages, people = _of_groups(reference, chosen, look), str(row["subject"])
     scale = data_averages.measured(next(iter(averages.values())))[0]
     own = OneHeatmap(chosen.run, chosen.model_set, method, chosen.target, model=model, scan=row["scan"])
     with st.spinner("Drawing the groups"):
-        drawn = group_maps_grid.drawn_where_possible(
+        drawn = map_grid.drawn_where_possible(
             {method: {people: Average(own, look.value, scale), **averages}}, averages, look
         )
-    st.html(group_maps_controls.ROWS)
+    st.html(map_controls.ROWS)
     columns = box.container(key="maps-row-reference").columns(max(len(drawn), 3))
     for column, (panel, picture) in zip(columns, drawn.items(), strict=False):
         who = f"{people}, explained by {model}" if panel.heading == people else f"{panel.heading}, {panel.people()}"
-        display.brain_picture(column, picture, who, group_maps_grid.description(panel, look))
+        display.brain_picture(column, picture, who, map_grid.description(panel, look))
     alone = (
         ""
         if people in {panel.heading for panel in drawn}
@@ -127,15 +126,15 @@ def pictures(reference: Reference, selection: Selection, model: str, row: pd.Ser
     box.caption(
         f"{formatting.method_name(method)}, evidence for {selection.evidence()}, one colour scale, from the median "
         f"of these maps. {alone}An average over subjects is smoother than the map of one scan. "
-        f"{group_maps_controls.small_print(look)}"
+        f"{map_controls.small_print(look)}"
     )
 
 
 def _of_groups(reference: Reference, selection: Selection, look: MapStyle) -> dict[str, Average]:
     """Heading -> average of a group of the reference, of the same models, method and target."""
     groups = data_averages.diagnoses_of_groups(reference.run, selection.model_set)
-    columns = {f"{name} of {reference.run_id}": who for name, who in group_maps_grid.columns_of(groups, None).items()}
-    wanted = group_maps_grid.wanted(selection.of(run=reference.run, scan_filter=ScanFilter()), look, columns)
+    columns = {f"{name} of {reference.run_id}": who for name, who in map_grid.columns_of(groups, None).items()}
+    wanted = map_grid.wanted(selection.of(run=reference.run, scan_filter=ScanFilter()), look, columns)
     return wanted[selection.method]
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 import streamlit as st
 
 from dashboard.data import frames, runs
 from dashboard.data.selection import Selection
-from dashboard.shell import access, display, url_state
+from dashboard.shell import access, display
 from dashboard.text import formatting
 from dashboard.views.regions import one_region_charts as figures
 from dashboard.views.regions import queries as asked
 from dashboard.views.regions import tables as regional
+from dashboard.views.shared import region_values
+from dashboard.views.shared.patient_links import draw_chart_of_patients
 
 
 def section(selection: Selection, ranked_by: str, regions: pd.DataFrame, region: str) -> pd.DataFrame:
@@ -22,7 +22,7 @@ def section(selection: Selection, ranked_by: str, regions: pd.DataFrame, region:
     Args:
         ranked_by: the measure of the ranking; single scans have the one that comes nearest.
     """
-    measure = regional.OF_A_SCAN.get(ranked_by, ranked_by)
+    measure = region_values.OF_A_SCAN.get(ranked_by, ranked_by)
     inside = bool(regions["in_atlas"][(regions["merged"] == region) | (regions["region"] == region)].all())
     if measure == "share_atlas" and not inside:
         measure = "share"
@@ -45,28 +45,13 @@ def section(selection: Selection, ranked_by: str, regions: pd.DataFrame, region:
         display.chart(left, figures.means(table, diagnoses, groups, **look), "r-strip")
         left.caption("  \n".join(spread_words(regional.spread(table, diagnoses), factor, unit, quartiles=False)))
         return table.iloc[:0]
-    events = [patients_chart(left, figures.distribution(table, diagnoses, groups, **look), "r-strip")]
+    draw_chart_of_patients(left, figures.distribution(table, diagnoses, groups, **look), "r-strip")
     left.caption("  \n".join(spread_words(regional.spread(table, diagnoses), factor, unit)))
     if table["age"].notna().any():
         right.markdown("**With age**")
-        events.append(patients_chart(right, figures.with_age(table, diagnoses, groups, **look), "r-age"))
+        draw_chart_of_patients(right, figures.with_age(table, diagnoses, groups, **look), "r-age")
         right.caption(age_words(table, diagnoses))
-    for event in events:
-        open_patient(event)
     return table.assign(region=region, method=selection.method, measure=measure)
-
-
-def patients_chart(place: Any, figure: Any, key: str) -> Any:
-    """A chart whose dots open patients, for readers who may see them; returns what `open_patient` takes."""
-    return display.chart(place, figure, key, on_select="rerun", selection_mode="points")
-
-
-def open_patient(event: Any) -> None:
-    """Go to the patient whose dot was clicked."""
-    points = [p for p in event["selection"]["points"] if p.get("customdata")] if "selection" in event else []
-    if points:
-        subject, scan = points[0]["customdata"][:2]
-        url_state.go("patient", {"p_subject": subject, "p_scan": scan})
 
 
 def spread_words(spread: pd.DataFrame, factor: float, unit: str, quartiles: bool = True) -> list[str]:

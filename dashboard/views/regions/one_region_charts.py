@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from dashboard.drawing import palette
-from dashboard.drawing.chart import GRID, MARKERS_STAY, Chart
-from dashboard.drawing.regions import symbol
+from dashboard.drawing.chart import GRID, Chart
+from dashboard.views.shared.charts import dots, trend
 
 STRIP_SEED = 0
 DOTS_BELOW, BOX_ABOVE = 0.08, 0.3  # of a row, from its middle
@@ -70,19 +70,6 @@ def _box(values: np.ndarray, place: float, colour: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def dots(
-    part: pd.DataFrame, x: np.ndarray, y: np.ndarray, diagnosis: str, diagnoses: Sequence[str], colour: str
-) -> dict[str, Any]:
-    """A trace of one diagnosis, told apart by shape too; a click on a dot gives its subject and scan."""
-    return {
-        "x": x, "y": y, "mode": "markers", "name": diagnosis,
-        "customdata": part[["subject", "scan"]].to_numpy(object),
-        "marker": {"size": 7, "color": palette.faint(colour, 0.6), "symbol": symbol(diagnosis, diagnoses)},
-        "hovertemplate": f"%{{customdata[1]}}, {diagnosis}<extra></extra>",
-        "unselected": MARKERS_STAY,
-    }  # fmt: skip
-
-
 def with_age(
     table: pd.DataFrame, diagnoses: Sequence[str], groups: Sequence[str], *, axis: str, factor: float
 ) -> Chart:
@@ -97,11 +84,3 @@ def with_age(
             chart.add(**trend(x, y, colour))
     chart.x(title="age in years").y(title=axis, rangemode="tozero", **GRID)
     return chart.finish(90 + ROW * max(len(diagnoses), 2))
-
-
-def trend(x: np.ndarray, y: np.ndarray, colour: str) -> dict[str, Any]:
-    """The straight line of least squares from the smallest to the largest x, which differ."""
-    slope, start = np.polyfit(x, y, 1)
-    ends = np.array([x.min(), x.max()])
-    line = {"color": colour, "width": 1.6}
-    return {"x": ends, "y": start + slope * ends, "mode": "lines", "line": line, "hoverinfo": "skip"}

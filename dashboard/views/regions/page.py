@@ -16,11 +16,13 @@ from dashboard.data.selection import Selection
 from dashboard.drawing import regions as figures
 from dashboard.shell import access, display, page, public, sidebar, url_state
 from dashboard.text import formatting, paper
-from dashboard.views.distances import charts as matrices
 from dashboard.views.regions import one_region, paper_table
 from dashboard.views.regions import queries as asked
+from dashboard.views.regions import ranking as region_ranking
 from dashboard.views.regions import tables as regional
-from dashboard.views.regions.tables import MEASURES, Measure
+from dashboard.views.regions.ranking import MEASURES, Measure
+from dashboard.views.shared import charts as shared_charts
+from dashboard.views.shared import region_relevance, wording
 from store import NotInRun
 from store.export.csv import neutralised
 
@@ -55,7 +57,7 @@ class Choice:
 
 def sentence(selection: Selection, rows: pd.DataFrame, diagnoses: list[str]) -> str:
     """What, of whom, by which model."""
-    people = regional.people(rows, diagnoses)
+    people = wording.people(rows, diagnoses)
     whom = selection.scan_filter.in_words()
     only = f" Only {whom}." if whom else ""
     return (
@@ -99,7 +101,7 @@ def controls(selection: Selection, diagnoses: list[str], regions: pd.DataFrame) 
 def choose_region(selection: Selection, choice: Choice, regions: pd.DataFrame, label: str, place: Any) -> str:
     """Any region or pair of regions; at first the one that ranks first."""
     rankings = asked.rankings(selection, choice.measure, choice.merged)
-    top = [r for frame in rankings.values() for r in regional.shown(frame, choice.sort_by, 1)]
+    top = [r for frame in rankings.values() for r in region_ranking.shown(frame, choice.sort_by, 1)]
     paired = set(regions["merged"]) - set(regions["region"])
     return url_state.choose(
         "r_region", label, regional.choices(regions), next(iter(top), None), width=280, place=place,
@@ -125,7 +127,7 @@ def chart_of(selection: Selection, choice: Choice, method: str, frame: pd.DataFr
     """The ranking of one method; `look`: end of the axis and room for names."""
     diagnoses = list(dict.fromkeys(frame["diagnosis"]))
     groups = runs.manifest(selection.run)["groups"]
-    order = regional.shown(frame, choice.sort_by, choice.count)
+    order = region_ranking.shown(frame, choice.sort_by, choice.count)
     if choice.measure == "gain":
         return figures.gains(frame, order, groups, f"mean share in {groups[0]} / in {groups[1]}", look["room"])
     unit = asked.unit_of(selection, method, choice.measure)
@@ -142,7 +144,7 @@ def ranking(selection: Selection, choice: Choice, rankings: dict[str, pd.DataFra
         st.info(f"There is no relevance of regions by {formatting.method_name(selection.method)} for these scans.")
         return
     drawn = pd.concat([
-        frame[frame["region"].isin(regional.shown(frame, choice.sort_by, choice.count))]
+        frame[frame["region"].isin(region_ranking.shown(frame, choice.sort_by, choice.count))]
         for frame in (rankings[m] for m in methods)
     ])  # fmt: skip
     largest = choice.means.factor * float(drawn[["value", "high"]].max().max())
@@ -170,7 +172,7 @@ def reading(selection: Selection, choice: Choice) -> list[str]:
     source = "" if asked.uses_stored(selection) else "Recomputed for the scans that pass the filters."
     order = "" if choice.measure == "gain" else f"Ordered by {formatting.plain(choice.sort_by)}."
     return [
-        choice.means.means, f"Thin line: {regional.INTERVAL_WORDS}.", order, one_scale, source,
+        choice.means.means, f"Thin line: {region_ranking.INTERVAL_WORDS}.", order, one_scale, source,
         "Click a dot to see its region in every patient." if access.may_see_patients() else "",
     ]  # fmt: skip
 
@@ -197,7 +199,7 @@ def all_numbers(make: Callable[[], pd.DataFrame]) -> None:
         number = st.column_config.NumberColumn
         wide = {column: number(format="%.3g") for column in ("value", "low", "high")}
         box.dataframe(neutralised(make()), hide_index=True, column_config=wide)
-        box.caption(f"low, high: {regional.INTERVAL_WORDS}. Shares in percent.")
+        box.caption(f"low, high: {region_ranking.INTERVAL_WORDS}. Shares in percent.")
 
 
 def agreement(selection: Selection, choice: Choice, rankings: dict[str, pd.DataFrame], regions: pd.DataFrame) -> None:
@@ -222,8 +224,8 @@ def agreement(selection: Selection, choice: Choice, rankings: dict[str, pd.DataF
     right.markdown(f"**Rank correlation of {MEASURES[measure].label.lower()}, {formatting.plain(choice.sort_by)}**")
     if verdict := regional.verdict_on_agreement(spearman):
         right.markdown(verdict)
-    figure = matrices.matrix(
-        spearman, low=-1, high=1, colours=matrices.CORRELATION_COLOURS, what="Spearman"
+    figure = shared_charts.matrix(
+        spearman, low=-1, high=1, colours=shared_charts.CORRELATION_COLOURS, what="Spearman"
     )  # fmt: skip
     display.chart(right, figure, "r-spearman")
     n = int(rankings[next(iter(rankings))].query("diagnosis == @choice.sort_by")["in_atlas"].sum())
@@ -260,8 +262,8 @@ def explain(choice: Choice) -> None:
         "and tissue outside the atlas are never ranked, nor is a region without voxels on the grid. In single patients "
         "the share of the atlas stands for the share in the group average, and the share of the brain for the gain.",
         choice.means.formula,
-        f"m̄: group average of m; r: region; s: of S subjects. {regional.INTERVAL_WORDS}: 2.5 and 97.5 percentile of "
-        f"draws of subjects with replacement. Table 1 and section 3.2 of {paper.CITATION}",
+        f"m̄: group average of m; r: region; s: of S subjects. {region_ranking.INTERVAL_WORDS}: 2.5 and 97.5 percentile "
+        f"of draws of subjects with replacement. Table 1 and section 3.2 of {paper.CITATION}",
     )
 
 
@@ -279,7 +281,7 @@ def main() -> None:
         head.finish()
         return
     try:
-        asked.relevance(selection.run, selection.model_set)
+        region_relevance.relevance(selection.run, selection.model_set)
     except NotInRun:
         st.info("This run has no relevance of regions. It is made by the stage aggregate of run_pipeline.py.")
         head.finish()

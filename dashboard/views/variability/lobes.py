@@ -7,9 +7,10 @@ import streamlit as st
 from dashboard.data import runs
 from dashboard.shell import page
 from dashboard.shell.page import Download
+from dashboard.views.shared.patient_links import draw_chart_of_patients
 from dashboard.views.variability import charts as figures
 from dashboard.views.variability import tables as between
-from dashboard.views.variability.patients import Patients, choose_rows, clickable, in_numbers
+from dashboard.views.variability.patients import Patients, choose_rows, in_numbers
 
 
 def show(patients: Patients) -> list[Download]:
@@ -26,7 +27,7 @@ def show(patients: Patients) -> list[Download]:
         )
     table = between.lobes(found, regions)
     who = between.who(table, between.labels(found, by_subject), patients.answer)
-    clickable(figures.temporal_cortical(table, patients.diagnoses, patients.groups, who), "v-lobes")
+    draw_chart_of_patients(st, figures.temporal_cortical(table, patients.diagnoses, patients.groups, who), "v-lobes")
     st.caption(f"{in_numbers(found, by_subject)}. Crosses: mean ± SD of a diagnosis. Click a dot to open its patient.")
     page.how_to_read(
         "A dot far to the right is a patient whose decision rests on the temporal lobe, a dot far up one where it "

@@ -10,9 +10,10 @@ from dashboard.data.selection import TARGET_WORDS, explained_scans
 from dashboard.shell import page, url_state
 from dashboard.shell.page import Download
 from dashboard.text import formatting
+from dashboard.views.shared.patient_links import draw_chart_of_patients, open_patient
 from dashboard.views.variability import charts as figures
 from dashboard.views.variability import tables as between
-from dashboard.views.variability.patients import Patients, clickable, open_patient
+from dashboard.views.variability.patients import Patients
 from store import NotInRun
 from store.export.csv import neutralised
 
@@ -40,7 +41,7 @@ def show(patients: Patients) -> list[Download]:
         st.info("None of these scans has a distance to others of its diagnosis: that takes two subjects.")
         return []
     who = between.who(found, list(found["scan"]), patients.answer)
-    clickable(figures.distances(found, patients.diagnoses, patients.groups, who, limit), "v-distances")
+    draw_chart_of_patients(st, figures.distances(found, patients.diagnoses, patients.groups, who, limit), "v-distances")
     far = found[found["z"] > limit].reset_index(drop=True)
     st.markdown(f"**{len(far)} of {formatting.count(len(found), 'scan')}** with a robust z above {limit:g}")
     if len(far):

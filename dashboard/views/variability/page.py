@@ -9,7 +9,7 @@ import streamlit as st
 from dashboard.shell import page, sidebar, url_state
 from dashboard.shell.page import Download
 from dashboard.text import formatting
-from dashboard.views.regions import tables as regional
+from dashboard.views.shared import wording
 from dashboard.views.variability import lobes, outliers, regions, similarity, spread
 from dashboard.views.variability.patients import Patients
 from store import NotInRun
@@ -27,7 +27,7 @@ def sentence(patients: Patients) -> str:
     """What, of whom, by which model."""
     chosen, rows = patients.selection, patients.rows
     whom = chosen.scan_filter.in_words()
-    people = regional.people(rows, patients.diagnoses)
+    people = wording.people(rows, patients.diagnoses)
     return (
         f"How the heatmaps of {people} differ: {formatting.method_name(chosen.method).lower()}, "
         f"{formatting.MODEL_SETS[chosen.model_set].lower()}, evidence for {chosen.evidence()}."

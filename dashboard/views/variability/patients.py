@@ -1,4 +1,4 @@
-"""Whom the Variability page shows, and what its views share."""
+"""ScanFilter the Variability page shows, and what its views share."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import streamlit as st
 
 from dashboard.data import frames, runs
 from dashboard.data.selection import SEXES, Selection, explained_scans
-from dashboard.shell import display, url_state
+from dashboard.shell import url_state
 from dashboard.shell.page import Download
 from dashboard.text import formatting
 from dashboard.text.outputs import Answer
-from dashboard.views.regions import queries as regions_queries
-from dashboard.views.regions.tables import Areas
+from dashboard.views.shared import region_relevance
+from dashboard.views.shared.region_values import RegionSizes
 from dashboard.views.variability import tables as between
 from dashboard.views.variability.charts import Covariate
 from dashboard.views.variability.tables import CLUSTERED, Sample
@@ -70,8 +70,8 @@ class Patients:
             NotInRun: the run has no relevance of regions.
         """
         chosen = self.selection
-        data = regions_queries.relevance(chosen.run, chosen.model_set)
-        sums, areas = data.of_target(chosen.method, chosen.target), Areas.of(data.regions, merged)
+        data = region_relevance.relevance(chosen.run, chosen.model_set)
+        sums, areas = data.of_target(chosen.method, chosen.target), RegionSizes.of(data.regions, merged)
         keep = np.ones(len(data.rows), bool) if everyone else chosen.scan_filter.passing(data.rows)
         return between.sample(data.rows[keep], sums[keep], areas, by_subject)
 
@@ -120,16 +120,3 @@ def in_numbers(found: Sample, by_subject: bool) -> str:
     if by_subject:
         return f"n = {subjects}, {formatting.count(int(found.rows['scans'].sum()), 'scan')}{without}"
     return f"n = {formatting.count(len(found), 'scan')} of {subjects}{without}"
-
-
-def clickable(figure: Any, key: str) -> None:
-    """A chart whose dots or bars open patients."""
-    event = display.chart(st, figure, key, on_select="rerun", selection_mode="points")
-    points = [p for p in event["selection"]["points"] if p.get("customdata")] if "selection" in event else []
-    if points:
-        open_patient(*points[0]["customdata"][:2])
-
-
-def open_patient(subject: str, scan: str) -> None:
-    """The patient's own page."""
-    url_state.go("patient", {"p_subject": subject, "p_scan": scan})

@@ -8,9 +8,10 @@ import streamlit as st
 from dashboard.shell import page, url_state
 from dashboard.shell.page import Download
 from dashboard.text import formatting
+from dashboard.views.shared.patient_links import draw_chart_of_patients
 from dashboard.views.variability import charts as figures
 from dashboard.views.variability import tables as between
-from dashboard.views.variability.patients import Patients, choose_rows, clickable, in_numbers
+from dashboard.views.variability.patients import Patients, choose_rows, in_numbers
 from dashboard.views.variability.tables import CLUSTERED
 
 COUNTS = {"15": 15, "30": 30, "all": None}
@@ -48,7 +49,7 @@ def show(patients: Patients) -> list[Download]:
         values, [formatting.region_name(region) for region in regions], found.rows, strips, patients.groups,
         names=names, who=between.who(found.rows, names, patients.answer), z=value == "z",
     )  # fmt: skip
-    clickable(figure, "v-map")
+    draw_chart_of_patients(st, figure, "v-map")
     which = f"the {len(shown)} regions with the largest mean share" if count else "all regions of the atlas"
     empty = " Empty cells: no spread to compare with." if np.isnan(values).any() else ""
     st.caption(

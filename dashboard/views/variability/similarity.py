@@ -7,9 +7,10 @@ import streamlit as st
 from dashboard.shell import page, url_state
 from dashboard.shell.page import Download
 from dashboard.text import formatting
+from dashboard.views.shared.patient_links import draw_chart_of_patients
 from dashboard.views.variability import charts as figures
 from dashboard.views.variability import tables as between
-from dashboard.views.variability.patients import ROWS, SCANS, SUBJECTS, Patients, choose_rows, clickable, in_numbers
+from dashboard.views.variability.patients import ROWS, SCANS, SUBJECTS, Patients, choose_rows, in_numbers
 from dashboard.views.variability.tables import DISTANCES
 
 
@@ -31,7 +32,7 @@ def show(patients: Patients) -> list[Download]:
         made.points, found.rows, patients.covariate(colour, found.rows), patients.diagnoses, patients.groups, who,
         made.explained,
     )  # fmt: skip
-    clickable(figure, "v-similarity")
+    draw_chart_of_patients(st, figure, "v-similarity")
     shapes = ", ".join(f"{figures.symbol(d, patients.diagnoses)} {formatting.plain(d)}" for d in patients.diagnoses)
     without = formatting.count(len(whole) - len(found), ROWS[SUBJECTS if by_subject else SCANS].lower())
     st.caption(

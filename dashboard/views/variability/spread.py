@@ -15,10 +15,9 @@ from dashboard.shell import notices, page
 from dashboard.shell.display import brain_picture
 from dashboard.shell.page import Download
 from dashboard.text import formatting
-from dashboard.views.group_maps import controls as group_maps_controls
-from dashboard.views.group_maps import grid as group_maps_grid
-from dashboard.views.group_maps.controls import MapStyle
-from dashboard.views.group_maps.grid import Panel
+from dashboard.views.shared import map_controls, map_grid
+from dashboard.views.shared.map_controls import MapStyle
+from dashboard.views.shared.map_grid import Panel
 from dashboard.views.variability.patients import Patients
 from store.export import nifti as export_nifti
 
@@ -27,15 +26,15 @@ def show(patients: Patients) -> list[Download]:
     """The controls, a map a diagnosis, and how to read it."""
     look = _look(patients)
     averages = _averages(patients, look)
-    panels = group_maps_grid.panels(patients.selection.method, averages, list(averages), look)
-    drawn = group_maps_grid.drawings(panels, look, {})
+    panels = map_grid.panels(patients.selection.method, averages, list(averages), look)
+    drawn = map_grid.drawings(panels, look, {})
     places = st.columns(max(len(drawn), 2))
     for place, panel, picture in zip(places, drawn, data_averages.on_screen(list(drawn.values())), strict=False):
         caption = f"{panel.heading}, SD over {panel.people().removeprefix('n = ')}"
-        brain_picture(place, picture, caption, group_maps_grid.description(panel, look))
+        brain_picture(place, picture, caption, map_grid.description(panel, look))
     selection = patients.selection
     fine = data_averages.resolution(selection.run, selection.model_set, selection.method)
-    st.caption(f"{group_maps_controls.small_print(look)} True resolution: {fine}.")
+    st.caption(f"{map_controls.small_print(look)} True resolution: {fine}.")
     page.how_to_read(
         "A bright place is one where the heatmaps of the patients differ much from each other; where it is dark, they "
         "agree. All groups share one scale.",
@@ -50,10 +49,10 @@ def show(patients: Patients) -> list[Download]:
 def _look(patients: Patients) -> MapStyle:
     selection = patients.selection
     columns = st.columns([1.5, 1.5, 1.2, 1.2, 0.7], vertical_alignment="bottom", gap="small")
-    plane, positions = group_maps_controls.choose_sections("v_", selection.run, columns)
-    start = group_maps_controls.choose_percentile("v_", columns[3])
+    plane, positions = map_controls.choose_sections("v_", selection.run, columns)
+    start = map_controls.choose_percentile("v_", columns[3])
     with columns[4].popover("More", width="stretch"):
-        smooth, colours, convention = group_maps_controls.choose_drawing("v_")
+        smooth, colours, convention = map_controls.choose_drawing("v_")
     style = planes.Style(plane, smooth, colours, convention=convention)
     return MapStyle(style, positions, "spread", None, False, start, False, (selection.method,))
 
@@ -85,7 +84,7 @@ def _downloads(patients: Patients, drawn: Mapping[Panel, Drawing], averages: Map
 
     def sheet() -> pictures.Picture:
         note = f"{kind}{formatting.SET_SENTENCES[selection.model_set]} {notices.RESEARCH_ONLY}"
-        return group_maps_grid.sheet(drawn, title, note)
+        return map_grid.sheet(drawn, title, note)
 
     def nifti(average: Average) -> bytes:
         values, unit = data_averages.volume(average), data_averages.header_words(average)

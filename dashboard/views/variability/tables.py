@@ -12,7 +12,7 @@ from dashboard.data import frames
 from dashboard.drawing import ordering
 from dashboard.drawing.ordering import SimilarityMap
 from dashboard.text.outputs import Answer
-from dashboard.views.regions.tables import Areas, over, per_scan
+from dashboard.views.shared.region_values import RegionSizes, over, per_scan
 
 CLUSTERED = "cluster"
 NUMBERS = {
@@ -42,7 +42,7 @@ class Sample:
 
     rows: pd.DataFrame
     shares: np.ndarray
-    areas: Areas
+    areas: RegionSizes
     left_out: int = 0
 
     def __len__(self) -> int:
@@ -60,7 +60,7 @@ class Sample:
         return order[self.areas.inside[order]][:count]
 
 
-def sample(rows: pd.DataFrame, sums: np.ndarray, areas: Areas, by_subject: bool) -> Sample:
+def sample(rows: pd.DataFrame, sums: np.ndarray, areas: RegionSizes, by_subject: bool) -> Sample:
     """From the sum of m in every region; scans without a heatmap are left out, and those without relevance, counted.
 
     Args:

@@ -13,7 +13,7 @@ from dashboard.data.selection import Selection
 from dashboard.drawing import brain_maps, pictures, planes
 from dashboard.drawing.planes import Range
 from dashboard.text import formatting
-from dashboard.views.group_maps.controls import MapStyle
+from dashboard.views.shared.map_controls import MapStyle
 
 TITLE_SIZE = 26  # pixels of a heading in a saved picture
 

@@ -1,0 +1,67 @@
+"""What the Compare runs page asks: by how much the networks of two runs differ on their test scans."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.data import frames, runs
+from dashboard.data.runs import Run
+from dashboard.text import formatting
+from store import accuracy
+from store.accuracy import FOLDS, judged_scans
+from store.reading import verdict
+from store.reading.verdict import baseline_scans
+
+METRICS = {
+    "accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "auc": "AUC", "mae": formatting.ERRORS["mae"],
+    "r": formatting.ERRORS["r"],
+}  # fmt: skip
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def differences(first: Run, second: Run) -> pd.DataFrame:
+    """Second minus first in every metric, with intervals; see `difference_rows`."""
+    if runs.answer(first).is_value != runs.answer(second).is_value:
+        return difference_rows({}, {}, ("", ""), False)
+    positives = tuple(runs.manifest(run)["groups"][0] for run in (first, second))
+    return difference_rows(_test_scans(first), _test_scans(second), positives, runs.answer(first).is_value)
+
+
+def _test_scans(run: Run) -> dict[tuple[str, str], pd.DataFrame]:
+    """(classifier, folds or holdout) -> the test scans as it judged them."""
+    predictions, reader = runs.table(run, "predictions"), runs.opened(run)
+    found = {("cnn", judged_on): judged_scans(predictions, judged_on) for judged_on in (FOLDS, "holdout")}
+    return found | {(c, s): baseline_scans(reader, c, s) for c in frames.LINEAR for s in (FOLDS, "holdout")}
+
+
+def difference_rows(
+    first: Mapping[tuple[str, str], pd.DataFrame], second: Mapping[tuple[str, str], pd.DataFrame],
+    positives: tuple[str, str], is_value: bool,
+) -> pd.DataFrame:  # fmt: skip
+    """Second minus first over all test scans with 95 % intervals: classifier, judged, metric, gap, low, high, paired.
+
+    Args:
+        first, second: (classifier, judged) -> the test scans of a run, as `store.accuracy.judged` takes them.
+        positives: the positive group of each run.
+        is_value: both are regressions.
+    """
+    rows = []
+    for classifier, judged in first:
+        sides = first[classifier, judged], second.get((classifier, judged))
+        if sides[1] is None or min(map(len, sides)) == 0:
+            continue
+        both = verdict.paired(*sides) if positives[0] == positives[1] else None
+        made = [accuracy.judged(side, p, is_value) for side, p in zip(both or sides, positives, strict=True)]
+        if both is not None:
+            found = accuracy.differences(made[1], made[0])
+        else:
+            alone = [accuracy.estimates(one) for one in made]
+            found = {name: accuracy.unpaired(alone[1][name], alone[0][name]) for name in alone[0]}
+        rows += [
+            (classifier, judged, metric, gap.value, gap.low, gap.high, gap.paired)
+            for metric, gap in found.items() if metric in METRICS
+        ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["classifier", "judged", "metric", "gap", "low", "high", "paired"])

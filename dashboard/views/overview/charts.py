@@ -1,0 +1,85 @@
+"""The charts of the Overview page, made once a run."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from dashboard.data import frames, runs
+from dashboard.data.runs import Run
+from dashboard.drawing import charts, palette
+from dashboard.drawing.chart import Chart
+from dashboard.shell.access import FEWEST
+from dashboard.views.overview import regression_charts
+from dashboard.views.overview import tables as judged
+
+TOP_REGIONS = 10
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def networks(run: Run, links: bool) -> dict[str, Chart]:
+    """The charts of accuracy and cohort: roc, confusion, learning, ages; accuracy and calibration where they exist.
+
+    Of a regression: scatter, learning, ages; errors where they exist. Shared: never change them.
+
+    Args:
+        links: see `charts.confusion`; without them what is of single scans or of few is left out.
+    """
+    groups, metrics = runs.manifest(run)["groups"], runs.metrics(run)
+    curves, scans = runs.table(run, "curves"), runs.table(run, "scans")
+    predictions, training = runs.table(run, "predictions"), runs.table(run, "training")
+    model_set = frames.judged_set(predictions)
+    if runs.answer(run).is_value:
+        return _of_values(run, model_set, links)
+    counts = frames.confusion(predictions, model_set, groups)
+    figures = {
+        "roc": charts.roc(curves, judged.roc_band(curves) if model_set == "folds" else None),
+        "confusion": charts.confusion(counts, groups, links=links),
+        "learning": charts.learning(training, frames.models_of(training, model_set)),
+        "ages": charts.ages(scans, frames.ordered_diagnoses(scans, groups), groups),
+    }
+    bins, folds = judged.calibration(curves, model_set), frames.fold_metrics(metrics)
+    if not links:
+        bins = bins[bins["scans"] >= FEWEST].reset_index(drop=True)
+        del figures["ages"]
+        if ((counts > 0) & (counts < FEWEST)).any():
+            del figures["confusion"]
+    if len(bins):
+        figures["calibration"] = charts.calibration(bins, groups[0])
+    if len(folds):
+        found = folds.classifier.unique()
+        summary = {(c, m): frames.mean_and_sd(metrics, m, c) for c in found for m in charts.METRIC_NAMES}
+        figures["accuracy"] = charts.accuracy(folds, summary, frames.PAPER)
+    return figures
+
+
+def _of_values(run: Run, model_set: str, links: bool) -> dict[str, Chart]:
+    """The charts of a regression; without `links` none of single scans."""
+    answer, groups, metrics = runs.answer(run), runs.manifest(run)["groups"], runs.metrics(run)
+    scans, training = runs.table(run, "scans"), runs.table(run, "training")
+    predictions = runs.table(run, "predictions")
+    own = predictions[(predictions.model_set == model_set) & ~predictions.model.str.contains("-seed-", regex=False)]
+    learnt = {"Mean squared error, SD²": "loss"}
+    figures = {
+        "scatter": regression_charts.predicted_and_true(own, answer, groups),
+        "learning": charts.learning(training, frames.models_of(training, model_set), learnt),
+        "ages": charts.ages(scans, frames.ordered_diagnoses(scans, groups), groups),
+    }
+    if not links:
+        del figures["scatter"], figures["ages"]
+    folds = frames.fold_metrics(metrics)
+    if len(folds):
+        found = folds.classifier.unique()
+        summary = {(c, m): frames.mean_and_sd(metrics, m, c) for c in found for m in regression_charts.SHOWN}
+        units = {"mae": answer.unit, "r": ""}
+        figures |= {m: regression_charts.error(m, folds, summary, units[m]) for m in regression_charts.SHOWN}
+    return figures
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def top_regions(run: Run, model_set: str, target: str) -> dict[str, Chart]:
+    """Method -> chart of the first regions, all on one axis. Shared: never change them."""
+    table, groups = runs.table(run, "group_regions"), runs.manifest(run)["groups"]
+    methods = runs.available(run)[model_set]
+    tops = {m: frames.top_regions(table, model_set, m, target, groups, TOP_REGIONS) for m in methods}
+    end = 1.05 * max([t[["positive", "negative"]].max().max() for t in tops.values() if len(t)], default=1.0)
+    return {m: charts.top_regions(top, palette.method_colour(m), groups, end) for m, top in tops.items()}

@@ -1,0 +1,1 @@
+"""What several pages show or compute; it imports no page."""

@@ -1,0 +1,31 @@
+"""Charts and lists whose dots and rows open the page of a patient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streamlit.delta_generator import DeltaGenerator
+
+from dashboard.drawing.chart import Chart
+from dashboard.shell import display, url_state
+
+
+def draw_chart_of_patients(place: DeltaGenerator, figure: Chart, key: str) -> None:
+    """Draw a chart whose dots carry (subject, scan); a click on one opens the patient."""
+    open_clicked(display.chart(place, figure, key, on_select="rerun", selection_mode="points"))
+
+
+def open_clicked(event: Any) -> None:
+    """Open the patient whose dot was clicked in a chart, if any.
+
+    Args:
+        event: what Streamlit returns for the chart.
+    """
+    points = [p for p in event["selection"]["points"] if p.get("customdata")] if "selection" in event else []
+    if points:
+        open_patient(*points[0]["customdata"][:2])
+
+
+def open_patient(subject: str, scan: str) -> None:
+    """Open the Patient page with a scan; does not return."""
+    url_state.go("patient", {"p_subject": subject, "p_scan": scan})

@@ -1,0 +1,176 @@
+"""How much relevance falls on each region: scans and groups of subjects -> values of regions, arrays in, arrays out."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from dashboard.text import formatting
+
+DRAWS_KEPT = 4
+
+OF_A_SCAN = {"share_of_average": "share_atlas", "gain": "share"}  # the measure of one scan that comes nearest
+
+
+def over(values: np.ndarray, divisor: np.ndarray) -> np.ndarray:
+    """values / divisor, NaN where the divisor is 0: what has no relevance has no share."""
+    divisor = np.broadcast_to(divisor, values.shape)
+    return np.divide(values, divisor, out=np.full(values.shape, np.nan), where=divisor > 0)
+
+
+def shares(sums: np.ndarray) -> np.ndarray:
+    """(scans, regions) share of the brain; all regions together are the brain mask."""
+    return over(sums, sums.sum(axis=1, keepdims=True))
+
+
+@dataclass(frozen=True)
+class RegionSizes:
+    """The rows of a ranking: atlas regions, or left and right together.
+
+    Attributes:
+        names: (k,); inside: (k,) bool, in the atlas; cm3: (k,) volumes.
+        adding: (regions, k) 0 or 1: which regions make a row.
+    """
+
+    names: tuple[str, ...]
+    inside: np.ndarray
+    cm3: np.ndarray
+    adding: np.ndarray
+
+    @classmethod
+    def of(cls, regions: pd.DataFrame, merged: bool) -> RegionSizes:
+        """From the regions table, in its order."""
+        by = regions["merged" if merged else "region"]
+        names = tuple(dict.fromkeys(by))
+        adding = (by.to_numpy()[:, None] == np.array(names)[None]).astype(float)
+        inside = (adding * ~regions["in_atlas"].to_numpy(bool)[:, None]).sum(axis=0) == 0
+        return cls(names, inside, regions["volume_cm3"].to_numpy(float) @ adding, adding)
+
+
+def per_scan(sums: np.ndarray, areas: RegionSizes, measure: str) -> np.ndarray:
+    """(scans, k) one measure of every scan: share, share_atlas, density or sum.
+
+    NaN in shares of a scan without any relevance, and in a region without voxels on the grid.
+
+    Args:
+        sums: (scans, regions) sum of m; 0 in regions without voxels.
+    """
+    merged = np.where(areas.cm3 > 0, sums @ areas.adding, np.nan)
+    if measure == "sum":
+        return merged
+    if measure == "share_atlas":
+        whole = np.nansum(merged[:, areas.inside], axis=1, keepdims=True)
+        return np.where(areas.inside, over(merged, whole), np.nan)
+    share = over(merged, sums.sum(axis=1, keepdims=True))
+    return over(100 * share, areas.cm3) if measure == "density" else share
+
+
+def of_region(sums: np.ndarray, rows: pd.DataFrame, regions: pd.DataFrame, region: str, measure: str) -> pd.DataFrame:
+    """One region in every scan: scan, subject, diagnosis, age, value.
+
+    Args:
+        sums: (scans, regions) in the order of `rows`.
+        region: name of the atlas, or without _L/_R for both sides.
+        measure: of a scan, see `per_scan`.
+    """
+    areas = RegionSizes.of(regions, merged=region not in set(regions["region"]))
+    values = per_scan(sums, areas, measure)[:, areas.names.index(region)]
+    table = rows[["scan", "subject", "diagnosis", "age"]].assign(value=values)
+    if table["scan"].duplicated().any():  # a new scan, explained by several models
+        return table.groupby("scan", sort=False, as_index=False).agg(dict.fromkeys(table, "first") | {"value": "mean"})
+    return table
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Draws of subjects with replacement, as in the run's own ranking."""
+
+    resamples: int
+    seed: int
+
+    def counts(self, subjects: int, stream: Sequence[int] = ()) -> np.ndarray:
+        """(resamples, subjects) how often each subject is drawn."""
+        return _counts(self.resamples, self.seed, subjects, tuple(stream))
+
+
+@functools.lru_cache(DRAWS_KEPT)
+def _counts(resamples: int, seed: int, subjects: int, stream: tuple[int, ...]) -> np.ndarray:
+    generator = np.random.default_rng([seed, 7, *stream])
+    return generator.multinomial(subjects, np.full(subjects, 1 / subjects), resamples).astype(np.int32)
+
+
+def _by_subject(values: np.ndarray, subjects: pd.Series, mean: bool) -> np.ndarray:
+    """(subjects, k) mean or sum over the scans of each subject, in the engine's order: that of their first scans."""
+    grouped = pd.DataFrame(values).groupby(subjects.to_numpy(), sort=False)
+    return (grouped.mean() if mean else grouped.sum(min_count=1)).to_numpy()
+
+
+def _normalised(totals: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """(n, k) each row divided by its sum over the atlas; NaN outside."""
+    return np.where(inside, over(totals, np.nansum(totals[:, inside], axis=1, keepdims=True)), np.nan)
+
+
+@dataclass(frozen=True)
+class Group:
+    """The heatmaps of one diagnosis: of a new scan one for each model of the set.
+
+    Attributes:
+        sums: (heatmaps, regions) sum of m.
+        average: (heatmaps, regions) sum of what enters the group average: m, or m divided by its sum.
+        weight: (heatmaps,) w of the group cells.
+        subjects: (heatmaps,) subject of each.
+        scans: how many.
+    """
+
+    sums: np.ndarray
+    average: np.ndarray
+    weight: np.ndarray
+    subjects: pd.Series
+    scans: int
+
+    def matrix(self, areas: RegionSizes, measure: str) -> np.ndarray:
+        """(subjects, k) what is averaged over subjects; those without relevance have no share and are left out."""
+        if measure == "share_of_average":
+            average = np.where(areas.cm3 > 0, self.average @ areas.adding, np.nan)
+            found = _by_subject(self.weight[:, None] * average, self.subjects, mean=False)
+        else:
+            measure = OF_A_SCAN.get(measure, measure)
+            found = _by_subject(per_scan(self.sums, areas, measure), self.subjects, mean=True)
+        return found[np.isfinite(found).any(axis=1)]
+
+    def values(self, areas: RegionSizes, measure: str) -> np.ndarray:
+        """(k,) the measure of the group; NaN where nobody has it."""
+        matrix = self.matrix(areas, measure)
+        mean = matrix.mean(axis=0, keepdims=True) if len(matrix) else np.full((1, len(areas.names)), np.nan)
+        return (_normalised(mean, areas.inside) if measure == "share_of_average" else mean)[0]
+
+    def draws(self, areas: RegionSizes, measure: str, bootstrap: Bootstrap, stream: Sequence[int] = ()) -> np.ndarray:
+        """(resamples, k) the measure of each draw of subjects."""
+        values = self.matrix(areas, measure)
+        if not len(values):
+            return np.full((1, len(areas.names)), np.nan)
+        drawn = bootstrap.counts(len(values), stream) @ values / len(values)
+        return _normalised(drawn, areas.inside) if measure == "share_of_average" else drawn
+
+    @property
+    def size(self) -> int:
+        """Subjects with relevance in any scan."""
+        return int(self.subjects[self.sums.sum(axis=1) > 0].nunique())
+
+    @property
+    def without_relevance(self) -> int:
+        """Subjects whose maps are 0 everywhere."""
+        return int(self.subjects.nunique()) - self.size
+
+
+def region_at(atlas: np.ndarray, affine: np.ndarray, regions: pd.DataFrame, mm: Sequence[float]) -> str:
+    """Name of the region of an (x, y, z) atlas at a place in mm; a dash outside."""
+    voxel = np.rint(np.linalg.solve(affine, [*mm, 1.0])[:3]).astype(int)
+    if (voxel < 0).any() or (voxel >= atlas.shape).any():
+        return formatting.NONE
+    found = regions.region[regions["index"] == int(atlas[tuple(voxel)])]
+    return formatting.region_name(found.iloc[0]) if len(found) else formatting.NONE
