@@ -99,7 +99,7 @@ SAMPLES = {
         SQUARE, low=0, high=8, colours=distances_charts.DISTANCE_COLOURS, what="distance", slim=True
     ),
     "distances.strips": lambda: distances_charts.strips(
-        SCANS, [("sensitivity", "occlusion")], GROUPS, GROUPS, column="distance", axis=distances_charts.AXIS
+        SCANS, [("sensitivity", "occlusion")], GROUPS, GROUPS, column="distance"
     ),
     "distances.dendrogram": lambda: distances_charts.dendrogram(
         ordering.linkage(SQUARE.fillna(3).to_numpy()), METHODS, 8
@@ -131,11 +131,11 @@ SAMPLES = {
         {"sensitivity": RANKED, "occlusion": RANKED}, "AD", 2, {"Insula_R": "cortical"}, "Insula_R"
     ),
     "variability.patients_by_regions": lambda: variability_charts.patients_by_regions(
-        np.ones((4, 3)), NAMES, SCANS, [KIND, AGE], GROUPS, names=WHO, who=WHO, z=False
+        np.ones((4, 3)), NAMES, SCANS.assign(name=WHO, line=WHO), [KIND, AGE], GROUPS, z=False
     ),
     "variability.temporal_cortical": lambda: variability_charts.temporal_cortical(SCANS, GROUPS, GROUPS, WHO),
     "variability.similarity": lambda: variability_charts.similarity(
-        np.ones((4, 2)), SCANS, AGE, GROUPS, GROUPS, WHO, (0.6, 0.2)
+        ordering.SimilarityMap(np.ones((4, 2)), np.array([0.6, 0.2])), SCANS, AGE, GROUPS, GROUPS, WHO
     ),
     "variability.distances": lambda: variability_charts.distances(SCANS, GROUPS, GROUPS, WHO, 3.5),
 }  # fmt: skip

@@ -123,7 +123,7 @@ def test_strips_show_scans_and_their_mean():
         "scan": ["s1", "s2", "s3"], "subject": ["a", "b", "c"], "diagnosis": ["AD", "AD", "NC"],
         "method_a": "sensitivity", "method_b": "occlusion", "distance": [2.0, 4.0, 9.0], "rank_correlation": 0.5,
     })  # fmt: skip
-    pairs, look = [("sensitivity", "occlusion")], {"column": "distance", "axis": "distance"}
+    pairs, look = [("sensitivity", "occlusion")], {"column": "distance"}
     figure = validated(distances_charts.strips(scans, pairs, ["AD", "NC"], ["AD", "NC"], **look))
     dots, means = figure.data[0], figure.data[1]
     assert dots.customdata[1].tolist() == ["b", "s2"]

@@ -11,6 +11,7 @@ from plotly_schema import validated
 from store_factory import copy_of_shared_store
 from streamlit.testing.v1 import AppTest
 
+from dashboard.drawing.ordering import SimilarityMap
 from dashboard.shell import access
 from dashboard.views.shared.region_values import RegionSizes
 from dashboard.views.variability import charts as figures
@@ -161,8 +162,8 @@ def test_the_map_names_its_regions_and_its_bars_carry_patients(count):
     values = np.random.default_rng(0).uniform(0, 5, (count, 3))
     strips = [strip(rows.diagnosis), Covariate("Age, years", pd.Series(np.linspace(60, 80, count)))]
     chart = figures.patients_by_regions(
-        values, ["Hippocampus", "Frontal Inf Orb 2", "Insula"], rows, strips, GROUPS, names=list(rows.scan),
-        who=list(rows.scan), z=False,
+        values, ["Hippocampus", "Frontal Inf Orb 2", "Insula"],
+        rows.assign(name=rows.scan, line=rows.scan), strips, GROUPS, z=False,
     )  # fmt: skip
     figure = validated(chart)
     heat = next(trace for trace in figure.data if trace.type == "heatmap")
@@ -180,8 +181,8 @@ def test_the_map_names_its_regions_and_its_bars_carry_patients(count):
 def test_z_scores_have_a_scale_with_two_sides_and_holes():
     rows = scans(2)
     chart = figures.patients_by_regions(
-        np.array([[np.nan], [9.0]]), ["Insula"], rows, [strip(rows.diagnosis)], GROUPS, names=["a", "b"],
-        who=["a", "b"], z=True,
+        np.array([[np.nan], [9.0]]), ["Insula"], rows.assign(name=["a", "b"], line=["a", "b"]),
+        [strip(rows.diagnosis)], GROUPS, z=True,
     )  # fmt: skip
     figure = validated(chart)
     heat = next(trace for trace in figure.data if trace.type == "heatmap")
@@ -209,7 +210,9 @@ def test_points_are_coloured_by_numbers_or_by_kinds_and_none_is_lost():
     sites = Covariate("Site", pd.Series(["x", "x", "y", "y", None, None]), ["x", "y"])
     of_ages, of_sites = ["AD, n = 3", "NC, n = 2", "unknown, n = 1"], ["x, n = 2", "y, n = 2", "unknown, n = 2"]
     for covariate, names in ((ages, of_ages), (sites, of_sites)):
-        chart = figures.similarity(points, table, covariate, GROUPS, GROUPS, list(table.scan), (0.6, 0.2))
+        chart = figures.similarity(
+            SimilarityMap(points, np.array([0.6, 0.2])), table, covariate, GROUPS, GROUPS, list(table.scan)
+        )
         figure = validated(chart)
         assert [trace.name for trace in figure.data] == names
         assert sum(len(trace.x) for trace in figure.data) == 6

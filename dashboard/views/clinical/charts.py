@@ -17,7 +17,7 @@ def scatter(
     table: pd.DataFrame, diagnoses: Sequence[str], groups: Sequence[str], *, axes: tuple[str, str], factor: float,
     fitted: Collection[str] = (),
 ) -> Chart:  # fmt: skip
-    """A dot a subject and diagnosis: a score against what the network says.
+    """Draw a score against what the networks say, one dot a subject and diagnosis.
 
     Args:
         table: subject, scan, diagnosis, score, value.
@@ -40,7 +40,9 @@ def scatter(
 def intervals(
     frame: pd.DataFrame, features: Sequence[str], sets: Sequence[str], groups: Sequence[str], *, axis: str
 ) -> Chart:
-    """A dot a feature and set of subjects, its confidence interval as a thin line, and a line where there is none.
+    """Draw the rank correlation of each feature as a dot with its confidence interval, one colour a set of subjects.
+
+    A dotted line marks a correlation of 0.
 
     Args:
         frame: among, feature, rho, low, high, subjects, of one score.

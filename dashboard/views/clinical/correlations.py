@@ -26,7 +26,7 @@ COLUMNS = [
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is compared with the scores.
+    """What the networks answer and where their relevance lies, scan by scan, to be set against scores.
 
     Attributes:
         rows: explained scans: ROWS.
@@ -41,20 +41,20 @@ class Evidence:
     left_out: int = 0
 
     def known(self, score: str) -> Evidence:
-        """The scans that have the score and every value."""
+        """Return the scans that have the score and every value."""
         keep = np.isfinite(self.values).all(axis=1) & self.rows[score].notna().to_numpy(bool)
         return self.taken(keep)
 
     def of(self, diagnosis: str) -> Evidence:
-        """The scans of a diagnosis, or all."""
+        """Return the scans of a diagnosis, or of all."""
         return self if diagnosis == TOGETHER else self.taken((self.rows["diagnosis"] == diagnosis).to_numpy(bool))
 
     def taken(self, keep: np.ndarray) -> Evidence:
-        """Some scans."""
+        """Return the scans where `keep` is True."""
         return Evidence(self.rows[keep].reset_index(drop=True), self.values[keep], self.names)
 
     def by_subject(self) -> Evidence:
-        """A row a subject: means over its scans; sex, diagnosis and scan are those of the first."""
+        """Return one row a subject, the means over its scans; sex, diagnosis and scan are those of its first."""
         person, _ = pd.factorize(self.rows["subject"])
         first = np.unique(person, return_index=True)[1]
         means = self.rows[list(SCORES)].groupby(person).mean().to_numpy()
@@ -64,17 +64,20 @@ class Evidence:
 
 
 def offered(rows: pd.DataFrame) -> list[str]:
-    """Scores that at least one scan has."""
+    """Return the scores that at least one scan has."""
     return [score for score in SCORES if rows[score].notna().any()]
 
 
 def among(diagnoses: Sequence[str]) -> list[str]:
-    """Within which subjects correlations are taken: each diagnosis, and, if there are several, all together."""
+    """Return the sets of subjects to correlate in: each diagnosis, and, if there are several, all together."""
     return [*diagnoses, *([TOGETHER] if len(diagnoses) > 1 else [])]
 
 
 def points(found: Evidence, score: str, feature: str) -> pd.DataFrame:
-    """A row a subject and diagnosis: subject, scan, diagnosis, score and value, means over its scans."""
+    """Return the dots of a scatter chart: subject, scan, diagnosis, score and value, one row a subject and diagnosis.
+
+    Score and value are means over the scans of the subject.
+    """
     known, place = found.known(score), found.names.index(feature)
     parts = [known.of(diagnosis).by_subject() for diagnosis in known.rows["diagnosis"].unique()]
     frames = [part.rows.assign(score=part.rows[score], value=part.values[:, place])[POINT] for part in parts]
@@ -82,7 +85,7 @@ def points(found: Evidence, score: str, feature: str) -> pd.DataFrame:
 
 
 def correlations(found: Evidence, scores: Sequence[str], sets: Sequence[str]) -> tuple[pd.DataFrame, dict]:
-    """Every score with every column, within each set of subjects.
+    """Correlate every score with every column of the evidence, within each set of subjects.
 
     Args:
         sets: diagnoses, or all.
@@ -107,7 +110,7 @@ def correlations(found: Evidence, scores: Sequence[str], sets: Sequence[str]) ->
 
 
 def _pairs(people: Evidence, score: str) -> pd.DataFrame:
-    """One score with every column, over subjects."""
+    """Correlate one score with every column, over subjects."""
     own, n = people.rows[score].to_numpy(float), len(people.rows)
     rho = spearman(own, people.values)
     low, high = interval(rho, n)
@@ -119,7 +122,7 @@ def _pairs(people: Evidence, score: str) -> pd.DataFrame:
 
 
 def _partial(people: Evidence, score: str) -> dict[str, object]:
-    """The same less age and sex, over the subjects in whom both are known."""
+    """Correlate one score with every column without age and sex, over the subjects in whom both are known."""
     controls = _controls(people.rows, score)
     complete = controls.notna().all(axis=1).to_numpy(bool)
     n = int(complete.sum()) if len(controls.columns) else 0
@@ -134,7 +137,10 @@ def _partial(people: Evidence, score: str) -> dict[str, object]:
 
 
 def _controls(rows: pd.DataFrame, score: str) -> pd.DataFrame:
-    """Age and sex as numbers, as far as they are known of ten subjects, differ, and are not the score itself."""
+    """Return age and sex as numbers, to be partialled out.
+
+    One that is the score itself, does not differ, or is known of fewer than ten subjects is left out.
+    """
     sex = rows["sex"].map({"F": 1.0, "M": 0.0}).astype(float)
     numbers = pd.DataFrame({"age": rows["age"].astype(float), "sex": sex})
     return numbers[[c for c in CONTROLS if c != score and numbers[c].count() >= FEWEST and numbers[c].nunique() > 1]]

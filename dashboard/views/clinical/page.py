@@ -45,7 +45,7 @@ class Choice:
 
 
 def sentence(selection: Selection, rows: pd.DataFrame, diagnoses: Sequence[str]) -> str:
-    """What, of whom, by which model."""
+    """Say in a sentence what is correlated, in whom and by which models."""
     whom = selection.scan_filter.in_words()
     return (
         f"How the decision and the place of the relevance go with age and clinical scores in "
@@ -56,12 +56,12 @@ def sentence(selection: Selection, rows: pd.DataFrame, diagnoses: Sequence[str])
 
 
 def feature_words(feature: str, answer: str) -> str:
-    """What the networks answer, by its name, or a region, in words."""
+    """Name a feature in words: the networks' answer, or a region."""
     return answer if feature in ANSWERS else formatting.region_name(feature)
 
 
 def controls(selection: Selection, scores: list[str], answer: str) -> Choice:
-    """The row above the pictures."""
+    """Show the row of controls above the charts."""
     row = st.container(horizontal=True, gap="small", vertical_alignment="bottom")
     look = {"widget": "segmented", "place": row, "width": "content"}
     score = url_state.choose("cl_score", "Score", scores, words=SCORES.get, **look)
@@ -75,7 +75,7 @@ def controls(selection: Selection, scores: list[str], answer: str) -> Choice:
 
 
 def warn(manifest: dict[str, Any], rows: pd.DataFrame, scores: list[str]) -> None:
-    """What must be known before the numbers are read."""
+    """Say what must be known before the numbers are read."""
     groups = [g for g in manifest["groups"] if (rows["diagnosis"] == g).any()]
     target = manifest.get("target")
     if len(groups) > 1 and target is None:
@@ -101,7 +101,7 @@ def warn(manifest: dict[str, Any], rows: pd.DataFrame, scores: list[str]) -> Non
 
 
 def pictures(selection: Selection, choice: Choice, evidence: Evidence, found: Correlations) -> pd.DataFrame:
-    """The dots of one pair, where they may be shown, and the correlations of all; returns the dots."""
+    """Show the dots of one pair, to readers who may see patients, and the correlations of all; return the dots."""
     groups = runs.manifest(selection.run)["groups"]
     diagnoses = frames.ordered_diagnoses(evidence.rows, groups)
     table = correlated.points(evidence, choice.score, choice.feature)
@@ -116,7 +116,7 @@ def pictures(selection: Selection, choice: Choice, evidence: Evidence, found: Co
 def dots(
     place: Any, choice: Choice, table: pd.DataFrame, diagnoses: list[str], found: Correlations, selection: Selection
 ) -> None:
-    """One pair, a dot a subject; a click opens the patient."""
+    """Show one pair as dots, one a subject; a click opens the patient."""
     answer, groups = runs.answer(selection.run), runs.manifest(selection.run)["groups"]
     of, score = feature_words(choice.feature, answer.name), SCORES[choice.score]
     is_share = choice.feature not in ANSWERS
@@ -131,7 +131,7 @@ def dots(
 
 
 def pair_words(choice: Choice, found: Correlations) -> list[str]:
-    """The correlations of the pair that is drawn, a line a set of subjects."""
+    """Write the correlations of the pair that is drawn, one line a set of subjects."""
     rows = found.table
     rows = rows[(rows["score"] == choice.score) & (rows["feature"] == choice.feature)]
     lines = []
@@ -149,12 +149,12 @@ def pair_words(choice: Choice, found: Correlations) -> list[str]:
 
 
 def p_words(name: str, value: float) -> str:
-    """p = 0.0312, p < 0.001."""
+    """Write a p value: p = 0.0312, or p < 0.001."""
     return f"{name} < 0.001" if value < 0.001 else f"{name} = {formatting.three(value)}"
 
 
 def click_feature() -> None:
-    """Called when a dot of the intervals is clicked: its region is drawn against the score."""
+    """Draw the region of a clicked interval against the score in the next pass."""
     points = st.session_state["clinical-intervals"]["selection"]["points"]
     if points and points[0].get("customdata"):
         data = points[0]["customdata"]
@@ -162,7 +162,7 @@ def click_feature() -> None:
 
 
 def every_region(place: Any, choice: Choice, found: Correlations, selection: Selection) -> None:
-    """The score with every feature, with intervals."""
+    """Show the correlation of the score with every feature, with intervals."""
     rows = found.table[found.table["score"] == choice.score]
     place.markdown(f"**{SCORES[choice.score]} with the decision and the regions**")
     known = [name for name in found.sets if (rows["among"] == name).any()]
@@ -183,7 +183,7 @@ def every_region(place: Any, choice: Choice, found: Correlations, selection: Sel
 
 
 def all_pairs(found: Correlations, answer: str) -> None:
-    """The table, with what was tested and what is hidden."""
+    """Show the table of all correlations, with how many tests were made and what is hidden."""
     table = found.table
     box = url_state.fold("cl_numbers", "All pairs", opened=True)
     if box is None:
@@ -210,7 +210,7 @@ def all_pairs(found: Correlations, answer: str) -> None:
 
 
 def explain() -> None:
-    """How to read it, formula, source."""
+    """Explain how to read the page, with formula and source."""
     page.how_to_read(
         "ρ says whether subjects with a higher score have a higher answer of the networks, or more of their "
         "relevance in a region, from -1 to 1, whatever the shape of the relation. A correlation is no cause: scores "
@@ -228,7 +228,7 @@ def explain() -> None:
 
 
 def main() -> None:
-    """The page."""
+    """Show the Clinical page."""
     selection = sidebar.current()
     if selection is None:
         st.title("Clinical", anchor=False)
@@ -247,7 +247,7 @@ def main() -> None:
 
 
 def content(selection: Selection, manifest: dict[str, Any], rows: pd.DataFrame) -> list[page.Download] | None:
-    """All between header and foot; what can be taken away, or None where there is nothing to show."""
+    """Show all between header and foot; return the downloads, or None where there is nothing to show."""
     if rows.empty:
         sidebar.nothing_passes()
         return None
@@ -281,7 +281,7 @@ def content(selection: Selection, manifest: dict[str, Any], rows: pd.DataFrame) 
 
 
 def files(selection: Selection, choice: Choice, table: pd.DataFrame, dots_table: pd.DataFrame) -> list[page.Download]:
-    """What can be taken away; single subjects only by those who may see them."""
+    """Return the downloads; those of single subjects only for readers who may see them."""
     name = f"{selection.run.run_id}_{selection.model_set}_{selection.method}_{selection.target}"
     found = [page.Download.csv("All pairs, CSV", f"{name}_clinical", lambda: table)] if len(table) else []
     if access.may_see_patients():

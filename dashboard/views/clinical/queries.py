@@ -18,7 +18,7 @@ ANSWERS = ("probability", "value")  # of the networks, among the features
 
 
 class Correlations(NamedTuple):
-    """See `clinical.correlations.correlations`; `sets` and `features` in the order of the page."""
+    """The result of `clinical.correlations.correlations`; `sets` and `features` in the order of the page."""
 
     table: pd.DataFrame
     few: dict[tuple[str, str], int]
@@ -28,7 +28,7 @@ class Correlations(NamedTuple):
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def evidence(selection: Selection, merged: bool) -> Evidence:
-    """The networks' answer and shares of the brain of every atlas region, the largest mean share first.
+    """Return the networks' answer and the share of the brain of every atlas region, the largest mean share first.
 
     Raises:
         NotInRun: the run has no relevance of regions.
@@ -50,7 +50,7 @@ def evidence(selection: Selection, merged: bool) -> Evidence:
 
 @st.cache_data(max_entries=16, show_spinner="Correlating with every region")
 def correlations(selection: Selection, merged: bool, count: int | None, also: str) -> Correlations:
-    """Every score with the networks' answer, the first regions, and one more feature if it is not among them.
+    """Correlate every score with the networks' answer, the first regions, and one more feature if it is missing.
 
     Args:
         count: of regions, those of the largest mean share; None: all.

@@ -10,13 +10,13 @@ from dashboard.views.clinical.correlations import SCORES, TOGETHER
 
 
 def fitted(table: pd.DataFrame, score: str, feature: str) -> list[str]:
-    """The diagnoses in which a line is honest: the interval of the correlation leaves 0 out."""
+    """Return the diagnoses that get a fitted line: those whose interval of the correlation leaves 0 out."""
     rows = table[(table["score"] == score) & (table["feature"] == feature) & (table["among"] != TOGETHER)]
     return rows["among"][(rows["low"] > 0) | (rows["high"] < 0)].tolist()
 
 
 def in_table(table: pd.DataFrame, sets: Sequence[str], feature_words: Callable[[str], str]) -> pd.DataFrame:
-    """The table as the page shows it: names in words, set after set, the smallest p first."""
+    """Return the table as the page shows it: names in words, set after set, the smallest p first."""
     words = {"score": table["score"].map(SCORES), "feature": table["feature"].map(feature_words)}
     place = table["among"].map({name: place for place, name in enumerate(sets)})
     ordered = table.assign(**words, place=place).sort_values(["place", "p"], kind="stable")

@@ -22,7 +22,9 @@ APART = 0.2  # of a row, from its middle to either run
 
 
 def metrics(compared: pd.DataFrame, names: tuple[str, str], metric_names: Mapping[str, str]) -> Chart:
-    """A row a classifier, a column a metric: mean ± SD over the folds of both runs, the held-out test set open.
+    """Draw the metrics of two runs: a row a classifier, a column a metric.
+
+    Filled marks are mean ± SD over the folds, open ones the held-out test set.
 
     Args:
         compared: classifier, metric, judged, value_a, sd_a, n_a, value_b, sd_b, n_b.
@@ -53,6 +55,7 @@ def metrics(compared: pd.DataFrame, names: tuple[str, str], metric_names: Mappin
 
 
 def _metric_dots(rows: pd.DataFrame, run: str, judged: str, classifiers: Sequence[str]) -> dict[str, Any]:
+    """Return the trace of one run, metric and set of test scans, with texts for the pointer."""
     number = "ab".index(run)
     places = [classifiers.index(c) + (2 * number - 1) * APART for c in rows.classifier]
     value, sd = rows[f"value_{run}"], rows[f"sd_{run}"].fillna(0)
@@ -71,7 +74,9 @@ def _metric_dots(rows: pd.DataFrame, run: str, judged: str, classifiers: Sequenc
 
 
 def regions(compared: pd.DataFrame, names: tuple[str, str]) -> Chart:
-    """A dot a region: its share in the first run across, in the second upwards; those that changed most are named.
+    """Draw every region as a dot, its share in the first run across and in the second upwards.
+
+    The regions that changed most are named.
 
     Args:
         compared: region, share_a, share_b, rank_a, rank_b, difference; in percent, by change.
@@ -98,7 +103,7 @@ def regions(compared: pd.DataFrame, names: tuple[str, str]) -> Chart:
 
 
 def named(compared: pd.DataFrame, top: float) -> list:
-    """The rows that are labelled: those that changed most, without those whose label would lie on another."""
+    """Return the rows to label: those that changed most, without those whose label would lie on another."""
     kept: list = []
     for row in compared.itertuples():
         near = (

@@ -21,7 +21,7 @@ from dashboard.views.shared.map_grid import Panel
 
 @dataclass(frozen=True)
 class Choice:
-    """What of both runs is set beside each other: diagnosis and target of each, since groups may have other names."""
+    """What of both runs is set side by side: diagnosis and target of each, since groups may have other names."""
 
     runs: tuple[Run, Run]
     model_set: str
@@ -30,21 +30,22 @@ class Choice:
 
     @property
     def names(self) -> tuple[str, str]:
+        """Return the names of the runs."""
         return self.runs[0].run_id, self.runs[1].run_id
 
     def targets(self) -> tuple[str, str]:
-        """Those of the runs' own group analyses."""
+        """Return the targets of the runs' own group analyses."""
         return data_runs.explained_target(self.runs[0]), data_runs.explained_target(self.runs[1])
 
 
 def same_grid(runs: tuple[Run, Run]) -> bool:
-    """Whether voxels of both stand at the same places."""
+    """Say whether the voxels of both runs stand at the same places in mm."""
     first, second = (data_runs.opened(run) for run in runs)
     return first.shape("grid/mask") == second.shape("grid/mask") and (first.affine() == second.affine()).all()
 
 
 def look_of(choice: Choice) -> tuple[MapStyle, bool]:
-    """How the maps are drawn, and whether as a share of each map."""
+    """Show the controls of the maps; return the style and whether values are shares of each map."""
     columns = st.columns([1, 1, 1, 1, 1.2], vertical_alignment="bottom", gap="small")
     plane, positions = map_controls.choose_sections("c_", choice.runs[0], columns)
     percentile = map_controls.choose_percentile("c_", columns[3])
@@ -57,7 +58,7 @@ def look_of(choice: Choice) -> tuple[MapStyle, bool]:
 
 
 def maps(choice: Choice) -> list[tuple[Panel, Drawing]]:
-    """The group average of both runs on one scale, and their difference where the grids are the same."""
+    """Show the group average of both runs on one scale, and their difference where the grids are the same."""
     look, share = look_of(choice)
     asked = {
         run.run_id: Average(Selection(run, choice.model_set, choice.method, target, ScanFilter(diagnosis=(diagnosis,))))

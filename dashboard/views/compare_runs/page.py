@@ -30,7 +30,7 @@ FEW_SETTINGS = 8  # so many are shown at once
 
 
 def other_run(run: Run) -> Run | None:
-    """The picker of the second run; None where there is none."""
+    """Show the picker of the second run and return it; None where there is no other run."""
     infos: dict[str, RunInfo] = {
         info.run: info for info in data_runs.runs(run.store) if info.run != run.run_id and info.problem is None
     }
@@ -46,7 +46,7 @@ def other_run(run: Run) -> Run | None:
 
 
 def only_one(run: Run) -> None:
-    """The page of a store with one run."""
+    """Show the page of a store with one run."""
     st.title(TITLE, anchor=False)
     st.info(
         f"{formatting.code(run.run_id)} is the only run of this store that opens, so there is nothing to compare it "
@@ -56,7 +56,7 @@ def only_one(run: Run) -> None:
 
 
 def card(place: DeltaGenerator, which: str, run: Run) -> None:
-    """What one of the runs is."""
+    """Show what one of the runs is."""
     manifest, scans = data_runs.manifest(run), data_runs.table(run, "scans")
     with place.container(border=True):
         st.markdown(f"{which}: **{formatting.plain(run.run_id)}**")
@@ -78,7 +78,7 @@ def card(place: DeltaGenerator, which: str, run: Run) -> None:
 
 
 def settings(runs: tuple[Run, Run], names: tuple[str, str]) -> pd.DataFrame:
-    """What was chosen otherwise."""
+    """Show and return the settings in which the runs differ."""
     table = beside.differing_settings(*(public.manifest(run) for run in runs), names)
     if table.empty:
         st.caption("Every setting, version and seed is the same.")
@@ -91,7 +91,7 @@ def settings(runs: tuple[Run, Run], names: tuple[str, str]) -> pd.DataFrame:
 
 
 def metrics(runs: tuple[Run, Run], names: tuple[str, str]) -> pd.DataFrame:
-    """Networks and baselines of both."""
+    """Show and return how well the networks and baselines of both runs do."""
     st.subheader("How well the networks do", anchor=False)
     rows = [beside.metric_rows(data_runs.metrics(run), data_runs.table(run, "predictions")) for run in runs]
     compared = beside.compared_metrics(*rows)
@@ -128,7 +128,7 @@ def metrics(runs: tuple[Run, Run], names: tuple[str, str]) -> pd.DataFrame:
 
 
 def choose(runs: tuple[Run, Run]) -> Choice | None:
-    """Model set, method and group that both have; None, and why, where they share nothing."""
+    """Choose a model set, method and group that both runs have; say why and return None where they share nothing."""
     found = [data_runs.available(run) for run in runs]
     sets = [s for s in found[0] if s in found[1]]
     if not sets:
@@ -156,7 +156,7 @@ def choose(runs: tuple[Run, Run]) -> Choice | None:
 
 
 def _people(run: Run, model_set: str) -> beside.People:
-    """The groups of a run; of new scans, which belong to none, their diagnoses."""
+    """Return the groups of a run; for new scans, which belong to none, their diagnoses."""
     groups, of_no_group = data_runs.manifest(run)["groups"], reference_run.of(run) is not None
     if of_no_group:
         found = frames.ordered_diagnoses(explained_scans(run, model_set), groups)
@@ -165,7 +165,7 @@ def _people(run: Run, model_set: str) -> beside.People:
 
 
 def regions(choice: Choice) -> pd.DataFrame:
-    """The ranking of regions in both."""
+    """Show and return the ranking of regions in both runs."""
     st.subheader("Regions", anchor=False)
     shares = [
         beside.regions_of(data_runs.table(run, "group_regions"), choice.model_set, choice.method, target, diagnosis)
@@ -201,7 +201,7 @@ def regions(choice: Choice) -> pd.DataFrame:
 
 
 def distances(choice: Choice) -> pd.DataFrame:
-    """Table 2 of both."""
+    """Show and return the distances between methods in both runs, as in table 2 of the paper."""
     st.subheader("Distances between methods", anchor=False)
     tables = tuple(data_runs.table(run, "distances") for run in choice.runs)
     methods = [m for run in choice.runs for m in data_runs.available(run)[choice.model_set]]
@@ -221,7 +221,7 @@ def distances(choice: Choice) -> pd.DataFrame:
 
 
 def downloads(runs: tuple[Run, Run], tables: dict[str, pd.DataFrame], drawn: Sequence) -> list[Download]:
-    """The maps as a picture, and every table."""
+    """Return the maps as a picture, and every table."""
     names = tuple(run.run_id for run in runs)
     stem = f"{names[0]}_{names[1]}"
     found = []
@@ -242,7 +242,7 @@ def downloads(runs: tuple[Run, Run], tables: dict[str, pd.DataFrame], drawn: Seq
 
 
 def compare(run: Run, head: page.Header, second: Run) -> None:
-    """Everything below the picker."""
+    """Show everything below the picker of the second run."""
     runs, names = (run, second), (run.run_id, second.run_id)
     for place, which, one in zip(st.columns(2), ("First", "Second"), runs, strict=True):
         card(place, which, one)
@@ -267,7 +267,7 @@ def compare(run: Run, head: page.Header, second: Run) -> None:
 
 
 def main() -> None:
-    """The page."""
+    """Show the Compare runs page."""
     run = run_picker.current_run()
     if all(info.run == run.run_id or info.problem is not None for info in data_runs.runs(run.store)):
         only_one(run)

@@ -11,7 +11,7 @@ from dashboard.data import frames, runs
 from dashboard.data.runs import Run
 from dashboard.text import formatting
 from store import accuracy
-from store.accuracy import FOLDS, judged_scans
+from store.accuracy import FOLDS, Judged, Valued, judged_scans
 from store.reading import verdict
 from store.reading.verdict import baseline_scans
 
@@ -23,7 +23,7 @@ METRICS = {
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def differences(first: Run, second: Run) -> pd.DataFrame:
-    """Second minus first in every metric, with intervals; see `difference_rows`."""
+    """Return second minus first run in every metric, with intervals, as `difference_rows` does."""
     if runs.answer(first).is_value != runs.answer(second).is_value:
         return difference_rows({}, {}, ("", ""), False)
     positives = tuple(runs.manifest(run)["groups"][0] for run in (first, second))
@@ -31,7 +31,7 @@ def differences(first: Run, second: Run) -> pd.DataFrame:
 
 
 def _test_scans(run: Run) -> dict[tuple[str, str], pd.DataFrame]:
-    """(classifier, folds or holdout) -> the test scans as it judged them."""
+    """Return (classifier, folds or holdout) -> the test scans with what the classifier said of them."""
     predictions, reader = runs.table(run, "predictions"), runs.opened(run)
     found = {("cnn", judged_on): judged_scans(predictions, judged_on) for judged_on in (FOLDS, "holdout")}
     return found | {(c, s): baseline_scans(reader, c, s) for c in frames.LINEAR for s in (FOLDS, "holdout")}
@@ -41,7 +41,9 @@ def difference_rows(
     first: Mapping[tuple[str, str], pd.DataFrame], second: Mapping[tuple[str, str], pd.DataFrame],
     positives: tuple[str, str], is_value: bool,
 ) -> pd.DataFrame:  # fmt: skip
-    """Second minus first over all test scans with 95 % intervals: classifier, judged, metric, gap, low, high, paired.
+    """Subtract the metrics of the first run from those of the second over all test scans, with 95 % intervals.
+
+    Returns classifier, judged, metric, gap, low, high, paired.
 
     Args:
         first, second: (classifier, judged) -> the test scans of a run, as `store.accuracy.judged` takes them.
@@ -54,12 +56,15 @@ def difference_rows(
         if sides[1] is None or min(map(len, sides)) == 0:
             continue
         both = verdict.paired(*sides) if positives[0] == positives[1] else None
-        made = [accuracy.judged(side, p, is_value) for side, p in zip(both or sides, positives, strict=True)]
+        one, other = (
+            Valued(side) if is_value else Judged(side, positive)
+            for side, positive in zip(both or sides, positives, strict=True)
+        )
         if both is not None:
-            found = accuracy.differences(made[1], made[0])
+            found = accuracy.differences(other, one)
         else:
-            alone = [accuracy.estimates(one) for one in made]
-            found = {name: accuracy.unpaired(alone[1][name], alone[0][name]) for name in alone[0]}
+            of_one, of_other = accuracy.estimates(one), accuracy.estimates(other)
+            found = {name: accuracy.unpaired(of_other[name], of_one[name]) for name in of_one}
         rows += [
             (classifier, judged, metric, gap.value, gap.low, gap.high, gap.paired)
             for metric, gap in found.items() if metric in METRICS

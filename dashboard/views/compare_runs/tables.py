@@ -22,7 +22,7 @@ REGION_KEYS = ("model_set", "method", "target", "diagnosis")
 
 
 def differing_settings(first: Mapping[str, Any], second: Mapping[str, Any], names: tuple[str, str]) -> pd.DataFrame:
-    """Rows of the settings and facts in which two manifests differ: Setting, and a column a run."""
+    """Return the settings and facts in which two manifests differ: Setting, and a column a run."""
     found = [_settings(manifest) for manifest in (first, second)]
     keys = list(dict.fromkeys([*found[0], *found[1]]))
     sections = {key.rsplit(".", depth)[0] for key in keys for depth in range(1, key.count(".") + 1)}
@@ -38,7 +38,10 @@ def _settings(manifest: Mapping[str, Any]) -> dict[str, str]:
 
 
 def metric_rows(metrics: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
-    """Numbers of a run: classifier, metric, judged (folds or holdout), value, sd over the folds, n (folds or scans)."""
+    """Return the metrics of a run: classifier, metric, judged, value, sd over the folds, n.
+
+    `judged` is folds or holdout; n counts folds or scans.
+    """
     held = int(((predictions.model == "holdout") & predictions.correct.notna()).sum())
     rows = []
     for classifier in CLASSIFIERS:
@@ -53,7 +56,7 @@ def metric_rows(metrics: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFram
 
 
 def compared_metrics(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """`metric_rows` of two runs side by side, without what neither has; `difference` is second minus first."""
+    """Join `metric_rows` of two runs, without what neither has; `difference` is second minus first."""
     keys = ["classifier", "metric", "judged"]
     both = first.merge(second, on=keys, suffixes=("_a", "_b"), sort=False)
     both = both[both.value_a.notna() | both.value_b.notna()]
@@ -61,7 +64,7 @@ def compared_metrics(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
 
 
 def metrics_table(compared: pd.DataFrame, differences: pd.DataFrame | None = None) -> pd.DataFrame:
-    """The same as text, the folds before the held-out test set.
+    """Return the compared metrics as text, the folds before the held-out test set.
 
     Args:
         differences: of `difference_rows`.
@@ -80,7 +83,10 @@ def metrics_table(compared: pd.DataFrame, differences: pd.DataFrame | None = Non
 
 
 def difference_sentence(differences: pd.DataFrame) -> str:
-    """The networks' difference with its interval, of all folds where both runs have them; empty where unknown."""
+    """Say by how much the networks differ, with the interval; empty where it is not known.
+
+    Of all folds together where both runs have them, else of the held-out test set.
+    """
     own = differences[(differences.classifier == "cnn") & differences.metric.isin(["auc", "mae"])]
     if own.empty:
         return ""
@@ -90,6 +96,7 @@ def difference_sentence(differences: pd.DataFrame) -> str:
 
 
 def _gap(differences: pd.DataFrame, row: Any) -> str:
+    """Write the difference of one metric with its interval, and whether the test scans are the same."""
     own = differences[
         (differences.classifier == row.classifier) & (differences.judged == row.judged)
         & (differences.metric == row.metric)
@@ -115,7 +122,7 @@ def _signed(value: float) -> str:
 
 
 def regions_of(group_regions: pd.DataFrame, model_set: str, method: str, target: str, diagnosis: str) -> pd.Series:
-    """Region (left and right added) -> its share of the atlas regions in the group average, in percent."""
+    """Return region (left and right added) -> its share of the atlas regions in the group average, in percent."""
     rows = group_regions[group_regions.merged.astype(bool)]
     for column, value in zip(REGION_KEYS, (model_set, method, target, diagnosis), strict=True):
         rows = rows[rows[column] == value]
@@ -124,7 +131,10 @@ def regions_of(group_regions: pd.DataFrame, model_set: str, method: str, target:
 
 
 def compared_regions(first: pd.Series, second: pd.Series) -> pd.DataFrame:
-    """Regions that both runs have: region, share_a, share_b, rank_a, rank_b (1 the largest), difference; by change."""
+    """Join the regions that both runs have: region, share_a, share_b, rank_a, rank_b, difference.
+
+    Rank 1 is the largest share; the largest change comes first.
+    """
     both = pd.DataFrame({"share_a": first, "share_b": second}).dropna().rename_axis("region").reset_index()
     for run in "ab":
         both[f"rank_{run}"] = both[f"share_{run}"].rank(ascending=False, method="min").astype(int)
@@ -133,7 +143,7 @@ def compared_regions(first: pd.Series, second: pd.Series) -> pd.DataFrame:
 
 
 def spearman(compared: pd.DataFrame, one: str = "share_a", other: str = "share_b") -> float | None:
-    """Rank correlation of two columns; None below three regions or where one has no spread."""
+    """Return the rank correlation of two columns; None below three regions or where one has no spread."""
     pairs = compared[[one, other]].dropna()
     if len(pairs) < 3:
         return None
@@ -155,7 +165,7 @@ def with_density(compared: pd.DataFrame, volumes: tuple[pd.Series, pd.Series]) -
 
 
 def regions_table(compared: pd.DataFrame, count: int) -> pd.DataFrame:
-    """The regions that changed most, as text."""
+    """Return the regions that changed most, as text."""
     return pd.DataFrame([
         {
             "Region": formatting.region_name(row.region),
@@ -170,7 +180,9 @@ def regions_table(compared: pd.DataFrame, count: int) -> pd.DataFrame:
 def compared_distances(
     tables: tuple[pd.DataFrame, pd.DataFrame], model_set: str, diagnoses: tuple[str, str], methods: Sequence[str]
 ) -> pd.DataFrame:
-    """Pairs of methods: distance and rank correlation of the group averages in each run; NaN where a run has none.
+    """Return distance and rank correlation of the group averages in each run, one row a pair of methods.
+
+    NaN where a run has none.
 
     Args:
         methods: all that either run has.
@@ -188,7 +200,7 @@ def compared_distances(
 
 
 def distances_table(compared: pd.DataFrame) -> pd.DataFrame:
-    """The same as text."""
+    """Return the compared distances as text."""
     return pd.DataFrame([
         {
             "Methods": f"{formatting.method_name(row.method_a)} – {formatting.method_name(row.method_b)}",
@@ -214,14 +226,14 @@ class People:
 
 
 def paired(first: People, second: People) -> list[tuple[str, str]]:
-    """What is set beside each other: groups by their place; new scans beside each."""
+    """Pair the groups of two runs by their order; new scans with every group of the other run."""
     if first.new or second.new:
         return list(itertools.product(first.names, second.names))
     return list(zip(first.names, second.names, strict=True))
 
 
 def new_scans(manifests: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
-    """A sentence on each run of new scans: it has no accuracy and no group."""
+    """Say of each run of new scans that it has no accuracy and no group."""
     return [
         f"{name} holds new scans, explained by the networks of {manifest['reference_run']}: it has trained nothing and "
         "has no accuracy, and its scans belong to no group. Their average is over all new scans of a diagnosis."
@@ -231,7 +243,7 @@ def new_scans(manifests: Sequence[Mapping[str, Any]], names: Sequence[str]) -> l
 
 
 def limits(first: Mapping[str, Any], second: Mapping[str, Any], grids_match: bool) -> list[str]:
-    """What two runs do not share, and what follows for a comparison, in sentences."""
+    """Say what two runs do not share, and what follows for a comparison."""
     found = []
     if list(first["groups"]) != list(second["groups"]):
         pairs = (f"{a} with {b}" for a, b in zip(first["groups"], second["groups"], strict=True))

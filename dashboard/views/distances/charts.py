@@ -13,6 +13,7 @@ from dashboard.drawing.ordering import leaf_order
 from dashboard.drawing.regions import symbol
 from dashboard.text.formatting import heatmaps, mean_sd, method_name, three
 
+CORRELATION_AXIS = "Spearman over the shares of regions"
 AXIS = "distance × 10<sup>4</sup>, per mm<sup>1.5</sup>"
 DISTANCE_COLOURS = [[0, palette.faint(palette.ACCENT, 0.6)], [1, palette.faint(palette.ACCENT, 0.04)]]
 STRIP_SEED = 0
@@ -21,9 +22,9 @@ STRIP_HEIGHT = 0.26  # of a row
 
 def strips(
     table: pd.DataFrame, pairs: Sequence[tuple[str, str]], diagnoses: Sequence[str], groups: Sequence[str], *,
-    column: str, axis: str, points: bool = True,
+    column: str, points: bool = True,
 ) -> Chart:  # fmt: skip
-    """For each pair of methods and diagnosis a dot a scan, their mean as a diamond and its SD as a line.
+    """Draw one dot a scan for each pair of methods and diagnosis, their mean as a diamond and its SD as a line.
 
     A click on a dot gives its subject and scan.
 
@@ -46,7 +47,8 @@ def strips(
         _means(chart, part, place, column, (diagnosis, colour))
     names = ["<br>".join(method_name(m) for m in pair) for pair in pairs]
     chart.y(tickvals=list(range(len(pairs))), ticktext=names, range=[len(pairs) - 0.45, -0.55], tickfont={"size": 12})
-    chart.x(title=axis, rangemode="tozero" if column == "distance" else "normal", **GRID)
+    distance = column == "distance"
+    chart.x(title=AXIS if distance else CORRELATION_AXIS, rangemode="tozero" if distance else "normal", **GRID)
     height = 90 + (24 + 22 * len(diagnoses)) * max(len(pairs), 1)
     return chart.finish(height, legend="above", toggles=False)
 
@@ -62,7 +64,7 @@ def _dots(chart: Chart, part: pd.DataFrame, y: np.ndarray, column: str, look: tu
 def _means(
     chart: Chart, part: pd.DataFrame, place: Mapping[tuple[str, str], float], column: str, who: tuple[str, str]
 ) -> None:
-    """Mean ± SD of each pair; `who` is the diagnosis and its colour."""
+    """Add mean ± SD of each pair; `who` is the diagnosis and its colour."""
     grouped = part.groupby(["method_a", "method_b"])[column].agg(["mean", "std", "count"])
     known = grouped.loc[[pair for pair in place if pair in grouped.index]]
     texts = [f"{who[0]}: {mean_sd(m, sd)} (mean ± SD), n = {n:.0f}" for m, sd, n in known.to_numpy(float)]
@@ -78,7 +80,7 @@ def _means(
 
 
 def dendrogram(linkage: np.ndarray, methods: Sequence[str], end: float) -> Chart:
-    """The tree of a hierarchical clustering, leaves at the left.
+    """Draw the tree of a hierarchical clustering, leaves at the left.
 
     Args:
         linkage: (n - 1, 4) in SciPy's convention: the two clusters joined, their distance, methods in the new one.

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.data import frames, runs
-from dashboard.data.selection import TARGET_WORDS, Selection
+from dashboard.data.selection import Selection
 from dashboard.drawing import ordering
 from dashboard.shell import access, display, page, sidebar, url_state
 from dashboard.text import formatting
@@ -21,35 +21,26 @@ from store import NotInRun
 
 FEW_PAIRS = 6  # so many are shown at once; of more, those of the sidebar's method
 MEASURES = {"distance": "Distance", "rank_correlation": "Rank correlation"}
-CORRELATION = {"group": "Spearman over brain voxels", "scan": "Spearman over the shares of regions"}
+CORRELATION = {"group": "Spearman over brain voxels", "scan": figures.CORRELATION_AXIS}
 FORMULA = (
     r"d(a, b) = \frac{10^4}{\ell^{1.5}} \sqrt{\sum_v \left(\frac{a_v}{\sum_u a_u} - \frac{b_v}{\sum_u b_u}\right)^2}"
 )
 
 
 def sentence(selection: Selection, rows: pd.DataFrame, diagnoses: list[str]) -> str:
-    """What, of whom, by which model."""
-    people = wording.people(rows, diagnoses)
+    """Say in a sentence whose maps are compared and by which models."""
     return (
-        f"How different the maps of the methods are, for {people}, "
-        f"{formatting.MODEL_SETS[selection.model_set].lower()}, evidence for {evidence(selection)}."
+        f"How different the maps of the methods are, for {wording.people(rows, diagnoses)}, "
+        f"{formatting.MODEL_SETS[selection.model_set].lower()}, "
+        f"evidence for {wording.evidence_of_distances(selection)}."
     )
 
 
-def evidence(selection: Selection) -> str:
-    """The target of the stored distances in words."""
-    target = runs.explained_target(selection.run)
-    return formatting.plain(TARGET_WORDS.get(target, target))
-
-
 def notes(selection: Selection, level: str, missing: list[str]) -> None:
-    """What of the sidebar does not act on the numbers, and diagnoses without any."""
+    """Say which choices of the sidebar do not act on the numbers, and which diagnoses have none."""
     parts = [f"The run has no distances for {', '.join(map(formatting.plain, missing))}."] if missing else []
-    if selection.target != runs.explained_target(selection.run):
-        parts.append(
-            f"Distances were computed for the run's configured target, evidence for {evidence(selection)}; the choice "
-            f"of evidence for {selection.evidence()} does not act here."
-        )
+    if said := wording.target_of_distances(selection):
+        parts.append(said)
     resting = [n for n in selection.scan_filter.active() if n != "diagnosis"]
     if level == "group" and resting:
         parts.append(
@@ -61,7 +52,7 @@ def notes(selection: Selection, level: str, missing: list[str]) -> None:
 
 
 def numbers(table: pd.DataFrame, scans: pd.DataFrame, diagnoses: list[str], level: str, with_paper: bool) -> None:
-    """Table 2."""
+    """Show the distances as a table, beside the paper's table 2."""
     st.subheader("Distances between methods", anchor=False)
     display.table(st, between.table_2(table, diagnoses, with_paper))
     if level == "scan":
@@ -79,7 +70,7 @@ def numbers(table: pd.DataFrame, scans: pd.DataFrame, diagnoses: list[str], leve
 
 
 def pictures(table: pd.DataFrame, diagnoses: list[str], level: str, column: str) -> None:
-    """The chosen measure as matrices, a column a diagnosis."""
+    """Show the chosen measure as matrices, one column a diagnosis."""
     diagonal, what = (0.0, "distance") if column == "distance" else (1.0, "Spearman")
     matrices = {d: between.square(table, d, column, diagonal) for d in diagnoses}
     if column == "distance":
@@ -99,7 +90,7 @@ def pictures(table: pd.DataFrame, diagnoses: list[str], level: str, column: str)
 
 
 def clustering(table: pd.DataFrame, diagnoses: list[str]) -> None:
-    """Which methods belong together."""
+    """Show as trees which methods lie near each other."""
     st.subheader("Which methods belong together", anchor=False)
     end = between.largest([between.square(table, d, "distance", 0.0) for d in diagnoses])
     for column, diagnosis in zip(st.columns(max(len(diagnoses), 2), gap="large"), diagnoses, strict=False):
@@ -117,7 +108,7 @@ def clustering(table: pd.DataFrame, diagnoses: list[str]) -> None:
 
 
 def patients(selection: Selection, scans: pd.DataFrame, diagnoses: list[str], column: str) -> None:
-    """Every scan as a dot, for each pair of methods."""
+    """Show every scan as a dot, for each pair of methods."""
     st.subheader("On every patient", anchor=False)
     pairs = between.pairs_of(scans)
     if len(pairs) > FEW_PAIRS:
@@ -125,9 +116,8 @@ def patients(selection: Selection, scans: pd.DataFrame, diagnoses: list[str], co
         kind = url_state.choose("d_pairs", "Pairs", list(kinds), widget="segmented", words=kinds.get)
         pairs = [pair for pair in pairs if selection.method in pair] if kind == "own" else pairs
     may = access.may_see_patients()
-    axis = figures.AXIS if column == "distance" else CORRELATION["scan"]
     groups = runs.manifest(selection.run)["groups"]
-    figure = figures.strips(scans, pairs, diagnoses, groups, column=column, axis=axis, points=may)
+    figure = figures.strips(scans, pairs, diagnoses, groups, column=column, points=may)
     if may:
         draw_chart_of_patients(st, figure, "d-strips")
     else:
@@ -144,7 +134,7 @@ def patients(selection: Selection, scans: pd.DataFrame, diagnoses: list[str], co
 
 
 def explain() -> None:
-    """How to read it, formula, source."""
+    """Explain how to read the page, with formula and source."""
     page.how_to_read(
         "Each map is divided by its sum, so that only *where* a method looks counts, not how strongly; the distance is "
         "0 for equal maps and grows the more they put their relevance in different places. The rank correlation asks "
@@ -160,7 +150,7 @@ def explain() -> None:
 
 
 def stored(selection: Selection) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The tables distances and scan_distances of the run; empty where it has none."""
+    """Return the tables distances and scan_distances of the run; empty where it has none."""
     try:
         return runs.table(selection.run, "distances"), runs.table(selection.run, "scan_distances")
     except NotInRun:
@@ -168,7 +158,7 @@ def stored(selection: Selection) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def main() -> None:
-    """The page."""
+    """Show the Distances page."""
     selection = sidebar.current()
     if selection is None:
         page.nothing_explained()
@@ -207,7 +197,8 @@ def main() -> None:
             clustering(table, shown)
     explain()
     page.provenance(
-        selection.run, formatting.MODEL_SETS[selection.model_set], f"evidence for {evidence(selection)}",
+        selection.run, formatting.MODEL_SETS[selection.model_set],
+        f"evidence for {wording.evidence_of_distances(selection)}",
         f"{np.format_float_positional(runs.manifest(selection.run)['grid_mm'], trim='-')} mm grid",
     )  # fmt: skip
     downloads = [

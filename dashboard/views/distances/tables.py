@@ -18,12 +18,12 @@ COLUMNS = ["method_a", "method_b", "diagnosis", "distance", "distance_sd", "rank
 
 
 def pairs_of(table: pd.DataFrame) -> list[tuple[str, str]]:
-    """Every pair of methods once, in the fixed order of methods."""
+    """Return every pair of methods once, in the fixed order of methods."""
     return list(combinations(in_order([*table["method_a"], *table["method_b"]]), 2))
 
 
 def in_pairs(table: pd.DataFrame) -> pd.DataFrame:
-    """The same rows with method_a before method_b in the fixed order."""
+    """Return the same rows with method_a before method_b in the fixed order."""
     order = {method: number for number, method in enumerate(in_order([*table["method_a"], *table["method_b"]]))}
     swap = (table["method_a"].map(order) > table["method_b"].map(order)).to_numpy(bool)
     first, second = table["method_a"].to_numpy(object), table["method_b"].to_numpy(object)
@@ -31,12 +31,12 @@ def in_pairs(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def of_groups(distances: pd.DataFrame, model_set: str, level: str) -> pd.DataFrame:
-    """The stored rows of a model set and level, pairs in order."""
+    """Return the stored rows of a model set and level, pairs in order."""
     return in_pairs(distances[(distances["model_set"] == model_set) & (distances["level"] == level)])
 
 
 def of_scans(scan_distances: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """Distances on each of the scans: the rows with subject, diagnosis, age, pairs in order.
+    """Return the distances on the scans that pass, with subject, diagnosis and age, pairs in order.
 
     Args:
         rows: model, scan, subject, diagnosis, age of the scans that pass.
@@ -46,7 +46,7 @@ def of_scans(scan_distances: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean and SD (ddof 1) over scans of each diagnosis and pair, in the columns of the table distances."""
+    """Return mean and SD (ddof 1) over the scans of each diagnosis and pair, in the columns of the table distances."""
     grouped = table.groupby(["diagnosis", "method_a", "method_b"], sort=False)
     found = grouped.agg(
         distance=("distance", "mean"), distance_sd=("distance", "std"),
@@ -57,7 +57,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def counted(scans: pd.DataFrame) -> str:
-    """What a row of a pair is: a scan, or one of several heatmaps of a new scan, which several models explain.
+    """Return what the rows of a pair count: scans, or heatmaps where several models explain a new scan.
 
     Args:
         scans: from `of_scans`.
@@ -66,19 +66,19 @@ def counted(scans: pd.DataFrame) -> str:
 
 
 def people(scans: pd.DataFrame, diagnoses: Sequence[str]) -> dict[str, str]:
-    """Diagnosis -> how many there are in words: '3 scans', or '6 heatmaps of 3 scans'."""
+    """Return diagnosis -> how many there are in words: '3 scans', or '6 heatmaps of 3 scans'."""
     maps = _maps(scans)
     own = {diagnosis: maps[maps["diagnosis"] == diagnosis] for diagnosis in diagnoses}
     return {diagnosis: heatmaps(len(part), part["scan"].nunique()) for diagnosis, part in own.items()}
 
 
 def _maps(scans: pd.DataFrame) -> pd.DataFrame:
-    """A row a scan and model."""
+    """Return one row a scan and model."""
     return scans.drop_duplicates(["model", "scan"])
 
 
 def square(table: pd.DataFrame, diagnosis: str, column: str, diagonal: float) -> pd.DataFrame:
-    """(methods, methods) symmetric matrix of a column; NaN where a pair is missing."""
+    """Return the symmetric (methods, methods) matrix of a column; NaN where a pair is missing."""
     methods = in_order([*table["method_a"], *table["method_b"]])
     matrix = pd.DataFrame(np.nan, methods, methods)
     for row in table[table["diagnosis"] == diagnosis].itertuples():
@@ -89,7 +89,7 @@ def square(table: pd.DataFrame, diagnosis: str, column: str, diagonal: float) ->
 
 
 def table_2(table: pd.DataFrame, diagnoses: Sequence[str], with_paper: bool) -> pd.DataFrame:
-    """The paper's table 2 as text: a row a pair, distances here and there, then the rank correlations.
+    """Return the paper's table 2 as text: one row a pair, distances here and published, then rank correlations.
 
     Args:
         table: from `of_groups` or `summary`.
@@ -119,7 +119,7 @@ def _text(found: pd.DataFrame, key: tuple[str, str, str], column: str) -> str:
 
 
 def _correlation(value: float, sd: float) -> str:
-    """With three decimals: three digits of a number near 0 would promise too much."""
+    """Write a correlation with three decimals: three digits of a number near 0 would promise too much."""
     if not np.isfinite(value):
         return NONE
     return f"{value:.3f} ± {sd:.3f}" if np.isfinite(sd) else f"{value:.3f}"
@@ -131,7 +131,7 @@ def _published(a: str, b: str, diagnosis: str) -> str:
 
 
 def for_download(table: pd.DataFrame, level: str, with_paper: bool) -> pd.DataFrame:
-    """The distances as numbers, with those of the paper where it has them."""
+    """Return the distances as numbers, with those of the paper where it has them."""
     columns = [c for c in (*COLUMNS, "scans") if c in table]
     out = table[columns].assign(level=level)
     if with_paper:
@@ -141,13 +141,13 @@ def for_download(table: pd.DataFrame, level: str, with_paper: bool) -> pd.DataFr
 
 
 def largest(tables: Sequence[pd.DataFrame]) -> float:
-    """The largest number of several matrices, for one scale; 1 where there is none."""
+    """Return the largest number of several matrices, for one scale; 1 where there is none."""
     values = np.concatenate([table.to_numpy(float).ravel() for table in tables]) if tables else np.empty(0)
     return float(np.nanmax(values)) if np.isfinite(values).any() else 1.0
 
 
 def closest(table: pd.DataFrame, diagnosis: str) -> str:
-    """The two methods that lie nearest to each other, in a sentence; empty where there is one pair or none."""
+    """Say which two methods lie nearest and which farthest; empty where there is one pair or none."""
     rows = table[(table["diagnosis"] == diagnosis) & table["distance"].notna()].sort_values("distance")
     if len(rows) < 2:
         return ""

@@ -57,7 +57,7 @@ class Reading:
         self._bar = st.empty()
 
     def step(self, done: int, count: int) -> None:
-        """Called after each scan of one average."""
+        """Move the bar after a scan of an average."""
         now = self._before + done
         left = (time.monotonic() - self._started) / now * (self._all - now)
         text = f"Averaging the chosen scans: {now} of {self._all} heatmaps, {formatting.duration(left)} left"
@@ -66,25 +66,25 @@ class Reading:
             self._before += count
 
     def end(self) -> None:
-        """Nothing is left to read."""
+        """Remove the bar."""
         self._bar.empty()
 
 
 def columns_of(selection: Selection) -> dict[str, tuple[str, ...]]:
-    """Heading -> diagnoses of the columns."""
+    """Return heading -> diagnoses of the columns."""
     groups = data_averages.diagnoses_of_groups(selection.run, selection.model_set)
     return map_grid.columns_of(groups, selection.scan_filter.diagnosis or others(selection, groups))
 
 
 def others(selection: Selection, groups: dict[str, tuple[str, ...]]) -> list[str]:
-    """The diagnoses of a run whose scans belong to no group: new scans."""
+    """Return the diagnoses of a run whose scans belong to no group: new scans."""
     if any(groups.values()):
         return []
     return frames.ordered_diagnoses(explained_scans(selection.run, selection.model_set), list(groups))
 
 
 def also_explained(selection: Selection, columns: dict[str, tuple[str, ...]]) -> str:
-    """Diagnoses that have maps and no column."""
+    """Say which diagnoses have maps and no column."""
     rows = explained_scans(selection.run, selection.model_set)
     shown = [d for diagnoses in columns.values() for d in diagnoses]
     more = [d for d in frames.ordered_diagnoses(rows, runs.manifest(selection.run)["groups"]) if d not in shown]
@@ -96,7 +96,7 @@ def also_explained(selection: Selection, columns: dict[str, tuple[str, ...]]) ->
 
 
 def sentence(selection: Selection, rows: pd.DataFrame, columns: dict[str, tuple[str, ...]]) -> str:
-    """What, of whom, by which models."""
+    """Say in a sentence whose maps are averaged, as evidence for what and by which models."""
     people = [
         formatting.count(rows.subject[rows.diagnosis.isin(diagnoses)].nunique(), f"{formatting.plain(name)} subject")
         for name, diagnoses in columns.items()
@@ -109,7 +109,7 @@ def sentence(selection: Selection, rows: pd.DataFrame, columns: dict[str, tuple[
 
 
 def title_of(selection: Selection) -> str:
-    """Name of a method, what it means, and how fine its heatmaps are."""
+    """Return the name of a method, what it means, and how fine its heatmaps are, as Markdown."""
     how = formatting.HOW_TO_READ.get(selection.method, "")
     fine = data_averages.resolution(selection.run, selection.model_set, selection.method)
     return f"**{formatting.method_name(selection.method)}** &ensp; :small[:gray[{how} True resolution: {fine}.]]"
@@ -118,7 +118,7 @@ def title_of(selection: Selection) -> str:
 def show_row(
     place: DeltaGenerator, title: str, look: MapStyle, drawn: dict[Panel, ScreenPicture], missing: dict[str, str]
 ) -> None:
-    """A method: its name, and below it its pictures side by side."""
+    """Show a method: its name, and below it its pictures side by side."""
     place.markdown(title)
     columns = iter(place.columns(max(len(drawn) + len(missing), 3)))
     for panel, picture in drawn.items():
@@ -129,7 +129,10 @@ def show_row(
 
 
 def show_grid(selection: Selection, look: MapStyle, columns: dict[str, tuple[str, ...]]) -> dict[Panel, Drawing]:
-    """Every method as soon as its averages are read; all together, where they share a scale or a threshold is typed."""
+    """Show every method as soon as its averages are read, and return what was drawn.
+
+    All methods are drawn together where they share a scale or where a threshold is typed.
+    """
     averages = map_grid.wanted(selection, look, columns)
     every = [average for own in averages.values() for average in own.values()]
     progress = Reading(every, look)
@@ -158,7 +161,7 @@ def show_grid(selection: Selection, look: MapStyle, columns: dict[str, tuple[str
 
 
 def numbers(run: runs.Run, drawn: dict[Panel, Drawing]) -> tuple[list[tables.Numbers], list[str]]:
-    """The numbers behind every average, and the region of each peak."""
+    """Return the numbers behind every average, and the region of each peak."""
     reader, regions = runs.opened(run), runs.table(run, "regions")
     rows = [
         tables.Numbers(
@@ -171,7 +174,7 @@ def numbers(run: runs.Run, drawn: dict[Panel, Drawing]) -> tuple[list[tables.Num
 
 
 def in_3d(method: str, drawn: dict[Panel, Drawing]) -> None:
-    """One picture of the method chosen at the left inside a transparent brain."""
+    """Show one picture of the method chosen at the left inside a transparent brain."""
     panels = {panel.heading: panel for panel in drawn if panel.method == method}
     if not panels or not url_state.toggle("g_3d", f"Show {formatting.method_name(method).lower()} in 3D"):
         return
@@ -190,7 +193,7 @@ def in_3d(method: str, drawn: dict[Panel, Drawing]) -> None:
 
 
 def scans_behind(rows: pd.DataFrame, answer: Answer) -> None:
-    """The scans of these averages; a click opens the patient."""
+    """List the scans of these averages; a chosen row opens the patient."""
     box = url_state.fold("g_scans", f"The {formatting.heatmaps(len(rows), rows.scan.nunique())} behind these maps")
     if box is None:
         return
@@ -206,7 +209,7 @@ def scans_behind(rows: pd.DataFrame, answer: Answer) -> None:
 
 
 def nifti(panel: Panel, run: runs.Run) -> bytes:
-    """The exact map of a picture on the working grid, in the unit of the store."""
+    """Return the exact map of a picture on the working grid as NIfTI, in the unit of the store."""
     volumes = [data_averages.volume(average) for average in panel.averages]
     values = volumes[0] - volumes[1] if panel.is_difference else volumes[0]
     reader = runs.opened(run)
@@ -217,7 +220,7 @@ def nifti(panel: Panel, run: runs.Run) -> bytes:
 
 
 def downloads(selection: Selection, look: MapStyle, drawn: dict[Panel, Drawing]) -> list[Download]:
-    """The grid as a picture, the numbers, and every map."""
+    """Return the grid as a picture, the numbers, and every map."""
     run = selection.run
     filtered = "_filtered" if replace(selection.scan_filter, diagnosis=None).active() else ""
     name = f"{run.run_id}_{selection.model_set}_{selection.target}{filtered}"
@@ -242,7 +245,7 @@ def downloads(selection: Selection, look: MapStyle, drawn: dict[Panel, Drawing])
 
 
 def main() -> None:
-    """The page."""
+    """Show the Group maps page."""
     selection = sidebar.current()
     if selection is None:
         st.title("Group maps", anchor=False)

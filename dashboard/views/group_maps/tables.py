@@ -25,7 +25,7 @@ class Numbers:
 
 
 def table(rows: Sequence[Numbers], peaks: Sequence[str]) -> pd.DataFrame:
-    """A row a picture, as text: who is behind it, its range, and where it is strongest."""
+    """Return one row a picture, as text: who is behind it, its range, and where it is strongest."""
     return pd.DataFrame([
         {
             "Method": formatting.method_name(row.method), "Group": row.group, "Subjects": str(row.figures.subjects),
@@ -39,7 +39,7 @@ def table(rows: Sequence[Numbers], peaks: Sequence[str]) -> pd.DataFrame:
 
 
 def numbers(rows: Sequence[Numbers], peaks: Sequence[str]) -> pd.DataFrame:
-    """The same as numbers, for a file."""
+    """Return one row a picture as numbers, for a file."""
     return pd.DataFrame([
         {
             "method": row.method, "group": row.group, "subjects": row.figures.subjects, "scans": row.figures.scans,
@@ -55,7 +55,7 @@ def numbers(rows: Sequence[Numbers], peaks: Sequence[str]) -> pd.DataFrame:
 
 
 def scans(rows: pd.DataFrame, answer: Answer) -> pd.DataFrame:
-    """Explained scans as a list for the page, in the order given."""
+    """Return the explained scans as a list for the page, in the order given."""
     return pd.DataFrame({
         "Subject": rows.subject, "Session": rows.session, "Diagnosis": rows.diagnosis, "Predicted": rows.predicted,
         answer.axis: rows[answer.column].round(3), "Age": rows.age, "Sex": rows.sex,

@@ -17,7 +17,9 @@ TOP_REGIONS = 10
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def networks(run: Run, links: bool) -> dict[str, Chart]:
-    """The charts of accuracy and cohort: roc, confusion, learning, ages; accuracy and calibration where they exist.
+    """Draw how well the networks do and who the cohort is: roc, confusion, learning, ages.
+
+    With accuracy and calibration where they exist.
 
     Of a regression: scatter, learning, ages; errors where they exist. Shared: never change them.
 
@@ -53,7 +55,7 @@ def networks(run: Run, links: bool) -> dict[str, Chart]:
 
 
 def _of_values(run: Run, model_set: str, links: bool) -> dict[str, Chart]:
-    """The charts of a regression; without `links` none of single scans."""
+    """Draw how well a regression does; without `links` no chart of single scans."""
     answer, groups, metrics = runs.answer(run), runs.manifest(run)["groups"], runs.metrics(run)
     scans, training = runs.table(run, "scans"), runs.table(run, "training")
     predictions = runs.table(run, "predictions")
@@ -77,7 +79,7 @@ def _of_values(run: Run, model_set: str, links: bool) -> dict[str, Chart]:
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def top_regions(run: Run, model_set: str, target: str) -> dict[str, Chart]:
-    """Method -> chart of the first regions, all on one axis. Shared: never change them."""
+    """Return method -> chart of its first regions, all on one axis. Shared: never change them."""
     table, groups = runs.table(run, "group_regions"), runs.manifest(run)["groups"]
     methods = runs.available(run)[model_set]
     tops = {m: frames.top_regions(table, model_set, m, target, groups, TOP_REGIONS) for m in methods}

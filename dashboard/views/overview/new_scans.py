@@ -17,7 +17,7 @@ KEY = "o-new-scans"
 
 
 def work_list(predictions: pd.DataFrame, scans: pd.DataFrame, flags: pd.DataFrame, answer: Answer) -> pd.DataFrame:
-    """Return a row a scan: subject, scan, what the networks of each set say, whether they agree, and flags.
+    """Return one row a scan: subject, scan, what the networks say, whether they agree, and flags.
 
     Scans about which the networks disagree come first, then those with flags, then by how near the middle they are.
 
@@ -42,7 +42,7 @@ def work_list(predictions: pd.DataFrame, scans: pd.DataFrame, flags: pd.DataFram
 
 
 def section(run: Run) -> None:
-    """The list, for readers who may see single patients; a chosen row opens the patient."""
+    """Show the list to readers who may see single patients; a chosen row opens the patient."""
     if not access.may_see_patients():
         st.info(f"The new scans one by one are {access.ONLY_FOR_ROLE}.")
         return
@@ -70,7 +70,7 @@ def section(run: Run) -> None:
 
 
 def downloads(run: Run) -> list[Download]:
-    """The list as CSV."""
+    """Return the list as CSV."""
     if not access.may_see_patients():
         return []
     return [Download.csv("New scans, CSV", f"{run.run_id}_new-scans", lambda: _table(run))]

@@ -29,7 +29,7 @@ from store.export.csv import neutralised
 
 
 def sentence(manifest: dict[str, Any], scans: pd.DataFrame) -> str:
-    """What, of whom, by which models."""
+    """Say in a sentence what the networks predict, and of whom."""
     groups, answer = manifest["groups"], answer_of(manifest)
     people, counted = public.people(scans, frames.ordered_diagnoses(scans, groups))
     everyone = (
@@ -47,9 +47,9 @@ def sentence(manifest: dict[str, Any], scans: pd.DataFrame) -> str:
 
 
 def cards(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame) -> None:
-    """The numbers one looks for first."""
-    judge = regression.cards if runs.answer(run).is_value else of_groups
-    shown = judge(run, metrics, predictions)
+    """Show the numbers one looks for first."""
+    is_value = runs.answer(run).is_value
+    shown = regression.cards(run, metrics, predictions) if is_value else of_groups(metrics, predictions)
     said = reference_run.verdict(run)
     if said is not None and said.baseline:
         st.warning(f"**{said.baseline}**", icon=":material/show_chart:")
@@ -60,8 +60,8 @@ def cards(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame) -> None:
             st.caption(note)
 
 
-def of_groups(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame) -> list[tuple[str, str, str]]:
-    """(label, value, note) where the networks tell two groups apart."""
+def of_groups(metrics: pd.DataFrame, predictions: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Return (label, value, note) of the cards where the networks tell two groups apart."""
     shown = []
     n = predictions.model[predictions.model.str.startswith("fold-")].nunique()
     for metric, name in charts.METRIC_NAMES.items() if n else ():
@@ -90,7 +90,7 @@ def of_groups(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame) -> lis
 
 
 def choose_model_set(run: Run) -> str | None:
-    """Which models explain; None where the run has no group averages."""
+    """Choose which models explain; None where the run has no group averages."""
     sets = list(runs.available(run))
     if len(sets) < 2:
         return sets[0] if sets else None
@@ -99,7 +99,7 @@ def choose_model_set(run: Run) -> str | None:
 
 
 def group_averages(run: Run, model_set: str, target: str, groups: list[str]) -> None:
-    """Every method: its name, and below it the average heatmap of each group side by side."""
+    """Show every method: its name, and below it the average heatmap of each group side by side."""
     evidence = formatting.plain(target) if target in groups else f"the {target} group"
     st.caption(
         f"{formatting.SET_SENTENCES[model_set]} Mean over the subjects of each group, evidence for {evidence}. Three "
@@ -126,7 +126,7 @@ def group_averages(run: Run, model_set: str, target: str, groups: list[str]) -> 
 
 
 def ranking(run: Run, model_set: str, target: str, groups: list[str]) -> None:
-    """The paper's table 1: the first regions of every method."""
+    """Show the first regions of every method, as in the paper's table 1."""
     if not public.has_both_groups(run, model_set):
         return
     table = runs.table(run, "group_regions")
@@ -146,7 +146,7 @@ def ranking(run: Run, model_set: str, target: str, groups: list[str]) -> None:
 
 
 def accuracy(run: Run, metrics: pd.DataFrame, figures: dict[str, Chart]) -> None:
-    """Folds, baselines and the paper; every metric as numbers."""
+    """Show folds, baselines and the paper, and every metric as numbers."""
     st.subheader("How well the networks do", anchor=False)
     if "accuracy" in figures:
         st.caption(
@@ -169,7 +169,7 @@ def accuracy(run: Run, metrics: pd.DataFrame, figures: dict[str, Chart]) -> None
 
 
 def networks(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame, figures: dict[str, Chart]) -> None:
-    """ROC, calibration, confusion matrix and learning curves of the same models."""
+    """Show ROC, calibration, confusion matrix and learning curves of the same models."""
     training, model_set = runs.table(run, "training"), frames.judged_set(predictions)
     which = "mean" if model_set == "folds" else "holdout"
     left, middle, right = st.columns(3, gap="medium")
@@ -202,7 +202,7 @@ def networks(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame, figures
 
 
 def confusion(place: Any, run: Run, predictions: pd.DataFrame, model_set: str, figure: Chart) -> None:
-    """The confusion matrix; its cells open their patients for readers who may see them."""
+    """Show the confusion matrix; its cells open their patients for readers who may see them."""
     groups = runs.manifest(run)["groups"]
     counts = frames.confusion(predictions, model_set, groups)
     may = access.may_see_patients()
@@ -221,13 +221,13 @@ def confusion(place: Any, run: Run, predictions: pd.DataFrame, model_set: str, f
 
 
 def open_cell(run: Run, model_set: str, groups: list[str], true: int, predicted: int) -> None:
-    """The Patient page with the filters set to a cell of the confusion matrix."""
+    """Open the Patient page with the filters set to a cell of the confusion matrix."""
     values = judged.values_of_cell(explained_scans(run, model_set), groups, int(true), int(predicted))
     url_state.go("patient", {"set": model_set, **values})
 
 
 def cohort(run: Run, scans: pd.DataFrame, groups: list[str], figures: dict[str, Chart]) -> None:
-    """Who is in the run, and who was left out."""
+    """Show who is in the run, and who was left out."""
     st.subheader("Cohort", anchor=False)
     display.table(st, frames.cohort(scans, groups, public.fewest()))
     balance = frames.balance_sentence(runs.table(run, "balance"), groups)
@@ -249,13 +249,13 @@ def cohort(run: Run, scans: pd.DataFrame, groups: list[str], figures: dict[str, 
 
 
 def left_out(excluded: pd.DataFrame, scans: pd.DataFrame) -> pd.DataFrame:
-    """Exclusions by reason, as this reader may see them."""
+    """Return the exclusions by reason, as this reader may see them."""
     names = [str(name) for table in (excluded, scans) for column in ("scan", "subject") for name in table[column]]
     return frames.exclusions(public.exclusions(excluded, names), public.fewest())
 
 
 def explain(run: Run) -> None:
-    """How to read the page."""
+    """Explain how to read the page."""
     if runs.answer(run).is_value:
         page.how_to_read(*regression.EXPLAINED)
         return
@@ -269,11 +269,12 @@ def explain(run: Run) -> None:
 
 
 def downloads(run: Run, tables: dict[str, pd.DataFrame], model_set: str | None, target: str) -> list[Download]:
-    """Tables, figure 1 and the report; single patients only for readers who may see them."""
+    """Return tables, figure 1 and the report; single patients only for readers who may see them."""
     reader, groups, name = runs.opened(run), runs.manifest(run)["groups"], run.run_id
     least = public.fewest()
 
     def report() -> bytes:
+        # The report loads matplotlib, which no page starts with.
         from dashboard.reports import cohort_report
 
         return cohort_report(reader, model_set=model_set, target=target, created=None, fewest=least)
@@ -305,7 +306,7 @@ def downloads(run: Run, tables: dict[str, pd.DataFrame], model_set: str | None, 
 
 
 def main() -> None:
-    """The page."""
+    """Show the Overview page."""
     run = run_picker.current_run()
     tables = {name: runs.table(run, name) for name in ("scans", "predictions", "exclusions")}
     tables["metrics"] = runs.metrics(run)

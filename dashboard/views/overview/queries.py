@@ -14,7 +14,10 @@ from store.reading.verdict import baseline_scans, paired
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def auc_sentence(run: Run) -> str:
-    """AUC of the networks and baselines over all folds with intervals, and their paired differences; may be empty."""
+    """Say the AUC of networks and baselines over all folds with intervals, and their paired differences.
+
+    Empty where no AUC is known.
+    """
     metrics, groups, reader = runs.metrics(run), runs.manifest(run)["groups"], runs.opened(run)
     folds = judged_scans(runs.table(run, "predictions"), FOLDS)
     parts = []
@@ -24,7 +27,8 @@ def auc_sentence(run: Run) -> str:
             continue
         both = None if classifier == "cnn" else paired(folds, baseline_scans(reader, classifier, FOLDS))
         if both is not None:
-            gap = difference(*(Judged(frame, groups[0]) for frame in both))
+            network, baseline = (Judged(frame, groups[0]) for frame in both)
+            gap = difference(network, baseline)
             text += (
                 f", the network {formatting.signed(gap.value)} ({formatting.interval(gap.low, gap.high) or 'too few'})"
             )
@@ -34,5 +38,5 @@ def auc_sentence(run: Run) -> str:
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def truth_scores(run: Run) -> pd.DataFrame | None:
-    """The table of truth scores; None where the run has none."""
+    """Return the table of truth scores; None where the run has none."""
     return runs.table(run, "truth_scores") if runs.opened(run).has_table("truth_scores") else None

@@ -18,7 +18,7 @@ from store.export.csv import neutralised
 
 
 def sentence(answer: Answer, scans: pd.DataFrame, column: str) -> str:
-    """What is predicted, and how it is shown."""
+    """Say what is predicted, and how it is shown."""
     low, high = formatting.three(scans[column].min()), formatting.three(scans[column].max())
     ends = f", from {low} to {answer.number(scans[column].max()) if answer.unit else high}"
     return (
@@ -28,7 +28,7 @@ def sentence(answer: Answer, scans: pd.DataFrame, column: str) -> str:
 
 
 def cards(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame) -> list[tuple[str, str, str]]:
-    """(label, value, note) of the numbers one looks for first."""
+    """Return (label, value, note) of the numbers one looks for first."""
     answer = runs.answer(run)
     found, n = [], predictions.model[predictions.model.str.startswith("fold-")].nunique()
     unit = f" {answer.unit}" if answer.unit else ""
@@ -48,16 +48,16 @@ def cards(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame) -> list[tu
         note = f"n = {formatting.count(held, 'scan')}; r {r}"
         found.append(("MAE, held-out test set", value + unit, note))
     linear = {c: frames.mean_and_sd(metrics, "mae", c) for c in frames.LINEAR}
-    linear = {c: value for c, value in linear.items() if value[0] is not None}
-    if linear:
-        best = min(linear, key=lambda c: linear[c][0])
+    errors = {c: mean for c, (mean, _) in linear.items() if mean is not None}
+    if errors:
+        best = min(errors, key=lambda c: errors[c])
         value = formatting.mean_sd(*linear[best]) + unit
         found.append(("MAE, best linear baseline", value, formatting.CLASSIFIERS[best]))
     return found
 
 
 def _together(metrics: pd.DataFrame, metric: str, name: str = ", ") -> str:
-    """The 95 % interval of all folds together; empty where it is not known."""
+    """Write the 95 % interval of all folds together; empty where it is not known."""
     value, *ends = frames.ends(metrics, "folds", metric)
     return (
         f"{name}of all folds {formatting.three(value)} ({formatting.interval(*ends)})"
@@ -67,13 +67,13 @@ def _together(metrics: pd.DataFrame, metric: str, name: str = ", ") -> str:
 
 
 def _of_the_mean(predictions: pd.DataFrame) -> str:
-    """The mean absolute error of who always says the mean of the folds' scans."""
+    """Return the mean absolute error of always predicting the mean of the folds' scans."""
     true = predictions.observed[predictions.model_set == "folds"]
     return formatting.three(float(np.abs(true - true.mean()).mean()))
 
 
 def how_well(run: Run, metrics: pd.DataFrame, figures: dict[str, Chart]) -> None:
-    """Folds and baselines, the predicted beside the true values, learning curves, every metric as numbers."""
+    """Show folds and baselines, predicted against true values, learning curves, and every metric as numbers."""
     answer, predictions = runs.answer(run), runs.table(run, "predictions")
     st.subheader("How well the networks do", anchor=False)
     if regression_charts.SHOWN[0] in figures:

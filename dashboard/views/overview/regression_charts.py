@@ -19,7 +19,7 @@ ROOM = 0.06  # of the range of values, on either side
 def error(
     metric: str, metrics: pd.DataFrame, summary: Mapping[tuple[str, str], tuple[float | None, float | None]], unit: str
 ) -> Chart:
-    """A dot a fold, mean and SD: the networks and the linear baselines, for one of ERRORS.
+    """Draw one of ERRORS for the networks and the linear baselines: a dot a fold, mean and SD.
 
     Args:
         metrics: classifier, metric, model, value of the folds.
@@ -42,7 +42,7 @@ def error(
 
 
 def predicted_and_true(rows: pd.DataFrame, answer: Answer, groups: Sequence[str]) -> Chart:
-    """A dot a scan: the true value across, the predicted one upwards; on the dotted line both are the same.
+    """Draw one dot a scan, the true value across, the predicted one upwards; on the dotted line both are the same.
 
     Args:
         rows: observed, value, group; nobody is named.

@@ -22,7 +22,7 @@ GRID = np.linspace(0, 1, 101)  # false positive rates at which folds are compare
 
 
 def roc_band(curves: pd.DataFrame) -> pd.DataFrame | None:
-    """Mean and SD (ddof 1) of the folds' true positive rates: x, mean, low, high, folds; None below two folds.
+    """Return mean and SD (ddof 1) of the folds' true positive rates: x, mean, low, high, folds; None below two folds.
 
     Each fold is interpolated linearly on a common grid; where a curve rises at one x, its upper end counts.
     """
@@ -36,7 +36,9 @@ def roc_band(curves: pd.DataFrame) -> pd.DataFrame | None:
 
 
 def calibration(curves: pd.DataFrame, model_set: str) -> pd.DataFrame:
-    """Predicted against observed share of the positive group, of all folds together or of the held-out model.
+    """Return the predicted against the observed share of the positive group.
+
+    Of all folds together, or of the held-out model.
 
     Returns:
         x, y, scans, and low and high: 95 % CI of y after Wilson (1927), each scan taken as independent.
@@ -52,7 +54,7 @@ def calibration(curves: pd.DataFrame, model_set: str) -> pd.DataFrame:
 
 
 def metrics_table(metrics: pd.DataFrame, level: str) -> pd.DataFrame:
-    """Every metric of every classifier: each fold, their mean ± SD, all folds together and the held-out test set.
+    """Return every metric of every classifier as text: folds, their mean ± SD, all folds together, held-out test set.
 
     The last two with 95 % intervals over subjects. Where folds have no value, the mean says of how many it is.
 
@@ -82,14 +84,14 @@ def metrics_table(metrics: pd.DataFrame, level: str) -> pd.DataFrame:
 
 
 def cells(counts: np.ndarray, groups: Sequence[str]) -> list[tuple[int, int, str]]:
-    """(true, predicted, words) of the cells that hold scans."""
+    """Return (true, predicted, words) of the cells that hold scans."""
     return [
         (int(t), int(p), f"{groups[t]} predicted {groups[p]}: {int(n)}") for (t, p), n in np.ndenumerate(counts) if n
     ]
 
 
 def values_of_cell(explained: pd.DataFrame, groups: Sequence[str], true: int, predicted: int) -> dict[str, Any]:
-    """Values of the sidebar's widgets that let just the scans of a cell pass, and of the Patient page: its first.
+    """Return values of the sidebar's widgets that let just the scans of a cell pass, and of its first patient.
 
     Args:
         explained: every scan of the model set.
@@ -107,7 +109,7 @@ def values_of_cell(explained: pd.DataFrame, groups: Sequence[str], true: int, pr
 
 
 def all_metrics(run: Run) -> dict[str, pd.DataFrame]:
-    """scan, and subject where people have several scans -> every metric."""
+    """Return level -> every metric; by scan, and by subject where people have several scans."""
     metrics, scans = runs.metrics(run), runs.table(run, "scans")
     levels = ["scan", "subject"] if len(scans) > scans.subject.nunique() else ["scan"]
     return {level: metrics_table(metrics, level) for level in levels}

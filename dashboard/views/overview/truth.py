@@ -23,12 +23,12 @@ def _chart(run: Run) -> Chart:
 
 
 def _is_old(run: Run) -> bool:
-    """Whether its truth is that of a run before version 1.3 of the store."""
+    """Say whether the truth of the run is of before version 1.3 of the store, which had no visible change."""
     return not runs.opened(run).has_array(TRUTH_VISIBLE_BINARY.path)
 
 
 def section(run: Run) -> None:
-    """Scores beside their references and ceilings, in one sentence, a chart and a table; nothing for real scans."""
+    """Show truth scores beside their references and ceilings; nothing for real scans."""
     manifest = runs.manifest(run)
     if not manifest["simulated"] or runs.answer(run).is_value:
         return
@@ -57,6 +57,6 @@ def section(run: Run) -> None:
 
 
 def downloads(run: Run) -> list[Download]:
-    """The scores as a table, where there are any."""
+    """Return the scores as a table, where there are any."""
     found = overview_queries.truth_scores(run)
     return [] if found is None else [Download.csv("Truth scores, CSV", f"{run.run_id}_truth-scores", lambda: found)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -18,7 +18,7 @@ REFERENCES = {
 
 
 def scores(own: pd.DataFrame, shown: Mapping[str, str]) -> Chart:
-    """A row a method, a column a score: value and interval, references with their spread, the ceiling.
+    """Draw one row a method, one column a score: value and interval, references with their spread, the ceiling.
 
     Args:
         own: method, score, value, value_low, value_high, reference, reference_sd, null_reference, null_reference_sd,
@@ -41,8 +41,9 @@ def scores(own: pd.DataFrame, shown: Mapping[str, str]) -> Chart:
 
 
 def _traces(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Of one score: the ceiling, the references, then the values."""
-    places, found = list(range(len(rows))), []
+    """Return the traces of one score: the ceiling, the references, then the values."""
+    places = list(range(len(rows)))
+    found: list[dict[str, Any]] = []
     best = rows["group_difference"].astype(float)
     found.append({
         "name": "difference of the groups in the training scans", "mode": "markers", "hoverinfo": "x+name",
@@ -75,7 +76,7 @@ def _traces(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return found
 
 
-def _points(values: pd.Series, places: list[float]) -> dict[str, list[float]]:
-    """x and y of the values that there are."""
+def _points(values: pd.Series, places: Sequence[float]) -> dict[str, list[float]]:
+    """Return x and y of the values that are known."""
     kept = values.notna().to_numpy()
     return {"x": values[kept].tolist(), "y": [place for place, known in zip(places, kept, strict=True) if known]}

@@ -27,14 +27,14 @@ BEFORE_VISIBLE_CHANGE = (
 
 
 def of_patients(scores: pd.DataFrame, positive: str) -> pd.DataFrame:
-    """Rows of mean heatmaps of the positive group, of the fixed test set where there is one."""
+    """Return the rows of mean heatmaps of the positive group, of the fixed test set where there is one."""
     own = scores[(scores["diagnosis"] == positive) & (scores["level"] == "group")]
     held = own[own["model_set"] == "holdout"]
     return held if len(held) else own
 
 
 def reference_of(row: Any) -> tuple[str, float, float, float] | None:
-    """(words, difference, low, high) beside the best reference that a row of the scores has; None without any."""
+    """Return (words, difference, low, high) beside the best reference of a row of the scores; None without any."""
     for prefix, words in KINDS.items():
         difference = getattr(row, f"{prefix}difference")
         if pd.notna(difference):
@@ -43,7 +43,7 @@ def reference_of(row: Any) -> tuple[str, float, float, float] | None:
 
 
 def answer(own: pd.DataFrame) -> str:
-    """One sentence: which method finds the visible change best, and whether it beats what knows nothing.
+    """Say which method finds the visible change best, and whether it beats networks that know nothing of it.
 
     Args:
         own: of `of_patients`.
@@ -67,7 +67,7 @@ def answer(own: pd.DataFrame) -> str:
 
 
 def ceilings(own: pd.DataFrame) -> str:
-    """What could be reached at most, in words; empty where it is not known."""
+    """Say what could be reached at most; empty where it is not known."""
     rows = own[own["score"] == "voxel_auc"].dropna(subset=["ceiling"])
     if rows.empty:
         return ""
@@ -77,7 +77,10 @@ def ceilings(own: pd.DataFrame) -> str:
 
 
 def table(scores: pd.DataFrame, positive: str) -> pd.DataFrame:
-    """Every score in words, a row each; the positive group's mean heatmaps of the fixed test set first."""
+    """Return every score in words, one row each.
+
+    The mean heatmaps of the positive group in the fixed test set come first.
+    """
     first = [scores["model_set"] != "holdout", scores["diagnosis"] != positive, scores["level"] != "group"]
     order = pd.concat(first, axis=1, keys=range(3)).sort_values([0, 1, 2], kind="stable").index
     scores = scores.loc[order]

@@ -18,7 +18,7 @@ APART = 0.2  # of a row: a group's mark from that of the scan
 
 
 def against_group(table: pd.DataFrame, diagnosis: str, colour: str) -> Chart:
-    """Top regions of a patient as dots, the other subjects of the diagnosis as mean and SD; in percent of the brain.
+    """Draw the top regions of a patient as dots, the other subjects of the diagnosis as mean and SD, in percent.
 
     Args:
         table: region, share, mean, sd, percentile, n; the first at the top.
@@ -51,7 +51,7 @@ def against_group(table: pd.DataFrame, diagnosis: str, colour: str) -> Chart:
 
 
 def against_groups(tables: Mapping[str, pd.DataFrame], colour: str, groups: Sequence[str]) -> Chart:
-    """Top regions of a new scan as dots, the groups of another run above and below as mean and SD.
+    """Draw the top regions of a new scan as dots, the groups of another run above and below as mean and SD.
 
     Args:
         tables: group -> as `table` of `against_group`, with the same regions.
@@ -79,7 +79,7 @@ def against_groups(tables: Mapping[str, pd.DataFrame], colour: str, groups: Sequ
 
 
 def visits(table: pd.DataFrame, answer: Answer, groups_colour: str) -> Chart:
-    """What the networks answer over the visits of a person.
+    """Draw what the networks answer over the visits of a person.
 
     Args:
         table: age (may be missing), session, and the column of the answer; in time order.

@@ -18,7 +18,10 @@ UNKNOWN = "_p_unknown"  # why the patient of the link cannot be shown, until the
 
 
 def unknown_patient(run: runs.Run, rows: pd.DataFrame) -> bool:
-    """Say why the link's patient cannot be shown; False where it can, or the link names none. Never another one."""
+    """Say why the link's patient cannot be shown, and return True; False where the patient can be shown.
+
+    Another patient is never shown in the place of one that is not known.
+    """
     code = url_state.peek(SUBJECT)
     if code is not None and code not in {access.pseudonym(s) for s in rows.subject.unique()}:
         elsewhere = code in {access.pseudonym(s) for s in runs.table(run, "scans", ("subject",)).subject.unique()}
@@ -40,7 +43,7 @@ def unknown_patient(run: runs.Run, rows: pd.DataFrame) -> bool:
 
 
 def pick_subject(rows: pd.DataFrame, inside: pd.DataFrame, answer: Answer) -> str:
-    """Search, or step with the two buttons; the patients are those of the sidebar's filters."""
+    """Choose a patient among those of the sidebar's filters, by a search or by the buttons Back and Next."""
     subjects = list(dict.fromkeys(inside.sort_values(["diagnosis", "subject"], kind="stable").subject))
     by_name = {access.pseudonym(s): s for s in rows.subject.unique()}
     wanted = by_name.get(url_state.peek(SUBJECT) or "", st.session_state.get(SUBJECT) or url_state.kept(SUBJECT))
@@ -68,11 +71,12 @@ def pick_subject(rows: pd.DataFrame, inside: pd.DataFrame, answer: Answer) -> st
 
 
 def _step(subject: str) -> None:
+    """Show another patient in the next pass."""
     url_state.set_before_next_pass({SUBJECT: subject})
 
 
 def pick_scan(visits: pd.DataFrame) -> pd.Series:
-    """The visit; asked for only where there are several."""
+    """Choose the visit; asked for only where there are several."""
     if len(visits) == 1:
         scan = visits.scan.iloc[0]
         url_state.write(SCAN, access.pseudonym(scan))
@@ -89,7 +93,7 @@ def pick_scan(visits: pd.DataFrame) -> pd.Series:
 
 
 def pick_model(selection: Selection, scan: str) -> str:
-    """Which model explains; asked for only where several do."""
+    """Choose the model that explains; asked for only where there are several."""
     models = patient_queries.models_of_scan(selection.run, selection.model_set, scan)
     models = [m for m in models if patient_queries.methods_of_scan(selection.run, m, scan)]
     if len(models) == 1:

@@ -19,7 +19,7 @@ from store.export import nifti
 
 
 def label(selection: Selection, model: str, row: Mapping[str, Any]) -> str:
-    """Whose heatmaps a picture shows, made by what and when; persons by pseudonym."""
+    """Say whose heatmaps a picture shows, made by what and when; persons by pseudonym."""
     run = selection.run
     manifest, other = runs.manifest(run), reference_run.of(run)
     kinds = ["SIMULATED"] if manifest["simulated"] else []
@@ -40,7 +40,7 @@ def downloads(
     view: Mapping[str, Any],
     against: Mapping[str, Mapping[str, pd.DataFrame]],
 ) -> list[Download]:
-    """Report, picture, table and volumes of what is shown.
+    """Return report, picture, table and volumes of what is shown.
 
     Args:
         tables: method -> regions against the own diagnosis.
@@ -52,6 +52,7 @@ def downloads(
     of_method = f"{name}_{method}_{target}"
 
     def report() -> bytes:
+        # The report loads matplotlib, which no page starts with.
         from dashboard.reports import patient_report
 
         other = reference_run.of(run)

@@ -19,6 +19,7 @@ STRONGEST = "strongest"  # in a link: the crosshair is at the strongest voxel
 
 
 def _text(value: Any) -> str:
+    """Write the value of an option of the viewer as a link writes it."""
     if value is None:
         return STRONGEST
     if isinstance(value, bool):
@@ -29,7 +30,11 @@ def _text(value: Any) -> str:
 
 
 def _parsed(name: str, text: str, kind: str) -> Any:
-    """The value of an option of the viewer as a link writes it; ValueError with the allowed values."""
+    """Read an option of the viewer from the text of a link.
+
+    Raises:
+        ValueError: with the allowed values.
+    """
     if name == "mm" and text == STRONGEST:
         return None
     clean, ignored = viewer.clean_options({"threshold_kind": kind, name: text})
@@ -39,7 +44,10 @@ def _parsed(name: str, text: str, kind: str) -> Any:
 
 
 def view_options(methods: list[str], wanted: str) -> dict[str, Any]:
-    """The options of the viewer, from the link or from before; a method newly chosen in the sidebar comes first."""
+    """Return the options of the viewer, from the link or from before.
+
+    A method newly chosen in the sidebar comes first.
+    """
     session = st.session_state
     default = wanted if wanted in methods else methods[0]
     kind = url_state.value("p_threshold_kind", "percentile", lambda text: _parsed("threshold_kind", text, text))
@@ -64,7 +72,7 @@ def remember(view: dict[str, Any]) -> None:
 
 
 def viewer_figures(selection: Selection, tables: dict[str, pd.DataFrame]) -> dict[str, dict[int, Any]]:
-    """What the viewer writes under the cursor."""
+    """Return method -> region -> what the viewer writes under the cursor."""
     regions = runs.table(selection.run, "regions")
     index = dict(zip(regions.region, regions["index"].astype(int), strict=True))
 
@@ -84,7 +92,7 @@ def viewer_figures(selection: Selection, tables: dict[str, pd.DataFrame]) -> dic
 def show(
     selection: Selection, model: str, row: pd.Series, tables: dict[str, pd.DataFrame], group_words: str
 ) -> dict[str, Any]:
-    """The linked viewer; returns its state."""
+    """Show the linked viewer and return its state."""
     run, methods = selection.run, list(tables)
     scene = viewer.patient_volumes(runs.opened(run), run, model, row["scan"], methods, selection.target)
     view = viewer.show(

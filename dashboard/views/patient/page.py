@@ -23,7 +23,7 @@ VISIT_WIDTH = 320  # pixels of a visit's slice
 
 
 def decision(selection: Selection, row: pd.Series) -> None:
-    """What every model says that may explain this scan."""
+    """Show what every model says that may explain this scan."""
     answer = runs.answer(selection.run)
     said = patient_queries.predictions_of_scan(selection.run, row["scan"])
     verdict = {True: ", as labelled", False: ", not as labelled"}.get(row["correct"], "")
@@ -40,7 +40,7 @@ def decision(selection: Selection, row: pd.Series) -> None:
 
 
 def probability_bar(value: float, description: str) -> str:
-    """HTML of a bar from 0 to 1 with a mark where the decision turns."""
+    """Return HTML of a bar from 0 to 1 with a mark where the decision turns."""
     return (
         f'<div role="img" aria-label="{html.escape(description)}" '
         'style="position:relative;height:16px;margin-bottom:2px">'
@@ -52,7 +52,7 @@ def probability_bar(value: float, description: str) -> str:
 
 
 def region_tables(selection: Selection, model: str, row: pd.Series, methods: list[str]) -> dict[str, pd.DataFrame]:
-    """Method -> this scan's regions against the other subjects of its diagnosis."""
+    """Return method -> this scan's regions against the other subjects of its diagnosis."""
     tables = {}
     for method in methods:
         shares = patient_queries.region_shares(selection.run, selection.model_set, method, selection.target)
@@ -65,13 +65,13 @@ def region_tables(selection: Selection, model: str, row: pd.Series, methods: lis
 
 
 def strongest(selection: Selection, table: pd.DataFrame) -> pd.DataFrame:
-    """The regions of the atlas that hold most of the patient's relevance."""
+    """Return the regions of the atlas that hold most of the patient's relevance."""
     known = runs.table(selection.run, "regions")
     return patient_tables.top_regions(table, set(known.region[known.in_atlas.astype(bool)]), TOP)
 
 
 def regions(row: pd.Series, method: str, top: pd.DataFrame, against: dict, groups: list[str]) -> None:
-    """The patient's strongest regions against the group, or a new scan's against the groups of its reference."""
+    """Show the patient's strongest regions against the group, or a new scan's against both groups of its reference."""
     st.subheader(f"Strongest regions, {formatting.method_name(method)}", anchor=False)
     if top.empty:
         st.info(
@@ -85,7 +85,7 @@ def regions(row: pd.Series, method: str, top: pd.DataFrame, against: dict, group
 
 
 def over_time(selection: Selection, visits: pd.DataFrame) -> None:
-    """The decision at every visit of the person."""
+    """Show the decision at every visit of the person."""
     st.subheader("Visits", anchor=False)
     if len(visits) == 1:
         st.caption("One scan of this person is explained by these models.")
@@ -95,7 +95,7 @@ def over_time(selection: Selection, visits: pd.DataFrame) -> None:
 
 
 def same_slice(selection: Selection, visits: pd.DataFrame, row: pd.Series, method: str, view: dict[str, Any]) -> None:
-    """The slice at the crosshair in every visit, on one scale."""
+    """Show the slice at the crosshair in every visit, on one colour scale."""
     if len(visits) == 1 or view.get("mm") is None:
         return
     answer = runs.answer(selection.run)
@@ -117,7 +117,10 @@ def of_both_groups(
 
 
 def why_wrong(selection: Selection, row: pd.Series) -> None:
-    """Say where the evidence for the decision is to be seen: maps for the label hide it, for occlusions wholly."""
+    """Say which evidence shows why the decision is not as labelled.
+
+    Maps of evidence for the label hide what spoke for the decision, those of occlusions wholly.
+    """
     said, choose = st.columns([1, 0.3], vertical_alignment="center")
     decided, label = formatting.plain(row["predicted"]), formatting.plain(row["diagnosis"])
     if runs.opened(selection.run).target_of(row["model"], row["scan"], selection.target) == row["predicted"]:
@@ -133,7 +136,7 @@ def why_wrong(selection: Selection, row: pd.Series) -> None:
 
 
 def how_to_read(method: str) -> None:
-    """What the colours mean, and what they do not."""
+    """Explain what the colours mean, and what they do not."""
     page.how_to_read(
         f"{formatting.HOW_TO_READ.get(method, '')} Warm places speak for the explained group, cool ones against it; a "
         "bright place is where this network looked, not proof of disease there.",
@@ -145,7 +148,7 @@ def how_to_read(method: str) -> None:
 
 
 def in_3d(selection: Selection, model: str, row: pd.Series, method: str, view: dict[str, Any]) -> None:
-    """The main heatmap inside a transparent brain, on request."""
+    """Show the main heatmap inside a transparent brain, on request."""
     if url_state.toggle("p_3d", f"Show {formatting.method_name(method).lower()} in 3D"):
         start = pictures.threshold_of(selection, model, method, row["scan"], view)
         figure = pictures.glass(selection.run, model, method, row["scan"], selection.target, start.value)
@@ -157,7 +160,7 @@ def in_3d(selection: Selection, model: str, row: pd.Series, method: str, view: d
 
 
 def main() -> None:
-    """The page."""
+    """Show the Patient page."""
     selection = sidebar.current()
     if selection is None:
         page.nothing_explained()

@@ -51,12 +51,13 @@ def sheet(
 
 
 def _cluster_note(view: Mapping[str, Any]) -> str:
+    """Say that the picture draws the small clusters which the viewer hides; empty where it hides none."""
     size = float(view.get("cluster") or 0)
     return f"Clusters below {size:g} mm3, which the viewer hides, are drawn." if size > 0 else ""
 
 
 def style_of(view: Mapping[str, Any]) -> planes.Style:
-    """The viewer's way of drawing, coronal."""
+    """Return the viewer's way of drawing, coronal."""
     return planes.Style(
         "coronal", smooth=bool(view["smooth"]), colours=view["colours"], signed=view["sign"] == "signed",
         opacity=float(view["opacity"]), convention=view["convention"],
@@ -66,7 +67,7 @@ def style_of(view: Mapping[str, Any]) -> planes.Style:
 def crosshair(
     reader: RunReader, model: str, method: str, scan: str, target: str, view: Mapping[str, Any]
 ) -> tuple[float, float, float]:
-    """The viewer's position in mm; before it has one, the strongest voxel of the method."""
+    """Return the viewer's position in mm; before it has one, the strongest voxel of the method."""
     if view.get("mm") is not None:
         x, y, z = (float(v) for v in view["mm"])
         return x, y, z
@@ -76,6 +77,7 @@ def crosshair(
 
 
 def _note(width: int, text: str) -> pictures.Picture:
+    """Return a line of text as wide as a picture."""
     return pictures.titled(pictures.Picture(np.zeros((8, width, 3), np.uint8)), text, TEXT)
 
 
@@ -118,16 +120,18 @@ def ranges(
 
 
 def _top(size: np.ndarray) -> float:
+    """Return where the colours of a map end."""
     return at_percentile(size, TOP_PERCENTILE) or float(size.max(initial=0.0))
 
 
 def _range(low: float, high: float, unit: str) -> planes.Range:
+    """Return a range of colours that is never empty."""
     high = max(high, 1.0001 * low)
     return planes.Range(low, high if high > 0 else 1.0, unit)
 
 
 def _share_factor(one: map_images.Drawable, reader: RunReader, method: str) -> float:
-    """Percent of all relevance per cm3 for a value of 1; 0 for a map without relevance."""
+    """Return percent of all relevance per cm3 for a value of 1; 0 for a map without relevance."""
     total = float(one.of_size(reader.is_gradient(method)).grid[reader.mask].sum(dtype=np.float64))
     return runs.per_cm3(reader.affine()) / total if total > 0 else 0.0
 
@@ -163,7 +167,7 @@ def threshold_of(selection: Selection, model: str, method: str, scan: str, view:
 
 @st.cache_data(max_entries=32, show_spinner="Drawing the visits")
 def visits_png(run: runs.Run, drawn: tuple[tuple[str, str, str], ...], method: str, target: str, view: tuple) -> bytes:
-    """One coronal slice a visit at the crosshair, on one colour scale.
+    """Draw one coronal slice a visit at the crosshair, on one colour scale.
 
     Args:
         drawn: (model, scan, title) of each visit, in time order.
@@ -197,7 +201,7 @@ def view_pairs(view: Mapping[str, Any], mm: Sequence[float], threshold: Threshol
 
 @st.cache_data(max_entries=4, show_spinner="Drawing in 3D")
 def glass(run: runs.Run, model: str, method: str, scan: str, target: str, threshold: float) -> go.Figure:
-    """A heatmap inside a transparent brain, its surface at a value of |relevance|."""
+    """Draw a heatmap inside a transparent brain, its surface at a value of |relevance|."""
     reader = runs.opened(run)
     one = map_images.signed_map(reader, model, method, scan, target, "margin")
     return glass_brain(one.grid, reader.mask, reader.affine(), threshold, one.unit, "")

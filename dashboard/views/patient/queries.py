@@ -12,19 +12,22 @@ from store import NotInRun
 
 @st.cache_data(max_entries=16, show_spinner=False)
 def region_shares(run: Run, model_set: str, method: str, target: str) -> pd.DataFrame:
-    """As in shares.py, kept."""
+    """Return the shares of regions in every scan; see `data.shares`."""
     return shares.region_shares(runs.opened(run), model_set, method, target)
 
 
 def models_of_scan(run: Run, model_set: str, scan: str) -> list[str]:
-    """Models of a set that explain a scan, the first trained first, the retrained ones after it."""
+    """Return the models of a set that explain a scan, the first trained first, the retrained ones after it."""
     table = runs.table(run, "predictions")
     found = table.model[(table.model_set == model_set) & (table.scan == scan)]
     return sorted(found, key=lambda m: ("-seed-" in m, m))
 
 
 def predictions_of_scan(run: Run, scan: str) -> pd.DataFrame:
-    """Every model that may explain a scan: model, model_set, probability, value, margin, predicted, correct."""
+    """Return what every model says that may explain a scan.
+
+    Returns model, model_set, probability, value, margin, predicted, correct.
+    """
     table = runs.table(run, "predictions")
     found = table[table.scan == scan]
     return found[["model", "model_set", "probability", "value", "margin", "predicted", "correct"]].reset_index(
@@ -33,19 +36,19 @@ def predictions_of_scan(run: Run, scan: str) -> pd.DataFrame:
 
 
 def visits(rows: pd.DataFrame, subject: str) -> pd.DataFrame:
-    """The explained scans of a person in time order: by age, then by session."""
+    """Return the explained scans of a person in time order: by age, then by session."""
     own = rows[rows.subject == subject]
     return own.sort_values(["age", "session", "scan"], kind="stable").reset_index(drop=True)
 
 
 def methods_of_scan(run: Run, model: str, scan: str) -> list[str]:
-    """Methods with a heatmap of this scan by this model, in the fixed order."""
+    """Return the methods with a heatmap of this scan by this model, in the fixed order."""
     table = runs.table(run, "heatmaps", ("model", "method", "scan"))
     return runs.in_order(table.method[(table.model == model) & (table.scan == scan)].tolist())
 
 
 def has_target(run: Run, model: str, scan: str, target: str) -> bool:
-    """Whether the target means a group for this scan; an apply scan has no true group."""
+    """Say whether the target means a group for this scan; a new scan has no true group."""
     try:
         runs.opened(run).target_of(model, scan, target)
     except NotInRun:
@@ -55,5 +58,5 @@ def has_target(run: Run, model: str, scan: str, target: str) -> bool:
 
 @st.cache_data(max_entries=16, show_spinner=False)
 def subject_means(run: Run, model_set: str, method: str, target: str) -> pd.DataFrame:
-    """As in shares.py, kept."""
+    """Return the mean shares of regions of every subject; see `data.shares`."""
     return shares.subject_means(runs.opened(run), region_shares(run, model_set, method, target))

@@ -27,7 +27,7 @@ Tables = dict[str, pd.DataFrame]  # method -> a scan's regions against a group
 
 
 def flags(run: Run, scan: str) -> None:
-    """Quality figures of the scan that are out of bounds, as plain warnings."""
+    """Warn of quality figures of the scan that are out of bounds."""
     table = runs.flags(run)
     texts = patient_tables.flag_texts(table[table.scan == scan])
     if texts:
@@ -35,7 +35,7 @@ def flags(run: Run, scan: str) -> None:
 
 
 def notes(reference: Reference, groups: Sequence[str]) -> None:
-    """Whose networks these are, and what must be known of them."""
+    """Say whose networks these are, and what must be known of them."""
     if reference.simulated:
         st.warning(
             f"The networks of {formatting.plain(reference.run_id)} were trained on simulated change: what they say "
@@ -53,14 +53,17 @@ def notes(reference: Reference, groups: Sequence[str]) -> None:
 
 
 def knows(against: Mapping[str, Tables], method: str) -> bool:
-    """Whether there are groups to set this method's regions beside."""
+    """Say whether there are groups to set this method's regions beside."""
     return bool(against) and all(method in found for found in against.values())
 
 
 def tables(
     reference: Reference, selection: Selection, model: str, row: pd.Series, methods: Sequence[str]
 ) -> dict[str, Tables]:
-    """Group of the reference -> its tables, with the same models, methods and target; none where it lacks them."""
+    """Return group of the reference run -> method -> regions of the scan against that group.
+
+    With the same models, methods and target; none where the reference run lacks them.
+    """
     found: dict[str, Tables] = {}
     if reference.run is None:
         return found
@@ -80,13 +83,13 @@ def tables(
 
 
 def chart(against: Mapping[str, Tables], method: str, top: Sequence[str], groups: Sequence[str]) -> None:
-    """The strongest regions of the scan beside both groups of the reference."""
+    """Show the strongest regions of the scan beside both groups of the reference run."""
     figure = charts.against_groups(_regions(against, method, top), palette.method_colour(method), groups)
     display.chart(st, figure, "p-regions")
 
 
 def percentiles(reference: Reference, against: Mapping[str, Tables], method: str, top: Sequence[str]) -> None:
-    """Where the scan stands among the subjects of both groups, region by region."""
+    """Show where the scan stands among the subjects of both groups, region by region."""
     own = _regions(against, method, top)
     people = " and ".join(f"{int(table.n.iloc[0])} {group}" for group, table in own.items() if len(table))
     st.subheader("Among the cohort", anchor=False)
@@ -99,10 +102,10 @@ def percentiles(reference: Reference, against: Mapping[str, Tables], method: str
 
 
 def pictures(reference: Reference, selection: Selection, model: str, row: pd.Series, method: str) -> None:
-    """On request the scan's heatmap beside the average of each group of the reference, on one scale."""
+    """Show on request the scan's heatmap beside the average of each group of the reference run, on one scale."""
     label = f"The groups of {reference.run_id}{' (SIMULATED)' if reference.simulated else ''}, as pictures"
     box = url_state.fold("p_groups", formatting.plain(label))
-    if box is None:
+    if box is None or reference.run is None:
         return
     chosen = selection.of(method=method)
     look = map_controls.as_in_the_paper(reference.run, (method,))
@@ -131,7 +134,7 @@ def pictures(reference: Reference, selection: Selection, model: str, row: pd.Ser
 
 
 def _of_groups(reference: Reference, selection: Selection, look: MapStyle) -> dict[str, Average]:
-    """Heading -> average of a group of the reference, of the same models, method and target."""
+    """Return heading -> average of a group of the reference run, of the same models, method and target."""
     groups = data_averages.diagnoses_of_groups(reference.run, selection.model_set)
     columns = {f"{name} of {reference.run_id}": who for name, who in map_grid.columns_of(groups, None).items()}
     wanted = map_grid.wanted(selection.of(run=reference.run, scan_filter=ScanFilter()), look, columns)
@@ -139,5 +142,5 @@ def _of_groups(reference: Reference, selection: Selection, look: MapStyle) -> di
 
 
 def _regions(against: Mapping[str, Tables], method: str, top: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """Group -> some regions of one method, in their order."""
+    """Return group -> some regions of one method, in their order."""
     return {group: found[method].set_index("region").loc[list(top)].reset_index() for group, found in against.items()}

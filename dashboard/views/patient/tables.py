@@ -11,12 +11,12 @@ import pandas as pd
 from dashboard.text.formatting import NONE, percent, plain, region_name
 from dashboard.text.outputs import Answer
 
-FEWEST = 10  # below so many other subjects no percentile is given (design, section 6)
+FEWEST = 10  # below so many other subjects no percentile is given (docs/definitions.md, Percentile)
 SEX_LETTERS = {"F": "F", "M": "M"}
 
 
 def against_group(own: pd.Series, people: pd.DataFrame, subject: str, diagnosis: str) -> pd.DataFrame:
-    """A patient's shares beside those of the other subjects of the same diagnosis.
+    """Compare a patient's shares with those of the other subjects of the same diagnosis.
 
     Args:
         own: (regions,) shares of one scan.
@@ -24,7 +24,7 @@ def against_group(own: pd.Series, people: pd.DataFrame, subject: str, diagnosis:
     Returns:
         One row a region: region, share, percentile (0 to 100, mid-rank; NaN below 10 others), mean, sd (ddof 1) and
         n of the others that have relevance. NaN for a patient without relevance and a region without voxels. Source:
-        design, section 6.
+        docs/definitions.md, Percentile.
     """
     names = people.index.get_level_values
     others = people[(names("diagnosis") == diagnosis) & (names("subject") != subject)].reindex(columns=own.index)
@@ -45,18 +45,18 @@ def against_group(own: pd.Series, people: pd.DataFrame, subject: str, diagnosis:
 
 
 def without_relevance(table: pd.DataFrame) -> bool:
-    """Whether a patient has no share in any region, because the heatmap is 0 everywhere."""
+    """Say whether a patient has no share in any region, because the heatmap is 0 everywhere."""
     return bool(table["share"].isna().all())
 
 
 def top_regions(table: pd.DataFrame, atlas_regions: set[str], count: int = 10) -> pd.DataFrame:
-    """The regions of the atlas with the largest share of a patient, the largest first."""
+    """Return the regions of the atlas with the largest share of a patient, the largest first."""
     known = table[table.region.isin(atlas_regions) & table.share.notna()]
     return known.nlargest(count, "share").reset_index(drop=True)
 
 
 def covariates(row: Mapping[str, Any]) -> str:
-    """Diagnosis, age, sex, scores and session of a scan in a line of Markdown; what is not known is left out."""
+    """Write diagnosis, age, sex, scores and session of a scan in a line of Markdown, without what is not known."""
     parts = [f"**{plain(row['diagnosis'])}**"]
     if isinstance(label := row.get("clinical_label"), str) and label:
         parts.append(plain(label))
@@ -79,7 +79,7 @@ def covariates(row: Mapping[str, Any]) -> str:
 
 
 def one_a_scan(rows: pd.DataFrame, groups: Sequence[str], answer: Answer) -> pd.DataFrame:
-    """A row a scan: of several models that explain it the first, with the mean of their answers."""
+    """Return one row a scan: of several models that explain it the first, with the mean of their answers."""
     first = rows.drop_duplicates("scan").reset_index(drop=True)
     if len(first) == len(rows):
         return rows
@@ -89,7 +89,7 @@ def one_a_scan(rows: pd.DataFrame, groups: Sequence[str], answer: Answer) -> pd.
 
 
 def flag_texts(flags: pd.DataFrame) -> list[str]:
-    """What is out of bounds in a scan, and whose bounds they are.
+    """Say what is out of bounds in a scan, and whose bounds they are.
 
     Args:
         flags: rows of the table flags.
@@ -103,7 +103,7 @@ def flag_texts(flags: pd.DataFrame) -> list[str]:
 
 
 def percentile_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Regions as text: the scan's share, and its percentile among the subjects of each group.
+    """Return regions as text: the scan's share, and its percentile among the subjects of each group.
 
     Args:
         tables: group -> regions as `against_group` gives them, in the same order.
@@ -117,7 +117,7 @@ def percentile_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def spread_of_predictions(table: pd.DataFrame, answer: Answer) -> str:
-    """What the models say: 'holdout 0.930; 5 retrained models 0.880 to 0.960'; of several folds mean and range."""
+    """Say what the models answer: 'holdout 0.930; 5 retrained holdout 0.880 to 0.960'; of folds mean and range."""
     parts, write = [], answer.number
     for model_set, rows in table.groupby("model_set", sort=False):
         again = rows.model.str.contains("-seed-", regex=False)
@@ -149,14 +149,14 @@ def disagreement(table: pd.DataFrame, answer: Answer) -> str:
 
 
 def export_groups(against: Mapping[str, Mapping[str, pd.DataFrame]]) -> pd.DataFrame:
-    """As `export`, for several groups of another run: group, and the columns of `export`."""
+    """Return the tables of several groups of another run as one: group, and the columns of `export`."""
     frames = [export(tables).assign(group=group) for group, tables in against.items()]
     whole = pd.concat(frames, ignore_index=True)
     return whole[["group", *(column for column in whole if column != "group")]]
 
 
 def export(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Method -> table of regions, as one table to take away; shares in percent."""
+    """Return the tables of regions by method as one table to take away; shares in percent."""
     frames = [table.assign(method=method) for method, table in tables.items()]
     whole = pd.concat(frames, ignore_index=True)
     whole["region_words"] = whole.region.map(region_name)

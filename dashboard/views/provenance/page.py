@@ -18,7 +18,7 @@ from store.export.csv import neutralised
 
 
 def identity(run: Run, manifest: dict[str, Any]) -> None:
-    """Names and fingerprints; the manifest has them in full."""
+    """Show names and fingerprints; the manifest has them in full."""
     contents = manifest["contents"]
     facts = {
         "Run": run.run_id,
@@ -37,7 +37,7 @@ def identity(run: Run, manifest: dict[str, Any]) -> None:
 
 
 def times_and_seeds(manifest: dict[str, Any]) -> None:
-    """How long each stage took; the seeds."""
+    """Show how long each stage took, and the seeds."""
     seconds = {stage: float(value) for stage, value in manifest["seconds"].items()}
     st.subheader("Time", anchor=False)
     st.caption(f"{formatting.duration(sum(seconds.values()))} in all, by stage of the pipeline.")
@@ -46,14 +46,14 @@ def times_and_seeds(manifest: dict[str, Any]) -> None:
     display.table(st, frames.pairs(manifest["seeds"], "Of", "Seed"))
 
 
-def settings(run: Run, manifest: dict[str, Any]) -> None:
-    """Every setting, and the whole manifest to take away."""
+def settings(manifest: dict[str, Any]) -> None:
+    """Show every setting."""
     st.subheader("Settings", anchor=False)
     st.dataframe(neutralised(frames.settings(manifest["config"])), hide_index=True, height=420)
 
 
 def models(run: Run) -> None:
-    """The networks and the fingerprints of their weights."""
+    """Show the networks and the fingerprints of their weights."""
     table = runs.table(run, "models")
     shown = pd.DataFrame({
         "Model": table.model, "Training scans": table.training_scans, "Subjects": table.training_subjects,
@@ -66,7 +66,7 @@ def models(run: Run) -> None:
 
 
 def contact_sheet(run: Run) -> None:
-    """Every preprocessed scan at a glance."""
+    """Show every preprocessed scan at a glance."""
     sheets = runs.contact_sheets(run)
     if not sheets:
         return
@@ -80,7 +80,7 @@ def contact_sheet(run: Run) -> None:
 
 
 def flagged(run: Run) -> None:
-    """Scans whose preprocessing should be looked at."""
+    """Show the scans whose preprocessing should be looked at."""
     flags = runs.flags(run)
     if flags.empty:
         return
@@ -94,14 +94,14 @@ def flagged(run: Run) -> None:
 
 
 def how_to_cite(run: Run, manifest: dict[str, Any]) -> str:
-    """This run, and the paper it starts from."""
+    """Write how to cite this run, and the paper it starts from."""
     version, date = manifest["versions"].get("brainwhy", ""), manifest["created"][:10]
     this = f"Brainwhy {version}, run {run.run_id} (fingerprint {manifest['fingerprint'][:16]}), {date}."
     return f"{this}\n{paper.CITATION}"
 
 
 def citation(run: Run, manifest: dict[str, Any]) -> None:
-    """What to cite, and whose work this rests on."""
+    """Show what to cite, and whose work this rests on."""
     st.subheader("How to cite", anchor=False)
     st.code(how_to_cite(run, manifest), language=None, wrap_lines=True)
     st.subheader("Notices", anchor=False)
@@ -110,7 +110,7 @@ def citation(run: Run, manifest: dict[str, Any]) -> None:
 
 
 def everything(run: Run, manifest: dict[str, Any]) -> list[page.Download]:
-    """What can be taken away as files; the volumes, which are large, by the command line."""
+    """Return what can be taken away as files; volumes, which are large, are exported by the command line."""
     text = json.dumps(manifest, indent=2, ensure_ascii=False)
     found = [
         page.Download("Manifest, JSON", f"{run.run_id}-manifest.json", text, "application/json"),
@@ -124,7 +124,7 @@ def everything(run: Run, manifest: dict[str, Any]) -> list[page.Download]:
 
 
 def take_away(run: Run) -> None:
-    """The command for what is too large for a browser."""
+    """Show the command for what is too large for a browser."""
     st.subheader("Take everything", anchor=False)
     place = run.store if access.is_local() else "STORE"
     st.caption(
@@ -136,7 +136,7 @@ def take_away(run: Run) -> None:
 
 
 def main() -> None:
-    """The page."""
+    """Show the Provenance page."""
     run = run_picker.current_run()
     manifest = public.manifest(run)
     name = formatting.plain(manifest["name"])
@@ -146,7 +146,7 @@ def main() -> None:
     left, right = st.columns([3, 2], gap="large")
     with left:
         identity(run, manifest)
-        settings(run, manifest)
+        settings(manifest)
     with right:
         times_and_seeds(manifest)
         st.subheader("Versions", anchor=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
@@ -17,7 +19,7 @@ from dashboard.views.shared.patient_links import draw_chart_of_patients
 
 
 def section(selection: Selection, ranked_by: str, regions: pd.DataFrame, region: str) -> pd.DataFrame:
-    """The charts of a region; returns its values, a row a scan.
+    """Show the charts of a region; return its values, one row a scan.
 
     Args:
         ranked_by: the measure of the ranking; single scans have the one that comes nearest.
@@ -37,7 +39,7 @@ def section(selection: Selection, ranked_by: str, regions: pd.DataFrame, region:
     }[measure]  # fmt: skip
     groups = runs.manifest(selection.run)["groups"]
     diagnoses = frames.ordered_diagnoses(table, groups)
-    look = {"axis": f"{axis}, {unit}", "factor": factor}
+    look: dict[str, Any] = {"axis": f"{axis}, {unit}", "factor": factor}
     may = access.may_see_patients()
     left, right = st.columns([1.4, 1], gap="large")
     left.markdown(f"**{formatting.region_name(region)}**, {formatting.method_name(selection.method)}")
@@ -55,7 +57,7 @@ def section(selection: Selection, ranked_by: str, regions: pd.DataFrame, region:
 
 
 def spread_words(spread: pd.DataFrame, factor: float, unit: str, quartiles: bool = True) -> list[str]:
-    """Median, quartiles, mean ± SD of each diagnosis; without `quartiles`, which are values of scans, mean ± SD."""
+    """Write median, quartiles and mean ± SD of each diagnosis; without `quartiles`, which are scans, mean ± SD."""
     lines = []
     for row in spread.itertuples():
         low, median, high = (formatting.three(v * factor) for v in (row.lower, row.median, row.upper))
@@ -67,7 +69,7 @@ def spread_words(spread: pd.DataFrame, factor: float, unit: str, quartiles: bool
 
 
 def age_words(table: pd.DataFrame, diagnoses: list[str]) -> str:
-    """How the region goes with age, by diagnosis."""
+    """Say how the region goes with age, by diagnosis."""
     parts = []
     for diagnosis in diagnoses:
         part = table[table["diagnosis"] == diagnosis]

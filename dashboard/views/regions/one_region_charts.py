@@ -20,7 +20,7 @@ ROW = 88  # pixels
 def distribution(
     table: pd.DataFrame, diagnoses: Sequence[str], groups: Sequence[str], *, axis: str, factor: float
 ) -> Chart:
-    """A box and a dot a scan for each diagnosis; a click on a dot gives its subject and scan.
+    """Draw a box and a dot a scan for each diagnosis; a click on a dot gives its subject and scan.
 
     Whiskers end at the last scan within 1.5 interquartile ranges of the box.
 
@@ -43,7 +43,7 @@ def distribution(
 
 
 def means(table: pd.DataFrame, diagnoses: Sequence[str], groups: Sequence[str], *, axis: str, factor: float) -> Chart:
-    """Mean ± SD of each diagnosis, which say nothing of a single scan; arguments as for `distribution`."""
+    """Draw mean ± SD of each diagnosis, which say nothing of a single scan; arguments as for `distribution`."""
     chart, names = Chart(), []
     for place, diagnosis in enumerate(diagnoses):
         values = table["value"][table["diagnosis"] == diagnosis].to_numpy(float) * factor
@@ -61,6 +61,7 @@ def means(table: pd.DataFrame, diagnoses: Sequence[str], groups: Sequence[str], 
 
 
 def _box(values: np.ndarray, place: float, colour: str) -> dict[str, Any]:
+    """Return a box of quartiles whose whiskers end at the last value within 1.5 interquartile ranges."""
     low, median, high = np.percentile(values, [25, 50, 75])
     reach = 1.5 * (high - low)
     return {
@@ -73,7 +74,7 @@ def _box(values: np.ndarray, place: float, colour: str) -> dict[str, Any]:
 def with_age(
     table: pd.DataFrame, diagnoses: Sequence[str], groups: Sequence[str], *, axis: str, factor: float
 ) -> Chart:
-    """A dot a scan: age against the measure, and the straight line of least squares of each diagnosis."""
+    """Draw one dot a scan, age against the measure, and the line of least squares of each diagnosis."""
     chart = Chart()
     for diagnosis in diagnoses:
         part = table[(table["diagnosis"] == diagnosis) & table["age"].notna()]

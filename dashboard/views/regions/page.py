@@ -52,11 +52,12 @@ class Choice:
 
     @property
     def means(self) -> Measure:
+        """Return the measure with its words."""
         return MEASURES[self.measure]
 
 
 def sentence(selection: Selection, rows: pd.DataFrame, diagnoses: list[str]) -> str:
-    """What, of whom, by which model."""
+    """Say in a sentence whose relevance is ranked, and by which models."""
     people = wording.people(rows, diagnoses)
     whom = selection.scan_filter.in_words()
     only = f" Only {whom}." if whom else ""
@@ -67,7 +68,7 @@ def sentence(selection: Selection, rows: pd.DataFrame, diagnoses: list[str]) -> 
 
 
 def controls(selection: Selection, diagnoses: list[str], regions: pd.DataFrame) -> Choice:
-    """Which part of the page, and the row above the picture: what acts on that part."""
+    """Show which part of the page is shown, and the row of controls that act on it."""
     part = url_state.choose(
         "r_part", "Part", list(PARTS), widget="segmented", words=PARTS.get, label_visibility="collapsed"
     )  # fmt: skip
@@ -99,7 +100,7 @@ def controls(selection: Selection, diagnoses: list[str], regions: pd.DataFrame) 
 
 
 def choose_region(selection: Selection, choice: Choice, regions: pd.DataFrame, label: str, place: Any) -> str:
-    """Any region or pair of regions; at first the one that ranks first."""
+    """Choose any region or pair of regions; at first the one that ranks first."""
     rankings = asked.rankings(selection, choice.measure, choice.merged)
     top = [r for frame in rankings.values() for r in region_ranking.shown(frame, choice.sort_by, 1)]
     paired = set(regions["merged"]) - set(regions["region"])
@@ -110,7 +111,10 @@ def choose_region(selection: Selection, choice: Choice, regions: pd.DataFrame, l
 
 
 def click_region(key: str, part: str) -> None:
-    """Called when a region of a chart is clicked: it is shown in every patient, or marked in the other methods."""
+    """Choose the region of a clicked dot in the next pass.
+
+    It is shown in every patient, or marked in the other methods.
+    """
     points = st.session_state[key]["selection"]["points"]
     if points and points[0].get("customdata"):
         data = points[0]["customdata"]
@@ -119,12 +123,12 @@ def click_region(key: str, part: str) -> None:
 
 
 def clickable(place: Any, figure: Any, key: str, part: str) -> None:
-    """A chart whose dots choose a region and lead to a part of the page."""
+    """Show a chart whose dots choose a region and lead to a part of the page."""
     display.chart(place, figure, key, on_select=lambda: click_region(key, part), selection_mode="points")
 
 
 def chart_of(selection: Selection, choice: Choice, method: str, frame: pd.DataFrame, **look: Any) -> Any:
-    """The ranking of one method; `look`: end of the axis and room for names."""
+    """Draw the ranking of one method; `look`: end of the axis and room for names."""
     diagnoses = list(dict.fromkeys(frame["diagnosis"]))
     groups = runs.manifest(selection.run)["groups"]
     order = region_ranking.shown(frame, choice.sort_by, choice.count)
@@ -138,7 +142,7 @@ def chart_of(selection: Selection, choice: Choice, method: str, frame: pd.DataFr
 
 
 def ranking(selection: Selection, choice: Choice, rankings: dict[str, pd.DataFrame]) -> None:
-    """The charts of table 1."""
+    """Show the ranking of regions by one method or all."""
     methods = list(rankings) if choice.all_methods else [m for m in rankings if m == selection.method]
     if not methods:
         st.info(f"There is no relevance of regions by {formatting.method_name(selection.method)} for these scans.")
@@ -165,7 +169,7 @@ def ranking(selection: Selection, choice: Choice, rankings: dict[str, pd.DataFra
 
 
 def reading(selection: Selection, choice: Choice) -> list[str]:
-    """What the dots and lines are."""
+    """Say what the dots and lines of the ranking are."""
     one_scale = "One scale for all methods." if choice.measure in SCALED_TOGETHER and choice.all_methods else ""
     if choice.measure == "sum":
         one_scale = "Each method has its own unit and scale."
@@ -178,7 +182,7 @@ def reading(selection: Selection, choice: Choice) -> list[str]:
 
 
 def outside(choice: Choice, rankings: dict[str, pd.DataFrame], methods: list[str]) -> str:
-    """How much lies outside the atlas, for measures that count it."""
+    """Say how much lies outside the atlas, for measures that count it."""
     if choice.measure != "share":
         return ""
     parts = []
@@ -193,7 +197,7 @@ def outside(choice: Choice, rankings: dict[str, pd.DataFrame], methods: list[str
 
 
 def all_numbers(make: Callable[[], pd.DataFrame]) -> None:
-    """Every region as a sortable table."""
+    """Show every region as a sortable table."""
     box = url_state.fold("r_numbers", "All numbers")
     if box is not None:
         number = st.column_config.NumberColumn
@@ -203,7 +207,7 @@ def all_numbers(make: Callable[[], pd.DataFrame]) -> None:
 
 
 def agreement(selection: Selection, choice: Choice, rankings: dict[str, pd.DataFrame], regions: pd.DataFrame) -> None:
-    """The bump chart and the rank correlations."""
+    """Show the ranks by all methods, and how well the methods agree."""
     if len(rankings) < 2:
         st.caption("This run has one method: there is nothing to compare it with.")
         return
@@ -238,7 +242,7 @@ def agreement(selection: Selection, choice: Choice, rankings: dict[str, pd.DataF
 
 
 def by_size(selection: Selection, choice: Choice, regions: pd.DataFrame) -> str:
-    """How well the size of regions alone explains the shares, which is why shares are not compared."""
+    """Say how well the size of regions alone explains the shares, which is why shares are not compared."""
     shares = asked.rankings(selection, "share", choice.merged)
     volumes = regions.groupby("merged" if choice.merged else "region")["volume_cm3"].sum()
     alone = regional.by_size_alone(shares, choice.sort_by, volumes).dropna()
@@ -253,7 +257,7 @@ def by_size(selection: Selection, choice: Choice, regions: pd.DataFrame) -> str:
 
 
 def explain(choice: Choice) -> None:
-    """How to read it, formula, source."""
+    """Explain how to read the page, with formula and source."""
     page.how_to_read(
         f"{choice.means.means} A long line means that another sample of patients could change the value much; lines "
         "speak of these subjects and this model only, a retrained network may rank regions otherwise.\n\n"
@@ -268,7 +272,7 @@ def explain(choice: Choice) -> None:
 
 
 def main() -> None:
-    """The page."""
+    """Show the Regions page."""
     selection = sidebar.current()
     if selection is None:
         page.nothing_explained()
@@ -304,7 +308,7 @@ def main() -> None:
 def part_of_page(
     selection: Selection, choice: Choice, rankings: dict[str, pd.DataFrame], regions: pd.DataFrame
 ) -> list[page.Download]:
-    """Draw the chosen part; returns what can be downloaded of it."""
+    """Show the chosen part; return what can be downloaded of it."""
     if choice.part == "paper":
         tables = paper_table.section(selection)
         make = lambda: paper_table.latex(tables, selection, regions)  # noqa: E731

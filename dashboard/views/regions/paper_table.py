@@ -17,7 +17,7 @@ PAPER_GROUPS = {"AD", "NC"}
 
 
 def section(selection: Selection) -> dict[str, pd.DataFrame]:
-    """The first four regions beside the paper's; returns ours as numbers."""
+    """Show the first four regions beside the paper's; return ours as numbers."""
     with_paper = set(runs.manifest(selection.run)["groups"]) == PAPER_GROUPS
     found = asked.table_1(selection, with_paper)
     for diagnosis, (texts, _, subjects) in found.items():
@@ -35,7 +35,7 @@ def section(selection: Selection) -> dict[str, pd.DataFrame]:
 
 
 def latex(tables: dict[str, pd.DataFrame], selection: Selection, regions: pd.DataFrame) -> str:
-    """Table 1 of this run as LaTeX."""
+    """Write table 1 of this run as LaTeX."""
     manifest = runs.manifest(selection.run)
     kind = "simulated cohort" if manifest["simulated"] else manifest["cohort"]
     only = selection.scan_filter.in_words(str)

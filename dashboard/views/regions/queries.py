@@ -21,7 +21,7 @@ from store import NotInRun
 
 
 def unit_of_sum(run: Run, model_set: str, method: str) -> str:
-    """What the measure `sum` adds up over the voxels of a region."""
+    """Return the unit of the measure `sum`, which adds up over the voxels of a region."""
     scale, gradients = region_relevance.scales(run, model_set)
     if method in gradients:
         return runs.answer(run).unit_of("|d margin| per z-score")
@@ -29,19 +29,22 @@ def unit_of_sum(run: Run, model_set: str, method: str) -> str:
 
 
 def unit_of(selection: Selection, method: str, measure: str) -> str:
-    """The unit of a measure for a method."""
+    """Return the unit of a measure for a method."""
     if measure == "sum":
         return unit_of_sum(selection.run, selection.model_set, method)
     return region_ranking.MEASURES[measure].unit
 
 
 def uses_stored(selection: Selection) -> bool:
-    """Whether the run's own ranking answers: no filter but perhaps that on diagnosis, which only picks rows."""
+    """Say whether the run's own ranking answers.
+
+    It does where no filter is set but perhaps that on diagnosis, which only picks rows.
+    """
     return set(selection.scan_filter.active()) <= {"diagnosis"}
 
 
 def bootstrap(run: Run) -> region_values.Bootstrap:
-    """The draws of the run's own ranking."""
+    """Return the draws of the run's own ranking."""
     config = runs.manifest(run).get("config", {})
     return region_values.Bootstrap(config.get("analysis", {}).get("bootstrap", 1000), config.get("seed", 0))
 
@@ -54,7 +57,7 @@ def _rankings(anyone: Selection, measure: str, merged: bool) -> dict[str, pd.Dat
 
 
 def rankings(selection: Selection, measure: str, merged: bool) -> dict[str, pd.DataFrame]:
-    """Method -> its ranking for the scans that pass, see `ranking.ranking`; none where nothing is known.
+    """Return method -> its ranking for the scans that pass, as `ranking.ranking` makes it.
 
     The filter on diagnosis picks among the results, so that the gain keeps both groups.
     """
@@ -92,12 +95,12 @@ def _table_1(anyone: Selection, with_paper: bool) -> dict[str, tuple[pd.DataFram
 
 
 def table_1(selection: Selection, with_paper: bool) -> dict[str, tuple[pd.DataFrame, pd.DataFrame, int]]:
-    """Group -> the paper's table 1 for the scans that pass: as text, as numbers, and how many subjects it is of."""
+    """Return group -> the paper's table 1 for the scans that pass: as text, as numbers, and its number of subjects."""
     return _table_1(selection.of(method=""), with_paper)
 
 
 def _stored(run: Run, selection: Selection, method: str) -> pd.DataFrame:
-    """Rows of the run's own ranking; none in a run without it."""
+    """Return the rows of the run's own ranking; none in a run without it."""
     try:
         table = runs.table(run, "group_regions")
     except NotInRun:
@@ -107,12 +110,12 @@ def _stored(run: Run, selection: Selection, method: str) -> pd.DataFrame:
 
 
 def _knows_missing(frame: pd.DataFrame, stored: pd.DataFrame) -> bool:
-    """Whether stored shares leave out who has no relevance; runs of before counted them as shares of 0."""
+    """Say whether stored shares leave out subjects without relevance; older runs counted them as shares of 0."""
     return not (frame["without_relevance"] > 0).any() or bool(stored["without_relevance"].notna().all())
 
 
 def scans_of(selection: Selection, method: str, region: str, measure: str) -> pd.DataFrame:
-    """One region in every scan that passes: scan, subject, diagnosis, age, value."""
+    """Return one region in every scan that passes: scan, subject, diagnosis, age, value."""
     data = region_relevance.relevance(selection.run, selection.model_set)
     sums = data.of_target(method, selection.target)
     keep = selection.scan_filter.passing(data.rows) & np.isfinite(sums).all(axis=1)
@@ -120,7 +123,7 @@ def scans_of(selection: Selection, method: str, region: str, measure: str) -> pd
 
 
 def numbers(selection: Selection, measure: str, rankings: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Every region of every ranking in one table, in the unit of the measure."""
+    """Return every region of every ranking in one table, in the unit of the measure."""
     frames, factor = [], region_ranking.MEASURES[measure].factor
     for method, frame in rankings.items():
         values = {c: frame[c].astype(float) * factor for c in ("value", "low", "high")}

@@ -18,7 +18,10 @@ INTERVAL_WORDS = f"95 % CI, bootstrap over subjects, this model (none of fewer t
 
 @dataclass(frozen=True)
 class Measure:
-    """What regions are ranked by. `factor` takes the stored number to `unit`; an empty unit is that of the method."""
+    """What regions are ranked by.
+
+    `factor` takes the stored number to `unit`; an empty unit is that of the method.
+    """
 
     label: str
     axis: str
@@ -64,7 +67,7 @@ def ranking(
     groups: Mapping[str, Group], regions: pd.DataFrame, measure: str, merged: bool, names: Sequence[str],
     bootstrap: Bootstrap,
 ) -> pd.DataFrame:  # fmt: skip
-    """Every region of every diagnosis with its interval over subjects; none of fewer than LEAST_SUBJECTS.
+    """Rank every region of every diagnosis, with intervals over subjects; none of fewer than LEAST_SUBJECTS.
 
     Args:
         groups: diagnosis -> its scans, in the order of the page.
@@ -89,14 +92,16 @@ def ranking(
 
 
 def with_ranks(frame: pd.DataFrame) -> pd.DataFrame:
-    """Ranks by value among the atlas regions of each diagnosis, from 1."""
+    """Add ranks by value among the atlas regions of each diagnosis, from 1."""
     values = frame["value"].where(frame["in_atlas"].astype(bool)).astype(float)
     ranks = values.groupby(frame["diagnosis"]).rank(ascending=False, method="first")
     return frame.assign(rank=ranks.astype("Int64"))
 
 
 def with_stored(frame: pd.DataFrame, stored: pd.DataFrame, regions: pd.DataFrame, measure: str, merged: bool):
-    """The ranking with the run's own numbers where it stored them: values, and intervals of share and density.
+    """Replace the numbers of a ranking by the run's own where it stored them.
+
+    Values, and intervals of share and density.
 
     Args:
         frame: from `ranking`.
@@ -120,13 +125,13 @@ def with_stored(frame: pd.DataFrame, stored: pd.DataFrame, regions: pd.DataFrame
 
 
 def shown(frame: pd.DataFrame, sort_by: str, count: int | None) -> list[str]:
-    """The first atlas regions of a diagnosis by rank; all where `count` is None. Regions without a value come last."""
+    """Return the first atlas regions of a diagnosis by rank; all where `count` is None, those without a value last."""
     rows = frame[(frame["diagnosis"] == sort_by) & frame["in_atlas"].astype(bool)].sort_values("rank")
     return rows["region"].tolist()[:count]
 
 
 def _interval(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """2.5 and 97.5 percentiles of each column; NaN where no draw has a value."""
+    """Return the 2.5 and 97.5 percentiles of each column; NaN where no draw has a value."""
     known = np.isfinite(draws).all(axis=0)
     low, high = np.full((2, draws.shape[1]), np.nan)
     if known.any():
@@ -135,7 +140,10 @@ def _interval(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _gain(groups: Mapping[str, Group], names: Sequence[str], areas: RegionSizes, bootstrap: Bootstrap) -> tuple:
-    """(value, low, high) of mean share in the positive / in the negative group; NaN where one of them is missing."""
+    """Return (value, low, high) of the mean share in the positive divided by that in the negative group.
+
+    NaN where one of them is missing.
+    """
     missing = np.full(len(areas.names), np.nan)
     if not all(name in groups for name in names):
         return missing, missing, missing

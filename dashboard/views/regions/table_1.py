@@ -15,7 +15,7 @@ COLUMNS = ["method", "rank", "region", "value"]
 
 
 def first_regions(rankings: Mapping[str, pd.DataFrame], diagnosis: str, count: int = RANKS) -> pd.DataFrame:
-    """The first regions of each method: method, rank, region, value (a share of 1)."""
+    """Return the first regions of each method: method, rank, region, value (a share of 1)."""
     rows = []
     for method, frame in rankings.items():
         first = frame[(frame["diagnosis"] == diagnosis) & (frame["rank"] <= count).fillna(False)].sort_values("rank")
@@ -24,7 +24,10 @@ def first_regions(rankings: Mapping[str, pd.DataFrame], diagnosis: str, count: i
 
 
 def ranks_of_paper_regions(frame: pd.DataFrame, diagnosis: str, regions: pd.DataFrame) -> dict[str, int]:
-    """The paper's name of a region -> its rank here, left and right added; the best where we have several parts."""
+    """Return the paper's name of a region -> its rank here, left and right added.
+
+    The best rank where we have several parts of it.
+    """
     ranks = frame[frame["diagnosis"] == diagnosis].set_index("region")["rank"].dropna()
     names = regions.drop_duplicates("merged")
     found: dict[str, int] = {}
@@ -38,7 +41,7 @@ def beside_paper(
     rankings: Mapping[str, pd.DataFrame], diagnosis: str, regions: pd.DataFrame,
     paper: Mapping[str, Sequence[tuple[str, float]]],
 ) -> pd.DataFrame:  # fmt: skip
-    """Table 1 as text: a row a method, below it what was published; empty `paper` leaves that out.
+    """Return table 1 as text: one row a method, below it what was published; empty `paper` leaves that out.
 
     Args:
         paper: method -> (region with the paper's name, percent), the first region first.
@@ -72,7 +75,7 @@ LATEX_ESCAPES = str.maketrans({"_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#"})
 def latex(
     tables: Mapping[str, pd.DataFrame], method_names: Mapping[str, str], names: Mapping[str, str], note: str
 ) -> str:
-    """Table 1 as LaTeX (booktabs): diagnoses above each other, a column a method.
+    """Write table 1 as LaTeX (booktabs): diagnoses above each other, a column a method.
 
     Args:
         tables: diagnosis -> from `first_regions`.

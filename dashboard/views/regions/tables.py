@@ -1,7 +1,4 @@
-"""How much relevance falls on each region: scans -> rankings with intervals, agreement of methods, one region.
-
-The definitions are those of the run (design, section 6). Frames and arrays in, frames out, without Streamlit.
-"""
+"""Rankings of regions as words and tables: agreement of methods, who is left out, one region. Without Streamlit."""
 
 from __future__ import annotations
 
@@ -29,7 +26,10 @@ def left_out(rankings: Mapping[str, pd.DataFrame], say: Callable[[str], str]) ->
 
 
 def agreement(rankings: Mapping[str, pd.DataFrame], diagnosis: str) -> pd.DataFrame:
-    """(methods, methods) Spearman correlation of the atlas regions' values between methods; NaN for a constant one."""
+    """Return the Spearman correlation of the atlas regions' values between methods, (methods, methods).
+
+    NaN for a method whose values are constant.
+    """
     wide = {
         method: frame[(frame["diagnosis"] == diagnosis) & frame["in_atlas"].astype(bool)].set_index("region")["value"]
         for method, frame in rankings.items()
@@ -69,12 +69,12 @@ def verdict_on_agreement(correlations: pd.DataFrame) -> str:
 
 
 def choices(regions: pd.DataFrame) -> list[str]:
-    """Regions to choose from: left and right together first, then each side; every name once."""
+    """Return the regions to choose from: left and right together first, then each side; every name once."""
     return list(dict.fromkeys([*regions["merged"], *regions["region"]]))
 
 
 def spread(table: pd.DataFrame, diagnoses: Sequence[str]) -> pd.DataFrame:
-    """Of one region by diagnosis: diagnosis, scans, subjects, median, lower and upper quartile, mean, SD (ddof 1)."""
+    """Summarise one region by diagnosis: scans, subjects, median, lower and upper quartile, mean, SD (ddof 1)."""
     rows = []
     for diagnosis in diagnoses:
         part = table[table["diagnosis"] == diagnosis]
@@ -89,7 +89,7 @@ def spread(table: pd.DataFrame, diagnoses: Sequence[str]) -> pd.DataFrame:
 
 
 def spearman(first: pd.Series, second: pd.Series) -> tuple[float, int]:
-    """(rho, n) of the pairs that are known; NaN below three of them or where one side is constant."""
+    """Return (rho, n) of the pairs that are known; NaN below three of them or where one side is constant."""
     pairs = pd.DataFrame({"a": first.to_numpy(float), "b": second.to_numpy(float)}).dropna()
     if len(pairs) < 3 or pairs.nunique().min() < 2:
         return float("nan"), len(pairs)

@@ -22,7 +22,7 @@ CORRELATION_COLOURS = [
 def dots(
     part: pd.DataFrame, x: np.ndarray, y: np.ndarray, diagnosis: str, diagnoses: Sequence[str], colour: str
 ) -> dict[str, Any]:
-    """A trace of one diagnosis, told apart by shape too; a click on a dot gives its subject and scan."""
+    """Return the trace of one diagnosis, told apart by shape too; a click on a dot gives its subject and scan."""
     return {
         "x": x, "y": y, "mode": "markers", "name": diagnosis,
         "customdata": part[["subject", "scan"]].to_numpy(object),
@@ -33,7 +33,7 @@ def dots(
 
 
 def trend(x: np.ndarray, y: np.ndarray, colour: str) -> dict[str, Any]:
-    """The straight line of least squares from the smallest to the largest x, which differ."""
+    """Return the straight line of least squares from the smallest to the largest x, which differ."""
     slope, start = np.polyfit(x, y, 1)
     ends = np.array([x.min(), x.max()])
     line = {"color": colour, "width": 1.6}
@@ -41,17 +41,17 @@ def trend(x: np.ndarray, y: np.ndarray, colour: str) -> dict[str, Any]:
 
 
 def short_name(method: str) -> str:
-    """A method's name on two lines."""
+    """Write a method's name on two lines."""
     return method_name(method).replace(" ", "<br>", 1)
 
 
 def one_word(method: str) -> str:
-    """A method's name in a word: Sensitivity, Guided, Occlusion, Area."""
+    """Write a method's name in a word: Sensitivity, Guided, Occlusion, Area."""
     return method_name(method).removeprefix("Brain ").split(" ")[0].capitalize()
 
 
 def matrix(values: pd.DataFrame, *, low: float, high: float, colours: Sequence, what: str, slim: bool = False) -> Chart:
-    """Methods against methods, each value written in its cell; the diagonal is empty.
+    """Draw methods against methods, each value written in its cell; the diagonal is empty.
 
     The names at the top are shortened: they stand in full, in the same order, at the left.
 

@@ -30,7 +30,7 @@ ANY = 1e9  # no relevance is as large
 
 @dataclass(frozen=True)
 class MapStyle:
-    """What the controls say.
+    """How group maps are drawn, as the controls say.
 
     Attributes:
         positions: mm of the sections.
@@ -51,7 +51,7 @@ class MapStyle:
 
 
 def choose_sections(prefix: str, run: Run, columns: Sequence[DeltaGenerator]) -> tuple[str, tuple[float, ...]]:
-    """Plane and positions in mm, from three controls."""
+    """Choose plane and positions in mm, by three controls."""
     plane = url_state.choose(
         f"{prefix}plane", "Plane", list(planes.PLANES), words=str.capitalize, place=columns[0]
     )  # fmt: skip
@@ -75,17 +75,21 @@ def choose_sections(prefix: str, run: Run, columns: Sequence[DeltaGenerator]) ->
 
 
 def as_in_the_paper(run: Run, methods: tuple[str, ...]) -> MapStyle:
-    """Figure 1: its coronal slices, the size of the relevance, colour from the median of each method's maps."""
+    """Return the style of figure 1.
+
+    Its coronal slices, the size of the relevance, colour from the median of each method's maps.
+    """
     return MapStyle(planes.Style(), _paper_positions(run), "size", None, False, 50.0, False, methods)
 
 
 def _paper_positions(run: Run) -> tuple[float, ...]:
+    """Return the positions of the three coronal slices of figure 1 in mm."""
     found = averages.anatomy(run)
     return tuple(slices.paper_positions(found.brain.shape[1], found.affine))
 
 
 def choose_percentile(prefix: str, place: DeltaGenerator) -> float:
-    """Where colour starts."""
+    """Choose the percentile of the values in the brain where colour starts."""
     return url_state.slide(
         f"{prefix}from", "Threshold", 0.0, 99.0, 50.0, 1.0, place=place, format="%d %%",
         help="Colour starts at this percentile of the values in the brain.",
@@ -93,7 +97,7 @@ def choose_percentile(prefix: str, place: DeltaGenerator) -> float:
 
 
 def choose(prefix: str, run: Run, methods: Sequence[str]) -> MapStyle:
-    """One row of controls, the rest behind More."""
+    """Choose how maps are drawn, by one row of controls, the rest behind More."""
     row = st.container(key="map-controls")
     columns = row.columns([1.05, 1.05, 1.1, 1.1, 1, 1.1, 0.85], vertical_alignment="bottom", gap="small")
     plane, positions = choose_sections(prefix, run, columns)
@@ -118,7 +122,7 @@ def choose(prefix: str, run: Run, methods: Sequence[str]) -> MapStyle:
 
 
 def small_print(look: MapStyle) -> str:
-    """Convention and interpolation, which hold for all pictures."""
+    """Say which convention and interpolation hold for all pictures."""
     shown_at = {"neurological": "left", "radiological": "right"}[look.style.convention]
     side = f"{look.style.convention.capitalize()} convention: L, the left of the subject, is shown at the {shown_at}"
     if look.style.plane == "sagittal":
@@ -127,7 +131,7 @@ def small_print(look: MapStyle) -> str:
 
 
 def _what(prefix: str, run: Run, methods: Sequence[str]) -> tuple[str, str | None, str, bool, tuple[str, ...]]:
-    """Value, scale, rule of the threshold, difference, methods."""
+    """Choose value, scale, rule of the threshold, difference and methods."""
     value = url_state.choose(
         f"{prefix}value", "What is averaged", list(VALUES), widget="segmented", words=VALUES.get,
         help="Size: |relevance|, for occlusions its positive part, as in the paper. Signed: evidence for less evidence "
@@ -152,7 +156,7 @@ def _what(prefix: str, run: Run, methods: Sequence[str]) -> tuple[str, str | Non
 
 
 def choose_drawing(prefix: str) -> tuple[bool, str, str]:
-    """Smoothing, colours, convention."""
+    """Choose smoothing, colours and convention."""
     smooth = url_state.toggle(
         f"{prefix}smooth", "Interpolate between voxels", True, help="Off: every voxel of the heatmap as it is."
     )  # fmt: skip
@@ -167,7 +171,7 @@ def choose_drawing(prefix: str) -> tuple[bool, str, str]:
 
 
 def choose_values(prefix: str, units: Mapping[str, float], place: DeltaGenerator) -> dict[str, float]:
-    """Unit -> where colour starts, typed; the numbers given are the first suggestions."""
+    """Return unit -> where colour starts, as typed; the numbers given are the first suggestions."""
     columns = place.columns(max(len(units), 3))
     return {
         unit: url_state.number(
@@ -179,4 +183,5 @@ def choose_values(prefix: str, units: Mapping[str, float], place: DeltaGenerator
 
 
 def _slug(unit: str) -> str:
+    """Write a unit in letters, digits and underscores, for a key of the link."""
     return re.sub(r"[^a-z0-9]+", "_", unit.lower()).strip("_")

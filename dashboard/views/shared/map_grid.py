@@ -30,14 +30,15 @@ class Panel:
 
     @property
     def is_difference(self) -> bool:
+        """Say whether the picture is the difference of two averages."""
         return len(self.averages) == 2
 
     def levels(self) -> np.ndarray:
-        """Quantiles of the size of its values."""
+        """Return quantiles of the size of its values."""
         return data_averages.levels(self.averages, self.factors)
 
     def people(self) -> str:
-        """Who is behind it."""
+        """Say how many subjects and scans are behind the picture."""
         if self.is_difference:
             return "own scale"
         found = data_averages.figures(self.averages[0])
@@ -46,7 +47,7 @@ class Panel:
 
 
 def columns_of(groups: Mapping[str, Sequence[str]], chosen: Sequence[str] | None) -> dict[str, tuple[str, ...]]:
-    """Heading -> diagnoses: those chosen, else the groups that have any scans."""
+    """Return heading -> diagnoses: those chosen, else the groups that have any scans."""
     if chosen:
         return {diagnosis: (diagnosis,) for diagnosis in chosen}
     return {group: tuple(diagnoses) for group, diagnoses in groups.items() if diagnoses}
@@ -55,7 +56,7 @@ def columns_of(groups: Mapping[str, Sequence[str]], chosen: Sequence[str] | None
 def wanted(
     selection: Selection, look: MapStyle, columns: Mapping[str, tuple[str, ...]]
 ) -> dict[str, dict[str, Average]]:
-    """Method -> heading -> average, as the controls say."""
+    """Return method -> heading -> average, as the controls say."""
     return {
         method: {
             name: Average(
@@ -70,7 +71,7 @@ def wanted(
 
 
 def panels(method: str, averages: Mapping[str, Average], headings: Iterable[str], look: MapStyle) -> list[Panel]:
-    """The pictures of a method: its averages by heading, and the difference of the first two headings."""
+    """Return the pictures of a method: its averages by heading, and the difference of the first two headings."""
     factors = {name: data_averages.share_factor(a) if look.shared else 1.0 for name, a in averages.items()}
     units = {
         name: data_averages.SHARED_UNIT if look.shared else data_averages.measured(a)[2] for name, a in averages.items()
@@ -84,7 +85,7 @@ def panels(method: str, averages: Mapping[str, Average], headings: Iterable[str]
 
 
 def medians(grid: Sequence[Panel]) -> dict[str, float]:
-    """Unit -> median size of the averages in that unit."""
+    """Return unit -> median size of the averages in that unit."""
     units = dict.fromkeys(panel.unit for panel in grid)
     return {
         unit: float(np.median(np.concatenate([p.levels() for p in grid if p.unit == unit and not p.is_difference])))
@@ -93,16 +94,19 @@ def medians(grid: Sequence[Panel]) -> dict[str, float]:
 
 
 def drawings(grid: Sequence[Panel], look: MapStyle, typed: Mapping[str, float]) -> dict[Panel, Drawing]:
-    """How each is drawn: the averages of a method on one scale, or all methods; differences on a scale of their own."""
+    """Return how each picture is drawn.
+
+    The averages of a method, or of all methods, share one scale; differences have a scale of their own.
+    """
     scales: dict[tuple[str, bool], Range] = {}
     found = {}
     for panel in grid:
         key = ("" if look.shared else panel.method, panel.is_difference)
         if key not in scales:
-            alike = [p for p in grid if p.is_difference == key[1] and key[0] in ("", p.method)]
+            same_scale = [p for p in grid if p.is_difference == key[1] and key[0] in ("", p.method)]
             percentile = 0.0 if look.percentile is None else look.percentile
             scales[key] = brain_maps.colour_range(
-                [p.levels() for p in alike], panel.unit, percentile, typed.get(panel.unit)
+                [p.levels() for p in same_scale], panel.unit, percentile, typed.get(panel.unit)
             )  # fmt: skip
         style = replace(look.style, signed=True) if panel.is_difference else look.style
         found[panel] = Drawing(panel.averages, panel.factors, look.positions, style, scales[key])
@@ -110,33 +114,34 @@ def drawings(grid: Sequence[Panel], look: MapStyle, typed: Mapping[str, float]) 
 
 
 def drawn_where_possible(
-    averages: Mapping[str, Mapping[str, Average]], columns: Mapping[str, tuple[str, ...]], look: MapStyle
+    averages: Mapping[str, Mapping[str, Average]], headings: Iterable[str], look: MapStyle
 ) -> dict[Panel, pictures.ScreenPicture]:
-    """Panel -> picture for the page; averages of no scan are left out.
+    """Draw the pictures for the page; averages of no scan are left out.
 
     Args:
         averages: method -> heading -> average.
+        headings: the difference is that of the first two.
     """
     asked = [average for own in averages.values() for average in own.values()]
     missing = data_averages.make_ready(asked, look.style, look.positions)
     grid = [
         panel
         for method, own in averages.items()
-        for panel in panels(method, {name: a for name, a in own.items() if a not in missing}, columns, look)
+        for panel in panels(method, {name: a for name, a in own.items() if a not in missing}, headings, look)
     ]
     drawn = drawings(grid, look, {})
     return dict(zip(drawn, data_averages.on_screen(list(drawn.values())), strict=True))
 
 
 def description(panel: Panel, look: MapStyle) -> str:
-    """What a picture of the grid shows, for those who do not see it."""
+    """Say what a picture of the grid shows, for those who do not see it."""
     axis = "xyz"[planes.PLANES[look.style.plane][2]]
     where = ", ".join(f"{mm:.0f}" for mm in look.positions)
     return f"{formatting.method_name(panel.method)} on {look.style.plane} sections of the brain at {axis} {where} mm."
 
 
 def sheet(drawn: Mapping[Panel, Drawing], title: str, note: str) -> pictures.Picture:
-    """The whole grid as one picture, with headings, numbers, a title and a note."""
+    """Draw the whole grid as one picture, with headings, numbers, a title and a note."""
     rows: dict[str, list[pictures.Picture]] = {}
     for panel, drawing in drawn.items():
         own = rows.setdefault(panel.method, [])

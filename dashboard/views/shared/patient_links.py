@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from streamlit.delta_generator import DeltaGenerator
-
 from dashboard.drawing.chart import Chart
 from dashboard.shell import display, url_state
 
 
-def draw_chart_of_patients(place: DeltaGenerator, figure: Chart, key: str) -> None:
+def draw_chart_of_patients(place: Any, figure: Chart, key: str) -> None:
     """Draw a chart whose dots carry (subject, scan); a click on one opens the patient."""
     open_clicked(display.chart(place, figure, key, on_select="rerun", selection_mode="points"))
 

@@ -20,7 +20,7 @@ TRUE, PREDICTED = "true", "predicted"
 
 @dataclass(frozen=True)
 class Relevance:
-    """Sum of m in every region for every explained scan of a model set.
+    """The sum of m in every region for every explained scan of a model set.
 
     Attributes:
         rows: the scans, as in `explained_scans`.
@@ -39,7 +39,10 @@ class Relevance:
     by_scan: bool
 
     def of_target(self, method: str, target: str) -> np.ndarray:
-        """(scans, regions) for a group, or each scan's own true or predicted group; NaN where there is none."""
+        """Return the sums for a group, or for each scan's own true or predicted group, (scans, regions).
+
+        NaN where a scan has no such heatmap.
+        """
         if target not in (TRUE, PREDICTED):
             return self._stored(method, target)
         own = self.rows["group" if target == TRUE else "predicted"]
@@ -54,7 +57,7 @@ class Relevance:
         return self.sums[method, target] if (method, target) in self.sums else np.full(missing, np.nan)
 
     def entering_average(self, method: str, sums: np.ndarray) -> np.ndarray:
-        """(scans, regions) what the group average adds up: m in the scale of the run's averages."""
+        """Return what the group average adds up, (scans, regions): m in the scale of the run's averages."""
         if method in self.gradients and self.scale[method] == "relative":
             return region_values.shares(sums)
         if method in self.gradients and self.scale[method] == "probability":
@@ -65,7 +68,7 @@ class Relevance:
     def groups(
         self, method: str, target: str, keep: np.ndarray, diagnoses: list[str]
     ) -> dict[str, region_values.Group]:
-        """Diagnosis -> its scans among those kept; one without scans is left out."""
+        """Return diagnosis -> its scans among those kept; one without scans is left out."""
         sums = self.of_target(method, target)
         average, keep = self.entering_average(method, sums), keep & np.isfinite(sums).all(axis=1)
         found = {}
@@ -80,7 +83,10 @@ class Relevance:
         return found
 
     def _weight(self, rows: pd.DataFrame, averaged: np.ndarray) -> np.ndarray:
-        """(rows,) w: 1 / (averaged scans of the subject), or 1 where scans weigh alike; 0 for what is not averaged."""
+        """Return the weight w of each row.
+
+        1 / (averaged scans of the subject), or 1 where scans weigh alike; 0 for what is not averaged.
+        """
         weight = averaged.astype(float)
         weight[averaged] = equal_weights(rows[averaged], self.by_scan)
         return weight
@@ -88,7 +94,7 @@ class Relevance:
 
 @st.cache_resource(max_entries=2, show_spinner="Reading the regions of every scan")
 def relevance(run: Run, model_set: str) -> Relevance:
-    """The sums of a model set, in the order of `explained_scans`. Shared: never change it.
+    """Return the sums of a model set, in the order of `explained_scans`. Shared: never change it.
 
     Raises:
         NotInRun: the run has no relevance of regions.
@@ -117,6 +123,7 @@ def relevance(run: Run, model_set: str) -> Relevance:
 
 
 def scales(run: Run, model_set: str) -> tuple[dict[str, str], frozenset[str]]:
+    """Return method -> scale of its heatmaps in group averages, and the methods that are gradients."""
     analysis = runs.manifest(run).get("config", {}).get("analysis", {})
     cells = runs.table(run, "cells")
     methods = cells.loc[cells["model_set"] == model_set, "method"].unique()

@@ -17,19 +17,19 @@ OF_A_SCAN = {"share_of_average": "share_atlas", "gain": "share"}  # the measure 
 
 
 def over(values: np.ndarray, divisor: np.ndarray) -> np.ndarray:
-    """values / divisor, NaN where the divisor is 0: what has no relevance has no share."""
+    """Divide, with NaN where the divisor is 0: what has no relevance has no share."""
     divisor = np.broadcast_to(divisor, values.shape)
     return np.divide(values, divisor, out=np.full(values.shape, np.nan), where=divisor > 0)
 
 
 def shares(sums: np.ndarray) -> np.ndarray:
-    """(scans, regions) share of the brain; all regions together are the brain mask."""
+    """Return each scan as shares of the brain, (scans, regions); all regions together are the brain mask."""
     return over(sums, sums.sum(axis=1, keepdims=True))
 
 
 @dataclass(frozen=True)
 class RegionSizes:
-    """The rows of a ranking: atlas regions, or left and right together.
+    """Names and volumes of the rows of a ranking: atlas regions, or left and right together.
 
     Attributes:
         names: (k,); inside: (k,) bool, in the atlas; cm3: (k,) volumes.
@@ -43,7 +43,7 @@ class RegionSizes:
 
     @classmethod
     def of(cls, regions: pd.DataFrame, merged: bool) -> RegionSizes:
-        """From the regions table, in its order."""
+        """Read the names and volumes from the regions table, in its order."""
         by = regions["merged" if merged else "region"]
         names = tuple(dict.fromkeys(by))
         adding = (by.to_numpy()[:, None] == np.array(names)[None]).astype(float)
@@ -52,7 +52,7 @@ class RegionSizes:
 
 
 def per_scan(sums: np.ndarray, areas: RegionSizes, measure: str) -> np.ndarray:
-    """(scans, k) one measure of every scan: share, share_atlas, density or sum.
+    """Return one measure of every scan, (scans, k): share, share_atlas, density or sum.
 
     NaN in shares of a scan without any relevance, and in a region without voxels on the grid.
 
@@ -70,7 +70,7 @@ def per_scan(sums: np.ndarray, areas: RegionSizes, measure: str) -> np.ndarray:
 
 
 def of_region(sums: np.ndarray, rows: pd.DataFrame, regions: pd.DataFrame, region: str, measure: str) -> pd.DataFrame:
-    """One region in every scan: scan, subject, diagnosis, age, value.
+    """Return one region in every scan: scan, subject, diagnosis, age, value.
 
     Args:
         sums: (scans, regions) in the order of `rows`.
@@ -93,24 +93,28 @@ class Bootstrap:
     seed: int
 
     def counts(self, subjects: int, stream: Sequence[int] = ()) -> np.ndarray:
-        """(resamples, subjects) how often each subject is drawn."""
+        """Return how often each subject is drawn, (resamples, subjects)."""
         return _counts(self.resamples, self.seed, subjects, tuple(stream))
 
 
 @functools.lru_cache(DRAWS_KEPT)
 def _counts(resamples: int, seed: int, subjects: int, stream: tuple[int, ...]) -> np.ndarray:
+    """Draw subjects with replacement, the same for the same seed and stream."""
     generator = np.random.default_rng([seed, 7, *stream])
     return generator.multinomial(subjects, np.full(subjects, 1 / subjects), resamples).astype(np.int32)
 
 
 def _by_subject(values: np.ndarray, subjects: pd.Series, mean: bool) -> np.ndarray:
-    """(subjects, k) mean or sum over the scans of each subject, in the engine's order: that of their first scans."""
+    """Return the mean or sum over the scans of each subject, (subjects, k), in the engine's order.
+
+    That is the order of their first scans.
+    """
     grouped = pd.DataFrame(values).groupby(subjects.to_numpy(), sort=False)
     return (grouped.mean() if mean else grouped.sum(min_count=1)).to_numpy()
 
 
 def _normalised(totals: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """(n, k) each row divided by its sum over the atlas; NaN outside."""
+    """Divide each row by its sum over the atlas, (n, k); NaN outside."""
     return np.where(inside, over(totals, np.nansum(totals[:, inside], axis=1, keepdims=True)), np.nan)
 
 
@@ -133,7 +137,10 @@ class Group:
     scans: int
 
     def matrix(self, areas: RegionSizes, measure: str) -> np.ndarray:
-        """(subjects, k) what is averaged over subjects; those without relevance have no share and are left out."""
+        """Return what is averaged over subjects, (subjects, k).
+
+        Subjects without relevance have no share and are left out.
+        """
         if measure == "share_of_average":
             average = np.where(areas.cm3 > 0, self.average @ areas.adding, np.nan)
             found = _by_subject(self.weight[:, None] * average, self.subjects, mean=False)
@@ -143,13 +150,13 @@ class Group:
         return found[np.isfinite(found).any(axis=1)]
 
     def values(self, areas: RegionSizes, measure: str) -> np.ndarray:
-        """(k,) the measure of the group; NaN where nobody has it."""
+        """Return the measure of the group, (k,); NaN where nobody has it."""
         matrix = self.matrix(areas, measure)
         mean = matrix.mean(axis=0, keepdims=True) if len(matrix) else np.full((1, len(areas.names)), np.nan)
         return (_normalised(mean, areas.inside) if measure == "share_of_average" else mean)[0]
 
     def draws(self, areas: RegionSizes, measure: str, bootstrap: Bootstrap, stream: Sequence[int] = ()) -> np.ndarray:
-        """(resamples, k) the measure of each draw of subjects."""
+        """Return the measure of each draw of subjects, (resamples, k)."""
         values = self.matrix(areas, measure)
         if not len(values):
             return np.full((1, len(areas.names)), np.nan)
@@ -158,17 +165,17 @@ class Group:
 
     @property
     def size(self) -> int:
-        """Subjects with relevance in any scan."""
+        """Count the subjects with relevance in any scan."""
         return int(self.subjects[self.sums.sum(axis=1) > 0].nunique())
 
     @property
     def without_relevance(self) -> int:
-        """Subjects whose maps are 0 everywhere."""
+        """Count the subjects whose maps are 0 everywhere."""
         return int(self.subjects.nunique()) - self.size
 
 
 def region_at(atlas: np.ndarray, affine: np.ndarray, regions: pd.DataFrame, mm: Sequence[float]) -> str:
-    """Name of the region of an (x, y, z) atlas at a place in mm; a dash outside."""
+    """Name the region of an (x, y, z) atlas at a position in mm; a dash outside."""
     voxel = np.rint(np.linalg.solve(affine, [*mm, 1.0])[:3]).astype(int)
     if (voxel < 0).any() or (voxel >= atlas.shape).any():
         return formatting.NONE

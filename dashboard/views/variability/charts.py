@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import pandas as pd
 
 from dashboard.drawing import palette
 from dashboard.drawing.chart import GRID, LEGEND_ROW, MARKERS_STAY, PAD, Chart, text_width
+from dashboard.drawing.ordering import SimilarityMap
 from dashboard.drawing.regions import symbol
 from dashboard.text.formatting import count, mean_sd, three
 
@@ -34,7 +35,7 @@ RIM = "#1D2528"  # of a dot that stands out
 
 @dataclass(frozen=True)
 class Covariate:
-    """What dots or a strip are coloured by: a name in words and a value a row, numbers (NaN: unknown) or texts."""
+    """What dots or a strip are coloured by: a name in words, and one number (NaN: unknown) or text a row."""
 
     name: str
     values: pd.Series
@@ -42,16 +43,17 @@ class Covariate:
 
     @property
     def is_number(self) -> bool:
+        """Say whether the values are numbers."""
         return not self.kinds
 
     def colours(self, groups: Sequence[str]) -> list[str]:
-        """A colour a row, for texts."""
+        """Return one colour a row, for texts."""
         known = kind_colours(self.kinds, groups)
         return [known.get(str(v), palette.UNKNOWN) for v in self.values]
 
 
 def kind_colours(kinds: Sequence[str], groups: Sequence[str]) -> dict[str, str]:
-    """Diagnoses have their own colours; of other texts the first six are told apart."""
+    """Return value -> colour: diagnoses have their own, of other texts the first six are told apart."""
     if set(kinds) & set(groups):
         return {kind: palette.group_colour(kind, groups) for kind in kinds}
     return {k: KINDS[i] if i < len(KINDS) else palette.UNKNOWN for i, k in enumerate(kinds)}
@@ -61,26 +63,27 @@ def kind_colours(kinds: Sequence[str], groups: Sequence[str]) -> dict[str, str]:
 
 
 def row_height(rows: int) -> int:
-    """Pixels of a row of the map."""
+    """Return the height of a row of the map in pixels."""
     return int(np.clip(BODY // max(rows, 1), LOWEST, TALLEST))
 
 
 def patients_by_regions(
     values: np.ndarray, regions: Sequence[str], rows: pd.DataFrame, strips: Sequence[Covariate], groups: Sequence[str],
-    *, names: Sequence[str], who: Sequence[str], z: bool,
+    *, z: bool,
 ) -> Chart:  # fmt: skip
-    """A row a patient, a column a region, and beside it a strip of colours for each covariate.
+    """Draw one row a patient, one column a region, and beside it a strip of colours for each covariate.
 
     Args:
         values: (rows, regions) share in percent, or z-score.
-        rows: subject, scan, in the order of `values`, the first at the top.
+        rows: subject, scan, name (every name once) and line (for the pointer), in the order of `values`, the first at
+            the top.
         strips: one or two covariates, the diagnosis first.
-        names: of the rows, each once; who: a line about each row.
         z: the values are z-scores.
     """
+    names = rows["name"].tolist()
     chart = Chart(len(strips) + 1, widths=[*[STRIP] * len(strips), 1 - STRIP * len(strips)], gap=GAP)
     for column, strip in enumerate(strips, 1):
-        chart.add(column, **_strip(strip, rows, names, who, groups))
+        chart.add(column, **_strip(strip, rows, groups))
         chart.x(column, tickvals=[0.5], ticktext=[strip.name], range=[0, 1], tickfont={"size": 10})
     last = len(strips) + 1
     chart.add(last, **_cells(values, regions, names, z))
@@ -102,10 +105,8 @@ def patients_by_regions(
     return chart.finish(plot=height * len(names), legend="above", toggles=False, margin=margin, bargap=0)
 
 
-def _strip(
-    strip: Covariate, rows: pd.DataFrame, names: Sequence[str], who: Sequence[str], groups: Sequence[str]
-) -> dict[str, Any]:
-    """Bars of the same length; a click on one finds its patient."""
+def _strip(strip: Covariate, rows: pd.DataFrame, groups: Sequence[str]) -> dict[str, Any]:
+    """Return bars of the same length; a click on one finds its patient."""
     if strip.is_number:
         known = strip.values.dropna().astype(float)
         ends = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
@@ -121,19 +122,21 @@ def _strip(
     else:
         marker = {"color": strip.colours(groups)}
     return {
-        "type": "bar", "x": [1] * len(names), "y": list(names), "orientation": "h", "width": 1, "showlegend": False,
-        "marker": {**marker, "line": {"width": 0}}, "customdata": rows[["subject", "scan"]].to_numpy(object),
-        "hovertext": _with(who, strip), "hoverinfo": "text", "unselected": MARKERS_STAY,
+        "type": "bar", "x": [1] * len(rows), "y": rows["name"].tolist(), "orientation": "h", "width": 1,
+        "showlegend": False, "marker": {**marker, "line": {"width": 0}},
+        "customdata": rows[["subject", "scan"]].to_numpy(object), "hovertext": _pointer_texts(rows["line"], strip),
+        "hoverinfo": "text", "unselected": MARKERS_STAY,
     }  # fmt: skip
 
 
-def _with(who: Sequence[str], strip: Covariate) -> list[str]:
-    """The lines with the covariate and what a click does."""
+def _pointer_texts(lines: Sequence[str], strip: Covariate) -> list[str]:
+    """Add the covariate, and what a click does, to the lines for the pointer."""
     texts = [three(v) if strip.is_number else str(v) for v in strip.values]
-    return [f"{line}<br>{strip.name}: {text}<br>Click: open" for line, text in zip(who, texts, strict=True)]
+    return [f"{line}<br>{strip.name}: {text}<br>Click: open" for line, text in zip(lines, texts, strict=True)]
 
 
 def _cells(values: np.ndarray, regions: Sequence[str], names: Sequence[str], z: bool) -> dict[str, Any]:
+    """Return the map of colours of shares or z-scores."""
     if z:
         look = {"colorscale": AWAY, "zmin": -FARTHEST, "zmax": FARTHEST}
         title, unit = "SD from the mean<br>of the diagnosis", "SD"
@@ -154,7 +157,7 @@ def _cells(values: np.ndarray, regions: Sequence[str], names: Sequence[str], z: 
 def temporal_cortical(
     table: pd.DataFrame, diagnoses: Sequence[str], groups: Sequence[str], who: Sequence[str]
 ) -> Chart:
-    """A dot a patient: temporal against cortical share; mean and SD of each diagnosis as a cross.
+    """Draw one dot a patient, temporal against cortical share; mean and SD of each diagnosis as a cross.
 
     Args:
         table: subject, scan, diagnosis, temporal_share, cortical_share (fractions).
@@ -165,7 +168,7 @@ def temporal_cortical(
         part = table[table["diagnosis"] == diagnosis]
         x, y = 100 * part["temporal_share"], 100 * part["cortical_share"]
         colour = palette.group_colour(diagnosis, groups)
-        _dots(chart, part, x, y, lines[part.index], f"{diagnosis}, n = {len(part)}", {
+        _dots(chart, part, (x, y), lines[part.index], f"{diagnosis}, n = {len(part)}", {
             "color": palette.faint(colour, 0.6), "symbol": symbol(diagnosis, diagnoses),
         })  # fmt: skip
         _mean_cross(chart, x, y, diagnosis, colour)
@@ -175,6 +178,7 @@ def temporal_cortical(
 
 
 def _mean_cross(chart: Chart, x: pd.Series, y: pd.Series, diagnosis: str, colour: str) -> None:
+    """Add mean ± SD of a diagnosis on both axes."""
     if len(x) < 2:
         return
     bars = [{"array": [float(v.std(ddof=1))], "color": colour, "thickness": 1.6, "width": 5} for v in (x, y)]
@@ -190,13 +194,14 @@ def _mean_cross(chart: Chart, x: pd.Series, y: pd.Series, diagnosis: str, colour
 
 
 def similarity(
-    points: np.ndarray, table: pd.DataFrame, covariate: Covariate, diagnoses: Sequence[str], groups: Sequence[str],
-    who: Sequence[str], explained: Sequence[float],
+    found: SimilarityMap, table: pd.DataFrame, covariate: Covariate, diagnoses: Sequence[str], groups: Sequence[str],
+    who: Sequence[str],
 ) -> Chart:  # fmt: skip
-    """Patients as dots on two axes in one scale; the shape is the diagnosis, the colour a covariate.
+    """Draw patients as dots on two axes in one scale; the shape is the diagnosis, the colour a covariate.
 
     Args:
-        points: (rows, 2); explained: share of the variance on each axis.
+        found: the points of the rows of `table`.
+        who: a line about each row.
     """
     chart = Chart()
     shapes = np.array([symbol(d, diagnoses) for d in table["diagnosis"]], object)
@@ -205,11 +210,11 @@ def similarity(
         marker |= {"coloraxis": "coloraxis"} if covariate.is_number else {}
         lines = [f"{line}<br>{covariate.name}: {three(v) if covariate.is_number else v}" for line, v in zip(
             np.array(who, object)[mine], covariate.values[mine], strict=True)]  # fmt: skip
-        _dots(chart, part, points[mine, 0], points[mine, 1], lines, f"{name}, n = {int(mine.sum())}", marker)
+        _dots(chart, part, found.points[mine].T, lines, f"{name}, n = {int(mine.sum())}", marker)
     for axis, number in ((chart.x, 0), (chart.y, 1)):
-        axis(title=f"axis {number + 1}, {three(100 * explained[number])} % of the variance", showticklabels=False)
+        axis(title=f"axis {number + 1}, {three(100 * found.explained[number])} % of the variance", showticklabels=False)
     chart.y(scaleanchor="x")
-    margin = {}
+    margin: dict[str, float] = {}
     if covariate.is_number:
         bar = {"title": {"text": covariate.name, "side": "right"}, "thickness": 10, "len": 0.8, "x": 1, "xpad": 8}
         chart.layout["coloraxis"] = {"colorscale": NUMBERS, "colorbar": bar}
@@ -220,7 +225,10 @@ def similarity(
 def _series(
     covariate: Covariate, table: pd.DataFrame, diagnoses: Sequence[str], groups: Sequence[str]
 ) -> list[tuple[str, np.ndarray, list]]:
-    """(name, rows, colours) of each entry of the legend: a diagnosis where numbers colour, else a text."""
+    """Return (name, rows, colours) of each entry of the legend.
+
+    An entry is a diagnosis where numbers colour, else a text.
+    """
     if covariate.is_number:
         values, own = covariate.values.to_numpy(float), table["diagnosis"].to_numpy(object)
         found = [(d, (own == d) & np.isfinite(values)) for d in diagnoses]
@@ -237,7 +245,7 @@ def _series(
 def distances(
     table: pd.DataFrame, diagnoses: Sequence[str], groups: Sequence[str], who: Sequence[str], limit: float
 ) -> Chart:
-    """A dot a scan, its distance to the others of its diagnosis; beyond `limit` it stands out.
+    """Draw one dot a scan, its distance to the others of its diagnosis; beyond `limit` it stands out.
 
     Args:
         table: subject, scan, diagnosis, distance, z.
@@ -249,7 +257,7 @@ def distances(
         part = table[(table["diagnosis"] == diagnosis) & table["distance"].notna()]
         far, colour = (part["z"] > limit).to_numpy(), palette.group_colour(diagnosis, groups)
         y = place + rng.uniform(-0.26, 0.26, len(part))
-        _dots(chart, part, part["distance"], y, lines[part.index], diagnosis, {
+        _dots(chart, part, (part["distance"], y), lines[part.index], diagnosis, {
             "color": [palette.faint(colour, 0.95 if f else 0.4) for f in far], "symbol": symbol(diagnosis, diagnoses),
             "size": [12 if f else 7 for f in far], "line": {"width": [1.5 if f else 0 for f in far], "color": RIM},
         })  # fmt: skip
@@ -266,10 +274,12 @@ def distances(
     return chart.finish(86 + 110 * max(len(names), 1))
 
 
-def _dots(chart: Chart, part: pd.DataFrame, x, y, lines, name: str, marker: dict) -> None:
-    """Dots that carry subject and scan."""
+def _dots(
+    chart: Chart, part: pd.DataFrame, places: Sequence, lines: Iterable[str], name: str, marker: dict[str, Any]
+) -> None:
+    """Add dots that carry subject and scan; `places` are their x and y."""
     chart.add(
-        x=x, y=y, mode="markers", name=name, customdata=part[["subject", "scan"]].to_numpy(object),
+        x=places[0], y=places[1], mode="markers", name=name, customdata=part[["subject", "scan"]].to_numpy(object),
         hovertext=[f"{line}<br>Click: open" for line in lines], hoverinfo="text", marker={"size": 9, **marker},
         unselected={"marker": {"opacity": marker.get("opacity", 1)}}, cliponaxis=False,
     )  # fmt: skip

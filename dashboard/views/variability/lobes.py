@@ -14,7 +14,7 @@ from dashboard.views.variability.patients import Patients, choose_rows, in_numbe
 
 
 def show(patients: Patients) -> list[Download]:
-    """The chart, and how to read it."""
+    """Show the chart, and how to read it."""
     by_subject = choose_rows(st)
     found = patients.sample(by_subject=by_subject)
     if not len(found):
@@ -42,4 +42,5 @@ def show(patients: Patients) -> list[Download]:
 
 
 def _first(names: list[str], most: int = 3) -> str:
+    """List the first names, with dots where there are more."""
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")

@@ -6,10 +6,11 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.data import reference_run, runs
-from dashboard.data.selection import TARGET_WORDS, explained_scans
+from dashboard.data.selection import explained_scans
 from dashboard.shell import page, url_state
 from dashboard.shell.page import Download
 from dashboard.text import formatting
+from dashboard.views.shared import wording
 from dashboard.views.shared.patient_links import draw_chart_of_patients, open_patient
 from dashboard.views.variability import charts as figures
 from dashboard.views.variability import tables as between
@@ -21,7 +22,7 @@ COLUMNS = ("model_set", "model", "method", "scan", "distance_to_group")
 
 
 def show(patients: Patients) -> list[Download]:
-    """The limit, the chart, the list, and how to read it."""
+    """Show the limit, the chart, the list, and how to read it."""
     other = reference_run.of(patients.selection.run)
     if other is not None:
         st.info(
@@ -32,7 +33,8 @@ def show(patients: Patients) -> list[Download]:
         )
         return []
     limit = url_state.slide("v_z", "Far is a robust z above", 2.0, 6.0, 3.5, 0.5, width=320)
-    _say_target(patients)
+    if said := wording.target_of_distances(patients.selection):
+        st.info(said)
     found = _distances(patients)
     if found is None:
         st.info("This run has no distances between patients. They are made by the stage compare of run_pipeline.py.")
@@ -60,19 +62,8 @@ def show(patients: Patients) -> list[Download]:
     return [Download.csv("Distances, CSV", f"{patients.file}_distances", lambda: table)]
 
 
-def _say_target(patients: Patients) -> None:
-    chosen, computed = patients.selection, runs.explained_target(patients.selection.run)
-    if chosen.target != computed:
-        st.info(
-            "Distances were computed for the run's configured target, evidence for "
-            f"{formatting.plain(TARGET_WORDS.get(computed, computed))}; the choice of evidence for "
-            f"{chosen.evidence()} does not "
-            "act here."
-        )
-
-
 def _distances(patients: Patients) -> pd.DataFrame | None:
-    """The scans that pass and have a distance, the farthest first; None in a run without distances."""
+    """Return the scans that pass and have a distance, the farthest first; None in a run without distances."""
     chosen = patients.selection
     try:
         table = runs.table(chosen.run, "variability", COLUMNS)
@@ -85,6 +76,7 @@ def _distances(patients: Patients) -> pd.DataFrame | None:
 
 
 def _list(far: pd.DataFrame, patients: Patients) -> None:
+    """List the outliers; a chosen row opens the patient."""
     names = {name: between.feature_name(name, patients.answer) for name in patients.features}
     names = {"subject": "Subject", "scan": "Scan", **names, "distance": "Distance", "z": "Robust z"}
     table = far[list(names)].rename(columns=names)

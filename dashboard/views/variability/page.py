@@ -24,7 +24,7 @@ VIEWS: dict[str, tuple[str, Callable[[Patients], list[Download]]]] = {
 
 
 def sentence(patients: Patients) -> str:
-    """What, of whom, by which model."""
+    """Say in a sentence whose heatmaps are compared, and by which models."""
     chosen, rows = patients.selection, patients.rows
     whom = chosen.scan_filter.in_words()
     people = wording.people(rows, patients.diagnoses)
@@ -36,7 +36,7 @@ def sentence(patients: Patients) -> str:
 
 
 def main() -> None:
-    """The page."""
+    """Show the Variability page."""
     selection = sidebar.current()
     if selection is None:
         st.title("Variability", anchor=False)

@@ -34,37 +34,37 @@ class Patients:
 
     @cached_property
     def groups(self) -> list[str]:
-        """Positive and negative."""
+        """Return the positive and the negative group."""
         return runs.manifest(self.selection.run)["groups"]
 
     @cached_property
     def answer(self) -> Answer:
-        """What the networks say of each."""
+        """Return how the networks answer."""
         return runs.answer(self.selection.run)
 
     @cached_property
     def rows(self) -> pd.DataFrame:
-        """The explained scans that pass."""
+        """Return the explained scans that pass."""
         return self.selection.rows()
 
     @cached_property
     def diagnoses(self) -> list[str]:
-        """Those of the scans that pass, the two groups first."""
+        """Return the diagnoses of the scans that pass, the two groups first."""
         return frames.ordered_diagnoses(self.rows, self.groups)
 
     @cached_property
     def features(self) -> list[str]:
-        """Covariates of the whole model set, so that the choice does not change with the filters."""
+        """Return the covariates of the whole model set, so that the choice does not change with the filters."""
         return between.features(explained_scans(self.selection.run, self.selection.model_set))
 
     @property
     def file(self) -> str:
-        """How names of files begin."""
+        """Return how names of files begin."""
         chosen = self.selection
         return f"{chosen.run.run_id}_{chosen.model_set}_{chosen.method}_{chosen.target}"
 
     def sample(self, *, by_subject: bool, merged: bool = False, everyone: bool = False) -> Sample:
-        """Those who pass the filters, or everyone of the model set.
+        """Return those who pass the filters, or everyone of the model set.
 
         Raises:
             NotInRun: the run has no relevance of regions.
@@ -76,7 +76,7 @@ class Patients:
         return between.sample(data.rows[keep], sums[keep], areas, by_subject)
 
     def covariate(self, name: str, rows: pd.DataFrame) -> Covariate:
-        """A covariate for colours."""
+        """Return a covariate for colours."""
         title = between.feature_name(name, self.answer)
         if name in between.NUMBERS:
             return Covariate(title, rows[name])
@@ -85,7 +85,7 @@ class Patients:
         return Covariate(title, rows[name], between.kinds(rows, name, self.groups))
 
     def choose_feature(self, key: str, label: str, place: Any, default: str, *, clustered: bool = False) -> str:
-        """A covariate, or the order by similarity."""
+        """Choose a covariate, or the order by similarity."""
         options = [*([CLUSTERED] if clustered else []), *self.features]
         return url_state.choose(
             key, label, options, default if default in options else None, place=place,
@@ -93,17 +93,17 @@ class Patients:
         )  # fmt: skip
 
     def exported(self, found: Sample) -> pd.DataFrame:
-        """What every table to take away begins with."""
+        """Return what every table to take away begins with."""
         return found.rows[["subject", "scan", "scans", *self.features]]
 
     def none_left(self) -> list[Download]:
-        """Said where no scan has a heatmap of this kind."""
+        """Say that no scan has a heatmap of this kind; return no downloads."""
         st.info(f"No scan has relevance of regions as evidence for {self.selection.evidence()}: choose another.")
         return []
 
 
 def choose_rows(place: Any) -> bool:
-    """Whether a row is a subject."""
+    """Choose whether a row or dot is a subject (True) or a scan."""
     chosen = url_state.choose(
         "v_rows", "A row or dot is a", list(ROWS), widget="segmented", words=ROWS.get, place=place,
         help="Subject: the mean over the explained scans of a person with one diagnosis.",
@@ -112,7 +112,7 @@ def choose_rows(place: Any) -> bool:
 
 
 def in_numbers(found: Sample, by_subject: bool) -> str:
-    """n = 20 subjects, 31 scans; how many scans have no relevance and are left out."""
+    """Say how many are shown: n = 20 subjects, 31 scans; and how many scans without relevance are left out."""
     subjects = formatting.count(found.rows["subject"].nunique(), "subject")
     without = ""
     if found.left_out:

@@ -19,7 +19,7 @@ VALUES = {"share": "Share", "z": "z-score"}
 
 
 def show(patients: Patients) -> list[Download]:
-    """The controls, the map, and how to read it."""
+    """Show the controls, the map, and how to read it."""
     columns = st.columns([1.05, 1.05, 1, 1.1, 1.1, 1.1], vertical_alignment="bottom", gap="small")
     by_subject = choose_rows(columns[0])
     value = url_state.choose(
@@ -43,11 +43,12 @@ def show(patients: Patients) -> list[Download]:
     order = between.order(found.rows, values, by, patients.groups)
     found, values = found.taken(order), values[order]
     names = between.labels(found, by_subject)
+    rows = found.rows.assign(name=names, line=between.who(found.rows, names, patients.answer))
     strips = [patients.covariate(name, found.rows) for name in dict.fromkeys(["diagnosis", beside])]
     regions = [found.areas.names[column] for column in shown]
     figure = figures.patients_by_regions(
-        values, [formatting.region_name(region) for region in regions], found.rows, strips, patients.groups,
-        names=names, who=between.who(found.rows, names, patients.answer), z=value == "z",
+        values, [formatting.region_name(region) for region in regions], rows, strips, patients.groups,
+        z=value == "z",
     )  # fmt: skip
     draw_chart_of_patients(st, figure, "v-map")
     which = f"the {len(shown)} regions with the largest mean share" if count else "all regions of the atlas"
@@ -63,6 +64,7 @@ def show(patients: Patients) -> list[Download]:
 
 
 def _explain() -> None:
+    """Explain how to read the map."""
     page.how_to_read(
         "Every row is a patient; bright cells are the regions where most of that patient's relevance lies. Rows that "
         "look alike stand together when ordered by similarity; stripes down a column are regions that matter in "

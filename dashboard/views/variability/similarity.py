@@ -15,7 +15,7 @@ from dashboard.views.variability.tables import DISTANCES
 
 
 def show(patients: Patients) -> list[Download]:
-    """The controls, the points, and how to read them."""
+    """Show the controls, the points, and how to read them."""
     columns = st.columns([1, 1, 1.4, 1.6], vertical_alignment="bottom", gap="small")
     by_subject = choose_rows(columns[0])
     kind = url_state.choose(
@@ -29,8 +29,7 @@ def show(patients: Patients) -> list[Download]:
     made = between.similarity(found, kind)
     who = between.who(found.rows, between.labels(found, by_subject), patients.answer)
     figure = figures.similarity(
-        made.points, found.rows, patients.covariate(colour, found.rows), patients.diagnoses, patients.groups, who,
-        made.explained,
+        made, found.rows, patients.covariate(colour, found.rows), patients.diagnoses, patients.groups, who
     )  # fmt: skip
     draw_chart_of_patients(st, figure, "v-similarity")
     shapes = ", ".join(f"{figures.symbol(d, patients.diagnoses)} {formatting.plain(d)}" for d in patients.diagnoses)

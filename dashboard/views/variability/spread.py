@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -23,7 +24,7 @@ from store.export import nifti as export_nifti
 
 
 def show(patients: Patients) -> list[Download]:
-    """The controls, a map a diagnosis, and how to read it."""
+    """Show the controls, a map a diagnosis, and how to read it."""
     look = _look(patients)
     averages = _averages(patients, look)
     panels = map_grid.panels(patients.selection.method, averages, list(averages), look)
@@ -47,6 +48,7 @@ def show(patients: Patients) -> list[Download]:
 
 
 def _look(patients: Patients) -> MapStyle:
+    """Choose how the maps are drawn."""
     selection = patients.selection
     columns = st.columns([1.5, 1.5, 1.2, 1.2, 0.7], vertical_alignment="bottom", gap="small")
     plane, positions = map_controls.choose_sections("v_", selection.run, columns)
@@ -58,7 +60,7 @@ def _look(patients: Patients) -> MapStyle:
 
 
 def _averages(patients: Patients, look: MapStyle) -> dict[str, Average]:
-    """Diagnosis -> its spread, read with progress where the stored sums do not answer."""
+    """Return diagnosis -> its spread, read with progress where the stored sums do not answer."""
     selection, bar = patients.selection, st.empty()
     wanted = {
         diagnosis: Average(selection.of(scan_filter=replace(selection.scan_filter, diagnosis=(diagnosis,))), look.value)
@@ -77,6 +79,7 @@ def _averages(patients: Patients, look: MapStyle) -> dict[str, Average]:
 
 
 def _downloads(patients: Patients, drawn: Mapping[Panel, Drawing], averages: Mapping[str, Average]) -> list[Download]:
+    """Return the maps as pictures and as NIfTI."""
     selection, name = patients.selection, f"{patients.file}_spread"
     reader = runs.opened(selection.run)
     kind = ("SIMULATED. " if reader.simulated else "") + reference_run.warning(selection.run)
@@ -93,7 +96,7 @@ def _downloads(patients: Patients, drawn: Mapping[Panel, Drawing], averages: Map
     maps = [
         Download.nifti(
             f"{diagnosis}, NIfTI", f"{name}_{diagnosis}_{data_averages.measured(average)[0]}",
-            lambda average=average: nifti(average),
+            functools.partial(nifti, average),
         )
         for diagnosis, average in averages.items()
     ]  # fmt: skip

@@ -49,19 +49,21 @@ class Sample:
         return len(self.rows)
 
     def taken(self, places: np.ndarray) -> Sample:
-        """Some rows, in the order of `places`, or where it is True."""
+        """Return some rows, in the order of `places`, or where it is True."""
         rows = self.rows.iloc[places].reset_index(drop=True)
         return Sample(rows, self.shares[places], self.areas, self.left_out)
 
     def largest(self, count: int | None) -> np.ndarray:
-        """Columns of the atlas by their mean share, the largest first."""
+        """Return the columns of the atlas by their mean share, the largest first."""
         mean = self.shares.mean(axis=0) if len(self) else np.zeros(len(self.areas.names))
         order = np.argsort(-mean, kind="stable")
         return order[self.areas.inside[order]][:count]
 
 
 def sample(rows: pd.DataFrame, sums: np.ndarray, areas: RegionSizes, by_subject: bool) -> Sample:
-    """From the sum of m in every region; scans without a heatmap are left out, and those without relevance, counted.
+    """Build the sample from the sum of m in every region.
+
+    Scans without a heatmap are left out; so are those without relevance, which are counted.
 
     Args:
         rows: explained scans.
@@ -79,32 +81,32 @@ def sample(rows: pd.DataFrame, sums: np.ndarray, areas: RegionSizes, by_subject:
 
 
 def _means(rows: pd.DataFrame, shares: np.ndarray, by: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
-    """A row for each of the values of some columns: means of numbers and shares, the number of scans."""
+    """Return one row for each of the values of some columns: means of numbers and shares, the number of scans."""
     own = rows.groupby(by, sort=False).ngroup()
     how = {c: "mean" if c in NUMBERS else "sum" if c == "scans" else "first" for c in rows.columns}
     return rows.groupby(own).agg(how).reset_index(drop=True), pd.DataFrame(shares).groupby(own).mean().to_numpy()
 
 
 def labels(found: Sample, by_subject: bool) -> list[str]:
-    """What each row is called, every name once."""
+    """Return what each row is called, every name once."""
     names = found.rows["subject" if by_subject else "scan"].astype(str)
     twice = names.duplicated(keep=False)
     return list(names.where(~twice, names + ", " + found.rows["diagnosis"].astype(str)))
 
 
 def features(rows: pd.DataFrame) -> list[str]:
-    """Covariates with at least two values among some scans; the diagnosis always."""
+    """Return the covariates with at least two values among some scans; the diagnosis always."""
     names = [*KINDS, *NUMBERS]
     return [n for n in names if n == "diagnosis" or (n in rows and rows[n].replace("", np.nan).nunique() > 1)]
 
 
 def feature_name(name: str, answer: Answer) -> str:
-    """A covariate in words."""
+    """Name a covariate in words."""
     return answer.axis if name == answer.column else {**KINDS, **NUMBERS}[name]
 
 
 def who(rows: pd.DataFrame, names: Sequence[str], answer: Answer) -> list[str]:
-    """A line about each row for the pointer: sim-0001, AD, 75 y, F, p(AD) 0.930."""
+    """Return a line about each row for the pointer: sim-0001, AD, 75 y, F, p(AD) 0.930."""
     lines = []
     for name, row in zip(names, rows.itertuples(), strict=True):
         age = f"{row.age:.0f} y" if np.isfinite(row.age) else ""
@@ -115,9 +117,9 @@ def who(rows: pd.DataFrame, names: Sequence[str], answer: Answer) -> list[str]:
 
 
 def z_scores(found: Sample, everyone: Sample) -> np.ndarray:
-    """(rows, k) distance from the mean of the own diagnosis in SD (ddof 1), over everyone of the model set.
+    """Return the distance from the mean of the own diagnosis in SD (ddof 1), over everyone of the model set.
 
-    NaN below three of a diagnosis, and 0 / 0 where nobody differs.
+    Shape (rows, k). NaN below three of a diagnosis, and where nobody differs.
     """
     z = np.full(found.shares.shape, np.nan)
     for diagnosis in found.rows["diagnosis"].unique():
@@ -131,7 +133,7 @@ def z_scores(found: Sample, everyone: Sample) -> np.ndarray:
 
 
 def order(rows: pd.DataFrame, values: np.ndarray, by: str, groups: Sequence[str]) -> np.ndarray:
-    """Places of the rows from top to bottom: similar ones together, or by a covariate and within it by similarity.
+    """Return the order of the rows: similar ones together, or by a covariate and within it by similarity.
 
     Unknown values come last. NaN of `values` counts as 0.
     """
@@ -147,7 +149,7 @@ def order(rows: pd.DataFrame, values: np.ndarray, by: str, groups: Sequence[str]
 
 
 def kinds(rows: pd.DataFrame, name: str, groups: Sequence[str]) -> list[str]:
-    """The values of a covariate that is not a number, in the order of legends."""
+    """Return the values of a covariate that is not a number, in the order of legends."""
     if name == "diagnosis":
         return frames.ordered_diagnoses(rows, groups)
     found = sorted(str(v) for v in rows[name].dropna().unique() if v != "")
@@ -155,7 +157,7 @@ def kinds(rows: pd.DataFrame, name: str, groups: Sequence[str]) -> list[str]:
 
 
 def lobes(found: Sample, regions: pd.DataFrame) -> pd.DataFrame:
-    """Temporal and cortical share of each row (design, section 6).
+    """Return temporal and cortical share of each row; see docs/definitions.md, Share and density.
 
     Args:
         found: its columns are the regions of the table, one by one.
@@ -174,12 +176,12 @@ def without_lobe(regions: pd.DataFrame) -> list[str]:
 
 
 def with_relevance(found: Sample) -> Sample:
-    """Without the rows that have no relevance in any region of the atlas."""
+    """Return the sample without the rows that have no relevance in any region of the atlas."""
     return found.taken(np.nansum(found.shares[:, found.areas.inside], axis=1) > 0)
 
 
 def similarity(found: Sample, kind: str) -> SimilarityMap:
-    """Patients as points: the closer, the more alike are their shares of the atlas regions.
+    """Place patients as points: the closer, the more alike are their shares of the atlas regions.
 
     Args:
         found: every row with relevance.
@@ -192,7 +194,7 @@ def similarity(found: Sample, kind: str) -> SimilarityMap:
 
 
 def distances(rows: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """The scans with their distance to the mean of the others of their diagnosis, and its robust z.
+    """Return the scans with their distance to the mean of the others of their diagnosis, and its robust z.
 
     Args:
         rows: explained scans.
