@@ -18,6 +18,13 @@ from store.spec import TABLES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = {file.relative_to(ROOT).as_posix(): file.read_text(encoding="utf-8")
+             for file in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]}  # fmt: skip
+DEFINITIONS = (
+    "Margin and evidence", "Share and density", "Gain", "Percentile", "Group cells and averages", "Weights",
+    "Distances", "Variability", "Known truth", "Accuracy and intervals", "Splits", "Occlusion", "Segments",
+    "Preprocessing quality",
+)  # fmt: skip
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
@@ -84,6 +91,38 @@ def test_files_that_the_documents_name_exist():
             assert (ROOT / name).exists(), f"{document} names {name}"
         for name in re.findall(r"\]\((docs/[\w/.-]+)\)", text):
             assert (ROOT / name).exists(), f"{document} shows {name}"
+
+
+def anchors_of(text: str) -> set[str]:
+    """Return the anchors of the headings of a document, as GitHub makes them."""
+    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document):
+    text = re.sub(r"```.*?```", "", DOCUMENTS[document], flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"https?:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = ((ROOT / document).parent / path).resolve() if path else ROOT / document
+        assert target.exists(), f"{document} links to {link}"
+        if anchor:
+            assert anchor in anchors_of(target.read_text(encoding="utf-8")), f"{document} links to {link}"
+
+
+def test_every_definition_has_its_heading():
+    headings = re.findall(r"^## (.*)$", DOCUMENTS["docs/definitions.md"], re.MULTILINE)
+    assert headings == list(DEFINITIONS)
+
+
+def test_definitions_that_the_code_cites_exist():
+    for file in (path for package in ("engine", "store", "dashboard") for path in (ROOT / package).rglob("*.py")):
+        words = " ".join(file.read_text(encoding="utf-8").replace("#", " ").split())
+        for cited in re.findall(r"docs/definitions\.md[,:]? [(\"“]?([A-Z][a-z ]+)", words):
+            assert cited.startswith(DEFINITIONS), f"{file.relative_to(ROOT)} cites {cited}"
 
 
 def entries_of_the_tree() -> set[str]:
