@@ -20,7 +20,7 @@ FLAT = ("bars", "two panels")
 
 @pytest.fixture(scope="module")
 def harness(tmp_path_factory):
-    server = start_server("", tmp_path_factory.mktemp("saving"), app="tests/saving_harness.py")
+    server = start_server("", tmp_path_factory.mktemp("saving"), app="tests/helpers/saving_harness.py")
     yield server.url
     server.stop()
 

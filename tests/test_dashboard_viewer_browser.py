@@ -48,7 +48,7 @@ def server():
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "tests/viewer_harness.py", f"--server.port={port}",
+    command = [sys.executable, "-m", "streamlit", "run", "tests/helpers/viewer_harness.py", f"--server.port={port}",
                f"--server.baseUrlPath={BASE}", "--server.headless=true", "--server.fileWatcherType=none",
                "--browser.gatherUsageStats=false", "--server.address=localhost", "--", "--local"]  # fmt: skip
     environment = os.environ | {"HARNESS_STORE": str(shared_store()), "HARNESS_MODEL": MODEL}

@@ -280,7 +280,7 @@ def test_interrupted_by_a_signal_it_says_so_and_goes_on(tmp_path):
 
 @pytest.mark.timeout(1500)
 def test_kill_nine_at_random_moments():
-    """Three kills of a smaller run; python tests/kill_pipeline.py does twenty of the smoke preset."""
+    """Three kills of a smaller run; python tests/helpers/kill_pipeline.py does twenty of the smoke preset."""
     seed = int(os.environ.get("BRAINWHY_KILL_SEED", "1"))
     assert rounds(3, seed, TINY, kills_a_run=3) == []
 

@@ -266,7 +266,7 @@ CHILD = """
 import sys
 import numpy as np
 from store import RunWriter
-sys.path.insert(0, sys.argv[2])
+sys.path[:0] = sys.argv[2:]
 from test_store_writer import SERIES, expected, put, start
 writer = RunWriter(sys.argv[1])
 start(writer, count=400)
@@ -283,7 +283,8 @@ def expected(row: int) -> np.ndarray:
 
 
 def test_kill_9_leaves_only_whole_heatmaps(tmp_path):
-    arguments = [sys.executable, "-c", CHILD, str(tmp_path), str(Path(__file__).parent)]
+    tests = Path(__file__).parent
+    arguments = [sys.executable, "-c", CHILD, str(tmp_path), str(tests), str(tests / "helpers")]
     counts = []
     for wait in (0.3, 0.7):
         with subprocess.Popen(arguments, stdout=subprocess.PIPE) as child:

@@ -1,6 +1,6 @@
 """A complete, valid run of real size for measuring the dashboard. All its numbers are made up; it is labelled so.
 
-    python tests/big_store.py FOLDER [--scans 200] [--grid 1] [--seed 0]
+    python tests/helpers/big_store.py FOLDER [--scans 200] [--grid 1] [--seed 0]
 
 The tables are computed from the heatmaps by the engine's own functions, the scores against the truth on every fourth
 millimetre. Two processes write the heatmaps.

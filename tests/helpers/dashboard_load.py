@@ -1,6 +1,7 @@
 """How long changes take the server of the dashboard, with one reader and with many at once, without a browser.
 
-    python tests/dashboard_load.py --store STORE [--readers 1,20] [--changes 10] [--think 2] [--pages NAMES] [--json]
+    python tests/helpers/dashboard_load.py --store STORE [--readers 1,20] [--changes 10] [--think 2]
+        [--pages NAMES] [--json]
 
 Starts a server of its own on 127.0.0.1 and asks no other. Every reader opens a page and then changes one of its
 controls, again and again, after thinking for a while; a time is from the question to the end of the pass, with all

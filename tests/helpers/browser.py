@@ -28,7 +28,7 @@ import pytest
 with contextlib.suppress(ImportError):  # the fixtures say what is missing
     from playwright.sync_api import Browser, Page, sync_playwright
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 MAIN = "[data-testid=stMain]"
 MENU = "[data-testid=stSidebar] [data-testid=stPageLink]"
 WIDTH, HEIGHT = 1440, 900

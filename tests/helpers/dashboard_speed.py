@@ -1,6 +1,7 @@
-"""How quick the dashboard is on a store, in Chromium; `python tests/big_store.py FOLDER` makes one of real size.
+"""How quick the dashboard is on a store, in Chromium; tests/helpers/big_store.py makes one of real size.
 
-    python tests/dashboard_speed.py --store STORE [--json] [--changes 20] [--patients 200] [--pages "Regions,Patient"]
+    python tests/helpers/dashboard_speed.py --store STORE [--json] [--changes 20] [--patients 200]
+        [--pages "Regions,Patient"]
 
 First view: from the navigation to the finished page, in a fresh browser on a warm server. Control change: from the
 release of the mouse to the finished page, painted. Filters that no stored average answers (sex, age, session, subjects)

@@ -1,4 +1,4 @@
-"""Charts with their save buttons, for tests in a browser: `streamlit run tests/saving_harness.py`."""
+"""Charts with their save buttons, for tests in a browser: `streamlit run tests/helpers/saving_harness.py`."""
 
 from __future__ import annotations
 

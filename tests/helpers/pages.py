@@ -7,7 +7,7 @@ from pathlib import Path
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
-VIEWS = Path(__file__).parent.parent / "dashboard/views"
+VIEWS = Path(__file__).parents[2] / "dashboard/views"
 NAMES = [file.parent.name for file in sorted(VIEWS.glob("*/page.py"))]
 
 

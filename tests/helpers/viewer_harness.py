@@ -1,4 +1,4 @@
-"""The viewer alone on a page, for tests in a browser: `streamlit run tests/viewer_harness.py`.
+"""The viewer alone on a page, for tests in a browser: `streamlit run tests/helpers/viewer_harness.py`.
 
 Environment: HARNESS_STORE, and optionally HARNESS_MODEL (default: the first that explained something). The query of
 the URL is given to the viewer as its options; what comes back stands on the page as JSON.

@@ -1,6 +1,6 @@
 """Kill the batch job with -9 at random moments, start it again, and compare with a run that was left alone.
 
-    python tests/kill_pipeline.py [--kills 20] [--seed 0] [--set key=value ...]
+    python tests/helpers/kill_pipeline.py [--kills 20] [--seed 0] [--set key=value ...]
 
 Every round: a fresh store, `run_pipeline.py --preset smoke`, killed after a random time (again and again, as often as
 --kills-a-run says), then run to the end. The run must end, `python -m store verify` must be clean, and every table
@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 TIMES = {"seconds"}  # columns that may differ
 
 
