@@ -12,7 +12,7 @@ import numpy as np
 import pages
 import pytest
 
-from engine.config.schema import load_config
+from engine.config.loading import load_config
 from store import list_runs, open_run
 from store.__main__ import main as store_command
 
