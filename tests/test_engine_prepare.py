@@ -216,7 +216,7 @@ def _alive(pid: int) -> bool:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_workers_end_with_the_run(tmp_path, how):
     script = tmp_path / "run.py"
-    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent / "helpers")))
+    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent)))
     run = subprocess.Popen(
         [sys.executable, str(script), str(tmp_path / "out")],
         stderr=subprocess.PIPE, text=True, start_new_session=True,
