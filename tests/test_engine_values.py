@@ -10,7 +10,7 @@ import oasis_factory
 import pandas as pd
 import pytest
 
-from engine.cli.plan import found
+from engine.cli.plan import _cohort_lines
 from engine.cohort.readers import adni as adni_reader
 from engine.cohort.readers import bids, oasis, table
 from engine.cohort.values import alike, as_numbers, as_text, numbers, sexes, zeros_lost
@@ -106,7 +106,7 @@ def test_codes_in_a_table_of_scans(tmp_path):
         "p.csv: mmse is -4 in 1 row (2): taken as missing",
         "p.csv: sex is '1' (2 x), '2' (1 x): taken as missing; write F and M",
     )
-    assert "    WARNING: p.csv: mmse is -4 in 1 row (2): taken as missing" in found(cohort)
+    assert "    WARNING: p.csv: mmse is -4 in 1 row (2): taken as missing" in _cohort_lines(cohort)
 
 
 def test_rules_read_the_same_spellings_as_columns(tmp_path):
