@@ -108,7 +108,7 @@ def show(view: View, page: st.Page, run: data_runs.Run, badges: DeltaGenerator) 
     with st.sidebar:
         st.divider()
         if view.whole:
-            st.caption(f"{view.title} shows the whole run; choices of models, method and patients rest here.")
+            st.caption(f"{view.title} shows the whole run: choices of models, method and patients do not apply.")
             shell_sidebar.rest()
         else:
             shell_sidebar.set_current(shell_sidebar.sidebar(run))

@@ -310,7 +310,7 @@ def test_a_page_that_judges_says_why_there_is_nothing_to_judge(opened, store):
 def test_outliers_say_why_new_scans_have_no_distance(opened, store):
     app = opened(store, "views/variability/page.py", set="folds", v_view="outliers")
     assert "New scans belong to no group" in text_of(app)
-    assert f"What is unlike the cohort of {REFERENCE} is on the page Patient" in text_of(app)
+    assert f"what sets each scan apart from the cohort of {REFERENCE}" in text_of(app)
     assert "v_z" not in [slider.key for slider in app.slider]
     of_a_cohort = opened(store, "views/variability/page.py", run=REFERENCE, set="folds", v_view="outliers")
     assert "belong to no group" not in text_of(of_a_cohort)

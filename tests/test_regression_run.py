@@ -126,7 +126,7 @@ def test_every_page_shows_it(made, open_view, view):
         assert "**predicted age" in said
     if VIEWS[view] == "Clinical":
         assert "trained to predict age" in said
-        assert "higher age and lower age are parted by it" in said
+        assert "higher age and lower age are divided by it" in said
         # These networks, of two epochs on twenty people, predict nothing; that alone is warned of.
         assert all("do not predict the target" in warning.value for warning in app.warning)
 

@@ -107,7 +107,7 @@ def _size(scans: pd.DataFrame, fewest: int) -> str:
 def _task(whole: Whole) -> str:
     answer = answer_of(whole.run.manifest)
     if answer.is_value:
-        return f"predicts {answer.label} (shown as two groups, parted at {answer.number(answer.middle)})"
+        return f"predicts {answer.label} (shown as two groups, divided at {answer.number(answer.middle)})"
     return f"tells {whole.groups[0]} from {whole.groups[1]}"
 
 

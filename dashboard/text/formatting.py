@@ -24,7 +24,7 @@ CLASSIFIERS = {"cnn": "3D CNN", "region_means": "Linear: region means", "covaria
 ERRORS = {"mae": "Mean absolute error", "rmse": "Root mean square error", "r": "Pearson r", "r2": "R²"}
 MODEL_SETS = {"holdout": "Held-out test set", "folds": "Cross-validation"}
 SET_SENTENCES = {
-    "holdout": "One model that never saw the fixed test set explains it.",
+    "holdout": "One model, trained without the fixed test set, explains the scans.",
     "folds": "Each fold's model explains only the scans it was not trained on.",
 }
 NONE = "–"

@@ -48,7 +48,7 @@ def sentence(selection: Selection, rows: pd.DataFrame, diagnoses: Sequence[str])
     """Say in a sentence what is correlated, in whom and by which models."""
     whom = selection.scan_filter.in_words()
     return (
-        f"How the decision and the place of the relevance go with age and clinical scores in "
+        f"How the decision and the regions it rests on correlate with age and clinical scores in "
         f"{wording.people(rows, diagnoses)}, {formatting.MODEL_SETS[selection.model_set].lower()}, "
         f"{formatting.method_name(selection.method).lower()}, evidence for {selection.evidence()}."
         f"{f' Only {whom}.' if whom else ''}"
@@ -68,7 +68,7 @@ def controls(selection: Selection, scores: list[str], answer: str) -> Choice:
     sides = url_state.choose("cl_lr", "Sides", list(SIDES), words=SIDES.get, **look) == "merged"
     count = url_state.choose("cl_n", "Regions", list(COUNTS), **look)
     feature = url_state.choose(
-        "cl_of", "Against", asked.evidence(selection, sides).names, place=row, width=280,
+        "cl_of", "Compared with", asked.evidence(selection, sides).names, place=row, width=280,
         words=lambda f: answer if f in ANSWERS else f"share of {formatting.region_name(f)}",
     )  # fmt: skip
     return Choice(score, feature, sides, COUNTS[count])
@@ -91,11 +91,11 @@ def warn(manifest: dict[str, Any], rows: pd.DataFrame, scores: list[str]) -> Non
         said.append(
             f"The networks were trained to predict {formatting.plain(target['label'])}: against it, their answer "
             "shows how well they do, "
-            f"and {' and '.join(map(formatting.plain, manifest['groups']))} are parted by it, so that within one "
-            "of them its range is narrow."
+            f"and {' and '.join(map(formatting.plain, manifest['groups']))} are divided by it, so that within "
+            "one of them its range is narrow."
         )
     if manifest["simulated"]:
-        said.append("Simulated subjects: their scores were made up from the imposed change, and are no finding.")
+        said.append("Simulated subjects: their scores were computed from the imposed change and are no finding.")
     if said:
         st.caption(" ".join(said))
 
@@ -139,11 +139,12 @@ def pair_words(choice: Choice, found: Correlations) -> list[str]:
         if pd.isna(row.rho):
             lines.append(f"**{formatting.plain(row.among)}** no correlation: one side is constant, n = {row.subjects}.")
             continue
-        part = f"; less {row.controlled_for.replace(', ', ' and ')} {formatting.three(row.partial_rho)}"
+        controls = row.controlled_for.replace(", ", " and ")
+        partial = f"; controlling for {controls} ρ {formatting.correlation(row.partial_rho)}" if controls else ""
+        rho, low, high = (formatting.correlation(value) for value in (row.rho, row.low, row.high))
         lines.append(
-            f"**{formatting.plain(row.among)}** ρ {formatting.three(row.rho)} (95 % CI {formatting.three(row.low)} to "
-            f"{formatting.three(row.high)}), "
-            f"{p_words('p', row.p)}, {p_words('q', row.q)}{part if row.controlled_for else ''}, n = {row.subjects}."
+            f"**{formatting.plain(row.among)}** ρ {rho} (95 % CI {low} to {high}), {p_words('p', row.p)}, "
+            f"{p_words('q', row.q)}{partial}, n = {row.subjects}."
         )
     return lines
 
@@ -191,7 +192,7 @@ def all_pairs(found: Correlations, answer: str) -> None:
     if len(table):
         number, text = st.column_config.NumberColumn, st.column_config.TextColumn
         columns = {name: number(label, format="%.3g") for name, label in NUMBERS.items()}
-        columns |= {"among": text("Among"), "score": text("Score"), "feature": text("With")}
+        columns |= {"among": text("Subjects"), "score": text("Score"), "feature": text("With")}
         columns |= {"subjects": number("n"), "partial_subjects": number("n, partial")}
         shown = clinical_tables.in_table(table, found.sets, lambda feature: feature_words(feature, answer))
         box.dataframe(

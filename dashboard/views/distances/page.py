@@ -45,7 +45,7 @@ def notes(selection: Selection, level: str, missing: list[str]) -> None:
     if level == "group" and resting:
         parts.append(
             "Distances of group averages are those of all scans of a diagnosis: of the filters only that on diagnosis "
-            "acts on them. The distances on single scans follow every filter."
+            "applies to them. The distances on single scans follow every filter."
         )
     for part in parts:
         st.info(part)
@@ -62,7 +62,7 @@ def numbers(table: pd.DataFrame, scans: pd.DataFrame, diagnoses: list[str], leve
         people, kind = {d: formatting.count(n, "scan") for d, n in counts.items()}, "Of the group averages"
     n = ", ".join(f"{formatting.plain(diagnosis)} n = {said}" for diagnosis, said in people.items())
     paper = (
-        f" {text_paper.SHORT}: group averages of another cohort at 1 mm with AAL1, to compare with, not a target."
+        f" {text_paper.SHORT}: group averages of another cohort at 1 mm with AAL1, for comparison, not a target."
         if with_paper
         else ""
     )
@@ -178,8 +178,8 @@ def main() -> None:
         return
     row = st.container(horizontal=True, gap="small", vertical_alignment="bottom")
     look = {"widget": "segmented", "place": row, "width": "content"}
-    level = url_state.choose("d_level", "Of", list(between.LEVELS), words=between.LEVELS.get, **look)
-    column = url_state.choose("d_measure", "Pictures of", list(MEASURES), words=MEASURES.get, **look)
+    level = url_state.choose("d_level", "Distances of", list(between.LEVELS), words=between.LEVELS.get, **look)
+    column = url_state.choose("d_measure", "Measure", list(MEASURES), words=MEASURES.get, **look)
     scans = between.of_scans(of_scans[of_scans.model_set == selection.model_set], rows)
     table = between.of_groups(of_pairs, selection.model_set, level)
     if level == "scan" and selection.scan_filter.active():
@@ -201,11 +201,12 @@ def main() -> None:
         f"evidence for {wording.evidence_of_distances(selection)}",
         f"{np.format_float_positional(runs.manifest(selection.run)['grid_mm'], trim='-')} mm grid",
     )  # fmt: skip
+    name = wording.file_name(selection)
     downloads = [
-        page.Download.csv("Distances, CSV", "distances", lambda: between.for_download(table, level, with_paper))
+        page.Download.csv("Distances, CSV", f"{name}_distances", lambda: between.for_download(table, level, with_paper))
     ]
     if access.may_see_patients() and level == "scan":
-        downloads.append(page.Download.csv("Distances on every scan, CSV", "scan-distances", lambda: scans))
+        downloads.append(page.Download.csv("Distances on every scan, CSV", f"{name}_scan-distances", lambda: scans))
     head.finish(downloads)
 
 

@@ -152,7 +152,7 @@ def accuracy(run: Run, metrics: pd.DataFrame, figures: dict[str, Chart]) -> None
         st.caption(
             f"By scan. A dot is a fold (n = {frames.fold_metrics(metrics).model.nunique()}), the diamond their mean "
             "± SD, the dotted line chance. The linear models were fitted in the same folds. The paper's cohort is "
-            f"ADNI: to compare with, not a target.{overview_queries.auc_sentence(run)}"
+            f"ADNI: for comparison, not a target.{overview_queries.auc_sentence(run)}"
         )
         display.chart(st, figures["accuracy"], "accuracy")
     else:
@@ -198,7 +198,7 @@ def networks(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame, figures
         right.caption(f"A cell holds {access.FEW} scans: its counts are {access.ONLY_FOR_ROLE}.")
     st.markdown(f"**Learning curves**, {formatting.count(len(models), 'model')}")
     display.chart(st, figures["learning"], "learning")
-    st.caption("The test curves were watched and chose nothing.")
+    st.caption("The test curves are shown for inspection only; neither training nor the choice of a network used them.")
 
 
 def confusion(place: Any, run: Run, predictions: pd.DataFrame, model_set: str, figure: Chart) -> None:
@@ -245,7 +245,7 @@ def cohort(run: Run, scans: pd.DataFrame, groups: list[str], figures: dict[str, 
     if len(excluded):
         display.table(right, left_out(excluded, scans))
     else:
-        right.caption("No scan that was found was left out.")
+        right.caption("No scan was left out.")
 
 
 def left_out(excluded: pd.DataFrame, scans: pd.DataFrame) -> pd.DataFrame:

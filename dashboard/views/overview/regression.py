@@ -23,7 +23,7 @@ def sentence(answer: Answer, scans: pd.DataFrame, column: str) -> str:
     ends = f", from {low} to {answer.number(scans[column].max()) if answer.unit else high}"
     return (
         f"{answer.label} is predicted{'' if public.fewest() else ends}; "
-        f"shown as two groups, parted at {answer.number(answer.middle)}"
+        f"shown as two groups, divided at {answer.number(answer.middle)}"
     )
 
 
@@ -35,9 +35,8 @@ def cards(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame) -> list[tu
     if n:
         over = f"mean ± SD of {formatting.count(n, 'fold')}"
         error = formatting.mean_sd(*frames.mean_and_sd(metrics, "mae")) + unit
-        always = (
-            f"Mean absolute error{_together(metrics, 'mae')}; always saying the mean: {_of_the_mean(predictions)}{unit}"
-        )
+        constant = f"{_of_the_mean(predictions)}{unit}"
+        always = f"Mean absolute error{_together(metrics, 'mae')}; always predicting the mean: {constant}"
         found.append((f"MAE, {over}", error, always))
         r2 = formatting.mean_sd(*frames.mean_and_sd(metrics, "r2"))
         r = formatting.mean_sd(*frames.mean_and_sd(metrics, "r"))
@@ -107,8 +106,8 @@ def how_well(run: Run, metrics: pd.DataFrame, figures: dict[str, Chart]) -> None
     right.markdown("**Learning curves**")
     display.chart(right, figures["learning"], "learning")
     right.caption(
-        "In squared standard deviations of the training scans: 1 is what always saying their mean costs. The test "
-        "curves were watched and chose nothing."
+        "In squared standard deviations of the training scans: 1 is the error of always predicting their mean. "
+        "The test curves are shown for inspection only; neither training nor the choice of a network used them."
     )
 
 

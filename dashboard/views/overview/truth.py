@@ -42,8 +42,8 @@ def section(run: Run) -> None:
     st.markdown(truth_tables.answer(own))
     st.caption(
         "SIMULATED: the change was imposed, so where it lies is known. Mean heatmap of "
-        f"{count(int(own['scans'].iloc[0]), 'scan')} of {positive}, {which}. Networks that know nothing of the change "
-        "favour some places, too: what counts is how far a method is beyond them. "
+        f"{count(int(own['scans'].iloc[0]), 'scan')} of {positive}, {which}. Networks that never saw the change "
+        "favour some places, too: what counts is by how much a method exceeds them. "
         f"{truth_tables.BEFORE_VISIBLE_CHANGE if _is_old(run) else truth_tables.ceilings(own)}"
     )
     display.chart(st, _chart(run), "truth-scores")

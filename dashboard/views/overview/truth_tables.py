@@ -56,14 +56,14 @@ def answer(own: pd.DataFrame) -> str:
     text = f"{method_name(best.method)} finds the change best: voxel AUC {value}"
     known = reference_of(best)
     if known is None:
-        return f"{text}. What networks that know nothing of it would reach was not computed."
+        return f"{text}. What networks that never saw it would reach was not computed."
     words, difference, low, high = known
     text += f", {_signed(difference)}{_interval(low, high)} against {words}"
     if low > 0:
         return f"{text}."
     if pd.isna(low):
         return f"{text}; the interval of this difference is not known."
-    return f"{text}. **That is no more than they find.**"
+    return f"{text}. **That is no better than those networks.**"
 
 
 def ceilings(own: pd.DataFrame) -> str:

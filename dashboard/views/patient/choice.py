@@ -58,7 +58,7 @@ def pick_subject(rows: pd.DataFrame, inside: pd.DataFrame, answer: Answer) -> st
         return f"{subject} · {row.diagnosis} · {answer.text(row[answer.column])}"
 
     subject = url_state.choose(
-        SUBJECT, f"Patient, {formatting.count(len(subjects), 'subject')} of the filters", options, words=label,
+        SUBJECT, f"Patient ({formatting.count(len(subjects), 'subject')} in the filters)", options, words=label,
         link_words=access.pseudonym, place=search,
     )  # fmt: skip
     place = subjects.index(subject) if subject in subjects else -1

@@ -125,7 +125,7 @@ def everything(run: Run, manifest: dict[str, Any]) -> list[page.Download]:
 
 def take_away(run: Run) -> None:
     """Show the command for what is too large for a browser."""
-    st.subheader("Take everything", anchor=False)
+    st.subheader("Export everything", anchor=False)
     place = run.store if access.is_local() else "STORE"
     st.caption(
         "Tables, networks and manifest are under Download above, volumes of a patient on the Patient page. This writes "

@@ -91,7 +91,7 @@ def controls(selection: Selection, diagnoses: list[str], regions: pd.DataFrame) 
     if part != "region":
         sides = url_state.choose("r_lr", "Sides", list(SIDES), words=SIDES.get, **look)
         count = url_state.choose("r_n", "Regions", list(COUNTS), **look)
-        sort_by = url_state.choose("r_sort", "Order of", diagnoses, **look)
+        sort_by = url_state.choose("r_sort", "Sorted by", diagnoses, **look)
         choice = replace(choice, merged=sides == "merged", count=COUNTS[count], sort_by=sort_by)
     if part != "ranking":
         label = "Mark a region" if part == "methods" else "Region"
@@ -309,26 +309,27 @@ def part_of_page(
     selection: Selection, choice: Choice, rankings: dict[str, pd.DataFrame], regions: pd.DataFrame
 ) -> list[page.Download]:
     """Show the chosen part; return what can be downloaded of it."""
+    name = wording.file_name(selection)
     if choice.part == "paper":
         tables = paper_table.section(selection)
         make = lambda: paper_table.latex(tables, selection, regions)  # noqa: E731
         texts = pd.concat([t.assign(diagnosis=d) for d, t in tables.items()]) if tables else pd.DataFrame()
         return [
-            page.Download("Table 1, LaTeX", "table-1.tex", make, "application/x-tex"),
-            page.Download.csv("Table 1, CSV", "table-1", lambda: texts),
+            page.Download("Table 1, LaTeX", f"{name}_table-1.tex", make, "application/x-tex"),
+            page.Download.csv("Table 1, CSV", f"{name}_table-1", lambda: texts),
         ]
     if choice.part == "region":
         table = one_region.section(selection, choice.measure, regions, choice.region)
         if not access.may_see_patients() or table.empty:
             return []
-        return [page.Download.csv("This region in every scan, CSV", f"region-{choice.region}", lambda: table)]
+        return [page.Download.csv("This region in every scan, CSV", f"{name}_{choice.region}", lambda: table)]
     make = functools.partial(asked.numbers, selection, choice.measure, rankings)
     if choice.part == "methods":
         agreement(selection, choice, rankings, regions)
     else:
         ranking(selection, choice, rankings)
         all_numbers(make)
-    return [page.Download.csv("Ranking, CSV", "regions", make)]
+    return [page.Download.csv("Ranking, CSV", f"{name}_regions_{choice.measure}", make)]
 
 
 page.body(main)

@@ -26,7 +26,7 @@ def section(selection: Selection) -> dict[str, pd.DataFrame]:
     said = "Share of all atlas regions in the group average, left and right added."
     if with_paper:
         said += (
-            f" {paper.SHORT}, atlas AAL1: published on another cohort, to compare with, not a target; in brackets "
+            f" {paper.SHORT}, atlas AAL1: published for another cohort, for comparison, not a target; in brackets "
             "the rank of that region here."
         )
     rankings = asked.rankings(selection, "share_of_average", True)

@@ -18,8 +18,8 @@ from dashboard.text import formatting
 PAPER = "paper"
 SLICES = ("1", "3", "5", "7")
 THREE = "3"
-VALUES = {"size": "Size |h|", "signed": "Signed mean", "spread": "Spread, SD"}
-SCALES = {"run": "as ranked", "margin": "margin", "probability": "probability", "relative": "share"}
+VALUES = {"size": "Magnitude |h|", "signed": "Signed mean", "spread": "Spread, SD"}
+SCALES = {"run": "run default", "margin": "margin", "probability": "probability", "relative": "share"}
 THRESHOLDS = {"percentile": "percentile", "value": "value"}
 RANGES = {"method": "per method", "shared": "shared"}
 # Between a phone and a full screen two pictures stand in a row, and a third is not drawn larger than they are.
@@ -134,8 +134,8 @@ def _what(prefix: str, run: Run, methods: Sequence[str]) -> tuple[str, str | Non
     """Choose value, scale, rule of the threshold, difference and methods."""
     value = url_state.choose(
         f"{prefix}value", "What is averaged", list(VALUES), widget="segmented", words=VALUES.get,
-        help="Size: |relevance|, for occlusions its positive part, as in the paper. Signed: evidence for less evidence "
-        "against. Spread: standard deviation over scans.",
+        help="Magnitude: |relevance|, for occlusions its positive part, as in the paper. Signed: evidence for minus "
+        "evidence against. Spread: standard deviation over scans.",
     )  # fmt: skip
     answer = runs.answer(run)
     scales = [scale for scale in SCALES if not (answer.is_value and scale == "probability")]
@@ -143,7 +143,8 @@ def _what(prefix: str, run: Run, methods: Sequence[str]) -> tuple[str, str | Non
         scales = ["run"]  # as published
     scale = url_state.choose(
         f"{prefix}scale", "Measured as", scales, widget="segmented", words=lambda s: answer.unit_of(SCALES[s]),
-        help="As ranked: as in the run’s own ranking of regions. Share: each scan divided by its sum of |relevance|.",
+        help="Run default: as in the run’s own group averages and rankings. Share: each scan divided by its sum of "
+        "|relevance|.",
     )  # fmt: skip
     rule = url_state.choose(
         f"{prefix}rule", "Threshold is a", list(THRESHOLDS), widget="segmented", words=THRESHOLDS.get

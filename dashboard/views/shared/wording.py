@@ -32,3 +32,9 @@ def target_of_distances(selection: Selection) -> str:
         f"Distances were computed for the run's configured target, evidence for {evidence_of_distances(selection)}; "
         f"the choice of evidence for {selection.evidence()} does not change them."
     )
+
+
+def file_name(selection: Selection) -> str:
+    """Return how names of files begin that hold a table of all methods."""
+    filtered = "_filtered" if selection.scan_filter.active() else ""
+    return f"{selection.run.run_id}_{selection.model_set}_{selection.target}{filtered}"

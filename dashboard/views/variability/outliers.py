@@ -27,12 +27,11 @@ def show(patients: Patients) -> list[Download]:
     if other is not None:
         st.info(
             "New scans belong to no group, so there is no average of others of the same kind to measure their distance "
-            f"from. What is unlike the cohort of {formatting.plain(other.run_id)} is on the page Patient: "
-            "warnings, and each scan beside "
-            "the groups of that run."
+            f"from. The page Patient shows what sets each scan apart from the cohort of "
+            f"{formatting.plain(other.run_id)}: warnings, and the scan beside the groups of that run."
         )
         return []
-    limit = url_state.slide("v_z", "Far is a robust z above", 2.0, 6.0, 3.5, 0.5, width=320)
+    limit = url_state.slide("v_z", "Outlier: robust z above", 2.0, 6.0, 3.5, 0.5, width=320)
     if said := wording.target_of_distances(patients.selection):
         st.info(said)
     found = _distances(patients)
@@ -48,7 +47,8 @@ def show(patients: Patients) -> list[Download]:
     st.markdown(f"**{len(far)} of {formatting.count(len(found), 'scan')}** with a robust z above {limit:g}")
     if len(far):
         _list(far, patients)
-    st.caption(f"Choose a {'row, or click a ' if len(far) else ''}dot, to open its patient. Lines: medians as drawn.")
+    way = "dot, or choose a row," if len(far) else "dot"
+    st.caption(f"Click a {way} to open its patient. Lines: medians of the scans shown.")
     page.how_to_read(
         "A scan at the far right has a heatmap unlike those of the other patients of its diagnosis: worth a look at "
         "the scan, its registration and its label.",

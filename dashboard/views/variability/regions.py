@@ -30,7 +30,7 @@ def show(patients: Patients) -> list[Download]:
     count = COUNTS[url_state.choose("v_regions", "Regions", list(COUNTS), "30", widget="segmented", place=columns[2])]
     split = url_state.toggle("v_split", "Sides apart", place=columns[3], help="Left and right in their own columns.")
     by = patients.choose_feature("v_sort", "Order of rows", columns[4], CLUSTERED, clustered=True)
-    beside = patients.choose_feature("v_beside", "Strip beside", columns[5], patients.answer.column)
+    beside = patients.choose_feature("v_beside", "Colour strip", columns[5], patients.answer.column)
     found = patients.sample(by_subject=by_subject, merged=not split)
     if not len(found):
         return patients.none_left()
