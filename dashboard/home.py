@@ -29,6 +29,11 @@ STYLE = """<style>
     .st-key-page-head [data-testid="stHorizontalBlock"] {flex-wrap: nowrap;}
     .st-key-page-head [data-testid="stColumn"] {min-width: 7.75rem;}
 }
+@media (max-width: 1250px) {
+    .st-key-patient-picker [data-testid="stHorizontalBlock"] {flex-wrap: nowrap; gap: 0.5rem;}
+    .st-key-patient-picker [data-testid="stColumn"] {min-width: 0;}
+    .st-key-patient-picker [data-testid="stColumn"]:not(:nth-child(2)) {min-width: 4.75rem;}
+}
 @media (min-width: 641px) {.st-key-narrow-badge {display: none;}}
 @media (max-width: 640px) {
     .st-key-page-head h1 {padding: 0.2rem 0 0.5rem;}
@@ -37,9 +42,6 @@ STYLE = """<style>
     .st-key-cards [data-testid="stMetricLabel"] *, .st-key-cards [data-testid="stMetricValue"] * {white-space: normal;}
     .st-key-page-head [data-testid="stColumn"]:not(:first-child) {min-width: calc(50% - 1rem);}
     .st-key-map-controls [data-testid="stColumn"], .st-key-cards [data-testid="stColumn"] {min-width: calc(50% - 1rem);}
-    .st-key-patient-picker [data-testid="stHorizontalBlock"] {flex-wrap: nowrap; gap: 0.5rem;}
-    .st-key-patient-picker [data-testid="stColumn"] {min-width: 0;}
-    .st-key-patient-picker [data-testid="stColumn"]:not(:nth-child(2)) {min-width: 4.75rem;}
 }
 [data-testid="stImage"] img {border-radius: 4px;}
 [data-testid="stVerticalBlock"]:has(> * .picture-words) [data-testid="stElementToolbar"] {display: none;}

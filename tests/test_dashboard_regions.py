@@ -209,7 +209,7 @@ def test_the_papers_regions_stand_under_ours_with_their_rank_here():
     shown = table_1.beside_paper({"occlusion": ranked_frame()}, "AD", table, paper)
     assert shown.iloc[0].tolist() == ["Occlusion", "Temporal Mid 25.0 %", "Frontal Mid 2 10.0 %", "–", "–"]
     assert shown.iloc[1].tolist()[:3] == [
-        f":gray[{text_paper.SHORT}]", ":gray[Frontal Mid 2 4.2 % (2)]", ":gray[Insula 4.7 % (not in this atlas)]",
+        text_paper.SHORT, "Frontal Mid 2 4.2 % (2)", "Insula 4.7 % (not in this atlas)",
     ]  # fmt: skip
     assert len(table_1.beside_paper({"occlusion": ranked_frame()}, "AD", table, {})) == 1
 

@@ -55,7 +55,7 @@ def beside_paper(
         if method in paper:
             ranks = ranks_of_paper_regions(frame, diagnosis, regions)
             theirs = [_published(name, value, ranks, names) for name, value in paper[method]]
-            rows.append([f":gray[{SHORT}]", *(f":gray[{text}]" for text in theirs)])
+            rows.append([SHORT, *theirs])
     filled = [(row + [NONE] * (RANKS + 1))[: RANKS + 1] for row in rows]
     return pd.DataFrame(filled, columns=["Method", *ORDINALS])
 
