@@ -12,7 +12,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from engine.config.loading import preset_names
-from engine.config.schema import NETWORK_NAMES, RunConfig
+from engine.config.schema import NETWORK_NAMES
 from engine.relevance import METHODS
 from store.spec import TABLES
 
@@ -28,9 +28,24 @@ DEFINITIONS = (
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
-@pytest.mark.parametrize("name", [*METHODS, *NETWORK_NAMES, *preset_names(), *(table.name for table in TABLES)])
-def test_the_readme_names_every_method_network_preset_and_table(name):
-    assert f"`{name}`" in README
+@pytest.mark.parametrize(
+    ("document", "name"),
+    [
+        *(("docs/methods.md", name) for name in (*METHODS, *NETWORK_NAMES)),
+        *(("docs/batch-job.md", name) for name in preset_names()),
+        *(("docs/store.md", table.name) for table in TABLES),
+    ],
+)
+def test_the_documents_name_every_method_network_preset_and_table(document, name):
+    assert f"`{name}`" in DOCUMENTS[document]
+
+
+def test_the_readme_is_short_and_leads_to_every_document():
+    assert len(README.splitlines()) <= 150
+    linked = set(re.findall(r"\]\(([\w/-]+\.md)\)", README))
+    assert not set(DOCUMENTS) - linked - {"README.md", "NOTICE.md"}
+    assert "](docs/overview.png)" in README
+    assert "](patient.png)" in DOCUMENTS["docs/dashboard.md"]
 
 
 def test_the_set_up_is_two_commands():
@@ -44,53 +59,17 @@ def test_the_set_up_is_two_commands():
 
 def test_every_dependency_has_a_reason():
     listed = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["engine"]]
-    section = README.split("## Dependencies, and why")[1]
+    section = DOCUMENTS["docs/dependencies.md"]
     for requirement in [*listed, *PROJECT["optional-dependencies"]["test"]]:
         name = re.match(r"[A-Za-z0-9_-]+", requirement)[0]
         assert re.search(rf"\b{name}\b", section), name
         assert re.search(r"==|>=.*<", requirement), f"{requirement} is not pinned in a range"
 
 
-def test_options_that_the_readme_names_exist():
-    for key in re.findall(
-        r"`((?:cohort|training|split|analysis|explain|atlas|preprocessing|store)(?:\.[a-z_]+)+)`", README
-    ):
-        if key.startswith("store.") and key != "store.scans":
-            continue  # a file of the package
-        section = RunConfig
-        for part in key.split("."):
-            assert part in section.model_fields, key
-            section = section.model_fields[part].annotation
-
-
-def test_the_example_configuration_is_valid(tmp_path):
-    from engine.config.loading import load_config
-
-    example, _ = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
-    file = tmp_path / "my.yaml"
-    file.write_text(example)
-    config = load_config(file)
-    assert config.cohort.diagnosis == {"AD": ["AD", "Dementia"], "NC": ["CN", "NL"]}
-    assert config.cohort.apply == ["MCI"]
-
-
-def test_the_example_card_is_a_network(tmp_path):
-    from engine.config.model_card import read_card
-    from engine.training.imported import skeleton
-
-    _, example = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
-    (tmp_path / "own.yaml").write_text(example)
-    network = skeleton(read_card(tmp_path / "own.yaml"))
-    assert len(network.features) == 6
-
-
-def test_files_that_the_documents_name_exist():
-    for document in ("README.md", "docs/architecture.md", "NOTICE.md"):
-        text = (ROOT / document).read_text(encoding="utf-8")
-        for name in re.findall(r"`((?:engine|store|dashboard|tests|docs)/[\w/.-]+)`", text):
-            assert (ROOT / name).exists(), f"{document} names {name}"
-        for name in re.findall(r"\]\((docs/[\w/.-]+)\)", text):
-            assert (ROOT / name).exists(), f"{document} shows {name}"
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_files_that_the_documents_name_exist(document):
+    for name in re.findall(r"`((?:engine|store|dashboard|tests|docs)/[\w/.-]+)`", DOCUMENTS[document]):
+        assert (ROOT / name).exists(), f"{document} names {name}"
 
 
 def anchors_of(text: str) -> set[str]:

@@ -256,7 +256,7 @@ def content(selection: Selection, manifest: dict[str, Any], rows: pd.DataFrame) 
     if not scores:
         st.info(
             "These scans have neither age nor a clinical score. They are read from the columns age, mmse, cdr and "
-            "cdr_sb of a cohort's table (README, Your own data)."
+            "cdr_sb of a cohort's table (docs/your-data.md)."
         )
         return None
     try:

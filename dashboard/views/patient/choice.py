@@ -30,7 +30,7 @@ def unknown_patient(run: runs.Run, rows: pd.DataFrame) -> bool:
             "models at the left." if elsewhere else
             "The patient of this link is not known here. A link names patients by codes that hold for one key: it was "
             "made on a computer with another key of links, or for another run. Open it where it was made, or ask for "
-            "the key (README, The dashboard), or for the name of the subject."
+            "the key (docs/dashboard.md), or for the name of the subject."
         )  # fmt: skip
     why = st.session_state.get(UNKNOWN)
     if why is None:
