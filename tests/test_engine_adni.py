@@ -3,6 +3,7 @@
 import json
 import stat
 import sys
+from types import SimpleNamespace
 
 import adni_factory
 import numpy as np
@@ -168,20 +169,25 @@ def series(tree):
 
 
 def test_dicom_needs_a_converter(series, monkeypatch):
+    monkeypatch.setitem(sys.modules, "dcm2niix", None)
     monkeypatch.setattr(dicom.shutil, "which", lambda name: None)
     cohort = read(series)
     assert reasons(cohort)["900_S_9002_I900202"].startswith("a DICOM series, and dcm2niix is not installed")
     assert "900_S_9002_I900202" not in cohort.scans["scan"].tolist()
 
 
-def test_dicom_is_converted_once(series, monkeypatch, tmp_path):
+@pytest.mark.parametrize("installed", ["on the path", "as a package"])
+def test_dicom_is_converted_once(series, monkeypatch, tmp_path, installed):
     bin_ = tmp_path / "bin"
     bin_.mkdir()
     scan_factory.good(bin_ / "3.nii.gz", seed=99)
     program = bin_ / "dcm2niix"
     program.write_text(DCM2NIIX.format(python=sys.executable, image=str(bin_ / "{}.nii.gz")))
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", str(bin_), prepend=":")
+    package = SimpleNamespace(bin=str(program)) if installed == "as a package" else None
+    monkeypatch.setitem(sys.modules, "dcm2niix", package)
+    if package is None:
+        monkeypatch.setenv("PATH", str(bin_), prepend=":")
     for seed, file in enumerate(sorted(series.glob("ADNI/*/*/*/*/*.nii"))):
         scan_factory.good(file, seed)
     config = load_config(overrides={"cohort.reader": "adni", "cohort.data": str(series)})

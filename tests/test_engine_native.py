@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scan_factory as factory
+from nibabel.affines import voxel_sizes
 from rich.console import Console
 from scipy import ndimage
 
@@ -78,7 +79,7 @@ def space(deformed):
 def test_the_geometry_is_that_of_the_file(space):
     assert space.shape == FILE_SHAPE
     np.testing.assert_allclose(space.affine, FILE_AFFINE)
-    spacing = steps.spacing(space.field_affine)
+    spacing = voxel_sizes(space.field_affine)
     assert (np.abs(spacing - native_space.FIELD_MM) < 1.1).all()
     assert space.displacement.dtype == np.int16
     assert space.displacement.nbytes < 1.5e6

@@ -16,6 +16,7 @@ from scipy import ndimage
 from engine.atlas.names import LOBES, lobe, merged_name, paper_name
 from engine.config.schema import AtlasConfig
 from engine.errors import RunFailure, UserError
+from engine.images.geometry import largest_component
 from engine.images.grid import Grid, coarsen_labels, in_colin_box, place, stretch
 from engine.images.nifti import TooLarge, check_declared, missing_content
 from engine.images.template import brain_mask, template_brain
@@ -223,9 +224,7 @@ def _ventricles() -> np.ndarray:
     """(193, 229, 193) bool: dark voxels deep inside the template brain that hang together."""
     brain = template_brain(1)
     deep = ndimage.distance_transform_edt(brain_mask(1)) > DEEP_MM
-    pieces, _ = ndimage.label(deep & (brain < FLUID_BELOW))
-    largest = np.bincount(pieces.ravel())[1:].argmax() + 1
-    return pieces == largest
+    return largest_component(deep & (brain < FLUID_BELOW))
 
 
 def _region_table(table: pd.DataFrame, labels: np.ndarray, mm: int) -> pd.DataFrame:

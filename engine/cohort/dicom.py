@@ -1,4 +1,4 @@
-"""DICOM series become NIfTI through dcm2niix, where it is installed."""
+"""DICOM series become NIfTI by dcm2niix, of the package in the extra `dicom` or on the PATH."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ TIMEOUT_S = 600
 
 
 def cannot(path: Path) -> str:
-    """Why a file that may be of a DICOM series cannot be used here; empty if it can."""
-    if path.suffix != ENDING or shutil.which(PROGRAM):
+    """Say why a file that may be of a DICOM series cannot be used here; empty if it can."""
+    if path.suffix != ENDING or _find_program():
         return ""
-    return f"a DICOM series, and {PROGRAM} is not installed: install it, or download the images as NIfTI"
+    return f"a DICOM series, and {PROGRAM} is not installed: pip install 'brainwhy[dicom]', or download NIfTI"
 
 
-def converted(cohort: Cohort, folder: Path, progress: Progress) -> Cohort:
-    """The cohort with NIfTI files in the place of DICOM series; what cannot be converted becomes an exclusion.
+def convert_series(cohort: Cohort, folder: Path, progress: Progress) -> Cohort:
+    """Put NIfTI files in the place of a cohort's DICOM series; what cannot be converted becomes an exclusion.
 
     Args:
         cohort: a path that ends in .dcm stands for all files beside it.
@@ -50,16 +50,25 @@ def converted(cohort: Cohort, folder: Path, progress: Progress) -> Cohort:
     return exclude(dataclasses.replace(cohort, scans=scans), reasons, "ingest")
 
 
+def _find_program() -> str | None:
+    """Return the path of dcm2niix: of the Python package where it is installed, else on the PATH; None if neither."""
+    try:
+        import dcm2niix
+    except ImportError:
+        return shutil.which(PROGRAM)
+    return str(dcm2niix.bin)
+
+
 def _state(source: Path) -> str:
-    """Twelve digits that change with the files of a series."""
+    """Return twelve digits that change with the files of a series."""
     files = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in source.glob(f"[!.]*{ENDING}"))
     return hashlib.sha256(repr(files).encode()).hexdigest()[:12]
 
 
 def _convert(source: Path, target: Path) -> str:
-    """Convert a series; returns why it did not work, or an empty text."""
+    """Convert a series; return why it did not work, or an empty text."""
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        command = [PROGRAM, "-z", "y", "-b", "n", "-f", "scan", "-o", scratch, str(source)]
+        command = [_find_program() or PROGRAM, "-z", "y", "-b", "n", "-f", "scan", "-o", scratch, str(source)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
         except (OSError, subprocess.TimeoutExpired) as error:

@@ -36,13 +36,13 @@ def read_cohort(config: RunConfig, store: Path, progress: Progress, inspect: boo
     if config.cohort.data is None:
         raise UserError(f"--data: the folder of the scans is needed with cohort.reader={config.cohort.reader}")
     from engine.cohort.checks import inspect_all, without_unplaced
-    from engine.cohort.dicom import converted
+    from engine.cohort.dicom import convert_series
 
     cohort = import_module(f"engine.cohort.readers.{config.cohort.reader}").read(config.cohort)
     if config.target:
         cohort = with_values(cohort, config.target)
     if inspect:
-        cohort = converted(cohort, store / CACHE_FOLDER / "dicom", progress)
+        cohort = convert_series(cohort, store / CACHE_FOLDER / "dicom", progress)
         cohort = inspect_all(cohort, config.cohort, progress, store / WORK_FOLDER / "files.json")
         cohort = without_unplaced(cohort, config.preprocessing.registration)
     return by_median(cohort, config.target) if config.target else cohort

@@ -13,10 +13,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pandas as pd
+from nibabel.affines import apply_affine, voxel_sizes
 from nibabel.filebasedimages import ImageFileError
 from scipy import io
 from scipy.io.matlab import MatReadError
 
+from engine.images.geometry import bounding_box
 from engine.images.grid import Grid
 from engine.images.nifti import open_scan
 from engine.images.template import brain_mask
@@ -113,22 +115,21 @@ def _identity(shape: tuple[int, int, int], affine: np.ndarray) -> NativeSpace:
 
 def _registered(shape: tuple[int, int, int], affine: np.ndarray, transforms: Path) -> NativeSpace:
     """The space of a registered scan, by its transforms, where its file shows brain."""
-    step = np.maximum(1, np.round(FIELD_MM / steps.spacing(affine)))
+    step = np.maximum(1, np.round(FIELD_MM / voxel_sizes(affine)))
     count = np.ceil((np.array(shape) - 1) / step).astype(int) + 1
     field_affine = affine @ np.diag([*step, 1.0])
-    native = _points(count, field_affine)
+    native = apply_affine(field_affine, np.moveaxis(np.indices(tuple(count)), 0, -1))
     mni = steps.to_template(native.reshape(-1, 3), transforms).reshape(native.shape)
     low, high = _brain_box()
-    near = np.argwhere(((mni > low - MARGIN_MM) & (mni < high + MARGIN_MM)).all(axis=-1))
-    if not len(near):
+    near = ((mni > low - MARGIN_MM) & (mni < high + MARGIN_MM)).all(axis=-1)
+    if not near.any():
         raise ValueError("its transforms lead nowhere near the template's brain")
-    first, last = np.maximum(near.min(axis=0) - 1, 0), np.minimum(near.max(axis=0) + 1, count - 1)
-    box = tuple(slice(a, b + 1) for a, b in zip(first, last, strict=True))
-    field_affine[:3, 3] += field_affine[:3, :3] @ first
-    return _fit(shape, affine, native[box], mni[box], field_affine)
+    box = tuple(slice(max(part.start - 1, 0), part.stop + 1) for part in bounding_box(near))
+    field_affine[:3, 3] = apply_affine(field_affine, [part.start for part in box])
+    return _fit_native(shape, affine, native[box], mni[box], field_affine)
 
 
-def _fit(
+def _fit_native(
     shape: tuple[int, int, int], affine: np.ndarray, native: np.ndarray, mni: np.ndarray, field_affine: np.ndarray
 ) -> NativeSpace:
     """The affine nearest to native -> mni (x, y, z, 3), and what is left: small, wherever a scanner's origin lies."""
@@ -141,16 +142,9 @@ def _fit(
     return NativeSpace(shape, affine, np.vstack([found.T, [0, 0, 0, 1]]), displacement, field_affine)
 
 
-def _points(count: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """(x, y, z, 3) mm of every place of a grid."""
-    places = np.stack(np.indices(tuple(count)), axis=-1)
-    return places @ affine[:3, :3].T + affine[:3, 3]
-
-
 @lru_cache(maxsize=1)
 def _brain_box() -> tuple[np.ndarray, np.ndarray]:
-    """The corners of the template's brain, mm."""
-    voxels = np.argwhere(brain_mask(2))
-    corners = np.array([voxels.min(axis=0), voxels.max(axis=0)])
-    low, high = corners * Grid(2).mm + Grid(2).affine[:3, 3]
+    """Return the lowest and the highest corner of the template's brain, mm."""
+    box = bounding_box(brain_mask(2))
+    low, high = apply_affine(Grid(2).affine, [[part.start for part in box], [part.stop - 1 for part in box]])
     return low, high

@@ -1,4 +1,8 @@
-"""Pictures for checking the preprocessing by eye: one overlay a scan, one contact sheet a cohort."""
+"""Pictures for checking the preprocessing by eye: one overlay a scan, one contact sheet a cohort.
+
+Drawn by Pillow: nilearn.plotting (plot_anat and two add_contours) takes 2.9 times as long a scan (0.52 s, not 0.18 s),
+and 4 s to import in every worker process.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from engine.images.geometry import bounding_box
 from engine.images.grid import ORIGIN_MM
 from engine.images.template import brain_mask, template_brain
 
@@ -63,16 +68,14 @@ def contact_sheets(quality: pd.DataFrame, overlays: Path, marks: Mapping[str, st
 def _cut(volume: np.ndarray, axis: int, mm: int) -> np.ndarray:
     """A plane with superior (or anterior) up, and the patient's right on the right."""
     index = round((CUT_MM[axis] - ORIGIN_MM[axis]) / mm)
-    box = [slice(max(0, low - MARGIN_MM // mm), high + MARGIN_MM // mm) for low, high in _extent(mm)]
-    box[axis] = index
-    return volume[tuple(box)].T[::-1]
+    margin = MARGIN_MM // mm
+    box = [slice(max(0, part.start - margin), part.stop + margin) for part in _brain_box(mm)]
+    return volume.take(index, axis)[tuple(part for other, part in enumerate(box) if other != axis)].T[::-1]
 
 
 @lru_cache(maxsize=4)
-def _extent(mm: int) -> list[tuple[int, int]]:
-    """First voxel and the one after the last of the brain mask along each axis."""
-    where = np.nonzero(brain_mask(mm))
-    return [(int(index.min()), int(index.max()) + 1) for index in where]
+def _brain_box(mm: int) -> tuple[slice, ...]:
+    return bounding_box(brain_mask(mm))
 
 
 def _plane(grey: np.ndarray, mask: np.ndarray, template: np.ndarray, mm: int) -> Image.Image:

@@ -11,6 +11,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.affines import voxel_sizes
 from scipy import ndimage
 
 from engine.config.preprocessing_schema import PreprocessingConfig
@@ -69,7 +70,7 @@ class ScanPreparer:
         shutil.rmtree(transforms, ignore_errors=True)  # they may be those of another input
         image = steps.load_upright(Path(row["path"]))
         mask, brain = self._own_brain(image)
-        brain_ml = float(mask.sum() * np.prod(steps.spacing(image.affine)) / 1000)
+        brain_ml = float(mask.sum() * np.prod(voxel_sizes(image.affine)) / 1000)
         extracted = self.settings.brain_extraction != "none"
         if self.settings.registration == "none":
             landed = _by_affine(brain, mask, image.affine, self.grid_mm)

@@ -11,11 +11,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pandas as pd
+from nibabel.affines import voxel_sizes
 from nibabel.processing import resample_to_output
-from scipy import ndimage
 
 from engine.errors import RunFailure
-from engine.images.grid import FWHM_TO_SIGMA, Grid
+from engine.images.grid import Grid, smooth_to
 from engine.images.nifti import open_scan
 from engine.images.template import WHITE_MATTER_PERCENTILE, template_brain
 
@@ -51,12 +51,7 @@ def load_upright(path: Path) -> nib.Nifti1Image:
     direction = _direction(image.affine)
     if np.allclose(direction.T @ direction, np.eye(3), atol=1e-3):
         return image
-    return resample_to_output(image, spacing(image.affine), order=1)
-
-
-def spacing(affine: np.ndarray) -> np.ndarray:
-    """Voxel size along each axis, mm."""
-    return np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    return resample_to_output(image, voxel_sizes(image.affine), order=1)
 
 
 def extract_brain(image: nib.Nifti1Image) -> np.ndarray:
@@ -95,7 +90,7 @@ def correct_bias(data: np.ndarray, affine: np.ndarray, mask: np.ndarray) -> np.n
     ants = _ants()
     # N4 wants positive intensities and a mask that is neither empty nor all.
     image = to_ants(np.maximum(data, 0), affine)
-    factor = max(1, min(round(N4_MM / spacing(affine).min()), min(data.shape) // 8))
+    factor = max(1, min(round(N4_MM / voxel_sizes(affine).min()), min(data.shape) // 8))
     return ants.n4_bias_field_correction(image, mask=to_ants(mask, affine), shrink_factor=factor).numpy()
 
 
@@ -123,9 +118,7 @@ def register(brain: np.ndarray, affine: np.ndarray, kind: str, mm: int, prefix: 
 
 def sample(data: np.ndarray, affine: np.ndarray, registration: Registration, mm: int) -> np.ndarray:
     """A scan on Grid(mm) by linear interpolation, smoothed before if the grid is coarser than the scan; float32."""
-    size = spacing(affine)
-    wider = np.sqrt(np.maximum(mm**2 - size**2, 0)) * FWHM_TO_SIGMA / size
-    moving = to_ants(ndimage.gaussian_filter(data.astype(np.float32), wider), affine)
+    moving = to_ants(smooth_to(data, affine, mm), affine)
     fixed = to_ants(np.zeros(Grid(mm).shape), Grid(mm).affine)
     return _ants().apply_transforms(fixed, moving, list(registration.forward), interpolator="linear").numpy()
 
@@ -191,13 +184,13 @@ def to_ants(data: np.ndarray, affine: np.ndarray):
     return _ants().from_numpy(
         np.ascontiguousarray(data, dtype=np.float32),
         origin=affine[:3, 3].tolist(),
-        spacing=spacing(affine).tolist(),
+        spacing=voxel_sizes(affine).tolist(),
         direction=left @ right,
     )
 
 
 def _direction(affine: np.ndarray) -> np.ndarray:
-    return affine[:3, :3] / spacing(affine)
+    return affine[:3, :3] / voxel_sizes(affine)
 
 
 def _ants():

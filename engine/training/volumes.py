@@ -9,9 +9,9 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 
+from engine.images.geometry import bounding_box
 from engine.networks.device import DEVICE_SHARE
 from engine.training.normalisation import Normaliser
 
@@ -88,7 +88,7 @@ class Volumes:
     @cached_property
     def box(self) -> tuple[slice, ...]:
         """The bounding box of the mask; outside it all is 0."""
-        return ndimage.find_objects(self._normalisation.mask.astype(np.int8))[0]
+        return bounding_box(self._normalisation.mask)
 
     @property
     def resident(self) -> bool:
