@@ -8,7 +8,7 @@ from typing import Any
 
 
 def json_line(found: Any) -> str:
-    """The value as one line; numbers that are not finite become null, for a parser may refuse them."""
+    """Return the value as one line; numbers that are not finite become null, for a parser may refuse them."""
     return json.dumps(_finite(found), allow_nan=False)
 
 

@@ -43,7 +43,7 @@ class _Worker:
 
 
 def tell(message: Any) -> None:
-    """From inside a worker's function: to whoever called `run`, at once."""
+    """Send a message from inside a worker's function to the caller of `run`, at once."""
     if _hearer is not None:
         _hearer(message)
 
@@ -54,7 +54,7 @@ def run(
     processes: int,
     heard: Callable[[Any], None] = lambda message: None,
 ) -> Iterator[Any]:
-    """Results of `function` for each item, in the order in which they are ready.
+    """Yield the results of `function` for each item, in the order in which they are ready.
 
     With one process the calls are made in this process. Otherwise `function`, items and results are pickled. Whatever
     ends the loop (an error, Ctrl-C, closing the iterator) kills the workers.
@@ -119,7 +119,7 @@ def _start(function: Callable[[Any], Any]) -> _Worker:
 
 @contextmanager
 def _no_interrupt() -> Iterator[None]:
-    """Processes started here never see Ctrl-C: the run ends them, without a traceback from each."""
+    """Keep Ctrl-C from processes started here: the run ends them, without a traceback from each."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

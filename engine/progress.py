@@ -61,7 +61,7 @@ class Progress:
         self.console = Console(stderr=True, quiet=quiet, soft_wrap=True)
 
     def say(self, text: str) -> None:
-        """One plain line."""
+        """Print one plain line."""
         self.console.print(text, highlight=False, markup=False)
 
     @contextmanager
@@ -83,7 +83,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """A length of time for people: 8 s, 3 min 20 s, 2 h 5 min."""
+    """Write a length of time for people: 8 s, 3 min 20 s, 2 h 5 min."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"

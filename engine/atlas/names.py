@@ -54,7 +54,7 @@ def merged_name(region: str) -> str:
 
 
 def paper_name(merged: str) -> str:
-    """The name as Rieke et al. 2018 print it: TemporalMid for Temporal_Mid."""
+    """Return the name as Rieke et al. 2018 print it: TemporalMid for Temporal_Mid."""
     return _PAPER_NAMES.get(merged, merged.replace("_", ""))
 
 

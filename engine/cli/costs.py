@@ -73,7 +73,7 @@ class Effort:
 
 
 def effort_of(config: RunConfig) -> Effort:
-    """Of the networks that a run trains, or of the imported one."""
+    """Estimate the cost of the networks that a run trains, or of the imported one."""
     grid_mm = config.grid_mm
     with torch.device("meta"):
         if config.imported:
@@ -101,7 +101,7 @@ def _usual_share(grid_mm: int) -> float:
 
 
 def _changing_share(blocks: Sequence[Block], grid_mm: int) -> float:
-    """The share of a pass through the blocks that changes with a cube in the middle of the volume."""
+    """Return the share of a pass through the blocks that changes with a cube in the middle of the volume."""
     grid = Grid(grid_mm)
     middle, half = [n // 2 for n in grid.shape], grid.voxels(SPREAD_MM / 2)
     low, high = [n - half for n in middle], [n + half + 1 for n in middle]
@@ -110,7 +110,7 @@ def _changing_share(blocks: Sequence[Block], grid_mm: int) -> float:
 
 
 def _operations(blocks: Sequence[Block], shape: Sequence[int], low: Sequence[int], high: Sequence[int]) -> float:
-    """Multiplications and additions of what inputs in [low, high) reach, block after block."""
+    """Count the operations, block after block, on what the inputs in [low, high) reach."""
     low, high, shape = np.array([low]), np.array([high]), np.array(shape)
     total = 0.0
     for block in blocks:
@@ -122,7 +122,7 @@ def _operations(blocks: Sequence[Block], shape: Sequence[int], low: Sequence[int
 
 
 def estimate_costs(run: Run) -> Estimate:
-    """Of a run whose cohort is read; orders of magnitude."""
+    """Estimate time, memory and disk of a run whose cohort is read; the orders of magnitude are right."""
     config, effort, jobs, scans = run.config, effort_of(run.config), run.jobs, len(run.cohort.scans)
     forward = effort.forward * FORWARD_S[config.grid_mm] / (GPU_FACTOR if run.device == "cuda" else 1)
     trains = run.networks_from == "train"
@@ -152,7 +152,7 @@ def estimate_costs(run: Run) -> Estimate:
 
 
 def cost_lines(estimate: Estimate) -> list[str]:
-    """An estimate in words, a line a stage and one for all."""
+    """Put an estimate into words, a line a stage and one for all."""
     return [
         *(f"  {stage}: about {duration(seconds)}" for stage, seconds in estimate.seconds.items()),
         f"  in all about {duration(sum(estimate.seconds.values()))}, peak memory about "
@@ -161,20 +161,20 @@ def cost_lines(estimate: Estimate) -> list[str]:
 
 
 def _a_scan(config: RunConfig) -> float:
-    """Seconds to prepare one."""
+    """Return the seconds that the preparation of one scan takes."""
     if config.cohort.reader == "simulated":
         return PREPARE_S["simulated"][config.grid_mm]
     return PREPARE_S[config.preprocessing.registration]
 
 
 def _training(run: Run, effort: Effort) -> float:
-    """Forward passes."""
+    """Return the cost of the training in forward passes."""
     step = _step(effort, run.config.grid_mm, run.device)
     return sum((len(job.train) * step + len(job.test)) * run.config.training.epochs for job in run.jobs)
 
 
 def _step(effort: Effort, grid_mm: int, device: str) -> float:
-    """Forward passes that a training step costs, for each of its scans."""
+    """Return the forward passes that a training step costs for each of its scans."""
     fused = effort.fused if device == "cpu" else 0
     return fused * FUSED_FACTOR[grid_mm] + (1 - fused) * TRAIN_FACTOR
 
@@ -184,7 +184,7 @@ def _methods(config: RunConfig, job: Job) -> list[str]:
 
 
 def _passes(config: RunConfig, effort: Effort, method: str) -> float:
-    """Forward passes a scan."""
+    """Return the forward passes that a method costs for each scan."""
     grid, dense = Grid(config.grid_mm), config.explain.engine == "dense" or effort.wider is None
     if method == "occlusion":
         stride = grid.voxels(config.explain.occlusion.stride_mm)
@@ -197,5 +197,5 @@ def _passes(config: RunConfig, effort: Effort, method: str) -> float:
 
 
 def _share(effort: Effort, usual: float) -> float:
-    """Of a forward pass, where the network of Rieke et al. 2018 has its usual share; at most the whole."""
+    """Scale the share of a pass that an occlusion recomputes from the usual network to this one; at most 1."""
     return min(usual * effort.wider, 1)

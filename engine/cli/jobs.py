@@ -35,7 +35,7 @@ class Job:
 
 
 def explain_parser() -> argparse.ArgumentParser:
-    """The options of `explain`."""
+    """Return the options of `explain`."""
     p = argparse.ArgumentParser(
         prog="run_pipeline.py explain",
         description="Explain new scans by all networks of a finished run, by its methods and with its settings, into a "
@@ -56,7 +56,7 @@ def explain_parser() -> argparse.ArgumentParser:
 
 
 def start_explain(options: argparse.Namespace, device: str, progress: Progress) -> tuple[Run, Stages]:
-    """The run of `explain`, before its first stage."""
+    """Return the run and the stages of `explain`."""
     from engine.pipeline.new_scans.reference_run import find_reference
     from engine.pipeline.new_scans.run import NewScansRun
     from engine.pipeline.new_scans.stages import STAGES
@@ -79,7 +79,7 @@ def plan_explain(run: Run, as_json: bool) -> None:
 
 
 def import_parser() -> argparse.ArgumentParser:
-    """The options of `import-model`."""
+    """Return the options of `import-model`."""
     p = argparse.ArgumentParser(
         prog="run_pipeline.py import-model",
         description="Explain a cohort by a network of your own, as it is: its accuracy on these scans, heatmaps by all "
@@ -96,7 +96,7 @@ def import_parser() -> argparse.ArgumentParser:
 
 
 def start_import(options: argparse.Namespace, device: str, progress: Progress) -> tuple[Run, Stages]:
-    """The run of `import-model`, before its first stage."""
+    """Return the run and the stages of `import-model`."""
     from engine.pipeline.imported_network import STAGES, ImportedRun, settings
 
     overrides = settings(options.file, options.card, overrides_of(options))
@@ -114,7 +114,7 @@ def plan_import(run: Run, as_json: bool) -> None:
 
 
 def check_parser() -> argparse.ArgumentParser:
-    """The options of `check-simulation`."""
+    """Return the options of `check-simulation`."""
     p = argparse.ArgumentParser(
         prog="run_pipeline.py check-simulation",
         description="Prove that a network trained on a simulated cohort finds the imposed change and nothing else: the "

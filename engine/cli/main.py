@@ -67,7 +67,7 @@ def main(stages: Stages, arguments: Sequence[str] | None = None) -> int:
 
 
 def parser(stages: Stages) -> argparse.ArgumentParser:
-    """The options."""
+    """Return the options of the main job."""
     p = argparse.ArgumentParser(
         prog="run_pipeline.py",
         description="Train the CNN across folds, explain the test scans by the methods of Rieke et al. 2018, publish a "
@@ -149,7 +149,7 @@ def _report(options: argparse.Namespace, folder: Path, progress: Progress) -> No
 
 
 def _device_kind(asked: str) -> str:
-    """cpu or cuda. Torch, which is slow to load, is asked only where there may be a GPU."""
+    """Return cpu or cuda; Torch, which is slow to load, is asked only where there may be a GPU."""
     if asked == "cpu" or (asked == "auto" and not Path("/dev/nvidiactl").exists()):
         return "cpu"
     from engine.networks.device import choose_device
@@ -171,7 +171,7 @@ def _os_line(error: OSError) -> str:
 
 
 def _unexpected(progress: Progress, run: Run | None) -> int:
-    """A fault of ours: one line, the traceback in a file."""
+    """Report an error that nobody foresaw in one line and write its traceback to a file; return the exit code."""
     kind, error, _ = sys.exc_info()
     text = traceback.format_exc()
     with contextlib.suppress(OSError, AttributeError):

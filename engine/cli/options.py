@@ -15,7 +15,7 @@ DEFAULT_STORE = Path("results")
 
 
 def add_common(p: argparse.ArgumentParser, store: Path | None, example: str) -> None:
-    """Options that every job has.
+    """Add the options that every job has.
 
     Args:
         store: the default.
@@ -34,7 +34,7 @@ def add_common(p: argparse.ArgumentParser, store: Path | None, example: str) -> 
 
 
 def add_cohort(p: argparse.ArgumentParser) -> None:
-    """Options that say which scans, and how they are prepared and explained."""
+    """Add the options that say which scans are used, and how they are prepared and explained."""
     p.add_argument(
         "config", nargs="?", type=Path, metavar="CONFIG.yaml", help="configuration; its keys go over the preset's"
     )
@@ -48,7 +48,7 @@ def add_cohort(p: argparse.ArgumentParser) -> None:
 
 
 def configuration(options: argparse.Namespace, overrides: dict[str, Any] | None = None) -> RunConfig:
-    """The effective configuration of the command line.
+    """Return the effective configuration of the command line.
 
     Args:
         overrides: dotted key -> value; default: those of --set.
@@ -73,12 +73,12 @@ def configuration(options: argparse.Namespace, overrides: dict[str, Any] | None 
 
 
 def overrides_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Dotted key -> value, of --set."""
+    """Return the settings of --set as dotted key -> value."""
     return dict(parse_override(text) for text in options.overrides)
 
 
 def _table(table: Path, data: Path | None) -> str:
-    """A table in the folder of the scans by its name there, another one by its whole path."""
+    """Return a table in the folder of the scans by its name there, another one by its whole path."""
     if table.is_absolute() or (data and (data / table).is_file()) or not table.is_file():
         return str(table)
     return str(table.resolve())

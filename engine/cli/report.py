@@ -22,7 +22,7 @@ ERRORS = ("mae", "rmse", "r", "r2")
 
 
 def result(folder: Path) -> dict:
-    """The JSON line of a published run: run, store, seconds, peak_mib, metrics."""
+    """Return the JSON values of a published run: run, store, seconds, peak_mib, metrics."""
     run = open_run(folder.parent, folder.name)
     manifest = run.manifest
     found = {
@@ -40,7 +40,7 @@ def result(folder: Path) -> dict:
 
 
 def new_scans(run: RunReader) -> dict:
-    """Of scans that another run's networks explained: what each network says, and what is unusual about them."""
+    """Return what each network says of new scans, and what is unusual about them."""
     predictions = run.table("predictions")
     figure = "value" if run.target else "probability"
     scans = {
@@ -58,7 +58,7 @@ def new_scans(run: RunReader) -> dict:
 
 
 def headline_metrics(run: RunReader) -> dict[str, float]:
-    """What the JSON line has of accuracy, each name with what it is over.
+    """Return the accuracy for the JSON line, each name with what the value is over.
 
     <metric>_mean and _sd, and _mean_folds where fewer than `folds` have a value; <metric>_folds, of the test scans of
     all folds together, and <metric>_holdout, with the ends _low and _high of their 95 % intervals; the same of the
@@ -104,7 +104,7 @@ def headline_metrics(run: RunReader) -> dict[str, float]:
 
 
 def _difference(run: RunReader, classifier: str) -> dict[str, float]:
-    """Network minus linear baseline over the test scans of all folds, with its interval, where both were kept."""
+    """Return network minus linear baseline over the test scans of all folds, with its interval, where known."""
     metric, is_value = ("mae", True) if run.task == "regression" else ("auc", False)
     both = paired(judged_scans(run.table("predictions"), "folds"), baseline_scans(run, classifier, "folds"))
     if both is None or both[0].empty:
@@ -126,13 +126,13 @@ TRUTH_COLUMNS = {
 
 
 def _truth(row: pd.Series) -> dict[str, float]:
-    """Of one row of the truth scores: what is known of it, nothing for what is missing."""
+    """Return the known values of one row of the truth scores; nothing if the score itself is missing."""
     known = {name: row[column] for name, column in TRUTH_COLUMNS.items() if pd.notna(row[column])}
     return {name: round(float(number), 4) for name, number in known.items()} if "truth_auc" in known else {}
 
 
 def summary(found: dict) -> list[str]:
-    """The same for people."""
+    """Say the result of a run in lines for people."""
     lines = [f"run {found['run']} in {found['store']}" + (" (SIMULATED)" if found["simulated"] else "")]
     if "reference_run" in found:
         return [*lines, *_of_new_scans(found), *_costs(found)]
@@ -143,7 +143,7 @@ def summary(found: dict) -> list[str]:
 
 
 def _scores(metrics: dict[str, float]) -> list[str]:
-    """Of two groups, beside the paper's."""
+    """Say how well networks tell two groups apart, beside the values of the paper."""
     lines = []
     if "auc_mean" in metrics:
         spread = metrics.get("auc_sd", float("nan"))
@@ -169,19 +169,19 @@ def _scores(metrics: dict[str, float]) -> list[str]:
 
 
 def _with_ends(metrics: dict[str, float], name: str) -> str:
-    """0.950 (95 % CI 0.911 to 0.980)."""
+    """Write a value with its interval: 0.950 (95 % CI 0.911 to 0.980)."""
     low, high = (metrics.get(f"{name}_{end}", math.nan) for end in ("low", "high"))
     return in_words("", Estimate(metrics.get(name, math.nan), low, high, 0), digits=3).strip()
 
 
 def _folds(metrics: dict[str, float], name: str) -> str:
-    """(3 of 5 folds), where some have no value."""
+    """Write over how many folds a mean is, (3 of 5 folds), where some have no value."""
     known, folds = metrics.get(f"{name}_mean_folds"), metrics.get("folds")
     return f" ({known} of {folds} folds: the others lack a group)" if known and folds and known < folds else ""
 
 
 def _truth_lines(metrics: dict[str, float]) -> list[str]:
-    """How well the mean |gradient| of patients finds the imposed change, between reference and ceiling."""
+    """Say how well the mean gradient of patients finds the imposed change, between reference and ceiling."""
     found = {name.removeprefix("truth_auc_"): value for name, value in metrics.items() if name.startswith("truth_auc")}
     interval = f" ({found['low']:.3f} to {found['high']:.3f})" if "low" in found else ""
     best = f", the groups' difference itself {found['group_difference']:.3f}" if "group_difference" in found else ""
@@ -197,7 +197,7 @@ def _truth_lines(metrics: dict[str, float]) -> list[str]:
 
 
 def _errors(metrics: dict[str, float], target: dict) -> list[str]:
-    """Of a regression."""
+    """Say how large the errors of a regression are."""
     places = (("over folds", "mean", ""), ("linear baseline on region means", "mean", "region_means_"),
               ("linear baseline on covariates", "mean", "covariates_"), ("fixed test set", "holdout", ""))  # fmt: skip
     unit = f" {target['unit']}" if target["unit"] else ""
@@ -210,7 +210,7 @@ def _errors(metrics: dict[str, float], target: dict) -> list[str]:
 
 
 def _of_new_scans(found: dict) -> list[str]:
-    """A line a scan, its warnings under it; then what the run itself has to say."""
+    """Say in a line what networks answer for each new scan, its warnings below; then the run's notices."""
     lines = []
     for scan, models in found["value" if "value" in found else "probability"].items():
         folds = [p for model, p in models.items() if model.startswith("fold-")]
@@ -232,7 +232,7 @@ def _costs(found: dict) -> list[str]:
 
 
 def dashboard_command(store: str | Path) -> str:
-    """The command that opens a store in the dashboard; the store is named unless the dashboard opens it by itself."""
+    """Return the command that opens a store in the dashboard, which finds the usual store without its name."""
     command = "streamlit run dashboard/app.py"
     if "BRAINWHY_STORE" not in os.environ and Path(store).resolve() == DEFAULT_STORE.resolve():
         return command

@@ -38,7 +38,7 @@ class Finds:
 
 
 def assemble(frame: pd.DataFrame, config: CohortConfig, folder: Path, finds: Finds) -> Cohort:
-    """The cohort of rows under our names: groups by the configuration, exclusions with their reasons.
+    """Make a cohort of rows under our names: groups by the configuration, exclusions with reasons.
 
     Args:
         frame: as `columns.frame_of` gives it; identifiers and files are checked to be unique.
@@ -67,7 +67,7 @@ def assemble(frame: pd.DataFrame, config: CohortConfig, folder: Path, finds: Fin
 
 
 def _refuse_duplicates(frame: pd.DataFrame, source: str) -> None:
-    """Raises UserError for an identifier or a file that two rows share."""
+    """Raise UserError for an identifier or a file that two rows share."""
     for key, what in (("path", "file"), ("scan", "identifier")):
         same = frame[key].str.lower() if key == "scan" else frame[key]
         if same.duplicated().any():
@@ -79,7 +79,7 @@ def _refuse_duplicates(frame: pd.DataFrame, source: str) -> None:
 
 
 def _drop_missing_files(frame: pd.DataFrame, folder: Path, where: str) -> pd.DataFrame:
-    """Rows whose file is not there get a reason.
+    """Give a reason for exclusion to rows whose file does not exist.
 
     Raises:
         UserError: none of the files is there.

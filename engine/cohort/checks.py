@@ -28,7 +28,7 @@ _VERSION = 6  # of the rules of file_checks.py: remembered verdicts of other ver
 def inspect_all(
     cohort: Cohort, config: CohortConfig, progress: Progress, memory: Path | None = None, trained_on: bool = True
 ) -> Cohort:
-    """The cohort without unusable, duplicated and rejected scans; `source_hash` is filled in.
+    """Return the cohort without unusable, duplicated and rejected scans, and fill in `source_hash`.
 
     A person's word counts: scans that decisions.csv of the data folder rejects are left out, and those whose left and
     right are in doubt are used only if it accepts them.
@@ -72,7 +72,7 @@ def inspect_all(
 
 
 def without_unplaced(cohort: Cohort, registration: str) -> Cohort:
-    """The cohort without images whose place in mm is a guess, where no registration finds it.
+    """Leave out images whose place in mm is a guess, where no registration finds it.
 
     Args:
         cohort: of files that can be opened.
@@ -92,7 +92,7 @@ def without_unplaced(cohort: Cohort, registration: str) -> Cohort:
 
 
 def _duplicates(scans: pd.DataFrame, reasons: pd.Series, images: list[str]) -> dict[int, str]:
-    """Row of `scans` -> why it is left out: its image is another scan's, perhaps in another file or of another person.
+    """Return, for each row left out because its image is another scan's, the reason.
 
     The first of several is used, unless their labels differ: then nobody knows whose image it is, and none is.
 

@@ -33,12 +33,12 @@ NUMBERS = ("age", "mmse", "cdr", "cdr_sb", "icv")
 
 
 def alias(name: str) -> str | None:
-    """Our column that a table's column looks like, by its name; None if it looks like none."""
+    """Return our name of a table's column, guessed from its name; None if it is like none of ours."""
     return next((ours for ours, candidates in AUTOMATIC.items() if plain(name) in candidates), None)
 
 
 def automatic(columns: Sequence[str]) -> dict[str, str]:
-    """Our column -> the one of these columns that looks most like it, where there is one."""
+    """Return for each column of ours the one of these columns that is most like it, where there is one."""
     by_plain = {plain(name): name for name in reversed(list(columns))}
     best = {ours: [by_plain[c] for c in candidates if c in by_plain] for ours, candidates in AUTOMATIC.items()}
     return {ours: found[0] for ours, found in best.items() if found}
@@ -47,7 +47,7 @@ def automatic(columns: Sequence[str]) -> dict[str, str]:
 def our_columns(
     table: pd.DataFrame, config: CohortConfig, file: Path, given: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Our column name -> the table's, from the configuration and, where it says nothing, by likeness.
+    """Return our column name -> the table's, from the configuration or else by likeness.
 
     Args:
         table: as text.
@@ -80,7 +80,7 @@ def frame_of(
     file: Path,
     remarks: list[str] | None = None,
 ) -> pd.DataFrame:
-    """Our columns, then those of the table that rules may read and that have no name of ours.
+    """Return our columns, then those of the table that rules may read and that have no name of ours.
 
     Args:
         table: one row a scan, as text; the index is the row of the user's table, for messages.
@@ -116,12 +116,12 @@ def frame_of(
 
 
 def safe_name(text: str) -> str:
-    """A text as a file name on every system: [A-Za-z0-9_.-], at most 100 characters."""
+    """Turn a text into a file name for every system: [A-Za-z0-9_.-], at most 100 characters."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-.")[:100] or "scan"
 
 
 def _scan_ids(table: pd.DataFrame, frame: pd.DataFrame, names: dict[str, str], file: Path) -> list[str]:
-    """Identifiers that are unique, without regard to case, and safe as file names."""
+    """Return identifiers that are unique, without regard to case, and safe as file names."""
     if "scan" in names:
         given = table[names["scan"]].fillna("")
         if (given == "").any():

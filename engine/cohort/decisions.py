@@ -14,7 +14,7 @@ from engine.errors import UserError
 
 
 def read_decisions(config: CohortConfig) -> pd.DataFrame:
-    """decisions.csv of the data folder: columns scan, decision (accept or reject), note; empty if there is none.
+    """Read decisions.csv of the data folder: columns scan, decision (accept or reject), note; it may be missing.
 
     Raises:
         UserError: a missing column or another word.
@@ -40,13 +40,13 @@ def read_decisions(config: CohortConfig) -> pd.DataFrame:
 
 
 def accepted(config: CohortConfig) -> frozenset[str]:
-    """Scans that decisions.csv accepts: quality limits of the preprocessing do not exclude them."""
+    """Return the scans that decisions.csv accepts: quality limits of the preprocessing do not exclude them."""
     table = read_decisions(config)
     return frozenset(table.loc[table["decision"] == "accept", "scan"])
 
 
 def rejected(scans: pd.DataFrame, config: CohortConfig) -> dict[int, str]:
-    """Return, for each row of `scans` that decisions.csv rejects, the reason with its note."""
+    """Return the reason, with its note, for each row of `scans` that decisions.csv rejects."""
     table = read_decisions(config)
     notes = table[table["decision"] == "reject"].drop_duplicates("scan", keep="last").set_index("scan")["note"]
     return {

@@ -30,7 +30,7 @@ SIDES = "sform and qform disagree about left and right"
 
 
 def inspect(path: Path) -> str | None:
-    """Why a file cannot be used, in one line, with the mend where there is one; None if it can.
+    """Say in one line why a file cannot be used, with the mend where there is one; None if it can.
 
     Reads every voxel once.
     """
@@ -54,7 +54,7 @@ def examine(path: Path) -> tuple[str | None, str]:
 
 
 def _opened(path: Path) -> nib.Nifti1Pair | str:
-    """The image of a file, or why it or its header cannot be used."""
+    """Open the image of a file, or say why it or its header cannot be used."""
     try:
         if reason := missing_content(path):
             return reason

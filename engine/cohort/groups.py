@@ -40,7 +40,7 @@ class Term:
 
 
 def parse(rule: str) -> list[Term]:
-    """The comparisons of a rule; all of them must hold.
+    """Return the comparisons of a rule; all of them must hold.
 
     A rule is `column operator value`, joined by `and`. A value is a number or a text in quotes; a column whose
     name is not a plain word stands in backticks.
@@ -69,13 +69,13 @@ def parse(rule: str) -> list[Term]:
 
 
 def terms_of(config: CohortConfig) -> list[Term]:
-    """The comparisons of all rules of a configuration: those of the groups and `where`."""
+    """Return the comparisons of all rules of a configuration: those of the groups and `where`."""
     rules = [*(config.groups or {}).values(), *([config.where] if config.where else [])]
     return [term for rule in rules for term in parse(rule)]
 
 
 def matches(frame: pd.DataFrame, rule: str) -> pd.Series:
-    """True for the rows that fulfil a rule. A missing value fulfils none.
+    """Return True for the rows that fulfil a rule; a missing value fulfils none.
 
     Raises:
         UserError: a malformed rule or a column that the table does not have.
@@ -101,7 +101,7 @@ def _find(frame: pd.DataFrame, column: str, rule: str) -> str:
 
 
 def defining_columns(config: CohortConfig) -> tuple[str, ...]:
-    """Our names of the columns that the group rules read; they cannot serve as covariates.
+    """Return our names of the columns that the group rules read; they cannot serve as covariates.
 
     In a regression the rules define nothing, and the target is the one column.
     """
@@ -113,7 +113,7 @@ def defining_columns(config: CohortConfig) -> tuple[str, ...]:
 
 
 def assign(frame: pd.DataFrame, config: CohortConfig) -> pd.DataFrame:
-    """The table with columns group, diagnosis, role and reason added; a reason means: leave the scan out.
+    """Add the columns group, diagnosis, role and reason to a table; a reason means: leave the scan out.
 
     Args:
         frame: one row a scan, with the columns scan, label (may be empty), those the rules read, and optionally
@@ -145,14 +145,14 @@ def assign(frame: pd.DataFrame, config: CohortConfig) -> pd.DataFrame:
 
 
 def _leave_out(frame: pd.DataFrame, config: CohortConfig) -> None:
-    """Scans that do not fulfil cohort.where get it as their reason."""
+    """Give a reason for exclusion to scans that do not fulfil cohort.where."""
     if config.where:
         failing = ~matches(frame, config.where) & (frame["reason"] == "")
         frame.loc[failing, "reason"] = f"does not fulfil cohort.where ({config.where})"
 
 
 def _everyone(frame: pd.DataFrame, labels: pd.Series, config: CohortConfig) -> pd.DataFrame:
-    """For a regression: every label takes part; rules only name it, and groups come later, of the target's median."""
+    """Give every scan of a regression its role; rules only name it, the groups follow from the median."""
     named = in_groups(labels, config) if config.diagnosis else labels
     for group, rule in (config.groups or {}).items():
         named = named.mask(matches(frame, rule), group)
@@ -165,7 +165,7 @@ def _everyone(frame: pd.DataFrame, labels: pd.Series, config: CohortConfig) -> p
 
 
 def check_labels(config: CohortConfig) -> None:
-    """Raises UserError for a label that two groups, or a group and `apply`, claim."""
+    """Raise UserError for a label that two groups, or a group and `apply`, claim."""
     owner: dict[str, str] = {}
     for group, labels in (config.diagnosis or {}).items():
         for label in labels or [group]:
@@ -180,7 +180,7 @@ def check_labels(config: CohortConfig) -> None:
 
 
 def check_both_groups(frame: pd.DataFrame, config: CohortConfig, when: str) -> None:
-    """Raises UserError if a group has no scan left; says which and what labels there are.
+    """Raise UserError if a group has no scan left; the message names it and the labels that occur.
 
     The groups of a regression are made later.
     """
@@ -210,7 +210,7 @@ def _group_of(config: CohortConfig) -> dict[str, str]:
 
 
 def in_groups(labels: pd.Series, config: CohortConfig) -> pd.Series:
-    """Labels as the diagnosis of a scan has them: the group where they mean one, else as they are."""
+    """Replace labels by the group that they mean, and keep those that mean none."""
     return labels.str.lower().map(_group_of(config)).fillna(labels)
 
 

@@ -16,12 +16,12 @@ UNITS = {"age": "years", "icv": "mm3"}
 
 
 def groups_of(column: str) -> tuple[str, str]:
-    """(positive, negative): the two groups of a target, e.g. ("higher MMSE", "lower MMSE")."""
+    """Return the two groups of a target, e.g. ("higher MMSE", "lower MMSE")."""
     return f"higher {LABELS[column]}", f"lower {LABELS[column]}"
 
 
 def with_values(cohort: Cohort, column: str) -> Cohort:
-    """The cohort without scans that have no value of the target; all others are trained on, whatever their label.
+    """Leave out scans without a value of the target; all others are trained on, whatever their label.
 
     Raises:
         UserError: no scan has a value.
@@ -45,7 +45,7 @@ def with_values(cohort: Cohort, column: str) -> Cohort:
 
 
 def by_median(cohort: Cohort, column: str) -> Cohort:
-    """The cohort with the groups above and below the median over subjects, which are the diagnosis, too.
+    """Put scans into groups above and below the median over subjects, which are the diagnosis, too.
 
     A subject counts with the mean of its scans; each scan is then of the group of its own value. Where subjects have
     the median itself, they go together to the side that makes the groups more alike in size, else to the higher one.
@@ -70,7 +70,7 @@ def by_median(cohort: Cohort, column: str) -> Cohort:
 
 
 def _threshold(values: np.ndarray) -> float | None:
-    """Midway between the two neighbouring values that part the subjects most evenly; None if all are the same."""
+    """Return the midpoint of two neighbouring values that parts subjects most evenly; None if all are the same."""
     known = np.unique(values)
     if len(known) < 2:
         return None

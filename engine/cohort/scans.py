@@ -79,7 +79,7 @@ class Cohort:
 
 
 def scan_table(rows: list[dict]) -> pd.DataFrame:
-    """A scans table from dictionaries; missing columns become missing values."""
+    """Make a scans table of dictionaries; missing columns become missing values."""
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     frame["simulated"] = [row.get("simulated") is True for row in rows]
     for column, dtype in COLUMNS.items():
@@ -91,12 +91,12 @@ def scan_table(rows: list[dict]) -> pd.DataFrame:
 
 
 def exclusion_table(rows: list[dict]) -> pd.DataFrame:
-    """An exclusions table from dictionaries."""
+    """Make an exclusions table of dictionaries."""
     return pd.DataFrame(rows, columns=list(EXCLUSION_COLUMNS)).astype("string")
 
 
 def exclude(cohort: Cohort, reasons: pd.Series, stage: str) -> Cohort:
-    """The cohort without the scans that have a reason; they become exclusions.
+    """Return the cohort without the scans that have a reason; they become exclusions.
 
     Args:
         cohort: any.

@@ -34,7 +34,7 @@ class Job:
 
 
 def split(scans: pd.DataFrame, groups: tuple[str, str], config: SplitConfig, seed: int) -> pd.DataFrame:
-    """The scans table with the columns `fold` (from 1) and `holdout`.
+    """Add the columns `fold` (from 1) and `holdout` to the scans table.
 
     A subject with scans in both groups is split as the positive group. Apply scans of a subject of the cohort follow
     that subject; other apply subjects are dealt out to the folds and belong to what the held-out model explains.
@@ -64,7 +64,7 @@ def split(scans: pd.DataFrame, groups: tuple[str, str], config: SplitConfig, see
 
 
 def _people(cohort: pd.DataFrame, groups: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
-    """(subjects, whether each is of the positive group), in the order of the table."""
+    """Return (subjects, whether each is of the positive group), in the order of the table."""
     positive = cohort.groupby("subject", sort=False)["group"].agg(lambda g: bool((g == groups[0]).any()))
     return positive.index.to_numpy(), positive.to_numpy()
 
@@ -94,7 +94,7 @@ def _holdout_size(smaller: int) -> int:
 
 
 def jobs(scans: pd.DataFrame, models: Sequence[str], folds: Sequence[int], seed: int) -> list[Job]:
-    """The networks to train, in order: the held-out model first, then the folds.
+    """Return the networks to train, in order: the held-out model first, then the folds.
 
     Args:
         scans: with the columns that `split` adds.
@@ -114,7 +114,7 @@ def jobs(scans: pd.DataFrame, models: Sequence[str], folds: Sequence[int], seed:
 
 
 def job_of(scans: pd.DataFrame, model: str, model_set: str, seed: int) -> Job:
-    """One network, by its name: fold-k leaves out fold k, all others the fixed test set."""
+    """Return one network's scans by its name: fold-k leaves out fold k, all others the fixed test set."""
     out = scans["holdout"] if model_set == "holdout" else scans["fold"] == int(model.removeprefix("fold-"))
     cohort = scans["role"] == "cohort"
     chosen = (cohort & ~out, cohort & out, out)
@@ -122,7 +122,7 @@ def job_of(scans: pd.DataFrame, model: str, model_set: str, seed: int) -> Job:
 
 
 def with_validation(job: Job, scans: pd.DataFrame, groups: tuple[str, str], share: float) -> Job:
-    """The job with a share of its training subjects set apart for validation, of each group, at least one.
+    """Set apart a share of the training subjects of each group for validation, at least one.
 
     Drawn by the job's seed, with all scans of a subject.
 

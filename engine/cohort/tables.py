@@ -24,12 +24,12 @@ MOST_CELLS = 5_000_000  # ADNIMERGE has 2 million; each takes some hundred bytes
 
 
 def plain(name: str) -> str:
-    """A column's name without case, spaces and punctuation."""
+    """Return a column's name without case, spaces and punctuation."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def read_table(file: Path) -> pd.DataFrame:
-    """A CSV (comma, semicolon or tab) or TSV as text; the index is the row as a spreadsheet counts it (header 1).
+    """Read a CSV (comma, semicolon, tab) or TSV as text; the index is the spreadsheet's row (header 1).
 
     In tables with semicolons a comma between digits is a decimal point.
 
@@ -62,7 +62,7 @@ def read_table(file: Path) -> pd.DataFrame:
 
 
 def read_text(file: Path) -> str:
-    """The text of a file that a person wrote: UTF-8, or UTF-16 with its mark.
+    """Read the text of a file that a person wrote: UTF-8, or UTF-16 with its mark.
 
     Raises:
         UserError: not there, not a file, not text, or larger than such a file can be.
@@ -98,7 +98,7 @@ def read_text(file: Path) -> str:
 
 
 def _separator(file: Path, header: str) -> str:
-    """What parts the cells: tabs where the header of a TSV has any, else what is most frequent in it."""
+    """Return what parts the cells: tabs where the header of a TSV has any, else what is most frequent in it."""
     usual = "\t" if file.suffix.lower() == ".tsv" else ","
     if usual == "\t" in header:
         return usual
@@ -125,7 +125,7 @@ def _rows(file: Path, text: str, separator: str) -> list[list[str]]:
 
 
 def is_there(file: Path) -> bool:
-    """Whether a file is there that may or may not be.
+    """Return whether an optional file exists.
 
     Raises:
         UserError: a link or pointer to a file that is not here, as datasets have them before they are fetched.
@@ -136,7 +136,7 @@ def is_there(file: Path) -> bool:
 
 
 def data_folder(config: CohortConfig) -> Path:
-    """The folder of the scans.
+    """Return the folder of the scans.
 
     Raises:
         UserError: not given, not there, not a folder, or empty.
@@ -153,14 +153,14 @@ def data_folder(config: CohortConfig) -> Path:
 
 
 def tables_in(folder: Path) -> list[Path]:
-    """The tables that lie in a folder, by name; decisions.csv and hidden files are not among them."""
+    """List the tables in a folder, by name, without decisions.csv and hidden files."""
     files = [p for p in folder.iterdir() if p.suffix.lower() in TABLE_ENDINGS and p.is_file() and p.name != DECISIONS]
     files = [p for p in files if not is_hidden(p.name)]
     return sorted(files, key=lambda p: p.name)
 
 
 def columns_of(file: Path) -> list[str]:
-    """The names of a table's columns; none if it cannot be read."""
+    """Return the names of a table's columns; none if it cannot be read."""
     try:
         return list(read_table(file).columns)
     except UserError:
@@ -168,13 +168,13 @@ def columns_of(file: Path) -> list[str]:
 
 
 def find_tables(folder: Path, kind: set[str], named: Sequence[Path] | None = None) -> list[Path]:
-    """The tables (of the folder, unless some are named) that have all columns of a kind, in plain spelling."""
+    """Find the tables (of the folder, unless some are named) with all columns of a kind, in plain spelling."""
     files = tables_in(folder) if named is None else named
     return [file for file in files if kind <= {plain(column) for column in columns_of(file)}]
 
 
 def find_table(folder: Path, name: str | None, *kinds: set[str]) -> Path:
-    """The table of that name, or else the only one in the folder that has all columns of one of the kinds.
+    """Find the table of that name, or else the only one with all columns of one of the kinds.
 
     Args:
         folder: of the scans.
@@ -195,7 +195,7 @@ def find_table(folder: Path, name: str | None, *kinds: set[str]) -> Path:
 
 
 def no_table(folder: Path, named: Sequence[Path] | None, *kinds: set[str]) -> UserError:
-    """What to say where no table is of one of the kinds; why the named one cannot be read, if that is it."""
+    """Make the error for want of a table of one of the kinds; it says why a named one cannot be read."""
     wanted = " or ".join(", ".join(sorted(kind)) for kind in kinds)
     if named:
         read_table(named[0])
@@ -204,7 +204,7 @@ def no_table(folder: Path, named: Sequence[Path] | None, *kinds: set[str]) -> Us
 
 
 def table_file(folder: Path, name: str | None) -> Path:
-    """The table of that name, relative to the folder; without a name the only one that is there.
+    """Return the table of that name, relative to the folder; without a name the only one there.
 
     Raises:
         UserError: it is not there, it is a spreadsheet, or there are several and none is named.
@@ -226,7 +226,7 @@ def table_file(folder: Path, name: str | None) -> Path:
 
 
 def hint(name: str, table: pd.DataFrame) -> str:
-    """What a column may have been meant, or which there are; begins with a semicolon."""
+    """Say what a column may have been meant, or which there are; begins with a semicolon."""
     by_case = {column.lower(): column for column in reversed(table.columns)}
     close = difflib.get_close_matches(name.lower(), by_case, n=1)
     return f"; did you mean {by_case[close[0]]}?" if close else f"; the columns are {', '.join(table.columns)}"

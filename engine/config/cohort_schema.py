@@ -123,7 +123,7 @@ class CohortConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _known_labels(cls, values: Any) -> Any:
-        """Datasets of a known kind have their usual labels, unless the user gives rules."""
+        """Give datasets of a known kind their usual labels, unless the user gives rules."""
         if not isinstance(values, dict) or values.get("reader", "simulated") in ("simulated", "table"):
             return values
         if values.get("diagnosis") or values.get("groups"):

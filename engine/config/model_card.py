@@ -121,7 +121,7 @@ class Card(Part):
 
     @property
     def groups(self) -> tuple[str, str]:
-        """(positive, negative)."""
+        """Return the classes as (positive, negative)."""
         positive = self.positive or self.classes[1]
         return positive, next(name for name in self.classes if name != positive)
 
@@ -135,7 +135,7 @@ class Imported(Part):
 
 
 def read_card(file: Path) -> Card:
-    """The card in a YAML file.
+    """Read the card of a network from a YAML file.
 
     Raises:
         UserError: unreadable, or a key or value that no card has; names the layer.

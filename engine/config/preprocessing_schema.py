@@ -71,7 +71,7 @@ class PreprocessingConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _limits_of_the_registration(cls, values: Any) -> Any:
-        """Good scans match the template less where nothing deforms them; limits that are given stay."""
+        """Loosen the limits where nothing deforms scans to match the template; limits that are given stay."""
         if not isinstance(values, dict) or values.get("registration", "syn_quick") == "syn_quick":
             return values
         quality = values.get("quality") or {}

@@ -202,7 +202,7 @@ class RunConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _target_of_the_cohort(cls, values: Any) -> Any:
-        """Readers have to know the target: with one, scans of every label are used."""
+        """Tell the cohort the target, which its reader has to know: with one, scans of every label are used."""
         if not isinstance(values, dict) or values.get("target") is None:
             return values
         return {**values, "cohort": {**dict(values.get("cohort") or {}), "target": str(values["target"])}}
@@ -235,12 +235,12 @@ class RunConfig(Section):
 
     @property
     def normalisation(self) -> str:
-        """How scans become what the networks see: voxelwise, scan, zscore, none or constant."""
+        """Return how scans become what the networks see: voxelwise, scan, zscore, none or constant."""
         given = self.imported.card.normalisation if self.imported else self.training.normalisation
         return given if isinstance(given, str) else "constant"
 
     def stored(self) -> dict[str, Any]:
-        """The configuration as plain JSON values, without where the data lie."""
+        """Return the configuration as plain JSON values, without where the data lie."""
         values = self.model_dump(mode="json")
         values["cohort"]["data"] = None
         if self.imported:  # nothing was split and trained
@@ -253,7 +253,7 @@ class RunConfig(Section):
         return values
 
     def fingerprint(self, *sections: str) -> str:
-        """SHA-256 of the named sections (default: all but the name)."""
+        """Return the SHA-256 of the named sections (default: all but the name)."""
         values = self.stored()
         values.pop("name")
         chosen = {key: values[key] for key in sections} if sections else values

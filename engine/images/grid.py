@@ -32,7 +32,7 @@ class Grid:
 
     @property
     def affine(self) -> np.ndarray:
-        """Voxel -> mm, (4, 4)."""
+        """Return the affine, voxel -> mm, (4, 4)."""
         affine = np.diag([self.mm, self.mm, self.mm, 1.0])
         affine[:3, 3] = ORIGIN_MM
         return affine
@@ -42,7 +42,7 @@ class Grid:
         return self.mm**3 / 1000
 
     def voxels(self, mm: float) -> int:
-        """A length in voxels, at least 1: 20 mm at 3 mm is 7."""
+        """Return a length in voxels, at least 1: 20 mm at 3 mm is 7."""
         return max(1, int(mm / self.mm + 0.5))
 
 

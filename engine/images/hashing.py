@@ -16,7 +16,7 @@ BLOCK = 1 << 20
 
 
 def file_hash(path: Path) -> str:
-    """BLAKE2b (16 bytes, 32 hexadecimal digits) of a file's content, and of its header's where that is another file.
+    """Return the BLAKE2b (32 hexadecimal digits) of a file, and of the header beside it where there is one.
 
     Raises:
         OSError: the file cannot be read.
@@ -30,7 +30,7 @@ def file_hash(path: Path) -> str:
 
 
 def image_hash(voxels: np.ndarray, affine: np.ndarray) -> str:
-    """BLAKE2b (16 bytes, 32 hexadecimal digits) of what an image shows, whatever file holds it.
+    """Return the BLAKE2b (32 hexadecimal digits) of what an image shows, whatever file holds it.
 
     The same voxels in another file, format, byte order, type of number or order of the axes give the same digits.
 
@@ -66,7 +66,7 @@ class FileMemory:
             pass  # Only costs reading the files again.
 
     def get(self, path: Path) -> dict | None:
-        """What was remembered of the file as it is now, or None."""
+        """Return what was remembered of the file as it is now, or None."""
         known = self._known.get(str(path))
         return known["facts"] if known and known["state"] == _state(path) else None
 

@@ -52,12 +52,12 @@ def missing_content(path: Path) -> str | None:
 
 
 def header_file(path: Path) -> Path | None:
-    """The header that lies beside an .img file; None for files that hold their own."""
+    """Return the header that lies beside an .img file; None for files that hold their own."""
     return path.with_suffix(".hdr") if path.suffix == ".img" else None
 
 
 def open_scan(path: Path) -> nib.spatialimages.SpatialImage:
-    """A scan with its affine (voxel -> mm, RAS); voxels are read when they are asked for.
+    """Open a scan with its affine (voxel -> mm, RAS); voxels are read when they are asked for.
 
     An Analyze image becomes a NIfTI image in memory: its plane gives the directions of the axes, the centre of the
     volume lies at 0 mm, and x leads from right to left, as the format has it, unless SPM left a .mat file or an origin.
@@ -84,7 +84,7 @@ def mended(path: Path) -> str:
 
 
 def _mended(image: nib.Nifti1Pair) -> tuple[nib.Nifti1Pair, str]:
-    """The image with an affine in mm that can be inverted, where its header has one, and what was mended."""
+    """Return the image with an affine in mm that can be inverted, if it has one, and what was mended."""
     header, affine, said = image.header, image.affine, []
     if header["sform_code"] > 0 and header["qform_code"] > 0 and not is_sound(affine):
         qform = header.get_qform()

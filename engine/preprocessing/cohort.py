@@ -41,7 +41,7 @@ class Preparer(Protocol):
     """
 
     def __call__(self, row: dict[str, Any], folder: Path) -> Any:
-        """An object with volume (or None), quality and reason, as PreparedScan."""
+        """Return an object with volume (or None), quality and reason, as PreparedScan."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def prepare_cohort(
     progress: Progress,
     limits: Limits = NO_LIMITS,
 ) -> Prepared:
-    """The volumes of a cohort; what an earlier run has made with the same fingerprint and input is used again.
+    """Prepare the volumes of a cohort, and use those again that an earlier run made of the same input.
 
     In `folder`: volumes.h5, quality.csv, unprepared.csv, contact-sheet.png, overlays/, transforms/, and parts/ while
     the work is going on.
@@ -198,7 +198,7 @@ def _work(
     processes: int,
     progress: Progress,
 ) -> None:
-    """Prepares the scans that are left; adds to `reasons` and remembers them on disk at once."""
+    """Prepare the scans that are left; add to `reasons` and remember them on disk at once."""
     if not todo:
         return
     label = getattr(job.preparer, "label", "Preprocessing")
@@ -229,7 +229,7 @@ def _key(fingerprint: str, source_hash: str) -> str:
 
 
 def _earlier(file: Path, fingerprint: str) -> VolumeCache | None:
-    """The finished volumes of an earlier run with the same settings."""
+    """Open the finished volumes of an earlier run with the same settings; None if there are none."""
     try:
         cache = VolumeCache(file)
     except (OSError, KeyError, ValueError):
@@ -246,7 +246,7 @@ def _pack(
     earlier: VolumeCache | None,
     cached: set[str],
 ) -> VolumeCache:
-    """All volumes in one file. Those of an earlier run stay: a scan rejected and accepted again is not redone."""
+    """Write all volumes to one file; those of an earlier run stay, for a scan may be accepted again."""
     others = [scan for scan in earlier.ids if scan not in keys] if earlier else []
     order = [*ids, *(scan for scan in sorted(cached) if scan not in ids), *others]
     all_keys = {**{scan: earlier.key(scan) for scan in others}, **keys} if earlier else keys
@@ -255,7 +255,7 @@ def _pack(
 
 
 def _remembered(folder: Path, keys: dict[str, str], accepted: frozenset[str]) -> dict[str, str]:
-    """Scans that an earlier run could not prepare, whose input and settings are the same, and why."""
+    """Return the scans that an earlier run could not prepare from the same input and settings, and why."""
     try:
         table = pd.read_csv(folder / UNPREPARED, dtype="string", keep_default_na=False)
         rows = list(zip(table["scan"], table["reason"], table["key"], strict=True))
@@ -288,7 +288,7 @@ def _quality(cache: VolumeCache, ids: list[str]) -> pd.DataFrame:
 
 
 def _report(folder: Path, quality: pd.DataFrame, marked: dict[str, str], changed: bool, pictures: bool) -> Path | None:
-    """quality.csv and the contact sheet: contact-sheet.png, further pages contact-sheet-2.png and so on.
+    """Write quality.csv and the contact sheet: contact-sheet.png, further pages contact-sheet-2.png and so on.
 
     Args:
         marked: scan -> what the sheet says of it.

@@ -71,7 +71,7 @@ def warning(flags: pd.DataFrame) -> tuple[str, ...]:
 
 
 def _candidates(quality: pd.DataFrame, subject: pd.Series) -> Iterator[tuple[str, str]]:
-    """Pairs of scans of different subjects with nearly the same quality figures."""
+    """Yield pairs of scans of different subjects with nearly the same quality figures."""
     figures = _figures(quality)
     ids = quality["scan"].tolist()
     persons = subject[ids].to_numpy(object)
@@ -82,13 +82,13 @@ def _candidates(quality: pd.DataFrame, subject: pd.Series) -> Iterator[tuple[str
 
 
 def _figures(quality: pd.DataFrame) -> np.ndarray:
-    """(scans, figures), the brain's volume as a logarithm."""
+    """Return the figures to compare, (scans, figures), the brain's volume as a logarithm."""
     volume = quality["brain_ml"].where(quality["brain_ml"] > 0)
     return quality[list(APART)].assign(brain_ml=np.log(volume)).to_numpy(float)
 
 
 def _near(figures: np.ndarray, one: np.ndarray) -> np.ndarray:
-    """Which scans have nearly the figures of one; those that are not known of either do not count."""
+    """Mark scans with nearly the figures of one; figures that are not known of either do not count."""
     apart = np.abs(figures - one)
     known = ~np.isnan(figures).all(axis=1) & ~np.isnan(one).all()
     return (np.isnan(apart) | (apart <= list(APART.values()))).all(axis=1) & known

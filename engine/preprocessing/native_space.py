@@ -61,7 +61,7 @@ def keep(scan: Path, transforms: Path, registration: str) -> NativeSpace:
 
 
 def kept(transforms: Path) -> NativeSpace | None:
-    """What `keep` has kept; None if it is not there or unreadable."""
+    """Read the native space that `keep` has kept; None if it is missing or unreadable."""
     try:
         with np.load(transforms / FILE, allow_pickle=False) as file:
             values = {name: file[name] for name in file.files}
@@ -71,7 +71,7 @@ def kept(transforms: Path) -> NativeSpace | None:
 
 
 def spaces(scans: pd.DataFrame, folder: Path, registration: str) -> Iterator[tuple[str, NativeSpace | None, str]]:
-    """(scan, native space, why it has none) of every scan.
+    """Yield (scan, native space, why it has none) of every scan.
 
     What the preprocessing of an earlier version did not keep is computed from the transforms that it did keep.
 
@@ -108,13 +108,13 @@ def _check(transforms: Path, deformed: bool) -> None:
 
 
 def _identity(shape: tuple[int, int, int], affine: np.ndarray) -> NativeSpace:
-    """The space of a scan that came in MNI space: a field of nothing between the corners of its file."""
+    """Return the space of a scan that came in MNI space: a zero field between the corners of its file."""
     step = np.maximum(np.array(shape) - 1, 1)
     return NativeSpace(shape, affine, np.eye(4), np.zeros((3, 2, 2, 2), np.int16), affine @ np.diag([*step, 1.0]))
 
 
 def _registered(shape: tuple[int, int, int], affine: np.ndarray, transforms: Path) -> NativeSpace:
-    """The space of a registered scan, by its transforms, where its file shows brain."""
+    """Return the space of a registered scan, by its transforms, where its file shows brain."""
     step = np.maximum(1, np.round(FIELD_MM / voxel_sizes(affine)))
     count = np.ceil((np.array(shape) - 1) / step).astype(int) + 1
     field_affine = affine @ np.diag([*step, 1.0])
@@ -132,7 +132,7 @@ def _registered(shape: tuple[int, int, int], affine: np.ndarray, transforms: Pat
 def _fit_native(
     shape: tuple[int, int, int], affine: np.ndarray, native: np.ndarray, mni: np.ndarray, field_affine: np.ndarray
 ) -> NativeSpace:
-    """The affine nearest to native -> mni (x, y, z, 3), and what is left: small, wherever a scanner's origin lies."""
+    """Fit the affine nearest to native -> mni (x, y, z, 3), mm; what is left is small and becomes the field."""
     points = np.concatenate([native, np.ones((*native.shape[:3], 1))], axis=-1)
     found = np.linalg.lstsq(points.reshape(-1, 4), mni.reshape(-1, 3), rcond=None)[0]
     left = np.rint((mni - points @ found) / FIELD_UNIT_MM)

@@ -31,7 +31,7 @@ TILE_WIDTH, TILE_CAPTION, TILE_COLUMNS, TILE_ROWS = 400, 18, 5, 40
 
 
 def overlay(volume: np.ndarray, mm: int, title: str) -> Image.Image:
-    """Three planes of a volume on Grid(mm) with the template's outlines: brain mask orange, white matter blue."""
+    """Draw three planes of a volume on Grid(mm) with the template's outlines: brain orange, white matter blue."""
     inside = volume[brain_mask(mm) & (volume > 0)]
     top = np.percentile(inside, 99.5) if inside.size else 1.0
     shown = (np.clip(volume / top, 0, 1), brain_mask(mm), template_brain(mm))
@@ -47,7 +47,7 @@ def overlay(volume: np.ndarray, mm: int, title: str) -> Image.Image:
 
 
 def contact_sheets(quality: pd.DataFrame, overlays: Path, marks: Mapping[str, str] | None = None) -> list[Image.Image]:
-    """Small overlays of all scans, worst correlation with the template first; 200 a page.
+    """Draw small overlays of all scans, worst correlation with the template first; 200 a page.
 
     Args:
         quality: columns scan and template_correlation.
@@ -66,7 +66,7 @@ def contact_sheets(quality: pd.DataFrame, overlays: Path, marks: Mapping[str, st
 
 
 def _cut(volume: np.ndarray, axis: int, mm: int) -> np.ndarray:
-    """A plane with superior (or anterior) up, and the patient's right on the right."""
+    """Return a plane with superior (or anterior) up, and the patient's right on the right."""
     index = round((CUT_MM[axis] - ORIGIN_MM[axis]) / mm)
     margin = MARGIN_MM // mm
     box = [slice(max(0, part.start - margin), part.stop + margin) for part in _brain_box(mm)]

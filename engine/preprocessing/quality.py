@@ -38,7 +38,7 @@ class Limits:
     accepted: frozenset[str] = frozenset()
 
     def reasons(self, quality: pd.DataFrame) -> dict[str, str]:
-        """Scan -> why it is left out.
+        """Return scan -> why it is left out.
 
         Args:
             quality: rows of the quality table.
@@ -50,7 +50,7 @@ class Limits:
         }
 
     def flags(self, quality: pd.DataFrame) -> pd.DataFrame:
-        """Rows of the flags table, one a figure of a scan that is out of bounds.
+        """Return rows of the flags table, one a figure of a scan that is out of bounds.
 
         Args:
             quality: rows of the quality table, of scans that are used.
@@ -82,7 +82,7 @@ NO_LIMITS = Limits({}, {})
 
 
 def limits_of(settings: PreprocessingConfig, accepted: frozenset[str] = frozenset()) -> Limits:
-    """The limits that can be checked: intensities only where they are scaled, the brain only where it is extracted."""
+    """Return the limits that can be checked: intensities only if scaled, the brain only if extracted."""
     unknown = {"brain_ml"} if settings.brain_extraction == "none" else set()
     unknown |= {"intensity_low", "intensity_high"} if settings.intensity == "none" else set()
 
@@ -95,12 +95,12 @@ def limits_of(settings: PreprocessingConfig, accepted: frozenset[str] = frozense
 
 
 def undecided(flags: pd.DataFrame) -> int:
-    """How many scans are beyond the limits without a person's word."""
+    """Count the scans beyond the limits without a person's decision."""
     return int(flags.loc[flags["decision"] == "", "scan"].nunique())
 
 
 def marks(flags: pd.DataFrame, reasons: dict[str, str]) -> dict[str, str]:
-    """Scan -> a few words for the contact sheet: excluded, or the flagged figures and whether a person accepted it."""
+    """Return scan -> words for the contact sheet: excluded, or the flagged figures and any acceptance."""
     words = dict.fromkeys(reasons, EXCLUDED)
     for scan, rows in flags.groupby("scan", sort=False):
         accepted = " (accepted)" if (rows["decision"] == ACCEPT).all() else ""

@@ -55,7 +55,7 @@ class ScanPreparer:
     accepted: frozenset[str] = frozenset()
 
     def __call__(self, row: dict[str, Any], folder: Path) -> PreparedScan:
-        """Prepare a scan; writes overlays/<scan>.png and transforms/<scan>/ in `folder`.
+        """Prepare a scan; write overlays/<scan>.png and transforms/<scan>/ in `folder`.
 
         Args:
             row: of the scans table; scan and path are read.
@@ -84,11 +84,11 @@ class ScanPreparer:
         return prepared
 
     def describe(self) -> dict[str, Any]:
-        """The settings as plain values, to be stored with the volumes."""
+        """Return the settings as plain values, to be stored with the volumes."""
         return {**self.settings.model_dump(mode="json", exclude={"quality"}), "grid_mm": self.grid_mm}
 
     def _own_brain(self, image: nib.Nifti1Image) -> tuple[np.ndarray, np.ndarray]:
-        """Brain mask in the scan's space and bias-corrected intensities inside it."""
+        """Return the brain mask in the scan's space and bias-corrected intensities inside it."""
         data = np.asarray(image.dataobj)
         mask = steps.extract_brain(image) if self.settings.brain_extraction != "none" else data > 0
         if self.settings.n4 and mask.any():
@@ -101,7 +101,7 @@ class ScanPreparer:
     def _registered(
         self, brain: np.ndarray, mask: np.ndarray, affine: np.ndarray, scan: str, parts: Path, transforms: Path
     ) -> _Landed:
-        """The scan in the template's space by registration; keeps the transforms if the settings say so."""
+        """Register the scan to the template; keep the transforms if the settings say so."""
         mm = sampling_mm(self.grid_mm)
         # In the cohort's folder, which has room for the results, not in a small /tmp.
         parts.mkdir(parents=True, exist_ok=True)
@@ -116,7 +116,7 @@ class ScanPreparer:
         return _Landed(volume, own, mm, coarsen(volume, mm, self.grid_mm))
 
     def _finish(self, landed: _Landed, scan: str, folder: Path) -> PreparedScan:
-        """Picture, template mask, intensity and quality figures; what lies elsewhere gets a reason."""
+        """Draw the picture, apply the template's mask, scale and measure; give a reason to what lies elsewhere."""
         mask = brain_mask(self.grid_mm)
         cover = float((landed.own & brain_mask(landed.mm)).sum() / brain_mask(landed.mm).sum())
         _draw(landed, scan, folder)
@@ -146,12 +146,12 @@ class _Landed:
 
 
 def sampling_mm(grid_mm: int) -> int:
-    """The grid on which transforms are applied: 2 mm if the working grid is a multiple of it, else 1 mm."""
+    """Return the grid on which transforms are applied: 2 mm if the working grid is a multiple of it, else 1 mm."""
     return 2 if grid_mm % 2 == 0 else 1
 
 
 def figures(volume: np.ndarray, own: np.ndarray, grid_mm: int, mm: int) -> dict[str, float]:
-    """Quality figures: `volume` on Grid(grid_mm), the scan's own brain mask on Grid(mm)."""
+    """Measure quality figures of `volume` on Grid(grid_mm), with the scan's own brain mask on Grid(mm)."""
     mask, full = brain_mask(grid_mm), brain_mask(mm)
     inside = volume[mask].astype(np.float64)
     template = template_brain(grid_mm)[mask]
@@ -203,7 +203,7 @@ def _by_affine(brain: np.ndarray, mask: np.ndarray, affine: np.ndarray, grid_mm:
 
 
 def _keep(found: steps.Registration, folder: Path) -> None:
-    """Moves what takes a heatmap back to the scan; the forward deformation is not needed for that."""
+    """Move the files that take a heatmap back to the scan; the forward deformation is not needed for that."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.move(found.affine, folder / steps.AFFINE_FILE)
     if found.inverse_warp:

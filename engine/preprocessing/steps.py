@@ -41,7 +41,7 @@ class Registration:
 
 
 def load_upright(path: Path) -> nib.Nifti1Image:
-    """A scan with axes nearest to right, anterior, superior; float32, three-dimensional, no shear.
+    """Load a scan with axes nearest to right, anterior, superior; float32, (x, y, z), no shear.
 
     Only the order and direction of axes change, unless the affine has shear: then the image is resampled.
     """
@@ -55,7 +55,7 @@ def load_upright(path: Path) -> nib.Nifti1Image:
 
 
 def extract_brain(image: nib.Nifti1Image) -> np.ndarray:
-    """Brain mask of a whole head, bool, by deepbet on one CPU thread.
+    """Return the brain mask of a whole head, bool, by deepbet on one CPU thread.
 
     Raises:
         ValueError: no brain is found.
@@ -86,7 +86,7 @@ def _deepbet():
 
 
 def correct_bias(data: np.ndarray, affine: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Intensities without the scanner's smooth bias field (N4), estimated inside the mask."""
+    """Return intensities without the scanner's smooth bias field (N4), estimated inside the mask."""
     ants = _ants()
     # N4 wants positive intensities and a mask that is neither empty nor all.
     image = to_ants(np.maximum(data, 0), affine)
@@ -95,7 +95,7 @@ def correct_bias(data: np.ndarray, affine: np.ndarray, mask: np.ndarray) -> np.n
 
 
 def register(brain: np.ndarray, affine: np.ndarray, kind: str, mm: int, prefix: str) -> Registration:
-    """Transforms from a brain-extracted scan to the template brain, estimated on Grid(mm).
+    """Estimate transforms from a brain-extracted scan to the template brain on Grid(mm).
 
     Args:
         brain: intensities, 0 outside the brain.
@@ -117,14 +117,14 @@ def register(brain: np.ndarray, affine: np.ndarray, kind: str, mm: int, prefix: 
 
 
 def sample(data: np.ndarray, affine: np.ndarray, registration: Registration, mm: int) -> np.ndarray:
-    """A scan on Grid(mm) by linear interpolation, smoothed before if the grid is coarser than the scan; float32."""
+    """Resample a scan to Grid(mm) linearly, smoothed before if the grid is coarser than the scan; float32."""
     moving = to_ants(smooth_to(data, affine, mm), affine)
     fixed = to_ants(np.zeros(Grid(mm).shape), Grid(mm).affine)
     return _ants().apply_transforms(fixed, moving, list(registration.forward), interpolator="linear").numpy()
 
 
 def back_to_scan(volume: np.ndarray, mm: int, transforms: Path, scan: Path) -> nib.Nifti1Image:
-    """A volume of Grid(mm), such as a heatmap, in the scan's own space; axes as `load_upright` gives them.
+    """Bring a volume of Grid(mm), such as a heatmap, to the scan's own space, axes as by `load_upright`.
 
     Args:
         volume: on Grid(mm).
@@ -142,7 +142,7 @@ def back_to_scan(volume: np.ndarray, mm: int, transforms: Path, scan: Path) -> n
 
 
 def to_template(points: np.ndarray, transforms: Path) -> np.ndarray:
-    """Where points of a scan lie in the template's space; both in mm, RAS, (n, 3).
+    """Return where points of a scan lie in the template's space; both in mm, RAS, (n, 3).
 
     Args:
         points: in mm of the scan's own affine.
@@ -157,7 +157,7 @@ def to_template(points: np.ndarray, transforms: Path) -> np.ndarray:
 
 
 def _way_from_scan(transforms: Path) -> tuple[list[str], list[bool]]:
-    """Files that lead from the scan to the template, and whether to invert each, in the order ANTs applies them."""
+    """Return the files that lead from scan to template, and whether to invert each, in ANTs' order."""
     files = [str(transforms / AFFINE_FILE)]
     if (transforms / INVERSE_FILE).is_file():
         files.append(str(transforms / INVERSE_FILE))
@@ -165,7 +165,7 @@ def _way_from_scan(transforms: Path) -> tuple[list[str], list[bool]]:
 
 
 def scale_to_white_matter(volume: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The volume divided by the 90th percentile of its positive voxels in the mask; white matter becomes about 1.
+    """Divide a volume by the 90th percentile of its positive voxels in the mask; white matter becomes about 1.
 
     Raises:
         ValueError: no positive voxel in the mask.
@@ -177,7 +177,7 @@ def scale_to_white_matter(volume: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def to_ants(data: np.ndarray, affine: np.ndarray):
-    """An ANTs image of an array with a nibabel affine (RAS; ANTs counts in LPS)."""
+    """Return an ANTs image of an array with a nibabel affine (RAS; ANTs counts in LPS)."""
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
     # Exactly orthonormal, or ITK refuses the image.
     left, _, right = np.linalg.svd(_direction(affine))
@@ -194,7 +194,7 @@ def _direction(affine: np.ndarray) -> np.ndarray:
 
 
 def _ants():
-    """The ants module, on one thread: with several, sums are added in another order and two runs differ."""
+    """Return the ants module, on one thread: with several, sums are in another order and two runs differ."""
     if "ants" not in sys.modules:
         os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
     try:

@@ -17,7 +17,7 @@ _LAYOUT = 1
 
 
 def write_part(folder: Path, scan: str, volume: np.ndarray, quality: dict[str, float], key: str = "") -> None:
-    """One prepared scan as <scan>.npz (temporary file, flushed to disk, then renamed).
+    """Write one prepared scan as <scan>.npz (temporary file, flushed to disk, then renamed).
 
     Args:
         folder: of the parts; made if missing.
@@ -43,7 +43,7 @@ def write_part(folder: Path, scan: str, volume: np.ndarray, quality: dict[str, f
 
 
 def read_part(folder: Path, scan: str, key: str = "") -> tuple[np.ndarray, float, dict[str, float]] | None:
-    """(volume as int16, scale, quality) of a part; None if it is not there, damaged or has another key."""
+    """Read (volume as int16, scale, quality) of a part; None if it is missing, damaged or has another key."""
     try:
         with np.load(_part(folder, scan), allow_pickle=False) as part:
             if str(part["key"]) != key:
@@ -54,7 +54,7 @@ def read_part(folder: Path, scan: str, key: str = "") -> tuple[np.ndarray, float
 
 
 def has_part(folder: Path, scan: str, key: str = "") -> bool:
-    """Whether a part with this key is there; reads no voxels."""
+    """Return whether a part with this key is there; reads no voxels."""
     try:
         with np.load(_part(folder, scan), allow_pickle=False) as part:
             return str(part["key"]) == key and "volume" in part.files
@@ -63,7 +63,7 @@ def has_part(folder: Path, scan: str, key: str = "") -> bool:
 
 
 def quantise(volume: np.ndarray) -> tuple[np.ndarray, float]:
-    """A volume as int16 and the scale: value = integer * scale, error at most scale / 2."""
+    """Return a volume as int16 and the scale: value = integer * scale, error at most scale / 2."""
     largest = float(np.abs(volume).max())
     scale = largest / _INT16 if largest > 0 else 1.0
     return np.rint(volume / scale).astype(np.int16), scale
@@ -105,19 +105,19 @@ class VolumeCache:
         return scan in self._row
 
     def check(self, fingerprint: str) -> bool:
-        """Whether the volumes were made with these settings."""
+        """Return whether the volumes were made with these settings."""
         return self.fingerprint == fingerprint
 
     def key(self, scan: str) -> str:
-        """Fingerprint of a scan's input and settings."""
+        """Return the fingerprint of a scan's input and settings."""
         return self.keys[self._row[scan]]
 
     def quality_of(self, scan: str) -> dict[str, float]:
-        """Quality figures of a scan."""
+        """Return the quality figures of a scan."""
         return self.quality[self._row[scan]]
 
     def read(self, ids: Sequence[str] | None = None) -> np.ndarray:
-        """Volumes as float32, (n, x, y, z), in the order of `ids` (default: all). Only these are in memory.
+        """Read volumes as float32, (n, x, y, z), in the order of `ids` (default: all); only these are in memory.
 
         Raises:
             KeyError: a scan that is not there.
@@ -128,7 +128,7 @@ class VolumeCache:
         return volumes
 
     def read_integers(self, ids: Sequence[str] | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Volumes as stored: int16 (n, x, y, z) and scales (n,); value = integer * scale."""
+        """Read volumes as stored: int16 (n, x, y, z) and scales (n,); value = integer * scale."""
         rows = [self._row[scan] for scan in (self.ids if ids is None else ids)]
         integers = np.empty((len(rows), *self.shape), np.int16)
         with h5py.File(self.file, "r") as store:
@@ -147,7 +147,7 @@ def pack(
     keys: Sequence[str] | None = None,
     earlier: VolumeCache | None = None,
 ) -> VolumeCache:
-    """One HDF5 file of the parts (temporary file, then rename): a file open for writing would not survive a kill.
+    """Write the parts to one HDF5 file (temporary, then renamed: a file open for writing survives no kill).
 
     Datasets: volumes int16 (n, x, y, z) in chunks of one scan, scales, ids, keys, quality. Attributes: fingerprint,
     settings, layout. Ids are a dataset, because attributes are limited to 64 KiB.

@@ -81,7 +81,7 @@ class Flow:
     reach: np.ndarray
 
     def displacement(self, severity: float) -> np.ndarray:
-        """(3, x, y, z) at a severity; beyond the range it stays at the end."""
+        """Return the displacement at a severity, (3, x, y, z); beyond the range it stays at the end."""
         position = np.interp(severity, self.severities, np.arange(len(self.severities)))
         low = min(int(position), len(self.severities) - 2)
         share = np.float32(position - low)
@@ -96,7 +96,7 @@ def solve_flow(
     lowest: float,
     highest: float,
 ) -> Flow:
-    """The flow that changes each region's volume as asked at severity 1.
+    """Find the flow that changes each region's volume as asked at severity 1.
 
     Args:
         brain: (x, y, z) template brain on the solving grid, white matter about 1; tells tissue from fluid.
@@ -134,7 +134,7 @@ def solve_flow(
 
 
 def _substance(brain: np.ndarray, change: float) -> np.ndarray:
-    """Where a change takes hold: tissue shrinks, fluid grows."""
+    """Return where a change takes hold: tissue shrinks, fluid grows."""
     return brain > 0.45 if change < 0 else (brain > 0) & (brain < 0.6)
 
 
@@ -147,7 +147,7 @@ def _surroundings(changed: np.ndarray, mm: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def _velocity(targets: Mapping[str, np.ndarray], gain: Mapping[str, float], halo: np.ndarray, mm: int) -> np.ndarray:
-    """(3, x, y, z) gradient of the potential whose Laplacian is the balanced log-Jacobian rate."""
+    """Return the gradient, (3, x, y, z), of the potential whose Laplacian is the balanced log-Jacobian rate."""
     shape = halo.shape
     rate = np.zeros(shape, np.float32)
     for name, where in targets.items():
@@ -167,7 +167,7 @@ def _velocity(targets: Mapping[str, np.ndarray], gain: Mapping[str, float], halo
 
 
 def _integrate(velocity: np.ndarray, time: float, steps: int) -> np.ndarray:
-    """Where tissue goes: displacement of the flow after `time`, by midpoint steps."""
+    """Return where tissue goes: the displacement of the flow after `time`, by midpoint steps."""
     identity = np.indices(velocity.shape[1:], dtype=np.float32)
     displacement = np.zeros_like(velocity)
     for _ in range(steps):
@@ -181,7 +181,7 @@ def _advance(velocity: np.ndarray, displacement: np.ndarray, identity: np.ndarra
 
 
 def sample(field: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
-    """A vector field (3, x, y, z) at coordinates (3, ...) in its voxels, linear, constant beyond the edge."""
+    """Interpolate a vector field (3, x, y, z) linearly at coordinates (3, ...) in its voxels, constant beyond it."""
 
     def one(part: np.ndarray) -> np.ndarray:
         return ndimage.map_coordinates(part, coordinates, order=1, mode="nearest")
@@ -191,7 +191,7 @@ def sample(field: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
 
 
 def _log_jacobian(displacement: np.ndarray) -> np.ndarray:
-    """log det of the gradient of x + displacement(x), (x, y, z)."""
+    """Return the log determinant of the gradient of x + displacement(x), (x, y, z)."""
     gradient = np.stack([np.stack(np.gradient(part)) for part in displacement])
     matrix = np.moveaxis(gradient, (0, 1), (-2, -1)) + np.eye(3, dtype=np.float32)
     determinant = np.linalg.det(matrix)
@@ -222,7 +222,7 @@ def _flow(
 
 
 def truth_map(flow: Flow, mask: np.ndarray, solve_mm: int, mm: int) -> tuple[np.ndarray, np.ndarray]:
-    """(binary, log_jacobian) of a flow on the `mm` grid, both (x, y, z), 0 outside `mask`.
+    """Return (binary, log_jacobian) of a flow on the `mm` grid, both (x, y, z), 0 outside `mask`.
 
     Binary: |log-Jacobian| >= 25 % of its maximum in the mask (design, section 9).
     """

@@ -48,7 +48,7 @@ NUISANCES = ("anatomy", "ageing", "size", "misregistration", "sham", "intensity"
 
 
 def read(config: CohortConfig, seed: int = 0) -> Cohort:
-    """The list of scans of a simulated cohort; their volumes are made by SimulatedPreparer."""
+    """Return the scans of a simulated cohort; their volumes are made by SimulatedPreparer."""
     simulation = config.simulation
     rows = []
     plan = (
@@ -65,7 +65,7 @@ def read(config: CohortConfig, seed: int = 0) -> Cohort:
 
 
 def _sessions(number: int, subjects: int, scans: int | None) -> int:
-    """Scans of the subject: `scans` dealt out evenly, at least one each."""
+    """Return the number of scans of the subject: `scans` dealt out evenly, at least one each."""
     total = max(scans or subjects, subjects)
     return total // subjects + (number < total % subjects)
 
@@ -116,7 +116,7 @@ class SimulatedPreparer:
     label: ClassVar[str] = "Simulating"
 
     def __call__(self, row: dict, folder: Path) -> PreparedScan:
-        """The scan's volume on the working grid, white matter about 1, 0 outside the brain mask."""
+        """Make the scan's volume on the working grid, white matter about 1, 0 outside the brain mask."""
         started = time.perf_counter()
         volume = self.volume(row)
         quality = figures(volume, brain_mask(self.grid_mm), self.grid_mm, self.grid_mm)
@@ -130,7 +130,7 @@ class SimulatedPreparer:
             task.advance()
 
     def describe(self) -> dict[str, Any]:
-        """The settings as plain values, to be stored with the volumes."""
+        """Return the settings as plain values, to be stored with the volumes."""
         version = {"simulation_version": SIMULATION_VERSION}
         return {**version, **self.simulation.model_dump(mode="json"), "grid_mm": self.grid_mm, "seed": self.seed}
 
@@ -161,7 +161,7 @@ class SimulatedPreparer:
         return np.random.default_rng([self.seed, 3, int(row["subject"].removeprefix("sim-")), session])
 
     def _coordinates(self, row: dict, wanted: dict[str, bool], shift_mm: np.ndarray) -> np.ndarray:
-        """Where in the template each voxel of the healthy scan comes from: (3, x, y, z) in 1 mm voxels."""
+        """Return where in the template each voxel of the healthy scan comes from: (3, x, y, z), 1 mm voxels."""
         simulation, body, grid_mm = self.simulation, _body(self.simulation, self.grid_mm), self.grid_mm
         subject = np.random.default_rng([self.seed, 2, int(row["subject"].removeprefix("sim-"))])
         anatomy = subject.normal(size=(3, *control_points(ANATOMY_MM)))
@@ -180,7 +180,7 @@ class SimulatedPreparer:
         return coordinates
 
     def _diseased(self, row: dict, coordinates: np.ndarray) -> np.ndarray:
-        """The same with the imposed change: the last step, thus in the frame of the template, which has the regions."""
+        """Add the imposed change to coordinates: the last step, in the frame of the template, which has the regions."""
         body = _body(self.simulation, self.grid_mm)
         if body.imposed is None or not row["severity"] > 0:
             return coordinates
@@ -220,7 +220,7 @@ class Body:
 
 
 def control_points(spacing_mm: int) -> tuple[int, ...]:
-    """Shape of a lattice of control points over the 1 mm grid."""
+    """Return the shape of a lattice of control points over the 1 mm grid."""
     return tuple(n // spacing_mm + 2 for n in Grid(1).shape)
 
 
@@ -267,31 +267,31 @@ def outside_reach(preparer: SimulatedPreparer, margin_mm: float = 0.0) -> np.nda
 
 
 def _reached(body: Body, coordinates: np.ndarray) -> np.ndarray:
-    """(x, y, z) bool: voxels whose place in the template, before the imposed change, is within its reach."""
+    """Mark voxels whose place in the template, before the imposed change, is within its reach; (x, y, z)."""
     return ndimage.map_coordinates(body.reach, coordinates / body.solve_mm, order=1, mode="nearest") > 0
 
 
 def imposed_truth(preparer: SimulatedPreparer) -> tuple[np.ndarray, np.ndarray] | None:
-    """(binary, log_jacobian) on the working grid; None for a null cohort."""
+    """Return (binary, log_jacobian) on the working grid; None for a null cohort."""
     body = _body(preparer.simulation, preparer.grid_mm)
     return truth_map(body.imposed, body.mask, body.solve_mm, preparer.grid_mm) if body.imposed else None
 
 
 def _resize(coordinates: np.ndarray, log_size: float, shift_mm: np.ndarray, body: Body) -> np.ndarray:
-    """Larger brains pull from nearer the centre."""
+    """Scale coordinates about the brain's centre and shift them: larger brains pull from nearer the centre."""
     return (
         (coordinates - body.centre) * np.float32(np.exp(-log_size)) + body.centre + shift_mm[:, None, None, None]
     ).astype(np.float32)
 
 
 def _at(field: np.ndarray, coordinates: np.ndarray, body: Body) -> np.ndarray:
-    """A displacement of the solving grid at 1 mm coordinates, in 1 mm voxels."""
+    """Interpolate a displacement of the solving grid at 1 mm coordinates; the result is in 1 mm voxels."""
     return sample(field, coordinates / body.solve_mm) * body.solve_mm
 
 
 @lru_cache(maxsize=8)
 def _spline_basis(grid_mm: int, spacing_mm: int) -> tuple[np.ndarray, ...]:
-    """Per axis (voxels, control points): cubic B-splines at the voxels of the working grid."""
+    """Return cubic B-splines at the voxels of the working grid, per axis (voxels, control points)."""
     bases = []
     for voxels, points in zip(Grid(grid_mm).shape, control_points(spacing_mm), strict=True):
         distance = np.abs(np.arange(voxels)[:, None] * grid_mm / spacing_mm + 0.5 - np.arange(points)[None, :])
@@ -309,7 +309,7 @@ def _smooth(points: np.ndarray, grid_mm: int, spacing_mm: int) -> np.ndarray:
 
 
 def _sham(points: np.ndarray, body: Body) -> np.ndarray:
-    """A displacement that changes no volume (a curl), as large as the imposed one within its reach, in mm."""
+    """Return a displacement that changes no volume (a curl), as large as the imposed one within its reach, mm."""
     a, b, c = _smooth(points, body.grid_mm, SHAM_MM)
     da, db, dc = np.gradient(a), np.gradient(b), np.gradient(c)
     curl = np.stack([dc[1] - db[2], da[2] - dc[0], db[0] - da[1]])
@@ -317,5 +317,5 @@ def _sham(points: np.ndarray, body: Body) -> np.ndarray:
 
 
 def _scaled(displacement: np.ndarray, rms: float, body: Body) -> np.ndarray:
-    """With a root mean square length of `rms` in the brain mask."""
+    """Scale a displacement to a root mean square length of `rms` in the brain mask."""
     return displacement * np.float32(rms / np.sqrt((displacement[:, body.mask] ** 2).sum(axis=0).mean()))

@@ -41,18 +41,18 @@ class Image:
 
     @property
     def rank(self) -> tuple:
-        """Without contrast agent first, then the first run; of equal runs the one with the plainest name."""
+        """Return a sort key: without contrast agent first, then the first run, then the plainest name."""
         run = self.entities.get("run", FIRST_RUN)
         return "ce" in self.entities, int(run) if run.isdigit() else 0, len(self.entities), str(self.path)
 
     @property
     def is_part(self) -> bool:
-        """Whether it is one of several files that make an image: a phase, or a slab."""
+        """Return whether the file is one of several that make an image: a phase, or a slab."""
         return self.entities.get("part", "mag") != "mag" or "chunk" in self.entities
 
 
 def read(config: CohortConfig) -> Cohort:
-    """The T1-weighted images of a dataset, one a session, with what the tables say of person and session.
+    """Read the T1-weighted images of a dataset, one a session, with what the tables say of person and session.
 
     Raises:
         UserError: no participants.tsv, no image, a table or sidecar that cannot be read, see also `assemble`.
@@ -117,7 +117,7 @@ def _image(path: Path, subject: str, session: str) -> Image:
 
 
 def _one_a_session(images: list[Image], people: list[str], table: str) -> tuple[list[Image], list[dict[str, str]]]:
-    """The first image of each session that may be used, and why the others are left out."""
+    """Return the first usable image of each session, and why the others are left out."""
     chosen, left_out, known = [], [], set(people)
     for (subject, session), group in groupby(images, key=lambda image: (image.subject, image.session)):
         prefix = f"{subject}_{session}_" if session else f"{subject}_"
@@ -140,7 +140,7 @@ def _one_a_session(images: list[Image], people: list[str], table: str) -> tuple[
 
 
 def _kinds_of_images(cohort: Cohort, used: list[Image]) -> list[str]:
-    """Which kinds of images are not as common in one group as in the other: networks can tell the groups by them."""
+    """Name kinds of images that are more common in one group: networks can tell the groups by them."""
     from scipy.stats import fisher_exact
 
     scans = cohort.scans[cohort.scans["role"] == "cohort"].set_index("path")["group"]
@@ -172,7 +172,7 @@ def _what(options: BidsOptions) -> str:
 
 
 def _spaces(folder: Path) -> str:
-    """Which spaces there are instead, for a message."""
+    """List in which other spaces images lie, for a message."""
     roots = _roots(folder, BidsOptions(space=""))
     files = [path for root in roots for path in root.glob("sub-*/**/*_space-*_T1w.nii*")]
     found = sorted({_image(path, "", "").entities["space"] for path in files})

@@ -84,7 +84,7 @@ def read_participants(file: Path, config: CohortConfig) -> People:
 
 
 def _session_column(table: pd.DataFrame, several: bool) -> str | None:
-    """The column that says of which session a row is; names such as "visit" only where participants have several."""
+    """Find the column that names the session of a row; "visit" counts only where participants have several rows."""
     sure = [name for name in table.columns if plain(name) in ("sessionid", "session", "ses")]
     return next(iter(sure or [name for name in table.columns if several and alias(name) == "session"]), None)
 
@@ -145,13 +145,13 @@ def _sessions(
 
 
 def _of_many(remarks: Sequence[str]) -> list[str]:
-    """Remarks of one file a participant, without the rows, which would be a line a participant."""
+    """Summarise remarks of one file a participant, without their rows, which would be a line a participant."""
     counted = Counter(re.sub(r" in \d+ rows? \([^)]*\)", "", remark) for remark in remarks)
     return [f"{SESSIONS} of {count} participant{'s' * (count > 1)}: {text}" for text, count in counted.items()]
 
 
 def _session_in(table: pd.DataFrame, session: str, folders: Sequence[str]) -> str | None:
-    """The row of a session; a name that is alike only counts where one row and one folder have it."""
+    """Find the row of a session; a name that is alike only counts where one row and one folder have it."""
     if session in table.index:
         return session
     twins = [other for other in folders if without_zeros(other) == without_zeros(session)]
@@ -164,7 +164,7 @@ def _over(row: pd.Series, people: pd.DataFrame, config: CohortConfig) -> dict[st
 
 
 def _changing(columns: Sequence[str], config: CohortConfig) -> list[str]:
-    """Which of these columns hold what changes from session to session: label, age, scores, what the rules read."""
+    """Return the columns of what changes from session to session: label, age, scores, what the rules read."""
     given = {theirs: ours for ours, theirs in config.columns.items()}
     rules = {term.column.lower() for term in groups.terms_of(config)}
     return [
@@ -175,7 +175,7 @@ def _changing(columns: Sequence[str], config: CohortConfig) -> list[str]:
 
 
 def _column(column: str, people: pd.DataFrame, config: CohortConfig) -> str:
-    """Where a value of a session goes: over the participant's column of the same name or meaning, or beside them."""
+    """Return the participant's column that a session's value goes over, by name or meaning, else its own name."""
     same = next((name for name in people.columns if name.lower() == column.lower()), None)
     ours = alias(column)
     if same or ours is None or ours in config.columns:
@@ -184,7 +184,7 @@ def _column(column: str, people: pd.DataFrame, config: CohortConfig) -> str:
 
 
 def _read(file: Path, config: CohortConfig, key: str, sidecars: list[Path], remarks: list[str]) -> pd.DataFrame:
-    """A table with codes in words and numbers that are numbers; the index is the row of the file."""
+    """Read a table, codes put into words and numbers checked; the index is the row of the file."""
     table = read_table(file)
     if key not in table.columns:
         raise UserError(f"{file.name}: no column {key}; the columns are {', '.join(table.columns)}")
@@ -210,7 +210,7 @@ def _refuse_twice(ids: pd.Series, file: Path, mend: str) -> None:
 
 
 def _in_words(table: pd.DataFrame, names: dict[str, str], config: CohortConfig, sidecars: list[Path]) -> None:
-    """Codes of labels and sex that the configuration does not know become what the sidecars' Levels say."""
+    """Replace codes of labels and sex that the configuration does not know by the sidecars' Levels."""
     known = {"label": _known_labels(config), "sex": set(SEXES)}
     for sidecar in sidecars:
         described = _sidecar(sidecar)
@@ -229,7 +229,7 @@ def _known_labels(config: CohortConfig) -> set[str]:
 
 
 def _levels(column: Any) -> dict[str, str]:
-    """Code -> words; since BIDS 1.9 the words may be an object with a Description."""
+    """Return code -> words; since BIDS 1.9 the words may be an object with a Description."""
     levels = column.get("Levels") if isinstance(column, dict) else None
     if not isinstance(levels, dict):
         return {}

@@ -48,7 +48,7 @@ class Image:
 
 
 def read(config: CohortConfig) -> Cohort:
-    """One image a session of the table, with a label from the CDR (OASIS-1) or from the group (OASIS-2).
+    """Read one image a session of the table, with a label from the CDR (OASIS-1) or from the group (OASIS-2).
 
     Raises:
         UserError: no table or image of OASIS, a session that is none, see also `assemble`.
@@ -78,7 +78,7 @@ def read(config: CohortConfig) -> Cohort:
 
 
 def _sessions(table: pd.DataFrame, file: Path) -> pd.Series:
-    """The session of each row, e.g. OAS1_0001_MR1."""
+    """Return the session of each row, e.g. OAS1_0001_MR1."""
     column = next(name for name in table.columns if plain(name) in ("mriid", "id"))
     sessions = table[column].fillna("")
     wrong = sessions[~sessions.str.fullmatch(SESSION.pattern)]
@@ -106,7 +106,7 @@ def _images(folder: Path) -> Iterator[Image]:
 
 
 def _kind(images: list[Image], sessions: pd.Series, folder: Path, wanted: str) -> str:
-    """The kind that is asked for, or the one that most sessions have: one kind for all, or it would be a clue."""
+    """Choose the kind of image: the wanted one, or that of most sessions; one for all, or it would be a clue."""
     there: dict[str, set[str]] = defaultdict(set)
     for image in images:
         there[image.kind].add(image.session)
@@ -125,7 +125,7 @@ def _kind(images: list[Image], sessions: pd.Series, folder: Path, wanted: str) -
 def _one_a_session(
     images: list[Image], kind: str, sessions: pd.Series, file: Path
 ) -> tuple[dict[str, Image], list[dict[str, str]]]:
-    """Session -> its first image of the kind; and what else there is of the kind."""
+    """Return session -> its first image of the kind, and why other images of the kind are left out."""
     chosen: dict[str, Image] = {}
     left_out = []
     known = set(sessions)
@@ -147,7 +147,7 @@ def _one_a_session(
 def _in_our_words(
     table: pd.DataFrame, sessions: pd.Series, config: CohortConfig, file: Path, remarks: list[str]
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """The table with subject, session, label and screening diagnosis; and which of its columns are ours."""
+    """Add subject, session, label and screening diagnosis to the table; return which columns are ours, too."""
     parts = sessions.str.extract(SESSION.pattern)
     column = _column(table, "cdr")
     cdr = numbers(table, column, "cdr", file, remarks)

@@ -17,7 +17,7 @@ from engine.errors import UserError
 
 
 def read(config: CohortConfig) -> Cohort:
-    """The scans that a table names, with their groups; those that cannot be used are exclusions.
+    """Read the scans that a table names, with their groups; those that cannot be used are exclusions.
 
     Raises:
         UserError: a folder, table, column or value that is missing or wrong. One line, with the mend.
@@ -35,7 +35,7 @@ def read(config: CohortConfig) -> Cohort:
 
 
 def _join(table: pd.DataFrame, names: dict[str, str], join: Join, folder: Path, file: Path) -> list[str]:
-    """Adds columns of a second table in place, under our names; returns a line for rows that it says nothing of."""
+    """Add columns of a second table in place, under our names; return a line for rows that it lacks."""
     second = read_table(table_file(folder, join.table))
     for column in (join.key, *join.columns.values()):
         if column not in second.columns:
@@ -62,7 +62,7 @@ def _join(table: pd.DataFrame, names: dict[str, str], join: Join, folder: Path, 
 
 
 def paths_of(table: pd.DataFrame, names: dict[str, str], pattern: str, folder: Path, file: Path) -> list[Path]:
-    """The file of each row, by a pattern with columns in braces: the table's or ours, without regard to case.
+    """Return the file of each row, by a pattern with columns in braces: the table's or ours, in any case.
 
     Raises:
         UserError: a malformed pattern, a column that is not there, a row without a value.

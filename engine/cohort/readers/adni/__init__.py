@@ -14,7 +14,7 @@ from engine.errors import UserError
 
 
 def read(config: CohortConfig) -> Cohort:
-    """The scans of ADNI's tables, one a visit, with the diagnosis of the visit where it is known.
+    """Read the scans of ADNI's tables, one a visit, with the diagnosis of the visit where it is known.
 
     Raises:
         UserError: no table of ADNI, or of both kinds; what `adni_collection.read` and `adni_merged.read` raise.
@@ -35,7 +35,7 @@ def read(config: CohortConfig) -> Cohort:
 
 
 def _visits(folder: Path, config: CohortConfig, others: set[Path]) -> Visits | None:
-    """ADNIMERGE, by its name or by its columns; None if it is not there."""
+    """Read ADNIMERGE, found by its name or its columns; None if there is none."""
     if config.adni.adnimerge:
         file = table_file(folder, config.adni.adnimerge)
         return Visits.read(file, config.adni.days)

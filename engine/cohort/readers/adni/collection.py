@@ -49,7 +49,7 @@ class Listed:
 
 
 def read(files: Sequence[Path], folder: Path, config: CohortConfig, visits: Visits | None) -> Cohort:
-    """The best scan of each visit, by the order of `cohort.adni.descriptions`.
+    """Read the best scan of each visit, by the order of `cohort.adni.descriptions`.
 
     Args:
         files: collection CSVs.
@@ -142,7 +142,7 @@ def _one(values: dict[str, str], where: str, there: dict[str, Path], description
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """Image id -> its NIfTI file, or the first file of its DICOM series."""
+    """Return image id -> its NIfTI file, or the first file of its DICOM series."""
     found: dict[str, Path] = {}
     for place, files in visible_files(folder):
         for name in (name for name in files if name.endswith(ENDINGS)):
@@ -155,7 +155,7 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _unusable(one: Listed) -> str:
-    """Why a listed image cannot be the scan of its visit; empty if it can."""
+    """Say why a listed image cannot be the scan of its visit; empty if it can."""
     if one.values["modality"].lower() not in MRI:
         return f"{one.values['modality']}, not MRI"
     if one.rank is None:
@@ -166,7 +166,7 @@ def _unusable(one: Listed) -> str:
 
 
 def _not_the_best(usable: list[Listed]) -> dict[str, str]:
-    """Image -> the reason of every image that is not the best of its visit."""
+    """Return image -> the reason, for every image that is not the best of its visit."""
     best: dict[tuple[str, str], Listed] = {}
     for one in usable:
         key = (one.rank, int(one.image[1:]))
@@ -180,7 +180,7 @@ def _not_the_best(usable: list[Listed]) -> dict[str, str]:
 
 
 def _rows(chosen: list[Listed], visits: Visits | None) -> tuple[list[dict[str, str]], dict[str, str]]:
-    """The rows under our names; and the reason of every image whose visit is unknown."""
+    """Return the rows under our names, and the reason of every image whose visit is unknown."""
     rows, unknown = [], {}
     for one in chosen:
         values = one.values

@@ -23,7 +23,7 @@ PATTERN = "{PTID}/{Visit}/{PTID}_{Scan.Date}_{Visit}_{Image.ID}_{DX}_Warped.nii.
 
 
 def read(file: Path, folder: Path, config: CohortConfig, visits: Visits | None) -> Cohort:
-    """The scans of the table, in its order; those whose preprocessing failed are left out.
+    """Read the scans of the table, in its order; those whose preprocessing failed are left out.
 
     Args:
         file: the table.
@@ -75,7 +75,7 @@ def _dashed(dates: pd.Series) -> pd.Series:
 
 
 def _failed(named: pd.DataFrame, folder: Path, config: CohortConfig) -> tuple[pd.Series, int]:
-    """Which rows the list of failed scans names, by PTID/Visit or image; and how long the list is."""
+    """Mark the rows that the list of failed scans names, by PTID/Visit or image; return its length, too."""
     entries = config.adni.failed
     if isinstance(entries, str):
         try:
@@ -91,7 +91,7 @@ def _failed(named: pd.DataFrame, folder: Path, config: CohortConfig) -> tuple[pd
 def _facts(
     table: pd.DataFrame, named: pd.DataFrame, by_plain: dict[str, str], visits: Visits | None
 ) -> dict[str, pd.Series]:
-    """Age at the scan and site; and what ADNIMERGE says where the table has no column of it."""
+    """Return age at the scan and site, and what ADNIMERGE says where the table has no column of it."""
     rows = table.rename(columns={name: key for key, name in by_plain.items()}).to_dict("records")
     own_site = table[by_plain["site"]] if "site" in by_plain else [None] * len(table)
     columns = {

@@ -36,7 +36,7 @@ class Visits:
 
     @staticmethod
     def read(file: Path, days: int) -> Visits:
-        """ADNIMERGE from its CSV.
+        """Read ADNIMERGE from its CSV.
 
         Args:
             file: the CSV.
@@ -54,7 +54,7 @@ class Visits:
         return Visits(file, dict(list(table.groupby("ptid"))), days, tuple(warnings))
 
     def facts(self, subject: str, visit: str, when: str) -> dict[str, str] | None:
-        """What is known of a visit, under our names; None if there is no such visit.
+        """Return what is known of a visit, under our names; None if there is no such visit.
 
         Args:
             subject: PTID, e.g. 002_S_0001.
@@ -98,7 +98,7 @@ def clean_numbers(table: pd.DataFrame, file: Path) -> list[str]:
 
 
 def read_date(text: object) -> date | None:
-    """A date as ADNI's tables have it, year first or month first; None if it is none."""
+    """Read a date of ADNI's tables, year first or month first; None if it is none."""
     for pattern in DATES:
         try:
             return datetime.strptime(str(text).split(" ")[0], pattern).date()
@@ -108,7 +108,7 @@ def read_date(text: object) -> date | None:
 
 
 def age_at(row: Mapping[str, str]) -> str | None:
-    """The age at a visit, years: ADNIMERGE's AGE is that at baseline, its Years_bl or Month_bl the time since.
+    """Return the age at a visit, years: ADNIMERGE's AGE is that at baseline, Years_bl or Month_bl the time since.
 
     Args:
         row: columns in plain spelling.
@@ -121,5 +121,5 @@ def age_at(row: Mapping[str, str]) -> str | None:
 
 
 def site_of(subject: str, site: object = None) -> str:
-    """ADNI's centre as three digits: of the column SITE, or as a PTID begins."""
+    """Return ADNI's centre as three digits, from the column SITE, else from the start of the PTID."""
     return str(site).zfill(3) if site is not None and pd.notna(site) else subject.split("_")[0]
