@@ -28,6 +28,7 @@ MODULES = (
     clinical_charts,
     compare_runs_charts,
     distances_charts,
+    shared_charts,
     one_region_charts,
     patient_charts,
     regions,
@@ -91,11 +92,11 @@ SAMPLES = {
                       "subjects": 12}),
         NAMES[:1], [*GROUPS, "all"], GROUPS, axis="rho",
     ),
-    "compare.metrics": lambda: compare_runs_charts.metrics(
+    "compare_runs.metrics": lambda: compare_runs_charts.metrics(
         measured(), ("one", "two"), {"accuracy": "Accuracy", "auc": "AUC"}
     ),
-    "compare.regions": lambda: compare_runs_charts.regions(COMPARED, ("one", "two")),
-    "distances.matrix": lambda: shared_charts.matrix(
+    "compare_runs.regions": lambda: compare_runs_charts.regions(COMPARED, ("one", "two")),
+    "shared.matrix": lambda: shared_charts.matrix(
         SQUARE, low=0, high=8, colours=distances_charts.DISTANCE_COLOURS, what="distance", slim=True
     ),
     "distances.strips": lambda: distances_charts.strips(
@@ -104,11 +105,11 @@ SAMPLES = {
     "distances.dendrogram": lambda: distances_charts.dendrogram(
         ordering.linkage(SQUARE.fillna(3).to_numpy()), METHODS, 8
     ),
-    "one_region.distribution": lambda: one_region_charts.distribution(
+    "one_region_charts.distribution": lambda: one_region_charts.distribution(
         SCANS, GROUPS, GROUPS, axis="share, %", factor=100
     ),
-    "one_region.means": lambda: one_region_charts.means(SCANS, GROUPS, GROUPS, axis="share, %", factor=100),
-    "one_region.with_age": lambda: one_region_charts.with_age(SCANS, GROUPS, GROUPS, axis="share, %", factor=100),
+    "one_region_charts.means": lambda: one_region_charts.means(SCANS, GROUPS, GROUPS, axis="share, %", factor=100),
+    "one_region_charts.with_age": lambda: one_region_charts.with_age(SCANS, GROUPS, GROUPS, axis="share, %", factor=100),
     "patient.against_group": lambda: patient_charts.against_group(
         pd.DataFrame({"region": NAMES, "share": 0.1, "mean": 0.2, "sd": [0.1, 0.1, np.nan], "percentile": 40, "n": 9}),
         "AD", "#2A9D8F",
@@ -150,9 +151,15 @@ def test_every_property_is_one_of_plotlys(name):
         assert axis.ticklabeloverflow == "allow"
 
 
+def short_name(module) -> str:
+    """The page of a page's charts, else the module's own name."""
+    *_, folder, name = module.__name__.split(".")
+    return folder if name == "charts" and folder != "drawing" else name
+
+
 def test_no_chart_is_left_out():
     found = {
-        f"{module.__name__.rpartition('.')[2]}.{name}"
+        f"{short_name(module)}.{name}"
         for module in MODULES
         for name, function in inspect.getmembers(module, inspect.isfunction)
         if function.__module__ == module.__name__ and inspect.signature(function).return_annotation == "Chart"

@@ -311,7 +311,7 @@ def test_sums_are_in_the_order_of_the_scans(selection):
 
 def test_a_filter_recomputes_and_a_diagnosis_only_picks(selection, monkeypatch):
     full = region_relevance.relevance(selection.run, "folds")
-    monkeypatch.setattr(regions_queries, "relevance", lambda *_: full)
+    monkeypatch.setattr(region_relevance, "relevance", lambda *_: full)
     women = regions_queries.rankings(selection.of(scan_filter=ScanFilter(sex=("F",))), "share", True)["sensitivity"]
     passing = [scan for number, scan in enumerate(SCANS) if number % 2 == 0]
     rows = full.rows[full.rows.scan.isin(passing) & (full.rows.diagnosis == "AD")]

@@ -8,7 +8,7 @@ import pytest
 from plotly_schema import validated
 from store_factory import make_run, shared_store
 
-from dashboard.views.overview import truth as overview_truth
+from dashboard.views.overview import queries as overview_queries
 from dashboard.views.overview import truth_charts, truth_tables
 from store import open_run
 
@@ -91,5 +91,5 @@ def test_real_scans_have_no_truth(open_view, tmp_path):
 
 
 def test_a_cohort_without_imposed_change_says_so(open_view, monkeypatch):
-    monkeypatch.setattr(overview_truth, "scores", lambda run: None)
+    monkeypatch.setattr(overview_queries, "truth_scores", lambda run: None)
     assert "nothing imposed that heatmaps could be scored against" in written(open_view("views/overview/page.py"))
