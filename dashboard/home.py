@@ -51,6 +51,19 @@ STYLE = """<style>
 }
 </style>"""
 
+# Streamlit adds an entry to the browser's history for every control that changes the address, and another where a page
+# writes its address for the first time, so that Back seems to do nothing. Here a page has one entry, its last state.
+HISTORY = """<script>
+if (!window.brainwhyHistory) {
+    window.brainwhyHistory = window.history.pushState.bind(window.history);
+    window.history.pushState = (state, title, url) => {
+        const samePage = new URL(url ?? "", window.location.href).pathname === window.location.pathname;
+        if (samePage) window.history.replaceState(state, title, url);
+        else window.brainwhyHistory(state, title, url);
+    };
+}
+</script>"""
+
 
 @dataclass(frozen=True)
 class View:
@@ -140,6 +153,7 @@ def main() -> None:
     """One pass of the app."""
     st.set_page_config("Brainwhy", page_icon=ICON, layout="wide")
     st.html(STYLE)
+    st.html(HISTORY, unsafe_allow_javascript=True)
     url_state.begin()
     pages = {view.name: view.page() for view in VIEWS}
     start = st.Page(lambda: first_page(pages["overview"]), title="Brainwhy", url_path="start", default=True)

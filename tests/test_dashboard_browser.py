@@ -88,6 +88,26 @@ def test_the_link_follows_the_controls_of_a_page(page, url):
     assert problems(page) == []
 
 
+def test_back_goes_to_the_page_before_whatever_was_chosen_on_this_one(page, url):
+    """Streamlit alone would add an entry to the browser's history for every control."""
+    open_page(page, f"{url}/group_maps?g_plane=axial")
+    go_to(page, "Regions")
+    for part in ("Between methods", "One region"):
+        page.get_by_text(part, exact=True).first.click()
+        settled(page)
+    assert "r_part=region" in page.url
+    page.go_back()
+    settled(page)
+    assert urlsplit(page.url).path == "/group_maps"
+    assert "g_plane=axial" in page.url
+    assert "Group maps" in main_text(page)
+    page.go_forward()
+    settled(page)
+    assert urlsplit(page.url).path == "/regions"
+    assert "r_part=region" in page.url
+    assert not problems(page)
+
+
 @pytest.mark.parametrize(
     ("address", "other", "behind"),
     [

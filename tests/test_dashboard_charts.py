@@ -109,7 +109,9 @@ SAMPLES = {
         SCANS, GROUPS, GROUPS, axis="share, %", factor=100
     ),
     "one_region_charts.means": lambda: one_region_charts.means(SCANS, GROUPS, GROUPS, axis="share, %", factor=100),
-    "one_region_charts.with_age": lambda: one_region_charts.with_age(SCANS, GROUPS, GROUPS, axis="share, %", factor=100),
+    "one_region_charts.with_age": lambda: one_region_charts.with_age(
+        SCANS, GROUPS, GROUPS, axis="share, %", factor=100
+    ),
     "patient.against_group": lambda: patient_charts.against_group(
         pd.DataFrame({"region": NAMES, "share": 0.1, "mean": 0.2, "sd": [0.1, 0.1, np.nan], "percentile": 40, "n": 9}),
         "AD", "#2A9D8F",
