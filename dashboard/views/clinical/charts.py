@@ -12,6 +12,8 @@ from dashboard.drawing.chart import GRID, Chart
 from dashboard.views.clinical.correlations import TOGETHER
 from dashboard.views.shared.charts import dots, trend
 
+ROOM = 0.05  # of the range of values, on either side
+
 
 def scatter(
     table: pd.DataFrame, diagnoses: Sequence[str], groups: Sequence[str], *, axes: tuple[str, str], factor: float,
@@ -33,7 +35,10 @@ def scatter(
         chart.add(**dots(part, x, y, diagnosis, diagnoses, colour) | {"name": name, "cliponaxis": False})
         if diagnosis in fitted and np.ptp(x) > 0:
             chart.add(**trend(x, y, colour), showlegend=False)
-    chart.x(title=axes[0]).y(title=axes[1], **GRID)
+    values = table["value"].dropna() * factor
+    low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
+    room = ROOM * ((high - low) or 1)  # a fitted line may leave the values: of a probability it would go beyond 1
+    chart.x(title=axes[0]).y(title=axes[1], range=[low - room, high + room], **GRID)
     return chart.finish(430, legend="above", toggles=False)
 
 

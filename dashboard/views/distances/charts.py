@@ -56,7 +56,7 @@ def strips(
 def _dots(chart: Chart, part: pd.DataFrame, y: np.ndarray, column: str, look: tuple[str, str]) -> None:
     chart.add(
         x=part[column], y=y, mode="markers", showlegend=False, customdata=part[["subject", "scan"]].to_numpy(object),
-        marker={"size": 5, "color": palette.faint(look[0], 0.4), "symbol": look[1]},
+        marker={"size": 5, "color": palette.faint(look[0], 0.6), "symbol": look[1]},
         hovertemplate="%{customdata[1]}: %{x:.3g}<extra></extra>", unselected=MARKERS_STAY,
     )  # fmt: skip
 

@@ -17,9 +17,15 @@ from store.spec import TRUTH_VISIBLE_BINARY
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _chart(run: Run) -> Chart:
+def _charts(run: Run) -> dict[str, Chart]:
+    """Draw one chart a score, so that they stand below each other on a phone."""
     own = truth_tables.of_patients(overview_queries.truth_scores(run), runs.manifest(run)["groups"][0])
-    return truth_charts.scores(own, truth_tables.SHOWN_BEFORE if _is_old(run) else truth_tables.SHOWN)
+    shown = truth_tables.SHOWN_BEFORE if _is_old(run) else truth_tables.SHOWN
+    return {
+        score: truth_charts.scores(own, {score: title})
+        for score, title in shown.items()
+        if (own["score"] == score).any()
+    }
 
 
 def _is_old(run: Run) -> bool:
@@ -46,7 +52,8 @@ def section(run: Run) -> None:
         "favour some places, too: what counts is by how much a method exceeds them. "
         f"{truth_tables.BEFORE_VISIBLE_CHANGE if _is_old(run) else truth_tables.ceilings(own)}"
     )
-    display.chart(st, _chart(run), "truth-scores")
+    for place, (score, chart) in zip(st.columns(2, gap="medium"), _charts(run).items(), strict=False):
+        display.chart(place, chart, f"truth-{score}")
     box = url_state.fold("o_truth", "All truth scores")
     if box is not None:
         box.caption(

@@ -26,7 +26,7 @@ def dots(
     return {
         "x": x, "y": y, "mode": "markers", "name": diagnosis,
         "customdata": part[["subject", "scan"]].to_numpy(object),
-        "marker": {"size": 7, "color": palette.faint(colour, 0.6), "symbol": symbol(diagnosis, diagnoses)},
+        "marker": {"size": 7, "color": palette.faint(colour, 0.75), "symbol": symbol(diagnosis, diagnoses)},
         "hovertemplate": f"%{{customdata[1]}}, {diagnosis}<extra></extra>",
         "unselected": MARKERS_STAY,
     }  # fmt: skip
