@@ -15,6 +15,7 @@ from store.errors import (
     StoreNotFound,
     Unreachable,
 )
+from store.keys import GroupKey, HeatmapKey
 from store.reading.group_maps import GroupMap
 from store.reading.reader import RunInfo, RunReader, damage, list_runs, open_run
 from store.spec import SPEC_VERSION
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 __all__ = [
     "SPEC_VERSION",
     "BrokenRun",
+    "GroupKey",
     "GroupMap",
+    "HeatmapKey",
     "NewerSpec",
     "NotInRun",
     "NotWritable",

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from store.keys import are_of_folds, are_retrained
+
 RESAMPLES = 2000
 SEED = 0
 LEAST_SUBJECTS = 5  # of the smaller group; below, there is no interval
@@ -28,7 +30,6 @@ Z = 1.959964  # of a normal distribution, 97.5 %
 ENDS = (2.5, 97.5)
 CHUNK = 250  # resamples at once
 FOLDS = "folds"  # in the place of a model: the test scans of all folds together
-RETRAINED = "-seed-"  # in the name of a model that counts no scan again
 
 
 @dataclass(frozen=True)
@@ -330,9 +331,9 @@ def judged_scans(predictions: pd.DataFrame, model_set: str) -> pd.DataFrame:
         model_set: folds or holdout.
     """
     model = predictions["model"].astype(str)
-    own = model.str.startswith("fold-") if model_set == FOLDS else model == model_set
+    own = are_of_folds(model) if model_set == FOLDS else model == model_set
     of_a_group = predictions["group"].fillna("") != "" if "group" in predictions else True
-    return predictions[own & ~model.str.contains(RETRAINED, regex=False) & of_a_group]
+    return predictions[own & ~are_retrained(model) & of_a_group]
 
 
 def judged(scans: pd.DataFrame, positive: str, is_value: bool = False) -> Judged | Valued | None:

@@ -10,6 +10,7 @@ from big_store import RETRAINED, big_store
 from store_factory import METHODS
 
 from store import RunReader, open_run
+from store.keys import GroupKey
 from store.spec import TABLES
 from store.writing.validate import validate
 
@@ -85,7 +86,7 @@ def test_group_maps_follow_from_the_stored_heatmaps(run):
     for row in rows.to_dict("records"):
         heatmap = run.heatmap(row["model"], "sensitivity", row["scan"], target="NC")
         total += row["weight"] * heatmap / np.abs(heatmap).sum()
-    group = run.group_map("folds", "sensitivity", target="NC", scale="relative", diagnosis=["AD"], statistics=["mean"])
+    group = run.group_map(GroupKey("folds", "sensitivity", "NC", "relative"), diagnosis=["AD"], statistics=["mean"])
     expected = total / rows["weight"].sum()
     np.testing.assert_allclose(group.mean, expected, atol=1e-4 * np.abs(expected).max())
     assert group.subjects == rows["subject"].nunique()

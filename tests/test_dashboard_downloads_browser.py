@@ -21,6 +21,7 @@ from test_dashboard_views import copy_run
 
 from dashboard.shell import access
 from store import RunReader, open_run
+from store.keys import GroupKey
 
 RUN, OTHER = "one-1", "two-1"
 PAGES = {
@@ -157,7 +158,7 @@ def test_a_group_average_lies_over_the_template_with_the_values_of_the_store(sav
     name, data = of_kind(saved["group_maps"], "nii.gz")
     assert_in_place(volume(data), run)
     assert "sensitivity_AD_mean_abs_relative" in name
-    average = run.group_map("holdout", "sensitivity", target="AD", scale="relative", diagnosis=["AD"])
+    average = run.group_map(GroupKey("holdout", "sensitivity", "AD", "relative"), diagnosis=["AD"])
     np.testing.assert_allclose(volume(data).get_fdata(dtype=np.float32), average.mean_abs, rtol=1e-5)
 
 

@@ -28,6 +28,7 @@ from dashboard.drawing.planes import Range, Style
 from dashboard.views.shared import map_grid, region_values
 from dashboard.views.shared.map_controls import MapStyle
 from store.export import nifti
+from store.keys import GroupKey
 
 PAGE = "views/group_maps/page.py"
 SHAPE = (9, 11, 8)
@@ -205,7 +206,7 @@ def test_an_average_is_that_of_the_group_cells(run, selection, method):
     reader = runs.opened(run)
     scale, statistic, _ = averages.measured(wanted)
     assert averages.is_stored(wanted)
-    found = reader.group_map("holdout", method, target="AD", scale=scale, diagnosis=["AD"], statistics=[statistic])
+    found = reader.group_map(GroupKey("holdout", method, "AD", scale), diagnosis=["AD"], statistics=[statistic])
     factor = 1e5 / GRID_MM**3 if scale == "relative" else 1
     expected = factor * getattr(found, statistic)[reader.mask]
     kept = averages._map(wanted)
@@ -447,6 +448,6 @@ def test_a_saved_map_is_the_exact_average(run, selection):
     reader = runs.opened(run)
     data = nifti.nifti_bytes(averages.volume(wanted), reader.affine(), simulated=True)
     image = nib.Nifti1Image.from_bytes(gzip.decompress(data))
-    found = reader.group_map("holdout", "sensitivity", target="AD", scale="relative", diagnosis=["AD"])
+    found = reader.group_map(GroupKey("holdout", "sensitivity", "AD", "relative"), diagnosis=["AD"])
     np.testing.assert_array_equal(np.asarray(image.dataobj), found.mean_abs)
     np.testing.assert_array_equal(image.affine, reader.affine())

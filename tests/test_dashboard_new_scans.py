@@ -32,6 +32,7 @@ from dashboard.views.shared import region_relevance, region_values
 from dashboard.views.shared.region_values import RegionSizes
 from dashboard.views.variability import tables as between
 from store import RunReader, open_run
+from store.keys import GroupKey
 from store.writing.validate import validate
 
 REFERENCE, RUN = "cohort-1", "scans-1"
@@ -365,10 +366,10 @@ def test_heatmaps_of_several_models_are_called_so(opened, store):
     groups = ranked.groups("sensitivity", "AD", np.ones(len(rows), bool), ["MCI", "unknown"])
     assert [group.scans for group in groups.values()] == [1, 2]
     reader = open_run(store, RUN)
-    whom = {"target": "AD", "statistics": ["mean"]}
-    assert reader.group_map("folds", "sensitivity", **whom).scans == 3
+    key = GroupKey("folds", "sensitivity", "AD")
+    assert reader.group_map(key, statistics=["mean"]).scans == 3
     pairs = list(zip(rows.model, rows.scan, strict=True))
-    assert reader.subset_map("folds", "sensitivity", pairs, **whom).scans == 3
+    assert reader.subset_map(key, pairs, statistics=["mean"]).scans == 3
 
 
 def test_values_of_several_models_are_averaged():

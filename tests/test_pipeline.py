@@ -17,6 +17,7 @@ from kill_pipeline import differences, published, rounds
 
 from engine.pipeline import replication
 from store import open_run
+from store.keys import GroupKey
 from store.reading.truth import scan_change, visible_change
 from store.writing.validate import validate
 
@@ -147,7 +148,7 @@ def test_apply_scans_are_explained_and_never_counted(run):
     metrics = run.table("metrics", classifier="cnn", level="scan").set_index(["model", "metric"])["value"]
     cells = ["true_positive", "false_negative", "false_positive", "true_negative"]
     assert sum(metrics["fold-1", c] + metrics["fold-2", c] for c in cells) == 20
-    assert run.group_map("folds", "sensitivity", target="AD", scale="relative", diagnosis=["MCI"]).scans == 2
+    assert run.group_map(GroupKey("folds", "sensitivity", "AD", "relative"), diagnosis=["MCI"]).scans == 2
 
 
 def test_group_averages_equal_direct_computation(run):
@@ -155,7 +156,7 @@ def test_group_averages_equal_direct_computation(run):
     chosen = predictions[predictions["diagnosis"] == "AD"]
     maps = [run.heatmap("holdout", "sensitivity", s, target="AD") for s in chosen["scan"]]
     direct = np.mean([np.abs(m) / np.abs(m).sum() for m in maps], axis=0)
-    stored = run.group_map("holdout", "sensitivity", target="AD", scale="relative", diagnosis=["AD"]).mean_abs
+    stored = run.group_map(GroupKey("holdout", "sensitivity", "AD", "relative"), diagnosis=["AD"]).mean_abs
     np.testing.assert_allclose(stored, direct, atol=1e-3 * direct.max())
 
 
@@ -188,9 +189,9 @@ def test_distances_and_variability_equal_direct_computation(run):
 
     def average(method: str) -> np.ndarray:
         scale, part = ("relative", "mean_abs") if method != "occlusion" else ("margin", "mean_positive")
-        m = getattr(run.group_map("holdout", method, target="AD", scale=scale, diagnosis=["NC"]), part)[
-            run.mask
-        ].astype(float)
+        m = getattr(run.group_map(GroupKey("holdout", method, "AD", scale), diagnosis=["NC"]), part)[run.mask].astype(
+            float
+        )
         return m / m.sum()
 
     expected = np.sqrt(((average("sensitivity") - average("occlusion")) ** 2).sum()) / 4**1.5 * 1e4

@@ -15,6 +15,7 @@ from store_factory import METHODS, affine, copy_of_shared_store, shared_store
 from store import NotInRun, open_run
 from store.__main__ import main
 from store.export.nifti import coronal, coronal_slices, figure_one, group_nifti, heatmap_nifti, volume_nifti
+from store.keys import GroupKey
 from store.spec import TABLES
 
 
@@ -70,7 +71,7 @@ def test_export_writes_tables_maps_and_figure(copied, tmp_path, capsys):
     assert len(pd.read_csv(to / "predictions.csv")) == len(run.table("predictions"))
     assert len(list((to / "nifti").glob("*.nii.gz"))) == 2 * len(METHODS) * 2
     image = nib.load(to / "nifti" / f"{run.run_id}_folds_occlusion_NC_for-AD_mean_positive_margin.nii.gz")
-    expected = run.group_map("folds", "occlusion", target="AD", diagnosis=["NC"]).mean_positive
+    expected = run.group_map(GroupKey("folds", "occlusion", "AD"), diagnosis=["NC"]).mean_positive
     np.testing.assert_allclose(image.get_fdata(), expected, rtol=1e-6)
     assert (to / f"{run.run_id}_figure1.png").read_bytes().startswith(b"\x89PNG")
     assert main(["export", str(copied.parent), "tiny", "--to", str(tmp_path / "csv"), "--csv"]) == 0
@@ -144,7 +145,7 @@ def test_nifti_is_in_mni_space_with_the_affine_of_the_grid(run):
     expected = (
         run.volume("a1-1"),
         run.heatmap("holdout", "guided_backprop", "a1-1", target="NC"),
-        run.group_map("folds", "occlusion", target="true").mean_positive,
+        run.group_map(GroupKey("folds", "occlusion", "true")).mean_positive,
     )
     for make, values in zip(makers, expected, strict=True):
         image = nib.Nifti1Image.from_bytes(gzip.decompress(make()))

@@ -10,6 +10,7 @@ import pytest
 from store_factory import METHODS, MODELS, PREDICTED, SCANS, copy_of_shared_store, explained, shared_store
 
 from store import BrokenRun, NotInRun, open_run
+from store.keys import GroupKey
 
 FILTERS = [
     {"diagnosis": d, "predicted": p, "correct": c}
@@ -84,9 +85,9 @@ def compare(run, model_set, method, target, scale, filters):
     expected = direct(run, model_set, method, target, scale, filters)
     if expected is None:
         with pytest.raises(NotInRun, match="leaves no scan"):
-            run.group_map(model_set, method, target=target, scale=scale, **filters)
+            run.group_map(GroupKey(model_set, method, target, scale), **filters)
         return
-    found = run.group_map(model_set, method, target=target, scale=scale, **filters)
+    found = run.group_map(GroupKey(model_set, method, target, scale), **filters)
     size = np.abs(expected["mean_abs"]).max()
     for name in ("mean", "mean_abs", "mean_positive", "sd"):
         np.testing.assert_allclose(getattr(found, name), expected[name], atol=2e-3 * size, err_msg=f"{name} {filters}")
@@ -96,7 +97,7 @@ def compare(run, model_set, method, target, scale, filters):
 
 
 def test_all_subjects_together_weigh_their_number(run):
-    found = run.group_map("folds", "sensitivity", target="AD")
+    found = run.group_map(GroupKey("folds", "sensitivity", "AD"))
     assert (found.scans, found.subjects) == (8, 5)
     assert found.weight == pytest.approx(5)
 
@@ -109,12 +110,12 @@ def test_only_what_is_asked_for_is_read(tmp_path):
         else:
             next(p for p in file.rglob("*") if p.is_file()).unlink()
     run = open_run(tmp_path)
-    found = run.group_map("folds", "sensitivity", target="AD", statistics=("mean_abs",))
+    found = run.group_map(GroupKey("folds", "sensitivity", "AD"), statistics=("mean_abs",))
     assert found.mean_abs is not None
     assert found.mean is None
     assert found.sd is None
     with pytest.raises(BrokenRun, match="lacks the file"):
-        run.group_map("folds", "sensitivity", target="AD")
+        run.group_map(GroupKey("folds", "sensitivity", "AD"))
 
 
 @pytest.mark.parametrize(
@@ -129,13 +130,13 @@ def test_only_what_is_asked_for_is_read(tmp_path):
 def test_what_is_not_there_is_said(run, arguments, words):
     model_set, method, target, scale = arguments
     with pytest.raises(NotInRun, match=words):
-        run.group_map(model_set, method, target=target, scale=scale)
+        run.group_map(GroupKey(model_set, method, target, scale))
 
 
 def test_an_empty_selection_names_its_filter(run):
     with pytest.raises(NotInRun, match="diagnosis SMC leaves no scan"):
-        run.group_map("folds", "occlusion", target="AD", diagnosis=["SMC"])
+        run.group_map(GroupKey("folds", "occlusion", "AD"), diagnosis=["SMC"])
     with pytest.raises(NotInRun, match="correct True leaves no scan"):
-        run.group_map("folds", "occlusion", target="AD", diagnosis=["MCI"], correct=True)
+        run.group_map(GroupKey("folds", "occlusion", "AD"), diagnosis=["MCI"], correct=True)
     with pytest.raises(NotInRun, match="target true leaves no scan"):
-        run.group_map("folds", "occlusion", target="true", diagnosis=["MCI"])
+        run.group_map(GroupKey("folds", "occlusion", "true"), diagnosis=["MCI"])

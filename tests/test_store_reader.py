@@ -25,6 +25,7 @@ from store import (
     open_run,
 )
 from store.files.geometry import to_voxels
+from store.keys import GroupKey
 from store.spec import table_spec
 from store.writing.validate import validate
 
@@ -88,7 +89,7 @@ def test_a_later_major_version_says_what_to_do(copied, version):
 
 def test_a_later_minor_version_is_read(copied):
     rewrite_manifest(copied, spec_version="1.7", something_new={"a": 1})
-    assert open_run(copied.parent).group_map("folds", "occlusion", target="AD").scans == 8
+    assert open_run(copied.parent).group_map(GroupKey("folds", "occlusion", "AD")).scans == 8
 
 
 def test_a_store_behind_a_url_gives_the_same_answers(run):
@@ -250,7 +251,7 @@ def test_damaged_and_missing_files_are_broken_runs(copied):
         lambda: reader.array("grid/atlas"),
         lambda: reader.table("quality"),
         lambda: reader.table("cells"),
-        lambda: reader.group_map("folds", "occlusion", target="AD"),
+        lambda: reader.group_map(GroupKey("folds", "occlusion", "AD")),
     ):
         with pytest.raises(BrokenRun):
             question()
@@ -280,7 +281,8 @@ def test_plain_tools_read_the_store(run):
 def test_reading_needs_neither_torch_nor_matplotlib():
     probe = (
         f"import sys, store; run = store.open_run({str(shared_store())!r}); "
-        "run.heatmap('holdout', 'occlusion', 'a1-1', target='NC'); run.group_map('folds', 'sensitivity', target='AD'); "
+        "run.heatmap('holdout', 'occlusion', 'a1-1', target='NC'); "
+        "run.group_map(store.GroupKey('folds', 'sensitivity', 'AD')); "
         "store.RunWriter; import store.export.nifti, store.__main__; print(*sys.modules)"
     )
     loaded = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout.split()

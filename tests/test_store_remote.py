@@ -18,6 +18,7 @@ from store_factory import METHODS, copy_of_shared_store, shared_store
 from store import BrokenRun, StoreNotFound, Unreachable, list_runs, open_run
 from store.__main__ import main
 from store.files import remote
+from store.keys import GroupKey
 
 HTML = b"<!DOCTYPE html><html><body>Please sign in</body></html>"
 SHARD = "/arrays.zarr/heatmaps/holdout/"
@@ -162,7 +163,7 @@ def test_a_served_store_gives_the_same_answers(serve, kind):
     for method in METHODS:
         asked = ("holdout", method, "a1-2")
         np.testing.assert_array_equal(there.heatmap(*asked, target="NC"), here.heatmap(*asked, target="NC"))
-        maps = [run.group_map("folds", method, target="AD", statistics=["sd"]).sd for run in (here, there)]
+        maps = [run.group_map(GroupKey("folds", method, "AD"), statistics=["sd"]).sd for run in (here, there)]
         np.testing.assert_array_equal(*maps)
     np.testing.assert_array_equal(there.array("template"), here.array("template"))
     pd.testing.assert_frame_equal(there.table("predictions"), here.table("predictions"))

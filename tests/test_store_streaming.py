@@ -11,6 +11,7 @@ from store_factory import METHODS, SCANS, copy_of_shared_store, shared_store
 from test_store_groups import FILTERS
 
 from store import BrokenRun, NotInRun, open_run
+from store.keys import GroupKey
 from store.reading import streaming
 from store.reading.group_maps import STATISTICS
 from store.reading.read_ahead import WORKERS, ahead
@@ -44,15 +45,15 @@ def pairs_of(run, model_set: str, *, diagnosis=None, predicted=None, correct=Non
 def test_a_union_of_cells_equals_the_group_map(run, method, target, scale):
     for number, filters in enumerate(FILTERS[::3] + FILTERS[1:3]):
         model_set = ("folds", "holdout")[number % 2]
-        arguments = {"target": target, "scale": scale}
+        key = GroupKey(model_set, method, target, scale)
         pairs = pairs_of(run, model_set, **filters)
         try:
-            expected = run.group_map(model_set, method, **arguments, **filters)
+            expected = run.group_map(key, **filters)
         except NotInRun:
             with pytest.raises(NotInRun):
-                run.subset_map(model_set, method, pairs, **arguments)
+                run.subset_map(key, pairs)
             continue
-        found = run.subset_map(model_set, method, pairs, **arguments)
+        found = run.subset_map(key, pairs)
         # The cells are of numbers that were not yet 16-bit integers.
         size = np.abs(expected.mean_abs).max()
         for name in STATISTICS:
@@ -67,7 +68,7 @@ def test_a_union_of_cells_equals_the_group_map(run, method, target, scale):
 @pytest.mark.parametrize("target", ["AD", "NC", "predicted"])
 @pytest.mark.parametrize("scale", CELL_SCALES)
 def test_hand_picked_scans_equal_the_direct_computation(run, method, target, scale):
-    found = run.subset_map("folds", method, PICKED, target=target, scale=scale)
+    found = run.subset_map(GroupKey("folds", method, target, scale), PICKED)
     stored = "margin" if scale == "relative" else scale
     stack = np.stack([run.heatmap(m, method, s, target=target, scale=stored) for m, s in PICKED]).astype(float)
     if scale == "relative":
@@ -89,16 +90,16 @@ def test_hand_picked_scans_equal_the_direct_computation(run, method, target, sca
 
 
 def test_many_blocks_of_voxels_add_up_like_one(run, monkeypatch):
-    whole = run.subset_map("folds", "guided_backprop", PICKED, target="predicted")
+    whole = run.subset_map(GroupKey("folds", "guided_backprop", "predicted"), PICKED)
     monkeypatch.setattr(streaming, "_BLOCK", 7)
-    cut = run.subset_map("folds", "guided_backprop", PICKED, target="predicted")
+    cut = run.subset_map(GroupKey("folds", "guided_backprop", "predicted"), PICKED)
     for name in STATISTICS:
         np.testing.assert_array_equal(getattr(cut, name), getattr(whole, name))
 
 
 def test_a_scan_counts_once_however_often_it_is_named(run):
-    once = run.subset_map("folds", "sensitivity", PICKED, target="AD")
-    often = run.subset_map("folds", "sensitivity", [*PICKED, *PICKED[:3]], target="AD")
+    once = run.subset_map(GroupKey("folds", "sensitivity", "AD"), PICKED)
+    often = run.subset_map(GroupKey("folds", "sensitivity", "AD"), [*PICKED, *PICKED[:3]])
     np.testing.assert_array_equal(once.mean, often.mean)
     assert (often.scans, often.weight) == (once.scans, once.weight)
 
@@ -108,7 +109,7 @@ def test_scans_weigh_the_same_where_they_do_in_the_cells(tmp_path):
     cells = pd.read_parquet(table)
     cells.assign(weight=cells.scans.astype(float)).to_parquet(table)
     run = open_run(tmp_path)
-    found = run.subset_map("folds", "occlusion", PICKED, target="AD", statistics=["mean"])
+    found = run.subset_map(GroupKey("folds", "occlusion", "AD"), PICKED, statistics=["mean"])
     stack = [run.heatmap(model, "occlusion", scan, target="AD") for model, scan in PICKED]
     np.testing.assert_allclose(found.mean, np.mean(stack, axis=0), rtol=1e-5, atol=1e-6)
     assert found.weight == 5
@@ -116,15 +117,15 @@ def test_scans_weigh_the_same_where_they_do_in_the_cells(tmp_path):
 
 @pytest.mark.parametrize("statistic", STATISTICS)
 def test_only_what_is_asked_for_is_made(run, statistic):
-    found = run.subset_map("folds", "sensitivity", PICKED, target="AD", statistics=[statistic])
-    every = run.subset_map("folds", "sensitivity", PICKED, target="AD")
+    found = run.subset_map(GroupKey("folds", "sensitivity", "AD"), PICKED, statistics=[statistic])
+    every = run.subset_map(GroupKey("folds", "sensitivity", "AD"), PICKED)
     np.testing.assert_array_equal(getattr(found, statistic), getattr(every, statistic))
     assert [getattr(found, name) is not None for name in STATISTICS] == [name == statistic for name in STATISTICS]
 
 
 def test_progress_is_told_after_each_scan(run):
     steps = []
-    run.subset_map("folds", "sensitivity", PICKED, target="AD", progress=lambda *step: steps.append(step))
+    run.subset_map(GroupKey("folds", "sensitivity", "AD"), PICKED, progress=lambda *step: steps.append(step))
     assert steps == [(n, 5) for n in range(1, 6)]
 
 
@@ -137,7 +138,7 @@ def test_what_progress_raises_ends_the_reading(run):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run.subset_map("folds", "sensitivity", PICKED, target="AD", progress=cancel)
+        run.subset_map(GroupKey("folds", "sensitivity", "AD"), PICKED, progress=cancel)
     assert steps == [1, 2]
 
 
@@ -153,7 +154,7 @@ def test_few_heatmaps_are_in_memory_at_a_time(run, monkeypatch):
         ahead.append(len(started) - done)
 
     pairs = pairs_of(run, "folds")
-    run.subset_map("folds", "sensitivity", pairs, target="AD", progress=look)
+    run.subset_map(GroupKey("folds", "sensitivity", "AD"), pairs, progress=look)
     assert len(started) == len(pairs) == len(SCANS)
     assert max(ahead) <= 2
 
@@ -174,9 +175,11 @@ def test_few_heatmaps_are_in_memory_at_a_time(run, monkeypatch):
     ],
 )
 def test_what_is_not_there_is_said(run, change, words):
-    asked = {"model_set": "folds", "method": "occlusion", "pairs": PICKED, "target": "AD"} | change
+    key = GroupKey("folds", "occlusion", "AD")
+    key = key._replace(**{field: value for field, value in change.items() if field in key._fields})
+    others = {"pairs": PICKED} | {name: value for name, value in change.items() if name not in key._fields}
     with pytest.raises(NotInRun, match=words) as caught:
-        run.subset_map(**asked)
+        run.subset_map(key, **others)
     assert "\n" not in str(caught.value)
 
 
@@ -187,10 +190,10 @@ def test_a_missing_or_exchanged_heatmap_is_an_error(tmp_path, method):
     pairs = [("holdout", "a1-2"), ("holdout", "a1-1")]
     mine.write_bytes(other.read_bytes())
     with pytest.raises(BrokenRun, match=r"the heatmap of a1-1 .* is damaged"):
-        open_run(tmp_path).subset_map("holdout", method, pairs, target="AD")
+        open_run(tmp_path).subset_map(GroupKey("holdout", method, "AD"), pairs)
     mine.unlink()
     with pytest.raises(BrokenRun, match="lacks the file"):
-        open_run(tmp_path).subset_map("holdout", method, pairs, target="AD")
+        open_run(tmp_path).subset_map(GroupKey("holdout", method, "AD"), pairs)
 
 
 def test_reading_ahead_keeps_order_and_holds_a_handful():

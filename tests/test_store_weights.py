@@ -10,6 +10,7 @@ import pytest
 from store_factory import SCANS, copy_of_shared_store, make_run, shared_store
 
 from store import NotInRun, RunReader, open_run
+from store.keys import GroupKey, HeatmapKey
 
 GRADIENT = "guided_backprop"
 
@@ -37,7 +38,7 @@ def pairs(run: RunReader, keep) -> list[tuple[str, str]]:
 def test_subjects_weigh_the_same_under_a_filter_on_sessions(run):
     """a1 has three sessions, n1 two; in the first all subjects have one scan: 1 each, not 1/3, 1 and 1/2."""
     chosen = pairs(run, lambda r: r.scan.endswith("-1"))
-    found = run.subset_map("folds", GRADIENT, chosen, target="AD", statistics=["mean_abs"])
+    found = run.subset_map(GroupKey("folds", GRADIENT, "AD"), chosen, statistics=["mean_abs"])
     np.testing.assert_allclose(found.mean_abs, direct_mean(run, chosen), atol=2e-4)
     assert found.weight == found.subjects == 5
 
@@ -50,11 +51,11 @@ def test_subjects_weigh_the_same_where_a_filter_parts_their_scans(run, filters):
         return row.diagnosis in run.groups and (row.diagnosis == row.predicted) == filters["correct"]
 
     chosen = pairs(run, passes)
-    found = run.group_map("folds", GRADIENT, target="AD", statistics=["mean_abs"], **filters)
+    found = run.group_map(GroupKey("folds", GRADIENT, "AD"), statistics=["mean_abs"], **filters)
     np.testing.assert_allclose(found.mean_abs, direct_mean(run, chosen), atol=2e-4)
     assert found.weight == found.subjects == len({SCANS[scan][0] for _, scan in chosen})
-    assert not run.cells_answer("folds", GRADIENT, target="AD", scale="margin", **filters)
-    assert run.cells_answer("folds", GRADIENT, target="AD", scale="margin", diagnosis=["AD"])
+    assert not run.cells_answer(GroupKey("folds", GRADIENT, "AD"), **filters)
+    assert run.cells_answer(GroupKey("folds", GRADIENT, "AD"), diagnosis=["AD"])
 
 
 # -- maps without relevance -------------------------------------------------------------------------------------------
@@ -81,7 +82,7 @@ def with_empty_maps(folder: Path, scans: tuple[str, ...]) -> Path:
             values = np.zeros((len(mine), *content.shape), np.float32)
             rows = [list(SCANS).index(scan) for scan in mine]
             writer.put_heatmaps(
-                key[0], store_factory.MODELS[key[0]], *key[1:], rows=rows, scans=mine, values=values,
+                HeatmapKey(*key), store_factory.MODELS[key[0]], rows=rows, scans=mine, values=values,
                 absolute_sums=[0.0] * len(mine),
             )  # fmt: skip
             for scan in mine:
@@ -101,17 +102,17 @@ def with_empty_maps(folder: Path, scans: tuple[str, ...]) -> Path:
 
 def test_a_map_without_relevance_is_in_no_average_of_shares(empty):
     everyone = pairs(empty, lambda row: True)
-    found = empty.group_map("folds", GRADIENT, target="AD", scale="relative", statistics=["mean_abs"])
+    found = empty.group_map(GroupKey("folds", GRADIENT, "AD", "relative"), statistics=["mean_abs"])
     np.testing.assert_allclose(found.mean_abs, direct_mean(empty, everyone, relative=True), atol=2e-5)
     assert (found.scans, found.subjects, found.weight, found.without_relevance) == (6, 4, 4, 2)
     assert found.mean_abs.sum() == pytest.approx(1, abs=1e-3)  # a mean of shares is a share
-    again = empty.subset_map("folds", GRADIENT, everyone, target="AD", scale="relative", statistics=["mean_abs"])
+    again = empty.subset_map(GroupKey("folds", GRADIENT, "AD", "relative"), everyone, statistics=["mean_abs"])
     np.testing.assert_allclose(again.mean_abs, found.mean_abs, atol=2e-5)
     assert again.without_relevance == 2
 
 
 def test_a_map_without_relevance_is_a_map_of_no_change_on_the_scale_of_the_margin(empty):
-    found = empty.group_map("folds", GRADIENT, target="AD", scale="margin", statistics=["mean_abs"])
+    found = empty.group_map(GroupKey("folds", GRADIENT, "AD"), statistics=["mean_abs"])
     np.testing.assert_allclose(found.mean_abs, direct_mean(empty, pairs(empty, lambda row: True)), atol=2e-4)
     assert (found.scans, found.without_relevance) == (8, 0)
 
@@ -119,10 +120,10 @@ def test_a_map_without_relevance_is_a_map_of_no_change_on_the_scale_of_the_margi
 def test_where_no_map_has_relevance_there_is_no_average(tmp_path):
     run = open_run(with_empty_maps(tmp_path, ("n1-1", "n1-2", "n2-1")).parent)
     with pytest.raises(NotInRun, match="none of the 3 scans has any relevance by guided_backprop"):
-        run.group_map("folds", GRADIENT, target="AD", scale="relative", diagnosis=["NC"])
+        run.group_map(GroupKey("folds", GRADIENT, "AD", "relative"), diagnosis=["NC"])
     with pytest.raises(NotInRun, match="the one scan has no relevance by guided_backprop"):
-        run.subset_map("folds", GRADIENT, [("fold-1", "n2-1")], target="AD", scale="relative")
-    assert not run.group_map("folds", GRADIENT, target="AD", diagnosis=["NC"]).mean_abs.any()
+        run.subset_map(GroupKey("folds", GRADIENT, "AD", "relative"), [("fold-1", "n2-1")])
+    assert not run.group_map(GroupKey("folds", GRADIENT, "AD"), diagnosis=["NC"]).mean_abs.any()
 
 
 def test_cells_that_the_engine_writes_answer_alone(tmp_path):
@@ -141,7 +142,7 @@ def test_cells_that_the_engine_writes_answer_alone(tmp_path):
         inside = rows[(rows["diagnosis"] == cells.diagnosis[place]) & (rows["predicted"] == cells.predicted[place])]
         cells.loc[place, "weight"] = sum(weights[m, s] for m, s in zip(inside["model"], inside["scan"], strict=True))
     cells.to_parquet(folder / "tables/cells.parquet")
-    assert open_run(tmp_path).cells_answer("folds", GRADIENT, target="AD", scale="relative", diagnosis=["AD"])
+    assert open_run(tmp_path).cells_answer(GroupKey("folds", GRADIENT, "AD", "relative"), diagnosis=["AD"])
 
 
 def test_a_converter_weighs_one_in_each_diagnosis(tmp_path):
@@ -153,6 +154,6 @@ def test_a_converter_weighs_one_in_each_diagnosis(tmp_path):
     rows.to_parquet(table)
     run = open_run(tmp_path)
     chosen = pairs(run, lambda r: r.diagnosis == "AD")
-    found = run.group_map("folds", GRADIENT, target="AD", diagnosis=["AD"], statistics=["mean_abs"])
+    found = run.group_map(GroupKey("folds", GRADIENT, "AD"), diagnosis=["AD"], statistics=["mean_abs"])
     np.testing.assert_allclose(found.mean_abs, direct_mean(run, chosen), atol=2e-4)
     assert found.weight == found.subjects == 2

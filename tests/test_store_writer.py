@@ -25,9 +25,11 @@ from store_factory import GROUPS, affine, make_manifest, make_run, write_run
 from store import NotWritable, RunReader, RunWriter, SpecViolation, list_runs, open_run
 from store.files import atomic as store_files
 from store.files.encoding import checksum, dequantise, path_part, quantise
+from store.keys import GroupKey, HeatmapKey
 from store.writing.validate import validate
+from store.writing.writer import HeatmapArray, MapArray
 
-SERIES = ("fold-1", "sensitivity", "AD", "margin")
+KEY = HeatmapKey("fold-1", "sensitivity", "AD")
 FINITE = st.floats(-(2.0**99), 2.0**99, width=32, allow_subnormal=False)
 FEW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -37,16 +39,13 @@ def start(writer: RunWriter, shape=(3, 4, 3), count=4, **changes) -> None:
         "native_grid": "voxels", "count": count, "shape": shape, "unit": "margin", "affine": affine(),
         "parameters": {"a": (1, 2)}, "antisymmetric": True,
     }  # fmt: skip
-    writer.start_heatmaps(*SERIES, **(options | changes))
+    writer.start_heatmaps(KEY, HeatmapArray(**(options | changes)))
 
 
 def put(writer: RunWriter, rows: list[int], values: np.ndarray) -> None:
     scans = [f"s{row}" for row in rows]
     sums = np.abs(values).reshape(len(rows), -1).sum(1).tolist()
-    model, method, target, scale = SERIES
-    writer.put_heatmaps(
-        model, "folds", method, target, scale, rows=rows, scans=scans, values=values, absolute_sums=sums
-    )
+    writer.put_heatmaps(KEY, "folds", rows=rows, scans=scans, values=values, absolute_sums=sums)
 
 
 # -- numbers ----------------------------------------------------------------------------------------------------------
@@ -98,8 +97,8 @@ def test_what_was_written_is_what_is_read(tmp_path, data, path):
     writer = RunWriter(staging)
     if path == "cells":
         path = "cells/folds/occlusion/AD/margin/AD/NC"
-        key = path.split("/")[1:]
-        writer.put_cell(*key, values, native_grid="positions", unit="margin", affine=affine(), stride=2)
+        key = GroupKey("folds", "occlusion", "AD")
+        writer.put_cell(key, "AD", "NC", values, MapArray("positions", "margin", affine(), 2))
     else:
         writer.put_array(path, values, affine=affine(), unit="")
     run = RunReader.staging(staging, GROUPS)
@@ -171,7 +170,7 @@ def test_an_all_zero_map_is_a_map(tmp_path):
     start(writer)
     start(writer)  # kept, opened again
     put(writer, [2], np.zeros((1, 3, 4, 3), np.float32))
-    assert writer.completed(*SERIES) == {"s2"}
+    assert writer.completed(KEY) == {"s2"}
     assert (tmp_path / "arrays.zarr/heatmaps/fold-1/sensitivity/AD/margin/c/2/0/0/0").stat().st_size > 0
     run = RunReader.staging(tmp_path, GROUPS)
     assert run.table("heatmaps").value_scale.tolist() == [1.0]
@@ -186,7 +185,7 @@ def test_an_array_without_its_row_is_not_completed(tmp_path, monkeypatch):
         put(writer, [1], np.ones((1, 3, 4, 3), np.float32))
     monkeypatch.undo()
     assert (tmp_path / "arrays.zarr/heatmaps/fold-1/sensitivity/AD/margin/c/1/0/0/0").exists()
-    assert RunWriter(tmp_path).completed(*SERIES) == {"s0"}
+    assert RunWriter(tmp_path).completed(KEY) == {"s0"}
 
 
 def test_a_row_without_its_array_is_not_completed(tmp_path):
@@ -194,7 +193,7 @@ def test_a_row_without_its_array_is_not_completed(tmp_path):
     start(writer)
     put(writer, [0, 1], np.ones((2, 3, 4, 3), np.float32))
     (tmp_path / "arrays.zarr/heatmaps/fold-1/sensitivity/AD/margin/c/1/0/0/0").unlink()
-    assert writer.completed(*SERIES) == {"s0"}
+    assert writer.completed(KEY) == {"s0"}
 
 
 def test_overwriting_takes_the_old_row_back_first(tmp_path):
@@ -219,8 +218,8 @@ def test_completed_survives_compaction(tmp_path):
     writer.compact()
     assert not (tmp_path / "tables/parts").exists()
     put(writer, [1], np.ones((1, 3, 4, 3), np.float32))
-    assert RunWriter(tmp_path).completed(*SERIES) == {"s0", "s1"}
-    assert writer.completed("fold-1", "sensitivity", "NC", "margin") == set()
+    assert RunWriter(tmp_path).completed(KEY) == {"s0", "s1"}
+    assert writer.completed(KEY._replace(target="NC")) == set()
     writer.compact()
     assert len(RunReader.staging(tmp_path, GROUPS).table("heatmaps")) == 2
 
@@ -247,7 +246,7 @@ def test_heatmaps_that_do_not_fit_are_refused(tmp_path, row, value, words):
     start(writer)
     with pytest.raises(SpecViolation, match=words):
         put(writer, [row], value.astype(np.float32))
-    assert writer.completed(*SERIES) == set()
+    assert writer.completed(KEY) == set()
 
 
 def test_a_series_keeps_its_meaning(tmp_path):
@@ -267,11 +266,11 @@ import sys
 import numpy as np
 from store import RunWriter
 sys.path[:0] = sys.argv[2:]
-from test_store_writer import SERIES, expected, put, start
+from test_store_writer import KEY, expected, put, start
 writer = RunWriter(sys.argv[1])
 start(writer, count=400)
 print("ready", flush=True)
-done = writer.completed(*SERIES)
+done = writer.completed(KEY)
 for row in range(400):
     if f"s{row}" not in done:
         put(writer, [row], expected(row)[None])
@@ -291,10 +290,10 @@ def test_kill_9_leaves_only_whole_heatmaps(tmp_path):
             assert child.stdout.readline() == b"ready\n"
             time.sleep(wait)
             os.kill(child.pid, signal.SIGKILL)
-        counts.append(len(RunWriter(tmp_path).completed(*SERIES)))
+        counts.append(len(RunWriter(tmp_path).completed(KEY)))
     assert 0 < counts[0] < counts[1]
     rows = RunReader.staging(tmp_path, GROUPS).table("heatmaps")
-    array = zarr.open_array(tmp_path / "arrays.zarr", path="heatmaps/" + "/".join(SERIES), mode="r")
+    array = zarr.open_array(tmp_path / "arrays.zarr", path="heatmaps/" + "/".join(KEY), mode="r")
     for row in rows.itertuples():
         stored, _ = quantise(expected(row.row))
         np.testing.assert_array_equal(array[row.row], stored)

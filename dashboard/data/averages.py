@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -23,8 +22,7 @@ from dashboard.drawing.brain_maps import Brain, BrainMap, Places
 from dashboard.drawing.pictures import ScreenPicture
 from store import GroupMap, NotInRun
 from store.export import nifti
-from store.files.encoding import array_path
-from store.spec import CELLS
+from store.keys import GroupKey
 
 VALUES = ("size", "signed", "spread")
 SHARED_UNIT = "% of the map / cm3"
@@ -173,8 +171,8 @@ def resolution(run: Run, model_set: str, method: str) -> str:
     """The true resolution of a method's heatmaps, in words."""
     reader, table = runs.opened(run), runs.table(run, "cells")
     cell = table[(table.model_set == model_set) & (table.method == method)].iloc[0]
-    fields = ("model_set", "method", "target", "scale", "diagnosis", "predicted")
-    attributes = reader.attributes(array_path(CELLS, **{field: cell[field] for field in fields}))
+    key = GroupKey(model_set, method, cell.target, cell.scale)
+    attributes = reader.attributes(key.cell_path(cell.diagnosis, cell.predicted))
     step = abs(float(reader.affine()[0, 0]))
     return {
         "voxels": f"{step:g} mm voxels" if reader.is_gradient(method) else "segments of each scan",
@@ -194,24 +192,13 @@ def is_stored(average: Average) -> bool:
     scale = measured(average)[0]
     if scale not in _scales(chosen.run, chosen.model_set, chosen.method):
         return False
-    return _cells_answer(
-        chosen.run,
-        chosen.model_set,
-        chosen.method,
-        chosen.target,
-        scale,
-        chosen.scan_filter.diagnosis,
-        chosen.scan_filter.correct,
-    )
+    key = GroupKey(chosen.model_set, chosen.method, chosen.target, scale)
+    return _cells_answer(chosen.run, key, chosen.scan_filter.diagnosis, chosen.scan_filter.correct)
 
 
 @functools.lru_cache(256)
-def _cells_answer(
-    run: Run, model_set: str, method: str, target: str, scale: str, diagnosis: tuple[str, ...] | None,
-    correct: bool | None,
-) -> bool:  # fmt: skip
-    reader = runs.opened(run)
-    return reader.cells_answer(model_set, method, target=target, scale=scale, diagnosis=diagnosis, correct=correct)
+def _cells_answer(run: Run, key: GroupKey, diagnosis: tuple[str, ...] | None, correct: bool | None) -> bool:
+    return runs.opened(run).cells_answer(key, diagnosis=diagnosis, correct=correct)
 
 
 def is_ready(average: Average, style: planes.Style, positions: tuple[float, ...]) -> bool:
@@ -223,13 +210,13 @@ def _question(average: Average) -> Callable[[Progress | None], GroupMap]:
     """What asks the store for an average; it asks nothing of the caches, so that it may run in any thread."""
     chosen = average.selection
     scale, statistic, _ = measured(average)
-    options: dict[str, Any] = {"target": chosen.target, "scale": scale, "statistics": [statistic]}
-    reader, group, family = runs.opened(chosen.run), chosen.scan_filter, (chosen.model_set, chosen.method)
+    key = GroupKey(chosen.model_set, chosen.method, chosen.target, scale)
+    reader, group, wanted = runs.opened(chosen.run), chosen.scan_filter, [statistic]
     if is_stored(average):
-        return lambda _: reader.group_map(*family, diagnosis=group.diagnosis, correct=group.correct, **options)
+        return lambda _: reader.group_map(key, diagnosis=group.diagnosis, correct=group.correct, statistics=wanted)
     rows = chosen.rows()
     pairs = list(zip(rows.model, rows.scan, strict=True))
-    return lambda progress: reader.subset_map(*family, pairs, progress=progress, **options)
+    return lambda progress: reader.subset_map(key, pairs, statistics=wanted, progress=progress)
 
 
 def _maker(average: Average) -> Callable[[Progress | None], BrainMap]:

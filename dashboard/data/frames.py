@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from dashboard.text.formatting import NONE, count, mean_sd, region_name, three
+from store.keys import ModelName, are_of_folds, are_retrained
 
 PAPER = {"accuracy": (0.77, 0.06), "auc": (0.78, 0.04)}  # Rieke et al. 2018, ADNI, 5 folds
 LINEAR = ("region_means", "covariates")
@@ -98,7 +99,7 @@ def exclusions(table: pd.DataFrame, fewest: int = 0) -> pd.DataFrame:
 
 def fold_metrics(metrics: pd.DataFrame, level: str = "scan") -> pd.DataFrame:
     """Values of the fold models: classifier, metric, model, value."""
-    chosen = metrics[(metrics.level == level) & metrics.model.str.startswith("fold-")]
+    chosen = metrics[(metrics.level == level) & are_of_folds(metrics.model)]
     return chosen[["classifier", "metric", "model", "value", "note"]]
 
 
@@ -153,12 +154,14 @@ def judged_set(predictions: pd.DataFrame) -> str:
 def models_of(training: pd.DataFrame, model_set: str) -> list[str]:
     """The trained models of a set, in order."""
     found = (str(m) for m in training.model.unique())
-    return sorted((m for m in found if m.startswith("fold-") == (model_set == "folds")), key=lambda m: (len(m), m))
+    return sorted(
+        (m for m in found if (ModelName(m).fold is not None) == (model_set == "folds")), key=lambda m: (len(m), m)
+    )
 
 
 def confusion(predictions: pd.DataFrame, model_set: str, groups: Sequence[str]) -> np.ndarray:
     """(2, 2) scans: row true group, column predicted group. Retrained models count no scan twice."""
-    rows = predictions[(predictions.model_set == model_set) & ~predictions.model.str.contains("-seed-", regex=False)]
+    rows = predictions[(predictions.model_set == model_set) & ~are_retrained(predictions.model)]
     return np.array([[int(((rows.group == t) & (rows.predicted == p)).sum()) for p in groups] for t in groups])
 
 

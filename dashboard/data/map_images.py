@@ -11,6 +11,7 @@ from dashboard.text.outputs import answer_of
 from store import RunReader
 from store.export import nifti
 from store.files.geometry import regions_to_voxels
+from store.keys import GroupKey, HeatmapKey
 from store.reading import heatmaps
 from store.reading.settings import average_scale
 
@@ -62,7 +63,7 @@ def patient_map(run: RunReader, model: str, method: str, scan: str, target: str,
 def signed_map(run: RunReader, model: str, method: str, scan: str, target: str, scale: str) -> Drawable:
     """Return the heatmap of one scan with its signs; errors as for RunReader.heatmap."""
     group = run.target_of(model, scan, target)
-    attributes = run.attributes(heatmaps.locate(run, model, method, scan, group, scale).path)
+    attributes = run.attributes(heatmaps.locate(run, HeatmapKey(model, method, group, scale), scan).path)
     native = run.heatmap(model, method, scan, target=target, scale=scale, full=False)
     grid = run.full(native, attributes)
     unit = str(attributes["unit"]).replace("margin", scale)  # that of a regression names no margin
@@ -86,9 +87,10 @@ def group_map(run: RunReader, model_set: str, method: str, target: str, group: s
     statistic = nifti.paper_statistic(run, model_set, method)
     scale = average_scale(run, model_set, method)
     found = run.group_map(
-        model_set, method, target=target, scale=scale, statistics=(statistic,),
+        GroupKey(model_set, method, target, scale),
         diagnosis=nifti.diagnoses_of(run, model_set, group),
-    )  # fmt: skip
+        statistics=(statistic,),
+    )
     grid = getattr(found, statistic)
     answer = answer_of(run.manifest)
     unit = answer.unit_of(f"drop of {scale}")

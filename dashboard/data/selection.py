@@ -13,6 +13,7 @@ import streamlit as st
 from dashboard.data import runs
 from dashboard.data.runs import Run
 from dashboard.text import formatting
+from store.keys import are_retrained
 
 SEXES = {"F": "women", "M": "men"}
 TARGET_WORDS = {"true": "the true group", "predicted": "the predicted group"}
@@ -148,6 +149,6 @@ def explained_scans(run: Run, model_set: str) -> pd.DataFrame:
     """
     predictions = runs.table(run, "predictions")
     scans = runs.table(run, "scans")
-    chosen = predictions[(predictions.model_set == model_set) & ~predictions.model.str.contains("-seed-", regex=False)]
+    chosen = predictions[(predictions.model_set == model_set) & ~are_retrained(predictions.model)]
     extra = [c for c in scans.columns if c not in chosen.columns or c == "scan"]
     return chosen.merge(scans[extra], on="scan", how="left").reset_index(drop=True)

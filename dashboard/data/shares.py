@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from store import RunReader
+from store.keys import are_retrained
 
 
 def region_shares(run: RunReader, model_set: str, method: str, target: str) -> pd.DataFrame:
@@ -34,5 +35,5 @@ def region_shares(run: RunReader, model_set: str, method: str, target: str) -> p
 def subject_means(run: RunReader, shares: pd.DataFrame) -> pd.DataFrame:
     """Mean share over the scans of each person: index (subject, diagnosis). Retrained models are left out."""
     people = run.table("predictions", ["model", "scan", "subject", "diagnosis"])
-    people = people[~people.model.str.contains("-seed-", regex=False)].set_index(["model", "scan"])
+    people = people[~are_retrained(people.model)].set_index(["model", "scan"])
     return shares.join(people, how="inner").groupby(["subject", "diagnosis"], sort=False).mean(numeric_only=True)

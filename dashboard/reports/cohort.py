@@ -18,6 +18,7 @@ from dashboard.text.outputs import answer_of
 from store import NotInRun, RunReader
 from store.accuracy import metrics_of
 from store.export import nifti
+from store.keys import ModelName, are_of_folds
 from store.reading.verdict import verdict
 
 METRICS = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "auc": "AUC"}
@@ -136,13 +137,13 @@ def _cohort(page: Page, scans: pd.DataFrame, whole: Whole, y: float) -> float:
 def _accuracy(page: Page, whole: Whole, y: float) -> float:
     """Networks, linear baselines and the paper: every fold, mean and SD, and the held-out test set."""
     metrics = metrics_of(whole.run)
-    folds = sorted(metrics.model[metrics.model.str.startswith("fold-")].unique(), key=lambda m: (len(m), m))
+    folds = sorted(metrics.model[are_of_folds(metrics.model)].unique(), key=lambda m: (len(m), m))
     found = set(metrics.classifier)
     classifiers = [c for c in formatting.CLASSIFIERS if c in found]
     page.text(MARGIN, y, "How well", 10, weight="bold")
     each = min(10.0, 52 / max(len(folds), 1))
     columns = [
-        Column("", 34), *(Column(f.removeprefix("fold-"), each, "r") for f in folds), Column("Mean ± SD", 28, "r"),
+        Column("", 34), *(Column(str(ModelName(f).fold), each, "r") for f in folds), Column("Mean ± SD", 28, "r"),
         Column("All folds (95 % CI)", 34, "r"), Column("Held out (95 % CI)", 34, "r"),
     ]  # fmt: skip
     size = 6.8 if len(folds) <= 6 else 5.6

@@ -18,24 +18,26 @@ from engine.errors import UserError
 from engine.images.grid import Grid
 from engine.images.template import brain_mask
 from store import RunReader, RunWriter
+from store.keys import HeatmapKey
 from store.reading.read_ahead import ahead
+from store.writing.writer import HeatmapArray
 
 SCANS, COHORT = 10, 200
 GROUPS = ("AD", "NC")
-SERIES = ("holdout", "sensitivity", "AD", "margin")
+KEY = HeatmapKey("holdout", "sensitivity", "AD")
 
 
 def _written(folder: Path, grid_mm: int, volumes: list[np.ndarray]) -> RunReader:
     """A run with these heatmaps, not published."""
     writer, scans = RunWriter(folder), [str(number) for number in range(len(volumes))]
-    writer.start_heatmaps(
-        *SERIES, native_grid="voxels", count=len(volumes), shape=volumes[0].shape, unit="made up",
-        affine=Grid(grid_mm).affine, parameters={}, antisymmetric=True,
+    array = HeatmapArray(
+        "voxels", "made up", Grid(grid_mm).affine, count=len(volumes), shape=volumes[0].shape, parameters={},
+        antisymmetric=True,
     )  # fmt: skip
-    model, method, target, scale = SERIES
+    writer.start_heatmaps(KEY, array)
     writer.put_heatmaps(
-        model, "holdout", method, target, scale, rows=list(range(len(scans))), scans=scans,
-        values=np.stack(volumes), absolute_sums=[float(np.abs(v).sum()) for v in volumes],
+        KEY, "holdout", rows=list(range(len(scans))), scans=scans, values=np.stack(volumes),
+        absolute_sums=[float(np.abs(v).sum()) for v in volumes],
     )  # fmt: skip
     return RunReader.staging(folder, GROUPS)
 
@@ -50,7 +52,7 @@ def _volumes(grid_mm: int) -> list[np.ndarray]:
 
 
 def _heatmap(reader: RunReader, scan: int) -> np.ndarray:
-    model, method, target, scale = SERIES
+    model, method, target, scale = KEY
     return reader.heatmap(model, method, str(scan), target=target, scale=scale, full=False)
 
 

@@ -13,6 +13,7 @@ from engine.cli.options import DEFAULT_STORE
 from engine.progress import duration
 from store import RunReader, open_run
 from store.accuracy import Estimate, difference, judged, judged_scans, metrics_of
+from store.keys import ModelName, are_of_folds
 from store.reading.verdict import baseline_scans, in_words, paired, verdict
 
 CREDITS = ("Template:", "Atlas:", "Method:")
@@ -68,7 +69,7 @@ def headline_metrics(run: RunReader) -> dict[str, float]:
     table = metrics_of(run)
     table = table[table["level"] == "scan"]
     values: dict[str, float] = {}
-    folds = table["model"][table["model"].str.startswith("fold-")].nunique()
+    folds = table["model"][are_of_folds(table["model"])].nunique()
 
     def add(classifier: str, model: str, suffix: str, prefix: str = "", metrics: tuple[str, ...] = ()) -> None:
         rows = table[(table["classifier"] == classifier) & (table["model"] == model)]
@@ -213,8 +214,8 @@ def _of_new_scans(found: dict) -> list[str]:
     """Say in a line what networks answer for each new scan, its warnings below; then the run's notices."""
     lines = []
     for scan, models in found["value" if "value" in found else "probability"].items():
-        folds = [p for model, p in models.items() if model.startswith("fold-")]
-        words = [f"{model} {p:.2f}" for model, p in models.items() if not model.startswith("fold-")]
+        folds = [p for model, p in models.items() if ModelName(model).fold]
+        words = [f"{model} {p:.2f}" for model, p in models.items() if not ModelName(model).fold]
         if folds:
             mean, low, high = sum(folds) / len(folds), min(folds), max(folds)
             words.insert(0, f"{mean:.2f} by {len(folds)} fold models ({low:.2f} to {high:.2f})")

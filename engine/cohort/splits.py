@@ -11,6 +11,7 @@ from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 
 from engine.config.schema import SplitConfig
 from engine.errors import LeakError, UserError
+from store.keys import ModelName
 
 HOLDOUT_SUBJECTS = 30
 HOLDOUT_SHARE = 0.2
@@ -107,7 +108,7 @@ def jobs(scans: pd.DataFrame, models: Sequence[str], folds: Sequence[int], seed:
     if "holdout" in models:
         wanted.append(job_of(scans, "holdout", "holdout", seed))
     if "folds" in models:
-        wanted += [job_of(scans, f"fold-{k}", "folds", seed + k) for k in folds]
+        wanted += [job_of(scans, str(ModelName.of_fold(k)), "folds", seed + k) for k in folds]
     for job in wanted:
         check_no_leak(scans, job)
     return wanted
@@ -115,7 +116,7 @@ def jobs(scans: pd.DataFrame, models: Sequence[str], folds: Sequence[int], seed:
 
 def job_of(scans: pd.DataFrame, model: str, model_set: str, seed: int) -> Job:
     """Return one network's scans by its name: fold-k leaves out fold k, all others the fixed test set."""
-    out = scans["holdout"] if model_set == "holdout" else scans["fold"] == int(model.removeprefix("fold-"))
+    out = scans["holdout"] if model_set == "holdout" else scans["fold"] == ModelName(model).fold
     cohort = scans["role"] == "cohort"
     chosen = (cohort & ~out, cohort & out, out)
     return Job(model, model_set, seed, *(tuple(scans.loc[where, "scan"]) for where in chosen))

@@ -9,6 +9,7 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from store.accuracy import FOLDS, by_subject, interval_rows, ranked_by
+from store.keys import ModelName, are_of_folds
 
 CALIBRATION_BINS = 10
 CURVE_POINTS = 200
@@ -85,7 +86,7 @@ def rows_of_levels(
     ends = intervals.set_index(["level", "model", "metric"])[["low", "high", "subjects"]].to_dict("index")
     for level, frame in levels.items():
         per_model = {model: score(part) for model, part in frame.groupby("model", sort=False)}
-        folds = pd.DataFrame([values for model, values in per_model.items() if model.startswith("fold-")])
+        folds = pd.DataFrame([values for model, values in per_model.items() if ModelName(model).fold])
         if len(folds):
             per_model["mean"] = folds.mean().to_dict()
             known = folds.notna().sum().to_dict()
@@ -110,7 +111,7 @@ def curve_rows(predictions: pd.DataFrame, groups: tuple[str, str]) -> list[dict]
     """Rows of the curves table: ROC and reliability, per model and for all out-of-fold predictions together."""
     rows = []
     parts = dict(tuple(predictions.groupby("model", sort=False)))
-    pooled = predictions[predictions["model"].str.startswith("fold-")]
+    pooled = predictions[are_of_folds(predictions["model"])]
     if len(pooled):
         parts["folds"] = pooled
     for model, part in parts.items():

@@ -16,8 +16,10 @@ from engine.pipeline.run import Run
 from engine.relevance import METHODS
 from store import RunReader
 from store.errors import NoRelevance
+from store.keys import GroupKey, HeatmapKey
 from store.reading.read_ahead import ahead
 from store.reading.weights import without_relevance
+from store.writing.writer import MapArray
 
 TARGETS = ("true", "predicted")  # besides the two groups
 
@@ -95,25 +97,16 @@ def _native_maps(
 
 
 def _put_cell(run: Run, reader: RunReader, series, scale, diagnosis, predicted, cell, predictions) -> dict:
-    path = f"heatmaps/{predictions['model'].iloc[0]}/{series.method}/{series.target}/margin"
-    attributes = reader.attributes(path)
+    key = HeatmapKey(predictions["model"].iloc[0], series.method, series.target)
+    attributes = reader.attributes(key.path)
     sums = cell.sums.astype(np.float32)
     if series.native_grid == "voxels":
         sums = np.zeros((3, *run.mask.shape), np.float32)
         sums[:, run.mask] = cell.sums
-    run.writer.put_cell(
-        series.model_set,
-        series.method,
-        series.target,
-        scale,
-        diagnosis,
-        predicted,
-        sums,
-        native_grid=series.native_grid,
-        unit="share of the relevance in the brain" if scale == "relative" else attributes["unit"],
-        affine=Grid(run.config.grid_mm).affine,
-        stride=attributes.get("stride"),
-    )
+    unit = "share of the relevance in the brain" if scale == "relative" else attributes["unit"]
+    array = MapArray(series.native_grid, unit, Grid(run.config.grid_mm).affine, attributes.get("stride"))
+    key = GroupKey(series.model_set, series.method, series.target, scale)
+    run.writer.put_cell(key, diagnosis, predicted, sums, array)
     inside = predictions[(predictions["diagnosis"] == diagnosis) & (predictions["predicted"] == predicted)]
     return {
         "model_set": series.model_set,
@@ -259,10 +252,8 @@ def group_mass(run: Run, reader: RunReader, series: dict, target: str, diagnosis
     statistic = "mean_abs" if METHODS[series["method"]].gradient else "mean_positive"
     scale = scale_for(run, series["method"])
     try:
-        group = reader.group_map(
-            series["model_set"], series["method"], target=target, scale=scale, diagnosis=[diagnosis],
-            statistics=[statistic],
-        )  # fmt: skip
+        key = GroupKey(series["model_set"], series["method"], target, scale)
+        group = reader.group_map(key, diagnosis=[diagnosis], statistics=[statistic])
     except NoRelevance:
         return np.zeros(run.mask.shape, np.float32)
     return getattr(group, statistic)

@@ -19,6 +19,8 @@ from engine.relevance.occlusion import position_shape
 from engine.training.normalisation import Normalisation
 from engine.training.volumes import STREAMED, Volumes, chunked
 from store.files.geometry import nearest_positions
+from store.keys import HeatmapKey
+from store.writing.writer import HeatmapArray
 
 OF_THE_NEGATIVE_GROUP = ("nc_mean", "other_subject")  # occlusion references made of its training scans
 CHUNK = 4  # scans written together; the same chunks after an interruption, so that results are the same
@@ -121,7 +123,8 @@ def explain(run: Run, series: Series, network: torch.nn.Module, normalisation: N
     scales = scales_of(run, method.gradient)
     for scale in scales:
         _start(run, series, scale, sizes.shape)
-    done = set.intersection(*(run.writer.completed(job.model, method.name, target, scale) for scale in scales))
+    keys = {scale: HeatmapKey(job.model, method.name, target, scale) for scale in scales}
+    done = set.intersection(*(run.writer.completed(key) for key in keys.values()))
     todo = [chunk for chunk in chunked(job.explain, CHUNK) if not done.issuperset(chunk)]
     rows = {scan: row for row, scan in enumerate(job.explain)}
     device = next(network.parameters()).device
@@ -137,11 +140,8 @@ def explain(run: Run, series: Series, network: torch.nn.Module, normalisation: N
             if method.native_grid == "voxels":
                 values[:, ~run.mask] = 0
             run.writer.put_heatmaps(
-                job.model,
+                keys[scale],
                 job.model_set,
-                method.name,
-                target,
-                scale,
                 rows=[rows[scan] for scan in chunk],
                 scans=chunk,
                 values=values,
@@ -178,20 +178,12 @@ def takes_whole_passes(method: RelevanceMethod, network: torch.nn.Module) -> boo
 
 def _start(run: Run, series: Series, scale: str, shape: Sequence[int]) -> None:
     method = series.method
-    run.writer.start_heatmaps(
-        series.job.model,
-        method.name,
-        series.target,
-        scale,
-        native_grid=method.native_grid,
-        count=len(series.job.explain),
-        shape=shape,
-        unit=unit_of(run, method.gradient, scale),
-        affine=Grid(run.config.grid_mm).affine,
-        parameters=method.parameters(),
+    array = HeatmapArray(
+        method.native_grid, unit_of(run, method.gradient, scale), Grid(run.config.grid_mm).affine,
+        getattr(method, "stride", None), count=len(series.job.explain), shape=shape, parameters=method.parameters(),
         antisymmetric=method.antisymmetric,
-        stride=getattr(method, "stride", None),
-    )
+    )  # fmt: skip
+    run.writer.start_heatmaps(HeatmapKey(series.job.model, method.name, series.target, scale), array)
 
 
 def _voxels_behind(run: Run, method: RelevanceMethod) -> np.ndarray:

@@ -23,6 +23,7 @@ from engine.pipeline.aggregate import explained, stored_series
 from engine.relevance import METHODS
 from store import RunReader, open_run
 from store.errors import StoreError
+from store.keys import are_of_folds
 from store.reading.read_ahead import ahead
 
 TOP = 10
@@ -188,7 +189,7 @@ def _share(sums: pd.DataFrame, weights: np.ndarray) -> pd.Series:
 def accuracy(run: RunReader) -> dict:
     """Mean over the folds of the metrics of the network, by scan, and their spread with both divisors."""
     table = run.table("metrics", classifier="cnn", level="scan")
-    folds = table[table["model"].str.fullmatch(r"fold-\d+")]
+    folds = table[are_of_folds(table["model"])]
     found: dict = {"run": run.run_id}
     for metric in METRICS:
         values = folds.loc[folds["metric"] == metric, "value"].to_numpy(float)

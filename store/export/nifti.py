@@ -18,6 +18,7 @@ from store.errors import NoRelevance, NotInRun, StoreError
 from store.export.csv import csv_text
 from store.files.atomic import write_bytes
 from store.files.encoding import path_part
+from store.keys import GroupKey
 from store.reading.group_maps import GroupMap
 from store.reading.native_space import to_native
 from store.reading.reader import RunReader
@@ -120,9 +121,9 @@ def group_nifti(
     """
     statistic = statistic or paper_statistic(run, model_set, method)
     target = target or AnalysisSettings.of(run).target
-    options = {"scale": average_scale(run, model_set, method), **filters}
-    found = run.group_map(model_set, method, target=target, statistics=(statistic,), **options)
-    unit = average_words(run, method, statistic, options["scale"])
+    scale = filters.pop("scale", None) or average_scale(run, model_set, method)
+    found = run.group_map(GroupKey(model_set, method, target, scale), statistics=(statistic,), **filters)
+    unit = average_words(run, method, statistic, scale)
     return nifti_bytes(getattr(found, statistic), run.affine(), simulated=run.simulated, unit=unit)
 
 
@@ -355,8 +356,8 @@ def _panel(run: RunReader, model_set: str, method: str, target: str, slices: lis
 def _group(
     run: RunReader, model_set: str, method: str, target: str, group: str, statistic: str, scale: str
 ) -> GroupMap:
-    options = {"target": target, "scale": scale, "diagnosis": diagnoses_of(run, model_set, group)}
-    return run.group_map(model_set, method, statistics=(statistic,), **options)
+    key = GroupKey(model_set, method, target, scale)
+    return run.group_map(key, diagnosis=diagnoses_of(run, model_set, group), statistics=(statistic,))
 
 
 def _draw(run: RunReader, model_set: str, target: str, slices: list[int], panels: list[Panel], kind: str) -> bytes:

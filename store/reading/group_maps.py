@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from store.errors import NotInRun
-from store.files.encoding import array_path
+from store.keys import GroupKey
 from store.reading import weights
-from store.spec import CELL_QUANTITIES, CELLS
+from store.spec import CELL_QUANTITIES
 
 if TYPE_CHECKING:
     from store.reading.reader import RunReader
@@ -79,23 +79,28 @@ class Choice:
 
 
 class CellFamily:
-    """The cells of one model set, method and scale."""
+    """The group cells from which the averages of a key follow."""
 
-    def __init__(self, run: RunReader, model_set: str, method: str, scale: str) -> None:
-        """Raises NotInRun: the run has no such cells."""
-        self.run, self.model_set, self.method, self.scale = run, model_set, method, scale
-        cells = run._frame("cells")
+    def __init__(self, run: RunReader, key: GroupKey) -> None:
+        """Find the cells.
+
+        Raises:
+            NotInRun: the run has none of this model set, method and scale.
+        """
+        self.run, self.key, (model_set, method, _, scale) = run, key, key
+        cells = run.whole_table("cells")
         self.rows = cells[(cells.model_set == model_set) & (cells.method == method) & (cells.scale == scale)]
         if self.rows.empty:
             raise NotInRun(f"run {run.run_id} has no group maps of {method} ({scale}) for model set {model_set}")
 
-    def choose(self, filters: Filters, target: str) -> list[Choice]:
+    def choose(self, filters: Filters) -> list[Choice]:
         """The pairs that pass the filters; NotInRun names the filter that leaves nothing."""
+        target = self.key.target
         if target not in (*self.run.groups, "true", "predicted"):
             choices = ", ".join(self.run.groups)
             raise NotInRun(f"run {self.run.run_id} has no target {target!r}: choose {choices}, true or predicted")
         pairs = list(dict.fromkeys(zip(self.rows.diagnosis, self.rows.predicted, strict=True)))
-        groups = {diagnosis: self.run.group_of(self.model_set, diagnosis) for diagnosis, _ in pairs}
+        groups = {diagnosis: self.run.group_of(self.key.model_set, diagnosis) for diagnosis, _ in pairs}
         tests = {
             f"diagnosis {_words(filters.diagnosis)}": lambda d, p: filters.diagnosis is None or d in filters.diagnosis,
             f"predicted {_words(filters.predicted)}": lambda d, p: filters.predicted is None or p in filters.predicted,
@@ -107,7 +112,7 @@ class CellFamily:
         for words, passes in tests.items():
             pairs = [pair for pair in pairs if passes(*pair)]
             if not pairs:
-                raise NotInRun(f"the filter {words} leaves no scan of model set {self.model_set}: widen it")
+                raise NotInRun(f"the filter {words} leaves no scan of model set {self.key.model_set}: widen it")
         return [Choice(d, p, {"true": groups[d], "predicted": p}.get(target, target)) for d, p in pairs]
 
     def averaged(self, chosen: Sequence[Choice]) -> Averaged:
@@ -116,21 +121,21 @@ class CellFamily:
         Raises:
             NotInRun: no map has any relevance, and each would be divided by its sum.
         """
-        rows = weights.explained(self.run, self.model_set)
-        by_scan = weights.scans_weigh_alike(self.run, self.model_set)
+        rows = weights.explained(self.run, self.key.model_set)
+        by_scan = weights.scans_weigh_alike(self.run, self.key.model_set)
         pairs = pd.MultiIndex.from_frame(rows[["diagnosis", "predicted"]])
         inside, contributes, in_cells = np.zeros(len(rows), bool), np.zeros(len(rows), bool), np.zeros((2, len(rows)))
         for target in {choice.target for choice in chosen}:
             mine = pairs.isin([(c.diagnosis, c.predicted) for c in chosen if c.target == target])
             has_share = np.ones(len(rows), bool)
-            if self.scale == "relative":
-                has_share = ~weights.without_relevance(self.run, self.method, rows, target)
+            if self.key.scale == "relative":
+                has_share = ~weights.without_relevance(self.run, self.key.method, rows, target)
             inside |= mine
             contributes |= mine & has_share
             in_cells[:, mine] = np.array(weights.cell_weights(rows, has_share, by_scan))[:, mine]
         left_out = int(rows["scan"][inside & ~contributes].nunique())
         if not contributes.any():
-            raise weights.nothing_to_average(self.run, self.method, left_out)
+            raise weights.nothing_to_average(self.run, self.key.method, left_out)
         w = weights.equal_weights(rows[contributes], by_scan)
         stored = np.array([self._cell(choice)[2].weight for choice in chosen], float)
         as_in_cells = False
@@ -143,7 +148,7 @@ class CellFamily:
 
     def pairs(self, chosen: Sequence[Choice]) -> list[tuple[str, str]]:
         """(model, scan) of every scan of the chosen cells."""
-        rows, wanted = weights.explained(self.run, self.model_set), {(c.diagnosis, c.predicted) for c in chosen}
+        rows, wanted = weights.explained(self.run, self.key.model_set), {(c.diagnosis, c.predicted) for c in chosen}
         inside = [pair in wanted for pair in zip(rows["diagnosis"], rows["predicted"], strict=True)]
         return list(zip(rows["model"][inside], rows["scan"][inside], strict=True))
 
@@ -156,7 +161,7 @@ class CellFamily:
             path, sign, _ = self._cell(choice)
             attributes = self.run.attributes(path)
             for quantity in needed:
-                numbers = self.run._folder.numbers(path, CELL_QUANTITIES.index(quantity))
+                numbers = self.run.stored_numbers(path, CELL_QUANTITIES.index(quantity))
                 values = self._kept(numbers, attributes).astype(np.float64)
                 sums[quantity] = sums[quantity] + (sign * values if quantity == "sum" else values)
         maps = {
@@ -190,20 +195,16 @@ class CellFamily:
         for target, sign in targets:
             row = same[same.target == target]
             if len(row):
-                path = array_path(
-                    CELLS, model_set=self.model_set, method=self.method, target=target, scale=self.scale,
-                    diagnosis=choice.diagnosis, predicted=choice.predicted,
-                )  # fmt: skip
-                return path, sign, row.iloc[0]
+                return self.key._replace(target=target).cell_path(choice.diagnosis, choice.predicted), sign, row.iloc[0]
         raise NotInRun(
-            f"run {self.run.run_id} has no group map of {self.method} ({self.scale}) for {choice.target} "
+            f"run {self.run.run_id} has no group map of {self.key.method} ({self.key.scale}) for {choice.target} "
             f"in {choice.diagnosis} predicted {choice.predicted}"
         )
 
     def _antisymmetric(self) -> bool:
-        frame = self.run._frame("heatmaps")
-        models = frame.model[(frame.model_set == self.model_set) & (frame.method == self.method)].unique()
-        return len(models) > 0 and self.run.is_antisymmetric(models[0], self.method)
+        frame = self.run.whole_table("heatmaps")
+        models = frame.model[(frame.model_set == self.key.model_set) & (frame.method == self.key.method)].unique()
+        return len(models) > 0 and self.run.is_antisymmetric(models[0], self.key.method)
 
 
 def quantities_for(statistics: Sequence[str]) -> set[str]:

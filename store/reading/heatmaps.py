@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from store.errors import BrokenRun, NotInRun
-from store.files.encoding import array_path, checksum, dequantise, hexadecimal
-from store.spec import HEATMAPS
+from store.files.encoding import checksum, dequantise, hexadecimal
+from store.keys import HeatmapKey
 
 if TYPE_CHECKING:
     from store.reading.reader import RunReader
@@ -40,29 +40,32 @@ class StoredHeatmap:
         return self.value_scale * self.slope * (-1 if self.negated else 1)
 
 
-def locate(run: RunReader, model: str, method: str, scan: str, group: str, scale: str) -> StoredHeatmap:
-    """The stored numbers that the heatmap of a scan for a group follows from.
+def locate(run: RunReader, key: HeatmapKey, scan: str) -> StoredHeatmap:
+    """Find the stored numbers that the heatmap of a scan follows from.
 
+    Args:
+        key: its target may be a group of which no heatmap is stored, where it is minus that of the other group.
     Raises:
         NotInRun: the run does not hold this heatmap.
     """
+    model, method, group, scale = key
     if scale == "probability" and run.task == "regression":
         raise NotInRun(f"run {run.run_id} predicts a value, so it has no heatmaps of a probability: choose the margin")
     if scale == "probability" and run.is_gradient(method):
-        margin = locate(run, model, method, scan, group, "margin")
-        p = float(run._prediction(model, scan)["probability"])
+        margin = locate(run, key._replace(scale="margin"), scan)
+        p = float(run.prediction(model, scan)["probability"])
         return replace(margin, slope=p * (1 - p))
     positive, negative = run.groups
     target = group
-    if group == negative and (model, method, group, scan, scale) not in run._heatmap_rows:
+    if group == negative and (model, method, group, scan, scale) not in run.heatmap_rows:
         target = positive if run.is_antisymmetric(model, method) else group
-    row = run._heatmap_rows.get((model, method, target, scan, scale))
+    row = run.heatmap_rows.get((model, method, target, scan, scale))
     if row is None:
         raise NotInRun(
             f"run {run.run_id} has no {method} heatmap ({scale}) of scan {scan} by model {model} for {group}"
         )
-    path = array_path(HEATMAPS, model=model, method=method, target=target, scale=scale)
     number, value_scale, absolute_sum, crc = row
+    path = key._replace(target=target).path
     return StoredHeatmap(path, number, scan, value_scale, absolute_sum, crc, negated=target != group)
 
 
@@ -72,7 +75,7 @@ def stored_numbers(run: RunReader, place: StoredHeatmap) -> np.ndarray:
     Raises:
         BrokenRun: they are missing, or not what was written.
     """
-    stored = run._folder.numbers(place.path, place.row)
+    stored = run.stored_numbers(place.path, place.row)
     if hexadecimal(checksum(stored)) != place.crc:
         raise BrokenRun(
             f"run {run.run_id}: the heatmap of {place.scan} in {place.path} is damaged: copy or build the run again"

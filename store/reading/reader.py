@@ -20,12 +20,12 @@ from store.files.geometry import to_voxels
 from store.files.manifest import is_inside
 from store.files.manifest import problems as manifest_problems
 from store.files.tables import known_table, with_later
+from store.keys import GroupKey, HeatmapKey
 from store.reading import heatmaps, streaming
 from store.reading.group_maps import STATISTICS, CellFamily, Filters, GroupMap
 from store.reading.native_space import NativeSpace
 from store.spec import (
     FIGURES_FOLDER,
-    HEATMAPS,
     MANIFEST,
     NATIVE,
     SPEC_VERSION,
@@ -237,8 +237,8 @@ class RunReader:
     def _contents(self, kind: str) -> Any:
         return self.manifest.get("contents", {}).get(kind, {})
 
-    def _frame(self, name: str) -> pd.DataFrame:
-        """A whole table, kept; never handed out."""
+    def whole_table(self, name: str) -> pd.DataFrame:
+        """Return a whole table, which is kept: change nothing in it. For callers outside the store there is `table`."""
         if name not in self._frames:
             self._frames[name] = self.table(name)
         return self._frames[name]
@@ -254,6 +254,10 @@ class RunReader:
         """
         self._require(path)
         return self._folder.numbers(path)
+
+    def stored_numbers(self, path: str, index: int) -> np.ndarray:
+        """Return one leading index of an array as it is stored, without a look at its description."""
+        return self._folder.numbers(path, index)
 
     def has_array(self, path: str) -> bool:
         """Whether the run has this array; truth/*, for example, is for simulated runs only."""
@@ -317,7 +321,7 @@ class RunReader:
         return self._folder.numbers(path, row)
 
     def _scan_row(self, scan: str) -> tuple[int, float]:
-        scans = self._frame("scans")
+        scans = self.whole_table("scans")
         rows = np.flatnonzero(scans.scan.to_numpy() == scan)
         if not len(rows):
             raise NotInRun(f"run {self.run_id} has no scan {scan}")
@@ -376,7 +380,7 @@ class RunReader:
             BrokenRun: it should, and the numbers are missing or not what was written.
         """
         group = self.target_of(model, scan, target)
-        place = heatmaps.locate(self, model, method, scan, group, scale)
+        place = heatmaps.locate(self, HeatmapKey(model, method, group, scale), scan)
         values = heatmaps.values(self, place)
         return self.full(values, self.attributes(place.path)) if full else values
 
@@ -385,12 +389,12 @@ class RunReader:
         if target in self.groups:
             return target
         if target == "true":
-            group = self._frame("scans").group.iloc[self._scan_row(scan)[0]]
+            group = self.whole_table("scans").group.iloc[self._scan_row(scan)[0]]
             if pd.isna(group) or group not in self.groups:
                 raise NotInRun(f"scan {scan} belongs to no group, so it has no true target: choose {self._choices()}")
             return str(group)
         if target == "predicted":
-            return str(self._prediction(model, scan)["predicted"])
+            return str(self.prediction(model, scan)["predicted"])
         raise NotInRun(f"run {self.run_id} has no target {target!r}: choose {self._choices()}, true or predicted")
 
     def _choices(self) -> str:
@@ -398,7 +402,7 @@ class RunReader:
 
     def is_antisymmetric(self, model: str, method: str) -> bool:
         """Whether the heatmap for the negative group is minus the one for the positive group."""
-        path = array_path(HEATMAPS, model=model, method=method, target=self.groups[0], scale="margin")
+        path = HeatmapKey(model, method, self.groups[0]).path
         return self.has_array(path) and bool(self.attributes(path)["antisymmetric"])
 
     def is_gradient(self, method: str) -> bool:
@@ -415,19 +419,20 @@ class RunReader:
         return frozenset(zip(found["method"], found["scale"], strict=True))
 
     @cached_property
-    def _heatmap_rows(self) -> dict[tuple[str, ...], tuple[int, float, float, str]]:
+    def heatmap_rows(self) -> dict[tuple[str, ...], tuple[int, float, float, str]]:
         """(model, method, target, scan, scale) -> row, value_scale, absolute_sum, checksum."""
-        frame = self._frame("heatmaps")
+        frame = self.whole_table("heatmaps")
         keys = zip(frame.model, frame.method, frame.target, frame.scan, frame.scale, strict=True)
         columns = ("row", "value_scale", "absolute_sum", "checksum")
         return dict(zip(keys, zip(*(frame[column] for column in columns), strict=True), strict=True))
 
     @cached_property
     def _predictions(self) -> dict[tuple[str, str], dict[str, Any]]:
-        rows = self._frame("predictions")[["model", "scan", "probability", "predicted"]].to_dict("records")
+        rows = self.whole_table("predictions")[["model", "scan", "probability", "predicted"]].to_dict("records")
         return {(row["model"], row["scan"]): row for row in rows}
 
-    def _prediction(self, model: str, scan: str) -> dict[str, Any]:
+    def prediction(self, model: str, scan: str) -> dict[str, Any]:
+        """Return probability and predicted group of a scan by a model; NotInRun where there is none."""
         try:
             return self._predictions[model, scan]
         except KeyError:
@@ -443,15 +448,13 @@ class RunReader:
     # -- groups ---------------------------------------------------------------------------------------------------
 
     def group_map(
-        self, model_set: str, method: str, *, target: str, scale: str = "margin",
-        diagnosis: Sequence[str] | None = None, predicted: Sequence[str] | None = None, correct: bool | None = None,
-        statistics: Sequence[str] = STATISTICS,
+        self, key: GroupKey, *, diagnosis: Sequence[str] | None = None, predicted: Sequence[str] | None = None,
+        correct: bool | None = None, statistics: Sequence[str] = STATISTICS,
     ) -> GroupMap:  # fmt: skip
-        """Statistics over the scans that pass the filters, from the group cells.
+        """Average the heatmaps of the scans that pass the filters, from the group cells.
 
         Args:
-            target: a group, "true" (scans of no group are left out) or "predicted".
-            scale: margin, probability or relative.
+            key: with a group as target, or "true" (scans of no group are left out) or "predicted".
             diagnosis, predicted: those allowed; None: all.
             correct: only scans that are (True) or are not (False) predicted as their group.
             statistics: which of mean, mean_abs, mean_positive, sd; only what they need is read.
@@ -459,16 +462,16 @@ class RunReader:
             NotInRun: no such cells, or no scan passes the filters.
             BrokenRun: a cell is missing or damaged.
         """
-        family = CellFamily(self, model_set, method, scale)
-        chosen = family.choose(Filters(diagnosis, predicted, correct), target)
+        family = CellFamily(self, key)
+        chosen = family.choose(Filters(diagnosis, predicted, correct))
         averaged = family.averaged(chosen)
         if averaged.as_in_cells:
             return family.combine(chosen, averaged, statistics)
         # The cells hold the scans of a subject with the weights of all of them, and here is a part of them.
         pairs = family.pairs(chosen)
-        return self.subset_map(model_set, method, pairs, target=target, scale=scale, statistics=statistics)
+        return self.subset_map(key, pairs, statistics=statistics)
 
-    def cells_answer(self, model_set: str, method: str, *, target: str, scale: str, **filters: Any) -> bool:
+    def cells_answer(self, key: GroupKey, **filters: Any) -> bool:
         """Whether `group_map` follows from the group cells alone, without reading the heatmaps of the scans.
 
         It does not where a filter takes some of the scans of a subject. True also where it ends in an error.
@@ -477,38 +480,35 @@ class RunReader:
             filters: diagnosis, predicted, correct, as in `group_map`.
         """
         try:
-            family = CellFamily(self, model_set, method, scale)
-            return family.averaged(family.choose(Filters(**filters), target)).as_in_cells
+            family = CellFamily(self, key)
+            return family.averaged(family.choose(Filters(**filters))).as_in_cells
         except NotInRun:
             return True
 
     def subset_map(
-        self, model_set: str, method: str, pairs: Sequence[tuple[str, str]], *, target: str, scale: str = "margin",
-        statistics: Sequence[str] = STATISTICS, progress: Callable[[int, int], None] | None = None,
+        self, key: GroupKey, pairs: Sequence[tuple[str, str]], *, statistics: Sequence[str] = STATISTICS,
+        progress: Callable[[int, int], None] | None = None,
     ) -> GroupMap:  # fmt: skip
-        """Statistics over any set of scans, from their heatmaps; for a union of cells the same as `group_map`.
+        """Average the heatmaps of any set of scans, one after another; for a union of cells the same as `group_map`.
 
         Heatmaps are read a few at a time, so that memory does not grow with the set.
 
         Args:
-            pairs: (model, scan), each once whatever their number; not of retrained models ("-seed-").
-            target: a group, "true" (scans of no group are left out) or "predicted", for each scan its own.
-            scale: margin, probability or relative.
+            key: with a group as target, or "true" (scans of no group are left out) or "predicted".
+            pairs: (model, scan), each once whatever their number; not of retrained models.
             statistics: which of mean, mean_abs, mean_positive, sd.
             progress: called as progress(done, all) after each scan, in this thread; what it raises ends the reading.
         Raises:
             NotInRun: no scan, an unknown one, or one without such a heatmap.
             BrokenRun: a heatmap is missing or damaged.
         """
-        return streaming.subset_map(
-            self, model_set, method, pairs, target=target, scale=scale, statistics=statistics, progress=progress
-        )
+        return streaming.subset_map(self, key, pairs, statistics, progress)
 
     def group_of(self, model_set: str, diagnosis: str) -> str | None:
         """The group of a diagnosis; None where it is of no group (apply scans)."""
         if diagnosis in self.groups:
             return diagnosis
-        frame = self._frame("predictions")
+        frame = self.whole_table("predictions")
         found = frame.group[(frame.model_set == model_set) & (frame.diagnosis == diagnosis)].dropna().unique()
         groups = [g for g in found if g in self.groups]
         return groups[0] if len(groups) == 1 else None

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from store.errors import NotInRun
+from store.keys import GroupKey, HeatmapKey
 from store.reading import weights
 from store.reading.group_maps import STATISTICS, GroupMap, quantities_for, statistics_of
 from store.reading.heatmaps import StoredHeatmap, locate, stored_numbers
@@ -60,21 +61,21 @@ class Sums:
 
 
 def subset_map(
-    run: RunReader, model_set: str, method: str, pairs: Sequence[tuple[str, str]], *, target: str, scale: str,
-    statistics: Sequence[str], progress: Progress | None,
+    run: RunReader, key: GroupKey, pairs: Sequence[tuple[str, str]], statistics: Sequence[str],
+    progress: Progress | None,
 ) -> GroupMap:  # fmt: skip
-    """See RunReader.subset_map."""
+    """Average the heatmaps of any set of scans; see RunReader.subset_map."""
     quantities = quantities_for(statistics)
-    rows = _chosen(run, model_set, pairs, target)
-    found = [_located(run, method, row, target, scale) for row in rows.itertuples()]
-    has_share = [scale != "relative" or place.absolute_sum > 0 for place in found]
+    rows = _chosen(run, key, pairs)
+    found = [_locate(run, key, model, scan) for model, scan in zip(rows["model"], rows["scan"], strict=True)]
+    has_share = [key.scale != "relative" or place.absolute_sum > 0 for place in found]
     left_out = int(rows["scan"][[not has for has in has_share]].nunique())
     rows = rows[has_share]
     if rows.empty:
-        raise weights.nothing_to_average(run, method, left_out)
-    rows = rows.assign(weight=weights.equal_weights(rows, weights.scans_weigh_alike(run, model_set)))
+        raise weights.nothing_to_average(run, key.method, left_out)
+    rows = rows.assign(weight=weights.equal_weights(rows, weights.scans_weigh_alike(run, key.model_set)))
     members = [
-        Member(place, place.factor / (place.absolute_sum if scale == "relative" else 1.0), w)
+        Member(place, place.factor / (place.absolute_sum if key.scale == "relative" else 1.0), w)
         for place, w in zip(itertools.compress(found, has_share), rows["weight"], strict=True)
     ]
     attributes = run.attributes(members[0].place.path)
@@ -98,26 +99,26 @@ def subset_map(
     )  # fmt: skip
 
 
-def _chosen(run: RunReader, model_set: str, pairs: Sequence[tuple[str, str]], target: str) -> pd.DataFrame:
-    """Rows of the pairs: model, scan, subject; for the true group without scans of no group."""
-    known = weights.explained(run, model_set).set_index(_KEY)
+def _chosen(run: RunReader, key: GroupKey, pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    """Return the rows of the pairs: model, scan, subject; for the true group without scans of no group."""
+    known = weights.explained(run, key.model_set).set_index(_KEY)
     wanted = list(dict.fromkeys((str(model), str(scan)) for model, scan in pairs))
     if not wanted:
         raise NotInRun("there is no scan to average: choose at least one")
     for model, scan in wanted:
         if (model, scan) not in known.index:
-            raise NotInRun(f"run {run.run_id}: model set {model_set} has no scan {scan} explained by model {model}")
+            raise NotInRun(f"run {run.run_id}: model set {key.model_set} has no scan {scan} explained by model {model}")
     rows = known.loc[wanted].reset_index()
-    if target == "true":
+    if key.target == "true":
         rows = rows[rows["group"].isin(run.groups)]
         if rows.empty:
             raise NotInRun("none of these scans belongs to a group, so there is no true target: choose a group")
     return rows
 
 
-def _located(run: RunReader, method: str, row, target: str, scale: str) -> StoredHeatmap:
-    group = run.target_of(row.model, row.scan, target)
-    return locate(run, row.model, method, row.scan, group, "margin" if scale == "relative" else scale)
+def _locate(run: RunReader, key: GroupKey, model: str, scan: str) -> StoredHeatmap:
+    group = run.target_of(model, scan, key.target)
+    return locate(run, HeatmapKey(model, key.method, group, "margin" if key.scale == "relative" else key.scale), scan)
 
 
 def _flat(run: RunReader, place: StoredHeatmap, brain: np.ndarray | None) -> np.ndarray:

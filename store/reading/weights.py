@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from store.errors import NoRelevance
+from store.keys import are_retrained
 
 if TYPE_CHECKING:
     from store.reading.reader import RunReader
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 def explained(run: RunReader, model_set: str) -> pd.DataFrame:
     """The predictions of a model set, without those of retrained models, which explain the same scans again."""
-    frame = run._frame("predictions")
-    return frame[(frame["model_set"] == model_set) & ~frame["model"].str.contains("-seed-", regex=False)]
+    frame = run.whole_table("predictions")
+    return frame[(frame["model_set"] == model_set) & ~are_retrained(frame["model"])]
 
 
 def scans_weigh_alike(run: RunReader, model_set: str) -> bool:
@@ -29,7 +30,7 @@ def scans_weigh_alike(run: RunReader, model_set: str) -> bool:
     analysis = config.get("analysis") if isinstance(config, dict) else None
     if isinstance(analysis, dict) and "weights" in analysis:
         return analysis["weights"] == "scan"
-    cells = run._frame("cells")
+    cells = run.whole_table("cells")
     cells = cells[cells["model_set"] == model_set]
     return len(cells) > 0 and np.allclose(cells["weight"], cells["scans"])
 
@@ -40,7 +41,7 @@ def without_relevance(run: RunReader, method: str, rows: pd.DataFrame, target: s
     Args:
         rows: of the predictions table.
     """
-    maps = run._frame("heatmaps")
+    maps = run.whole_table("heatmaps")
     empty = maps[(maps["method"] == method) & (maps["scale"] == "margin") & ~(maps["absolute_sum"] > 0)]
     if empty.empty:
         return np.zeros(len(rows), bool)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +28,12 @@ from store.files.encoding import (
     path_part,
     quantise,
 )
+from store.keys import GroupKey, HeatmapKey
 from store.reading.native_space import NativeSpace
 from store.reading.truth import SCAN_UNIT
 from store.spec import (
     ARRAYS_FOLDER,
-    CELLS,
     FIGURES_FOLDER,
-    HEATMAPS,
     MODELS_FOLDER,
     NATIVE,
     SCANS,
@@ -44,7 +45,49 @@ from store.writing.publication import publish_folder
 from store.writing.validate import array_problems
 
 PARTS_FOLDER = f"{TABLES_FOLDER}/parts/heatmaps"
-Series = tuple[str, str, str, str]  # model, method, target, scale
+
+
+@dataclass(frozen=True)
+class MapArray:
+    """How the maps of an array are to be read.
+
+    Attributes:
+        native_grid: of spec.NATIVE_GRIDS.
+        unit: of a number.
+        affine: of the working grid, voxel -> mm.
+        stride: voxels between positions; needed for that native grid.
+    """
+
+    native_grid: str
+    unit: str
+    affine: np.ndarray
+    stride: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the stride.
+
+        Raises:
+            SpecViolation: maps on positions have none.
+        """
+        if self.native_grid == "positions" and not self.stride:
+            raise SpecViolation("maps on positions need their stride")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeatmapArray(MapArray):
+    """Room for the heatmaps of one key, and how they are to be read.
+
+    Attributes:
+        count: rows along the scan axis.
+        shape: of one heatmap in the native grid.
+        parameters: of the method.
+        antisymmetric: whether the heatmap for the other group is minus this one.
+    """
+
+    count: int
+    shape: Sequence[int]
+    parameters: dict[str, Any]
+    antisymmetric: bool
 
 
 class RunWriter:
@@ -56,7 +99,7 @@ class RunWriter:
         with atomic.writable(self.staging):
             self.staging.mkdir(parents=True, exist_ok=True)
             atomic.sweep(self.staging)
-        self._sources: dict[Series, dict[str, Path]] = {}
+        self._sources: dict[HeatmapKey, dict[str, Path]] = {}
 
     # -- arrays ---------------------------------------------------------------------------------------------------
 
@@ -102,32 +145,22 @@ class RunWriter:
             linear=space.linear, native_affine=space.affine, native_shape=space.shape,
         )  # fmt: skip
 
-    def start_heatmaps(
-        self, model: str, method: str, target: str, scale: str, *, native_grid: str, count: int, shape: Sequence[int],
-        unit: str, affine: np.ndarray, parameters: dict[str, Any], antisymmetric: bool, stride: int | None = None,
-    ) -> None:  # fmt: skip
-        """Make room for the heatmaps of one model, method, target and scale; those that are there stay.
+    def start_heatmaps(self, key: HeatmapKey, array: HeatmapArray) -> None:
+        """Make room for the heatmaps of a key; those that are there stay.
 
-        Args:
-            count: rows along the scan axis.
-            shape: of one heatmap in the native grid.
-            affine: of the working grid, voxel -> mm.
-            stride: voxels between positions; needed for that native grid.
         Raises:
             SpecViolation: the array is there with another shape, dtype or meaning.
         """
-        if native_grid == "positions" and not stride:
-            raise SpecViolation(f"{method}: heatmaps on positions need their stride")
         attributes = {
-            "affine": affine, "unit": unit, "native_grid": native_grid, "parameters": parameters,
-            "antisymmetric": bool(antisymmetric), "stride": stride,
+            "affine": array.affine, "unit": array.unit, "native_grid": array.native_grid, "stride": array.stride,
+            "parameters": array.parameters, "antisymmetric": bool(array.antisymmetric),
         }  # fmt: skip
-        path = _heatmaps_path((model, method, target, scale))
-        self._start(path, (count, *shape), "int16" if native_grid == "voxels" else "float32", attributes)
+        dtype = "int16" if array.native_grid == "voxels" else "float32"
+        self._start(key.path, (array.count, *array.shape), dtype, attributes)
 
     def put_heatmaps(
-        self, model: str, model_set: str, method: str, target: str, scale: str, *, rows: Sequence[int],
-        scans: Sequence[str], values: np.ndarray, absolute_sums: Sequence[float],
+        self, key: HeatmapKey, model_set: str, *, rows: Sequence[int], scans: Sequence[str], values: np.ndarray,
+        absolute_sums: Sequence[float],
     ) -> None:  # fmt: skip
         """Write heatmaps of some scans; they count as completed once the last of them is on the disk.
 
@@ -137,9 +170,8 @@ class RunWriter:
             values: (n, *native) float32.
             absolute_sums: of |h| in the brain mask, on the full grid.
         """
-        series = (model, method, target, scale)
-        self._withdraw(series, scans)
-        path = _heatmaps_path(series)
+        self._withdraw(key, scans)
+        path, (model, method, target, scale) = key.path, key
         native_grid = self._open(path).attrs["native_grid"]
         records = []
         for row, scan, value, total in zip(rows, scans, values, absolute_sums, strict=True):
@@ -151,39 +183,26 @@ class RunWriter:
             records.append((model, model_set, method, target, scan, scale, native_grid, row, value_scale, total, crc))
         if records:
             frame = pd.DataFrame(records, columns=list(tables.known_table("heatmaps").columns))
-            part = self.staging / PARTS_FOLDER / f"{_part_prefix(series)}{rows[0]:06d}.parquet"
+            part = self.staging / PARTS_FOLDER / f"{_part_prefix(key)}{rows[0]:06d}.parquet"
             atomic.write_bytes(part, tables.to_parquet(tables.conform("heatmaps", frame)))
-            self._sources_of(series).update(dict.fromkeys(scans, part))
+            self._sources_of(key).update(dict.fromkeys(scans, part))
 
-    def completed(self, model: str, method: str, target: str, scale: str) -> set[str]:
-        """Scans whose heatmap is on the disk, table row and file."""
-        series = (model, method, target, scale)
-        self._sources.pop(series, None)
-        frames = [_rows_of(source, series) for source in set(self._sources_of(series).values())]
+    def completed(self, key: HeatmapKey) -> set[str]:
+        """Return the scans whose heatmap is on the disk, table row and file."""
+        self._sources.pop(key, None)
+        frames = [_rows_of(source, key) for source in set(self._sources_of(key).values())]
         if not frames:
             return set()
-        array, path = self._open(_heatmaps_path(series)), _heatmaps_path(series)
-        rows = pd.concat(frames)
-        return {s for s, row in zip(rows.scan, rows.row, strict=True) if self._file(path, array, row).is_file()}
+        array, rows = self._open(key.path), pd.concat(frames)
+        return {s for s, row in zip(rows.scan, rows.row, strict=True) if self._file(key.path, array, row).is_file()}
 
-    def put_cell(
-        self, model_set: str, method: str, target: str, scale: str, diagnosis: str, predicted: str, values: np.ndarray,
-        *, native_grid: str, unit: str, affine: np.ndarray, stride: int | None = None,
-    ) -> None:  # fmt: skip
+    def put_cell(self, key: GroupKey, diagnosis: str, predicted: str, values: np.ndarray, array: MapArray) -> None:
         """Write one group cell, (3, *native): sum wh, sum w|h|, sum wh^2. Its weight belongs into the cells table."""
-        if native_grid == "positions" and not stride:
-            raise SpecViolation(f"{method}: cells on positions need their stride")
-        path = array_path(
-            CELLS,
-            model_set=model_set,
-            method=method,
-            target=target,
-            scale=scale,
-            diagnosis=diagnosis,
-            predicted=predicted,
-        )
         numbers = np.asarray(values, dtype=np.float32)
-        self.put_array(path, numbers, native_grid=native_grid, unit=unit, affine=affine, stride=stride)
+        self.put_array(
+            key.cell_path(diagnosis, predicted), numbers, native_grid=array.native_grid, unit=array.unit,
+            affine=array.affine, stride=array.stride,
+        )  # fmt: skip
 
     # -- tables and files -----------------------------------------------------------------------------------------
 
@@ -300,52 +319,41 @@ class RunWriter:
         key = array.metadata.chunk_key_encoding.encode_chunk_key((int(row),) + (0,) * (array.ndim - 1))
         return self.staging / ARRAYS_FOLDER / path / key
 
-    def _sources_of(self, series: Series) -> dict[str, Path]:
+    def _sources_of(self, key: HeatmapKey) -> dict[str, Path]:
         """Scan -> the table that vouches for its heatmap."""
-        if series not in self._sources:
+        if key not in self._sources:
             table = self.staging / TABLES_FOLDER / "heatmaps.parquet"
-            parts = sorted((self.staging / PARTS_FOLDER).glob(f"{_glob_escape(_part_prefix(series))}*.parquet"))
+            parts = sorted((self.staging / PARTS_FOLDER).glob(f"{glob.escape(_part_prefix(key))}*.parquet"))
             found = ([table] if table.exists() else []) + parts
-            self._sources[series] = {scan: source for source in found for scan in _rows_of(source, series).scan}
-        return self._sources[series]
+            self._sources[key] = {scan: source for source in found for scan in _rows_of(source, key).scan}
+        return self._sources[key]
 
-    def _withdraw(self, series: Series, scans: Sequence[str]) -> None:
+    def _withdraw(self, key: HeatmapKey, scans: Sequence[str]) -> None:
         """Take back the rows of heatmaps that are about to be overwritten."""
-        sources = self._sources_of(series)
+        sources = self._sources_of(key)
         for source in {sources[scan] for scan in scans if scan in sources}:
             frame = pq.read_table(source).to_pandas()
-            stale = _is_series(frame, series) & frame.scan.isin(list(scans))
+            stale = _is_of(frame, key) & frame.scan.isin(list(scans))
             atomic.write_bytes(source, tables.to_parquet(frame[~stale]))
         for scan in scans:
             sources.pop(scan, None)
 
 
-def _heatmaps_path(series: Series) -> str:
-    model, method, target, scale = series
-    return array_path(HEATMAPS, model=model, method=method, target=target, scale=scale)
+def _part_prefix(key: HeatmapKey) -> str:
+    return ".".join(path_part(name) for name in key) + "."
 
 
-def _part_prefix(series: Series) -> str:
-    return ".".join(path_part(name) for name in series) + "."
+def _is_of(frame: pd.DataFrame, key: HeatmapKey) -> pd.Series:
+    return (frame[list(key._fields)] == list(key)).all(axis=1).astype(bool)
 
 
-def _glob_escape(text: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in text)
-
-
-def _is_series(frame: pd.DataFrame, series: Series) -> pd.Series:
-    model, method, target, scale = series
-    same = (frame.model == model) & (frame.method == method) & (frame.target == target) & (frame.scale == scale)
-    return same.astype(bool)
-
-
-def _rows_of(source: Path, series: Series) -> pd.DataFrame:
-    columns = ["model", "method", "target", "scale", "scan", "row"]
+def _rows_of(source: Path, key: HeatmapKey) -> pd.DataFrame:
+    columns = [*key._fields, "scan", "row"]
     try:
         frame = pq.read_table(source, columns=columns).to_pandas()
     except (pa.ArrowException, OSError) as error:
         raise NotWritable(f"{source} is unreadable: delete it and run the same command again") from error
-    return frame[_is_series(frame, series)]
+    return frame[_is_of(frame, key)]
 
 
 def _plain(value: Any) -> Any:

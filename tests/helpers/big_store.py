@@ -43,7 +43,9 @@ from engine.pipeline.run import NOTICES, Run
 from engine.preprocessing.pictures import contact_sheets, overlay
 from engine.progress import Progress, duration
 from store import RunWriter
+from store.keys import HeatmapKey
 from store.reading.truth import binary_of
+from store.writing.writer import HeatmapArray
 
 HELD_OUT = 0.3  # of all scans, MCI included
 RETRAINED = "holdout-seed-2"
@@ -205,13 +207,12 @@ def _write_heatmaps(run: BigRun, job: Job, name: str, target: str) -> None:
     stride = space.stride if method.native_grid == "positions" else None
     cube = {"half_width": space.grid.voxels(CUBE_MM), "stride": stride, "reference": "mean"} if stride else {}
     for scale in method.scales:
-        run.real_writer.start_heatmaps(
-            job.model, name, target, scale, native_grid=method.native_grid, count=len(job.explain),
-            shape=space.shape_of(method.native_grid), affine=space.grid.affine,
-            unit=GRADIENT_UNITS["voxelwise"] if method.native_grid == "voxels" else DROP_UNITS[scale],
-            parameters={**cube, "made_up": True},
-            antisymmetric=method.antisymmetric, stride=stride,
+        array = HeatmapArray(
+            method.native_grid, GRADIENT_UNITS["voxelwise"] if method.native_grid == "voxels" else DROP_UNITS[scale],
+            space.grid.affine, stride, count=len(job.explain), shape=space.shape_of(method.native_grid),
+            parameters={**cube, "made_up": True}, antisymmetric=method.antisymmetric,
         )  # fmt: skip
+        run.real_writer.start_heatmaps(HeatmapKey(job.model, name, target, scale), array)
         values = (run.numbers.heatmap(job.model, name, target, scale, scan) for scan in job.explain)
         rows = range(len(job.explain))
         for start in range(0, len(rows), BATCH):
@@ -223,7 +224,7 @@ def _put_batch(run: BigRun, series: tuple, rows: range, values: Iterator[np.ndar
     batch = [next(values) for _ in rows]
     sums = [float(np.abs(space.spread(value, native_grid)).sum(dtype=np.float64)) for value in batch]
     run.real_writer.put_heatmaps(
-        job.model, job.model_set, name, target, scale, rows=rows, scans=[job.explain[row] for row in rows],
+        HeatmapKey(job.model, name, target, scale), job.model_set, rows=rows, scans=[job.explain[row] for row in rows],
         values=[space.volume(value) if native_grid == "voxels" else value for value in batch], absolute_sums=sums,
     )  # fmt: skip
 

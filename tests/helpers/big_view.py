@@ -11,7 +11,9 @@ from big_numbers import Numbers, Space
 from store_factory import METHODS
 
 from store import GroupMap, RunReader, RunWriter
+from store.keys import GroupKey
 from store.reading.group_maps import STATISTICS
+from store.writing.writer import MapArray
 
 
 class Flat:
@@ -60,8 +62,8 @@ class View(RunReader):
         space, native_grid = self._numbers.space, attributes["native_grid"]
         return self._points.take(space.gather(values) if native_grid == "voxels" else space.spread(values, native_grid))
 
-    def group_map(self, *key: Any, **filters: Any) -> GroupMap:
-        found = RunReader(self._folder, self.manifest, published=False).group_map(*key, **filters)
+    def group_map(self, key: GroupKey, **filters: Any) -> GroupMap:
+        found = RunReader(self._folder, self.manifest, published=False).group_map(key, **filters)
         maps = {name: getattr(found, name) for name in STATISTICS}
         seen = {name: self._points.take(self._numbers.space.gather(m)) for name, m in maps.items() if m is not None}
         return replace(found, **seen)
@@ -80,7 +82,6 @@ class Writer:
         self._frames[name] = pd.concat([self._frames[name], frame]) if name in self._frames else frame
         self._writer.put_table(name, self._frames[name])
 
-    def put_cell(self, *key_and_values: Any, native_grid: str, **attributes: Any) -> None:
-        *key, values = key_and_values
-        values = self._space.volume(values) if native_grid == "voxels" else values
-        self._writer.put_cell(*key, values, native_grid=native_grid, **attributes)
+    def put_cell(self, key: GroupKey, diagnosis: str, predicted: str, values: np.ndarray, array: MapArray) -> None:
+        values = self._space.volume(values) if array.native_grid == "voxels" else values
+        self._writer.put_cell(key, diagnosis, predicted, values, array)

@@ -26,8 +26,10 @@ import pandas as pd
 
 from store import RunWriter
 from store.files.geometry import to_voxels
+from store.keys import GroupKey, HeatmapKey
 from store.reading.truth import binary_of
 from store.spec import CELL_SCALES, table_spec
+from store.writing.writer import HeatmapArray, MapArray
 
 GROUPS = ("AD", "NC")
 GRID_MM = 2
@@ -258,21 +260,19 @@ def _write_heatmaps(writer: RunWriter, content: Content) -> None:
 
 
 def _write_series(writer: RunWriter, content: Content, series: tuple, method: Method, scans: list[str]) -> None:
-    model, name, target, scale = series
     shape = content.native_shape(method.native_grid)
     values = content.random.normal(size=(len(scans), *shape)).astype(np.float32)
     if method.native_grid == "voxels":
         values[:, content.mask == 0] = 0
-    writer.start_heatmaps(
-        *series, native_grid=method.native_grid, count=len(SCANS), shape=shape, unit="margin", affine=affine(),
-        parameters={"stride": STRIDE}, antisymmetric=method.antisymmetric,
-        stride=STRIDE if method.native_grid == "positions" else None,
+    array = HeatmapArray(
+        method.native_grid, "margin", affine(), STRIDE if method.native_grid == "positions" else None,
+        count=len(SCANS), shape=shape, parameters={"stride": STRIDE}, antisymmetric=method.antisymmetric,
     )  # fmt: skip
+    writer.start_heatmaps(HeatmapKey(*series), array)
     rows = [list(SCANS).index(scan) for scan in scans]
     sums = [float(np.abs(full).sum()) for full in content.full(values, method.native_grid)]
-    writer.put_heatmaps(
-        model, MODELS[model], name, target, scale, rows=rows, scans=scans, values=values, absolute_sums=sums
-    )
+    key = HeatmapKey(*series)
+    writer.put_heatmaps(key, MODELS[key.model], rows=rows, scans=scans, values=values, absolute_sums=sums)
     for scan, value in zip(scans, values, strict=True):
         content.heatmaps[(*series, scan)] = value
 
@@ -299,10 +299,8 @@ def _write_cell(writer: RunWriter, content: Content, key: tuple, method: Method,
     _, name, target, scale, *_ = key
     maps = [_scaled(content, (model, name, target), scale, method, scan) for model, scan in members]
     sums = [sum(w * f(h) for w, h in zip(weights, maps, strict=True)) for f in (np.array, np.abs, np.square)]
-    writer.put_cell(
-        *key, np.stack(sums), native_grid=method.native_grid, unit="margin", affine=affine(),
-        stride=STRIDE if method.native_grid == "positions" else None,
-    )  # fmt: skip
+    array = MapArray(method.native_grid, "margin", affine(), STRIDE if method.native_grid == "positions" else None)
+    writer.put_cell(GroupKey(*key[:4]), *key[4:], np.stack(sums), array)
     row = dict(zip(table_spec("cells").key, key, strict=True))
     scans = {scan for _, scan in members}
     counts = {"weight": sum(weights), "scans": len(scans), "subjects": len({SCANS[scan][0] for scan in scans})}

@@ -11,6 +11,7 @@ from dashboard.drawing.chart import Chart
 from dashboard.shell.access import FEWEST
 from dashboard.views.overview import regression_charts
 from dashboard.views.overview import tables as judged
+from store.keys import are_retrained
 
 TOP_REGIONS = 10
 
@@ -59,7 +60,7 @@ def _of_values(run: Run, model_set: str, links: bool) -> dict[str, Chart]:
     answer, groups, metrics = runs.answer(run), runs.manifest(run)["groups"], runs.metrics(run)
     scans, training = runs.table(run, "scans"), runs.table(run, "training")
     predictions = runs.table(run, "predictions")
-    own = predictions[(predictions.model_set == model_set) & ~predictions.model.str.contains("-seed-", regex=False)]
+    own = predictions[(predictions.model_set == model_set) & ~are_retrained(predictions.model)]
     learnt = {"Mean squared error, SD²": "loss"}
     figures = {
         "scatter": regression_charts.predicted_and_true(own, answer, groups),

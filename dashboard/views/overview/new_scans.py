@@ -12,6 +12,7 @@ from dashboard.shell.page import Download
 from dashboard.text.formatting import plain
 from dashboard.text.outputs import Answer
 from store.export.csv import neutralised
+from store.keys import are_retrained
 
 KEY = "o-new-scans"
 
@@ -25,7 +26,7 @@ def work_list(predictions: pd.DataFrame, scans: pd.DataFrame, flags: pd.DataFram
         flags: rows of the table flags; may be empty.
     """
     rows = []
-    said = predictions[~predictions.model.str.contains("-seed-", regex=False)]
+    said = predictions[~are_retrained(predictions.model)]
     counted = flags.groupby("scan").size()
     for scan, own in said.groupby("scan", sort=False):
         values = own[answer.column]

@@ -26,6 +26,7 @@ from dashboard.views.overview import truth as overview_truth
 from dashboard.views.shared import map_controls, map_grid
 from store.export import nifti
 from store.export.csv import neutralised
+from store.keys import are_of_folds
 
 
 def sentence(manifest: dict[str, Any], scans: pd.DataFrame) -> str:
@@ -63,7 +64,7 @@ def cards(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame) -> None:
 def of_groups(metrics: pd.DataFrame, predictions: pd.DataFrame) -> list[tuple[str, str, str]]:
     """Return (label, value, note) of the cards where the networks tell two groups apart."""
     shown = []
-    n = predictions.model[predictions.model.str.startswith("fold-")].nunique()
+    n = predictions.model[are_of_folds(predictions.model)].nunique()
     for metric, name in charts.METRIC_NAMES.items() if n else ():
         paper = " ± ".join(f"{v:.2f}" for v in frames.PAPER[metric])
         value = formatting.mean_sd(*frames.mean_and_sd(metrics, metric))

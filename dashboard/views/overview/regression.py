@@ -15,6 +15,7 @@ from dashboard.text.outputs import Answer
 from dashboard.views.overview import regression_charts
 from dashboard.views.overview import tables as judged
 from store.export.csv import neutralised
+from store.keys import are_of_folds
 
 
 def sentence(answer: Answer, scans: pd.DataFrame, column: str) -> str:
@@ -30,7 +31,7 @@ def sentence(answer: Answer, scans: pd.DataFrame, column: str) -> str:
 def cards(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame) -> list[tuple[str, str, str]]:
     """Return (label, value, note) of the numbers one looks for first."""
     answer = runs.answer(run)
-    found, n = [], predictions.model[predictions.model.str.startswith("fold-")].nunique()
+    found, n = [], predictions.model[are_of_folds(predictions.model)].nunique()
     unit = f" {answer.unit}" if answer.unit else ""
     if n:
         over = f"mean ± SD of {formatting.count(n, 'fold')}"

@@ -11,6 +11,7 @@ import pandas as pd
 from dashboard.data import frames, runs
 from dashboard.data.runs import Run
 from dashboard.text.formatting import CLASSIFIERS, ERRORS, mean_sd, three, with_interval
+from store.keys import ModelName, are_of_folds
 
 METRICS = {
     "accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "sensitivity": "Sensitivity",
@@ -26,7 +27,7 @@ def roc_band(curves: pd.DataFrame) -> pd.DataFrame | None:
 
     Each fold is interpolated linearly on a common grid; where a curve rises at one x, its upper end counts.
     """
-    rows = curves[(curves["curve"] == "roc") & curves["model"].str.startswith("fold-")].sort_values(["model", "point"])
+    rows = curves[(curves["curve"] == "roc") & are_of_folds(curves["model"])].sort_values(["model", "point"])
     lines = [np.interp(GRID, part["x"], part["y"]) for _, part in rows.groupby("model")]
     if len(lines) < 2:
         return None
@@ -71,7 +72,7 @@ def metrics_table(metrics: pd.DataFrame, level: str) -> pd.DataFrame:
             if values.empty:
                 continue
             row = {"Classifier": CLASSIFIERS[classifier], "Metric": name}
-            row |= {fold.replace("fold-", "Fold "): three(values.get(fold)) for fold in folds}
+            row |= {f"Fold {ModelName(fold).fold}": three(values.get(fold)) for fold in folds}
             if folds:
                 row["Mean ± SD"] = mean_sd(values.get("mean"), values.get("sd"))
                 known, all_folds = frames.folds_behind(metrics, metric, classifier, level)

@@ -8,6 +8,7 @@ import streamlit as st
 from dashboard.data import runs, shares
 from dashboard.data.runs import Run
 from store import NotInRun
+from store.keys import ModelName
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
@@ -20,7 +21,7 @@ def models_of_scan(run: Run, model_set: str, scan: str) -> list[str]:
     """Return the models of a set that explain a scan, the first trained first, the retrained ones after it."""
     table = runs.table(run, "predictions")
     found = table.model[(table.model_set == model_set) & (table.scan == scan)]
-    return sorted(found, key=lambda m: ("-seed-" in m, m))
+    return sorted(found, key=lambda m: (ModelName(m).retrained, m))
 
 
 def predictions_of_scan(run: Run, scan: str) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from dashboard.text.formatting import NONE, percent, plain, region_name
 from dashboard.text.outputs import Answer
+from store.keys import are_retrained
 
 FEWEST = 10  # below so many other subjects no percentile is given (docs/definitions.md, Percentile)
 SEX_LETTERS = {"F": "F", "M": "M"}
@@ -120,7 +121,7 @@ def spread_of_predictions(table: pd.DataFrame, answer: Answer) -> str:
     """Say what the models answer: 'holdout 0.930; 5 retrained holdout 0.880 to 0.960'; of folds mean and range."""
     parts, write = [], answer.number
     for model_set, rows in table.groupby("model_set", sort=False):
-        again = rows.model.str.contains("-seed-", regex=False)
+        again = are_retrained(rows.model)
         said = rows[~again]
         if len(said) > 1:
             low, mean, high = (write(said[answer.column].agg(how)) for how in ("min", "mean", "max"))
@@ -135,7 +136,7 @@ def spread_of_predictions(table: pd.DataFrame, answer: Answer) -> str:
 
 def disagreement(table: pd.DataFrame, answer: Answer) -> str:
     """Say in words that the models which explain a scan do not decide alike; empty where they do, or one is alone."""
-    said = table[~table.model.str.contains("-seed-", regex=False)]
+    said = table[~are_retrained(table.model)]
     for model_set, rows in said.groupby("model_set", sort=False):
         above = int((rows[answer.column] >= answer.middle).sum())
         if 0 < above < len(rows):
