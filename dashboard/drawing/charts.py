@@ -21,6 +21,7 @@ def accuracy(
     metrics: pd.DataFrame,
     summary: Mapping[tuple[str, str], tuple[float | None, float | None]],
     paper: Mapping[str, tuple[float, float]],
+    shown: Sequence[str] = tuple(METRIC_NAMES),
 ) -> Chart:
     """A dot a fold, mean and SD: the networks, the linear baselines and the paper, for accuracy and AUC.
 
@@ -28,12 +29,13 @@ def accuracy(
         metrics: classifier, metric, model, value of the folds.
         summary: (classifier, metric) -> mean, SD over the folds.
         paper: metric -> mean, SD.
+        shown: metrics, a column each.
     """
     found = list(metrics.classifier.unique())
     classifiers = [c for c in CLASSIFIERS if c in found] + [c for c in found if c not in CLASSIFIERS]
     rows = [*classifiers, "paper"]
-    chart = Chart(2)
-    for column, metric in enumerate(METRIC_NAMES, 1):
+    chart = Chart(len(shown))
+    for column, metric in enumerate(shown, 1):
         for place, row in enumerate(rows):
             mean, sd = paper[metric] if row == "paper" else summary.get((row, metric), (None, None))
             values = metrics[(metrics.classifier == row) & (metrics.metric == metric)]
@@ -44,7 +46,7 @@ def accuracy(
     chart.y(tickvals=list(range(len(rows))), ticktext=names, range=[len(rows) - 0.4, -0.75])
     low = min([0.45, *metrics.value[metrics.metric.isin(METRIC_NAMES)].dropna()])
     chart.x(range=[low - 0.04, 1.03], tickformat=".1f", dtick=0.2, tick0=0, ticks="outside", tickcolor=FAINT)
-    return chart.column_titles(METRIC_NAMES.values()).finish(96 + 54 * len(rows))
+    return chart.column_titles([METRIC_NAMES[metric] for metric in shown]).finish(96 + 54 * len(rows))
 
 
 def folds_row(

@@ -20,7 +20,7 @@ TOP_REGIONS = 10
 def networks(run: Run, links: bool) -> dict[str, Chart]:
     """Draw how well the networks do and who the cohort is: roc, confusion, learning, ages.
 
-    With accuracy and calibration where they exist.
+    With accuracy, auc and calibration where they exist.
 
     Of a regression: scatter, learning, ages; errors where they exist. Shared: never change them.
 
@@ -51,7 +51,7 @@ def networks(run: Run, links: bool) -> dict[str, Chart]:
     if len(folds):
         found = folds.classifier.unique()
         summary = {(c, m): frames.mean_and_sd(metrics, m, c) for c in found for m in charts.METRIC_NAMES}
-        figures["accuracy"] = charts.accuracy(folds, summary, frames.PAPER)
+        figures |= {m: charts.accuracy(folds, summary, frames.PAPER, [m]) for m in charts.METRIC_NAMES}
     return figures
 
 

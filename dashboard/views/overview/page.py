@@ -155,7 +155,8 @@ def accuracy(run: Run, metrics: pd.DataFrame, figures: dict[str, Chart]) -> None
             "± SD, the dotted line chance. The linear models were fitted in the same folds. The paper's cohort is "
             f"ADNI: for comparison, not a target.{overview_queries.auc_sentence(run)}"
         )
-        display.chart(st, figures["accuracy"], "accuracy")
+        for place, metric in zip(st.columns(2, gap="medium"), charts.METRIC_NAMES, strict=True):
+            display.chart(place, figures[metric], metric)
     else:
         st.caption("This run was not cross-validated: what follows is of the held-out test set.")
     box = url_state.fold("o_metrics", "All metrics")
