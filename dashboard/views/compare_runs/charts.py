@@ -18,6 +18,7 @@ LEFT = 0.4  # of the axis: nearer to its start a label stands at the right of it
 COLOURS = (palette.ACCENT, "#A68A3C")  # of the first and the second run
 SYMBOLS = ("circle", "diamond")
 JUDGED = {"folds": "cross-validation", "holdout": "held-out"}
+LEFT_END = 0.6  # a number at a smaller value would lie on the names of the rows
 APART = 0.2  # of a row, from its middle to either run
 
 
@@ -65,10 +66,12 @@ def _metric_dots(rows: pd.DataFrame, run: str, judged: str, classifiers: Sequenc
         for t, n in zip(texts, rows[f"n_{run}"], strict=True)
     ]
     look = {"size": 9, "color": COLOURS[number], "symbol": SYMBOLS[number] + ("" if judged == "folds" else "-open")}
+    at_left = (value < LEFT_END) & ~rows.metric.isin(ERRORS)
     return {
         "x": value, "y": places, "mode": "markers+text" if judged == "folds" else "markers", "text": texts,
-        "textposition": "top center", "textfont": {"size": 11}, "cliponaxis": False, "customdata": custom,
-        "error_x": {"array": sd, "color": COLOURS[number], "thickness": 1.6, "width": 4}, "marker": look,
+        "textposition": ["top right" if left else "top center" for left in at_left],
+        "textfont": {"size": 11}, "cliponaxis": False, "customdata": custom, "marker": look,
+        "error_x": {"array": sd, "color": COLOURS[number], "thickness": 1.6, "width": 4},
         "hovertemplate": "%{customdata}<extra></extra>",
     }  # fmt: skip
 

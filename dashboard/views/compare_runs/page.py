@@ -116,7 +116,9 @@ def metrics(runs: tuple[Run, Run], names: tuple[str, str]) -> pd.DataFrame:
         "By scan. Filled: mean ± SD over the folds; open: the held-out test set; dotted line: chance. A difference is "
         f"one of networks only where the test scans are the same.{beside.difference_sentence(found)}"
     )
-    display.chart(st, figures.metrics(compared, names, compare_queries.METRICS), "compare-metrics")
+    shown = {metric: name for metric, name in compare_queries.METRICS.items() if (compared.metric == metric).any()}
+    for place, (metric, name) in zip(st.columns(len(shown), gap="medium"), shown.items(), strict=True):
+        display.chart(place, figures.metrics(compared, names, {metric: name}), f"compare-{metric}")
     box = url_state.fold("c_metrics", "The same as a table")
     if box is not None:
         display.table(box, beside.metrics_table(compared, found))

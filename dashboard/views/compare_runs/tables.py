@@ -206,8 +206,8 @@ def distances_table(compared: pd.DataFrame) -> pd.DataFrame:
             "Methods": f"{formatting.method_name(row.method_a)} – {formatting.method_name(row.method_b)}",
             "Distance, first": formatting.three(row.distance_first),
             "Distance, second": formatting.three(row.distance_second),
-            "Spearman, first": formatting.three(row.rank_correlation_first),
-            "Spearman, second": formatting.three(row.rank_correlation_second),
+            "Spearman, first": formatting.correlation(row.rank_correlation_first),
+            "Spearman, second": formatting.correlation(row.rank_correlation_second),
         }
         for row in compared.itertuples()
     ])  # fmt: skip

@@ -74,5 +74,5 @@ def age_words(table: pd.DataFrame, diagnoses: list[str]) -> str:
     for diagnosis in diagnoses:
         part = table[table["diagnosis"] == diagnosis]
         rho, n = regional.spearman(part["age"], part["value"])
-        parts.append(f"{formatting.plain(diagnosis)} {formatting.three(rho)} (n = {formatting.count(n, 'scan')})")
+        parts.append(f"{formatting.plain(diagnosis)} {formatting.correlation(rho)} (n = {formatting.count(n, 'scan')})")
     return f"Spearman with age: {', '.join(parts)}. Lines: least squares."
