@@ -9,11 +9,11 @@ class UserError(Exception):
     exit_code = 2
 
 
-class RunFailure(Exception):
+class RunError(Exception):
     """Something that went wrong while running (full disk, out of memory). Exit code 1; nothing computed is lost."""
 
     exit_code = 1
 
 
-class LeakError(RunFailure):
+class LeakError(RunError):
     """A subject is on both sides of a split."""

@@ -21,7 +21,7 @@ _ANSWER, _FAILURE, _MESSAGE = "answer", "failure", "message"
 _hearer: Callable[[Any], None] | None = None  # in a worker: sends to the run
 
 
-class WorkerDied(Exception):
+class WorkerDiedError(Exception):
     """A worker process ended without an answer: killed for memory, or a crash in compiled code.
 
     Attributes:
@@ -62,7 +62,7 @@ def run(
     Args:
         heard: called with every message that `function` tells.
     Raises:
-        WorkerDied: a worker process ended.
+        WorkerDiedError: a worker process ended.
         Exception: whatever `function` raises.
     """
     items = list(items)
@@ -147,7 +147,7 @@ def _take(worker: _Worker, workers: list[_Worker]) -> tuple[str, Any]:
     except (EOFError, OSError):
         worker.process.join(_POLL_S)
         others = [other.item for other in workers if other.busy and other is not worker]
-        raise WorkerDied(worker.item, others, worker.process.exitcode) from None
+        raise WorkerDiedError(worker.item, others, worker.process.exitcode) from None
     if kind == _FAILURE:
         raise content
     return kind, content

@@ -14,7 +14,7 @@ from engine.cli.costs import FORWARD_S, _passes, _step, effort_of
 from engine.cohort.splits import Job
 from engine.config.loading import load_config
 from engine.config.schema import NETWORK_NAMES, TrainingConfig
-from engine.errors import RunFailure, UserError
+from engine.errors import RunError, UserError
 from engine.images.grid import Grid
 from engine.networks import voxresnet
 from engine.networks.architectures import NETWORKS, architecture, build_network, convolution_work, footprint
@@ -195,7 +195,7 @@ def test_training_goes_on_from_its_checkpoint_and_the_card_rebuilds_it(cohort, t
     with torch.no_grad():
         assert torch.equal(network(volume), whole.network(volume))
     (tmp_path / "m.json").write_text(json.dumps(card | {"network": "unheard"}))
-    with pytest.raises(RunFailure, match="the network 'unheard' is not known"):
+    with pytest.raises(RunError, match="the network 'unheard' is not known"):
         load_model(tmp_path, "m", cohort[2])
 
 

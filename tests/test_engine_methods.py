@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from engine.errors import RunFailure
+from engine.errors import RunError
 from engine.networks.architectures import build_network
 from engine.networks.cnn3d import margins
 from engine.relevance import (
@@ -402,7 +402,7 @@ def test_out_of_memory_with_one_volume_is_a_clear_failure(volumes, brain):
         def forward(self, batch: torch.Tensor) -> torch.Tensor:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    with pytest.raises(RunFailure, match="out of memory with a single volume"):
+    with pytest.raises(RunError, match="out of memory with a single volume"):
         Sensitivity(brain, BatchSize(4)).attribute(Full(), volumes, 1)
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from engine.cohort.splits import Job, check_no_leak, jobs, split
 from engine.config.schema import SplitConfig, TrainingConfig
-from engine.errors import LeakError, RunFailure, UserError
+from engine.errors import LeakError, RunError, UserError
 from engine.evaluation.baselines import balance_rows, covariate_table, logistic_predictions, region_means
 from engine.evaluation.metrics import curve_rows, metric_rows, scores
 from engine.images.grid import Grid
@@ -216,7 +216,7 @@ def test_out_of_memory_while_streaming_is_a_clear_failure(cohort, tmp_path, monk
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(Volumes, "batches", full)
-    with pytest.raises(RunFailure, match="out of memory while training"):
+    with pytest.raises(RunError, match="out of memory while training"):
         cohort.train(tmp_path)
 
 
@@ -229,10 +229,10 @@ def test_a_model_on_disk_is_the_model(cohort, trained, tmp_path):
     assert not network.training
     assert _same(network, trained.network)
     np.testing.assert_array_equal(normalisation.mean, trained.normalisation.mean)
-    with pytest.raises(RunFailure, match="fold-2"):
+    with pytest.raises(RunError, match="fold-2"):
         load_model(tmp_path, "fold-2", cohort.mask)
     (tmp_path / "fold-1.safetensors").write_bytes(b"\x80\x04 a pickle")
-    with pytest.raises(RunFailure, match="fold-1"):
+    with pytest.raises(RunError, match="fold-1"):
         load_model(tmp_path, "fold-1", cohort.mask)
 
 

@@ -13,7 +13,7 @@ import torch
 from engine import parallel
 from engine.cohort.splits import Job
 from engine.config.schema import TrainingConfig
-from engine.errors import RunFailure
+from engine.errors import RunError
 from engine.images.grid import Grid
 from engine.preprocessing.volume_cache import pack, write_part
 from engine.training import parallel as training_parallel
@@ -75,7 +75,7 @@ def test_few_processes_where_there_is_little_to_gain_or_no_room(setup):
 
 def test_a_training_process_that_is_killed(setup, tmp_path, monkeypatch):
     monkeypatch.setattr(training_parallel, "train_one", _die)
-    with pytest.raises(RunFailure, match=r"training process ended.*finished epochs are kept.*training.processes=1"):
+    with pytest.raises(RunError, match=r"training process ended.*finished epochs are kept.*training.processes=1"):
         _train(setup, tmp_path, 2, [])
 
 

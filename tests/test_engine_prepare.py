@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from engine.cohort.scans import Cohort, exclusion_table, scan_table
-from engine.errors import RunFailure, UserError
+from engine.errors import RunError, UserError
 from engine.preprocessing import cohort as preprocessing_cohort
 from engine.preprocessing.volume_cache import write_part
 from engine.progress import Progress
@@ -49,7 +49,7 @@ class FakePreparer:
         if what == "full":
             raise OSError(errno.ENOSPC, "No space left on device")
         if what == "missing package":
-            raise RunFailure("pip install something")
+            raise RunError("pip install something")
         if what == "nan":
             return Made(np.full(SHAPE, np.nan))
         if what == "reason":
@@ -152,7 +152,7 @@ def test_a_group_without_a_prepared_scan_ends_the_run(tmp_path):
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize(("what", "message"), [("full", "no room left"), ("missing package", "scan s5: pip install")])
 def test_failures_of_the_machine_end_the_run_and_lose_nothing(tmp_path, what, message, processes):
-    with pytest.raises(RunFailure, match=f"{message}.*the same command goes on from there"):
+    with pytest.raises(RunError, match=f"{message}.*the same command goes on from there"):
         go(tmp_path, FakePreparer({"s5": what}), processes=processes)
     finished = {file.stem for file in (tmp_path / "parts").glob("*.npz")}
     assert finished
@@ -165,14 +165,14 @@ def test_a_full_disk_while_packing(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(preprocessing_cohort, "pack", full)
-    with pytest.raises(RunFailure, match="no room left"):
+    with pytest.raises(RunError, match="no room left"):
         go(tmp_path)
     monkeypatch.undo()
     assert go(tmp_path)[1] == []
 
 
 def test_a_crashed_worker_names_the_scan(tmp_path):
-    with pytest.raises(RunFailure, match=r"worker process ended \(code 9\) while preparing s5.*goes on from there"):
+    with pytest.raises(RunError, match=r"worker process ended \(code 9\) while preparing s5.*goes on from there"):
         go(tmp_path, FakePreparer({"s5": "crash"}), processes=2)
     finished = {file.stem for file in (tmp_path / "parts").glob("*.npz")}
     assert finished

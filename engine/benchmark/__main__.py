@@ -11,7 +11,7 @@ from datetime import date
 
 from engine.benchmark import explaining, learning, storing
 from engine.benchmark.measure import Result, Setting, machine
-from engine.errors import RunFailure, UserError
+from engine.errors import RunError, UserError
 from engine.networks.device import choose_device, make_deterministic
 
 CASES = {**explaining.CASES, "train": learning.training, "aggregate": storing.aggregate, "store": storing.store}
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         make_deterministic(device)
         setting = Setting(device, options.grid, options.repeats, options.against)
         results = _all(setting) if options.what == "all" else CASES[options.what](setting)
-    except (UserError, RunFailure) as error:
+    except (UserError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     about = machine(device) | {"grid_mm": options.grid, "repeats": options.repeats, "date": date.today().isoformat()}

@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-from engine.errors import RunFailure
+from engine.errors import RunError
 
 
-class Disagreement(RunFailure):
+class Disagreement(RunError):
     """Two ways to the same numbers differ by more than rounding: nothing was timed."""
 
 

@@ -54,7 +54,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Effort:
+class NetworkCost:
     """What the networks of a run cost.
 
     Attributes:
@@ -72,7 +72,7 @@ class Effort:
     wider: float | None
 
 
-def effort_of(config: RunConfig) -> Effort:
+def network_cost(config: RunConfig) -> NetworkCost:
     """Estimate the cost of the networks that a run trains, or of the imported one."""
     grid_mm = config.grid_mm
     with torch.device("meta"):
@@ -85,7 +85,7 @@ def effort_of(config: RunConfig) -> Effort:
     work = convolution_work(network, grid_mm)
     fused = blocks if blocks and fuses(network) else []
     pooled = sum(x for x, block in zip(work, fused, strict=False) if block.pool > 1)
-    return Effort(sum(work) / _usual_work(grid_mm), footprint(network), pooled / sum(work), wider)
+    return NetworkCost(sum(work) / _usual_work(grid_mm), footprint(network), pooled / sum(work), wider)
 
 
 @cache
@@ -123,10 +123,10 @@ def _operations(blocks: Sequence[Block], shape: Sequence[int], low: Sequence[int
 
 def estimate_costs(run: Run) -> Estimate:
     """Estimate time, memory and disk of a run whose cohort is read; the orders of magnitude are right."""
-    config, effort, jobs, scans = run.config, effort_of(run.config), run.jobs, len(run.cohort.scans)
-    forward = effort.forward * FORWARD_S[config.grid_mm] / (GPU_FACTOR if run.device == "cuda" else 1)
+    config, cost, jobs, scans = run.config, network_cost(run.config), run.jobs, len(run.cohort.scans)
+    forward = cost.forward * FORWARD_S[config.grid_mm] / (GPU_FACTOR if run.device == "cuda" else 1)
     trains = run.networks_from == "train"
-    passes = sum(len(job.explain) * sum(_passes(config, effort, m) for m in _methods(config, job)) for job in jobs)
+    passes = sum(len(job.explain) * sum(_passes(config, cost, m) for m in _methods(config, job)) for job in jobs)
     segmented = sum(len(job.explain) * ("segment_occlusion" in _methods(config, job)) for job in jobs)
     maps = sum(len(job.explain) * sum(1 + (m in TWO_MAPS) for m in _methods(config, job)) for job in jobs)
     again = 0.0  # passes for relevance outside the brain, which is not stored: engine/pipeline/whole_volume.py
@@ -136,13 +136,13 @@ def estimate_costs(run: Run) -> Estimate:
     voxels = math.prod(Grid(config.grid_mm).shape)
     volume_mib = voxels * BRAIN_SHARE * 2 * 2 * PACKED_BYTES / 2**20
     resident = min(voxels * 4 * scans / 2**20 * 2, 3000) if trains else 0
-    explaining = volumes_that_fit(voxels * effort.footprint, torch.device("cpu"), 4, backward=True)
+    explaining = volumes_that_fit(voxels * cost.footprint, torch.device("cpu"), 4, backward=True)
     training = config.training.batch_size * processes_for(jobs, config.training, voxels, run.device) if trains else 0
-    copies = max(training, explaining) * effort.footprint * BACKWARD_COPIES + WORKING_COPIES
+    copies = max(training, explaining) * cost.footprint * BACKWARD_COPIES + WORKING_COPIES
     return Estimate(
         {
             "preprocess": _a_scan(config) * scans / config.preprocessing.processes + 30,
-            run.networks_from: forward * (_training(run, effort) if trains else sum(len(j.explain) for j in jobs)),
+            run.networks_from: forward * (_training(run, cost) if trains else sum(len(j.explain) for j in jobs)),
             "explain": passes * forward + segmented * SEGMENTING_S[config.grid_mm],
             "aggregate and compare": maps * voxels * 1e-7 + again * forward + 10,
         },
@@ -167,15 +167,15 @@ def _a_scan(config: RunConfig) -> float:
     return PREPARE_S[config.preprocessing.registration]
 
 
-def _training(run: Run, effort: Effort) -> float:
+def _training(run: Run, cost: NetworkCost) -> float:
     """Return the cost of the training in forward passes."""
-    step = _step(effort, run.config.grid_mm, run.device)
+    step = _step(cost, run.config.grid_mm, run.device)
     return sum((len(job.train) * step + len(job.test)) * run.config.training.epochs for job in run.jobs)
 
 
-def _step(effort: Effort, grid_mm: int, device: str) -> float:
+def _step(cost: NetworkCost, grid_mm: int, device: str) -> float:
     """Return the forward passes that a training step costs for each of its scans."""
-    fused = effort.fused if device == "cpu" else 0
+    fused = cost.fused if device == "cpu" else 0
     return fused * FUSED_FACTOR[grid_mm] + (1 - fused) * TRAIN_FACTOR
 
 
@@ -183,19 +183,19 @@ def _methods(config: RunConfig, job: Job) -> list[str]:
     return list(getattr(config.explain, job.model_set))
 
 
-def _passes(config: RunConfig, effort: Effort, method: str) -> float:
+def _passes(config: RunConfig, cost: NetworkCost, method: str) -> float:
     """Return the forward passes that a method costs for each scan."""
-    grid, dense = Grid(config.grid_mm), config.explain.engine == "dense" or effort.wider is None
+    grid, dense = Grid(config.grid_mm), config.explain.engine == "dense" or cost.wider is None
     if method == "occlusion":
         stride = grid.voxels(config.explain.occlusion.stride_mm)
         positions = math.prod(-(-n // stride) for n in grid.shape) * TOUCHING
-        return positions * (1 if dense else _share(effort, CUBE_SHARE[grid.mm]))
+        return positions * (1 if dense else _share(cost, CUBE_SHARE[grid.mm]))
     if method in ("area_occlusion", "segment_occlusion"):
         places = 120 if method == "area_occlusion" else sum(config.explain.segment_occlusion.levels)
-        return places * (1 if dense else _share(effort, REGION_SHARE[grid.mm]))
+        return places * (1 if dense else _share(cost, REGION_SHARE[grid.mm]))
     return GRADIENT_FACTOR * (2 if method == "guided_backprop" else 1)
 
 
-def _share(effort: Effort, usual: float) -> float:
+def _share(cost: NetworkCost, usual: float) -> float:
     """Scale the share of a pass that an occlusion recomputes from the usual network to this one; at most 1."""
-    return min(usual * effort.wider, 1)
+    return min(usual * cost.wider, 1)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.cli.options import DEFAULT_STORE, add_cohort, add_common, configuration, overrides_of
-from engine.errors import RunFailure, UserError
+from engine.errors import RunError, UserError
 from engine.pipeline.run import Run
 from engine.progress import Progress
 
@@ -144,7 +144,7 @@ def check_simulation(options: argparse.Namespace, device: str, progress: Progres
     if options.json:
         print(json.dumps(report), flush=True)
     if wrong := sentence(report):
-        raise RunFailure(f"{wrong}; what this cohort shows of heatmaps is not of the imposed change alone")
+        raise RunError(f"{wrong}; what this cohort shows of heatmaps is not of the imposed change alone")
     progress.say("the imposed change is found, and nothing else is taken for it")
     return 0
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from engine.cli import jobs
 from engine.cli.jobs import Stages
 from engine.cli.options import DEFAULT_STORE, add_cohort, add_common, configuration
-from engine.errors import RunFailure, UserError
+from engine.errors import RunError, UserError
 from engine.json_line import json_line
 from engine.pipeline.run import Run, check_store, discard, locked
 from engine.progress import Progress
@@ -25,7 +25,7 @@ from store.errors import StoreError
 ALWAYS = ("ingest", "preprocess")  # what every stage needs in memory; both go on from what is there
 
 
-class Interrupted(BaseException):
+class StopSignalError(BaseException):
     """SIGTERM or SIGINT."""
 
     def __init__(self, number: int) -> None:
@@ -47,10 +47,10 @@ def main(stages: Stages, arguments: Sequence[str] | None = None) -> int:
     context: dict[str, Run] = {}
     try:
         return _run(job, options, progress, context)
-    except Interrupted as interrupted:
+    except StopSignalError as interrupted:
         progress.say("\ninterrupted; nothing computed is lost: the same command goes on from here")
         return 128 + interrupted.number
-    except (UserError, RunFailure) as error:
+    except (UserError, RunError) as error:
         progress.say(f"error: {error}")
         return error.exit_code
     except StoreError as error:
@@ -160,7 +160,7 @@ def _device_kind(asked: str) -> str:
 def _interrupt(number: int, frame: object) -> None:
     # A second signal ends at once: what is on disk is whole at every moment.
     signal.signal(number, signal.SIG_DFL)
-    raise Interrupted(number)
+    raise StopSignalError(number)
 
 
 def _os_line(error: OSError) -> str:

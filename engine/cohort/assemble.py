@@ -19,7 +19,7 @@ from engine.images.nifti import missing_content
 
 
 @dataclass(frozen=True)
-class Finds:
+class ReaderNotes:
     """What a reader found beside the rows that it hands on.
 
     Attributes:
@@ -37,32 +37,32 @@ class Finds:
     warnings: Sequence[str] = ()
 
 
-def assemble(frame: pd.DataFrame, config: CohortConfig, folder: Path, finds: Finds) -> Cohort:
+def assemble(frame: pd.DataFrame, config: CohortConfig, folder: Path, reader_notes: ReaderNotes) -> Cohort:
     """Make a cohort of rows under our names: groups by the configuration, exclusions with reasons.
 
     Args:
         frame: as `columns.frame_of` gives it; identifiers and files are checked to be unique.
         config: of the cohort.
         folder: of the scans; its name is the cohort's unless the configuration names it.
-        finds: what else the reader found.
+        reader_notes: what else the reader found.
 
     Raises:
         UserError: group rules that do not fit, duplicates, no file at all, a group without a scan.
     """
     frame = groups.assign(frame, config)
-    _refuse_duplicates(frame, finds.source)
-    frame = _drop_missing_files(frame, folder, finds.where)
+    _refuse_duplicates(frame, reader_notes.source)
+    frame = _drop_missing_files(frame, folder, reader_notes.where)
     groups.check_both_groups(frame, config, "after leaving out files that are not there")
     keep = frame["reason"] == ""
-    left_out = [*frame.loc[~keep, ["scan", "subject", "reason"]].to_dict("records"), *finds.left_out]
+    left_out = [*frame.loc[~keep, ["scan", "subject", "reason"]].to_dict("records"), *reader_notes.left_out]
     return Cohort(
         name=config.name or folder.resolve().name,
         scans=scan_table(frame.loc[keep, [c for c in COLUMNS if c in frame]].to_dict("records")),
         exclusions=exclusion_table([{**row, "stage": "ingest"} for row in left_out]),
         groups=groups_of(config.target) if config.target else tuple(config.diagnosis or config.groups),
         defining=groups.defining_columns(config),
-        notes=finds.notes,
-        warnings=tuple(dict.fromkeys(finds.warnings)),
+        notes=reader_notes.notes,
+        warnings=tuple(dict.fromkeys(reader_notes.warnings)),
     )
 
 

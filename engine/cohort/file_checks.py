@@ -15,8 +15,8 @@ from engine.images.hashing import image_hash
 from engine.images.nifti import (
     UNITS_MM,
     VOXEL_MM,
-    TooLarge,
-    UnknownOrientation,
+    OrientationError,
+    TooLargeError,
     header_file,
     is_sound,
     missing_content,
@@ -68,7 +68,7 @@ def _opened(path: Path) -> nib.Nifti1Pair | str:
         if header and not header.is_file():
             return f"{path.name} has no header beside it ({header.name}); copy both"
         image = open_scan(path)
-    except (UnknownOrientation, TooLarge) as error:
+    except (OrientationError, TooLargeError) as error:
         return str(error)
     except PermissionError:
         return f"{path.name} may not be read; change its permissions"
@@ -125,7 +125,7 @@ def _affine_problem(image: nib.Nifti1Pair) -> str | None:
 def _voxels(image: nib.Nifti1Pair, path: Path) -> np.ndarray | str:
     try:
         return read_whole(image, path)
-    except TooLarge as error:
+    except TooLargeError as error:
         return str(error)
     except (OSError, EOFError, ValueError, zlib.error):
         return f"{path.name} is truncated or damaged; copy it again"

@@ -25,11 +25,11 @@ POINTER_BYTES = 1024  # a pointer is a line or three
 _HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}  # by their size, which comes first
 
 
-class UnknownOrientation(ValueError):
+class OrientationError(ValueError):
     """An image whose header does not say where its axes lead."""
 
 
-class TooLarge(ValueError):
+class TooLargeError(ValueError):
     """An image that declares, or holds, more than a scan can be."""
 
 
@@ -64,8 +64,8 @@ def open_scan(path: Path) -> nib.spatialimages.SpatialImage:
     A NIfTI header in metres or microns is put into mm, and an empty sform gives way to a sound qform; `mended` says so.
 
     Raises:
-        UnknownOrientation: an Analyze header with another plane.
-        TooLarge: the header declares more than a scan can hold.
+        OrientationError: an Analyze header with another plane.
+        TooLargeError: the header declares more than a scan can hold.
         OSError, ValueError, nibabel.filebasedimages.ImageFileError: not an image.
     """
     check_declared(path)
@@ -137,7 +137,7 @@ def check_declared(path: Path) -> None:
     """Look at the sizes in a header before anything else is unpacked.
 
     Raises:
-        TooLarge: more voxels, or more before them, than a scan can have.
+        TooLargeError: more voxels, or more before them, than a scan can have.
         OSError, EOFError, zlib.error: the file cannot be read.
     """
     file = header_file(path) or path
@@ -149,19 +149,21 @@ def check_declared(path: Path) -> None:
     header = _HEADERS[size].from_fileobj(io.BytesIO(start[:size]), check=False)
     shape = [int(n) for n in header["dim"][1:4]]
     if math.prod(max(n, 1) for n in shape) > MOST_VOXELS:
-        raise TooLarge(
+        raise TooLargeError(
             f"the header declares {'x'.join(map(str, shape))} voxels, a scan has at most {MOST_VOXELS // 10**6} "
             "million; reduce it to 0.5 mm or coarser"
         )
     if not header["vox_offset"] <= MOST_EXTENSIONS:
-        raise TooLarge(f"the header declares {header['vox_offset']:.0f} bytes before the voxels; save the image again")
+        raise TooLargeError(
+            f"the header declares {header['vox_offset']:.0f} bytes before the voxels; save the image again"
+        )
 
 
 def read_whole(image: nib.spatialimages.SpatialImage, path: Path) -> np.ndarray:
     """Read the voxels of an opened scan, and its file to the end, where gzip keeps its checksum.
 
     Raises:
-        TooLarge: it goes on behind what its header declares.
+        TooLargeError: it goes on behind what its header declares.
         OSError, EOFError, ValueError, zlib.error: it is truncated or damaged.
     """
     if not path.name.endswith(".gz"):
@@ -176,14 +178,14 @@ def read_whole(image: nib.spatialimages.SpatialImage, path: Path) -> np.ndarray:
         while block := stream.read(MOST_BEHIND):
             behind += len(block)
             if behind > MOST_BEHIND:
-                raise TooLarge(f"{path.name} unpacks to more than its header declares; convert it again")
+                raise TooLargeError(f"{path.name} unpacks to more than its header declares; convert it again")
     return voxels
 
 
 def _analyze_affine(image: nib.AnalyzeImage, path: Path) -> np.ndarray:
     code = int.from_bytes(image.header["orient"].item(), "little")
     if code not in ANALYZE_AXES:
-        raise UnknownOrientation(f"the Analyze header has the orientation {code}, which is not known: convert to NIfTI")
+        raise OrientationError(f"the Analyze header has the orientation {code}, which is not known: convert to NIfTI")
     if code == 0 or path.with_suffix(".mat").is_file():
         return image.affine
     axes = np.array([_DIRECTIONS[letter] for letter in ANALYZE_AXES[code]], dtype=float).T

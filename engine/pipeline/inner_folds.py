@@ -22,7 +22,7 @@ import pandas as pd
 from engine.cohort.splits import Job, check_no_leak, jobs, split, with_validation
 from engine.config.loading import load_config, parse_override
 from engine.config.schema import SplitConfig, TrainingConfig
-from engine.errors import RunFailure, UserError
+from engine.errors import RunError, UserError
 from engine.json_line import json_line
 from engine.pipeline import stages
 from engine.pipeline.run import Run, digest, locked
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, progress = parser().parse_args(arguments), Progress()
     try:
         found = compared(options, progress)
-    except (UserError, RunFailure) as error:
+    except (UserError, RunError) as error:
         progress.say(f"error: {error}")
         return error.exit_code
     print(json_line(found) if options.json else "\n".join(markdown(found)))

@@ -19,7 +19,7 @@ import pandas as pd
 
 from engine import parallel
 from engine.cohort.scans import Cohort, exclude
-from engine.errors import RunFailure, UserError
+from engine.errors import RunError, UserError
 from engine.preprocessing.duplicates import same_image_flags, warning
 from engine.preprocessing.quality import NO_LIMITS, Limits, marks
 from engine.preprocessing.volume_cache import VolumeCache, has_part, pack, write_part
@@ -90,7 +90,7 @@ class _Job:
             if not np.isfinite(volume).all():
                 return _Outcome(scan, "the prepared volume has voxels that are NaN or infinite")
             write_part(self.folder / "parts", scan, volume, made.quality, self.keys[scan])
-        except (RunFailure, MemoryError, ImportError) as error:
+        except (RunError, MemoryError, ImportError) as error:
             what = "out of memory; use fewer processes" if isinstance(error, MemoryError) else _one_line(error, row)
             return _Outcome(scan, failure=f"scan {scan}: {what}")
         except Exception as error:
@@ -125,7 +125,7 @@ def prepare_cohort(
 
     Raises:
         UserError: no scan of a group could be prepared, or is within the limits.
-        RunFailure: full disk, out of memory, a worker process that died, a missing package.
+        RunError: full disk, out of memory, a worker process that died, a missing package.
     """
     if cohort.scans.empty:
         raise UserError("the cohort has no scans")
@@ -179,7 +179,7 @@ def _prepare(
         kept = _without(made, beyond)
     except OSError as error:
         if _is_full(error, folder):
-            raise RunFailure(_full_disk(folder)) from None
+            raise RunError(_full_disk(folder)) from None
         raise
     quality = quality[~quality["scan"].isin(list(beyond))].reset_index(drop=True)
     return Prepared(cache, quality, flags, kept, sheet)
@@ -209,14 +209,14 @@ def _work(
         with progress.task(label, done + len(todo), done) as task:
             for outcome in results:
                 if outcome.failure:
-                    raise RunFailure(f"{outcome.failure}; {AGAIN}")
+                    raise RunError(f"{outcome.failure}; {AGAIN}")
                 if outcome.reason:
                     reasons[outcome.scan] = outcome.reason
                     _remember(job.folder, outcome, keys[outcome.scan])
                 task.advance()
-    except parallel.WorkerDied as died:
+    except parallel.WorkerDiedError as died:
         names = " or ".join(row["scan"] for row in [died.item, *died.others])
-        raise RunFailure(
+        raise RunError(
             f"a worker process ended (code {died.exit_code}) while preparing {names}; if memory ran out, use fewer "
             f"processes; {AGAIN}; a scan that always fails can be rejected in decisions.csv"
         ) from None
@@ -327,6 +327,6 @@ def _one_line(error: Exception, row: dict[str, Any]) -> str:
     path = row.get("path") or ""
     if path:
         text = text.replace(path, Path(path).name)  # folder names can identify people
-    if not isinstance(error, ValueError | RunFailure):
+    if not isinstance(error, ValueError | RunError):
         text = f"{type(error).__name__}: {text}"
     return text if len(text) <= 300 else text[:297] + "..."

@@ -63,7 +63,7 @@ class ScanPreparer:
 
         Raises:
             ValueError: no brain is found, or the image has no signal in it.
-            RunFailure: a package is missing.
+            RunError: a package is missing.
         """
         started = time.perf_counter()
         transforms = folder / native_space.TRANSFORMS / row["scan"]
@@ -100,7 +100,7 @@ class ScanPreparer:
 
     def _registered(
         self, brain: np.ndarray, mask: np.ndarray, affine: np.ndarray, scan: str, parts: Path, transforms: Path
-    ) -> _Landed:
+    ) -> _Registered:
         """Register the scan to the template; keep the transforms if the settings say so."""
         mm = sampling_mm(self.grid_mm)
         # In the cohort's folder, which has room for the results, not in a small /tmp.
@@ -113,9 +113,9 @@ class ScanPreparer:
             own = steps.sample(mask, affine, found, mm) > 0.5
             if self.settings.keep_transforms:
                 _keep(found, transforms)
-        return _Landed(volume, own, mm, coarsen(volume, mm, self.grid_mm))
+        return _Registered(volume, own, mm, coarsen(volume, mm, self.grid_mm))
 
-    def _finish(self, landed: _Landed, scan: str, folder: Path) -> PreparedScan:
+    def _finish(self, landed: _Registered, scan: str, folder: Path) -> PreparedScan:
         """Draw the picture, apply the template's mask, scale and measure; give a reason to what lies elsewhere."""
         mask = brain_mask(self.grid_mm)
         cover = float((landed.own & brain_mask(landed.mm)).sum() / brain_mask(landed.mm).sum())
@@ -136,7 +136,7 @@ class ScanPreparer:
 
 
 @dataclass(frozen=True)
-class _Landed:
+class _Registered:
     """A scan in the template's space: intensities and own brain mask on Grid(mm), intensities on the working grid."""
 
     volume: np.ndarray
@@ -195,11 +195,11 @@ def turned(volume: np.ndarray, grid_mm: int) -> str:
     )
 
 
-def _by_affine(brain: np.ndarray, mask: np.ndarray, affine: np.ndarray, grid_mm: int) -> _Landed:
+def _by_affine(brain: np.ndarray, mask: np.ndarray, affine: np.ndarray, grid_mm: int) -> _Registered:
     image = nib.Nifti1Image(brain.astype(np.float32), affine)
     own = place(nib.Nifti1Image(mask.astype(np.float32), affine), Grid(grid_mm)) > 0.5
     volume = place(image, Grid(grid_mm))
-    return _Landed(volume, own, grid_mm, volume)
+    return _Registered(volume, own, grid_mm, volume)
 
 
 def _keep(found: steps.Registration, folder: Path) -> None:
@@ -210,7 +210,7 @@ def _keep(found: steps.Registration, folder: Path) -> None:
         shutil.move(found.inverse_warp, folder / steps.INVERSE_FILE)
 
 
-def _draw(landed: _Landed, scan: str, folder: Path) -> None:
+def _draw(landed: _Registered, scan: str, folder: Path) -> None:
     file = folder / "overlays" / f"{scan}.png"
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_suffix(".tmp")

@@ -14,7 +14,7 @@ import pandas as pd
 from nibabel.affines import voxel_sizes
 from nibabel.processing import resample_to_output
 
-from engine.errors import RunFailure
+from engine.errors import RunError
 from engine.images.grid import Grid, smooth_to
 from engine.images.nifti import open_scan
 from engine.images.template import WHITE_MATTER_PERCENTILE, template_brain
@@ -59,12 +59,12 @@ def extract_brain(image: nib.Nifti1Image) -> np.ndarray:
 
     Raises:
         ValueError: no brain is found.
-        RunFailure: deepbet or torch is not installed.
+        RunError: deepbet or torch is not installed.
     """
     try:
         import torch
     except ImportError:
-        raise RunFailure("brain extraction needs torch and deepbet: pip install 'brainwhy[engine]'") from None
+        raise RunError("brain extraction needs torch and deepbet: pip install 'brainwhy[engine]'") from None
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the same result however many scans run beside each other
     try:
@@ -81,7 +81,7 @@ def _deepbet():
     try:
         from deepbet.bet import BrainExtraction
     except ImportError as error:
-        raise RunFailure(f"brain extraction needs deepbet ({error}): pip install deepbet") from None
+        raise RunError(f"brain extraction needs deepbet ({error}): pip install deepbet") from None
     return BrainExtraction(no_gpu=True)
 
 
@@ -200,5 +200,5 @@ def _ants():
     try:
         import ants
     except ImportError as error:
-        raise RunFailure(f"registration needs ANTs ({error}): pip install antspyx") from None
+        raise RunError(f"registration needs ANTs ({error}): pip install antspyx") from None
     return ants

@@ -13,7 +13,7 @@ from typing import ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
-from engine.errors import RunFailure
+from engine.errors import RunError
 from engine.networks.architectures import footprint
 from engine.networks.blocks import sequential_blocks
 from engine.networks.cnn3d import margins
@@ -126,7 +126,7 @@ class BatchSize:
 
     def _halve(self, share: float, size: int) -> None:
         if size == 1:
-            raise RunFailure(
+            raise RunError(
                 "out of memory with a single volume: use a coarser grid_mm or another device; heatmaps already "
                 "computed are kept"
             )

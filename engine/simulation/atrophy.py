@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft, ndimage
 
-from engine.errors import RunFailure, UserError
+from engine.errors import RunError, UserError
 from engine.images.grid import Grid, coarsen
 
 STEP = 0.5  # severities at which the flow is kept; between them displacements are interpolated linearly
@@ -106,7 +106,7 @@ def solve_flow(
         lowest, highest: range of severities to keep, lowest <= 0 < highest.
     Raises:
         UserError: a region would lose nearly all of its volume.
-        RunFailure: the requested changes cannot be reached within 10 %.
+        RunError: the requested changes cannot be reached within 10 %.
     """
     largest = min(change, key=change.get)
     if change[largest] < LARGEST_LOSS:
@@ -129,7 +129,7 @@ def solve_flow(
             gain[name] *= float(np.clip(np.log1p(change[name]) / np.log1p(achieved[name]), 0.5, 2.0))
     wrong = [name for name in names if abs(achieved[name] / change[name] - 1) > TOLERANCE]
     if wrong:
-        raise RunFailure(f"the deformation cannot reach the requested change in {', '.join(wrong)}; ask for less")
+        raise RunError(f"the deformation cannot reach the requested change in {', '.join(wrong)}; ask for less")
     return _flow(velocity, achieved, lowest, highest, taper > 0)
 
 
@@ -196,7 +196,7 @@ def _log_jacobian(displacement: np.ndarray) -> np.ndarray:
     matrix = np.moveaxis(gradient, (0, 1), (-2, -1)) + np.eye(3, dtype=np.float32)
     determinant = np.linalg.det(matrix)
     if determinant.min() <= 0:
-        raise RunFailure("the requested change folds space: ask for a smaller cohort.simulation.effect")
+        raise RunError("the requested change folds space: ask for a smaller cohort.simulation.effect")
     return np.log(determinant).astype(np.float32)
 
 

@@ -126,7 +126,7 @@ class SimulatedPreparer:
     def warm_up(self, progress: Progress) -> None:
         """Solve the deformations, which every scan of the cohort shares."""
         with progress.task("solving the deformations", 1) as task:
-            _body(self.simulation, self.grid_mm)
+            base_anatomy(self.simulation, self.grid_mm)
             task.advance()
 
     def describe(self) -> dict[str, Any]:
@@ -144,17 +144,17 @@ class SimulatedPreparer:
             imposed: False leaves a patient's imposed change out.
             without: names of NUISANCES to leave out.
         """
-        body = _body(self.simulation, self.grid_mm)
+        base = base_anatomy(self.simulation, self.grid_mm)
         wanted = {name: name not in without for name in NUISANCES}
         scan = self._scan_draws(row)
         healthy = self._coordinates(row, wanted, scan.normal(0, JITTER_MM, 3))
         coordinates = self._diseased(row, healthy) if imposed else healthy
-        volume = ndimage.map_coordinates(body.template, coordinates, order=1, mode="constant", cval=0.0)
-        volume = np.maximum(self._intensities(volume, body, wanted, scan), 0).astype(np.float32)
-        volume[~body.mask] = 0
+        volume = ndimage.map_coordinates(base.template, coordinates, order=1, mode="constant", cval=0.0)
+        volume = np.maximum(self._intensities(volume, base, wanted, scan), 0).astype(np.float32)
+        volume[~base.mask] = 0
         # White matter that the imposed change reaches would make the scale of the whole scan depend on the group.
-        unmoved = body.mask & ~_reached(body, healthy)
-        return scale_to_white_matter(volume, unmoved) / np.float32(body.unmoved_scale)
+        unmoved = base.mask & ~_reached(base, healthy)
+        return scale_to_white_matter(volume, unmoved) / np.float32(base.unmoved_scale)
 
     def _scan_draws(self, row: dict) -> np.random.Generator:
         session = int(row["session"].removeprefix("ses-"))
@@ -162,40 +162,40 @@ class SimulatedPreparer:
 
     def _coordinates(self, row: dict, wanted: dict[str, bool], shift_mm: np.ndarray) -> np.ndarray:
         """Return where in the template each voxel of the healthy scan comes from: (3, x, y, z), 1 mm voxels."""
-        simulation, body, grid_mm = self.simulation, _body(self.simulation, self.grid_mm), self.grid_mm
+        simulation, base, grid_mm = self.simulation, base_anatomy(self.simulation, self.grid_mm), self.grid_mm
         subject = np.random.default_rng([self.seed, 2, int(row["subject"].removeprefix("sim-"))])
         anatomy = subject.normal(size=(3, *control_points(ANATOMY_MM)))
         sham = subject.normal(size=(3, *control_points(SHAM_MM)))
         of_anatomy, of_sham = subject.uniform(0, STRONGEST, 2)
         size = np.log(row["icv"] / MEAN_ICV_MM3) / 3
         shift_mm = shift_mm if wanted["misregistration"] else np.zeros(3)
-        coordinates = _resize(body.identity, size if wanted["size"] else 0.0, shift_mm, body)
+        coordinates = _resize(base.identity, size if wanted["size"] else 0.0, shift_mm, base)
         if wanted["anatomy"]:
-            coordinates += _scaled(_smooth(anatomy, grid_mm, ANATOMY_MM), of_anatomy * simulation.anatomy_mm, body)
+            coordinates += _scaled(_smooth(anatomy, grid_mm, ANATOMY_MM), of_anatomy * simulation.anatomy_mm, base)
         if wanted["sham"]:
-            coordinates += np.float32(of_sham) * _sham(sham, body)
+            coordinates += np.float32(of_sham) * _sham(sham, base)
         if wanted["ageing"]:
             decades = np.clip((row["age"] - simulation.age_mean) / 10, -MAX_DECADES, MAX_DECADES)
-            coordinates += _at(body.ageing.displacement(decades * simulation.ageing), coordinates, body)
+            coordinates += _at(base.ageing.displacement(decades * simulation.ageing), coordinates, base)
         return coordinates
 
     def _diseased(self, row: dict, coordinates: np.ndarray) -> np.ndarray:
         """Add the imposed change to coordinates: the last step, in the frame of the template, which has the regions."""
-        body = _body(self.simulation, self.grid_mm)
-        if body.imposed is None or not row["severity"] > 0:
+        base = base_anatomy(self.simulation, self.grid_mm)
+        if base.imposed is None or not row["severity"] > 0:
             return coordinates
         severity = min(row["severity"] / self.simulation.effect, MAX_SEVERITY)
-        return coordinates + _at(body.imposed.displacement(severity), coordinates, body)
+        return coordinates + _at(base.imposed.displacement(severity), coordinates, base)
 
     def _intensities(
-        self, volume: np.ndarray, body: Body, wanted: dict[str, bool], scan: np.random.Generator
+        self, volume: np.ndarray, base: BaseAnatomy, wanted: dict[str, bool], scan: np.random.Generator
     ) -> np.ndarray:
         simulation = self.simulation
         gain, gamma = np.exp(scan.normal(0, simulation.contrast_sd, 2))
         bias = _smooth(scan.normal(size=(1, *control_points(BIAS_MM))), self.grid_mm, BIAS_MM)[0]
         noise = scan.standard_normal(volume.shape, dtype=np.float32)
         of_bias, of_noise = scan.uniform(0, STRONGEST, 2)
-        bias = np.exp(bias * (of_bias * simulation.bias_sd / bias[body.mask].std()))
+        bias = np.exp(bias * (of_bias * simulation.bias_sd / bias[base.mask].std()))
         noise *= np.float32(of_noise * simulation.noise_sd)
         volume = np.maximum(volume, 0) ** (gamma if wanted["gamma"] else 1.0)
         volume *= (gain if wanted["intensity"] else 1.0) * (bias if wanted["bias_field"] else 1.0)
@@ -203,7 +203,7 @@ class SimulatedPreparer:
 
 
 @dataclass(frozen=True)
-class Body:
+class BaseAnatomy:
     """What all subjects of a cohort share."""
 
     grid_mm: int
@@ -225,7 +225,7 @@ def control_points(spacing_mm: int) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=1)
-def _body(simulation: Simulation, grid_mm: int) -> Body:
+def base_anatomy(simulation: Simulation, grid_mm: int) -> BaseAnatomy:
     solve_mm = simulation.solve_mm
     atlas = load_atlas(AtlasConfig(), solve_mm)
     brain = template_brain(solve_mm)
@@ -244,12 +244,12 @@ def _body(simulation: Simulation, grid_mm: int) -> Body:
     rms = float(np.sqrt((moved[brain_mask(solve_mm) & shape.reach] ** 2).mean()))
     mask, reach = brain_mask(grid_mm), shape.reach.astype(np.float32)
     centre = np.array([np.mean(where) for where in np.nonzero(mask)], np.float32)[:, None, None, None] * grid_mm
-    body = Body(
+    base = BaseAnatomy(
         grid_mm, solve_mm, template, mask, identity, centre, imposed, ageing, rms, reach, 1.0
     )  # fmt: skip
     still = ndimage.map_coordinates(template, identity, order=1)
-    by_unmoved, by_whole = (scale_to_white_matter(still, where) for where in (mask & ~_reached(body, identity), mask))
-    return replace(body, unmoved_scale=float(by_unmoved.sum() / by_whole.sum()))
+    by_unmoved, by_whole = (scale_to_white_matter(still, where) for where in (mask & ~_reached(base, identity), mask))
+    return replace(base, unmoved_scale=float(by_unmoved.sum() / by_whole.sum()))
 
 
 def outside_reach(preparer: SimulatedPreparer, margin_mm: float = 0.0) -> np.ndarray:
@@ -260,33 +260,33 @@ def outside_reach(preparer: SimulatedPreparer, margin_mm: float = 0.0) -> np.nda
     Args:
         margin_mm: farther outside, for scans whose own anatomy, size and shift carry the template along.
     """
-    body = _body(preparer.simulation, preparer.grid_mm)
-    away_mm = ndimage.distance_transform_edt(body.reach == 0) * body.solve_mm
-    away_mm = ndimage.map_coordinates(away_mm, body.identity / body.solve_mm, order=1, mode="nearest")
-    return body.mask & ~_reached(body, body.identity) & (away_mm > margin_mm)
+    base = base_anatomy(preparer.simulation, preparer.grid_mm)
+    away_mm = ndimage.distance_transform_edt(base.reach == 0) * base.solve_mm
+    away_mm = ndimage.map_coordinates(away_mm, base.identity / base.solve_mm, order=1, mode="nearest")
+    return base.mask & ~_reached(base, base.identity) & (away_mm > margin_mm)
 
 
-def _reached(body: Body, coordinates: np.ndarray) -> np.ndarray:
+def _reached(base: BaseAnatomy, coordinates: np.ndarray) -> np.ndarray:
     """Mark voxels whose place in the template, before the imposed change, is within its reach; (x, y, z)."""
-    return ndimage.map_coordinates(body.reach, coordinates / body.solve_mm, order=1, mode="nearest") > 0
+    return ndimage.map_coordinates(base.reach, coordinates / base.solve_mm, order=1, mode="nearest") > 0
 
 
 def imposed_truth(preparer: SimulatedPreparer) -> tuple[np.ndarray, np.ndarray] | None:
     """Return (binary, log_jacobian) on the working grid; None for a null cohort."""
-    body = _body(preparer.simulation, preparer.grid_mm)
-    return truth_map(body.imposed, body.mask, body.solve_mm, preparer.grid_mm) if body.imposed else None
+    base = base_anatomy(preparer.simulation, preparer.grid_mm)
+    return truth_map(base.imposed, base.mask, base.solve_mm, preparer.grid_mm) if base.imposed else None
 
 
-def _resize(coordinates: np.ndarray, log_size: float, shift_mm: np.ndarray, body: Body) -> np.ndarray:
+def _resize(coordinates: np.ndarray, log_size: float, shift_mm: np.ndarray, base: BaseAnatomy) -> np.ndarray:
     """Scale coordinates about the brain's centre and shift them: larger brains pull from nearer the centre."""
     return (
-        (coordinates - body.centre) * np.float32(np.exp(-log_size)) + body.centre + shift_mm[:, None, None, None]
+        (coordinates - base.centre) * np.float32(np.exp(-log_size)) + base.centre + shift_mm[:, None, None, None]
     ).astype(np.float32)
 
 
-def _at(field: np.ndarray, coordinates: np.ndarray, body: Body) -> np.ndarray:
+def _at(field: np.ndarray, coordinates: np.ndarray, base: BaseAnatomy) -> np.ndarray:
     """Interpolate a displacement of the solving grid at 1 mm coordinates; the result is in 1 mm voxels."""
-    return sample(field, coordinates / body.solve_mm) * body.solve_mm
+    return sample(field, coordinates / base.solve_mm) * base.solve_mm
 
 
 @lru_cache(maxsize=8)
@@ -308,14 +308,14 @@ def _smooth(points: np.ndarray, grid_mm: int, spacing_mm: int) -> np.ndarray:
     return fields
 
 
-def _sham(points: np.ndarray, body: Body) -> np.ndarray:
+def _sham(points: np.ndarray, base: BaseAnatomy) -> np.ndarray:
     """Return a displacement that changes no volume (a curl), as large as the imposed one within its reach, mm."""
-    a, b, c = _smooth(points, body.grid_mm, SHAM_MM)
+    a, b, c = _smooth(points, base.grid_mm, SHAM_MM)
     da, db, dc = np.gradient(a), np.gradient(b), np.gradient(c)
     curl = np.stack([dc[1] - db[2], da[2] - dc[0], db[0] - da[1]])
-    return _scaled(curl, body.sham_rms_mm, body)
+    return _scaled(curl, base.sham_rms_mm, base)
 
 
-def _scaled(displacement: np.ndarray, rms: float, body: Body) -> np.ndarray:
+def _scaled(displacement: np.ndarray, rms: float, base: BaseAnatomy) -> np.ndarray:
     """Scale a displacement to a root mean square length of `rms` in the brain mask."""
-    return displacement * np.float32(rms / np.sqrt((displacement[:, body.mask] ** 2).sum(axis=0).mean()))
+    return displacement * np.float32(rms / np.sqrt((displacement[:, base.mask] ** 2).sum(axis=0).mean()))

@@ -15,7 +15,7 @@ from torch import nn
 
 from engine.config.model_card import Card
 from engine.config.schema import TrainingConfig
-from engine.errors import RunFailure
+from engine.errors import RunError
 from engine.images.grid import Grid
 from engine.networks.architectures import architecture
 from engine.training import imported
@@ -99,13 +99,13 @@ def load_model(folder: Path, name: str, mask: np.ndarray) -> tuple[nn.Module, No
     """The network in eval mode, its normalisation and its card.
 
     Raises:
-        RunFailure: a file is missing or damaged, or the network is of a kind that is not known here.
+        RunError: a file is missing or damaged, or the network is of a kind that is not known here.
     """
     try:
         card = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         tensors = load_bytes((folder / f"{name}.safetensors").read_bytes())
     except (OSError, ValueError, SafetensorError) as error:
-        raise RunFailure(f"model {name} cannot be read ({error}); train it again with --from train --force") from None
+        raise RunError(f"model {name} cannot be read ({error}); train it again with --from train --force") from None
     network = _empty_network(name, card)
     network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
     if card.get("normalisation") in SCAN_WISE:
@@ -130,7 +130,7 @@ def _empty_network(name: str, card: dict) -> nn.Module:
         kind = architecture(card["network"]).network
     except KeyError:
         kind = card.get("network")
-        raise RunFailure(f"model {name}: the network {kind!r} is not known here; use a later version") from None
+        raise RunError(f"model {name}: the network {kind!r} is not known here; use a later version") from None
     return kind(tuple(card["shape"]), tuple(card["pools"]), card["dropout"], len(card["classes"]))
 
 

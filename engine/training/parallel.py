@@ -12,7 +12,7 @@ import torch
 from engine import parallel
 from engine.cohort.splits import Job
 from engine.config.schema import TrainingConfig
-from engine.errors import RunFailure
+from engine.errors import RunError
 from engine.networks.architectures import architecture
 from engine.networks.cnn3d import parameter_count
 from engine.networks.device import make_deterministic, trainings_that_fit
@@ -52,7 +52,7 @@ def train_all(
     The CPU's cores serve networks of small volumes better one by one than all together.
 
     Raises:
-        RunFailure: a training process ended, for example for want of memory.
+        RunError: a training process ended, for example for want of memory.
     """
     processes = processes_for(jobs, setup.config, setup.mask.size, setup.device.type)
     if processes > 1:
@@ -65,8 +65,8 @@ def train_all(
     results: Iterator[PackedNetwork] = parallel.run(partial(train_one, setup), jobs, processes, heard)
     try:
         trained = {one.job.model: one for one in results}
-    except parallel.WorkerDied as died:
-        raise RunFailure(
+    except parallel.WorkerDiedError as died:
+        raise RunError(
             f"a training process ended (code {died.exit_code}); finished epochs are kept, the same command goes on. "
             "If memory ran out: --set training.processes=1 or a coarser grid_mm"
         ) from None

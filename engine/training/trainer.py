@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from engine.cohort.splits import Job
 from engine.config.schema import TrainingConfig
-from engine.errors import RunFailure
+from engine.errors import RunError
 from engine.images.grid import Grid
 from engine.networks.architectures import build_network, footprint
 from engine.networks.cnn3d import margins
@@ -125,7 +125,7 @@ class Trainer:
         """Train until the last epoch, or until the validation loss has stopped falling.
 
         Raises:
-            RunFailure: out of memory even when the cohort is streamed, or a loss that is not finite.
+            RunError: out of memory even when the cohort is streamed, or a loss that is not finite.
         """
         config = self.setup.config
         for _ in self.curve:
@@ -162,7 +162,7 @@ class Trainer:
                 if not is_out_of_memory(error):
                     raise
                 if not volumes.resident:
-                    raise RunFailure(
+                    raise RunError(
                         "out of memory while training; finished epochs are kept. Use a coarser grid_mm, "
                         "--set training.precision=bf16 or a smaller training.batch_size (which changes the result)"
                     ) from None
@@ -197,7 +197,7 @@ class Trainer:
             total += loss.detach() * len(chunk)
             right += self.objective.right(logits, truth)
         if not torch.isfinite(total):
-            raise RunFailure(
+            raise RunError(
                 f"{self.job.model}: training diverged in epoch {epoch + 1}: use a smaller training.learning_rate"
             )
         return float(total) / len(order), float(right) / len(order)

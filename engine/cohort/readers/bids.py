@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
-from engine.cohort.assemble import Finds, assemble
+from engine.cohort.assemble import ReaderNotes, assemble
 from engine.cohort.columns import frame_of, our_columns
 from engine.cohort.readers.bids_tables import PARTICIPANTS, PERSON, SESSION, read_participants, with_sessions
 from engine.cohort.scans import Cohort
@@ -85,7 +85,7 @@ def read(config: CohortConfig) -> Cohort:
         f"{len(persons)} participants in {file.name}, sessions described for {sessions.tables}",
         f"{len(images)} x {what}, of {len(seen)} participants in {len(chosen)} sessions",
     )
-    cohort = assemble(frame, config, folder, Finds(file.name, notes, left_out, "--data", remarks))
+    cohort = assemble(frame, config, folder, ReaderNotes(file.name, notes, left_out, "--data", remarks))
     return replace(cohort, warnings=(*cohort.warnings, *_kinds_of_images(cohort, used)))
 
 

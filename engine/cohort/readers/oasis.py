@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from engine.cohort.assemble import Finds, assemble
+from engine.cohort.assemble import ReaderNotes, assemble
 from engine.cohort.columns import frame_of, our_columns
 from engine.cohort.scans import Cohort
 from engine.cohort.tables import data_folder, find_table, plain, read_table
@@ -74,7 +74,7 @@ def read(config: CohortConfig) -> Cohort:
         f"images: {', '.join(f'{count} {name}' for name, count in Counter(i.kind for i in images).items())}; "
         f"used: {kind} (cohort.oasis.image)",
     )
-    return assemble(frame, config, folder, Finds(file.name, notes, left_out, "--data", remarks))
+    return assemble(frame, config, folder, ReaderNotes(file.name, notes, left_out, "--data", remarks))
 
 
 def _sessions(table: pd.DataFrame, file: Path) -> pd.Series:

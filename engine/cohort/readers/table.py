@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from engine.cohort.assemble import Finds, assemble
+from engine.cohort.assemble import ReaderNotes, assemble
 from engine.cohort.columns import frame_of, our_columns
 from engine.cohort.scans import Cohort
 from engine.cohort.tables import data_folder, hint, read_table, table_file
@@ -31,7 +31,7 @@ def read(config: CohortConfig) -> Cohort:
         remarks += _join(table, names, config.join, folder, file)
     paths = paths_of(table, names, config.path or "{path}", folder, file)
     frame = frame_of(table, names, paths, file, remarks)
-    return assemble(frame, config, folder, Finds(file.name, warnings=remarks))
+    return assemble(frame, config, folder, ReaderNotes(file.name, warnings=remarks))
 
 
 def _join(table: pd.DataFrame, names: dict[str, str], join: Join, folder: Path, file: Path) -> list[str]:

@@ -18,7 +18,7 @@ from engine.config.cohort_schema import USUAL_LABELS
 from engine.config.loading import restored_config
 from engine.config.preprocessing_schema import PreprocessingConfig
 from engine.config.schema import RunConfig
-from engine.errors import RunFailure, UserError
+from engine.errors import RunError, UserError
 from store import RunReader, list_runs, open_run
 from store.errors import StoreError
 from store.files.bounds import parsed_json
@@ -107,15 +107,15 @@ class Reference:
         """(safetensors, card) of a network, checked against the checksum that was taken when it was trained.
 
         Raises:
-            RunFailure: missing, or not what was written.
+            RunError: missing, or not what was written.
         """
         try:
             weights = self.reader.file(f"{MODELS_FOLDER}/{model}.safetensors")
             card = parsed_json(self.reader.file(f"{MODELS_FOLDER}/{model}.json"))
         except (StoreError, ValueError) as error:
-            raise RunFailure(f"run {self.run_id}: the network {model} cannot be read ({error})") from None
+            raise RunError(f"run {self.run_id}: the network {model} cannot be read ({error})") from None
         if hashlib.sha256(weights).hexdigest() != self._models.set_index("model")["weights_sha256"][model]:
-            raise RunFailure(
+            raise RunError(
                 f"run {self.run_id}: the checksum of the network {model} is wrong: copy or build the run again"
             )
         return weights, card

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from engine.cohort import dicom
-from engine.cohort.assemble import Finds, assemble
+from engine.cohort.assemble import ReaderNotes, assemble
 from engine.cohort.columns import frame_of, our_columns
 from engine.cohort.readers.adni.visits import Visits, site_of
 from engine.cohort.scans import Cohort
@@ -30,7 +30,7 @@ MRI = {"", "mri", "mr"}
 
 
 @dataclass(frozen=True)
-class Listed:
+class CollectionRow:
     """A row of a collection, and the file that was downloaded for it."""
 
     image: str  # I45108
@@ -88,12 +88,16 @@ def read(files: Sequence[Path], folder: Path, config: CohortConfig, visits: Visi
     paths = [one.path for one in chosen if one.image not in reasons]
     names = our_columns(table, config, files[0], {name: name for name in table.columns if name not in config.columns})
     frame = frame_of(table, names, paths, files[0], remarks)
-    found = Finds(files[0].name, _notes(files, listed, there, chosen, visits), left_out, "--data", remarks)
+    found = ReaderNotes(files[0].name, _notes(files, listed, there, chosen, visits), left_out, "--data", remarks)
     return assemble(frame, config, folder, found)
 
 
 def _notes(
-    files: Sequence[Path], listed: list[Listed], there: dict[str, Path], chosen: list[Listed], visits: Visits | None
+    files: Sequence[Path],
+    listed: list[CollectionRow],
+    there: dict[str, Path],
+    chosen: list[CollectionRow],
+    visits: Visits | None,
 ) -> tuple[str, ...]:
     diagnosis = f"of each visit, from {visits.file.name}" if visits else (
         "the Group of the subject at screening for every visit; put ADNIMERGE.csv there for that of each visit"
@@ -107,8 +111,8 @@ def _notes(
 
 def _listed(
     files: Sequence[Path], there: dict[str, Path], descriptions: Sequence[str], remarks: list[str]
-) -> list[Listed]:
-    found: dict[str, Listed] = {}
+) -> list[CollectionRow]:
+    found: dict[str, CollectionRow] = {}
     for file in files:
         table = read_table(file)
         for column in (name for name in table.columns if plain(name) == "age"):
@@ -128,7 +132,7 @@ def _listed(
     return list(found.values())
 
 
-def _one(values: dict[str, str], where: str, there: dict[str, Path], descriptions: Sequence[str]) -> Listed:
+def _one(values: dict[str, str], where: str, there: dict[str, Path], descriptions: Sequence[str]) -> CollectionRow:
     number = IMAGE_ID.fullmatch(values["imagedataid"])
     if not number:
         raise UserError(f"{where}: Image Data ID is {values['imagedataid']!r}, not a number such as I45108")
@@ -138,7 +142,7 @@ def _one(values: dict[str, str], where: str, there: dict[str, Path], description
     values = {name: values.get(name, "") for name in (*COLUMNS, *OTHER_COLUMNS)}
     described = values["description"].lower()
     ranks = (i for i, pattern in enumerate(descriptions) if fnmatch.fnmatchcase(described, pattern.lower()))
-    return Listed(image, values, where, there.get(image), next(ranks, None))
+    return CollectionRow(image, values, where, there.get(image), next(ranks, None))
 
 
 def _files(folder: Path) -> dict[str, Path]:
@@ -154,7 +158,7 @@ def _files(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _unusable(one: Listed) -> str:
+def _unusable(one: CollectionRow) -> str:
     """Say why a listed image cannot be the scan of its visit; empty if it can."""
     if one.values["modality"].lower() not in MRI:
         return f"{one.values['modality']}, not MRI"
@@ -165,9 +169,9 @@ def _unusable(one: Listed) -> str:
     return dicom.cannot(one.path)
 
 
-def _not_the_best(usable: list[Listed]) -> dict[str, str]:
+def _not_the_best(usable: list[CollectionRow]) -> dict[str, str]:
     """Return image -> the reason, for every image that is not the best of its visit."""
-    best: dict[tuple[str, str], Listed] = {}
+    best: dict[tuple[str, str], CollectionRow] = {}
     for one in usable:
         key = (one.rank, int(one.image[1:]))
         if one.visit not in best or key < (best[one.visit].rank, int(best[one.visit].image[1:])):
@@ -179,7 +183,7 @@ def _not_the_best(usable: list[Listed]) -> dict[str, str]:
     }
 
 
-def _rows(chosen: list[Listed], visits: Visits | None) -> tuple[list[dict[str, str]], dict[str, str]]:
+def _rows(chosen: list[CollectionRow], visits: Visits | None) -> tuple[list[dict[str, str]], dict[str, str]]:
     """Return the rows under our names, and the reason of every image whose visit is unknown."""
     rows, unknown = [], {}
     for one in chosen:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from engine.cohort.assemble import Finds, assemble
+from engine.cohort.assemble import ReaderNotes, assemble
 from engine.cohort.columns import automatic, frame_of, our_columns
 from engine.cohort.readers.adni.visits import Visits, age_at, clean_numbers, site_of
 from engine.cohort.readers.table import paths_of
@@ -67,7 +67,7 @@ def read(file: Path, folder: Path, config: CohortConfig, visits: Visits | None) 
     notes = [f"{len(table)} scans of {named['PTID'].nunique()} subjects in {file.name}"]
     if listed:
         notes.append(f"failed: {failed.sum()} scans of the table, by {listed} entries of cohort.adni.failed")
-    return assemble(frame, config, folder, Finds(file.name, tuple(notes), left_out, warnings=remarks))
+    return assemble(frame, config, folder, ReaderNotes(file.name, tuple(notes), left_out, warnings=remarks))
 
 
 def _dashed(dates: pd.Series) -> pd.Series:
