@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection, resource_tracker
@@ -52,8 +52,8 @@ def run(
     function: Callable[[Any], Any],
     items: Iterable[Any],
     processes: int,
-    heard: Callable[[Any], None] = lambda message: None,
-) -> Iterator[Any]:
+    heard: Callable[[Any], None] = lambda _message: None,
+) -> Generator[Any, None, None]:
     """Yield the results of `function` for each item, in the order in which they are ready.
 
     With one process the calls are made in this process. Otherwise `function`, items and results are pickled. Whatever
@@ -79,7 +79,7 @@ def run(
         for worker in workers:
             _give(worker, waiting)
         while any(worker.busy for worker in workers):
-            pipes = {worker.pipe: worker for worker in workers if worker.busy}
+            pipes: dict[Any, _Worker] = {worker.pipe: worker for worker in workers if worker.busy}
             for pipe in connection.wait(list(pipes)):
                 worker = pipes[pipe]
                 kind, content = _take(worker, workers)

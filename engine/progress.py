@@ -12,6 +12,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     SpinnerColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -29,7 +30,7 @@ class Task:
         self._console, self._bars = console, bars
         self._started = self._said = time.monotonic()
         self._done_before = done
-        self._bar = bars.add_task(label, total=total, completed=done) if bars else None
+        self._bar = bars.add_task(label, total=total, completed=done) if bars else TaskID(0)
 
     def advance(self, count: int = 1) -> None:
         self.done += count

@@ -22,7 +22,7 @@ def parts(folder, count=3):
 
 def test_round_trip(tmp_path):
     ids = parts(tmp_path / "parts")
-    cache = pack(tmp_path / "parts", ids[::-1], tmp_path / "volumes.h5", "print", {"n4": True}, ["k"] * 3)
+    cache = pack(tmp_path / "parts", dict.fromkeys(ids[::-1], "k"), tmp_path / "volumes.h5", "print", {"n4": True})
     assert cache.ids == ["s2", "s1", "s0"]
     assert cache.shape == SHAPE
     assert len(cache) == 3
@@ -65,15 +65,15 @@ def test_parts_with_another_key_or_damage_are_not_read(tmp_path):
 
 def test_scans_are_taken_over_from_an_earlier_file(tmp_path):
     ids = parts(tmp_path / "parts", 2)
-    earlier = pack(tmp_path / "parts", ids, tmp_path / "volumes.h5", "f", keys=["k", "k"])
+    earlier = pack(tmp_path / "parts", dict.fromkeys(ids, "k"), tmp_path / "volumes.h5", "f")
     before = earlier.read_integers(["s1"])
     write_part(tmp_path / "new", "s9", volume(9), {}, "k")
-    both = pack(tmp_path / "new", ["s9", "s1"], tmp_path / "volumes.h5", "f", keys=["k", "k"], earlier=earlier)
+    both = pack(tmp_path / "new", dict.fromkeys(["s9", "s1"], "k"), tmp_path / "volumes.h5", "f", earlier=earlier)
     after = both.read_integers(["s1"])
     assert np.array_equal(before[0], after[0])
     assert np.array_equal(before[1], after[1])
     with pytest.raises(KeyError, match="s5 has not been prepared"):
-        pack(tmp_path / "new", ["s5"], tmp_path / "other.h5", "f", earlier=both)
+        pack(tmp_path / "new", {"s5": ""}, tmp_path / "other.h5", "f", earlier=both)
     assert not (tmp_path / "other.h5").exists()
 
 
@@ -81,7 +81,7 @@ def test_many_ids_fit(tmp_path):
     ids = [f"{'subject' * 8}-{i:05d}" for i in range(2000)]  # more than an HDF5 attribute holds
     for scan in ids:
         write_part_small(tmp_path / "parts", scan)
-    assert pack(tmp_path / "parts", ids, tmp_path / "v.h5", "f").ids == ids
+    assert pack(tmp_path / "parts", dict.fromkeys(ids, ""), tmp_path / "v.h5", "f").ids == ids
 
 
 def write_part_small(folder, scan):

@@ -136,7 +136,7 @@ def test_prepared_volumes_of_two_persons_that_are_one_image_are_flagged(tmp_path
     quality = {"template_correlation": 0.9, "mask_dice": 0.95, "brain_ml": 1400.0}
     for name, volume in volumes.items():
         write_part(tmp_path / "parts", name, volume, quality)
-    cache = pack(tmp_path / "parts", sorted(volumes), tmp_path / "volumes.h5", "x")
+    cache = pack(tmp_path / "parts", dict.fromkeys(sorted(volumes), ""), tmp_path / "volumes.h5", "x")
     rows = pd.DataFrame([{"scan": name, **quality} for name in sorted(volumes)])
     scans = pd.DataFrame({"scan": sorted(volumes), "subject": ["R11013", "2", "11013", "4", "11013"]})
     flags = same_image_flags(cache, rows, scans, frozenset({"c"}))

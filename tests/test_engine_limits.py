@@ -156,9 +156,10 @@ def prepared(folder: Path, exclude: float, flag: float, accepted=frozenset()):
     folder.mkdir(exist_ok=True)
     (folder / "made.txt").write_text("")
     limits = Limits({"template_correlation": (flag, None)}, {"template_correlation": (exclude, None)}, accepted)
-    found = preprocessing_cohort.prepare_cohort(
-        cohort(), Drawing(pictures=True), folder, "f", 1, Progress(quiet=True), limits
+    preparation = preprocessing_cohort.Preparation(
+        Drawing(pictures=True), folder, "f", Progress(quiet=True), limits=limits
     )
+    found = preprocessing_cohort.prepare_cohort(cohort(), preparation)
     return found, (folder / "made.txt").read_text().split()
 
 
@@ -220,7 +221,8 @@ def test_two_runs_do_not_prepare_the_same_scans_at_once(tmp_path):
     def run():
         progress = Progress(quiet=True)
         progress.say = said.append
-        preprocessing_cohort.prepare_cohort(cohort(), Watched(pictures=True), tmp_path, "f", 1, progress)
+        preparation = preprocessing_cohort.Preparation(Watched(pictures=True), tmp_path, "f", progress)
+        preprocessing_cohort.prepare_cohort(cohort(), preparation)
 
     threads = [threading.Thread(target=run) for _ in range(2)]
     for thread in threads:

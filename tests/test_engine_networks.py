@@ -31,7 +31,7 @@ def setup(tmp_path_factory):
         volume = rng.normal(1, 0.1, Grid(4).shape).astype(np.float32)
         volume[10:25, 10:25, 10:25] += 0.3 * (number % 2)
         write_part(folder / "parts", scan, volume, {})
-    cache = pack(folder / "parts", IDS, folder / "volumes.h5", "made")
+    cache = pack(folder / "parts", dict.fromkeys(IDS, ""), folder / "volumes.h5", "made")
     mask = np.zeros(Grid(4).shape, bool)
     mask[5:45, 5:50, 5:45] = True
     config = TrainingConfig(epochs=2, batch_size=3, learning_rate=1e-3)

@@ -74,9 +74,10 @@ def go(folder, preparer=None, found=None, fingerprint="f", processes=1):
     made = folder / "made.txt"
     made.parent.mkdir(exist_ok=True)
     made.write_text("")
-    prepared = preprocessing_cohort.prepare_cohort(
-        found or cohort(), preparer or FakePreparer(), folder, fingerprint, processes, Progress(quiet=True)
+    preparation = preprocessing_cohort.Preparation(
+        preparer or FakePreparer(), folder, fingerprint, Progress(quiet=True), processes
     )
+    prepared = preprocessing_cohort.prepare_cohort(found or cohort(), preparation)
     return prepared, sorted(made.read_text().split())
 
 

@@ -61,7 +61,7 @@ def load_atlas(config: AtlasConfig, mm: int) -> Atlas:
     Raises:
         UserError: unreadable atlas or label table, labels that do not fit, an atlas that misses the grid.
     """
-    image, table = _own_atlas(config) if config.path else _aal2()
+    image, table = _own_atlas(config.path, config.labels) if config.path else _aal2()
     mask = brain_mask(1)
     fine = Grid(1)
     stretched = config.placement == "stretched"
@@ -96,7 +96,7 @@ def _notes(table: pd.DataFrame, regions: pd.DataFrame, codes: np.ndarray, mm: in
     if len(unnamed):
         notes.append(
             f"Regions: {len(unnamed)} of {len(found)} labels in the brain are not in the label table "
-            f"({_first(unnamed)}); they are counted as {UNLABELLED}, {share:.1%} of the brain"
+            f"({_first(unnamed.tolist())}); they are counted as {UNLABELLED}, {share:.1%} of the brain"
         )
     if empty:
         notes.append(
@@ -119,17 +119,17 @@ def _aal2() -> tuple[nib.Nifti1Image, pd.DataFrame]:
     folder = Path(spec.submodule_search_locations[0]) / "data" / "atlases"
     table = pd.read_csv(folder / "labels_aal.csv").rename(columns={"index": "value"})
     table["code"], table["lobe"] = table["value"], ""
-    return nib.load(folder / "atlas_aal.nii.gz"), table
+    return nib.Nifti1Image.from_filename(folder / "atlas_aal.nii.gz"), table
 
 
-def _own_atlas(config: AtlasConfig) -> tuple[nib.Nifti1Image, pd.DataFrame]:
-    if config.labels is None:
+def _own_atlas(path: Path, labels: Path | None) -> tuple[nib.Nifti1Image, pd.DataFrame]:
+    if labels is None:
         raise UserError("atlas.labels: an own atlas needs a CSV of labels with the columns name and index")
-    image = _label_image(config.path)
-    table = _label_table(config.labels)
+    image = _label_image(path)
+    table = _label_table(labels)
     absent = ~table["value"].isin(np.unique(image.dataobj))
     if absent.all():
-        raise UserError(f"atlas.labels: no index of {config.labels.name} occurs in {config.path.name}")
+        raise UserError(f"atlas.labels: no index of {labels.name} occurs in {path.name}")
     return image, table
 
 
@@ -139,7 +139,7 @@ def _label_image(path: Path) -> nib.Nifti1Image:
         if absent := missing_content(path):
             raise UserError(f"atlas.path: {absent}")
         check_declared(path)
-        image = nib.load(path)
+        image: nib.spatialimages.SpatialImage = nib.load(path)  # type: ignore[assignment]
         data = np.asanyarray(image.dataobj)
     except FileNotFoundError:
         raise UserError(f"atlas.path: no file {path}") from None

@@ -25,7 +25,8 @@ from engine.training.parallel import processes_for
 # Orders of magnitude measured on two CPU cores; a GPU is taken to be 100 times faster.
 FORWARD_S = {1: 0.99, 2: 0.096, 3: 0.017, 4: 0.0064}  # a forward pass of the network of Rieke et al. 2018
 GPU_FACTOR = 100
-PREPARE_S = {"simulated": {1: 6.0, 2: 0.9, 3: 0.3, 4: 0.1}, "syn_quick": 20.0, "affine": 10.0, "none": 2.0}
+SIMULATE_S = {1: 6.0, 2: 0.9, 3: 0.3, 4: 0.1}
+PREPARE_S = {"syn_quick": 20.0, "affine": 10.0, "none": 2.0}
 # Forward and backward, in plain forward passes; on the CPU, fused steps through pooled convolutions take less than one.
 TRAIN_FACTOR = 3
 FUSED_FACTOR = {1: 0.5, 2: 0.5, 3: 0.8, 4: 0.8}
@@ -97,7 +98,7 @@ def _usual_work(grid_mm: int) -> float:
 @cache
 def _usual_share(grid_mm: int) -> float:
     with torch.device("meta"):
-        return _changing_share(sequential_blocks(build_network(grid_mm).eval()), grid_mm)
+        return _changing_share(sequential_blocks(build_network(grid_mm).eval()) or [], grid_mm)
 
 
 def _changing_share(blocks: Sequence[Block], grid_mm: int) -> float:
@@ -163,7 +164,7 @@ def cost_lines(estimate: Estimate) -> list[str]:
 def _a_scan(config: RunConfig) -> float:
     """Return the seconds that the preparation of one scan takes."""
     if config.cohort.reader == "simulated":
-        return PREPARE_S["simulated"][config.grid_mm]
+        return SIMULATE_S[config.grid_mm]
     return PREPARE_S[config.preprocessing.registration]
 
 
@@ -198,4 +199,4 @@ def _passes(config: RunConfig, cost: NetworkCost, method: str) -> float:
 
 def _share(cost: NetworkCost, usual: float) -> float:
     """Scale the share of a pass that an occlusion recomputes from the usual network to this one; at most 1."""
-    return min(usual * cost.wider, 1)
+    return min(usual * (cost.wider or math.inf), 1)

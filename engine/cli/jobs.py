@@ -8,30 +8,49 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from engine.cli.options import DEFAULT_STORE, add_cohort, add_common, configuration, overrides_of
 from engine.errors import RunError, UserError
 from engine.pipeline.run import Run
 from engine.progress import Progress
 
-Stages = Mapping[str, Callable[[Run], None]]
+if TYPE_CHECKING:
+    from engine.pipeline.imported_network import ImportedRun
+    from engine.pipeline.new_scans.run import NewScansRun
+
+Stages = Mapping[str, Callable[[Any], None]]  # each of the job's kind of run
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a command line asks for.
+    """A job that makes a run.
 
     Attributes:
         parser: of its options.
         start: (options, device, progress) -> (run, stages).
         plan: (run, as JSON too) says what a run would do.
-        alone: (options, device, progress) -> exit code, of a job that makes no run; takes the place of the other two.
     """
 
     parser: Callable[[], argparse.ArgumentParser]
-    start: Callable[[argparse.Namespace, str, Progress], tuple[Run, Stages]] | None = None
-    plan: Callable[[Run, bool], None] | None = None
-    alone: Callable[[argparse.Namespace, str, Progress], int] | None = None
+    start: Callable[[argparse.Namespace, str, Progress], tuple[Run, Stages]]
+    plan: Callable[[Any, bool], None]
+
+
+@dataclass(frozen=True)
+class CheckJob:
+    """A job that makes no run.
+
+    Attributes:
+        parser: of its options.
+        check: (options, device, progress) -> exit code.
+    """
+
+    parser: Callable[[], argparse.ArgumentParser]
+    check: Callable[[argparse.Namespace, str, Progress], int]
+
+
+AnyJob = Job | CheckJob
 
 
 def explain_parser() -> argparse.ArgumentParser:
@@ -57,6 +76,7 @@ def explain_parser() -> argparse.ArgumentParser:
 
 def start_explain(options: argparse.Namespace, device: str, progress: Progress) -> tuple[Run, Stages]:
     """Return the run and the stages of `explain`."""
+    # Imported here, as in all functions below: they load torch, and --help and mistakes are answered at once.
     from engine.pipeline.new_scans.reference_run import find_reference
     from engine.pipeline.new_scans.run import NewScansRun
     from engine.pipeline.new_scans.stages import STAGES
@@ -71,7 +91,7 @@ def start_explain(options: argparse.Namespace, device: str, progress: Progress) 
     return run, STAGES
 
 
-def plan_explain(run: Run, as_json: bool) -> None:
+def plan_explain(run: NewScansRun, as_json: bool) -> None:
     """Print the plan of `explain`."""
     from engine.cli.plan import print_new_scans_plan
 
@@ -106,7 +126,7 @@ def start_import(options: argparse.Namespace, device: str, progress: Progress) -
     return ImportedRun(config, options.store.resolve(), device, progress, file=options.file), STAGES
 
 
-def plan_import(run: Run, as_json: bool) -> None:
+def plan_import(run: ImportedRun, as_json: bool) -> None:
     """Print the plan of `import-model`."""
     from engine.cli.plan import print_import_plan
 
@@ -149,8 +169,8 @@ def check_simulation(options: argparse.Namespace, device: str, progress: Progres
     return 0
 
 
-JOBS = {
+JOBS: dict[str, AnyJob] = {
     "explain": Job(explain_parser, start_explain, plan_explain),
     "import-model": Job(import_parser, start_import, plan_import),
-    "check-simulation": Job(check_parser, alone=check_simulation),
+    "check-simulation": CheckJob(check_parser, check_simulation),
 }

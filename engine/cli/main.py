@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from engine.cli import jobs
-from engine.cli.jobs import Stages
+from engine.cli.jobs import AnyJob, Stages
 from engine.cli.options import DEFAULT_STORE, add_cohort, add_common, configuration
 from engine.errors import RunError, UserError
 from engine.json_line import json_line
@@ -62,8 +62,8 @@ def main(stages: Stages, arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         progress.say(f"error: {_os_line(error)}")
         return 1
-    except Exception:
-        return _unexpected(progress, context.get("run"))
+    except Exception as error:
+        return _unexpected(error, progress, context.get("run"))
 
 
 def parser(stages: Stages) -> argparse.ArgumentParser:
@@ -92,14 +92,15 @@ def _main_run(stages: Stages, options: argparse.Namespace, device: str, progress
 
 
 def _main_plan(run: Run, as_json: bool) -> None:
+    # Imported here, as below: torch loads slowly, and --help and mistakes are answered at once.
     from engine.cli.plan import print_run_plan
 
     print_run_plan(run, as_json)
 
 
-def _run(job: jobs.Job, options: argparse.Namespace, progress: Progress, context: dict[str, Run]) -> int:
-    if job.alone:
-        return job.alone(options, _device_kind(options.device), progress)
+def _run(job: AnyJob, options: argparse.Namespace, progress: Progress, context: dict[str, Run]) -> int:
+    if isinstance(job, jobs.CheckJob):
+        return job.check(options, _device_kind(options.device), progress)
     run, stages = job.start(options, _device_kind(options.device), progress)
     if options.plan:
         job.plan(run, options.json)
@@ -157,7 +158,7 @@ def _device_kind(asked: str) -> str:
     return choose_device(asked).type
 
 
-def _interrupt(number: int, frame: object) -> None:
+def _interrupt(number: int, _frame: object) -> None:
     # A second signal ends at once: what is on disk is whole at every moment.
     signal.signal(number, signal.SIG_DFL)
     raise StopSignalError(number)
@@ -170,18 +171,18 @@ def _os_line(error: OSError) -> str:
     return f"{where}{error.strerror or error}"
 
 
-def _unexpected(progress: Progress, run: Run | None) -> int:
+def _unexpected(error: Exception, progress: Progress, run: Run | None) -> int:
     """Report an error that nobody foresaw in one line and write its traceback to a file; return the exit code."""
-    kind, error, _ = sys.exc_info()
-    text = traceback.format_exc()
-    with contextlib.suppress(OSError, AttributeError):
-        folder = run.work if run.data_fingerprint else run.store
-        folder.mkdir(parents=True, exist_ok=True)
-        file = folder / "error.txt"
-        file.write_text(text, encoding="utf-8")
-        progress.say(f"error: unexpected {kind.__name__}: {error}; details for a report in {file}")
-        return 1
+    text, line = traceback.format_exc(), f"error: unexpected {type(error).__name__}: {error}"
+    if run:
+        with contextlib.suppress(OSError):
+            folder = run.work if run.data_fingerprint else run.store
+            folder.mkdir(parents=True, exist_ok=True)
+            file = folder / "error.txt"
+            file.write_text(text, encoding="utf-8")
+            progress.say(f"{line}; details for a report in {file}")
+            return 1
     if os.environ.get("BRAINWHY_DEBUG"):
         progress.say(text)
-    progress.say(f"error: unexpected {kind.__name__}: {error}")
+    progress.say(line)
     return 1

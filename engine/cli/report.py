@@ -111,6 +111,8 @@ def _difference(run: RunReader, classifier: str) -> dict[str, float]:
     if both is None or both[0].empty:
         return {}
     first, second = (judged(frame, run.groups[0], is_value) for frame in both)
+    if first is None or second is None:
+        return {}
     gap, name = difference(first, second, metric), f"{classifier}_{metric}_difference"
     ends = {name: gap.value, f"{name}_low": gap.low, f"{name}_high": gap.high}
     return {key: round(value, 4) for key, value in ends.items() if math.isfinite(value)}

@@ -59,7 +59,7 @@ def assemble(frame: pd.DataFrame, config: CohortConfig, folder: Path, reader_not
         name=config.name or folder.resolve().name,
         scans=scan_table(frame.loc[keep, [c for c in COLUMNS if c in frame]].to_dict("records")),
         exclusions=exclusion_table([{**row, "stage": "ingest"} for row in left_out]),
-        groups=groups_of(config.target) if config.target else tuple(config.diagnosis or config.groups),
+        groups=groups_of(config.target) if config.target else config.group_names,
         defining=groups.defining_columns(config),
         notes=reader_notes.notes,
         warnings=tuple(dict.fromkeys(reader_notes.warnings)),

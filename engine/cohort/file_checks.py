@@ -151,8 +151,10 @@ def sides_in_doubt(path: Path) -> str:
     """
     try:
         image = nib.load(path)
+        if not isinstance(image, nib.Nifti1Pair):
+            return ""
         header = image.header
-        if not isinstance(image, nib.Nifti1Pair) or not (header["sform_code"] > 0 and header["qform_code"] > 0):
+        if not (header["sform_code"] > 0 and header["qform_code"] > 0):
             return ""
         forms = header.get_sform(), header.get_qform()
         if not all(map(is_sound, forms)):

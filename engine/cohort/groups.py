@@ -186,7 +186,7 @@ def check_both_groups(frame: pd.DataFrame, config: CohortConfig, when: str) -> N
     """
     if config.target:
         return
-    names = list(config.diagnosis or config.groups)
+    names = config.group_names
     counts = frame.loc[(frame["role"] == "cohort") & (frame["reason"] == ""), "group"].value_counts()
     empty = [name for name in names if not counts.get(name, 0)]
     if not empty:
@@ -206,7 +206,7 @@ def check_both_groups(frame: pd.DataFrame, config: CohortConfig, when: str) -> N
 
 
 def _group_of(config: CohortConfig) -> dict[str, str]:
-    return {label.lower(): group for group, known in config.diagnosis.items() for label in known or [group]}
+    return {label.lower(): group for group, known in (config.diagnosis or {}).items() for label in known or [group]}
 
 
 def in_groups(labels: pd.Series, config: CohortConfig) -> pd.Series:
@@ -226,7 +226,7 @@ def _by_label(frame: pd.DataFrame, labels: pd.Series, free: pd.Series, config: C
 
 
 def _by_rule(frame: pd.DataFrame, free: pd.Series, config: CohortConfig) -> None:
-    hits = {group: matches(frame, rule) & free for group, rule in config.groups.items()}
+    hits = {group: matches(frame, rule) & free for group, rule in (config.groups or {}).items()}
     (first, hit_first), (second, hit_second) = hits.items()
     both = hit_first & hit_second
     if both.any():

@@ -130,6 +130,12 @@ class CohortConfig(Section):
             return values
         return {**values, "diagnosis": USUAL_LABELS, "apply": values.get("apply", USUAL_APPLY)}
 
+    @property
+    def group_names(self) -> tuple[str, str]:
+        """Return the names of the two groups that the rules make, the positive one first."""
+        positive, negative = self.diagnosis or self.groups or {}
+        return positive, negative
+
     @model_validator(mode="after")
     def _rules(self) -> CohortConfig:
         if self.reader not in ("simulated", "table"):

@@ -48,7 +48,8 @@ def _keys_beside(location: tuple, model: type[BaseModel]) -> list[str]:
 def describe_card_error(error: ValidationError) -> str:
     """Describe the first error of an imported network's card in one line: the layer or key and what is wrong."""
     problem = error.errors()[0]
-    place, message = list(problem["loc"]), problem["msg"].removeprefix("Value error, ")
+    place: list[Any] = list(problem["loc"])
+    message = problem["msg"].removeprefix("Value error, ")
     if place[:1] == ["layers"] and len(place) > 1:
         number, *inside = place[1:]
         where = f"layer {number + 1}" + (f" ({inside[0]})" if inside else "")

@@ -28,7 +28,8 @@ class Grid:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return tuple(-(-n // self.mm) for n in FULL_SHAPE)
+        x, y, z = (-(-n // self.mm) for n in FULL_SHAPE)
+        return x, y, z
 
     @property
     def affine(self) -> np.ndarray:

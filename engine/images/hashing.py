@@ -43,7 +43,7 @@ def image_hash(voxels: np.ndarray, affine: np.ndarray) -> str:
     digest = hashlib.blake2b(repr(volume.shape).encode(), digest_size=16)
     # Slice by slice, so that there is no second copy of the whole, in the order in which NIfTI keeps them.
     for part in np.moveaxis(volume, -1, 0):
-        digest.update(np.ascontiguousarray(part.T, np.float32) + np.float32(0))  # -0 is 0
+        digest.update((np.ascontiguousarray(part.T, np.float32) + np.float32(0)).data)  # -0 is 0
     return digest.hexdigest()
 
 

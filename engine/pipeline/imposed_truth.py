@@ -18,7 +18,7 @@ from engine.config.schema import AtlasConfig
 from engine.images.grid import Grid
 from engine.pipeline.inputs import preparer_for
 from engine.pipeline.run import Run
-from engine.preprocessing.cohort import prepare_cohort
+from engine.preprocessing.cohort import Preparation, prepare_cohort
 from engine.preprocessing.scan import PreparedScan
 from engine.preprocessing.volume_cache import VolumeCache
 from engine.progress import Progress
@@ -56,10 +56,11 @@ def twins(run: Run) -> VolumeCache:
     preparer, processes = preparer_for(run.config)
     scans = run.cohort.scans
     changed = replace(run.cohort, scans=scans[scans["severity"] > 0].reset_index(drop=True))
-    return prepare_cohort(
-        changed, TwinPreparer(preparer), run.volumes_folder / TWINS_FOLDER, run.preprocessing_fingerprint, processes,
-        run.progress,
-    ).cache  # fmt: skip
+    folder = run.volumes_folder / TWINS_FOLDER
+    twin_preparation = Preparation(
+        TwinPreparer(preparer), folder, run.preprocessing_fingerprint, run.progress, processes
+    )
+    return prepare_cohort(changed, twin_preparation).cache
 
 
 def write_truth(run: Run) -> None:

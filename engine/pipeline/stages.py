@@ -37,13 +37,11 @@ def ingest(run: Run) -> None:
 def preprocess(run: Run) -> None:
     """Records -> volumes on one grid, with quality figures, folds and the fixed test set."""
     from engine.pipeline.inputs import limits_for, preparer_for
-    from engine.preprocessing.cohort import prepare_cohort
+    from engine.preprocessing.cohort import Preparation, prepare_cohort
 
     preparer, processes = preparer_for(run.config)
-    prepared = prepare_cohort(
-        run.cohort, preparer, run.volumes_folder, run.preprocessing_fingerprint, processes, run.progress,
-        limits_for(run.config),
-    )  # fmt: skip
+    settings = (run.volumes_folder, run.preprocessing_fingerprint, run.progress, processes, limits_for(run.config))
+    prepared = prepare_cohort(run.cohort, Preparation(preparer, *settings))
     run.cache, run.quality, run.flags = prepared.cache, prepared.quality, prepared.flags
     _say_flags(run, prepared.sheet)
     for warning in prepared.cohort.warnings[len(run.cohort.warnings) :]:

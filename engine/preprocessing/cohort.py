@@ -21,6 +21,7 @@ from engine import parallel
 from engine.cohort.scans import Cohort, exclude
 from engine.errors import RunError, UserError
 from engine.preprocessing.duplicates import same_image_flags, warning
+from engine.preprocessing.pictures import contact_sheets
 from engine.preprocessing.quality import NO_LIMITS, Limits, marks
 from engine.preprocessing.volume_cache import VolumeCache, has_part, pack, write_part
 from engine.progress import Progress
@@ -100,28 +101,36 @@ class _Job:
         return _Outcome(scan)
 
 
-def prepare_cohort(
-    cohort: Cohort,
-    preparer: Preparer,
-    folder: Path,
-    fingerprint: str,
-    processes: int,
-    progress: Progress,
-    limits: Limits = NO_LIMITS,
-) -> Prepared:
+@dataclass(frozen=True)
+class Preparation:
+    """How the volumes of a cohort are made, and where they lie.
+
+    Attributes:
+        preparer: makes one volume; see Preparer.
+        folder: for this cohort and grid.
+        fingerprint: of all settings that shape the volumes.
+        progress: where to count.
+        processes: worker processes; 1 works in this process.
+        limits: of the quality figures; scans beyond them are prepared and then flagged or left out.
+    """
+
+    preparer: Preparer
+    folder: Path
+    fingerprint: str
+    progress: Progress
+    processes: int = 1
+    limits: Limits = NO_LIMITS
+
+
+def prepare_cohort(cohort: Cohort, preparation: Preparation) -> Prepared:
     """Prepare the volumes of a cohort, and use those again that an earlier run made of the same input.
 
-    In `folder`: volumes.h5, quality.csv, unprepared.csv, contact-sheet.png, overlays/, transforms/, and parts/ while
+    In the folder: volumes.h5, quality.csv, unprepared.csv, contact-sheet.png, overlays/, transforms/, and parts/ while
     the work is going on.
 
     Args:
         cohort: of a reader; `source_hash` tells whether an input has changed.
-        preparer: makes one volume; see Preparer.
-        folder: for this cohort and grid.
-        fingerprint: of all settings that shape the volumes.
-        processes: worker processes; 1 works in this process.
-        progress: where to count.
-        limits: of the quality figures; scans beyond them are prepared and then flagged or left out.
+        preparation: how and where.
 
     Raises:
         UserError: no scan of a group could be prepared, or is within the limits.
@@ -129,13 +138,13 @@ def prepare_cohort(
     """
     if cohort.scans.empty:
         raise UserError("the cohort has no scans")
-    folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder, progress):
-        return _prepare(cohort, preparer, folder, fingerprint, processes, progress, limits)
+    preparation.folder.mkdir(parents=True, exist_ok=True)
+    with _lock_folder(preparation.folder, preparation.progress):
+        return _prepare(cohort, preparation)
 
 
 @contextmanager
-def _alone(folder: Path, progress: Progress) -> Iterator[None]:
+def _lock_folder(folder: Path, progress: Progress) -> Iterator[None]:
     """Wait until no other run prepares scans in this folder: the first to finish would remove the other's parts."""
     with (folder / ".lock").open("w") as handle:
         try:
@@ -146,15 +155,9 @@ def _alone(folder: Path, progress: Progress) -> Iterator[None]:
         yield
 
 
-def _prepare(
-    cohort: Cohort,
-    preparer: Preparer,
-    folder: Path,
-    fingerprint: str,
-    processes: int,
-    progress: Progress,
-    limits: Limits,
-) -> Prepared:
+def _prepare(cohort: Cohort, preparation: Preparation) -> Prepared:
+    preparer, folder, limits = preparation.preparer, preparation.folder, preparation.limits
+    fingerprint = preparation.fingerprint
     keys = {row.scan: _key(fingerprint, row.source_hash) for row in cohort.scans.itertuples()}
     earlier = _earlier(folder / VOLUMES, fingerprint)
     reasons = _remembered(folder, keys, getattr(preparer, "accepted", frozenset()))
@@ -162,10 +165,11 @@ def _prepare(
     ready = cached | {scan for scan in keys if has_part(folder / "parts", scan, keys[scan])}
     todo = [row for row in cohort.scans.to_dict("records") if row["scan"] not in ready and row["scan"] not in reasons]
     try:
-        _work(_Job(preparer, folder, keys), todo, reasons, keys, len(ready), processes, progress)
+        _work(preparation, keys, todo, reasons, len(ready))
         made = _without(cohort, reasons)
         ids = made.scans["scan"].tolist()
-        cache = earlier if cached.issuperset(ids) else _pack(folder, ids, keys, fingerprint, preparer, earlier, cached)
+        unchanged = earlier if cached.issuperset(ids) else None
+        cache = unchanged or _pack(preparation, ids, keys, earlier, cached)
         shutil.rmtree(folder / "parts", ignore_errors=True)
         quality = _quality(cache, ids)
         beyond = limits.reasons(quality)
@@ -175,7 +179,7 @@ def _prepare(
             flags = pd.concat([flags, same], ignore_index=True)
             made = replace(made, warnings=(*made.warnings, *warning(same)))
         pictures = getattr(preparer, "pictures", True)
-        sheet = _report(folder, quality, marks(flags, beyond), cache is not earlier, pictures)
+        sheet = _report(folder, quality, marks(flags, beyond), unchanged is None, pictures)
         kept = _without(made, beyond)
     except OSError as error:
         if _is_full(error, folder):
@@ -189,22 +193,15 @@ def _without(cohort: Cohort, reasons: dict[str, str]) -> Cohort:
     return exclude(cohort, cohort.scans["scan"].map(reasons).astype("object").fillna(""), "preprocess")
 
 
-def _work(
-    job: _Job,
-    todo: list[dict],
-    reasons: dict[str, str],
-    keys: dict[str, str],
-    done: int,
-    processes: int,
-    progress: Progress,
-) -> None:
+def _work(preparation: Preparation, keys: dict[str, str], todo: list[dict], reasons: dict[str, str], done: int) -> None:
     """Prepare the scans that are left; add to `reasons` and remember them on disk at once."""
     if not todo:
         return
-    label = getattr(job.preparer, "label", "Preprocessing")
-    if processes == 1 and hasattr(job.preparer, "warm_up"):
-        job.preparer.warm_up(progress)
-    results = parallel.run(job, todo, processes)
+    preparer, progress = preparation.preparer, preparation.progress
+    label = getattr(preparer, "label", "Preprocessing")
+    if preparation.processes == 1 and hasattr(preparer, "warm_up"):
+        preparer.warm_up(progress)
+    results = parallel.run(_Job(preparer, preparation.folder, keys), todo, preparation.processes)
     try:
         with progress.task(label, done + len(todo), done) as task:
             for outcome in results:
@@ -212,7 +209,7 @@ def _work(
                     raise RunError(f"{outcome.failure}; {AGAIN}")
                 if outcome.reason:
                     reasons[outcome.scan] = outcome.reason
-                    _remember(job.folder, outcome, keys[outcome.scan])
+                    _remember(preparation.folder, outcome, keys[outcome.scan])
                 task.advance()
     except parallel.WorkerDiedError as died:
         names = " or ".join(row["scan"] for row in [died.item, *died.others])
@@ -238,20 +235,16 @@ def _earlier(file: Path, fingerprint: str) -> VolumeCache | None:
 
 
 def _pack(
-    folder: Path,
-    ids: list[str],
-    keys: dict[str, str],
-    fingerprint: str,
-    preparer: Preparer,
-    earlier: VolumeCache | None,
-    cached: set[str],
+    preparation: Preparation, ids: list[str], keys: dict[str, str], earlier: VolumeCache | None, cached: set[str]
 ) -> VolumeCache:
     """Write all volumes to one file; those of an earlier run stay, for a scan may be accepted again."""
     others = [scan for scan in earlier.ids if scan not in keys] if earlier else []
     order = [*ids, *(scan for scan in sorted(cached) if scan not in ids), *others]
     all_keys = {**{scan: earlier.key(scan) for scan in others}, **keys} if earlier else keys
-    settings = preparer.describe() if hasattr(preparer, "describe") else {}
-    return pack(folder / "parts", order, folder / VOLUMES, fingerprint, settings, [all_keys[s] for s in order], earlier)
+    settings = preparation.preparer.describe() if hasattr(preparation.preparer, "describe") else {}
+    folder = preparation.folder
+    packed = {scan: all_keys[scan] for scan in order}
+    return pack(folder / "parts", packed, folder / VOLUMES, preparation.fingerprint, settings, earlier)
 
 
 def _remembered(folder: Path, keys: dict[str, str], accepted: frozenset[str]) -> dict[str, str]:
@@ -301,8 +294,6 @@ def _report(folder: Path, quality: pd.DataFrame, marked: dict[str, str], changed
     words = json.dumps(marked, sort_keys=True)
     if not changed and first.is_file() and said.is_file() and said.read_text(encoding="utf-8") == words:
         return first
-    from engine.preprocessing.pictures import contact_sheets
-
     for old in folder.glob(f"{SHEET}*.png"):
         old.unlink()
     for page, sheet in enumerate(contact_sheets(quality, folder / "overlays", marked), start=1):

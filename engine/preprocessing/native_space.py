@@ -43,7 +43,8 @@ def keep(scan: Path, transforms: Path, registration: str) -> NativeSpace:
         ValueError: the transforms are missing or damaged, or lead nowhere near the brain.
     """
     image = open_scan(scan)
-    shape, affine = tuple(int(n) for n in image.shape[:3]), np.asarray(image.affine, dtype=float)
+    x, y, z = (int(n) for n in image.shape[:3])
+    shape, affine = (x, y, z), np.asarray(image.affine, dtype=float)
     if registration == "none":
         space = _identity(shape, affine)
     else:
@@ -121,7 +122,7 @@ def _registered(shape: tuple[int, int, int], affine: np.ndarray, transforms: Pat
     native = apply_affine(field_affine, np.moveaxis(np.indices(tuple(count)), 0, -1))
     mni = steps.to_template(native.reshape(-1, 3), transforms).reshape(native.shape)
     low, high = _brain_box()
-    near = ((mni > low - MARGIN_MM) & (mni < high + MARGIN_MM)).all(axis=-1)
+    near = np.all((mni > low - MARGIN_MM) & (mni < high + MARGIN_MM), axis=-1)
     if not near.any():
         raise ValueError("its transforms lead nowhere near the template's brain")
     box = tuple(slice(max(part.start - 1, 0), part.stop + 1) for part in bounding_box(near))

@@ -35,7 +35,7 @@ def overlay(volume: np.ndarray, mm: int, title: str) -> Image.Image:
     inside = volume[brain_mask(mm) & (volume > 0)]
     top = np.percentile(inside, 99.5) if inside.size else 1.0
     shown = (np.clip(volume / top, 0, 1), brain_mask(mm), template_brain(mm))
-    planes = [_plane(*(_cut(array, axis, mm) for array in shown), mm) for axis in range(3)]
+    planes = [_plane([_cut(array, axis, mm) for array in shown], mm) for axis in range(3)]
     height, gap, head = max(p.height for p in planes), 8, 26
     picture = Image.new("RGB", (sum(p.width for p in planes) + gap * 4, height + head + gap), "black")
     at = gap
@@ -78,7 +78,9 @@ def _brain_box(mm: int) -> tuple[slice, ...]:
     return bounding_box(brain_mask(mm))
 
 
-def _plane(grey: np.ndarray, mask: np.ndarray, template: np.ndarray, mm: int) -> Image.Image:
+def _plane(cuts: list[np.ndarray], mm: int) -> Image.Image:
+    """Draw one plane of (scan, brain mask, template) with the outlines of the last two."""
+    grey, mask, template = cuts
     factor = mm / ZOOM_TO_MM
     size = (round(grey.shape[1] * factor), round(grey.shape[0] * factor))
     pixels = np.stack([_zoomed(grey, size) * 255] * 3, axis=-1)

@@ -108,9 +108,11 @@ def marks(flags: pd.DataFrame, reasons: dict[str, str]) -> dict[str, str]:
     return words
 
 
-def written(value: float) -> str:
+def written(value: float | None) -> str:
     """Write a figure with three digits, a large one whole: 1951, never 1.95e+03."""
-    return "not computable" if math.isnan(value) else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+    if value is None or math.isnan(value):
+        return "not computable"
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
 
 
 def _bounds(low: float | None, high: float | None) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
+Part = tuple[np.ndarray, float, dict[str, float]]  # a volume as int16, its scale, quality figures
 _INT16 = 32767
 _LAYOUT = 1
 
@@ -42,7 +43,7 @@ def write_part(folder: Path, scan: str, volume: np.ndarray, quality: dict[str, f
         temporary.unlink(missing_ok=True)
 
 
-def read_part(folder: Path, scan: str, key: str = "") -> tuple[np.ndarray, float, dict[str, float]] | None:
+def read_part(folder: Path, scan: str, key: str = "") -> Part | None:
     """Read (volume as int16, scale, quality) of a part; None if it is missing, damaged or has another key."""
     try:
         with np.load(_part(folder, scan), allow_pickle=False) as part:
@@ -93,7 +94,8 @@ class VolumeCache:
             self.ids: list[str] = [str(scan) for scan in store["ids"].asstr()[:]]
             self.keys: list[str] = [str(key) for key in store["keys"].asstr()[:]]
             self.quality: list[dict[str, float]] = [_from_json(text) for text in store["quality"].asstr()[:]]
-            self.shape: tuple[int, int, int] = tuple(int(n) for n in store["volumes"].shape[1:])
+            x, y, z = (int(n) for n in store["volumes"].shape[1:])
+            self.shape: tuple[int, int, int] = (x, y, z)
             self.fingerprint = str(store.attrs["fingerprint"])
             self.settings: dict[str, Any] = json.loads(store.attrs["settings"])
         self._row = {scan: row for row, scan in enumerate(self.ids)}
@@ -140,11 +142,10 @@ class VolumeCache:
 
 def pack(
     parts: Path,
-    ids: Iterable[str],
+    keys: Mapping[str, str],
     file: Path,
     fingerprint: str,
     settings: dict[str, Any] | None = None,
-    keys: Sequence[str] | None = None,
     earlier: VolumeCache | None = None,
 ) -> VolumeCache:
     """Write the parts to one HDF5 file (temporary, then renamed: a file open for writing survives no kill).
@@ -154,24 +155,21 @@ def pack(
 
     Args:
         parts: folder of the parts.
-        ids: scans, in the order they shall have.
+        keys: scan -> key of its part, in the order in which the scans shall stand.
         file: to be written.
         fingerprint: of the settings.
         settings: in plain values.
-        keys: one a scan; default: empty.
         earlier: where scans without a part are taken from.
 
     Raises:
         KeyError: a scan that is, with its key, neither a part nor in `earlier`.
         OSError: the disk is full.
     """
-    ids = list(ids)
-    keys = list(keys) if keys is not None else [""] * len(ids)
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
         with h5py.File(temporary, "w") as store:
-            _fill(store, parts, ids, keys, earlier)
+            _fill(store, parts, keys, earlier)
             store.attrs.update(fingerprint=fingerprint, settings=json.dumps(settings or {}), layout=_LAYOUT)
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
@@ -181,15 +179,15 @@ def pack(
     return VolumeCache(file)
 
 
-def _fill(store: h5py.File, parts: Path, ids: list[str], keys: list[str], earlier: VolumeCache | None) -> None:
+def _fill(store: h5py.File, parts: Path, keys: Mapping[str, str], earlier: VolumeCache | None) -> None:
     qualities, scales = [], []
-    for row, (scan, key) in enumerate(zip(ids, keys, strict=True)):
-        volume, scale, quality = _one(parts, scan, key, earlier)
+    for row, (scan, key) in enumerate(keys.items()):
+        volume, scale, quality = _read_one(parts, scan, key, earlier)
         if row == 0:
             # lzf: nearly as small as gzip on masked brains and several times faster to read.
             volumes = store.create_dataset(
                 "volumes",
-                (len(ids), *volume.shape),
+                (len(keys), *volume.shape),
                 "int16",
                 chunks=(1, *volume.shape),
                 compression="lzf",
@@ -199,11 +197,11 @@ def _fill(store: h5py.File, parts: Path, ids: list[str], keys: list[str], earlie
         scales.append(scale)
         qualities.append(_to_json(quality))
     store["scales"] = np.array(scales, np.float64)
-    for name, texts in (("ids", ids), ("keys", keys), ("quality", qualities)):
+    for name, texts in (("ids", list(keys)), ("keys", list(keys.values())), ("quality", qualities)):
         store.create_dataset(name, data=texts, dtype=h5py.string_dtype())
 
 
-def _one(parts: Path, scan: str, key: str, earlier: VolumeCache | None) -> tuple[np.ndarray, float, dict[str, float]]:
+def _read_one(parts: Path, scan: str, key: str, earlier: VolumeCache | None) -> Part:
     part = read_part(parts, scan, key)
     if part is not None:
         return part

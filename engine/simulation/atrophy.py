@@ -108,7 +108,7 @@ def solve_flow(
         UserError: a region would lose nearly all of its volume.
         RunError: the requested changes cannot be reached within 10 %.
     """
-    largest = min(change, key=change.get)
+    largest = min(change, key=change.__getitem__)
     if change[largest] < LARGEST_LOSS:
         raise UserError(
             f"cohort.simulation.effect: {largest} would change by {change[largest]:.0%}; ask for an effect below "
@@ -160,7 +160,7 @@ def _velocity(targets: Mapping[str, np.ndarray], gain: Mapping[str, float], halo
     frequencies = np.meshgrid(
         *(2 * np.pi * fft.fftfreq(n) for n in shape[:2]), 2 * np.pi * fft.rfftfreq(shape[2]), indexing="ij"
     )
-    squared = sum(f**2 for f in frequencies)
+    squared: np.ndarray = sum(f**2 for f in frequencies)  # type: ignore[assignment]
     squared[0, 0, 0] = 1
     potential = -fft.rfftn(rate - rate.mean(), workers=-1) / squared
     return np.stack([fft.irfftn(1j * f * potential, s=shape, workers=-1) for f in frequencies]).astype(np.float32)

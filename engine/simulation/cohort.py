@@ -115,7 +115,7 @@ class SimulatedPreparer:
     pictures: ClassVar[bool] = False
     label: ClassVar[str] = "Simulating"
 
-    def __call__(self, row: dict, folder: Path) -> PreparedScan:
+    def __call__(self, row: dict, _folder: Path) -> PreparedScan:
         """Make the scan's volume on the working grid, white matter about 1, 0 outside the brain mask."""
         started = time.perf_counter()
         volume = self.volume(row)

@@ -215,8 +215,8 @@ def _in_words(table: pd.DataFrame, names: dict[str, str], config: CohortConfig, 
     for sidecar in sidecars:
         described = _sidecar(sidecar)
         for ours, words in known.items():
-            levels = _levels(described.get(names.get(ours)))
-            if levels:
+            levels = _levels(described.get(names.get(ours, "")))
+            if ours in names and levels:
                 cells = table[names[ours]]
                 coded = ~cells.str.lower().isin(words) & cells.isin(list(levels))
                 table[names[ours]] = cells.mask(coded, cells.map(levels))

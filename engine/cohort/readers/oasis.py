@@ -62,7 +62,7 @@ def read(config: CohortConfig) -> Cohort:
     chosen, left_out = _one_a_session(images, kind, sessions, file)
     with_image = sessions.isin(list(chosen))
     left_out += [
-        {"scan": session, "subject": SESSION.match(session)[1], "reason": f"no image of the kind {kind}"}
+        {"scan": session, "subject": _subject(session), "reason": f"no image of the kind {kind}"}
         for session in sessions[~with_image]
     ]
     remarks: list[str] = []
@@ -90,6 +90,10 @@ def _sessions(table: pd.DataFrame, file: Path) -> pd.Series:
     if len(twice):
         raise UserError(f"{file.name} row {twice.index[0]}: {twice.iloc[0]} is there twice; keep one row a session")
     return sessions
+
+
+def _subject(session: str) -> str:
+    return session.partition("_MR")[0]
 
 
 def _images(folder: Path) -> Iterator[Image]:
@@ -140,7 +144,7 @@ def _one_a_session(
             if image.session in chosen
             else f"{image.session} is not in {file.name}"
         )
-        left_out.append({"scan": scan, "subject": SESSION.match(image.session)[1], "reason": reason})
+        left_out.append({"scan": scan, "subject": _subject(image.session), "reason": reason})
     return chosen, left_out
 
 
@@ -149,12 +153,12 @@ def _in_our_words(
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Add subject, session, label and screening diagnosis to the table; return which columns are ours, too."""
     parts = sessions.str.extract(SESSION.pattern)
-    column = _column(table, "cdr")
+    columns = {plain(name): name for name in reversed(table.columns)}
+    column, group = columns["cdr"], columns.get("group")
     cdr = numbers(table, column, "cdr", file, remarks)
     table = table.assign(**{column: table[column].mask(cdr.isna())})
     by_cdr = pd.Series("", index=table.index, dtype="string").mask(cdr == 0, "NC").mask(cdr > 0, "AD")
     ours = {"scan": sessions, "subject": parts[0], "session": parts[1], "label": by_cdr}
-    group = _column(table, "group")
     if group:
         first = sessions.sort_values().groupby(parts[0]).transform("first")
         ours["screening_diagnosis"] = first.map(by_cdr.set_axis(sessions))
@@ -167,7 +171,3 @@ def _in_our_words(
     given = {name: f"{name} (OASIS)" for name in ours}
     table = table.assign(**{given[name]: values for name, values in ours.items()})
     return table, our_columns(table, config, file, given)
-
-
-def _column(table: pd.DataFrame, name: str) -> str | None:
-    return next((column for column in table.columns if plain(column) == name), None)

@@ -85,7 +85,7 @@ def read(files: Sequence[Path], folder: Path, config: CohortConfig, visits: Visi
     if not rows:
         raise UserError(f"{files[0].name}: no scan can be used ({len(left_out)} left out); {left_out[0]['reason']}")
     table = pd.DataFrame(rows, dtype="string")
-    paths = [one.path for one in chosen if one.image not in reasons]
+    paths = [one.path for one in chosen if one.image not in reasons and one.path]
     names = our_columns(table, config, files[0], {name: name for name in table.columns if name not in config.columns})
     frame = frame_of(table, names, paths, files[0], remarks)
     found = ReaderNotes(files[0].name, _notes(files, listed, there, chosen, visits), left_out, "--data", remarks)
@@ -151,7 +151,7 @@ def _files(folder: Path) -> dict[str, Path]:
     for place, files in visible_files(folder):
         for name in (name for name in files if name.endswith(ENDINGS)):
             named, parent = FILE_ID.search(name), place.name
-            image = named[1] if named else parent if re.fullmatch(r"I\d+", parent) else None
+            image = named[1] if named else parent if re.fullmatch(r"I\d+", parent) else ""
             known = found.get(image)
             if image and (known is None or (known.suffix == dicom.ENDING and not name.endswith(dicom.ENDING))):
                 found[image] = place / name
@@ -188,10 +188,13 @@ def _rows(chosen: list[CollectionRow], visits: Visits | None) -> tuple[list[dict
     rows, unknown = [], {}
     for one in chosen:
         values = one.values
-        known = visits.facts(*one.visit, values["acqdate"]) if visits else {"label": values["group"]}
-        if known is None:
-            unknown[one.image] = f"{visits.file.name} has no visit within {visits.days} days of it"
-            continue
+        known = {"label": values["group"]}
+        if visits:
+            facts = visits.facts(*one.visit, values["acqdate"])
+            if facts is None:
+                unknown[one.image] = f"{visits.file.name} has no visit within {visits.days} days of it"
+                continue
+            known = facts
         given = {"screening_diagnosis": values["group"], **known, "scan": one.scan, "subject": values["subject"]}
         given |= {"session": values["visit"], "site": site_of(values["subject"], known.get("site"))}
         given |= {name: values[name] for name in ("age", "sex") if values[name]}
