@@ -14,6 +14,7 @@ from engine.cli.options import configuration, overrides_of
 from engine.cohort.readers import table
 from engine.config.loading import load_config
 from engine.config.model_card import read_card
+from engine.config.preprocessing_schema import PreprocessingConfig
 from engine.config.schema import RunConfig
 from engine.images.grid import Grid
 from engine.networks.cnn3d import POOLS
@@ -130,3 +131,14 @@ def test_the_grids_of_the_definitions_are_those_of_the_code(mm):
     pools = ", ".join(map(str, POOLS[mm]))
     row = f"| {mm} mm | {shape} | {pools} | {half}, {stride} | {positions} |"
     assert row in DOCUMENTS["docs/definitions.md"]
+
+
+def test_the_quality_limits_of_the_definitions_are_the_defaults():
+    for registration in ("syn_quick", "affine"):
+        quality = PreprocessingConfig(registration=registration).quality
+        for figure in type(quality.flag).model_fields:
+            (row,) = re.findall(rf"^\| `{figure}` \|(.*)$", DOCUMENTS["docs/definitions.md"], re.MULTILINE)
+            cells = row.replace("\\|", "").split("|")
+            for limits, cell in ((quality.flag, cells[1]), (quality.exclude, cells[2])):
+                for bound in filter(None, getattr(limits, figure)):
+                    assert f"{bound:g}" in re.findall(r"[\d.]*\d", cell.replace("1.0 ", "1 ")), (figure, bound)
