@@ -14,7 +14,7 @@ from dashboard.text.formatting import CLASSIFIERS, duration, mean_sd, percent, t
 
 METRIC_NAMES = {"accuracy": "Accuracy", "auc": "AUC"}
 LEARNT = {"Cross-entropy": "loss", "Accuracy": "accuracy"}
-CHANCE = {"color": palette.QUIET, "width": 1, "dash": "dot"}
+CHANCE: dict[str, Any] = {"color": palette.QUIET, "width": 1, "dash": "dot"}
 
 
 def accuracy(

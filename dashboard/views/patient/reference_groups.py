@@ -85,7 +85,7 @@ def tables(
 def chart(against: Mapping[str, Tables], method: str, top: Sequence[str], groups: Sequence[str]) -> None:
     """Show the strongest regions of the scan beside both groups of the reference run."""
     figure = charts.against_groups(_regions(against, method, top), palette.method_colour(method), groups)
-    display.chart(st, figure, "p-regions")
+    display.chart(st.container(), figure, "p-regions")
 
 
 def percentiles(reference: Reference, against: Mapping[str, Tables], method: str, top: Sequence[str]) -> None:
@@ -93,7 +93,7 @@ def percentiles(reference: Reference, against: Mapping[str, Tables], method: str
     own = _regions(against, method, top)
     people = " and ".join(f"{int(table.n.iloc[0])} {group}" for group, table in own.items() if len(table))
     st.subheader("Among the cohort", anchor=False)
-    display.table(st, patient_tables.percentile_table(own))
+    display.table(st.container(), patient_tables.percentile_table(own))
     st.caption(
         f"Percentile of the scan's share among the {formatting.plain(people)} subjects of "
         f"{formatting.plain(reference.run_id)}, same method, models and "

@@ -22,7 +22,7 @@ def section(selection: Selection) -> dict[str, pd.DataFrame]:
     found = asked.table_1(selection, with_paper)
     for diagnosis, (texts, _, subjects) in found.items():
         st.markdown(f"**{formatting.plain(diagnosis)}**, n = {formatting.count(subjects, 'subject')}")
-        display.table(st, texts)
+        display.table(st.container(), texts)
     said = "Share of all atlas regions in the group average, left and right added."
     if with_paper:
         said += (

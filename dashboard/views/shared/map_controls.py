@@ -113,7 +113,7 @@ def choose(prefix: str, run: Run, methods: Sequence[str]) -> MapStyle:
         f"{prefix}opacity", "Opacity", 0.1, 1.0, 1.0, 0.05, place=columns[4], format="percent"
     )  # fmt: skip
     shared = url_state.choose(
-        f"{prefix}range", "Colour scale", list(RANGES), words=RANGES.get, place=columns[5],
+        f"{prefix}range", "Colour scale", list(RANGES), words=RANGES.__getitem__, place=columns[5],
         help="Per method: its groups share one scale, in the unit of the method. Shared: every map in "
         "percent of its own sum per cm3, all methods on one scale.",
     ) == "shared"  # fmt: skip
@@ -133,7 +133,7 @@ def small_print(look: MapStyle) -> str:
 def _what(prefix: str, run: Run, methods: Sequence[str]) -> tuple[str, str | None, str, bool, tuple[str, ...]]:
     """Choose value, scale, rule of the threshold, difference and methods."""
     value = url_state.choose(
-        f"{prefix}value", "What is averaged", list(VALUES), widget="segmented", words=VALUES.get,
+        f"{prefix}value", "What is averaged", list(VALUES), widget="segmented", words=VALUES.__getitem__,
         help="Magnitude: |relevance|, for occlusions its positive part, as in the paper. Signed: evidence for minus "
         "evidence against. Spread: standard deviation over scans.",
     )  # fmt: skip
@@ -147,7 +147,7 @@ def _what(prefix: str, run: Run, methods: Sequence[str]) -> tuple[str, str | Non
         "|relevance|.",
     )  # fmt: skip
     rule = url_state.choose(
-        f"{prefix}rule", "Threshold is a", list(THRESHOLDS), widget="segmented", words=THRESHOLDS.get
+        f"{prefix}rule", "Threshold is a", list(THRESHOLDS), widget="segmented", words=THRESHOLDS.__getitem__
     )
     difference = url_state.toggle(f"{prefix}difference", "Difference of the first two groups", True)
     shown = url_state.choose_many(

@@ -105,7 +105,7 @@ class Patients:
 def choose_rows(place: Any) -> bool:
     """Choose whether a row or dot is a subject (True) or a scan."""
     chosen = url_state.choose(
-        "v_rows", "One row or dot per", list(ROWS), widget="segmented", words=ROWS.get, place=place,
+        "v_rows", "One row or dot per", list(ROWS), widget="segmented", words=ROWS.__getitem__, place=place,
         help="Subject: the mean over the explained scans of a person with one diagnosis.",
     )  # fmt: skip
     return chosen == SUBJECTS

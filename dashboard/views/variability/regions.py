@@ -23,7 +23,7 @@ def show(patients: Patients) -> list[Download]:
     columns = st.columns([1.05, 1.05, 1, 1.1, 1.1, 1.1], vertical_alignment="bottom", gap="small")
     by_subject = choose_rows(columns[0])
     value = url_state.choose(
-        "v_value", "Value", list(VALUES), widget="segmented", words=VALUES.get, place=columns[1],
+        "v_value", "Value", list(VALUES), widget="segmented", words=VALUES.__getitem__, place=columns[1],
         help="Share: of the relevance in the brain. z-score: how far a share lies from the mean of all explained "
         "patients of the same diagnosis, in standard deviations.",
     )  # fmt: skip

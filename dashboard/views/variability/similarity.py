@@ -19,7 +19,7 @@ def show(patients: Patients) -> list[Download]:
     columns = st.columns([1, 1, 1.4, 1.6], vertical_alignment="bottom", gap="small")
     by_subject = choose_rows(columns[0])
     kind = url_state.choose(
-        "v_distance", "Distance", list(DISTANCES), widget="segmented", words=DISTANCES.get, place=columns[1]
+        "v_distance", "Distance", list(DISTANCES), widget="segmented", words=DISTANCES.__getitem__, place=columns[1]
     )
     colour = patients.choose_feature("v_colour", "Colour", columns[2], "diagnosis")
     whole = patients.sample(by_subject=by_subject)
