@@ -48,7 +48,7 @@ RANKED = pd.DataFrame([
     for d in GROUPS for rank, (r, low) in enumerate(zip(NAMES, (0.1, 0.2, np.nan), strict=True), 1)
 ])  # fmt: skip
 SQUARE = pd.DataFrame([[0.0, 2, 8], [2, 0, np.nan], [8, np.nan, 0]], METHODS, METHODS)
-COMPARED = compare_runs_tables.compared_regions(pd.Series({"A": 5.0, "B": 1.1}), pd.Series({"A": 4.0, "B": 9.0}))
+COMPARED = compare_runs_tables.compare_regions(pd.Series({"A": 5.0, "B": 1.1}), pd.Series({"A": 4.0, "B": 9.0}))
 KIND, AGE = Covariate("Diagnosis", SCANS["diagnosis"], GROUPS), Covariate("Age, years", SCANS["age"])
 
 

@@ -150,9 +150,9 @@ def test_means_are_over_the_scans_that_have_the_score():
 
 def test_every_pair_within_each_diagnosis_and_together():
     found = evidence()
-    scores = correlated.offered(found.rows)
+    scores = correlated.known_scores(found.rows)
     assert scores == ["mmse", "age"]
-    table, few = correlated.correlations(found, scores, correlated.among(GROUPS))
+    table, few = correlated.correlations(found, scores, correlated.sets_of_subjects(GROUPS))
     assert not few
     assert len(table) == 2 * 3 * 3
     people = found.by_subject()
@@ -190,7 +190,7 @@ def test_nothing_to_control_for_gives_no_partial_correlation():
 
 
 def test_fewer_than_ten_subjects_have_no_row_and_are_counted():
-    table, few = correlated.correlations(evidence(18), ["mmse"], correlated.among(GROUPS))
+    table, few = correlated.correlations(evidence(18), ["mmse"], correlated.sets_of_subjects(GROUPS))
     assert table["among"].unique().tolist() == ["all"]
     assert few == {("mmse", "AD"): 9, ("mmse", "NC"): 9}
     table, few = correlated.correlations(evidence(4), ["mmse"], ["AD"])
@@ -203,7 +203,7 @@ def test_a_line_is_drawn_only_where_the_interval_leaves_0_out():
         "among": ["AD", "NC", "MCI", "all"], "score": "mmse", "feature": "A", "low": [0.1, -0.1, -0.5, 0.3],
         "high": [0.5, 0.3, -0.1, 0.6],
     })  # fmt: skip
-    fitted = clinical_tables.fitted(table, "mmse", "A")
+    fitted = clinical_tables.diagnoses_to_fit(table, "mmse", "A")
     assert fitted == ["AD", "MCI"]
     dots = pd.DataFrame({
         "subject": list("abc"), "scan": list("abc"), "diagnosis": "AD", "score": [1.0, 2, 3], "value": [0.1, 0.2, 0.3]

@@ -61,19 +61,19 @@ def test_metrics_stand_side_by_side():
     first = {**folds, ("cnn", "mean", "accuracy"): 0.8, ("cnn", "sd", "accuracy"): 0.1}
     second = {("cnn", "holdout", "accuracy"): 0.75}
     rows = [beside.metric_rows(metrics_of(values), predictions) for values in (first, second)]
-    compared = beside.compared_metrics(*rows)
+    compared = beside.compare_metrics(*rows)
     assert compared[["metric", "judged"]].to_numpy().tolist() == [["accuracy", "folds"], ["accuracy", "holdout"]]
     table = beside.metrics_table(compared)
     assert table["First"].tolist() == ["0.800 ± 0.100 (2 folds)", "–"]
     assert table["Second"].tolist() == ["–", "0.750 (2 scans)"]
-    again = beside.metrics_table(beside.compared_metrics(rows[0], rows[0].assign(value=rows[0].value - 0.05)))
+    again = beside.metrics_table(beside.compare_metrics(rows[0], rows[0].assign(value=rows[0].value - 0.05)))
     assert again["Second − first"].tolist() == ["−0.050"]
 
 
 def test_regions_are_ranked_among_those_of_both():
     first = pd.Series({"A": 40.0, "B": 30.0, "C": 20.0, "D": 10.0})
     second = pd.Series({"A": 10.0, "C": 20.0, "B": 15.0, "E": 55.0})
-    compared = beside.compared_regions(first, second)
+    compared = beside.compare_regions(first, second)
     assert compared.region.tolist() == ["A", "B", "C"]
     assert compared.rank_a.tolist() == [1, 2, 3]
     assert compared.rank_b.tolist() == [3, 2, 1]
@@ -89,7 +89,7 @@ def test_regions_of_two_runs_are_compared_free_of_their_size():
     volumes = pd.Series([1.0, 2.0, 4.0, 8.0], regions)
     density = pd.Series([1.0, 1.1, 1.2, 1.3], regions)
     first, second = density * volumes, density[::-1].set_axis(regions) * volumes
-    compared = beside.with_density(beside.compared_regions(first, second), (volumes, volumes))
+    compared = beside.with_density(beside.compare_regions(first, second), (volumes, volumes))
     assert beside.spearman(compared) == pytest.approx(1)
     assert beside.spearman(compared, "share_a", "volume_a") == pytest.approx(1)
     assert beside.spearman(compared, "density_a", "density_b") == pytest.approx(-1)
@@ -98,12 +98,12 @@ def test_regions_of_two_runs_are_compared_free_of_their_size():
 def test_shares_of_regions_are_those_of_the_stored_average():
     run = store.open_run(shared_store())
     table = run.table("group_regions")
-    shares = beside.regions_of(table, "folds", "occlusion", "AD", "NC")
+    shares = beside.region_shares(table, "folds", "occlusion", "AD", "NC")
     rows = table[
         (table.model_set == "folds") & (table.method == "occlusion") & (table.diagnosis == "NC") & table.merged
     ]
     assert shares.to_dict() == pytest.approx(dict(zip(rows.region, 100 * rows.share_of_average, strict=True)))
-    assert beside.regions_of(table, "folds", "occlusion", "AD", "nobody").empty
+    assert beside.region_shares(table, "folds", "occlusion", "AD", "nobody").empty
 
 
 def distances_of(pairs: dict, diagnosis: str) -> pd.DataFrame:
@@ -118,7 +118,7 @@ def test_distances_match_whatever_the_order_of_a_pair():
     first = distances_of({("occlusion", "sensitivity"): 1.0, ("guided_backprop", "occlusion"): 2.0}, "AD")
     second = distances_of({("sensitivity", "occlusion"): 3.0}, "older")
     methods = ["sensitivity", "guided_backprop", "occlusion"]
-    compared = beside.compared_distances((first, second), "folds", ("AD", "older"), methods)
+    compared = beside.compare_distances((first, second), "folds", ("AD", "older"), methods)
     assert compared[["method_a", "method_b"]].to_numpy().tolist() == [
         ["sensitivity", "occlusion"], ["guided_backprop", "occlusion"],
     ]  # fmt: skip
@@ -126,14 +126,14 @@ def test_distances_match_whatever_the_order_of_a_pair():
     assert compared.distance_second.iloc[0] == 3
     assert np.isnan(compared.distance_second.iloc[1])
     assert beside.distances_table(compared)["Distance, second"].tolist() == ["3.00", "–"]
-    assert beside.compared_distances((first, second), "holdout", ("AD", "older"), methods).empty
+    assert beside.compare_distances((first, second), "holdout", ("AD", "older"), methods).empty
 
 
 def test_what_limits_a_comparison_is_said():
     first = {"groups": ["AD", "NC"], "simulated": True, "grid_mm": 1, "data_fingerprint": "a"}
-    assert beside.limits(first, first, True) == ["Both were made from the same scans and labels."]
+    assert beside.say_what_differs(first, first, True) == ["Both were made from the same scans and labels."]
     second = {"groups": ["older", "younger"], "simulated": False, "grid_mm": 4, "config": {"atlas": {"path": "x"}}}
-    words = " ".join(beside.limits(first, second, False))
+    words = " ".join(beside.say_what_differs(first, second, False))
     for part in ("AD with older and NC with younger", "simulated", "1 mm and 4 mm", "atlases differ"):
         assert part in words
 
@@ -144,7 +144,7 @@ def test_what_limits_a_comparison_is_said():
 def test_the_scatter_names_what_moved_most():
     shares = pd.DataFrame({"share_a": np.arange(20.0), "share_b": np.arange(20.0)[::-1]})
     shares.index = [f"Region_{i}" for i in range(20)]
-    compared = beside.compared_regions(shares.share_a, shares.share_b)
+    compared = beside.compare_regions(shares.share_a, shares.share_b)
     figure = validated(figures.regions(compared, NAMES))
     assert figure.layout.xaxis.title.text == "share in one-1, %"
     assert figure.layout.yaxis.title.text == "share in two-2, %"
@@ -153,14 +153,14 @@ def test_the_scatter_names_what_moved_most():
 
 
 def test_labels_do_not_lie_on_each_other():
-    compared = beside.compared_regions(pd.Series({"A": 5.0, "B": 5.1}), pd.Series({"A": 9.0, "B": 9.0}))
-    assert [row.region for row in figures.named(compared, 10.0)] == ["A"]
+    compared = beside.compare_regions(pd.Series({"A": 5.0, "B": 5.1}), pd.Series({"A": 9.0, "B": 9.0}))
+    assert [row.region for row in figures.choose_labelled(compared, 10.0)] == ["A"]
 
 
 def test_metrics_of_both_runs_are_drawn():
     run = store.open_run(shared_store())
     rows = beside.metric_rows(run.table("metrics"), run.table("predictions"))
-    figure = validated(figures.metrics(beside.compared_metrics(rows, rows), NAMES, compare_queries.METRICS))
+    figure = validated(figures.metrics(beside.compare_metrics(rows, rows), NAMES, compare_queries.METRICS))
     assert {trace.name for trace in figure.data} == {
         f"{name}, {judged}" for name in NAMES for judged in ("cross-validation", "held-out")
     }

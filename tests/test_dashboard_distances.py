@@ -45,7 +45,7 @@ THREE = {
 
 
 def test_pairs_stand_in_the_order_of_the_paper_whatever_the_store_has():
-    table = between.in_pairs(pair_rows(THREE))
+    table = between.order_pairs(pair_rows(THREE))
     found = {(row.method_a, row.method_b): row.distance for row in table.itertuples()}
     assert found["sensitivity", "area_occlusion"] == 8
     assert found["guided_backprop", "area_occlusion"] == 6
@@ -55,7 +55,7 @@ def test_pairs_stand_in_the_order_of_the_paper_whatever_the_store_has():
 
 
 def test_the_square_is_symmetric_and_missing_pairs_stay_missing():
-    table = between.in_pairs(pair_rows({**THREE, ("occlusion", "sensitivity"): 3.0}))
+    table = between.order_pairs(pair_rows({**THREE, ("occlusion", "sensitivity"): 3.0}))
     square = between.square(table, "AD", "distance", 0.0)
     assert list(square) == ["sensitivity", "guided_backprop", "occlusion", "area_occlusion"]
     assert square.loc["area_occlusion", "sensitivity"] == square.loc["sensitivity", "area_occlusion"] == 8
@@ -67,7 +67,7 @@ def test_the_square_is_symmetric_and_missing_pairs_stay_missing():
 
 
 def test_table_2_has_the_papers_numbers_beside_ours_for_its_groups_only():
-    table = pd.concat([between.in_pairs(pair_rows(THREE, d)) for d in ("AD", "MCI")])
+    table = pd.concat([between.order_pairs(pair_rows(THREE, d)) for d in ("AD", "MCI")])
     shown = between.table_2(table, ["AD", "MCI"], with_paper=True).set_index("Methods")
     row = shown.loc[f"{method_name('sensitivity')} – {method_name('area_occlusion')}"]
     assert row["AD, this run"] == "8.00"
@@ -86,7 +86,7 @@ def test_means_over_the_scans_that_pass_are_those_of_the_store():
     run = runs.Run(str(shared_store()), list_runs(shared_store())[0].run, "")
     table = runs.table(run, "scan_distances")
     rows = runs.table(run, "predictions").merge(runs.table(run, "scans")[["scan", "age"]], on="scan")
-    scans = between.of_scans(table[table.model_set == "folds"], rows)
+    scans = between.select_scans(table[table.model_set == "folds"], rows)
     summary = between.summary(scans).set_index(["diagnosis", "method_a", "method_b"])
     mine = table[(table.method_a == "sensitivity") & (table.method_b == "occlusion") & (table.model_set == "folds")]
     mine = mine[mine.scan.str.startswith("a")]
@@ -97,7 +97,7 @@ def test_means_over_the_scans_that_pass_are_those_of_the_store():
 
 
 def test_the_matrix_writes_each_value_once_in_its_cell():
-    square = between.square(between.in_pairs(pair_rows(THREE)), "AD", "distance", 0.0)
+    square = between.square(between.order_pairs(pair_rows(THREE)), "AD", "distance", 0.0)
     chart = shared_charts.matrix(square, low=0, high=8, colours=distances_charts.DISTANCE_COLOURS, what="distance")
     figure = validated(chart)
     texts = figure.data[1]
@@ -110,7 +110,7 @@ def test_the_matrix_writes_each_value_once_in_its_cell():
 
 
 def test_the_tree_joins_the_nearest_first():
-    square = between.square(between.in_pairs(pair_rows(THREE)), "AD", "distance", 0.0)
+    square = between.square(between.order_pairs(pair_rows(THREE)), "AD", "distance", 0.0)
     figure = validated(distances_charts.dendrogram(ordering.linkage(square.to_numpy()), list(square), 8.0))
     assert list(figure.data[1].text) == ["2.00", "7.00"]
     assert list(figure.data[1].x) == pytest.approx([2, 7])
@@ -165,10 +165,10 @@ def test_the_page_shows_table_2_pictures_and_trees(open_page):
 def test_single_scans_follow_the_filters_and_group_averages_say_that_they_do_not(open_page):
     app = open_page(shared_store(), set="folds", ok="correct")
     assert not app.exception
-    assert "only that on diagnosis acts" in " ".join(info.value for info in app.info)
+    assert "only that on diagnosis applies" in " ".join(info.value for info in app.info)
     app = open_page(shared_store(), set="folds", ok="correct", d_level="scan")
     assert not app.exception
-    assert "diagnosis acts" not in " ".join(info.value for info in app.info)
+    assert "diagnosis applies" not in " ".join(info.value for info in app.info)
     assert "AD n = 2 scans" in text_of(app)
     assert f"AD, {paper.SHORT}" not in app.table[0].value.columns
     assert headings(app) == ["Distances between methods", "On every patient", "Distance"]
@@ -177,7 +177,7 @@ def test_single_scans_follow_the_filters_and_group_averages_say_that_they_do_not
 
 def test_another_target_is_said_not_to_act(open_page):
     app = open_page(shared_store(), set="folds", target="NC")
-    assert "evidence for NC does not act here" in " ".join(info.value for info in app.info)
+    assert "evidence for NC does not change them" in " ".join(info.value for info in app.info)
 
 
 def test_a_diagnosis_without_stored_distances(open_page):

@@ -377,7 +377,7 @@ def test_values_of_several_models_are_averaged():
         "model": ["fold-1", "fold-2", "fold-1"], "scan": ["s", "s", "t"], "subject": ["a", "a", "b"],
         "diagnosis": "unknown", "age": 70.0, "probability": [0.2, 0.4, 0.9], "predicted": ["NC", "NC", "AD"],
     })  # fmt: skip
-    once = patient_tables.one_a_scan(rows, ["AD", "NC"], answer_of({"groups": ["AD", "NC"]}))
+    once = patient_tables.keep_one_a_scan(rows, ["AD", "NC"], answer_of({"groups": ["AD", "NC"]}))
     assert once["probability"].tolist() == pytest.approx([0.3, 0.9])
     assert once["predicted"].tolist() == ["NC", "AD"]
     sums = np.array([[1.0, 3.0], [3.0, 1.0], [1.0, 1.0]])
@@ -387,7 +387,7 @@ def test_values_of_several_models_are_averaged():
         np.testing.assert_allclose(found.shares, [[0.5, 0.5], [0.5, 0.5]])
         assert found.rows["scans"].tolist() == [1, 1]
     regions = pd.DataFrame({"region": ["A", "B"], "merged": ["A", "B"], "in_atlas": True, "volume_cm3": 1.0})
-    of_a = region_values.of_region(sums * [[1], [1], [3]], rows, regions, "A", "sum")
+    of_a = region_values.values_of_region(sums * [[1], [1], [3]], rows, regions, "A", "sum")
     assert of_a["value"].tolist() == [2, 3]
 
 

@@ -83,9 +83,9 @@ def test_people_without_relevance_are_in_no_mean_and_counted(measure):
     ad = found[found["diagnosis"] == "AD"]
     assert (ad["subjects"] == 3).all()
     assert (ad["without_relevance"] == 1).all()
-    said = regional.left_out({"guided_backprop": found}, str.upper)
+    said = regional.say_left_out({"guided_backprop": found}, str.upper)
     assert said.endswith("left out: GUIDED_BACKPROP 1 of 4 AD.")
-    assert regional.left_out({"guided_backprop": expected}, str.upper) == ""
+    assert regional.say_left_out({"guided_backprop": expected}, str.upper) == ""
 
 
 def test_a_region_without_voxels_has_no_value_and_no_rank():
@@ -148,7 +148,7 @@ def test_few_subjects_have_values_and_no_interval(people):
     assert frame[["low", "high"]].isna().all(axis=None)
     stored = engine_frame(group, table, True).assign(diagnosis="AD")
     assert stored[["share_low", "share_high"]].isna().all(axis=None)
-    earlier = region_ranking.with_stored(frame, stored.assign(share_low=0.01, share_high=0.5), table, "share", True)
+    earlier = region_ranking.use_stored(frame, stored.assign(share_low=0.01, share_high=0.5), table, "share", True)
     assert earlier[["low", "high"]].isna().all(axis=None)
     both = {"AD": group, "NC": random_group(4, list("vwxyz"))}
     gain = region_ranking.ranking(both, table, "gain", True, GROUPS, BOOTSTRAP)
@@ -162,7 +162,7 @@ def test_stored_numbers_take_the_place_of_computed_ones():
     frame = region_ranking.ranking({"AD": group}, table, "density", True, GROUPS, BOOTSTRAP)
     stored = engine_frame(group, table, True).assign(diagnosis="AD", share_low=0.01, share_high=0.5)
     stored["density"] += 1
-    mixed = region_ranking.with_stored(frame, stored, table, "density", True)
+    mixed = region_ranking.use_stored(frame, stored, table, "density", True)
     assert mixed["value"].to_numpy() == pytest.approx(frame["value"].to_numpy() + 1)
     assert mixed["low"].to_numpy() == pytest.approx([100 * 0.01 / v for v in (5, 5, 10)])
     assert mixed["high"].to_numpy() == pytest.approx([100 * 0.5 / v for v in (5, 5, 10)])
@@ -199,7 +199,7 @@ def ranked_frame() -> pd.DataFrame:
         "diagnosis": "AD", "region": ["Frontal_Mid_2", "Temporal_Mid", "Ventricles"],
         "in_atlas": [True, True, False], "value": [0.1, 0.25, np.nan],
     })  # fmt: skip
-    return region_ranking.with_ranks(frame)
+    return region_ranking.add_ranks(frame)
 
 
 def test_the_papers_regions_stand_under_ours_with_their_rank_here():
@@ -231,7 +231,7 @@ def test_the_ranking_draws_intervals_in_the_unit():
     frame = region_ranking.ranking(
         {"AD": random_group(7, PEOPLE), "NC": random_group(8, PEOPLE)}, region_table(), "share", True, GROUPS, BOOTSTRAP
     )
-    order = region_ranking.shown(frame, "NC", None)
+    order = region_ranking.first_by_rank(frame, "NC", None)
     assert "Ventricles" not in order
     chart = regions.ranking(frame, order, list(GROUPS), GROUPS, axis="share", unit="%", factor=100, end=80)
     figure = validated(chart)
@@ -249,7 +249,7 @@ def test_the_ranking_draws_intervals_in_the_unit():
 def test_the_bump_chart_places_regions_without_overlap_and_writes_true_ranks():
     def ranked(order):
         frame = pd.DataFrame({"diagnosis": "AD", "region": order, "in_atlas": True, "value": np.arange(9, 0, -1.0)})
-        return region_ranking.with_ranks(frame)
+        return region_ranking.add_ranks(frame)
 
     rankings = {"sensitivity": ranked(list("abcdefghi")), "occlusion": ranked(list("ihgfedcba"))}
     figure = validated(regions.bump(rankings, "AD", 2, {"a": "temporal"}, "a"))

@@ -24,24 +24,24 @@ def written(app) -> str:
 
 
 def test_the_sentence_names_the_best_method_and_what_it_is_beyond(scores):
-    own = truth_tables.of_patients(scores, "AD")
+    own = truth_tables.select_patients(scores, "AD")
     assert set(own["model_set"]) == {"holdout"}
     assert set(own["diagnosis"]) == {"AD"}
-    text = truth_tables.answer(own)
+    text = truth_tables.say_answer(own)
     assert text.startswith("Brain area occlusion finds the change best: voxel AUC 0.840 [0.790, 0.890]")
     assert "+0.290 [0.230, 0.350] against networks trained where nothing was imposed" in text
     assert "no more" not in text
-    assert "1.000" in truth_tables.ceilings(own)
-    assert "0.930" in truth_tables.ceilings(own)
+    assert "1.000" in truth_tables.say_ceilings(own)
+    assert "0.930" in truth_tables.say_ceilings(own)
 
 
 def test_a_method_that_is_not_beyond_its_reference_is_said_to_find_nothing(scores):
-    own = truth_tables.of_patients(scores, "AD").assign(null_difference_low=-0.02)
-    assert "**That is no more than they find.**" in truth_tables.answer(own)
-    assert "\N{MINUS SIGN}0.020" in truth_tables.answer(own)
+    own = truth_tables.select_patients(scores, "AD").assign(null_difference_low=-0.02)
+    assert "**That is no more than they find.**" in truth_tables.say_answer(own)
+    assert "\N{MINUS SIGN}0.020" in truth_tables.say_answer(own)
     unknown = own.assign(null_difference=np.nan, difference=np.nan)
-    assert "was not computed" in truth_tables.answer(unknown)
-    assert "no heatmap" in truth_tables.answer(own.assign(value=np.nan)).lower()
+    assert "was not computed" in truth_tables.say_answer(unknown)
+    assert "no heatmap" in truth_tables.say_answer(own.assign(value=np.nan)).lower()
 
 
 def test_missing_references_are_missing_and_say_why(scores):
@@ -56,7 +56,7 @@ def test_missing_references_are_missing_and_say_why(scores):
 
 
 def test_the_chart_shows_values_references_and_the_best_map(scores):
-    own = truth_tables.of_patients(scores, "AD")
+    own = truth_tables.select_patients(scores, "AD")
     figure = validated(truth_charts.scores(own, truth_tables.SHOWN))
     named = {trace.name: trace for trace in figure.data}
     assert list(named["untrained networks ± SD"].x) == [0.5] * 4

@@ -60,7 +60,7 @@ def test_shares_are_of_the_brain_and_both_sides_together(regions):
     np.testing.assert_allclose(found.shares, [[0.3, 0.3, 0.4]])
     assert found.left_out == 1
     assert "left out: 1 scan whose heatmaps are 0 everywhere" in in_numbers(found, by_subject=False)
-    assert len(between.with_relevance(found)) == 1
+    assert len(between.drop_without_relevance(found)) == 1
 
 
 def test_a_subject_is_the_mean_of_its_scans_and_two_diagnoses_are_two_rows(regions):
@@ -84,7 +84,9 @@ def test_columns_go_by_mean_share_and_stay_in_the_atlas(regions):
 
 def test_lobe_shares_leave_the_ventricles_out(regions):
     sums = np.array([[1.0, 2.0, 3.0, 4.0]])
-    table = between.lobes(between.sample(scans(1), sums, RegionSizes.of(regions, False), by_subject=False), regions)
+    table = between.add_lobe_shares(
+        between.sample(scans(1), sums, RegionSizes.of(regions, False), by_subject=False), regions
+    )
     assert table.temporal_share[0] == pytest.approx(0.3)
     assert table.cortical_share[0] == pytest.approx(0.3)
 

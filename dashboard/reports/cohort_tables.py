@@ -75,7 +75,7 @@ def _half(
 
 def table_2(whole: Whole) -> tuple[list[Page], float]:
     """Distances and rank correlations of all pairs of methods; the pages, and where the last one goes on."""
-    found = distances_tables.of_groups(whole.run.table("distances"), whole.model_set, "group")
+    found = distances_tables.select_groups(whole.run.table("distances"), whole.model_set, "group")
     page, y = begin(
         "Table 2: distances between methods",
         "Euclidean distance of the group averages, each divided by its sum in the brain, divided by (voxel mm)^1.5, "

@@ -63,12 +63,12 @@ class Evidence:
         return Evidence(rows.assign(**dict(zip(SCORES, means.T, strict=True))), values, self.names)
 
 
-def offered(rows: pd.DataFrame) -> list[str]:
+def known_scores(rows: pd.DataFrame) -> list[str]:
     """Return the scores that at least one scan has."""
     return [score for score in SCORES if rows[score].notna().any()]
 
 
-def among(diagnoses: Sequence[str]) -> list[str]:
+def sets_of_subjects(diagnoses: Sequence[str]) -> list[str]:
     """Return the sets of subjects to correlate in: each diagnosis, and, if there are several, all together."""
     return [*diagnoses, *([TOGETHER] if len(diagnoses) > 1 else [])]
 

@@ -121,7 +121,7 @@ def dots(
     of, score = feature_words(choice.feature, answer.name), SCORES[choice.score]
     is_share = choice.feature not in ANSWERS
     place.markdown(f"**{score} and {formatting.plain(f'share of {of}' if is_share else of)}**")
-    fitted = clinical_tables.fitted(found.table, choice.score, choice.feature)
+    fitted = clinical_tables.diagnoses_to_fit(found.table, choice.score, choice.feature)
     axes = AXES.get(choice.score, score), f"{of}, share of the brain, %" if is_share else of
     figure = figures.scatter(table, diagnoses, groups, axes=axes, factor=100 if is_share else 1, fitted=fitted)
     draw_chart_of_patients(place, figure, "clinical-dots")
@@ -252,7 +252,7 @@ def content(selection: Selection, manifest: dict[str, Any], rows: pd.DataFrame) 
     if rows.empty:
         sidebar.nothing_passes()
         return None
-    scores = correlated.offered(rows)
+    scores = correlated.known_scores(rows)
     if not scores:
         st.info(
             "These scans have neither age nor a clinical score. They are read from the columns age, mmse, cdr and "
@@ -264,7 +264,7 @@ def content(selection: Selection, manifest: dict[str, Any], rows: pd.DataFrame) 
     except NotInRun:
         st.info("This run has no relevance of regions. It is made by the stage aggregate of run_pipeline.py.")
         return None
-    scores = correlated.offered(known.rows)
+    scores = correlated.known_scores(known.rows)
     if known.left_out:
         without = formatting.count(known.left_out, "scan")
         st.caption(f"Left out: {without} whose heatmaps are 0 everywhere; they have no shares of regions.")

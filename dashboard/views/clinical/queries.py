@@ -60,5 +60,5 @@ def correlations(selection: Selection, merged: bool, count: int | None, also: st
     features += [also] if also not in features else []
     chosen = Evidence(found.rows, found.values[:, [found.names.index(f) for f in features]], tuple(features))
     diagnoses = frames.ordered_diagnoses(found.rows, runs.manifest(selection.run)["groups"])
-    sets = correlated.among(diagnoses)
-    return Correlations(*correlated.correlations(chosen, correlated.offered(found.rows), sets), sets, features)
+    sets = correlated.sets_of_subjects(diagnoses)
+    return Correlations(*correlated.correlations(chosen, correlated.known_scores(found.rows), sets), sets, features)

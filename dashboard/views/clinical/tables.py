@@ -9,7 +9,7 @@ import pandas as pd
 from dashboard.views.clinical.correlations import SCORES, TOGETHER
 
 
-def fitted(table: pd.DataFrame, score: str, feature: str) -> list[str]:
+def diagnoses_to_fit(table: pd.DataFrame, score: str, feature: str) -> list[str]:
     """Return the diagnoses that get a fitted line: those whose interval of the correlation leaves 0 out."""
     rows = table[(table["score"] == score) & (table["feature"] == feature) & (table["among"] != TOGETHER)]
     return rows["among"][(rows["low"] > 0) | (rows["high"] < 0)].tolist()

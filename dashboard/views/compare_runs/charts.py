@@ -94,7 +94,7 @@ def regions(compared: pd.DataFrame, names: tuple[str, str]) -> Chart:
         hovertemplate="%{customdata[0]}<br>%{x:.3g} %, rank %{customdata[1]}<br>%{y:.3g} %, rank %{customdata[2]}"
         "<extra></extra>",
     )  # fmt: skip
-    for row in named(compared, top):
+    for row in choose_labelled(compared, top):
         above = row.difference > 0
         chart.annotate(
             x=row.share_a, y=row.share_b, text=region_name(row.region), xshift=-6 if above else 6,
@@ -105,7 +105,7 @@ def regions(compared: pd.DataFrame, names: tuple[str, str]) -> Chart:
     return chart.y(title=f"share in {names[1]}, %", scaleanchor="x", **common, **GRID).finish(460)
 
 
-def named(compared: pd.DataFrame, top: float) -> list:
+def choose_labelled(compared: pd.DataFrame, top: float) -> list:
     """Return the rows to label: those that changed most, without those whose label would lie on another."""
     kept: list = []
     for row in compared.itertuples():

@@ -94,7 +94,7 @@ def metrics(runs: tuple[Run, Run], names: tuple[str, str]) -> pd.DataFrame:
     """Show and return how well the networks and baselines of both runs do."""
     st.subheader("How well the networks do", anchor=False)
     rows = [beside.metric_rows(data_runs.metrics(run), data_runs.table(run, "predictions")) for run in runs]
-    compared = beside.compared_metrics(*rows)
+    compared = beside.compare_metrics(*rows)
     untrained = [run.run_id for run in runs if reference_run.of(run) is not None]
     if compared.empty:
         why = "has trained a network, so there is no accuracy to compare" if len(untrained) == 2 else "has metrics"
@@ -148,7 +148,7 @@ def choose(runs: tuple[Run, Run]) -> Choice | None:
     if not all(one.names for one in people):
         st.info(f"A run has a group of {access.FEW} subjects: its maps are {access.ONLY_FOR_ROLE}.")
         return None
-    groups = beside.paired(*people)
+    groups = beside.pair_groups(*people)
     labels = {str(i + 1): " / ".join(dict.fromkeys(pair)) for i, pair in enumerate(groups)}
     number = url_state.choose("c_group", "Group", list(labels), words=labels.get, place=columns[2])
     alone = [formatting.method_name(m) for own in found for m in own.get(model_set, []) if m not in methods]
@@ -170,10 +170,10 @@ def regions(choice: Choice) -> pd.DataFrame:
     """Show and return the ranking of regions in both runs."""
     st.subheader("Regions", anchor=False)
     shares = [
-        beside.regions_of(data_runs.table(run, "group_regions"), choice.model_set, choice.method, target, diagnosis)
+        beside.region_shares(data_runs.table(run, "group_regions"), choice.model_set, choice.method, target, diagnosis)
         for run, target, diagnosis in zip(choice.runs, choice.targets(), choice.diagnoses, strict=True)
     ]
-    compared = beside.compared_regions(*shares)
+    compared = beside.compare_regions(*shares)
     if compared.empty:
         st.info("The runs share no ranked regions for this group and method.")
         return compared
@@ -207,7 +207,7 @@ def distances(choice: Choice) -> pd.DataFrame:
     st.subheader("Distances between methods", anchor=False)
     tables = tuple(data_runs.table(run, "distances") for run in choice.runs)
     methods = [m for run in choice.runs for m in data_runs.available(run)[choice.model_set]]
-    compared = beside.compared_distances(tables, choice.model_set, choice.diagnoses, methods)
+    compared = beside.compare_distances(tables, choice.model_set, choice.diagnoses, methods)
     if compared.empty:
         st.info("Neither run has distances for this group.")
         return compared
@@ -249,7 +249,10 @@ def compare(run: Run, head: page.Header, second: Run) -> None:
     for place, which, one in zip(st.columns(2), ("First", "Second"), runs, strict=True):
         card(place, which, one)
     manifests = [data_runs.manifest(one) for one in runs]
-    limits = [*beside.new_scans(manifests, names), *beside.limits(*manifests, compare_maps.same_grid(runs))]
+    limits = [
+        *beside.say_new_scans(manifests, names),
+        *beside.say_what_differs(*manifests, compare_maps.same_grid(runs)),
+    ]
     if limits:
         st.markdown("\n".join(f"- {formatting.plain(sentence)}" for sentence in limits))
     tables = {"Settings": settings(runs, names), "Metrics": metrics(runs, names)}

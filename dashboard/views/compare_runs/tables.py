@@ -55,7 +55,7 @@ def metric_rows(metrics: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFram
     return frame.astype({"value": float, "sd": float})
 
 
-def compared_metrics(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+def compare_metrics(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     """Join `metric_rows` of two runs, without what neither has; `difference` is second minus first."""
     keys = ["classifier", "metric", "judged"]
     both = first.merge(second, on=keys, suffixes=("_a", "_b"), sort=False)
@@ -121,7 +121,7 @@ def _signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", "−")
 
 
-def regions_of(group_regions: pd.DataFrame, model_set: str, method: str, target: str, diagnosis: str) -> pd.Series:
+def region_shares(group_regions: pd.DataFrame, model_set: str, method: str, target: str, diagnosis: str) -> pd.Series:
     """Return region (left and right added) -> its share of the atlas regions in the group average, in percent."""
     rows = group_regions[group_regions.merged.astype(bool)]
     for column, value in zip(REGION_KEYS, (model_set, method, target, diagnosis), strict=True):
@@ -130,7 +130,7 @@ def regions_of(group_regions: pd.DataFrame, model_set: str, method: str, target:
     return 100 * rows.set_index("region").share_of_average
 
 
-def compared_regions(first: pd.Series, second: pd.Series) -> pd.DataFrame:
+def compare_regions(first: pd.Series, second: pd.Series) -> pd.DataFrame:
     """Join the regions that both runs have: region, share_a, share_b, rank_a, rank_b, difference.
 
     Rank 1 is the largest share; the largest change comes first.
@@ -177,7 +177,7 @@ def regions_table(compared: pd.DataFrame, count: int) -> pd.DataFrame:
     ])  # fmt: skip
 
 
-def compared_distances(
+def compare_distances(
     tables: tuple[pd.DataFrame, pd.DataFrame], model_set: str, diagnoses: tuple[str, str], methods: Sequence[str]
 ) -> pd.DataFrame:
     """Return distance and rank correlation of the group averages in each run, one row a pair of methods.
@@ -225,14 +225,14 @@ class People:
     new: bool = False
 
 
-def paired(first: People, second: People) -> list[tuple[str, str]]:
+def pair_groups(first: People, second: People) -> list[tuple[str, str]]:
     """Pair the groups of two runs by their order; new scans with every group of the other run."""
     if first.new or second.new:
         return list(itertools.product(first.names, second.names))
     return list(zip(first.names, second.names, strict=True))
 
 
-def new_scans(manifests: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
+def say_new_scans(manifests: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
     """Say of each run of new scans that it has no accuracy and no group."""
     return [
         f"{name} holds new scans, explained by the networks of {manifest['reference_run']}: it has trained nothing and "
@@ -242,7 +242,7 @@ def new_scans(manifests: Sequence[Mapping[str, Any]], names: Sequence[str]) -> l
     ]
 
 
-def limits(first: Mapping[str, Any], second: Mapping[str, Any], grids_match: bool) -> list[str]:
+def say_what_differs(first: Mapping[str, Any], second: Mapping[str, Any], grids_match: bool) -> list[str]:
     """Say what two runs do not share, and what follows for a comparison."""
     found = []
     if list(first["groups"]) != list(second["groups"]):

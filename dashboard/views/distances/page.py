@@ -56,7 +56,7 @@ def numbers(table: pd.DataFrame, scans: pd.DataFrame, diagnoses: list[str], leve
     st.subheader("Distances between methods", anchor=False)
     display.table(st, between.table_2(table, diagnoses, with_paper))
     if level == "scan":
-        people, kind = between.people(scans, diagnoses), f"Mean ± SD over {between.counted(scans)}"
+        people, kind = between.people(scans, diagnoses), f"Mean ± SD over {between.unit_of_rows(scans)}"
     else:
         counts = {d: int(table.scans[table.diagnosis == d].max()) for d in diagnoses}
         people, kind = {d: formatting.count(n, "scan") for d, n in counts.items()}, "Of the group averages"
@@ -103,7 +103,7 @@ def clustering(table: pd.DataFrame, diagnoses: list[str]) -> None:
         display.chart(column, figure, f"d-tree-{diagnosis}")
     st.caption(
         "Average linkage: two branches meet at the mean distance of their methods. "
-        + " ".join(formatting.plain(between.closest(table, d)) for d in diagnoses)
+        + " ".join(formatting.plain(between.say_closest(table, d)) for d in diagnoses)
     )
 
 
@@ -124,7 +124,7 @@ def patients(selection: Selection, scans: pd.DataFrame, diagnoses: list[str], co
         display.chart(st, figure, "d-strips")
     whom = selection.scan_filter.in_words()
     kept = f" Only {whom}." if whom else ""
-    kind = between.counted(scans)
+    kind = between.unit_of_rows(scans)
     by = "the model that explains it" if kind == "scans" else "one of the models that explain it"
     how = f"A dot is a scan, by {by}; click one to open the patient. " if may else ""
     n = ", ".join(
@@ -180,8 +180,8 @@ def main() -> None:
     look = {"widget": "segmented", "place": row, "width": "content"}
     level = url_state.choose("d_level", "Distances of", list(between.LEVELS), words=between.LEVELS.get, **look)
     column = url_state.choose("d_measure", "Measure", list(MEASURES), words=MEASURES.get, **look)
-    scans = between.of_scans(of_scans[of_scans.model_set == selection.model_set], rows)
-    table = between.of_groups(of_pairs, selection.model_set, level)
+    scans = between.select_scans(of_scans[of_scans.model_set == selection.model_set], rows)
+    table = between.select_groups(of_pairs, selection.model_set, level)
     if level == "scan" and selection.scan_filter.active():
         table = between.summary(scans)
     shown = [d for d in diagnoses if (table.diagnosis == d).any()]

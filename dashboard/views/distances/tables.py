@@ -22,7 +22,7 @@ def pairs_of(table: pd.DataFrame) -> list[tuple[str, str]]:
     return list(combinations(in_order([*table["method_a"], *table["method_b"]]), 2))
 
 
-def in_pairs(table: pd.DataFrame) -> pd.DataFrame:
+def order_pairs(table: pd.DataFrame) -> pd.DataFrame:
     """Return the same rows with method_a before method_b in the fixed order."""
     order = {method: number for number, method in enumerate(in_order([*table["method_a"], *table["method_b"]]))}
     swap = (table["method_a"].map(order) > table["method_b"].map(order)).to_numpy(bool)
@@ -30,19 +30,19 @@ def in_pairs(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(method_a=np.where(swap, second, first), method_b=np.where(swap, first, second))
 
 
-def of_groups(distances: pd.DataFrame, model_set: str, level: str) -> pd.DataFrame:
+def select_groups(distances: pd.DataFrame, model_set: str, level: str) -> pd.DataFrame:
     """Return the stored rows of a model set and level, pairs in order."""
-    return in_pairs(distances[(distances["model_set"] == model_set) & (distances["level"] == level)])
+    return order_pairs(distances[(distances["model_set"] == model_set) & (distances["level"] == level)])
 
 
-def of_scans(scan_distances: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+def select_scans(scan_distances: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """Return the distances on the scans that pass, with subject, diagnosis and age, pairs in order.
 
     Args:
         rows: model, scan, subject, diagnosis, age of the scans that pass.
     """
     covariates = rows[["model", "scan", "subject", "diagnosis", "age"]]
-    return in_pairs(scan_distances.merge(covariates, on=["model", "scan"]))
+    return order_pairs(scan_distances.merge(covariates, on=["model", "scan"]))
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -56,11 +56,11 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     return found.reset_index()
 
 
-def counted(scans: pd.DataFrame) -> str:
+def unit_of_rows(scans: pd.DataFrame) -> str:
     """Return what the rows of a pair count: scans, or heatmaps where several models explain a new scan.
 
     Args:
-        scans: from `of_scans`.
+        scans: from `select_scans`.
     """
     return "scans" if len(_maps(scans)) == scans["scan"].nunique() else "heatmaps"
 
@@ -92,7 +92,7 @@ def table_2(table: pd.DataFrame, diagnoses: Sequence[str], with_paper: bool) -> 
     """Return the paper's table 2 as text: one row a pair, distances here and published, then rank correlations.
 
     Args:
-        table: from `of_groups` or `summary`.
+        table: from `select_groups` or `summary`.
         with_paper: the published values beside ours.
     """
     found = table.set_index(["method_a", "method_b", "diagnosis"])
@@ -146,7 +146,7 @@ def largest(tables: Sequence[pd.DataFrame]) -> float:
     return float(np.nanmax(values)) if np.isfinite(values).any() else 1.0
 
 
-def closest(table: pd.DataFrame, diagnosis: str) -> str:
+def say_closest(table: pd.DataFrame, diagnosis: str) -> str:
     """Say which two methods lie nearest and which farthest; empty where there is one pair or none."""
     rows = table[(table["diagnosis"] == diagnosis) & table["distance"].notna()].sort_values("distance")
     if len(rows) < 2:

@@ -133,7 +133,7 @@ def show_grid(selection: Selection, look: MapStyle, columns: dict[str, tuple[str
 
     All methods are drawn together where they share a scale or where a threshold is typed.
     """
-    averages = map_grid.wanted(selection, look, columns)
+    averages = map_grid.averages_by_method(selection, look, columns)
     every = [average for own in averages.values() for average in own.values()]
     progress = Reading(every, look)
     thresholds = st.container()

@@ -114,9 +114,9 @@ def group_averages(run: Run, model_set: str, target: str, groups: list[str]) -> 
     if not columns:
         st.info(f"Its groups are of {access.FEW} subjects: their averages are {access.ONLY_FOR_ROLE}.")
         return
-    averages = map_grid.wanted(Selection(run, model_set, methods[0], target), look, columns)
+    averages = map_grid.averages_by_method(Selection(run, model_set, methods[0], target), look, columns)
     with st.spinner("Drawing group averages", show_time=True):
-        drawn = map_grid.drawn_where_possible(averages, columns, look)
+        drawn = map_grid.draw_available(averages, columns, look)
     for method in methods:
         how = formatting.HOW_TO_READ.get(method)
         st.markdown(f"**{formatting.method_name(method)}**" + (f" &ensp; :small[:gray[{how}]]" if how else ""))

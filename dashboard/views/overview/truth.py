@@ -19,7 +19,7 @@ from store.spec import TRUTH_VISIBLE_BINARY
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _charts(run: Run) -> dict[str, Chart]:
     """Draw one chart a score, so that they stand below each other on a phone."""
-    own = truth_tables.of_patients(overview_queries.truth_scores(run), runs.manifest(run)["groups"][0])
+    own = truth_tables.select_patients(overview_queries.truth_scores(run), runs.manifest(run)["groups"][0])
     shown = truth_tables.SHOWN_BEFORE if _is_old(run) else truth_tables.SHOWN
     return {
         score: truth_charts.scores(own, {score: title})
@@ -40,17 +40,17 @@ def section(run: Run) -> None:
         return
     st.subheader("Do the heatmaps find what was imposed?", anchor=False)
     found, positive = overview_queries.truth_scores(run), manifest["groups"][0]
-    own = None if found is None else truth_tables.of_patients(found, positive)
+    own = None if found is None else truth_tables.select_patients(found, positive)
     if own is None or own.empty:
         st.caption("SIMULATED, with nothing imposed that heatmaps could be scored against.")
         return
     which = MODEL_SETS[own["model_set"].iloc[0]].lower()
-    st.markdown(truth_tables.answer(own))
+    st.markdown(truth_tables.say_answer(own))
     st.caption(
         "SIMULATED: the change was imposed, so where it lies is known. Mean heatmap of "
         f"{count(int(own['scans'].iloc[0]), 'scan')} of {positive}, {which}. Networks that never saw the change "
         "favour some places, too: what counts is by how much a method exceeds them. "
-        f"{truth_tables.BEFORE_VISIBLE_CHANGE if _is_old(run) else truth_tables.ceilings(own)}"
+        f"{truth_tables.BEFORE_VISIBLE_CHANGE if _is_old(run) else truth_tables.say_ceilings(own)}"
     )
     for place, (score, chart) in zip(st.columns(2, gap="medium"), _charts(run).items(), strict=False):
         display.chart(place, chart, f"truth-{score}")

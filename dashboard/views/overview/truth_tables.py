@@ -26,7 +26,7 @@ BEFORE_VISIBLE_CHANGE = (
 )
 
 
-def of_patients(scores: pd.DataFrame, positive: str) -> pd.DataFrame:
+def select_patients(scores: pd.DataFrame, positive: str) -> pd.DataFrame:
     """Return the rows of mean heatmaps of the positive group, of the fixed test set where there is one."""
     own = scores[(scores["diagnosis"] == positive) & (scores["level"] == "group")]
     held = own[own["model_set"] == "holdout"]
@@ -42,11 +42,11 @@ def reference_of(row: Any) -> tuple[str, float, float, float] | None:
     return None
 
 
-def answer(own: pd.DataFrame) -> str:
+def say_answer(own: pd.DataFrame) -> str:
     """Say which method finds the visible change best, and whether it beats networks that know nothing of it.
 
     Args:
-        own: of `of_patients`.
+        own: of `select_patients`.
     """
     rows = own[(own["score"] == "voxel_auc") & own["value"].notna()]
     if rows.empty:
@@ -66,7 +66,7 @@ def answer(own: pd.DataFrame) -> str:
     return f"{text}. **That is no better than those networks.**"
 
 
-def ceilings(own: pd.DataFrame) -> str:
+def say_ceilings(own: pd.DataFrame) -> str:
     """Say what could be reached at most; empty where it is not known."""
     rows = own[own["score"] == "voxel_auc"].dropna(subset=["ceiling"])
     if rows.empty:

@@ -109,13 +109,6 @@ def same_slice(selection: Selection, visits: pd.DataFrame, row: pd.Series, metho
     st.image(picture, width=min(VISIT_WIDTH * len(drawn), 1200), output_format="PNG")
 
 
-def of_both_groups(
-    selection: Selection, model: str, row: pd.Series, methods: list[str], groups: list[str]
-) -> dict[str, dict[str, pd.DataFrame]]:
-    """Return group -> method -> this scan's regions against the subjects of that group."""
-    return {group: region_tables(selection, model, pd.Series({**row, "diagnosis": group}), methods) for group in groups}
-
-
 def why_wrong(selection: Selection, row: pd.Series) -> None:
     """Say which evidence shows why the decision is not as labelled.
 
@@ -168,7 +161,7 @@ def main() -> None:
     groups, other = runs.manifest(selection.run)["groups"], reference_run.of(selection.run)
     answer = runs.answer(selection.run)
     explained = explained_scans(selection.run, selection.model_set)
-    rows, inside = (patient_tables.one_a_scan(found, groups, answer) for found in (explained, selection.rows()))
+    rows, inside = (patient_tables.keep_one_a_scan(found, groups, answer) for found in (explained, selection.rows()))
     if choice.unknown_patient(selection.run, rows):
         return
     top = st.container()
@@ -197,7 +190,9 @@ def main() -> None:
     against = reference_groups.tables(other, selection, model, row, methods) if other is not None else {}
     group = row["predicted"] if against else str(row["diagnosis"])
     if other is None and pd.notna(row["correct"]) and not row["correct"] and not answer.is_value:
-        against = of_both_groups(selection, model, row, methods, groups)
+        against = {
+            group: region_tables(selection, model, pd.Series({**row, "diagnosis": group}), methods) for group in groups
+        }
         why_wrong(selection, row)
     view = linked_viewer.show(selection, model, row, tables | against.get(group, {}), group)
     left, right = st.columns([3, 2], gap="large")

@@ -113,9 +113,7 @@ def pictures(reference: Reference, selection: Selection, model: str, row: pd.Ser
     scale = data_averages.measured(next(iter(averages.values())))[0]
     own = OneHeatmap(chosen.run, chosen.model_set, method, chosen.target, model=model, scan=row["scan"])
     with st.spinner("Drawing the groups"):
-        drawn = map_grid.drawn_where_possible(
-            {method: {people: Average(own, look.value, scale), **averages}}, averages, look
-        )
+        drawn = map_grid.draw_available({method: {people: Average(own, look.value, scale), **averages}}, averages, look)
     st.html(map_controls.ROWS)
     columns = box.container(key="maps-row-reference").columns(max(len(drawn), 3))
     for column, (panel, picture) in zip(columns, drawn.items(), strict=False):
@@ -137,7 +135,7 @@ def _of_groups(reference: Reference, selection: Selection, look: MapStyle) -> di
     """Return heading -> average of a group of the reference run, of the same models, method and target."""
     groups = data_averages.diagnoses_of_groups(reference.run, selection.model_set)
     columns = {f"{name} of {reference.run_id}": who for name, who in map_grid.columns_of(groups, None).items()}
-    wanted = map_grid.wanted(selection.of(run=reference.run, scan_filter=ScanFilter()), look, columns)
+    wanted = map_grid.averages_by_method(selection.of(run=reference.run, scan_filter=ScanFilter()), look, columns)
     return wanted[selection.method]
 
 

@@ -79,7 +79,7 @@ def covariates(row: Mapping[str, Any]) -> str:
     return " · ".join(parts)
 
 
-def one_a_scan(rows: pd.DataFrame, groups: Sequence[str], answer: Answer) -> pd.DataFrame:
+def keep_one_a_scan(rows: pd.DataFrame, groups: Sequence[str], answer: Answer) -> pd.DataFrame:
     """Return one row a scan: of several models that explain it the first, with the mean of their answers."""
     first = rows.drop_duplicates("scan").reset_index(drop=True)
     if len(first) == len(rows):

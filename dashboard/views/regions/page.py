@@ -102,7 +102,7 @@ def controls(selection: Selection, diagnoses: list[str], regions: pd.DataFrame) 
 def choose_region(selection: Selection, choice: Choice, regions: pd.DataFrame, label: str, place: Any) -> str:
     """Choose any region or pair of regions; at first the one that ranks first."""
     rankings = asked.rankings(selection, choice.measure, choice.merged)
-    top = [r for frame in rankings.values() for r in region_ranking.shown(frame, choice.sort_by, 1)]
+    top = [r for frame in rankings.values() for r in region_ranking.first_by_rank(frame, choice.sort_by, 1)]
     paired = set(regions["merged"]) - set(regions["region"])
     return url_state.choose(
         "r_region", label, regional.choices(regions), next(iter(top), None), width=280, place=place,
@@ -131,7 +131,7 @@ def chart_of(selection: Selection, choice: Choice, method: str, frame: pd.DataFr
     """Draw the ranking of one method; `look`: end of the axis and room for names."""
     diagnoses = list(dict.fromkeys(frame["diagnosis"]))
     groups = runs.manifest(selection.run)["groups"]
-    order = region_ranking.shown(frame, choice.sort_by, choice.count)
+    order = region_ranking.first_by_rank(frame, choice.sort_by, choice.count)
     if choice.measure == "gain":
         return figures.gains(frame, order, groups, f"mean share in {groups[0]} / in {groups[1]}", look["room"])
     unit = asked.unit_of(selection, method, choice.measure)
@@ -148,7 +148,7 @@ def ranking(selection: Selection, choice: Choice, rankings: dict[str, pd.DataFra
         st.info(f"There is no relevance of regions by {formatting.method_name(selection.method)} for these scans.")
         return
     drawn = pd.concat([
-        frame[frame["region"].isin(region_ranking.shown(frame, choice.sort_by, choice.count))]
+        frame[frame["region"].isin(region_ranking.first_by_rank(frame, choice.sort_by, choice.count))]
         for frame in (rankings[m] for m in methods)
     ])  # fmt: skip
     largest = choice.means.factor * float(drawn[["value", "high"]].max().max())
@@ -163,7 +163,7 @@ def ranking(selection: Selection, choice: Choice, rankings: dict[str, pd.DataFra
             clickable(
                 place, chart_of(selection, choice, method, rankings[method], **look), f"r-ranking-{method}", "region"
             )
-    without = regional.left_out({m: rankings[m] for m in methods}, formatting.method_name)
+    without = regional.say_left_out({m: rankings[m] for m in methods}, formatting.method_name)
     said = (*reading(selection, choice), outside(choice, rankings, methods), without)
     st.caption(" ".join(part for part in said if part))
 
@@ -237,7 +237,7 @@ def agreement(selection: Selection, choice: Choice, rankings: dict[str, pd.DataF
         f"Spearman over the {MEASURES[measure].label.lower()} of n = {n} atlas regions. "
         f"{by_size(selection, choice, regions)}"
     )
-    if without := regional.left_out(rankings, formatting.method_name):
+    if without := regional.say_left_out(rankings, formatting.method_name):
         st.caption(without)
 
 

@@ -11,7 +11,7 @@ from dashboard.shell import display
 from dashboard.text import formatting, paper
 from dashboard.views.regions import queries as asked
 from dashboard.views.regions import table_1
-from dashboard.views.regions.tables import left_out
+from dashboard.views.regions.tables import say_left_out
 
 PAPER_GROUPS = {"AD", "NC"}
 
@@ -30,7 +30,7 @@ def section(selection: Selection) -> dict[str, pd.DataFrame]:
             "the rank of that region here."
         )
     rankings = asked.rankings(selection, "share_of_average", True)
-    st.caption(" ".join(part for part in (said, left_out(rankings, formatting.method_name)) if part))
+    st.caption(" ".join(part for part in (said, say_left_out(rankings, formatting.method_name)) if part))
     return {diagnosis: numbers for diagnosis, (_, numbers, _) in found.items()}
 
 

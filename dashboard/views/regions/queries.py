@@ -74,7 +74,7 @@ def _ranking(selection: Selection, method: str, measure: str, merged: bool) -> p
     if uses_stored(selection) and len(frame):
         stored = _stored(run, selection, method)
         if len(stored) and _knows_missing(frame, stored):
-            frame = region_ranking.with_stored(frame, stored, data.regions, measure, merged)
+            frame = region_ranking.use_stored(frame, stored, data.regions, measure, merged)
     chosen = selection.scan_filter.diagnosis
     return frame if chosen is None else frame[frame["diagnosis"].isin(chosen)].reset_index(drop=True)
 
@@ -119,7 +119,7 @@ def scans_of(selection: Selection, method: str, region: str, measure: str) -> pd
     data = region_relevance.relevance(selection.run, selection.model_set)
     sums = data.of_target(method, selection.target)
     keep = selection.scan_filter.passing(data.rows) & np.isfinite(sums).all(axis=1)
-    return region_values.of_region(sums[keep], data.rows[keep], data.regions, region, measure)
+    return region_values.values_of_region(sums[keep], data.rows[keep], data.regions, region, measure)
 
 
 def numbers(selection: Selection, measure: str, rankings: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

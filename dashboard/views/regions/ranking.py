@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from dashboard.views.shared.region_values import Bootstrap, Group, RegionSizes, over
+from dashboard.views.shared.region_values import Bootstrap, Group, RegionSizes, divide
 from store.accuracy import LEAST_SUBJECTS
 
 INTERVAL = (2.5, 97.5)
@@ -88,17 +88,17 @@ def ranking(
             "without_relevance": group.without_relevance,
         }))  # fmt: skip
     frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=RANKING)
-    return with_ranks(frame)
+    return add_ranks(frame)
 
 
-def with_ranks(frame: pd.DataFrame) -> pd.DataFrame:
+def add_ranks(frame: pd.DataFrame) -> pd.DataFrame:
     """Add ranks by value among the atlas regions of each diagnosis, from 1."""
     values = frame["value"].where(frame["in_atlas"].astype(bool)).astype(float)
     ranks = values.groupby(frame["diagnosis"]).rank(ascending=False, method="first")
     return frame.assign(rank=ranks.astype("Int64"))
 
 
-def with_stored(frame: pd.DataFrame, stored: pd.DataFrame, regions: pd.DataFrame, measure: str, merged: bool):
+def use_stored(frame: pd.DataFrame, stored: pd.DataFrame, regions: pd.DataFrame, measure: str, merged: bool):
     """Replace the numbers of a ranking by the run's own where it stored them.
 
     Values, and intervals of share and density.
@@ -114,17 +114,17 @@ def with_stored(frame: pd.DataFrame, stored: pd.DataFrame, regions: pd.DataFrame
     own = own.reindex(pd.MultiIndex.from_frame(frame[["diagnosis", "region"]]))
     frame = frame.assign(value=own[measure].to_numpy(float))
     if measure in ("share", "density"):
-        per = np.ones(len(areas.names)) if measure == "share" else over(np.full(len(areas.cm3), 100.0), areas.cm3)
+        per = np.ones(len(areas.names)) if measure == "share" else divide(np.full(len(areas.cm3), 100.0), areas.cm3)
         factor = frame["region"].map(dict(zip(areas.names, per, strict=True))).to_numpy(float)
         # Earlier versions stored intervals of two subjects and more.
         factor = np.where(frame["subjects"].to_numpy(float) >= LEAST_SUBJECTS, factor, np.nan)
         frame = frame.assign(
             low=own["share_low"].to_numpy(float) * factor, high=own["share_high"].to_numpy(float) * factor
         )
-    return with_ranks(frame)
+    return add_ranks(frame)
 
 
-def shown(frame: pd.DataFrame, sort_by: str, count: int | None) -> list[str]:
+def first_by_rank(frame: pd.DataFrame, sort_by: str, count: int | None) -> list[str]:
     """Return the first atlas regions of a diagnosis by rank; all where `count` is None, those without a value last."""
     rows = frame[(frame["diagnosis"] == sort_by) & frame["in_atlas"].astype(bool)].sort_values("rank")
     return rows["region"].tolist()[:count]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 
-def left_out(rankings: Mapping[str, pd.DataFrame], say: Callable[[str], str]) -> str:
+def say_left_out(rankings: Mapping[str, pd.DataFrame], say: Callable[[str], str]) -> str:
     """Say who has no relevance and is in no mean: "Guided backpropagation: 64 of 100 NC"; empty where all have some."""
     parts = []
     for method, frame in rankings.items():

@@ -53,7 +53,7 @@ def columns_of(groups: Mapping[str, Sequence[str]], chosen: Sequence[str] | None
     return {group: tuple(diagnoses) for group, diagnoses in groups.items() if diagnoses}
 
 
-def wanted(
+def averages_by_method(
     selection: Selection, look: MapStyle, columns: Mapping[str, tuple[str, ...]]
 ) -> dict[str, dict[str, Average]]:
     """Return method -> heading -> average, as the controls say."""
@@ -113,7 +113,7 @@ def drawings(grid: Sequence[Panel], look: MapStyle, typed: Mapping[str, float]) 
     return found
 
 
-def drawn_where_possible(
+def draw_available(
     averages: Mapping[str, Mapping[str, Average]], headings: Iterable[str], look: MapStyle
 ) -> dict[Panel, pictures.ScreenPicture]:
     """Draw the pictures for the page; averages of no scan are left out.

@@ -16,7 +16,7 @@ DRAWS_KEPT = 4
 OF_A_SCAN = {"share_of_average": "share_atlas", "gain": "share"}  # the measure of one scan that comes nearest
 
 
-def over(values: np.ndarray, divisor: np.ndarray) -> np.ndarray:
+def divide(values: np.ndarray, divisor: np.ndarray) -> np.ndarray:
     """Divide, with NaN where the divisor is 0: what has no relevance has no share."""
     divisor = np.broadcast_to(divisor, values.shape)
     return np.divide(values, divisor, out=np.full(values.shape, np.nan), where=divisor > 0)
@@ -24,7 +24,7 @@ def over(values: np.ndarray, divisor: np.ndarray) -> np.ndarray:
 
 def shares(sums: np.ndarray) -> np.ndarray:
     """Return each scan as shares of the brain, (scans, regions); all regions together are the brain mask."""
-    return over(sums, sums.sum(axis=1, keepdims=True))
+    return divide(sums, sums.sum(axis=1, keepdims=True))
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,14 @@ def per_scan(sums: np.ndarray, areas: RegionSizes, measure: str) -> np.ndarray:
         return merged
     if measure == "share_atlas":
         whole = np.nansum(merged[:, areas.inside], axis=1, keepdims=True)
-        return np.where(areas.inside, over(merged, whole), np.nan)
-    share = over(merged, sums.sum(axis=1, keepdims=True))
-    return over(100 * share, areas.cm3) if measure == "density" else share
+        return np.where(areas.inside, divide(merged, whole), np.nan)
+    share = divide(merged, sums.sum(axis=1, keepdims=True))
+    return divide(100 * share, areas.cm3) if measure == "density" else share
 
 
-def of_region(sums: np.ndarray, rows: pd.DataFrame, regions: pd.DataFrame, region: str, measure: str) -> pd.DataFrame:
+def values_of_region(
+    sums: np.ndarray, rows: pd.DataFrame, regions: pd.DataFrame, region: str, measure: str
+) -> pd.DataFrame:
     """Return one region in every scan: scan, subject, diagnosis, age, value.
 
     Args:
@@ -113,9 +115,9 @@ def _by_subject(values: np.ndarray, subjects: pd.Series, mean: bool) -> np.ndarr
     return (grouped.mean() if mean else grouped.sum(min_count=1)).to_numpy()
 
 
-def _normalised(totals: np.ndarray, inside: np.ndarray) -> np.ndarray:
+def _normalise(totals: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Divide each row by its sum over the atlas, (n, k); NaN outside."""
-    return np.where(inside, over(totals, np.nansum(totals[:, inside], axis=1, keepdims=True)), np.nan)
+    return np.where(inside, divide(totals, np.nansum(totals[:, inside], axis=1, keepdims=True)), np.nan)
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ class Group:
         """Return the measure of the group, (k,); NaN where nobody has it."""
         matrix = self.matrix(areas, measure)
         mean = matrix.mean(axis=0, keepdims=True) if len(matrix) else np.full((1, len(areas.names)), np.nan)
-        return (_normalised(mean, areas.inside) if measure == "share_of_average" else mean)[0]
+        return (_normalise(mean, areas.inside) if measure == "share_of_average" else mean)[0]
 
     def draws(self, areas: RegionSizes, measure: str, bootstrap: Bootstrap, stream: Sequence[int] = ()) -> np.ndarray:
         """Return the measure of each draw of subjects, (resamples, k)."""
@@ -161,7 +163,7 @@ class Group:
         if not len(values):
             return np.full((1, len(areas.names)), np.nan)
         drawn = bootstrap.counts(len(values), stream) @ values / len(values)
-        return _normalised(drawn, areas.inside) if measure == "share_of_average" else drawn
+        return _normalise(drawn, areas.inside) if measure == "share_of_average" else drawn
 
     @property
     def size(self) -> int:

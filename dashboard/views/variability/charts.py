@@ -62,11 +62,6 @@ def kind_colours(kinds: Sequence[str], groups: Sequence[str]) -> dict[str, str]:
 # -- patients x regions -----------------------------------------------------------------------------------------------
 
 
-def row_height(rows: int) -> int:
-    """Return the height of a row of the map in pixels."""
-    return int(np.clip(BODY // max(rows, 1), LOWEST, TALLEST))
-
-
 def patients_by_regions(
     values: np.ndarray, regions: Sequence[str], rows: pd.DataFrame, strips: Sequence[Covariate], groups: Sequence[str],
     *, z: bool,
@@ -94,7 +89,7 @@ def patients_by_regions(
                 last, x=[None], y=[None], mode="markers", marker={"symbol": "square", "size": 10, "color": colour},
                 name=f"{kind}, {int((strip.values.astype(str) == kind).sum())}",
             )  # fmt: skip
-    height = row_height(len(names))
+    height = int(np.clip(BODY // max(len(names), 1), LOWEST, TALLEST))  # of a row
     chart.x(tickangle=-90).y(
         type="category", autorange="reversed", tickvals=list(names), ticktext=list(names),
         showticklabels=height >= LEGIBLE, tickfont={"size": 11 if height >= 14 else 10},

@@ -21,12 +21,13 @@ def show(patients: Patients) -> list[Download]:
         return patients.none_left()
     regions = runs.table(patients.selection.run, "regions")
     if unknown := between.without_lobe(regions):
+        first = ", ".join(unknown[:3]) + (", …" if len(unknown) > 3 else "")
         st.warning(
-            f"Of {len(unknown)} regions of this atlas the lobe is not known ({_first(unknown)}): they count as neither "
+            f"Of {len(unknown)} regions of this atlas the lobe is not known ({first}): they count as neither "
             "temporal nor cortical. Give the atlas's table of labels a column lobe (temporal, cortical or other)."
         )
-    table = between.lobes(found, regions)
-    who = between.who(table, between.labels(found, by_subject), patients.answer)
+    table = between.add_lobe_shares(found, regions)
+    who = between.describe_rows(table, between.labels(found, by_subject), patients.answer)
     draw_chart_of_patients(st, figures.temporal_cortical(table, patients.diagnoses, patients.groups, who), "v-lobes")
     st.caption(f"{in_numbers(found, by_subject)}. Crosses: mean ± SD of a diagnosis. Click a dot to open its patient.")
     page.how_to_read(
@@ -39,8 +40,3 @@ def show(patients: Patients) -> list[Download]:
     )  # fmt: skip
     exported = patients.exported(found).assign(**table[["temporal_share", "cortical_share"]])
     return [Download.csv("These shares, CSV", f"{patients.file}_temporal-cortical", lambda: exported)]
-
-
-def _first(names: list[str], most: int = 3) -> str:
-    """List the first names, with dots where there are more."""
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")

@@ -41,7 +41,7 @@ def show(patients: Patients) -> list[Download]:
     if found.empty:
         st.info("None of these scans has a distance to others of its diagnosis: that takes two subjects.")
         return []
-    who = between.who(found, list(found["scan"]), patients.answer)
+    who = between.describe_rows(found, list(found["scan"]), patients.answer)
     draw_chart_of_patients(st, figures.distances(found, patients.diagnoses, patients.groups, who, limit), "v-distances")
     far = found[found["z"] > limit].reset_index(drop=True)
     st.markdown(f"**{len(far)} of {formatting.count(len(found), 'scan')}** with a robust z above {limit:g}")

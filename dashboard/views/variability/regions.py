@@ -43,7 +43,7 @@ def show(patients: Patients) -> list[Download]:
     order = between.order(found.rows, values, by, patients.groups)
     found, values = found.taken(order), values[order]
     names = between.labels(found, by_subject)
-    rows = found.rows.assign(name=names, line=between.who(found.rows, names, patients.answer))
+    rows = found.rows.assign(name=names, line=between.describe_rows(found.rows, names, patients.answer))
     strips = [patients.covariate(name, found.rows) for name in dict.fromkeys(["diagnosis", beside])]
     regions = [found.areas.names[column] for column in shown]
     figure = figures.patients_by_regions(

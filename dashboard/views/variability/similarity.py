@@ -23,11 +23,11 @@ def show(patients: Patients) -> list[Download]:
     )
     colour = patients.choose_feature("v_colour", "Colour", columns[2], "diagnosis")
     whole = patients.sample(by_subject=by_subject)
-    found = between.with_relevance(whole)
+    found = between.drop_without_relevance(whole)
     if not len(found):
         return patients.none_left()
     made = between.similarity(found, kind)
-    who = between.who(found.rows, between.labels(found, by_subject), patients.answer)
+    who = between.describe_rows(found.rows, between.labels(found, by_subject), patients.answer)
     figure = figures.similarity(
         made, found.rows, patients.covariate(colour, found.rows), patients.diagnoses, patients.groups, who
     )  # fmt: skip

@@ -12,7 +12,7 @@ from dashboard.data import frames
 from dashboard.drawing import ordering
 from dashboard.drawing.ordering import SimilarityMap
 from dashboard.text.outputs import Answer
-from dashboard.views.shared.region_values import RegionSizes, over, per_scan
+from dashboard.views.shared.region_values import RegionSizes, divide, per_scan
 
 CLUSTERED = "cluster"
 NUMBERS = {
@@ -105,7 +105,7 @@ def feature_name(name: str, answer: Answer) -> str:
     return answer.axis if name == answer.column else {**KINDS, **NUMBERS}[name]
 
 
-def who(rows: pd.DataFrame, names: Sequence[str], answer: Answer) -> list[str]:
+def describe_rows(rows: pd.DataFrame, names: Sequence[str], answer: Answer) -> list[str]:
     """Return a line about each row for the pointer: sim-0001, AD, 75 y, F, p(AD) 0.930."""
     lines = []
     for name, row in zip(names, rows.itertuples(), strict=True):
@@ -156,7 +156,7 @@ def kinds(rows: pd.DataFrame, name: str, groups: Sequence[str]) -> list[str]:
     return sorted(found, key=lambda v: list(groups).index(v) if v in groups else len(groups))
 
 
-def lobes(found: Sample, regions: pd.DataFrame) -> pd.DataFrame:
+def add_lobe_shares(found: Sample, regions: pd.DataFrame) -> pd.DataFrame:
     """Return temporal and cortical share of each row; see docs/definitions.md, Share and density.
 
     Args:
@@ -175,7 +175,7 @@ def without_lobe(regions: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(regions.loc[unknown, "merged"]))
 
 
-def with_relevance(found: Sample) -> Sample:
+def drop_without_relevance(found: Sample) -> Sample:
     """Return the sample without the rows that have no relevance in any region of the atlas."""
     return found.taken(np.nansum(found.shares[:, found.areas.inside], axis=1) > 0)
 
@@ -188,7 +188,7 @@ def similarity(found: Sample, kind: str) -> SimilarityMap:
         kind: hellinger or euclidean.
     """
     inside = np.nan_to_num(found.shares[:, found.areas.inside])
-    shares = over(inside, inside.sum(axis=1, keepdims=True))
+    shares = divide(inside, inside.sum(axis=1, keepdims=True))
     features = np.sqrt(shares / 2) if kind == "hellinger" else shares
     return ordering.similarity_map(ordering.euclidean(features))
 
