@@ -31,7 +31,8 @@ from engine.progress import Progress
 from store import SPEC_VERSION, RunReader, RunWriter
 from store.spec import CACHE_FOLDER, MANIFEST, WORK_FOLDER
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
+TRAINING_VERSION = "0.1.0"  # of how networks are trained: whoever changes it makes all cached networks new
 PREPROCESSING_VERSION = 1  # raised when the same settings give other volumes
 STRETCHED_VERSION = "stretched atlas 2"  # raised when a stretched atlas lies elsewhere; placed ones do not know of it
 PACKAGES = (
@@ -103,7 +104,8 @@ class Run:
         """Of all that decides the networks."""
         config, only = self.config, {"models", "only_folds", "resident"}
         return digest(
-            "networks", VERSION, self.data_fingerprint, self.preprocessing_fingerprint, self.computing, config.seed,
+            "networks", TRAINING_VERSION, self.data_fingerprint, self.preprocessing_fingerprint, self.computing,
+            config.seed,
             config.preprocessing.quality.exclude.model_dump_json(),
             config.split.model_dump_json(exclude={"sd_ddof"}), config.training.model_dump_json(exclude=only),
         )  # fmt: skip
