@@ -12,9 +12,13 @@ import pytest
 from plotly_schema import validated
 from store_factory import shared_store
 
-from dashboard.data import frames
+from dashboard.data.accuracy import confusion_counts, fold_metrics, mean_and_sd
+from dashboard.data.cohort import cohort_table, exclusion_table
+from dashboard.data.settings import settings_table
 from dashboard.drawing import charts, cuts, palette, slices
 from dashboard.text import formatting
+from dashboard.text.paper import PAPER_METRICS
+from dashboard.views.overview.tables import top_region_shares
 from store import open_run
 
 GROUPS = ["AD", "NC"]
@@ -93,7 +97,7 @@ def test_group_colours_hold_for_any_cohort():
 
 def test_cohort_counts_people_once():
     run = open_run(shared_store())
-    table = frames.cohort(run.table("scans"), GROUPS).set_index("Group")
+    table = cohort_table(run.table("scans"), GROUPS).set_index("Group")
     assert table.loc["AD", ["Subjects", "Scans"]].tolist() == ["2", "4"]
     assert table.loc["NC", ["Subjects", "Scans"]].tolist() == ["2", "3"]
     assert "MCI (explained, not trained on)" in table.index
@@ -101,22 +105,22 @@ def test_cohort_counts_people_once():
 
 def test_cohort_copes_with_what_is_unknown():
     scans = open_run(shared_store()).table("scans").assign(age=np.nan, mmse=np.nan, sex=None)
-    table = frames.cohort(scans, GROUPS)
+    table = cohort_table(scans, GROUPS)
     assert (table[["Women", "Age, mean ± SD (range)", "MMSE, mean ± SD"]] == "–").all(axis=None)
     assert charts.ages(scans, ["AD", "NC"], GROUPS).data == []
 
 
 def test_confusion_counts_no_retrained_model():
     predictions = open_run(shared_store()).table("predictions")
-    assert frames.confusion(predictions, "holdout", GROUPS).tolist() == [[2, 1], [1, 2]]
-    assert frames.confusion(predictions, "folds", GROUPS).sum() == 7
+    assert confusion_counts(predictions, "holdout", GROUPS).tolist() == [[2, 1], [1, 2]]
+    assert confusion_counts(predictions, "folds", GROUPS).sum() == 7
 
 
 def test_exclusions_name_nobody():
     table = pd.DataFrame({
         "scan": ["s1", "s2", "s3"], "subject": ["p1", "p1", "p2"], "stage": "ingest", "reason": ["a", "a", "b"],
     })  # fmt: skip
-    counted = frames.exclusions(table)
+    counted = exclusion_table(table)
     assert list(counted.columns) == ["Stage", "Reason", "Scans", "Subjects"]
     assert counted[["Reason", "Scans", "Subjects"]].to_numpy().tolist() == [["a", "2", "1"], ["b", "1", "1"]]
 
@@ -128,35 +132,35 @@ def test_top_regions_are_ranked_by_the_positive_group():
         for d, values in (("AD", (0.1, 0.3)), ("NC", (0.2, 0.05)))
         for r, s, rank in (("Temporal_Mid", values[0], 2), ("Fusiform", values[1], 1))
     ])  # fmt: skip
-    top = frames.top_regions(table, "folds", "m", "AD", GROUPS, 5)
+    top = top_region_shares(table, "folds", "m", "AD", GROUPS, 5)
     assert top.region.tolist() == ["Fusiform", "Temporal Mid"]
     assert top.positive.tolist() == pytest.approx([30, 10])
     assert top.negative.tolist() == pytest.approx([5, 20])
-    assert frames.top_regions(table, "holdout", "m", "AD", GROUPS).empty
+    assert top_region_shares(table, "holdout", "m", "AD", GROUPS).empty
 
 
 def test_settings_are_flat():
-    table = frames.settings({"a": {"b": 1, "c": {"d": None}}, "e": {}, "f": "x"})
+    table = settings_table({"a": {"b": 1, "c": {"d": None}}, "e": {}, "f": "x"})
     assert table.to_numpy().tolist() == [["a.b", "1"], ["a.c.d", "–"], ["e", "{}"], ["f", "x"]]
 
 
 def test_charts_are_made_of_a_run():
     run = open_run(shared_store())
     metrics = run.table("metrics")
-    summary = {("cnn", m): frames.mean_and_sd(metrics, m) for m in charts.METRIC_NAMES}
-    figure = validated(charts.accuracy(frames.fold_metrics(metrics), summary, frames.PAPER))
+    summary = {("cnn", m): mean_and_sd(metrics, m) for m in charts.METRIC_NAMES}
+    figure = validated(charts.accuracy(fold_metrics(metrics), summary, PAPER_METRICS))
     assert any("0.770 ± 0.060" in (t.text or ()) for t in figure.data)
-    counts = frames.confusion(run.table("predictions"), "folds", GROUPS)
+    counts = confusion_counts(run.table("predictions"), "folds", GROUPS)
     assert charts.confusion(counts, GROUPS).data[0]["z"].sum() == pytest.approx(2)
     assert len(charts.learning(run.table("training"), ["fold-1", "fold-2"]).data) == 8
     assert len(charts.roc(run.table("curves")).data) == 2
     assert charts.timings({"train": 3.0}).data[0]["text"] == ["3.00 s"]
 
 
-@pytest.mark.parametrize("module", ["dashboard.data.runs", "dashboard.data.frames", "dashboard.drawing.slices"])
+@pytest.mark.parametrize("module", ["dashboard.data.runs", "dashboard.data.cohort", "dashboard.drawing.slices"])
 def test_the_dashboard_starts_without_the_engine(module):
     probe = f"import sys, {module}; import dashboard.drawing.charts; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout.split()
     assert {"torch", "engine", "ants", "nilearn", "scipy"}.isdisjoint(loaded)
-    if "figures" in module:
+    if "drawing" in module:
         assert "streamlit" not in loaded

@@ -19,13 +19,14 @@ from store_factory import GRID_MM, METHODS, affine, make_run, shared_store
 from streamlit.testing.v1 import AppTest
 
 import store
-from dashboard.data import averages, runs
+from dashboard.data import anatomy, averages, runs
 from dashboard.data.averages import Average
 from dashboard.data.byte_cache import Bounded
 from dashboard.data.selection import Selection
 from dashboard.drawing import brain_maps, cuts
 from dashboard.drawing.planes import Range, Style
-from dashboard.views.shared import map_grid, region_values
+from dashboard.views.shared import average_pictures, map_grid, region_values
+from dashboard.views.shared.average_pictures import Drawing
 from dashboard.views.shared.map_controls import MapStyle
 from store.export import nifti
 from store.keys import GroupKey
@@ -181,20 +182,20 @@ def test_where_making_an_entry_fails_the_others_make_it():
 
 def test_pictures_that_push_each_other_out_of_the_cache_are_all_drawn(run, selection, monkeypatch):
     kept = [average(selection, diagnosis) for diagnosis in ("AD", "NC")]
-    averages.make_ready(kept, Style(), (-125.0, -121.0))
+    average_pictures.make_ready(kept, Style(), (-125.0, -121.0))
 
-    def drawing(one: Average, top: float) -> averages.Drawing:
-        return averages.Drawing((one,), (1.0,), (-125.0, -121.0), Style(), Range(0.0, top, ""))
+    def drawing(one: Average, top: float) -> Drawing:
+        return Drawing((one,), (1.0,), (-125.0, -121.0), Style(), Range(0.0, top, ""))
 
     drawings = [drawing(one, top) for one in kept for top in (1.0, 2.0, 3.0)]
-    expected = averages.on_screen(drawings)
+    expected = average_pictures.on_screen(drawings)
     for limit in (1, expected[0].bytes, 2 * expected[0].bytes + 99):
         small = Bounded(limit, lambda one: one.bytes)
-        monkeypatch.setattr(averages, "_pictures", lambda small=small: small)
+        monkeypatch.setattr(average_pictures, "_pictures", lambda small=small: small)
         for start in range(len(drawings)):  # what was drawn last is kept, and evicted while the others are drawn
             order = drawings[start:] + drawings[:start]
-            averages.on_screen(drawings[-1:])
-            assert averages.on_screen(order) == expected[start:] + expected[:start]
+            average_pictures.on_screen(drawings[-1:])
+            assert average_pictures.on_screen(order) == expected[start:] + expected[:start]
 
 
 # -- averages ---------------------------------------------------------------------------------------------------------
@@ -209,7 +210,7 @@ def test_an_average_is_that_of_the_group_cells(run, selection, method):
     found = reader.group_map(GroupKey("holdout", method, "AD", scale), diagnosis=["AD"], statistics=[statistic])
     factor = 1e5 / GRID_MM**3 if scale == "relative" else 1
     expected = factor * getattr(found, statistic)[reader.mask]
-    kept = averages._map(wanted)
+    kept = averages.brain_map(wanted)
     np.testing.assert_allclose(kept.values()[:-1], expected, atol=1e-3 * np.abs(expected).max())
     assert (kept.scans, kept.subjects) == (3, 1)
 
@@ -231,23 +232,23 @@ def test_other_filters_average_the_heatmaps_themselves(run, selection):
     maps = [reader.heatmap(m, "sensitivity", s, target="AD") for m, s in zip(rows.model, rows.scan, strict=True)]
     calls = []
     style, positions = Style(), (-125.0,)
-    assert not averages.is_ready(wanted, style, positions)
-    averages.make_ready([wanted], style, positions, lambda done, count: calls.append((done, count)))
+    assert not average_pictures.is_ready(wanted, style, positions)
+    average_pictures.make_ready([wanted], style, positions, lambda done, count: calls.append((done, count)))
     np.testing.assert_allclose(averages.volume(wanted), np.mean(maps, axis=0), atol=1e-5)
     assert calls == [(i + 1, len(rows)) for i in range(len(rows))]
     assert averages.figures(wanted).scans == len(rows)
-    assert averages.is_ready(wanted, style, positions)
+    assert average_pictures.is_ready(wanted, style, positions)
 
 
 def test_who_has_no_scan_is_told_apart(selection):
     nobody, some = average(selection, "MCI", correct=True), average(selection, "NC")
-    assert list(averages.make_ready([nobody, some], Style(), (-125.0,))) == [nobody]
+    assert list(average_pictures.make_ready([nobody, some], Style(), (-125.0,))) == [nobody]
 
 
 def test_a_share_of_the_map_sums_to_a_hundred_percent(run, selection):
     wanted = average(selection.of(method="occlusion"))
     factor = averages.share_factor(wanted)
-    kept = averages._map(wanted)
+    kept = averages.brain_map(wanted)
     cm3 = GRID_MM**3 / 1000
     assert factor * np.abs(kept.values()).sum() * cm3 == pytest.approx(100, rel=1e-3)
 
@@ -273,9 +274,9 @@ def test_the_difference_is_the_first_group_minus_the_second(run, selection):
     drawing = list(map_grid.drawings(panels, look(), {}).values())[-1]
     first, second = (averages.volume(average(selection, d)) for d in ("AD", "NC"))
     factor = 1e5 / GRID_MM**3
-    own = averages.brain(run)
+    own = anatomy.brain(run)
     expected = cuts.cut_all(factor * (first - second)[own.box], own.affine, "coronal", look().positions)
-    np.testing.assert_allclose(averages._heat(drawing), expected, atol=1e-2 * np.abs(expected).max())
+    np.testing.assert_allclose(average_pictures._heat(drawing), expected, atol=1e-2 * np.abs(expected).max())
     assert drawing.style.signed
 
 
@@ -317,9 +318,9 @@ def test_the_grid_is_saved_with_its_words(selection):
 
 def test_pictures_are_drawn_once(selection):
     drawn = list(map_grid.drawings(grid_of(selection, look()), look(), {}).values())
-    first = averages.on_screen(drawn)
+    first = average_pictures.on_screen(drawn)
     assert len(first) == 12
-    assert all(a is b for a, b in zip(first, averages.on_screen(drawn), strict=True))
+    assert all(a is b for a, b in zip(first, average_pictures.on_screen(drawn), strict=True))
     assert first[0] != first[1]
 
 

@@ -12,7 +12,8 @@ from plotly_schema import validated
 from store_factory import shared_store
 from streamlit.testing.v1 import AppTest
 
-from dashboard.data import frames, runs
+from dashboard.data import runs
+from dashboard.data.accuracy import confusion_counts, folds_in_words
 from dashboard.data.selection import ScanFilter, explained_scans
 from dashboard.drawing import charts
 from dashboard.shell import access, page
@@ -106,7 +107,7 @@ def test_the_table_of_metrics_says_what_is_sure_and_of_how_many_folds():
     assert row["Mean ± SD"] == "1.00 ± 0.00 (of 3 folds)"
     assert row["All folds (95 % CI)"] == "1.00 (0.899 to 1.000)"
     assert row["Held out (95 % CI)"] == "1.00 (0.750 to 1.000)"
-    assert frames.of_folds(metrics, "auc") == "3 of 5 folds"
+    assert folds_in_words(metrics, "auc") == "3 of 5 folds"
 
 
 @pytest.fixture
@@ -122,7 +123,7 @@ def run(monkeypatch) -> runs.Run:
 @pytest.mark.parametrize("model_set", ["folds", "holdout"])
 def test_the_filters_of_a_cell_let_just_its_scans_pass(run, model_set):
     explained = explained_scans(run, model_set)
-    counts = frames.confusion(runs.table(run, "predictions"), model_set, GROUPS)
+    counts = confusion_counts(runs.table(run, "predictions"), model_set, GROUPS)
     assert counts.sum() == explained.group.isin(GROUPS).sum()
     for true, predicted, text in judged.cells(counts, GROUPS):
         values = judged.values_of_cell(explained, GROUPS, true, predicted)

@@ -19,8 +19,8 @@ import pytest
 import store_factory
 from store_factory import METHODS, make_run
 
-from dashboard.data import frames as data_frames
 from dashboard.data import runs as data_runs
+from dashboard.data.cohort import cohort_table
 from dashboard.reports import cohort
 from dashboard.shell import access, page, public, sidebar
 from dashboard.views.regions import one_region
@@ -263,14 +263,14 @@ def test_the_cohort_table_gives_no_number_of_few_and_no_value_of_one():
         "diagnosis": ["AD"] * 25 + ["NC"] * 12 + ["MCI"] * 3, "sex": ["F"] * 13 + ["M"] * 27, "mmse": 25.0,
         "age": np.linspace(60, 93.6, 40), "holdout": [True] * 4 + [False] * 36,
     })  # fmt: skip
-    table = data_frames.cohort(scans, ["AD", "NC"], 10).set_index("Group")
+    table = cohort_table(scans, ["AD", "NC"], 10).set_index("Group")
     assert table.loc["AD", "Women"].startswith("13 ")
     assert table.loc["NC", "Women"] == "0 (0 %)" or table.loc["NC", "Women"] == "–"
     assert table.loc["AD", "In the test set"] == "fewer than 10"
     assert "(" not in table.loc["AD", "Age, mean ± SD (range)"]
     assert table.loc["MCI", "Subjects"] == "fewer than 10"
     assert "3" not in "".join(table.loc["MCI"])
-    assert "(60 to" in data_frames.cohort(scans, ["AD", "NC"]).set_index("Group").loc["AD", "Age, mean ± SD (range)"]
+    assert "(60 to" in cohort_table(scans, ["AD", "NC"]).set_index("Group").loc["AD", "Age, mean ± SD (range)"]
 
 
 def test_the_report_of_the_cohort_gives_no_number_of_few(crowd):

@@ -10,12 +10,14 @@ import pandas as pd
 import pytest
 from store_factory import OUTSIDE_ATLAS, REGIONS, make_run, shared_store
 
-from dashboard.data import frames, map_images, shares
+from dashboard.data import map_images, shares
+from dashboard.data.accuracy import mean_and_sd
+from dashboard.data.cohort import balance_sentence
 from dashboard.reports import cohort_report, inside, layout, patient_report
 from dashboard.reports.cohort import cohort_pages
 from dashboard.reports.patient import Subject, patient_page
 from dashboard.text import paper
-from dashboard.text.formatting import percent
+from dashboard.text.formatting import percent, three
 from store import NotInRun, open_run
 from store.reading.truth import voxel_truth
 
@@ -169,7 +171,7 @@ def test_a_region_of_a_group_average_keeps_its_value_at_1_mm(run):
 
 
 def test_an_empty_map_still_has_a_range():
-    empty = map_images.Drawable(np.zeros((3, 3, 3)), np.zeros((3, 3, 3)), np.eye(4), True, "u")
+    empty = map_images.MapImage(np.zeros((3, 3, 3)), np.zeros((3, 3, 3)), np.eye(4), True, "u")
     scale = map_images.colour_range([empty], np.ones((3, 3, 3), bool), 90)
     assert scale.low < scale.high
 
@@ -209,7 +211,7 @@ def test_a_cohort_report_is_always_the_same(run):
 def test_a_cohort_report_holds_accuracy_tables_and_provenance(run):
     first, figure, table_1, last = (words_on(p) for p in cohort_pages(run, "folds", "AD", None))
     metrics = run.table("metrics")
-    mean, _ = frames.mean_and_sd(metrics, "auc")
+    mean, _ = mean_and_sd(metrics, "auc")
     for expected in ("Cohort report", "SIMULATED", "0.77 ± 0.06", "0.78 ± 0.04", f"{mean:.3f} ±", "MCI", "1 / 4"):
         assert expected in first, expected
     assert "2 subjects, 4 scans" in figure
@@ -219,7 +221,7 @@ def test_a_cohort_report_holds_accuracy_tables_and_provenance(run):
     share = run.table("group_regions", model_set="folds", method="occlusion", target="AD", diagnosis="NC", merged=True)
     assert all(f"{100 * s:.1f}" in table_1 for s in share.share_of_average)
     distance = run.table("distances", model_set="folds", level="group", diagnosis="AD").distance
-    assert all(frames.three(d) in last for d in distance)
+    assert all(three(d) in last for d in distance)
     for expected in ("11.48", "9.66", "1" * 16, paper.CITATION[:40], "Research use only, not a medical device."):
         assert expected in last, expected
 
@@ -266,7 +268,7 @@ def test_axes_end_at_round_numbers():
 
 def test_small_probabilities_of_balance_are_short():
     table = pd.DataFrame({"covariate": ["age"], "difference": [7.03], "p": [3e-50]})
-    assert "p < 0.001" in frames.balance_sentence(table, ["older", "younger"])
+    assert "p < 0.001" in balance_sentence(table, ["older", "younger"])
 
 
 def test_a_run_that_did_not_count_scans_without_relevance_has_its_report(tmp_path):

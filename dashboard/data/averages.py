@@ -1,37 +1,31 @@
-"""Cached group averages and their pictures. What is kept is bounded in bytes, whatever the cohort and the grid."""
+"""Cached group averages and what is known of them, bounded in bytes whatever the cohort and the grid."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-import plotly.graph_objects as go
 import streamlit as st
 
 from dashboard.data import runs, workers
+from dashboard.data.anatomy import brain
 from dashboard.data.byte_cache import Bounded
 from dashboard.data.runs import Run
 from dashboard.data.selection import Selection
-from dashboard.drawing import brain_maps, pictures, planes
-from dashboard.drawing import glass as figures_3d
-from dashboard.drawing.brain_maps import Brain, BrainMap, Places
-from dashboard.drawing.pictures import ScreenPicture
-from store import GroupMap, NotInRun
+from dashboard.drawing import brain_maps
+from dashboard.drawing.brain_maps import BrainMap
+from store import GroupMap
 from store.export import nifti
 from store.keys import GroupKey
 
 VALUES = ("size", "signed", "spread")
 SHARED_UNIT = "% of the map / cm3"
 MIB = 1 << 20
-MAPS_LIMIT, CUTS_LIMIT, GROUNDS_LIMIT, PICTURES_LIMIT, FIGURES_LIMIT = 26 * MIB, 6 * MIB, 4 * MIB, 6 * MIB, 2 * MIB
-WIDTH = 512  # pixels that the sections of a picture share
-SHARPEST = 3.0  # pixels a mm
-TEXT = 23  # pixels; three pictures in a row shrink them to about 10 on a screen
-WORKERS = 2  # pictures drawn at once
+MAPS_LIMIT, FIGURES_LIMIT = 26 * MIB, 2 * MIB
 Progress = Callable[[int, int], None]
 
 
@@ -50,17 +44,6 @@ class Average:
     scale: str | None = None
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """One picture of the grid: an average, or the difference of two, each times its factor."""
-
-    averages: tuple[Average, ...]
-    factors: tuple[float, ...]
-    positions: tuple[float, ...]
-    style: planes.Style
-    scale: planes.Range
-
-
 @st.cache_resource(show_spinner=False)
 def _maps() -> Bounded[BrainMap]:
     return Bounded(MAPS_LIMIT, lambda kept: kept.bytes)
@@ -74,60 +57,6 @@ def _figures() -> Bounded[BrainMap]:
 @st.cache_resource(show_spinner=False)
 def _differences() -> Bounded[np.ndarray]:
     return Bounded(FIGURES_LIMIT, lambda levels: levels.nbytes)
-
-
-@st.cache_resource(show_spinner=False)
-def _cuts() -> Bounded[np.ndarray]:
-    return Bounded(CUTS_LIMIT, lambda planes: planes.nbytes)
-
-
-@st.cache_resource(show_spinner=False)
-def _grounds() -> Bounded[planes.Ground]:
-    return Bounded(GROUNDS_LIMIT, lambda kept: kept.bytes)
-
-
-@st.cache_resource(show_spinner=False)
-def _pictures() -> Bounded[ScreenPicture]:
-    return Bounded(PICTURES_LIMIT, lambda one: one.bytes)
-
-
-@st.cache_resource(show_spinner=False)
-def _pool() -> ThreadPoolExecutor:
-    """One for all sessions: the memory that a thread has used stays with it."""
-    return ThreadPoolExecutor(WORKERS)
-
-
-@st.cache_resource(max_entries=2, show_spinner=False)
-def anatomy(run: Run) -> planes.Anatomy:
-    """The 1 mm template as the ground of pictures."""
-    reader = runs.opened(run)
-    return planes.Anatomy(reader.array("template"), reader.array("mask") > 0, reader.affine("template"), white=255)
-
-
-@st.cache_resource(max_entries=2, show_spinner=False)
-def brain(run: Run) -> Brain:
-    """The brain on the working grid."""
-    reader = runs.opened(run)
-    return Brain.of(reader.mask, reader.affine())
-
-
-@st.cache_resource(max_entries=4, show_spinner=False)
-def sections(run: Run, plane: str, positions: tuple[float, ...]) -> planes.Sections:
-    """The template cut at some positions."""
-    return planes.sections(anatomy(run), plane, positions)
-
-
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _places(run: Run, plane: str, positions: tuple[float, ...]) -> Places:
-    return brain_maps.places(brain(run), plane, positions)
-
-
-def extent(run: Run, plane: str) -> tuple[float, float]:
-    """First and last mm of the brain across a plane."""
-    found, axis = anatomy(run), planes.PLANES[plane][2]
-    edges = found.box[axis].start, found.box[axis].stop - 1
-    low, high = sorted(float(round(found.affine[axis, axis] * e + found.affine[axis, 3])) for e in edges)
-    return low, high
 
 
 # Small answers that a pass asks for a hundred times: Streamlit's caches would take longer than the pictures.
@@ -201,11 +130,6 @@ def _cells_answer(run: Run, key: GroupKey, diagnosis: tuple[str, ...] | None, co
     return runs.opened(run).cells_answer(key, diagnosis=diagnosis, correct=correct)
 
 
-def is_ready(average: Average, style: planes.Style, positions: tuple[float, ...]) -> bool:
-    """Whether an average can be drawn at these places without reading it."""
-    return average in _figures() and (average, style.plane, positions, style.smooth) in _cuts()
-
-
 def _question(average: Average) -> Callable[[Progress | None], GroupMap]:
     """What asks the store for an average; it asks nothing of the caches, so that it may run in any thread."""
     chosen = average.selection
@@ -240,48 +164,11 @@ def volume(average: Average) -> np.ndarray:
 
 def figures(average: Average) -> BrainMap:
     """What is known of an average beside its voxels: numbers of scans and subjects, quantiles, peak. Without `data`."""
-    return _figures().get(average, lambda: replace(_map(average), data=b""))
+    return _figures().get(average, lambda: replace(brain_map(average), data=b""))
 
 
-def _map(average: Average, progress: Progress | None = None) -> BrainMap:
+def brain_map(average: Average, progress: Progress | None = None) -> BrainMap:
     return _maps().get(average, lambda: _maker(average)(progress))
-
-
-def make_ready(
-    averages: Sequence[Average], style: planes.Style, positions: tuple[float, ...], progress: Progress | None = None
-) -> dict[Average, str]:
-    """Read what is needed to draw averages at some places; those that group cells answer, several at once.
-
-    Returns:
-        Average -> why it cannot be drawn: no scan remains.
-    """
-    waiting = [average for average in averages if not is_ready(average, style, positions)]
-    unread = [average for average in waiting if is_stored(average) and average not in _maps()]
-    answers = {}
-    for average in unread:
-        pool = workers.readers(average.selection.run.store, average.selection.run.run_id)
-        answers[average] = pool.submit(_maps().get, average, partial(_maker(average), None))
-    impossible = {}
-    for average in waiting:
-        try:
-            if average in answers:
-                answers[average].result()
-            _map(average, progress)
-            figures(average)
-            _planes(average, style, positions)
-        except NotInRun as error:
-            impossible[average] = str(error)
-    return impossible
-
-
-@st.cache_data(max_entries=4, show_spinner=False)
-def glass(averages: tuple[Average, ...], factors: tuple[float, ...], threshold: float, unit: str) -> go.Figure:
-    """An average, or the difference of two, in a transparent brain."""
-    own = brain(averages[0].selection.run)
-    values = _map(averages[0]).values()[:-1] * np.float32(factors[0])
-    if len(averages) == 2:
-        values -= _map(averages[1]).values()[:-1] * np.float32(factors[1])
-    return figures_3d.glass_brain(own.spread_out(values), own.mask, own.affine, threshold, unit, "")
 
 
 def share_factor(average: Average) -> float:
@@ -297,61 +184,19 @@ def levels(averages: Sequence[Average], factors: Sequence[float]) -> np.ndarray:
     key = (tuple(averages), tuple(factors))
 
     def make() -> np.ndarray:
-        return brain_maps.difference_levels(_map(averages[0]), _map(averages[1]), (factors[0], factors[1]))
+        return brain_maps.difference_levels(brain_map(averages[0]), brain_map(averages[1]), (factors[0], factors[1]))
 
     return _differences().get(key, make)
 
 
-def _planes(average: Average, style: planes.Style, positions: tuple[float, ...]) -> np.ndarray:
-    """(positions, across, up) of one average; never to be changed."""
-
-    def make() -> np.ndarray:
-        cut = _places(average.selection.run, style.plane, positions)
-        return cut.cut(_map(average).values(), smooth=style.smooth)
-
-    return _cuts().get((average, style.plane, positions, style.smooth), make)
+def begin_reading(average: Average) -> Future[BrainMap] | None:
+    """Read an average in the threads of its run, where group cells answer it; None where not, or where it is kept."""
+    if not is_stored(average) or average in _maps():
+        return None
+    pool = workers.readers(average.selection.run.store, average.selection.run.run_id)
+    return pool.submit(_maps().get, average, partial(_maker(average), None))
 
 
-def _heat(drawing: Drawing) -> np.ndarray:
-    """(positions, across, up) of a drawing; sizes, where its style is not signed."""
-    cut = [_planes(average, drawing.style, drawing.positions) for average in drawing.averages]
-    heat = cut[0] * np.float32(drawing.factors[0])
-    if len(cut) == 2:
-        heat -= cut[1] * np.float32(drawing.factors[1])
-    return heat if drawing.style.signed else np.abs(heat)
-
-
-def _arranged(drawing: Drawing) -> Callable[[], pictures.Picture]:
-    """What draws a drawing; it asks nothing of the caches, so that it may run in any thread."""
-    run = drawing.averages[0].selection.run
-    cut, heat, affine = sections(run, drawing.style.plane, drawing.positions), _heat(drawing), brain(run).affine
-    count = len(drawing.positions)
-    columns = count if count <= 3 else -(-count // 2)
-    wide = abs(float(cut.across_mm[-1] - cut.across_mm[0])) * columns
-    sharp, style = min(SHARPEST, WIDTH / wide), drawing.style
-    key = (run, style.plane, style.convention, drawing.positions, sharp)
-    on = _grounds().get(key, lambda: planes.ground(cut, affine, style, sharp))
-    layout = {"columns": columns, "text": TEXT, "small_print": False, "on": on}
-    return lambda: planes.arrange(cut, heat, affine, style, drawing.scale, **layout)
-
-
-def picture(drawing: Drawing) -> pictures.Picture:
-    """A drawing as pixels and words."""
-    return _arranged(drawing)()
-
-
-def on_screen(drawings: Sequence[Drawing]) -> list[ScreenPicture]:
-    """Drawings for the page, several at once; what is saved is drawn as PNG."""
-    kept = _pictures()
-    # What is kept is taken first: the new ones, of this session or another, may push it out before the end.
-    found = {drawing: one for drawing in drawings if (one := kept.found(drawing)) is not None}
-    made = {
-        drawing: _pool().submit(_drawn, kept, drawing, _arranged(drawing))
-        for drawing in drawings
-        if drawing not in found
-    }
-    return [found[drawing] if drawing in found else made[drawing].result() for drawing in drawings]
-
-
-def _drawn(kept: Bounded[ScreenPicture], drawing: Drawing, draw: Callable[[], pictures.Picture]) -> ScreenPicture:
-    return kept.get(drawing, lambda: ScreenPicture.of(draw()))
+def is_known(average: Average) -> bool:
+    """Whether the numbers of an average are kept, so that `figures` reads nothing."""
+    return average in _figures()

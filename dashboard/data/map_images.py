@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dashboard.drawing.planes import Anatomy, Range
+from dashboard.drawing.planes import Range
 from dashboard.text.outputs import answer_of
 from store import RunReader
 from store.export import nifti
@@ -22,7 +22,7 @@ PER_CM3 = "% of relevance / cm3"
 
 
 @dataclass(frozen=True)
-class Drawable:
+class MapImage:
     """A map, and how it is drawn.
 
     Attributes:
@@ -42,25 +42,20 @@ class Drawable:
     resolution: str | None = None
     without_relevance: int = 0
 
-    def of_size(self, gradient: bool) -> Drawable:
+    def of_size(self, gradient: bool) -> MapImage:
         """Return what region shares are made of: |h| of a gradient method, max(h, 0) of an occlusion."""
         size = np.abs if gradient else (lambda values: np.maximum(values, 0))
         return replace(self, grid=size(self.grid), volume=size(self.volume))
 
 
-def template(run: RunReader) -> Anatomy:
-    """The 1 mm template as the ground of pictures."""
-    return Anatomy(run.array("template"), run.array("mask") > 0, run.affine("template"))
-
-
-def patient_map(run: RunReader, model: str, method: str, scan: str, target: str, scale: str) -> Drawable:
+def patient_map(run: RunReader, model: str, method: str, scan: str, target: str, scale: str) -> MapImage:
     """Return the relevance of one scan, which is never negative; errors as for RunReader.heatmap."""
     gradient = run.is_gradient(method)
     found = signed_map(run, model, method, scan, target, scale).of_size(gradient)
     return replace(found, unit=f"|{found.unit}|") if gradient else found
 
 
-def signed_map(run: RunReader, model: str, method: str, scan: str, target: str, scale: str) -> Drawable:
+def signed_map(run: RunReader, model: str, method: str, scan: str, target: str, scale: str) -> MapImage:
     """Return the heatmap of one scan with its signs; errors as for RunReader.heatmap."""
     group = run.target_of(model, scan, target)
     attributes = run.attributes(heatmaps.locate(run, HeatmapKey(model, method, group, scale), scan).path)
@@ -69,16 +64,16 @@ def signed_map(run: RunReader, model: str, method: str, scan: str, target: str, 
     unit = str(attributes["unit"]).replace("margin", scale)  # that of a regression names no margin
     if attributes["native_grid"] == "positions":
         affine = run.affine() @ np.diag([attributes["stride"]] * 3 + [1])
-        return Drawable(grid, native, affine, True, unit)
+        return MapImage(grid, native, affine, True, unit)
     if attributes["native_grid"] == "regions":
         painted = regions_to_voxels(native, run.array("atlas"))
-        return Drawable(grid, painted, run.affine("template"), False, unit, ONE_A_REGION)
+        return MapImage(grid, painted, run.affine("template"), False, unit, ONE_A_REGION)
     if not run.is_gradient(method):
-        return Drawable(grid, grid, run.affine(), False, unit, SEGMENTS)
-    return Drawable(grid, grid, run.affine(), True, unit)
+        return MapImage(grid, grid, run.affine(), False, unit, SEGMENTS)
+    return MapImage(grid, grid, run.affine(), True, unit)
 
 
-def group_map(run: RunReader, model_set: str, method: str, target: str, group: str) -> tuple[Drawable, int, int]:
+def group_map(run: RunReader, model_set: str, method: str, target: str, group: str) -> tuple[MapImage, int, int]:
     """Return the average of a group in the scale of the run's settings, its scans and subjects.
 
     Raises:
@@ -99,9 +94,9 @@ def group_map(run: RunReader, model_set: str, method: str, target: str, group: s
         grid = grid * np.float32(percent_per_cm3(run) if scale == "relative" else 1)
     grids = run.table("cells", ["native_grid"], model_set=model_set, method=method).native_grid
     if (grids == "regions").all():
-        drawn = Drawable(grid, _repainted(run, grid), run.affine("template"), False, unit, ONE_A_REGION)
+        drawn = MapImage(grid, _repainted(run, grid), run.affine("template"), False, unit, ONE_A_REGION)
     else:
-        drawn = Drawable(grid, grid, run.affine(), True, unit)
+        drawn = MapImage(grid, grid, run.affine(), True, unit)
     return replace(drawn, without_relevance=found.without_relevance), found.scans, found.subjects
 
 
@@ -118,7 +113,7 @@ def _repainted(run: RunReader, grid: np.ndarray) -> np.ndarray:
     return regions_to_voxels(values, run.array("atlas"))
 
 
-def colour_range(maps: list[Drawable], mask: np.ndarray, percentile: float) -> Range:
+def colour_range(maps: list[MapImage], mask: np.ndarray, percentile: float) -> Range:
     """One range for several maps: from a percentile of the relevance in the brain to its 99.5th."""
     inside = np.concatenate([m.grid[mask] for m in maps])
     low, high = (float(q) for q in np.percentile(inside, [percentile, TOP_PERCENTILE])) if inside.size else (0.0, 0.0)

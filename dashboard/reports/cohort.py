@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pandas as pd
 
-from dashboard.data import frames
+from dashboard.data.accuracy import confusion_counts, folds_behind, mean_and_sd, value_with_interval
+from dashboard.data.cohort import balance_sentence, cohort_table
 from dashboard.reports import layout
 from dashboard.reports.cohort_figure import figure
 from dashboard.reports.cohort_tables import table_1, table_2
@@ -15,6 +16,7 @@ from dashboard.reports.whole import END, FOOT, Whole, begin
 from dashboard.text import formatting, paper
 from dashboard.text.formatting import count, mean_sd, percent, three
 from dashboard.text.outputs import answer_of
+from dashboard.text.paper import PAPER_METRICS
 from store import NotInRun, RunReader
 from store.accuracy import metrics_of
 from store.export import nifti
@@ -120,7 +122,7 @@ def _cohort(page: Page, scans: pd.DataFrame, whole: Whole, y: float) -> float:
     """Who is in the run; the table of the Overview page."""
     run, fewest = whole.run, whole.fewest
     page.text(MARGIN, y, "Who", 10, weight="bold")
-    table = frames.cohort(scans, run.groups, fewest)
+    table = cohort_table(scans, run.groups, fewest)
     columns = [
         Column("Group", 36), Column("Subjects", 15, "r"), Column("Scans", 14, "r"), Column("Women", 24, "r"),
         Column("Age, mean ± SD (range)", 42, "r"), Column("MMSE, mean ± SD", 34, "r"), Column("Test set", 17, "r"),
@@ -128,7 +130,7 @@ def _cohort(page: Page, scans: pd.DataFrame, whole: Whole, y: float) -> float:
     rows = [[layout.shortened(row[0], 35, 7.5), *row[1:]] for row in table.itertuples(index=False, name=None)]
     y = page.table(MARGIN, y + 6, columns, rows, 7.5)
     left_out = run.table("exclusions", ["scan"]).scan.nunique() if run.has_table("exclusions") else 0
-    balance = frames.balance_sentence(run.table("balance"), run.groups) if run.has_table("balance") else ""
+    balance = balance_sentence(run.table("balance"), run.groups) if run.has_table("balance") else ""
     number = f"Fewer than {fewest} scans" if left_out < fewest else count(left_out, "scan")
     excluded = f"{number} left out, with reasons in the run." if left_out else "No scan was left out."
     return page.paragraph(MARGIN, y, f"{excluded} {balance}", INNER, 7.2, color=QUIET)
@@ -155,11 +157,11 @@ def _accuracy(page: Page, whole: Whole, y: float) -> float:
         rows = [
             [formatting.CLASSIFIERS[c], *(three(values.get((c, f))) for f in folds),
              _mean(metrics, metric, c),
-             *(formatting.with_interval(*frames.ends(metrics, m, metric, c)) for m in ("folds", "holdout"))]
+             *(formatting.with_interval(*value_with_interval(metrics, m, metric, c)) for m in ("folds", "holdout"))]
             for c in classifiers
         ]  # fmt: skip
-        if metric in frames.PAPER and whole.like_the_paper:
-            mean, sd = frames.PAPER[metric]
+        if metric in PAPER_METRICS and whole.like_the_paper:
+            mean, sd = PAPER_METRICS[metric]
             rows.append([paper.SHORT, *([""] * len(folds)), f"{mean:.2f} ± {sd:.2f}", "", ""])
         y = page.table(MARGIN, y + 5, [replace(columns[0], heading=name), *columns[1:]], rows, size)
     held = int((whole.run.table("predictions", ["correct"], model="holdout").correct.notna()).sum())
@@ -173,8 +175,8 @@ def _accuracy(page: Page, whole: Whole, y: float) -> float:
 
 def _mean(metrics: pd.DataFrame, metric: str, classifier: str) -> str:
     """Mean ± SD over the folds, and of how many where some have no value."""
-    known, folds = frames.folds_behind(metrics, metric, classifier)
-    text = mean_sd(*frames.mean_and_sd(metrics, metric, classifier))
+    known, folds = folds_behind(metrics, metric, classifier)
+    text = mean_sd(*mean_and_sd(metrics, metric, classifier))
     return f"{text} ({known} of {folds})" if 0 < known < folds else text
 
 
@@ -183,7 +185,7 @@ def _of(metrics: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def _confusion(page: Page, whole: Whole, predictions: pd.DataFrame, y: float) -> None:
-    counts = frames.confusion(predictions, whole.model_set, whole.groups)
+    counts = confusion_counts(predictions, whole.model_set, whole.groups)
     totals = counts.sum(axis=1)
     if ((counts > 0) & (counts < whole.fewest)).any():
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dashboard.data import map_images
+from dashboard.data.anatomy import template
 from dashboard.drawing import pictures, planes, slices
 from dashboard.reports import layout
 from dashboard.reports.layout import INNER, MARGIN, QUIET, Page
@@ -17,13 +18,13 @@ PERCENTILE = 50  # of the brain, from which colour starts: the median, as on the
 TEXT, GAP = 26.0, 14  # pixels
 
 
-Found = dict[str, tuple[map_images.Drawable, int, int]]  # group -> average, scans, subjects
+Found = dict[str, tuple[map_images.MapImage, int, int]]  # group -> average, scans, subjects
 
 
 def figure(whole: Whole) -> list[Page]:
     """Group averages of each method on the paper's three coronal slices, both groups on one range of colours."""
     run = whole.run
-    anatomy = map_images.template(run)
+    anatomy = template(run)
     positions = slices.paper_positions(anatomy.brain.shape[1], anatomy.affine)
     cuts = planes.sections(anatomy, "coronal", positions).cropped()
     pages: list[Page] = []
@@ -73,7 +74,7 @@ def _page(whole: Whole) -> tuple[Page, float]:
     )
 
 
-def _group_map(whole: Whole, method: str, group: str) -> tuple[map_images.Drawable, int, int] | None:
+def _group_map(whole: Whole, method: str, group: str) -> tuple[map_images.MapImage, int, int] | None:
     try:
         return map_images.group_map(whole.run, whole.model_set, method, whole.target, group)
     except NotInRun:

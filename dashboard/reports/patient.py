@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dashboard.data import map_images
+from dashboard.data.anatomy import template
 from dashboard.drawing import palette, planes
 from dashboard.drawing.colours import BAR_WIDTH
 from dashboard.reports import comparison, inside, layout
@@ -61,7 +62,7 @@ def patient_report(
 
 
 def patient_page(
-    subject: Subject, drawn: dict[str, map_images.Drawable], percentile: float, created: str | None
+    subject: Subject, drawn: dict[str, map_images.MapImage], percentile: float, created: str | None
 ) -> Page:
     """The page; arguments as for `patient_report`."""
     page = Page()
@@ -133,7 +134,7 @@ def _spread(said: pd.DataFrame, model: str, answer: Answer) -> str:
     return f"{true}{answer.name}, mean ± SD of {n} models {mean_sd(values.mean(), values.std(ddof=1))}; also {named}"
 
 
-def _methods(page: Page, subject: Subject, drawn: dict[str, map_images.Drawable], percentile: float, y: float) -> float:
+def _methods(page: Page, subject: Subject, drawn: dict[str, map_images.MapImage], percentile: float, y: float) -> float:
     """A row for each of the first methods: three planes, and the strongest regions against the group."""
     group = "groups" if len(subject.groups) > 1 else "group"
     run, place = subject.run, ", ".join(f"{v:.0f}" for v in subject.mm)
@@ -149,7 +150,7 @@ def _methods(page: Page, subject: Subject, drawn: dict[str, map_images.Drawable]
     small = (INNER - 2 * GAP) / 3
     below = -(-len(more) // 3) * (NAME + small / SHAPE + 2)
     height = min((READING - y - below) / len(main), 60.0)
-    cuts = planes.sections_at(map_images.template(run), subject.mm)
+    cuts = planes.sections_at(template(run), subject.mm)
     for method in main:
         width = min((height - NAME - 3) * SHAPE, left)
         _picture(page, subject, cuts, (method, drawn[method]), percentile, (MARGIN, y, width))
@@ -162,7 +163,7 @@ def _methods(page: Page, subject: Subject, drawn: dict[str, map_images.Drawable]
 
 
 def _picture(
-    page: Page, subject: Subject, cuts: dict[str, planes.Sections], item: tuple[str, map_images.Drawable],
+    page: Page, subject: Subject, cuts: dict[str, planes.Sections], item: tuple[str, map_images.MapImage],
     percentile: float, place: tuple[float, float, float],
 ) -> None:  # fmt: skip
     """One method: its name, the share in the imposed change of a simulated brain, the planes."""

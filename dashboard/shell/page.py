@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -12,11 +11,10 @@ import streamlit as st
 from dashboard.data import reference_run, runs
 from dashboard.data.runs import Run
 from dashboard.shell import notices, run_picker, sidebar, url_state
+from dashboard.shell.components.share import share_button
 from dashboard.text.formatting import plain
 from store import StoreError
 from store.export.csv import csv_text
-
-FRONTEND = Path(__file__).parent / "components"
 
 
 def body(main: Callable[[], None]) -> None:
@@ -112,22 +110,6 @@ class Header:
                         key=f"download-{number}-{item.file_name}", icon=":material/download:",
                     )  # fmt: skip
                 st.caption(notices.RESEARCH_ONLY)
-
-
-@st.cache_resource
-def _share() -> Callable[..., Any]:
-    return st.components.v2.component(
-        "brainwhy_share",
-        html='<div class="share"><button type="button" title="Copy a link that opens exactly this view">Share</button>'
-        '<input hidden readonly aria-label="Link to this view"><span role="status"></span></div>',
-        css=(FRONTEND / "share.css").read_text(),
-        js=(FRONTEND / "share.js").read_text(),
-    )
-
-
-def share_button(query: str) -> None:
-    """Copies the link of this view."""
-    _share()(data={"query": query}, key="share")
 
 
 def how_to_read(sentences: str, formula: str = "", source: str = "") -> None:

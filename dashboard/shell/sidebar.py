@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard.data import frames, runs
+from dashboard.data import runs
+from dashboard.data.cohort import ordered_diagnoses
 from dashboard.data.runs import Run
 from dashboard.data.selection import MISSING, SEXES, TARGET_WORDS, ScanFilter, Selection, explained_scans, fill_missing
 from dashboard.shell import access, url_state
@@ -46,12 +47,12 @@ def _what(run: Run) -> tuple[str, str, str] | None:
 
 def _choose_filter(run: Run, rows: pd.DataFrame) -> ScanFilter:
     groups = runs.manifest(run)["groups"]
-    diagnoses = frames.ordered_diagnoses(rows, groups)
+    diagnoses = ordered_diagnoses(rows, groups)
     diagnosis = url_state.choose_many("dx", "Diagnosis", diagnoses, widget="pills")
     screening = ()
     at_screening = fill_missing(rows.screening_diagnosis)
     if ((at_screening != rows.diagnosis) & (at_screening != MISSING)).any():  # someone has converted
-        screened = frames.ordered_diagnoses(rows.assign(diagnosis=at_screening), groups)
+        screened = ordered_diagnoses(rows.assign(diagnosis=at_screening), groups)
         screening = url_state.choose_many("scr", "Diagnosis at screening", screened, widget="pills")
     label, known_labels = (), sorted(fill_missing(rows.clinical_label).unique())
     if len(known_labels) > 1:  # of a regression, whose diagnoses are the sides of the median
@@ -135,7 +136,7 @@ def sidebar(run: Run) -> Selection | None:
 def _everyone(run: Run, rows: pd.DataFrame) -> ScanFilter:
     """For readers who may not see single patients: the groups as they were published, but for small ones."""
     people = rows.groupby("diagnosis").subject.nunique()
-    diagnoses = frames.ordered_diagnoses(rows, runs.manifest(run)["groups"])
+    diagnoses = ordered_diagnoses(rows, runs.manifest(run)["groups"])
     large = tuple(d for d in diagnoses if people[d] >= access.FEWEST)
     hidden = f" Groups of {access.FEW} subjects are not shown." if len(large) < len(diagnoses) else ""
     st.caption(f"All scans of each group: filters are {access.ONLY_FOR_ROLE}.{hidden}")

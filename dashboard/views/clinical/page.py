@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard.data import frames, runs
+from dashboard.data import runs
+from dashboard.data.cohort import ordered_diagnoses
 from dashboard.data.rank_correlation import FEWEST
 from dashboard.data.selection import Selection
 from dashboard.shell import access, display, page, sidebar, url_state
@@ -103,7 +104,7 @@ def warn(manifest: dict[str, Any], rows: pd.DataFrame, scores: list[str]) -> Non
 def pictures(selection: Selection, choice: Choice, evidence: Evidence, found: Correlations) -> pd.DataFrame:
     """Show the dots of one pair, to readers who may see patients, and the correlations of all; return the dots."""
     groups = runs.manifest(selection.run)["groups"]
-    diagnoses = frames.ordered_diagnoses(evidence.rows, groups)
+    diagnoses = ordered_diagnoses(evidence.rows, groups)
     table = correlated.points(evidence, choice.score, choice.feature)
     places: Sequence[Any] = [st]
     if access.may_see_patients():
@@ -236,7 +237,7 @@ def main() -> None:
         page.nothing_explained()
         return
     manifest, rows = runs.manifest(selection.run), selection.rows()
-    head = page.Header("Clinical", sentence(selection, rows, frames.ordered_diagnoses(rows, manifest["groups"])))
+    head = page.Header("Clinical", sentence(selection, rows, ordered_diagnoses(rows, manifest["groups"])))
     downloads = content(selection, manifest, rows)
     if downloads is not None:
         explain()

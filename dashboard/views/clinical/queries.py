@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard.data import frames, runs
+from dashboard.data import runs
+from dashboard.data.cohort import ordered_diagnoses
 from dashboard.data.selection import Selection
 from dashboard.views.clinical import correlations as correlated
 from dashboard.views.clinical.correlations import Evidence
@@ -59,6 +60,6 @@ def correlations(selection: Selection, merged: bool, count: int | None, also: st
     features = list(found.names[: None if count is None else count + 1])
     features += [also] if also not in features else []
     chosen = Evidence(found.rows, found.values[:, [found.names.index(f) for f in features]], tuple(features))
-    diagnoses = frames.ordered_diagnoses(found.rows, runs.manifest(selection.run)["groups"])
+    diagnoses = ordered_diagnoses(found.rows, runs.manifest(selection.run)["groups"])
     sets = correlated.sets_of_subjects(diagnoses)
     return Correlations(*correlated.correlations(chosen, correlated.known_scores(found.rows), sets), sets, features)

@@ -8,13 +8,14 @@ import streamlit as st
 
 from dashboard.data import averages as data_averages
 from dashboard.data import runs as data_runs
-from dashboard.data.averages import Average, Drawing
+from dashboard.data.averages import Average
 from dashboard.data.runs import Run
 from dashboard.data.selection import ScanFilter, Selection
 from dashboard.drawing import planes
 from dashboard.shell import display, url_state
 from dashboard.text import formatting
-from dashboard.views.shared import map_controls, map_grid
+from dashboard.views.shared import average_pictures, map_controls, map_grid
+from dashboard.views.shared.average_pictures import Drawing
 from dashboard.views.shared.map_controls import MapStyle
 from dashboard.views.shared.map_grid import Panel
 
@@ -64,7 +65,7 @@ def maps(choice: Choice) -> list[tuple[Panel, Drawing]]:
         run.run_id: Average(Selection(run, choice.model_set, choice.method, target, ScanFilter(diagnosis=(diagnosis,))))
         for run, diagnosis, target in zip(choice.runs, choice.diagnoses, choice.targets(), strict=True)
     }
-    impossible = data_averages.make_ready(list(asked.values()), look.style, look.positions)
+    impossible = average_pictures.make_ready(list(asked.values()), look.style, look.positions)
     averages = {name: average for name, average in asked.items() if average not in impossible}
     units = {data_averages.measured(a)[2] for a in averages.values()}
     if not share and len(units) > 1:
@@ -74,7 +75,7 @@ def maps(choice: Choice) -> list[tuple[Panel, Drawing]]:
     st.html(map_controls.ROWS)
     columns = iter(st.container(key="maps-row-compare").columns(3 if look.difference else 2))
     who = dict(zip(choice.names, choice.diagnoses, strict=True))
-    for panel, picture in zip(drawn, data_averages.on_screen(list(drawn.values())), strict=True):
+    for panel, picture in zip(drawn, average_pictures.on_screen(list(drawn.values())), strict=True):
         whose = "" if panel.is_difference else f": {who[panel.heading]}"
         caption = f"{panel.heading}{whose}, {panel.people()}"
         display.brain_picture(next(columns), picture, caption, map_grid.description(panel, look))

@@ -8,8 +8,9 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard.data import frames, reference_run
+from dashboard.data import reference_run
 from dashboard.data import runs as data_runs
+from dashboard.data.cohort import ordered_diagnoses
 from dashboard.data.runs import Run
 from dashboard.data.selection import explained_scans
 from dashboard.drawing import pictures
@@ -65,7 +66,7 @@ def card(place: DeltaGenerator, which: str, run: Run) -> None:
         else:
             st.badge("REAL SCANS", color="gray", icon=":material/person:")
             reference_run.badge(run)
-        people, counted = public.people(scans, frames.ordered_diagnoses(scans, manifest["groups"]))
+        people, counted = public.people(scans, ordered_diagnoses(scans, manifest["groups"]))
         subjects = formatting.count(scans.subject.nunique(), "subject")
         everyone = f"{formatting.count(len(scans), 'scan')} of {subjects} ({people})"
         if which == "Second":
@@ -161,7 +162,7 @@ def _people(run: Run, model_set: str) -> beside.People:
     """Return the groups of a run; for new scans, which belong to none, their diagnoses."""
     groups, of_no_group = data_runs.manifest(run)["groups"], reference_run.of(run) is not None
     if of_no_group:
-        found = frames.ordered_diagnoses(explained_scans(run, model_set), groups)
+        found = ordered_diagnoses(explained_scans(run, model_set), groups)
         return beside.People(tuple(public.groups(run, model_set, {d: (d,) for d in found})), True)
     return beside.People(tuple(groups) if public.has_both_groups(run, model_set) else ())
 

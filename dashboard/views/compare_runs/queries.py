@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import pandas as pd
 import streamlit as st
 
-from dashboard.data import frames, runs
+from dashboard.data import runs
+from dashboard.data.accuracy import LINEAR_BASELINES
 from dashboard.data.runs import Run
 from dashboard.text import formatting
 from store import accuracy
@@ -34,7 +35,7 @@ def _test_scans(run: Run) -> dict[tuple[str, str], pd.DataFrame]:
     """Return (classifier, folds or holdout) -> the test scans with what the classifier said of them."""
     predictions, reader = runs.table(run, "predictions"), runs.opened(run)
     found = {("cnn", judged_on): judged_scans(predictions, judged_on) for judged_on in (FOLDS, "holdout")}
-    return found | {(c, s): baseline_scans(reader, c, s) for c in frames.LINEAR for s in (FOLDS, "holdout")}
+    return found | {(c, s): baseline_scans(reader, c, s) for c in LINEAR_BASELINES for s in (FOLDS, "holdout")}
 
 
 def difference_rows(

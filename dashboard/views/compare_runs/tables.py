@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dashboard.data import frames
+from dashboard.data.accuracy import LINEAR_BASELINES, folds_behind, mean_and_sd, metric_value
+from dashboard.data.settings import settings_table
 from dashboard.text import formatting
 from dashboard.views.compare_runs.queries import METRICS
 
-CLASSIFIERS = ("cnn", *frames.LINEAR)
+CLASSIFIERS = ("cnn", *LINEAR_BASELINES)
 OF_ALL_SCANS = "All test scans, second − first (95 % CI)"
 FACTS = ("device", "spec_version", "versions", "seeds")
 HASHES, HASH_DIGITS = ("commit", "data_fingerprint"), 12
@@ -33,7 +34,7 @@ def differing_settings(first: Mapping[str, Any], second: Mapping[str, Any], name
 def _settings(manifest: Mapping[str, Any]) -> dict[str, str]:
     facts = {name: manifest[name] for name in FACTS if manifest.get(name)}
     hashes = {name: str(manifest[name])[:HASH_DIGITS] for name in HASHES if manifest.get(name)}
-    rows = [frames.settings(part) for part in (manifest.get("config", {}), facts, hashes)]
+    rows = [settings_table(part) for part in (manifest.get("config", {}), facts, hashes)]
     return dict(pd.concat(rows).itertuples(index=False, name=None))
 
 
@@ -46,10 +47,10 @@ def metric_rows(metrics: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFram
     rows = []
     for classifier in CLASSIFIERS:
         for metric in METRICS:
-            mean, sd = frames.mean_and_sd(metrics, metric, classifier)
-            folds, _ = frames.folds_behind(metrics, metric, classifier)
+            mean, sd = mean_and_sd(metrics, metric, classifier)
+            folds, _ = folds_behind(metrics, metric, classifier)
             rows.append((classifier, metric, "folds", mean, sd, folds))
-            value = frames.metric_value(metrics, "holdout", metric, classifier)
+            value = metric_value(metrics, "holdout", metric, classifier)
             rows.append((classifier, metric, "holdout", value, None, held))
     frame = pd.DataFrame(rows, columns=["classifier", "metric", "judged", "value", "sd", "n"])
     return frame.astype({"value": float, "sd": float})

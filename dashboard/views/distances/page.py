@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard.data import frames, runs
+from dashboard.data import runs
+from dashboard.data.cohort import ordered_diagnoses
 from dashboard.data.selection import Selection
 from dashboard.drawing import ordering
 from dashboard.shell import access, display, page, sidebar, url_state
@@ -164,7 +165,7 @@ def main() -> None:
         page.nothing_explained()
         return
     groups, rows = runs.manifest(selection.run)["groups"], selection.rows()
-    diagnoses = frames.ordered_diagnoses(rows, groups)
+    diagnoses = ordered_diagnoses(rows, groups)
     head = page.Header("Distances", sentence(selection, rows, diagnoses))
     of_pairs, of_scans = stored(selection)
     if of_pairs.empty or rows.empty:

@@ -11,8 +11,9 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.data import averages as data_averages
-from dashboard.data import frames, reference_run, runs
-from dashboard.data.averages import Average, Drawing
+from dashboard.data import reference_run, runs
+from dashboard.data.averages import Average
+from dashboard.data.cohort import ordered_diagnoses
 from dashboard.data.selection import Selection, explained_scans
 from dashboard.drawing.pictures import ScreenPicture
 from dashboard.shell import access, display, notices, page, sidebar, url_state
@@ -20,7 +21,8 @@ from dashboard.shell.page import Download
 from dashboard.text import formatting
 from dashboard.text.outputs import Answer
 from dashboard.views.group_maps import tables
-from dashboard.views.shared import map_controls, map_grid, region_values
+from dashboard.views.shared import average_pictures, map_controls, map_grid, region_values
+from dashboard.views.shared.average_pictures import Drawing
 from dashboard.views.shared.map_controls import MapStyle
 from dashboard.views.shared.map_grid import Panel
 from dashboard.views.shared.patient_links import open_patient
@@ -49,7 +51,8 @@ class Reading:
         waiting = [
             average
             for average in averages
-            if not data_averages.is_ready(average, look.style, look.positions) and not data_averages.is_stored(average)
+            if not average_pictures.is_ready(average, look.style, look.positions)
+            and not data_averages.is_stored(average)
         ]
         self._all = sum(len(a.selection.rows()) for a in waiting)
         self._before = 0
@@ -80,14 +83,14 @@ def others(selection: Selection, groups: dict[str, tuple[str, ...]]) -> list[str
     """Return the diagnoses of a run whose scans belong to no group: new scans."""
     if any(groups.values()):
         return []
-    return frames.ordered_diagnoses(explained_scans(selection.run, selection.model_set), list(groups))
+    return ordered_diagnoses(explained_scans(selection.run, selection.model_set), list(groups))
 
 
 def also_explained(selection: Selection, columns: dict[str, tuple[str, ...]]) -> str:
     """Say which diagnoses have maps and no column."""
     rows = explained_scans(selection.run, selection.model_set)
     shown = [d for diagnoses in columns.values() for d in diagnoses]
-    more = [d for d in frames.ordered_diagnoses(rows, runs.manifest(selection.run)["groups"]) if d not in shown]
+    more = [d for d in ordered_diagnoses(rows, runs.manifest(selection.run)["groups"]) if d not in shown]
     return (
         f"Also explained: {', '.join(map(formatting.plain, more))}; choose it under Diagnosis at the left. "
         if more
@@ -140,17 +143,17 @@ def show_grid(selection: Selection, look: MapStyle, columns: dict[str, tuple[str
     places = {method: st.container(key=f"maps-row-{method}") for method in averages}
     alone = not look.shared and look.percentile is not None
     drawn: dict[Panel, Drawing] = {}
-    at_once = not alone or all(data_averages.is_ready(average, look.style, look.positions) for average in every)
+    at_once = not alone or all(average_pictures.is_ready(average, look.style, look.positions) for average in every)
     for batch in [list(averages)] if at_once else [[method] for method in averages]:
         asked = [average for method in batch for average in averages[method].values()]
-        impossible = data_averages.make_ready(asked, look.style, look.positions, progress.step)
+        impossible = average_pictures.make_ready(asked, look.style, look.positions, progress.step)
         ready = {m: {n: a for n, a in averages[m].items() if a not in impossible} for m in batch}
         grid = [panel for m in batch for panel in map_grid.panels(m, ready[m], columns, look)]
         typed = {} if look.percentile is not None else map_controls.choose_values(
             "g_", map_grid.medians(grid), thresholds
         )  # fmt: skip
         new = map_grid.drawings(grid, look, typed)
-        ready_pictures = dict(zip(new, data_averages.on_screen(list(new.values())), strict=True))
+        ready_pictures = dict(zip(new, average_pictures.on_screen(list(new.values())), strict=True))
         for method in batch:
             missing = {n: impossible[a] for n, a in averages[method].items() if a in impossible}
             own = {panel: picture for panel, picture in ready_pictures.items() if panel.method == method}
@@ -188,7 +191,7 @@ def in_3d(method: str, drawn: dict[Panel, Drawing]) -> None:
     threshold = float(levels[round(percentile / 100 * (len(levels) - 1))])
     who = "" if panel.is_difference else f", {panel.people()}"
     left.caption(f"{formatting.plain(panel.heading)}{who}. Averaged over blocks of about 5 mm. Drag to turn.")
-    figure = data_averages.glass(panel.averages, panel.factors, threshold, panel.unit)
+    figure = average_pictures.glass(panel.averages, panel.factors, threshold, panel.unit)
     display.chart(right, figure, "group-3d", save=False)
 
 

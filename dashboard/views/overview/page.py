@@ -8,7 +8,19 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.data import averages as data_averages
-from dashboard.data import frames, reference_run, runs
+from dashboard.data import reference_run, runs
+from dashboard.data.accuracy import (
+    LINEAR_BASELINES,
+    confusion_counts,
+    fold_metrics,
+    folds_in_words,
+    judged_set,
+    mean_and_sd,
+    metric_value,
+    trained_models,
+    value_with_interval,
+)
+from dashboard.data.cohort import balance_sentence, cohort_table, exclusion_table, ordered_diagnoses
 from dashboard.data.runs import Run
 from dashboard.data.selection import Selection, explained_scans
 from dashboard.drawing import charts
@@ -18,11 +30,13 @@ from dashboard.shell.page import Download
 from dashboard.text import formatting
 from dashboard.text import paper as text_paper
 from dashboard.text.outputs import answer_of
+from dashboard.text.paper import PAPER_METRICS
 from dashboard.views.overview import charts as overview_charts
 from dashboard.views.overview import new_scans, regression
 from dashboard.views.overview import queries as overview_queries
 from dashboard.views.overview import tables as judged
 from dashboard.views.overview import truth as overview_truth
+from dashboard.views.overview.tables import subjects_in_ranking
 from dashboard.views.shared import map_controls, map_grid
 from store.export import nifti
 from store.export.csv import neutralised
@@ -32,7 +46,7 @@ from store.keys import are_of_folds
 def sentence(manifest: dict[str, Any], scans: pd.DataFrame) -> str:
     """Say in a sentence what the networks predict, and of whom."""
     groups, answer = manifest["groups"], answer_of(manifest)
-    people, counted = public.people(scans, frames.ordered_diagnoses(scans, groups))
+    people, counted = public.people(scans, ordered_diagnoses(scans, groups))
     everyone = (
         f"{formatting.count(len(scans), 'scan')} of {formatting.count(scans.subject.nunique(), 'subject')} ({people})"
     )
@@ -66,23 +80,23 @@ def of_groups(metrics: pd.DataFrame, predictions: pd.DataFrame) -> list[tuple[st
     shown = []
     n = predictions.model[are_of_folds(predictions.model)].nunique()
     for metric, name in charts.METRIC_NAMES.items() if n else ():
-        paper = " ± ".join(f"{v:.2f}" for v in frames.PAPER[metric])
-        value = formatting.mean_sd(*frames.mean_and_sd(metrics, metric))
-        together = formatting.with_interval(*frames.ends(metrics, "folds", metric))
+        paper = " ± ".join(f"{v:.2f}" for v in PAPER_METRICS[metric])
+        value = formatting.mean_sd(*mean_and_sd(metrics, metric))
+        together = formatting.with_interval(*value_with_interval(metrics, "folds", metric))
         note = f"All folds together (95 % CI): {together}. The paper, ADNI: {paper}"
-        shown.append((f"{name}, mean ± SD of {frames.of_folds(metrics, metric)}", value, note))
+        shown.append((f"{name}, mean ± SD of {folds_in_words(metrics, metric)}", value, note))
     held = int(((predictions.model == "holdout") & predictions.correct.notna()).sum())
     if held:
-        value, *sides = frames.ends(metrics, "holdout", "accuracy")
-        auc = formatting.with_interval(*frames.ends(metrics, "holdout", "auc"))
+        value, *sides = value_with_interval(metrics, "holdout", "accuracy")
+        auc = formatting.with_interval(*value_with_interval(metrics, "holdout", "auc"))
         interval = formatting.interval(*sides) or "too few subjects for an interval"
         note = f"n = {formatting.count(held, 'scan')}; {interval}; AUC {auc}"
         shown.append(("Accuracy, held-out test set", formatting.three(value), note))
-    linear = {c: frames.mean_and_sd(metrics, "accuracy", c) for c in frames.LINEAR}
+    linear = {c: mean_and_sd(metrics, "accuracy", c) for c in LINEAR_BASELINES}
     linear = {c: value for c, value in linear.items() if value[0] is not None}
     if linear:
         best = max(linear, key=lambda c: linear[c][0])
-        together = formatting.with_interval(*frames.ends(metrics, "folds", "accuracy", best))
+        together = formatting.with_interval(*value_with_interval(metrics, "folds", "accuracy", best))
         note = formatting.CLASSIFIERS[best] + (
             f"; all folds together {together}" if together != formatting.NONE else ""
         )
@@ -131,7 +145,7 @@ def ranking(run: Run, model_set: str, target: str, groups: list[str]) -> None:
     if not public.has_both_groups(run, model_set):
         return
     table = runs.table(run, "group_regions")
-    n = [frames.subjects_in_ranking(table, model_set, group) for group in groups]
+    n = [subjects_in_ranking(table, model_set, group) for group in groups]
     st.subheader("Regions that matter most", anchor=False)
     st.caption(
         "Share of the relevance of all atlas regions in the group average, left and right added. Bars and numbers: "
@@ -151,7 +165,7 @@ def accuracy(run: Run, metrics: pd.DataFrame, figures: dict[str, Chart]) -> None
     st.subheader("How well the networks do", anchor=False)
     if "accuracy" in figures:
         st.caption(
-            f"By scan. A dot is a fold (n = {frames.fold_metrics(metrics).model.nunique()}), the diamond their mean "
+            f"By scan. A dot is a fold (n = {fold_metrics(metrics).model.nunique()}), the diamond their mean "
             "± SD, the dotted line chance. The linear models were fitted in the same folds. The paper's cohort is "
             f"ADNI: for comparison, not a target.{overview_queries.auc_sentence(run)}"
         )
@@ -172,16 +186,16 @@ def accuracy(run: Run, metrics: pd.DataFrame, figures: dict[str, Chart]) -> None
 
 def networks(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame, figures: dict[str, Chart]) -> None:
     """Show ROC, calibration, confusion matrix and learning curves of the same models."""
-    training, model_set = runs.table(run, "training"), frames.judged_set(predictions)
+    training, model_set = runs.table(run, "training"), judged_set(predictions)
     which = "mean" if model_set == "folds" else "holdout"
     left, middle, right = st.columns(3, gap="medium")
-    left.markdown(f"**ROC**, AUC {formatting.three(frames.metric_value(metrics, which, 'auc'))}")
-    together = formatting.with_interval(*frames.ends(metrics, model_set, "auc"))
+    left.markdown(f"**ROC**, AUC {formatting.three(metric_value(metrics, which, 'auc'))}")
+    together = formatting.with_interval(*value_with_interval(metrics, model_set, "auc"))
     display.chart(left, figures["roc"], "roc")
-    models = frames.models_of(training, model_set)
+    models = trained_models(training, model_set)
     if model_set == "folds":
         note = (
-            f"Thick: all out-of-fold predictions together. AUC: mean of {frames.of_folds(metrics, 'auc')}; all "
+            f"Thick: all out-of-fold predictions together. AUC: mean of {folds_in_words(metrics, 'auc')}; all "
             f"folds (95 % CI): {together}."
         )
         spread = f" Dashed and shaded: mean ± SD of {formatting.count(len(models), 'fold')}."
@@ -189,7 +203,7 @@ def networks(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame, figures
     elif "(" in together:
         left.caption(f"AUC (95 % CI): {together}.")
     if "calibration" in figures:
-        brier = formatting.three(frames.metric_value(metrics, which, "brier"))
+        brier = formatting.three(metric_value(metrics, which, "brier"))
         middle.markdown(f"**Calibration**, Brier score {brier}")
         display.chart(middle, figures["calibration"], "calibration")
         middle.caption("Scans in tenths of p; larger dots hold more. Lines: 95 % CI (Wilson). Dotted: p is right.")
@@ -206,7 +220,7 @@ def networks(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame, figures
 def confusion(place: Any, run: Run, predictions: pd.DataFrame, model_set: str, figure: Chart) -> None:
     """Show the confusion matrix; its cells open their patients for readers who may see them."""
     groups = runs.manifest(run)["groups"]
-    counts = frames.confusion(predictions, model_set, groups)
+    counts = confusion_counts(predictions, model_set, groups)
     may = access.may_see_patients()
     place.markdown(f"**Confusion matrix**, n = {formatting.count(int(counts.sum()), 'scan')}")
     options = {"on_select": "rerun", "selection_mode": "points"} if may else {}
@@ -231,8 +245,8 @@ def open_cell(run: Run, model_set: str, groups: list[str], true: int, predicted:
 def cohort(run: Run, scans: pd.DataFrame, groups: list[str], figures: dict[str, Chart]) -> None:
     """Show who is in the run, and who was left out."""
     st.subheader("Cohort", anchor=False)
-    display.table(st, frames.cohort(scans, groups, public.fewest()))
-    balance = frames.balance_sentence(runs.table(run, "balance"), groups)
+    display.table(st, cohort_table(scans, groups, public.fewest()))
+    balance = balance_sentence(runs.table(run, "balance"), groups)
     st.caption(f"People are counted once a group, by their first scan. {formatting.plain(balance)}")
     left, right = st.columns(2, gap="large")
     left.markdown("**Age**")
@@ -253,7 +267,7 @@ def cohort(run: Run, scans: pd.DataFrame, groups: list[str], figures: dict[str, 
 def left_out(excluded: pd.DataFrame, scans: pd.DataFrame) -> pd.DataFrame:
     """Return the exclusions by reason, as this reader may see them."""
     names = [str(name) for table in (excluded, scans) for column in ("scan", "subject") for name in table[column]]
-    return frames.exclusions(public.exclusions(excluded, names), public.fewest())
+    return exclusion_table(public.exclusions(excluded, names), public.fewest())
 
 
 def explain(run: Run) -> None:
@@ -284,7 +298,7 @@ def downloads(run: Run, tables: dict[str, pd.DataFrame], model_set: str | None, 
     counted = left_out(tables["exclusions"], tables["scans"])
     files = [
         Download.csv("Metrics, CSV", f"{name}_metrics", lambda: tables["metrics"]),
-        Download.csv("Cohort by group, CSV", f"{name}_cohort", lambda: frames.cohort(tables["scans"], groups, least)),
+        Download.csv("Cohort by group, CSV", f"{name}_cohort", lambda: cohort_table(tables["scans"], groups, least)),
         Download.csv("Left out, counted, CSV", f"{name}_left-out", lambda: counted),
     ]
     if model_set is not None and public.has_both_groups(run, model_set):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from dashboard.data import frames, runs
+from dashboard.data import runs
+from dashboard.data.accuracy import LINEAR_BASELINES, value_with_interval
 from dashboard.data.runs import Run
 from dashboard.text import formatting
 from store.accuracy import FOLDS, Judged, difference, judged_scans
@@ -21,8 +22,8 @@ def auc_sentence(run: Run) -> str:
     metrics, groups, reader = runs.metrics(run), runs.manifest(run)["groups"], runs.opened(run)
     folds = judged_scans(runs.table(run, "predictions"), FOLDS)
     parts = []
-    for classifier in ("cnn", *frames.LINEAR):
-        text = formatting.with_interval(*frames.ends(metrics, FOLDS, "auc", classifier))
+    for classifier in ("cnn", *LINEAR_BASELINES):
+        text = formatting.with_interval(*value_with_interval(metrics, FOLDS, "auc", classifier))
         if text == formatting.NONE:
             continue
         both = None if classifier == "cnn" else paired(folds, baseline_scans(reader, classifier, FOLDS))

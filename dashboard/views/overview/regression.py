@@ -6,7 +6,15 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard.data import frames, runs
+from dashboard.data import runs
+from dashboard.data.accuracy import (
+    LINEAR_BASELINES,
+    fold_metrics,
+    judged_set,
+    mean_and_sd,
+    metric_value,
+    value_with_interval,
+)
 from dashboard.data.runs import Run
 from dashboard.drawing.chart import Chart
 from dashboard.shell import access, display, public, url_state
@@ -35,19 +43,19 @@ def cards(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame) -> list[tu
     unit = f" {answer.unit}" if answer.unit else ""
     if n:
         over = f"mean ± SD of {formatting.count(n, 'fold')}"
-        error = formatting.mean_sd(*frames.mean_and_sd(metrics, "mae")) + unit
+        error = formatting.mean_sd(*mean_and_sd(metrics, "mae")) + unit
         constant = f"{_of_the_mean(predictions)}{unit}"
         always = f"Mean absolute error{_together(metrics, 'mae')}; always predicting the mean: {constant}"
         found.append((f"MAE, {over}", error, always))
-        r2 = formatting.mean_sd(*frames.mean_and_sd(metrics, "r2"))
-        r = formatting.mean_sd(*frames.mean_and_sd(metrics, "r"))
+        r2 = formatting.mean_sd(*mean_and_sd(metrics, "r2"))
+        r = formatting.mean_sd(*mean_and_sd(metrics, "r"))
         found.append((f"{formatting.ERRORS['r']}, {over}", r, f"R² {r2}{_together(metrics, 'r', ', r ')}"))
     held = int((predictions.model == "holdout").sum())
     if held:
-        value, r = (formatting.three(frames.metric_value(metrics, "holdout", m)) for m in ("mae", "r"))
+        value, r = (formatting.three(metric_value(metrics, "holdout", m)) for m in ("mae", "r"))
         note = f"n = {formatting.count(held, 'scan')}; r {r}"
         found.append(("MAE, held-out test set", value + unit, note))
-    linear = {c: frames.mean_and_sd(metrics, "mae", c) for c in frames.LINEAR}
+    linear = {c: mean_and_sd(metrics, "mae", c) for c in LINEAR_BASELINES}
     errors = {c: mean for c, (mean, _) in linear.items() if mean is not None}
     if errors:
         best = min(errors, key=lambda c: errors[c])
@@ -58,7 +66,7 @@ def cards(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame) -> list[tu
 
 def _together(metrics: pd.DataFrame, metric: str, name: str = ", ") -> str:
     """Write the 95 % interval of all folds together; empty where it is not known."""
-    value, *ends = frames.ends(metrics, "folds", metric)
+    value, *ends = value_with_interval(metrics, "folds", metric)
     return (
         f"{name}of all folds {formatting.three(value)} ({formatting.interval(*ends)})"
         if formatting.interval(*ends)
@@ -79,7 +87,7 @@ def how_well(run: Run, metrics: pd.DataFrame, figures: dict[str, Chart]) -> None
     if regression_charts.SHOWN[0] in figures:
         note = metrics.note[(metrics.classifier == "covariates")].head(1).tolist()
         st.caption(
-            f"By scan. A dot is a fold (n = {frames.fold_metrics(metrics).model.nunique()}), the diamond their mean "
+            f"By scan. A dot is a fold (n = {fold_metrics(metrics).model.nunique()}), the diamond their mean "
             "± SD. The linear models are ridge regressions in the same folds"
             + (f"; covariates: {note[0]}." if note and note[0] else ".")
         )
@@ -93,7 +101,7 @@ def how_well(run: Run, metrics: pd.DataFrame, figures: dict[str, Chart]) -> None
             box.caption(f"By {level}. Errors in {answer.unit or 'points'}.")
             box.dataframe(neutralised(table), hide_index=True)
     left, right = st.columns(2, gap="large")
-    model_set = frames.judged_set(predictions)
+    model_set = judged_set(predictions)
     left.markdown(
         f"**Predicted and true {formatting.plain(answer.label)}**, {formatting.MODEL_SETS[model_set].lower()}"
     )

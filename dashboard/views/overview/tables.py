@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dashboard.data import frames, runs
+from dashboard.data import runs
+from dashboard.data.accuracy import folds_behind, trained_models, value_with_interval
+from dashboard.data.cohort import ordered_diagnoses
 from dashboard.data.runs import Run
-from dashboard.text.formatting import CLASSIFIERS, ERRORS, mean_sd, three, with_interval
+from dashboard.text.formatting import CLASSIFIERS, ERRORS, mean_sd, region_name, three, with_interval
 from store.keys import ModelName, are_of_folds
 
 METRICS = {
@@ -63,7 +65,7 @@ def metrics_table(metrics: pd.DataFrame, level: str) -> pd.DataFrame:
         level: scan or subject.
     """
     own = metrics[metrics["level"] == level]
-    folds = frames.models_of(own, "folds")
+    folds = trained_models(own, "folds")
     rows = []
     for classifier in [c for c in CLASSIFIERS if (own["classifier"] == c).any()]:
         part = own[own["classifier"] == classifier]
@@ -75,11 +77,11 @@ def metrics_table(metrics: pd.DataFrame, level: str) -> pd.DataFrame:
             row |= {f"Fold {ModelName(fold).fold}": three(values.get(fold)) for fold in folds}
             if folds:
                 row["Mean ± SD"] = mean_sd(values.get("mean"), values.get("sd"))
-                known, all_folds = frames.folds_behind(metrics, metric, classifier, level)
+                known, all_folds = folds_behind(metrics, metric, classifier, level)
                 row["Mean ± SD"] += f" (of {known} folds)" if 0 < known < all_folds else ""
             for model, heading in (("folds", "All folds (95 % CI)"), ("holdout", "Held out (95 % CI)")):
                 if (own["model"] == model).any():
-                    row[heading] = with_interval(*frames.ends(metrics, model, metric, classifier, level))
+                    row[heading] = with_interval(*value_with_interval(metrics, model, metric, classifier, level))
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -101,7 +103,7 @@ def values_of_cell(explained: pd.DataFrame, groups: Sequence[str], true: int, pr
     group = explained[explained["group"] == groups[true]]
     first = group[group["predicted"] == groups[predicted]].sort_values(["diagnosis", "subject"], kind="stable").iloc[0]
     values: dict[str, Any] = {
-        "dx": frames.ordered_diagnoses(group, groups), "ok": "correct" if true == predicted else "wrong",
+        "dx": ordered_diagnoses(group, groups), "ok": "correct" if true == predicted else "wrong",
         "sex": [], "ses": [], "sub": [], "p_subject": first["subject"], "p_scan": first["scan"],
     }  # fmt: skip
     ages = explained["age"].dropna()
@@ -114,3 +116,28 @@ def all_metrics(run: Run) -> dict[str, pd.DataFrame]:
     metrics, scans = runs.metrics(run), runs.table(run, "scans")
     levels = ["scan", "subject"] if len(scans) > scans.subject.nunique() else ["scan"]
     return {level: metrics_table(metrics, level) for level in levels}
+
+
+def top_region_shares(
+    group_regions: pd.DataFrame, model_set: str, method: str, target: str, groups: Sequence[str], count: int = 10
+) -> pd.DataFrame:
+    """The positive group's first regions: region, share of its average map, the same in the other group; in percent."""
+    rows = group_regions[
+        (group_regions.model_set == model_set) & (group_regions.method == method) & (group_regions.target == target)
+        & group_regions.merged.astype(bool)
+    ]  # fmt: skip
+    wide = rows.pivot_table(index="region", columns="diagnosis", values="share_of_average").reindex(
+        columns=list(groups)
+    )
+    ranks = rows[rows.diagnosis == groups[0]].set_index("region")["rank"].dropna().sort_values()
+    chosen = wide.loc[[r for r in ranks.index if r in wide.index][:count]] * 100
+    names = [region_name(region) for region in chosen.index]
+    return pd.DataFrame(
+        {"region": names, "positive": chosen[groups[0]].to_numpy(), "negative": chosen[groups[1]].to_numpy()}
+    )
+
+
+def subjects_in_ranking(group_regions: pd.DataFrame, model_set: str, diagnosis: str) -> int:
+    """Subjects behind the ranking of a diagnosis."""
+    rows = group_regions[(group_regions.model_set == model_set) & (group_regions.diagnosis == diagnosis)]
+    return int(rows.subjects.max()) if len(rows) else 0

@@ -11,7 +11,8 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
-from dashboard.data import averages, map_images, reference_run, runs
+from dashboard.data import map_images, reference_run, runs
+from dashboard.data.anatomy import anatomy
 from dashboard.data.selection import Selection
 from dashboard.drawing import pictures, planes
 from dashboard.drawing.glass import glass_brain
@@ -35,7 +36,7 @@ def sheet(
     reader, rows = runs.opened(selection.run), []
     main = view["method"] if view["method"] in methods else methods[0]
     mm = crosshair(reader, model, main, scan, selection.target, view)
-    cuts = planes.sections_at(averages.anatomy(selection.run), mm)
+    cuts = planes.sections_at(anatomy(selection.run), mm)
     found = {m: map_images.signed_map(reader, model, m, scan, selection.target, "margin") for m in methods}
     scales = ranges(found, main, view, reader)
     for method, one in found.items():
@@ -90,7 +91,7 @@ class MapScale:
 
 
 def ranges(
-    found: Mapping[str, map_images.Drawable], main: str, view: Mapping[str, Any], reader: RunReader
+    found: Mapping[str, map_images.MapImage], main: str, view: Mapping[str, Any], reader: RunReader
 ) -> dict[str, MapScale]:
     """Return method -> colours, by the rules of the viewer (viewer/frontend/looks.js).
 
@@ -130,7 +131,7 @@ def _range(low: float, high: float, unit: str) -> planes.Range:
     return planes.Range(low, high if high > 0 else 1.0, unit)
 
 
-def _share_factor(one: map_images.Drawable, reader: RunReader, method: str) -> float:
+def _share_factor(one: map_images.MapImage, reader: RunReader, method: str) -> float:
     """Return percent of all relevance per cm3 for a value of 1; 0 for a map without relevance."""
     total = float(one.of_size(reader.is_gradient(method)).grid[reader.mask].sum(dtype=np.float64))
     return runs.per_cm3(reader.affine()) / total if total > 0 else 0.0
@@ -174,7 +175,7 @@ def visits_png(run: runs.Run, drawn: tuple[tuple[str, str, str], ...], method: s
         view: the viewer's options as sorted pairs.
     """
     options, reader = dict(view), runs.opened(run)
-    ground, place = averages.anatomy(run), [options["mm"][1]]
+    ground, place = anatomy(run), [options["mm"][1]]
     found = [map_images.signed_map(reader, model, method, scan, target, "margin") for model, scan, _ in drawn]
     if style_of(options).signed is False:
         found = [one.of_size(reader.is_gradient(method)) for one in found]

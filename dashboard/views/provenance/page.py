@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard.data import frames, runs
+from dashboard.data import runs
 from dashboard.data.runs import Run
+from dashboard.data.settings import pairs_table, settings_table
 from dashboard.drawing import charts
 from dashboard.shell import access, display, page, public, run_picker
 from dashboard.shell import notices as shell_notices
@@ -33,7 +34,7 @@ def identity(run: Run, manifest: dict[str, Any]) -> None:
         "Store specification": manifest["spec_version"],
         "Size": f"{formatting.size(contents['bytes'])}, {formatting.count(contents['heatmaps'], 'heatmap')}",
     }
-    display.table(st, frames.pairs(facts, "What", "Value"))
+    display.table(st, pairs_table(facts, "What", "Value"))
 
 
 def times_and_seeds(manifest: dict[str, Any]) -> None:
@@ -43,13 +44,13 @@ def times_and_seeds(manifest: dict[str, Any]) -> None:
     st.caption(f"{formatting.duration(sum(seconds.values()))} in all, by stage of the pipeline.")
     display.chart(st, charts.timings(seconds), "timings")
     st.subheader("Seeds", anchor=False)
-    display.table(st, frames.pairs(manifest["seeds"], "Of", "Seed"))
+    display.table(st, pairs_table(manifest["seeds"], "Of", "Seed"))
 
 
 def settings(manifest: dict[str, Any]) -> None:
     """Show every setting."""
     st.subheader("Settings", anchor=False)
-    st.dataframe(neutralised(frames.settings(manifest["config"])), hide_index=True, height=420)
+    st.dataframe(neutralised(settings_table(manifest["config"])), hide_index=True, height=420)
 
 
 def models(run: Run) -> None:
@@ -150,7 +151,7 @@ def main() -> None:
     with right:
         times_and_seeds(manifest)
         st.subheader("Versions", anchor=False)
-        display.table(st, frames.pairs(manifest["versions"], "Package", "Version"))
+        display.table(st, pairs_table(manifest["versions"], "Package", "Version"))
     models(run)
     if access.may_see_patients():
         contact_sheet(run)

@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard.data import frames, runs
+from dashboard.data import runs
+from dashboard.data.cohort import ordered_diagnoses
 from dashboard.data.selection import Selection
 from dashboard.shell import access, display
 from dashboard.text import formatting
@@ -38,7 +39,7 @@ def section(selection: Selection, ranked_by: str, regions: pd.DataFrame, region:
         "sum": ("sum", asked.unit_of_sum(selection.run, selection.model_set, selection.method), 1.0),
     }[measure]  # fmt: skip
     groups = runs.manifest(selection.run)["groups"]
-    diagnoses = frames.ordered_diagnoses(table, groups)
+    diagnoses = ordered_diagnoses(table, groups)
     look: dict[str, Any] = {"axis": f"{axis}, {unit}", "factor": factor}
     may = access.may_see_patients()
     left, right = st.columns([1.4, 1], gap="large")

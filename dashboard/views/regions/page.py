@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard.data import frames, runs
+from dashboard.data import runs
+from dashboard.data.cohort import ordered_diagnoses
 from dashboard.data.selection import Selection
 from dashboard.drawing import regions as figures
 from dashboard.shell import access, display, page, public, sidebar, url_state
@@ -278,7 +279,7 @@ def main() -> None:
         page.nothing_explained()
         return
     rows, groups = selection.rows(), runs.manifest(selection.run)["groups"]
-    diagnoses = frames.ordered_diagnoses(rows, groups)
+    diagnoses = ordered_diagnoses(rows, groups)
     head = page.Header("Regions", sentence(selection, rows, diagnoses))
     if rows.empty:
         sidebar.nothing_passes()

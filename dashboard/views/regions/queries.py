@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard.data import frames as data_frames
 from dashboard.data import runs
+from dashboard.data.cohort import ordered_diagnoses
 from dashboard.data.runs import Run
 from dashboard.data.selection import Selection
 from dashboard.text import paper as text_paper
@@ -67,7 +67,7 @@ def rankings(selection: Selection, measure: str, merged: bool) -> dict[str, pd.D
 def _ranking(selection: Selection, method: str, measure: str, merged: bool) -> pd.DataFrame:
     run, names = selection.run, runs.manifest(selection.run)["groups"]
     data = region_relevance.relevance(run, selection.model_set)
-    diagnoses = data_frames.ordered_diagnoses(data.rows, names)
+    diagnoses = ordered_diagnoses(data.rows, names)
     keep = replace(selection.scan_filter, diagnosis=None).passing(data.rows)
     groups = data.groups(method, selection.target, keep, diagnoses)
     frame = region_ranking.ranking(groups, data.regions, measure, merged, names, bootstrap(run))

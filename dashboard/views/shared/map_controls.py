@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard.data import averages, runs
+from dashboard.data import runs
+from dashboard.data.anatomy import anatomy, extent
 from dashboard.data.runs import Run
 from dashboard.drawing import brain_maps, palette, planes, slices
 from dashboard.shell import access, url_state
@@ -65,7 +66,7 @@ def choose_sections(prefix: str, run: Run, columns: Sequence[DeltaGenerator]) ->
         positions = _paper_positions(run)
         columns[2].caption(f"at y {', '.join(f'{mm:.0f}' for mm in positions)} mm".replace("-", "−"))
         return plane, positions
-    low, high = averages.extent(run, plane)
+    low, high = extent(run, plane)
     axis = "xyz"[planes.PLANES[plane][2]]
     centre = url_state.slide(
         f"{prefix}{axis}", "Centre, mm", int(low), int(high), round((low + high) / 2), 1, place=columns[2],
@@ -84,7 +85,7 @@ def as_in_the_paper(run: Run, methods: tuple[str, ...]) -> MapStyle:
 
 def _paper_positions(run: Run) -> tuple[float, ...]:
     """Return the positions of the three coronal slices of figure 1 in mm."""
-    found = averages.anatomy(run)
+    found = anatomy(run)
     return tuple(slices.paper_positions(found.brain.shape[1], found.affine))
 
 

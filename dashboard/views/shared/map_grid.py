@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dashboard.data import averages as data_averages
-from dashboard.data.averages import Average, Drawing
+from dashboard.data.averages import Average
 from dashboard.data.selection import Selection
 from dashboard.drawing import brain_maps, pictures, planes
 from dashboard.drawing.planes import Range
 from dashboard.text import formatting
+from dashboard.views.shared import average_pictures
+from dashboard.views.shared.average_pictures import Drawing
 from dashboard.views.shared.map_controls import MapStyle
 
 TITLE_SIZE = 26  # pixels of a heading in a saved picture
@@ -123,14 +125,14 @@ def draw_available(
         headings: the difference is that of the first two.
     """
     asked = [average for own in averages.values() for average in own.values()]
-    missing = data_averages.make_ready(asked, look.style, look.positions)
+    missing = average_pictures.make_ready(asked, look.style, look.positions)
     grid = [
         panel
         for method, own in averages.items()
         for panel in panels(method, {name: a for name, a in own.items() if a not in missing}, headings, look)
     ]
     drawn = drawings(grid, look, {})
-    return dict(zip(drawn, data_averages.on_screen(list(drawn.values())), strict=True))
+    return dict(zip(drawn, average_pictures.on_screen(list(drawn.values())), strict=True))
 
 
 def description(panel: Panel, look: MapStyle) -> str:
@@ -147,5 +149,5 @@ def sheet(drawn: Mapping[Panel, Drawing], title: str, note: str) -> pictures.Pic
         own = rows.setdefault(panel.method, [])
         # The letters of saved pictures have no minus sign.
         words_of = f"{formatting.method_name(panel.method)}, {panel.heading}: {panel.people()}".replace("−", "minus")
-        own.append(pictures.titled(data_averages.picture(drawing), words_of, 0.8 * TITLE_SIZE))
+        own.append(pictures.titled(average_pictures.picture(drawing), words_of, 0.8 * TITLE_SIZE))
     return pictures.titled(pictures.below([pictures.beside(own) for own in rows.values()]), title, TITLE_SIZE, note)

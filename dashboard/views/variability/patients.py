@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard.data import frames, runs
+from dashboard.data import runs
+from dashboard.data.cohort import ordered_diagnoses
 from dashboard.data.selection import SEXES, Selection, explained_scans
 from dashboard.shell import url_state
 from dashboard.shell.page import Download
@@ -50,7 +51,7 @@ class Patients:
     @cached_property
     def diagnoses(self) -> list[str]:
         """Return the diagnoses of the scans that pass, the two groups first."""
-        return frames.ordered_diagnoses(self.rows, self.groups)
+        return ordered_diagnoses(self.rows, self.groups)
 
     @cached_property
     def features(self) -> list[str]:

@@ -10,13 +10,14 @@ import streamlit as st
 
 from dashboard.data import averages as data_averages
 from dashboard.data import reference_run, runs
-from dashboard.data.averages import Average, Drawing
+from dashboard.data.averages import Average
 from dashboard.drawing import pictures, planes
 from dashboard.shell import notices, page
 from dashboard.shell.display import brain_picture
 from dashboard.shell.page import Download
 from dashboard.text import formatting
-from dashboard.views.shared import map_controls, map_grid
+from dashboard.views.shared import average_pictures, map_controls, map_grid
+from dashboard.views.shared.average_pictures import Drawing
 from dashboard.views.shared.map_controls import MapStyle
 from dashboard.views.shared.map_grid import Panel
 from dashboard.views.variability.patients import Patients
@@ -30,7 +31,7 @@ def show(patients: Patients) -> list[Download]:
     panels = map_grid.panels(patients.selection.method, averages, list(averages), look)
     drawn = map_grid.drawings(panels, look, {})
     places = st.columns(max(len(drawn), 2))
-    for place, panel, picture in zip(places, drawn, data_averages.on_screen(list(drawn.values())), strict=False):
+    for place, panel, picture in zip(places, drawn, average_pictures.on_screen(list(drawn.values())), strict=False):
         caption = f"{panel.heading}, SD over {panel.people().removeprefix('n = ')}"
         brain_picture(place, picture, caption, map_grid.description(panel, look))
     selection = patients.selection
@@ -70,7 +71,7 @@ def _averages(patients: Patients, look: MapStyle) -> dict[str, Average]:
     def step(done: int, count: int) -> None:
         bar.progress(done / count, f"Reading the heatmaps of a diagnosis: {done} of {count}")
 
-    impossible = data_averages.make_ready(list(wanted.values()), look.style, look.positions, step)
+    impossible = average_pictures.make_ready(list(wanted.values()), look.style, look.positions, step)
     bar.empty()
     for diagnosis, average in wanted.items():
         if average in impossible:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from dashboard.data import frames
+from dashboard.data.cohort import ordered_diagnoses
 from dashboard.drawing import ordering
 from dashboard.drawing.ordering import SimilarityMap
 from dashboard.text.outputs import Answer
@@ -151,7 +151,7 @@ def order(rows: pd.DataFrame, values: np.ndarray, by: str, groups: Sequence[str]
 def kinds(rows: pd.DataFrame, name: str, groups: Sequence[str]) -> list[str]:
     """Return the values of a covariate that is not a number, in the order of legends."""
     if name == "diagnosis":
-        return frames.ordered_diagnoses(rows, groups)
+        return ordered_diagnoses(rows, groups)
     found = sorted(str(v) for v in rows[name].dropna().unique() if v != "")
     return sorted(found, key=lambda v: list(groups).index(v) if v in groups else len(groups))
 

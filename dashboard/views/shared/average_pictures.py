@@ -1,0 +1,163 @@
+"""Group averages as pictures: sections over the template and a glass brain, kept within bounds in bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+import streamlit as st
+
+from dashboard.data.anatomy import anatomy, brain
+from dashboard.data.averages import MIB, Average, Progress, begin_reading, brain_map, figures, is_known
+from dashboard.data.byte_cache import Bounded
+from dashboard.data.runs import Run
+from dashboard.drawing import brain_maps, pictures, planes
+from dashboard.drawing.brain_maps import Places
+from dashboard.drawing.glass import glass_brain
+from dashboard.drawing.pictures import ScreenPicture
+from store import NotInRun
+
+CUTS_LIMIT, GROUNDS_LIMIT, PICTURES_LIMIT = 6 * MIB, 4 * MIB, 6 * MIB
+WIDTH = 512  # pixels that the sections of a picture share
+SHARPEST = 3.0  # pixels a mm
+TEXT = 23  # pixels; three pictures in a row shrink them to about 10 on a screen
+WORKERS = 2  # pictures drawn at once
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One picture of the grid: an average, or the difference of two, each times its factor."""
+
+    averages: tuple[Average, ...]
+    factors: tuple[float, ...]
+    positions: tuple[float, ...]
+    style: planes.Style
+    scale: planes.Range
+
+
+@st.cache_resource(show_spinner=False)
+def _cuts() -> Bounded[np.ndarray]:
+    return Bounded(CUTS_LIMIT, lambda planes: planes.nbytes)
+
+
+@st.cache_resource(show_spinner=False)
+def _grounds() -> Bounded[planes.Ground]:
+    return Bounded(GROUNDS_LIMIT, lambda kept: kept.bytes)
+
+
+@st.cache_resource(show_spinner=False)
+def _pictures() -> Bounded[ScreenPicture]:
+    return Bounded(PICTURES_LIMIT, lambda one: one.bytes)
+
+
+@st.cache_resource(show_spinner=False)
+def _pool() -> ThreadPoolExecutor:
+    """One for all sessions: the memory that a thread has used stays with it."""
+    return ThreadPoolExecutor(WORKERS)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def sections(run: Run, plane: str, positions: tuple[float, ...]) -> planes.Sections:
+    """The template cut at some positions."""
+    return planes.sections(anatomy(run), plane, positions)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _places(run: Run, plane: str, positions: tuple[float, ...]) -> Places:
+    return brain_maps.places(brain(run), plane, positions)
+
+
+def is_ready(average: Average, style: planes.Style, positions: tuple[float, ...]) -> bool:
+    """Whether an average can be drawn at these places without reading it."""
+    return is_known(average) and (average, style.plane, positions, style.smooth) in _cuts()
+
+
+def make_ready(
+    averages: Sequence[Average], style: planes.Style, positions: tuple[float, ...], progress: Progress | None = None
+) -> dict[Average, str]:
+    """Read what is needed to draw averages at some places; those that group cells answer, several at once.
+
+    Returns:
+        Average -> why it cannot be drawn: no scan remains.
+    """
+    waiting = [average for average in averages if not is_ready(average, style, positions)]
+    answers = {average: future for average in waiting if (future := begin_reading(average)) is not None}
+    impossible = {}
+    for average in waiting:
+        try:
+            if average in answers:
+                answers[average].result()
+            brain_map(average, progress)
+            figures(average)
+            _planes(average, style, positions)
+        except NotInRun as error:
+            impossible[average] = str(error)
+    return impossible
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def glass(averages: tuple[Average, ...], factors: tuple[float, ...], threshold: float, unit: str) -> go.Figure:
+    """An average, or the difference of two, in a transparent brain."""
+    own = brain(averages[0].selection.run)
+    values = brain_map(averages[0]).values()[:-1] * np.float32(factors[0])
+    if len(averages) == 2:
+        values -= brain_map(averages[1]).values()[:-1] * np.float32(factors[1])
+    return glass_brain(own.spread_out(values), own.mask, own.affine, threshold, unit, "")
+
+
+def _planes(average: Average, style: planes.Style, positions: tuple[float, ...]) -> np.ndarray:
+    """(positions, across, up) of one average; never to be changed."""
+
+    def make() -> np.ndarray:
+        cut = _places(average.selection.run, style.plane, positions)
+        return cut.cut(brain_map(average).values(), smooth=style.smooth)
+
+    return _cuts().get((average, style.plane, positions, style.smooth), make)
+
+
+def _heat(drawing: Drawing) -> np.ndarray:
+    """(positions, across, up) of a drawing; sizes, where its style is not signed."""
+    cut = [_planes(average, drawing.style, drawing.positions) for average in drawing.averages]
+    heat = cut[0] * np.float32(drawing.factors[0])
+    if len(cut) == 2:
+        heat -= cut[1] * np.float32(drawing.factors[1])
+    return heat if drawing.style.signed else np.abs(heat)
+
+
+def _arranged(drawing: Drawing) -> Callable[[], pictures.Picture]:
+    """What draws a drawing; it asks nothing of the caches, so that it may run in any thread."""
+    run = drawing.averages[0].selection.run
+    cut, heat, affine = sections(run, drawing.style.plane, drawing.positions), _heat(drawing), brain(run).affine
+    count = len(drawing.positions)
+    columns = count if count <= 3 else -(-count // 2)
+    wide = abs(float(cut.across_mm[-1] - cut.across_mm[0])) * columns
+    sharp, style = min(SHARPEST, WIDTH / wide), drawing.style
+    key = (run, style.plane, style.convention, drawing.positions, sharp)
+    on = _grounds().get(key, lambda: planes.ground(cut, affine, style, sharp))
+    layout = {"columns": columns, "text": TEXT, "small_print": False, "on": on}
+    return lambda: planes.arrange(cut, heat, affine, style, drawing.scale, **layout)
+
+
+def picture(drawing: Drawing) -> pictures.Picture:
+    """A drawing as pixels and words."""
+    return _arranged(drawing)()
+
+
+def on_screen(drawings: Sequence[Drawing]) -> list[ScreenPicture]:
+    """Drawings for the page, several at once; what is saved is drawn as PNG."""
+    kept = _pictures()
+    # What is kept is taken first: the new ones, of this session or another, may push it out before the end.
+    found = {drawing: one for drawing in drawings if (one := kept.found(drawing)) is not None}
+    made = {
+        drawing: _pool().submit(_drawn, kept, drawing, _arranged(drawing))
+        for drawing in drawings
+        if drawing not in found
+    }
+    return [found[drawing] if drawing in found else made[drawing].result() for drawing in drawings]
+
+
+def _drawn(kept: Bounded[ScreenPicture], drawing: Drawing, draw: Callable[[], pictures.Picture]) -> ScreenPicture:
+    return kept.get(drawing, lambda: ScreenPicture.of(draw()))
