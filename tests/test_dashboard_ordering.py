@@ -78,8 +78,9 @@ def test_two_thousand_scans_take_less_than_two_seconds():
 
 @pytest.mark.parametrize("features", [np.zeros(3), np.array([[1.0, np.nan]]), np.zeros((2, 2, 2))])
 def test_features_must_be_a_table_of_numbers(features):
-    with pytest.raises(ValueError, match="finite numbers"):
-        hierarchical_order(features)
+    for question in (hierarchical_order, similarity_map):
+        with pytest.raises(ValueError, match="finite numbers"):
+            question(features)
 
 
 @pytest.mark.parametrize(
@@ -87,9 +88,15 @@ def test_features_must_be_a_table_of_numbers(features):
     [np.zeros((2, 3)), np.zeros((0, 0)), [[0, np.nan], [np.nan, 0]], [[0, 1], [2, 0]], [[0, -1], [-1, 0]], np.zeros(3)],
 )
 def test_distances_must_be_distances(distances):
-    for question in (linkage, similarity_map):
-        with pytest.raises(ValueError, match="must be symmetric, finite and not negative"):
-            question(distances)
+    with pytest.raises(ValueError, match="must be symmetric, finite and not negative"):
+        linkage(distances)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_few_methods_have_a_tree_too(count):
+    tree = linkage(1 - np.eye(count))
+    assert tree.shape == (count - 1, 4)
+    assert leaf_order(tree).tolist() == list(range(count))
 
 
 # -- similarity map ---------------------------------------------------------------------------------------------------
@@ -97,7 +104,7 @@ def test_distances_must_be_distances(distances):
 
 def test_points_in_a_plane_are_found_again():
     plane = points(40, 2) * [3, 1]
-    found = similarity_map(cdist(plane, plane))
+    found = similarity_map(plane)
     np.testing.assert_allclose(cdist(found.points, found.points), cdist(plane, plane), atol=1e-6)
     assert found.explained.sum() == pytest.approx(1)
     assert found.explained[0] > found.explained[1]
@@ -107,22 +114,30 @@ def test_points_in_a_plane_are_found_again():
 def test_the_share_explained_is_that_of_principal_components():
     cloud = points(50, 6) * [6, 4, 2, 1, 1, 1]
     variances = np.sort(np.linalg.eigvalsh(np.cov(cloud.T)))[::-1]
-    found = similarity_map(cdist(cloud, cloud))
+    found = similarity_map(cloud)
     np.testing.assert_allclose(found.explained, variances[:2] / variances.sum())
+
+
+def test_distances_are_those_of_classical_scaling():
+    cloud = points(30, 4)
+    squares = cdist(cloud, cloud) ** 2
+    middle = np.eye(30) - 1 / 30
+    values = np.linalg.eigvalsh(-0.5 * middle @ squares @ middle)[::-1]
+    found = similarity_map(cloud)
+    np.testing.assert_allclose((found.points**2).sum(axis=0), values[:2])
 
 
 def test_signs_do_not_depend_on_chance():
     cloud = points(30, 4)
-    found = similarity_map(cdist(cloud, cloud)).points
+    found = similarity_map(cloud).points
     assert (found[np.abs(found).argmax(axis=0), [0, 1]] > 0).all()
-    mirrored = similarity_map(cdist(-cloud, -cloud)).points
+    mirrored = similarity_map(-cloud).points
     np.testing.assert_allclose(found, mirrored, atol=1e-9)
 
 
 @pytest.mark.parametrize(("count", "spread"), [(1, 0), (2, 1), (4, 0)])
 def test_few_or_equal_scans_have_a_map_too(count, spread):
-    distances = spread * (1 - np.eye(count))
-    found = similarity_map(distances)
+    found = similarity_map(spread * np.arange(count, dtype=float)[:, None])
     assert found.points.shape == (count, 2)
     assert np.isfinite(found.points).all()
     assert found.explained.sum() == pytest.approx(spread)

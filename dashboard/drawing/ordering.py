@@ -1,4 +1,4 @@
-"""Which scans and methods are alike: clusters, a flat map of similarities, outliers. NumPy alone."""
+"""Which scans and methods are alike: clusters, a flat map of similarities, outliers. Arrays in, arrays out."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+# SciPy is imported where it is called: its clustering takes as long to load as all else that the start of the
+# dashboard loads together.
 MAD_TO_SD = 1.4826  # median absolute deviation -> standard deviation, for normally distributed numbers
-_ROUNDING = 1e-12  # of squared distances, as a share of the largest squared length
 
 
 class SimilarityMap(NamedTuple):
-    """Points whose distances come closest to the given ones.
+    """The first two principal components of some rows, as points whose distances come closest to those of the rows.
 
     Attributes:
-        points: (n, 2) in the unit of the distances, centred on 0.
+        points: (n, 2) in the unit of the features, centred on 0.
         explained: (2,) share of the variance on each axis.
     """
 
@@ -24,35 +25,25 @@ class SimilarityMap(NamedTuple):
 
 
 def hierarchical_order(features: np.ndarray) -> np.ndarray:
-    """Order of the rows in which similar ones are neighbours: the leaves of average linkage, Euclidean.
+    """Return the order of the rows in which similar ones are neighbours: the leaves of average linkage, Euclidean.
 
     Args:
         features: (n, d) finite numbers, one row a scan.
     Returns:
-        (n,) row numbers. Equal input gives equal order; of equally close rows the first is taken.
+        (n,) row numbers. Equal input gives equal order.
     Raises:
         ValueError: not two dimensions, or a number is not finite.
     """
-    features = np.asarray(features, dtype=float)
-    if features.ndim != 2 or not np.isfinite(features).all():
-        raise ValueError(f"features of shape {features.shape} must be a table of finite numbers")
+    from scipy.cluster import hierarchy
+
+    features = _check_table(features)
     if len(features) < 2:
         return np.arange(len(features))
-    return leaf_order(linkage(euclidean(features)))
-
-
-def euclidean(features: np.ndarray) -> np.ndarray:
-    """(n, n) distances between rows."""
-    centred = features - features.mean(axis=0, keepdims=True)
-    products = centred @ centred.T
-    lengths = np.diag(products)
-    squares = lengths[:, None] + lengths[None, :] - 2 * products
-    squares[squares < _ROUNDING * lengths.max(initial=0)] = 0
-    return np.sqrt(squares)
+    return leaf_order(hierarchy.linkage(features, "average"))
 
 
 def linkage(distances: np.ndarray) -> np.ndarray:
-    """Average linkage (UPGMA) by the nearest-neighbour chain (Murtagh 1983), O(n^2).
+    """Join the rows of a table of distances to a tree by average linkage (UPGMA).
 
     Args:
         distances: (n, n) symmetric, not negative.
@@ -62,107 +53,59 @@ def linkage(distances: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: not a symmetric table of numbers that are finite and not negative.
     """
-    between = _checked(distances).copy()
-    count = len(between)
-    np.fill_diagonal(between, np.inf)
-    sizes, chain, joins = np.ones(count), [], []
-    for _ in range(count - 1):
-        first, second = _nearest_pair(between, sizes, chain)
-        joins.append((first, second, between[first, second], sizes[first] + sizes[second]))
-        _join(between, sizes, first, second)
-    return _by_height(np.array(joins).reshape(-1, 4), count)
+    from scipy.cluster import hierarchy
+    from scipy.spatial.distance import squareform
 
-
-def _checked(distances: np.ndarray) -> np.ndarray:
     distances = np.asarray(distances, dtype=float)
     square = distances.ndim == 2 and 0 < distances.shape[0] == distances.shape[1]
     if not (square and np.isfinite(distances).all() and (distances >= 0).all() and np.allclose(distances, distances.T)):
         raise ValueError(f"distances of shape {distances.shape} must be symmetric, finite and not negative")
-    return distances
-
-
-def _nearest_pair(between: np.ndarray, sizes: np.ndarray, chain: list[int]) -> tuple[int, int]:
-    """Two clusters that are each other's nearest; `chain`, of ever nearer clusters, goes on from the last call."""
-    if not chain:
-        chain.append(int(np.flatnonzero(sizes)[0]))
-    while True:
-        last = chain[-1]
-        nearest = int(between[last].argmin())
-        if len(chain) > 1 and between[last, chain[-2]] <= between[last, nearest]:
-            chain.pop()
-            return tuple(sorted((last, chain.pop())))
-        chain.append(nearest)
-
-
-def _join(between: np.ndarray, sizes: np.ndarray, first: int, second: int) -> None:
-    """Put the first cluster into the second; distances to others are means over all pairs of rows."""
-    a, b = sizes[first], sizes[second]
-    mean = (a * between[first] + b * between[second]) / (a + b)
-    mean[second] = np.inf
-    between[second], between[:, second] = mean, mean
-    between[first], between[:, first] = np.inf, np.inf
-    sizes[first], sizes[second] = 0, a + b
-
-
-def _by_height(joins: np.ndarray, count: int) -> np.ndarray:
-    """The joins from near to far, each cluster named by the line that made it."""
-    joins = joins[np.argsort(joins[:, 2], kind="stable")]
-    cluster, within = np.arange(count), np.arange(count)  # name of a root; row -> a row nearer to its root
-    for line, join in enumerate(joins):
-        roots = [_root(within, int(row)) for row in join[:2]]
-        join[:2] = sorted(cluster[roots])
-        within[roots[0]] = roots[1]
-        cluster[roots[1]] = count + line
-    return joins
-
-
-def _root(within: np.ndarray, row: int) -> int:
-    while within[row] != row:
-        within[row] = within[within[row]]
-        row = within[row]
-    return row
+    if len(distances) < 2:
+        return np.empty((0, 4))
+    return hierarchy.linkage(squareform(distances, checks=False), "average")
 
 
 def leaf_order(tree: np.ndarray) -> np.ndarray:
-    """(n,) rows from left to right in the drawing of a tree, (n - 1, 4) as `linkage` gives it."""
-    count, order = len(tree) + 1, []
-    waiting = [2 * count - 2]
-    while waiting:
-        cluster = waiting.pop()
-        if cluster < count:
-            order.append(cluster)
-        else:
-            left, right = tree[cluster - count, :2].astype(int)
-            waiting += [int(right), int(left)]
-    return np.array(order)
+    """Return the rows from left to right in the drawing of a tree, (n,); the tree is (n - 1, 4) as of `linkage`."""
+    from scipy.cluster import hierarchy
+
+    return hierarchy.leaves_list(tree) if len(tree) else np.arange(1)
 
 
-def similarity_map(distances: np.ndarray) -> SimilarityMap:
-    """Classical multidimensional scaling (Torgerson 1952) onto two axes.
+def similarity_map(features: np.ndarray) -> SimilarityMap:
+    """Return the rows of a table as points of a plane: their first two principal components.
 
-    The largest coordinate of each axis is positive, so that equal distances give equal pictures.
+    The largest coordinate of each axis is positive, so that equal features give equal pictures. By NumPy's singular
+    values: scikit-learn's PCA gives the same, and takes longer to load than this takes for 2000 scans.
 
     Args:
-        distances: (n, n) symmetric, not negative.
+        features: (n, d) finite numbers, one row a scan.
     Raises:
-        ValueError: as for `linkage`.
+        ValueError: as for `hierarchical_order`.
     """
-    squares = _checked(distances) ** 2
-    means = squares.mean(axis=0)
-    products = -0.5 * (squares - means[None, :] - means[:, None] + means.mean())
-    values, vectors = np.linalg.eigh(products)
-    values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
-    axes = min(2, len(values))
-    largest = np.abs(vectors[:, :axes]).argmax(axis=0)
-    signs = np.where(vectors[largest, range(axes)] < 0, -1, 1)
-    points, explained = np.zeros((len(values), 2)), np.zeros(2)
-    points[:, :axes] = vectors[:, :axes] * signs * np.sqrt(values[:axes])
-    explained[:axes] = values[:axes] / (values.sum() or 1)
+    features = _check_table(features)
+    left, singular, _ = np.linalg.svd(features - features.mean(axis=0), full_matrices=False)
+    axes = min(2, len(singular))
+    largest = np.abs(left[:, :axes]).argmax(axis=0)
+    signs = np.where(left[largest, range(axes)] < 0, -1, 1)
+    points, explained = np.zeros((len(features), 2)), np.zeros(2)
+    points[:, :axes] = left[:, :axes] * signs * singular[:axes]
+    explained[:axes] = singular[:axes] ** 2 / (np.square(singular).sum() or 1)
     return SimilarityMap(points, explained)
 
 
+def _check_table(features: np.ndarray) -> np.ndarray:
+    features = np.asarray(features, dtype=float)
+    if features.ndim != 2 or not np.isfinite(features).all():
+        raise ValueError(f"features of shape {features.shape} must be a table of finite numbers")
+    return features
+
+
 def outliers(distances: pd.Series, groups: pd.Series) -> pd.Series:
-    """How far each distance lies from those of its group: (distance - median) / (1.4826 x MAD).
+    """Return how far each distance lies from those of its group: (distance - median) / (1.4826 x MAD).
+
+    By group and with gaps this is shorter in pandas than by scipy.stats.median_abs_deviation, whose package the page
+    would have to wait for.
 
     Args:
         distances: of each scan to the mean of its group; missing ones stay missing and do not count.

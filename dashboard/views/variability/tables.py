@@ -190,7 +190,7 @@ def similarity(found: Sample, kind: str) -> SimilarityMap:
     inside = np.nan_to_num(found.shares[:, found.areas.inside])
     shares = divide(inside, inside.sum(axis=1, keepdims=True))
     features = np.sqrt(shares / 2) if kind == "hellinger" else shares
-    return ordering.similarity_map(ordering.euclidean(features))
+    return ordering.similarity_map(features)
 
 
 def distances(rows: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
