@@ -19,9 +19,9 @@ from engine.images.grid import (  # fmt: skip
     Grid,
     coarsen,
     coarsen_labels,
-    in_colin_box,
     place,
     stretch,
+    to_colin_box,
 )
 from engine.images.template import brain_mask
 
@@ -95,7 +95,7 @@ def aal2_file(tmp_path_factory):
         if whole_mm:  # in the box of Colin27 at 1 mm, as AAL1 is distributed
             box = np.eye(4)
             box[:3, 3] = COLIN_ORIGIN_MM
-            image = nib.Nifti1Image(in_colin_box(shipped), box)
+            image = nib.Nifti1Image(to_colin_box(shipped), box)
         turn = nib.orientations.ornt_transform(
             nib.io_orientation(image.affine), nib.orientations.axcodes2ornt(tuple(axes))
         )
@@ -166,7 +166,7 @@ def test_an_atlas_in_the_box_of_colin27_is_stretched_whatever_its_origin():
     labels[60:70, 90:100, 60:70] = 7
     moved = np.eye(4)
     moved[:3, 3] = (-90, -125, -71)
-    assert (in_colin_box(nib.Nifti1Image(labels, moved)) == labels).all()
+    assert (to_colin_box(nib.Nifti1Image(labels, moved)) == labels).all()
 
 
 def _own(tmp_path, affine=None, names="index,name\n1,Left\n2,Right\n"):

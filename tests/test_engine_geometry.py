@@ -155,7 +155,7 @@ def test_other_units_are_put_into_mm_and_said(voxels, expected, tmp_path, unit, 
     image.header["xyzt_units"] = code
     nib.save(image, tmp_path / "a.nii.gz")
     assert np.abs(prepared(tmp_path / "a.nii.gz", tmp_path).volume - expected).max() < 1e-4
-    assert checks.mended(tmp_path / "a.nii.gz") == f"its sizes are in {unit} and were put into mm"
+    assert checks.describe_mending(tmp_path / "a.nii.gz") == f"its sizes are in {unit} and were put into mm"
 
 
 def test_a_unit_that_is_not_meant_is_not_believed(voxels, expected, tmp_path):
@@ -163,7 +163,7 @@ def test_a_unit_that_is_not_meant_is_not_believed(voxels, expected, tmp_path):
     image.header["xyzt_units"] = 1
     nib.save(image, tmp_path / "a.nii.gz")
     assert np.abs(prepared(tmp_path / "a.nii.gz", tmp_path).volume - expected).max() == 0
-    assert checks.mended(tmp_path / "a.nii.gz") == ""
+    assert checks.describe_mending(tmp_path / "a.nii.gz") == ""
 
 
 def test_an_empty_sform_gives_way_to_the_qform(voxels, expected, tmp_path):
@@ -172,7 +172,7 @@ def test_an_empty_sform_gives_way_to_the_qform(voxels, expected, tmp_path):
     image.set_qform(MM, code=1)
     file = save_raw(tmp_path / "a.nii.gz", image, at_280=bytes(48))
     assert np.abs(prepared(file, tmp_path).volume - expected).max() < 1e-5
-    assert checks.mended(file) == "its sform cannot be inverted, its qform is used"
+    assert checks.describe_mending(file) == "its sform cannot be inverted, its qform is used"
     image.set_qform(None, code=0)
     file = save_raw(tmp_path / "b.nii.gz", image, at_280=bytes(48))
     assert "its sform cannot be inverted" in file_checks.inspect(file)

@@ -114,7 +114,7 @@ def test_it_agrees_with_images_that_ants_takes_back(deformed, space):
 
 
 def test_what_was_kept_is_read_again(deformed, space):
-    again = native_space.kept(deformed[1])
+    again = native_space.read_kept(deformed[1])
     for name, value in vars(space).items():
         np.testing.assert_array_equal(getattr(again, name), value)
 
@@ -137,7 +137,7 @@ def test_lost_transforms_are_a_reason_not_a_crash(deformed, tmp_path, words):
     folder = tmp_path / "transforms" / "s1"
     (folder / native_space.FILE).unlink(missing_ok=True)
     DAMAGES[words](folder)
-    ((scan, found, reason),) = native_space.spaces(table(file), tmp_path, "syn_quick")
+    ((scan, found, reason),) = native_space.native_spaces(table(file), tmp_path, "syn_quick")
     assert (scan, found) == ("s1", None)
     assert words.strip() in reason
     assert not list(folder.glob(".native*"))
@@ -152,9 +152,9 @@ def test_an_older_cache_gets_what_is_missing_once(deformed, tmp_path, monkeypatc
     folder = tmp_path / "transforms" / "s1"
     shutil.copytree(transforms, folder)
     (folder / native_space.FILE).write_bytes(b"half a file")
-    ((_, first, _),) = native_space.spaces(table(file), tmp_path, "syn_quick")
+    ((_, first, _),) = native_space.native_spaces(table(file), tmp_path, "syn_quick")
     monkeypatch.setattr(native_space, "keep", None)
-    ((_, second, reason),) = native_space.spaces(table(file), tmp_path, "syn_quick")
+    ((_, second, reason),) = native_space.native_spaces(table(file), tmp_path, "syn_quick")
     assert reason == ""
     np.testing.assert_array_equal(first.displacement, second.displacement)
 
@@ -167,7 +167,7 @@ def test_preprocessing_keeps_it_unless_told_otherwise(tmp_path):
     row = {"scan": "s1", "path": str(factory.save(tmp_path / "a.nii.gz", data, affine))}
     settings = {"registration": "none", "brain_extraction": "none", "n4": False}
     ScanPreparer(PreprocessingConfig(**settings), 4)(row, tmp_path)
-    space = native_space.kept(tmp_path / "transforms" / "s1")
+    space = native_space.read_kept(tmp_path / "transforms" / "s1")
     np.testing.assert_allclose(resample(space, template_brain(2), Grid(2).affine), data, atol=1e-3)
     ScanPreparer(PreprocessingConfig(**settings, keep_transforms=False), 4)(row, tmp_path)
     assert not (tmp_path / "transforms" / "s1").exists()

@@ -14,7 +14,7 @@ from engine.images.hashing import file_hash
 from engine.images.template import brain_mask, template_brain
 from engine.preprocessing import native_space, pictures, steps
 from engine.preprocessing.quality import limits_of
-from engine.preprocessing.scan import ScanPreparer, sampling_mm, turned
+from engine.preprocessing.scan import ScanPreparer, find_wrong_turn, sampling_mm
 from store.reading.native_space import resample
 
 # Template mm -> scanner mm: rotated by about 5 degrees, 5 % larger and smaller, moved by up to 9 mm.
@@ -83,7 +83,7 @@ def test_kept_transforms_take_a_map_back_to_the_scan(moved):
 
 def test_the_kept_native_space_leads_from_the_scan_to_the_template(moved):
     folder, file, _ = moved
-    space = native_space.kept(folder / "transforms" / "s1")
+    space = native_space.read_kept(folder / "transforms" / "s1")
     landmarks = np.array([[0, -20, 10, 1], [-45, -20, -5, 1], [40, 30, 20, 1], [10, -90, 0, 1.0]])
     found = landmarks @ MOVED.T @ space.linear.T
     assert np.linalg.norm((found - landmarks)[:, :3], axis=1).max() < 2.5
@@ -153,10 +153,10 @@ def test_a_mirrored_brain_cannot_be_seen(tmp_path):
 
 def test_where_a_brain_lies_is_no_sign_of_how_it_is_turned():
     for shift in ((0, 0, 0), (3, 0, 0), (0, 3, 0), (0, 0, -3)):
-        assert turned(np.roll(template_brain(4), shift, (0, 1, 2)), 4) == ""
-    assert turned(np.zeros(Grid(4).shape), 4) == ""
+        assert find_wrong_turn(np.roll(template_brain(4), shift, (0, 1, 2)), 4) == ""
+    assert find_wrong_turn(np.zeros(Grid(4).shape), 4) == ""
     upside_down = np.roll(np.flip(template_brain(4), 2), (0, 0, -6), (0, 1, 2))
-    assert "upside down" in turned(upside_down, 4)
+    assert "upside down" in find_wrong_turn(upside_down, 4)
 
 
 def test_what_is_no_brain_is_left_out(tmp_path):

@@ -13,7 +13,7 @@ from engine.cohort.scans import Cohort, exclude
 from engine.cohort.tables import DECISIONS
 from engine.config.cohort_schema import CohortConfig
 from engine.images.hashing import FileMemory, file_hash
-from engine.images.nifti import is_unplaced, mended
+from engine.images.nifti import describe_mending, is_unplaced
 from engine.progress import Progress
 
 DICOM_MEND = "convert again from DICOM"
@@ -145,7 +145,7 @@ def _facts(path: Path, remembered: FileMemory) -> dict:
         reason, image = examine(path)
         known = {"reason": reason, "image": image}
         known["sides"] = "" if reason else sides_in_doubt(path)
-        known["mended"] = "" if reason else mended(path)
+        known["mended"] = "" if reason else describe_mending(path)
         try:
             known["hash"] = file_hash(path)
         except OSError:

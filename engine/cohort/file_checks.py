@@ -17,10 +17,10 @@ from engine.images.nifti import (
     VOXEL_MM,
     OrientationError,
     TooLargeError,
+    has_head_size,
     header_file,
     is_sound,
     missing_content,
-    of_a_head,
     open_scan,
     read_whole,
 )
@@ -43,7 +43,7 @@ def examine(path: Path) -> tuple[str | None, str]:
     Reads every voxel once.
     """
     path = Path(path)
-    image = _opened(path)
+    image = _open_image(path)
     if isinstance(image, str):
         return image, ""
     voxels = _voxels(image, path)
@@ -53,7 +53,7 @@ def examine(path: Path) -> tuple[str | None, str]:
     return reason, "" if reason else image_hash(voxels, image.affine)
 
 
-def _opened(path: Path) -> nib.Nifti1Pair | str:
+def _open_image(path: Path) -> nib.Nifti1Pair | str:
     """Open the image of a file, or say why it or its header cannot be used."""
     try:
         if reason := missing_content(path):
@@ -112,7 +112,7 @@ def _affine_problem(image: nib.Nifti1Pair) -> str | None:
     sizes = nib.affines.voxel_sizes(affine)
     if sizes.min() < VOXEL_MM[0] or sizes.max() > VOXEL_MM[1]:
         size = " x ".join(f"{s:.3g}" for s in sizes)
-        unit = next((unit for unit, mm in UNITS_MM.items() if of_a_head(mm * affine)), "")
+        unit = next((unit for unit, mm in UNITS_MM.items() if has_head_size(mm * affine)), "")
         hint = f"; are they in {unit}s? say so in the header (xyzt_units)" if unit else ""
         return f"absurd affine in the header: voxels of {size} mm, expected {VOXEL_MM[0]:g} to {VOXEL_MM[1]:g}{hint}"
     field = sizes * image.shape[:3]

@@ -90,7 +90,7 @@ def smooth_to(data: np.ndarray, affine: np.ndarray, mm: float) -> np.ndarray:
     )
 
 
-def in_colin_box(image: nib.Nifti1Image) -> np.ndarray:
+def to_colin_box(image: nib.Nifti1Image) -> np.ndarray:
     """Return integer labels in the field of view of Colin27, 1 mm, RAS+, however the file stores them.
 
     What is stored in that box is only reoriented, its origin ignored: files of AAL1 disagree about it by a voxel.
@@ -109,7 +109,7 @@ def stretch(labels: np.ndarray, grid: Grid) -> np.ndarray:
     """Zoom integer labels to the grid's shape, their affine ignored, as the original study did.
 
     Args:
-        labels: axes as the grid's, from left to right, back to front and down to up; see `in_colin_box`.
+        labels: axes as the grid's, from left to right, back to front and down to up; see `to_colin_box`.
         grid: where to.
     """
     index = [

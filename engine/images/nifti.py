@@ -61,7 +61,8 @@ def open_scan(path: Path) -> nib.spatialimages.SpatialImage:
 
     An Analyze image becomes a NIfTI image in memory: its plane gives the directions of the axes, the centre of the
     volume lies at 0 mm, and x leads from right to left, as the format has it, unless SPM left a .mat file or an origin.
-    A NIfTI header in metres or microns is put into mm, and an empty sform gives way to a sound qform; `mended` says so.
+    A NIfTI header in metres or microns is put into mm, and an empty sform gives way to a sound qform, as
+    `describe_mending` says.
 
     Raises:
         OrientationError: an Analyze header with another plane.
@@ -71,19 +72,19 @@ def open_scan(path: Path) -> nib.spatialimages.SpatialImage:
     check_declared(path)
     image: nib.spatialimages.SpatialImage = nib.load(path)  # type: ignore[assignment]
     if isinstance(image, nib.Nifti1Pair):
-        return _mended(image)[0]
+        return _mend_header(image)[0]
     if not isinstance(image, nib.AnalyzeImage):
         return image
     return nib.Nifti1Image(image.dataobj, _analyze_affine(image, path))
 
 
-def mended(path: Path) -> str:
+def describe_mending(path: Path) -> str:
     """Say what `open_scan` reads otherwise than the header of a NIfTI file has it; empty if nothing."""
     image = nib.load(path)
-    return _mended(image)[1] if isinstance(image, nib.Nifti1Pair) else ""
+    return _mend_header(image)[1] if isinstance(image, nib.Nifti1Pair) else ""
 
 
-def _mended(image: nib.Nifti1Pair) -> tuple[nib.Nifti1Pair, str]:
+def _mend_header(image: nib.Nifti1Pair) -> tuple[nib.Nifti1Pair, str]:
     """Return the image with an affine in mm that can be inverted, if it has one, and what was mended."""
     header, affine, said = image.header, image.affine, []
     if header["sform_code"] > 0 and header["qform_code"] > 0 and not is_sound(affine):
@@ -94,7 +95,7 @@ def _mended(image: nib.Nifti1Pair) -> tuple[nib.Nifti1Pair, str]:
     unit = header.get_xyzt_units()[0]
     to_mm = UNITS_MM.get(unit, 1.0)
     # Many headers name a unit that is not meant: only one that makes a head of it is believed.
-    if to_mm != 1 and is_sound(affine) and of_a_head(to_mm * affine) and not of_a_head(affine):
+    if to_mm != 1 and is_sound(affine) and has_head_size(to_mm * affine) and not has_head_size(affine):
         affine = np.diag([to_mm, to_mm, to_mm, 1.0]) @ affine
         said.append(f"its sizes are in {unit}s and were put into mm")
     if not said:
@@ -112,7 +113,7 @@ def is_sound(affine: np.ndarray) -> bool:
     return bool((sizes > 0).all()) and abs(np.linalg.det(affine[:3, :3] / sizes)) > 1e-3
 
 
-def of_a_head(affine: np.ndarray) -> bool:
+def has_head_size(affine: np.ndarray) -> bool:
     """Return whether voxels have the size of a head's scan."""
     sizes = nib.affines.voxel_sizes(affine)
     return sizes.min() >= VOXEL_MM[0] and sizes.max() <= VOXEL_MM[1]

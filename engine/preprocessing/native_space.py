@@ -46,10 +46,10 @@ def keep(scan: Path, transforms: Path, registration: str) -> NativeSpace:
     x, y, z = (int(n) for n in image.shape[:3])
     shape, affine = (x, y, z), np.asarray(image.affine, dtype=float)
     if registration == "none":
-        space = _identity(shape, affine)
+        space = _identity_space(shape, affine)
     else:
         _check(transforms, deformed=registration == "syn_quick")
-        space = _registered(shape, affine, transforms)
+        space = _registered_space(shape, affine, transforms)
     transforms.mkdir(parents=True, exist_ok=True)
     temporary = transforms / f".{FILE}.{os.getpid()}.tmp"
     try:
@@ -61,7 +61,7 @@ def keep(scan: Path, transforms: Path, registration: str) -> NativeSpace:
     return space
 
 
-def kept(transforms: Path) -> NativeSpace | None:
+def read_kept(transforms: Path) -> NativeSpace | None:
     """Read the native space that `keep` has kept; None if it is missing or unreadable."""
     try:
         with np.load(transforms / FILE, allow_pickle=False) as file:
@@ -71,7 +71,9 @@ def kept(transforms: Path) -> NativeSpace | None:
         return None
 
 
-def spaces(scans: pd.DataFrame, folder: Path, registration: str) -> Iterator[tuple[str, NativeSpace | None, str]]:
+def native_spaces(
+    scans: pd.DataFrame, folder: Path, registration: str
+) -> Iterator[tuple[str, NativeSpace | None, str]]:
     """Yield (scan, native space, why it has none) of every scan.
 
     What the preprocessing of an earlier version did not keep is computed from the transforms that it did keep.
@@ -83,7 +85,7 @@ def spaces(scans: pd.DataFrame, folder: Path, registration: str) -> Iterator[tup
     """
     for scan, path in zip(scans["scan"], scans["path"], strict=True):
         transforms = folder / TRANSFORMS / scan
-        space, reason = kept(transforms), ""
+        space, reason = read_kept(transforms), ""
         if space is None:
             try:
                 space = keep(Path(path), transforms, registration)
@@ -108,13 +110,13 @@ def _check(transforms: Path, deformed: bool) -> None:
         raise ValueError("its kept transforms are damaged") from None
 
 
-def _identity(shape: tuple[int, int, int], affine: np.ndarray) -> NativeSpace:
+def _identity_space(shape: tuple[int, int, int], affine: np.ndarray) -> NativeSpace:
     """Return the space of a scan that came in MNI space: a zero field between the corners of its file."""
     step = np.maximum(np.array(shape) - 1, 1)
     return NativeSpace(shape, affine, np.eye(4), np.zeros((3, 2, 2, 2), np.int16), affine @ np.diag([*step, 1.0]))
 
 
-def _registered(shape: tuple[int, int, int], affine: np.ndarray, transforms: Path) -> NativeSpace:
+def _registered_space(shape: tuple[int, int, int], affine: np.ndarray, transforms: Path) -> NativeSpace:
     """Return the space of a registered scan, by its transforms, where its file shows brain."""
     step = np.maximum(1, np.round(FIELD_MM / voxel_sizes(affine)))
     count = np.ceil((np.array(shape) - 1) / step).astype(int) + 1

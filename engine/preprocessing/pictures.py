@@ -83,14 +83,14 @@ def _plane(cuts: list[np.ndarray], mm: int) -> Image.Image:
     grey, mask, template = cuts
     factor = mm / ZOOM_TO_MM
     size = (round(grey.shape[1] * factor), round(grey.shape[0] * factor))
-    pixels = np.stack([_zoomed(grey, size) * 255] * 3, axis=-1)
+    pixels = np.stack([_zoom(grey, size) * 255] * 3, axis=-1)
     for shape, level, width, colour in ((template, TISSUE_LEVEL, 1, TISSUE_COLOUR), (mask, 0.5, 2, MASK_COLOUR)):
-        region = _zoomed(shape, size) > level
+        region = _zoom(shape, size) > level
         pixels[region & ~ndimage.binary_erosion(region, iterations=width)] = colour
     return Image.fromarray(pixels.astype(np.uint8))
 
 
-def _zoomed(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _zoom(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     picture = Image.fromarray(np.ascontiguousarray(plane, dtype=np.float32))
     return np.asarray(picture.resize(size, Image.Resampling.BICUBIC)).clip(0, 1)
 

@@ -73,7 +73,7 @@ class Limits:
             # A figure that could not be computed is in no bounds.
             if (low is None or value >= low) and (high is None or value <= high) and not math.isnan(value):
                 continue
-            text = f"{WORDS[figure]} {written(value)}, {_bounds(low, high)}"
+            text = f"{WORDS[figure]} {write_figure(value)}, {_bounds(low, high)}"
             found.append({"figure": figure, "value": value, "low": low, "high": high, "text": text})
         return found
 
@@ -108,7 +108,7 @@ def marks(flags: pd.DataFrame, reasons: dict[str, str]) -> dict[str, str]:
     return words
 
 
-def written(value: float | None) -> str:
+def write_figure(value: float | None) -> str:
     """Write a figure with three digits, a large one whole: 1951, never 1.95e+03."""
     if value is None or math.isnan(value):
         return "not computable"
@@ -117,5 +117,9 @@ def written(value: float | None) -> str:
 
 def _bounds(low: float | None, high: float | None) -> str:
     if low is None:
-        return f"at most {written(high)} expected"
-    return f"at least {written(low)} expected" if high is None else f"{written(low)} to {written(high)} expected"
+        return f"at most {write_figure(high)} expected"
+    return (
+        f"at least {write_figure(low)} expected"
+        if high is None
+        else f"{write_figure(low)} to {write_figure(high)} expected"
+    )

@@ -73,10 +73,10 @@ class ScanPreparer:
         brain_ml = float(mask.sum() * np.prod(voxel_sizes(image.affine)) / 1000)
         extracted = self.settings.brain_extraction != "none"
         if self.settings.registration == "none":
-            landed = _by_affine(brain, mask, image.affine, self.grid_mm)
+            registered = _by_affine(brain, mask, image.affine, self.grid_mm)
         else:
-            landed = self._registered(brain, mask, image.affine, row["scan"], folder / "parts", transforms)
-        prepared = self._finish(landed, row["scan"], folder)
+            registered = self._register(brain, mask, image.affine, row["scan"], folder / "parts", transforms)
+        prepared = self._finish(registered, row["scan"], folder)
         if self.settings.keep_transforms and prepared.volume is not None:
             native_space.keep(Path(row["path"]), transforms, self.settings.registration)
         prepared.quality["brain_ml"] = brain_ml if extracted else float("nan")
@@ -98,7 +98,7 @@ class ScanPreparer:
             data = data * mask
         return mask, data
 
-    def _registered(
+    def _register(
         self, brain: np.ndarray, mask: np.ndarray, affine: np.ndarray, scan: str, parts: Path, transforms: Path
     ) -> _Registered:
         """Register the scan to the template; keep the transforms if the settings say so."""
@@ -115,22 +115,22 @@ class ScanPreparer:
                 _keep(found, transforms)
         return _Registered(volume, own, mm, coarsen(volume, mm, self.grid_mm))
 
-    def _finish(self, landed: _Registered, scan: str, folder: Path) -> PreparedScan:
+    def _finish(self, registered: _Registered, scan: str, folder: Path) -> PreparedScan:
         """Draw the picture, apply the template's mask, scale and measure; give a reason to what lies elsewhere."""
         mask = brain_mask(self.grid_mm)
-        cover = float((landed.own & brain_mask(landed.mm)).sum() / brain_mask(landed.mm).sum())
-        _draw(landed, scan, folder)
-        volume = np.where(mask, landed.final, 0).astype(np.float32)
+        cover = float((registered.own & brain_mask(registered.mm)).sum() / brain_mask(registered.mm).sum())
+        _draw(registered, scan, folder)
+        volume = np.where(mask, registered.final, 0).astype(np.float32)
         if self.settings.intensity == "white_matter":
             volume = steps.scale_to_white_matter(volume, mask)
-        quality = figures(volume, landed.own, self.grid_mm, landed.mm)
+        quality = quality_metrics(volume, registered.own, self.grid_mm, registered.mm)
         if scan not in self.accepted and self.settings.registration == "none" and cover < SMALLEST_COVER:
             reason = (
                 f"covers {cover:.0%} of the template's brain: it is not in MNI space or not a whole brain; "
                 "register it with preprocessing.registration syn_quick"
             )
             return PreparedScan(None, quality, reason)
-        if scan not in self.accepted and (reason := turned(landed.final, self.grid_mm)):
+        if scan not in self.accepted and (reason := find_wrong_turn(registered.final, self.grid_mm)):
             return PreparedScan(None, quality, reason)
         return PreparedScan(volume, quality)
 
@@ -150,7 +150,7 @@ def sampling_mm(grid_mm: int) -> int:
     return 2 if grid_mm % 2 == 0 else 1
 
 
-def figures(volume: np.ndarray, own: np.ndarray, grid_mm: int, mm: int) -> dict[str, float]:
+def quality_metrics(volume: np.ndarray, own: np.ndarray, grid_mm: int, mm: int) -> dict[str, float]:
     """Measure quality figures of `volume` on Grid(grid_mm), with the scan's own brain mask on Grid(mm)."""
     mask, full = brain_mask(grid_mm), brain_mask(mm)
     inside = volume[mask].astype(np.float64)
@@ -164,7 +164,7 @@ def figures(volume: np.ndarray, own: np.ndarray, grid_mm: int, mm: int) -> dict[
     }
 
 
-def turned(volume: np.ndarray, grid_mm: int) -> str:
+def find_wrong_turn(volume: np.ndarray, grid_mm: int) -> str:
     """Say that a brain matches the template better upside down or back to front; empty if it does not.
 
     What is mirrored from left to right is not found: brains are too alike on both sides.
@@ -210,9 +210,9 @@ def _keep(found: steps.Registration, folder: Path) -> None:
         shutil.move(found.inverse_warp, folder / steps.INVERSE_FILE)
 
 
-def _draw(landed: _Registered, scan: str, folder: Path) -> None:
+def _draw(registered: _Registered, scan: str, folder: Path) -> None:
     file = folder / "overlays" / f"{scan}.png"
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_suffix(".tmp")
-    pictures.overlay(landed.volume, landed.mm, scan).save(temporary, format="PNG")
+    pictures.overlay(registered.volume, registered.mm, scan).save(temporary, format="PNG")
     temporary.replace(file)

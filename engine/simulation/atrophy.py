@@ -6,7 +6,8 @@ that tissue is replaced by the fluid around it and the displacement fades within
 nothing at REACH_MM from the changed tissue, so that there is a brain outside the change. One pass falls short of the
 request (smoothing, discretisation), so the gain of each region is corrected until the achieved volume is right.
 
-Source: design, section 9; Karacali & Davatzikos 2006 (IEEE TMI 25:649) for the Jacobian as the thing to impose.
+Source: docs/definitions.md, Known truth; Karacali & Davatzikos 2006 (IEEE TMI 25:649) for the Jacobian as the thing
+to impose.
 """
 
 from __future__ import annotations
@@ -224,7 +225,7 @@ def _flow(
 def truth_map(flow: Flow, mask: np.ndarray, solve_mm: int, mm: int) -> tuple[np.ndarray, np.ndarray]:
     """Return (binary, log_jacobian) of a flow on the `mm` grid, both (x, y, z), 0 outside `mask`.
 
-    Binary: |log-Jacobian| >= 25 % of its maximum in the mask (design, section 9).
+    Binary: |log-Jacobian| >= 25 % of its maximum in the mask (docs/definitions.md, Known truth).
     """
     grid = Grid(mm)
     if mm % solve_mm == 0:

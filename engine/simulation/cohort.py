@@ -4,7 +4,8 @@ Every subject of both groups gets an individual anatomy, an age, a global size a
 brain, as large as the imposed displacement within its reach, without a change of volume. Every scan gets a
 misregistration, an intensity scale, a gamma, a bias field and noise. Patients get the imposed flow at their severity on
 top, and nothing else tells the groups apart: a sham that only controls had would itself be the label. All displacements
-are composed, and the template is interpolated once. Source: design, section 9.
+are composed, and the template is interpolated once. Source: docs/definitions.md,
+Known truth.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from engine.config.cohort_schema import SIMULATION_VERSION, CohortConfig, Simula
 from engine.config.schema import AtlasConfig
 from engine.images.grid import FWHM_TO_SIGMA, Grid
 from engine.images.template import brain_mask, template_brain
-from engine.preprocessing.scan import PreparedScan, figures
+from engine.preprocessing.scan import PreparedScan, quality_metrics
 from engine.preprocessing.steps import scale_to_white_matter
 from engine.progress import Progress
 from engine.simulation.atrophy import AD_CHANGE, AGEING_CHANGE, Flow, sample, solve_flow, truth_map
@@ -119,7 +120,7 @@ class SimulatedPreparer:
         """Make the scan's volume on the working grid, white matter about 1, 0 outside the brain mask."""
         started = time.perf_counter()
         volume = self.volume(row)
-        quality = figures(volume, brain_mask(self.grid_mm), self.grid_mm, self.grid_mm)
+        quality = quality_metrics(volume, brain_mask(self.grid_mm), self.grid_mm, self.grid_mm)
         quality |= {"brain_ml": row["icv"] / 1000, "seconds": round(time.perf_counter() - started, 2)}
         return PreparedScan(volume, quality)
 
@@ -148,12 +149,12 @@ class SimulatedPreparer:
         wanted = {name: name not in without for name in NUISANCES}
         scan = self._scan_draws(row)
         healthy = self._coordinates(row, wanted, scan.normal(0, JITTER_MM, 3))
-        coordinates = self._diseased(row, healthy) if imposed else healthy
+        coordinates = self._add_disease(row, healthy) if imposed else healthy
         volume = ndimage.map_coordinates(base.template, coordinates, order=1, mode="constant", cval=0.0)
         volume = np.maximum(self._intensities(volume, base, wanted, scan), 0).astype(np.float32)
         volume[~base.mask] = 0
         # White matter that the imposed change reaches would make the scale of the whole scan depend on the group.
-        unmoved = base.mask & ~_reached(base, healthy)
+        unmoved = base.mask & ~_mark_reached(base, healthy)
         return scale_to_white_matter(volume, unmoved) / np.float32(base.unmoved_scale)
 
     def _scan_draws(self, row: dict) -> np.random.Generator:
@@ -171,7 +172,7 @@ class SimulatedPreparer:
         shift_mm = shift_mm if wanted["misregistration"] else np.zeros(3)
         coordinates = _resize(base.identity, size if wanted["size"] else 0.0, shift_mm, base)
         if wanted["anatomy"]:
-            coordinates += _scaled(_smooth(anatomy, grid_mm, ANATOMY_MM), of_anatomy * simulation.anatomy_mm, base)
+            coordinates += _scale(_smooth(anatomy, grid_mm, ANATOMY_MM), of_anatomy * simulation.anatomy_mm, base)
         if wanted["sham"]:
             coordinates += np.float32(of_sham) * _sham(sham, base)
         if wanted["ageing"]:
@@ -179,7 +180,7 @@ class SimulatedPreparer:
             coordinates += _at(base.ageing.displacement(decades * simulation.ageing), coordinates, base)
         return coordinates
 
-    def _diseased(self, row: dict, coordinates: np.ndarray) -> np.ndarray:
+    def _add_disease(self, row: dict, coordinates: np.ndarray) -> np.ndarray:
         """Add the imposed change to coordinates: the last step, in the frame of the template, which has the regions."""
         base = base_anatomy(self.simulation, self.grid_mm)
         if base.imposed is None or not row["severity"] > 0:
@@ -248,7 +249,9 @@ def base_anatomy(simulation: Simulation, grid_mm: int) -> BaseAnatomy:
         grid_mm, solve_mm, template, mask, identity, centre, imposed, ageing, rms, reach, 1.0
     )  # fmt: skip
     still = ndimage.map_coordinates(template, identity, order=1)
-    by_unmoved, by_whole = (scale_to_white_matter(still, where) for where in (mask & ~_reached(base, identity), mask))
+    by_unmoved, by_whole = (
+        scale_to_white_matter(still, where) for where in (mask & ~_mark_reached(base, identity), mask)
+    )
     return replace(base, unmoved_scale=float(by_unmoved.sum() / by_whole.sum()))
 
 
@@ -263,10 +266,10 @@ def outside_reach(preparer: SimulatedPreparer, margin_mm: float = 0.0) -> np.nda
     base = base_anatomy(preparer.simulation, preparer.grid_mm)
     away_mm = ndimage.distance_transform_edt(base.reach == 0) * base.solve_mm
     away_mm = ndimage.map_coordinates(away_mm, base.identity / base.solve_mm, order=1, mode="nearest")
-    return base.mask & ~_reached(base, base.identity) & (away_mm > margin_mm)
+    return base.mask & ~_mark_reached(base, base.identity) & (away_mm > margin_mm)
 
 
-def _reached(base: BaseAnatomy, coordinates: np.ndarray) -> np.ndarray:
+def _mark_reached(base: BaseAnatomy, coordinates: np.ndarray) -> np.ndarray:
     """Mark voxels whose place in the template, before the imposed change, is within its reach; (x, y, z)."""
     return ndimage.map_coordinates(base.reach, coordinates / base.solve_mm, order=1, mode="nearest") > 0
 
@@ -313,9 +316,9 @@ def _sham(points: np.ndarray, base: BaseAnatomy) -> np.ndarray:
     a, b, c = _smooth(points, base.grid_mm, SHAM_MM)
     da, db, dc = np.gradient(a), np.gradient(b), np.gradient(c)
     curl = np.stack([dc[1] - db[2], da[2] - dc[0], db[0] - da[1]])
-    return _scaled(curl, base.sham_rms_mm, base)
+    return _scale(curl, base.sham_rms_mm, base)
 
 
-def _scaled(displacement: np.ndarray, rms: float, base: BaseAnatomy) -> np.ndarray:
+def _scale(displacement: np.ndarray, rms: float, base: BaseAnatomy) -> np.ndarray:
     """Scale a displacement to a root mean square length of `rms` in the brain mask."""
     return displacement * np.float32(rms / np.sqrt((displacement[:, base.mask] ** 2).sum(axis=0).mean()))

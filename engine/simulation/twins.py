@@ -1,7 +1,7 @@
 """Counterfactual twins: a patient's scan as it would be without the imposed change, and what the change made visible.
 
 A twin has the same anatomy, sham, ageing, size, misregistration, intensities and noise as the scan, draw by draw, so
-that the difference of the two is the imposed change and nothing else. Source: design, section 9.
+that the difference of the two is the imposed change and nothing else. Source: docs/definitions.md, Known truth.
 """
 
 from __future__ import annotations

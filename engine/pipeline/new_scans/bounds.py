@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from engine.preprocessing.quality import written
+from engine.preprocessing.quality import write_figure
 from store.spec import table_spec
 
 LEAST = 8  # scans that a range is taken from
@@ -61,5 +61,5 @@ def reference_flags(quality: pd.DataFrame, cohort: pd.DataFrame, run_id: str) ->
 
 
 def _text(words: str, value: float, low: float, high: float, run_id: str) -> str:
-    usual = f"at least {written(low)}" if np.isnan(high) else f"{written(low)} to {written(high)}"
-    return f"{words} {written(value)}; in {run_id} it is {usual}"
+    usual = f"at least {write_figure(low)}" if np.isnan(high) else f"{write_figure(low)} to {write_figure(high)}"
+    return f"{words} {write_figure(value)}; in {run_id} it is {usual}"

@@ -58,12 +58,14 @@ def preprocess(run: NewScansRun) -> None:
 
 def _recognise(run: NewScansRun) -> None:
     """Find new scans that are images of the networks' own cohort, in other files; needs the volumes it published."""
-    from engine.preprocessing.duplicates import recognised
+    from engine.preprocessing.duplicates import find_known_images
 
     reader = run.reference.reader
     if reader.simulated or not reader.has_array("scans"):
         return
-    found = recognised(run.quality, lambda scan: run.cache.read([scan])[0], reader.table("quality"), reader.volume)
+    found = find_known_images(
+        run.quality, lambda scan: run.cache.read([scan])[0], reader.table("quality"), reader.volume
+    )
     subject = run.reference.scans.set_index("scan")["subject"]
     before = run.known_subjects
     run.recognised = {scan: subject[other] for scan, other in found.items()}

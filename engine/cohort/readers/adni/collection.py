@@ -63,7 +63,7 @@ def read(files: Sequence[Path], folder: Path, config: CohortConfig, visits: Visi
     """
     there = _files(folder)
     remarks = list(visits.warnings if visits else ())
-    listed = _listed(files, there, config.adni.descriptions, remarks)
+    listed = _list_rows(files, there, config.adni.descriptions, remarks)
     if not any(one.path for one in listed):
         raise UserError(
             f"--data {folder}: none of the {len(listed)} images of {files[0].name} is there; files end in _I123456.nii "
@@ -109,7 +109,7 @@ def _notes(
     )
 
 
-def _listed(
+def _list_rows(
     files: Sequence[Path], there: dict[str, Path], descriptions: Sequence[str], remarks: list[str]
 ) -> list[CollectionRow]:
     found: dict[str, CollectionRow] = {}

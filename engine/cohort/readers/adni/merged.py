@@ -43,9 +43,11 @@ def read(file: Path, folder: Path, config: CohortConfig, visits: Visits | None) 
         gap = table.index[keys[name].isna()]
         if len(gap):
             raise UserError(f"{file.name} row {gap[0]}: no {name}")
-    named = pd.DataFrame({**keys, "Visit": keys["Visit"].str.replace(" ", ""), "Scan.Date": _dashed(keys["Scan.Date"])})
+    named = pd.DataFrame(
+        {**keys, "Visit": keys["Visit"].str.replace(" ", ""), "Scan.Date": _with_dashes(keys["Scan.Date"])}
+    )
     scans = named["PTID"] + "_" + named["Image.ID"]
-    failed, listed = _failed(named, folder, config)
+    failed, listed = _find_failed(named, folder, config)
     unlabelled = named["DX"].isna()
     left_out = [
         {"scan": scans[row], "subject": named["PTID"][row], "reason": reason}
@@ -70,11 +72,11 @@ def read(file: Path, folder: Path, config: CohortConfig, visits: Visits | None) 
     return assemble(frame, config, folder, ReaderNotes(file.name, tuple(notes), left_out, warnings=remarks))
 
 
-def _dashed(dates: pd.Series) -> pd.Series:
+def _with_dashes(dates: pd.Series) -> pd.Series:
     return dates.str.replace("/", "-", regex=False)
 
 
-def _failed(named: pd.DataFrame, folder: Path, config: CohortConfig) -> tuple[pd.Series, int]:
+def _find_failed(named: pd.DataFrame, folder: Path, config: CohortConfig) -> tuple[pd.Series, int]:
     """Mark the rows that the list of failed scans names, by PTID/Visit or image; return its length, too."""
     entries = config.adni.failed
     if isinstance(entries, str):
