@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.preprocessing.volume_cache import VolumeCache, has_part, pack, quantise, read_part, write_part
+from store.files.atomic import replacing
 
 SHAPE = (5, 6, 7)
 
@@ -75,6 +76,16 @@ def test_scans_are_taken_over_from_an_earlier_file(tmp_path):
     with pytest.raises(KeyError, match="s5 has not been prepared"):
         pack(tmp_path / "new", {"s5": ""}, tmp_path / "other.h5", "f", earlier=both)
     assert not (tmp_path / "other.h5").exists()
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    file = tmp_path / "new" / "a.txt"
+    with replacing(file) as temporary:
+        temporary.write_text("one")
+    with pytest.raises(TypeError), replacing(file) as temporary, temporary.open("w") as stream:
+        stream.write(None)  # type: ignore[arg-type]
+    assert [path.name for path in file.parent.iterdir()] == ["a.txt"]
+    assert file.read_text() == "one"
 
 
 def test_many_ids_fit(tmp_path):

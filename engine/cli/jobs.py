@@ -8,16 +8,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from engine.cli.options import DEFAULT_STORE, add_cohort, add_common, configuration, overrides_of
 from engine.errors import RunError, UserError
 from engine.pipeline.run import Run
 from engine.progress import Progress
-
-if TYPE_CHECKING:
-    from engine.pipeline.imported_network import ImportedRun
-    from engine.pipeline.new_scans.run import NewScansRun
 
 Stages = Mapping[str, Callable[[Any], None]]  # each of the job's kind of run
 
@@ -29,12 +25,10 @@ class Job:
     Attributes:
         parser: of its options.
         start: (options, device, progress) -> (run, stages).
-        plan: (run, as JSON too) says what a run would do.
     """
 
     parser: Callable[[], argparse.ArgumentParser]
     start: Callable[[argparse.Namespace, str, Progress], tuple[Run, Stages]]
-    plan: Callable[[Any, bool], None]
 
 
 @dataclass(frozen=True)
@@ -91,13 +85,6 @@ def start_explain(options: argparse.Namespace, device: str, progress: Progress) 
     return run, STAGES
 
 
-def plan_explain(run: NewScansRun, as_json: bool) -> None:
-    """Print the plan of `explain`."""
-    from engine.cli.plan import print_new_scans_plan
-
-    print_new_scans_plan(run, as_json)
-
-
 def import_parser() -> argparse.ArgumentParser:
     """Return the options of `import-model`."""
     p = argparse.ArgumentParser(
@@ -124,13 +111,6 @@ def start_import(options: argparse.Namespace, device: str, progress: Progress) -
         options.name = re.sub(r"[^A-Za-z0-9]+", "-", options.file.stem).strip("-")[:60] or "imported"
     config = configuration(options, overrides)
     return ImportedRun(config, options.store.resolve(), device, progress, file=options.file), STAGES
-
-
-def plan_import(run: ImportedRun, as_json: bool) -> None:
-    """Print the plan of `import-model`."""
-    from engine.cli.plan import print_import_plan
-
-    print_import_plan(run, as_json)
 
 
 def check_parser() -> argparse.ArgumentParser:
@@ -170,7 +150,7 @@ def check_simulation(options: argparse.Namespace, device: str, progress: Progres
 
 
 JOBS: dict[str, AnyJob] = {
-    "explain": Job(explain_parser, start_explain, plan_explain),
-    "import-model": Job(import_parser, start_import, plan_import),
+    "explain": Job(explain_parser, start_explain),
+    "import-model": Job(import_parser, start_import),
     "check-simulation": CheckJob(check_parser, check_simulation),
 }

@@ -38,7 +38,7 @@ def main(stages: Stages, arguments: Sequence[str] | None = None) -> int:
     Returns the exit code: 0, 1 (failure), 2 (the user's mistake), 128 + signal.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    main_job = jobs.Job(partial(parser, stages), partial(_main_run, stages), _main_plan)
+    main_job = jobs.Job(partial(parser, stages), partial(_main_run, stages))
     job = jobs.JOBS.get(words[0], main_job) if words else main_job
     options = job.parser().parse_args(words if job is main_job else words[1:])
     progress = Progress()
@@ -91,19 +91,15 @@ def _main_run(stages: Stages, options: argparse.Namespace, device: str, progress
     return Run(config, options.store.resolve(), device, progress), stages
 
 
-def _main_plan(run: Run, as_json: bool) -> None:
-    # Imported here, as below: torch loads slowly, and --help and mistakes are answered at once.
-    from engine.cli.plan import print_run_plan
-
-    print_run_plan(run, as_json)
-
-
 def _run(job: AnyJob, options: argparse.Namespace, progress: Progress, context: dict[str, Run]) -> int:
     if isinstance(job, jobs.CheckJob):
         return job.check(options, _device_kind(options.device), progress)
     run, stages = job.start(options, _device_kind(options.device), progress)
     if options.plan:
-        job.plan(run, options.json)
+        # Imported here, as below: torch loads slowly, and --help and mistakes are answered at once.
+        from engine.cli.plan import print_plan
+
+        print_plan(run, options.json)
         return 0
     check_store(run.store)
     context["run"] = run

@@ -11,7 +11,7 @@ import pandas as pd
 
 from engine.cli.costs import cost_lines, estimate_costs
 from engine.cohort.scans import Cohort
-from engine.cohort.splits import Job, split
+from engine.cohort.splits import split
 from engine.errors import UserError
 from engine.images.grid import Grid
 from engine.json_line import json_line
@@ -27,8 +27,21 @@ from engine.training.imported import read_network
 REASONS, SCANS_A_REASON = 20, 3  # that are printed
 
 
-def print_run_plan(run: Run, as_json: bool = False) -> None:
-    """Print what was found and what the main job would do with it, with `as_json` also as one line of JSON."""
+def print_plan(run: Run, as_json: bool = False) -> None:
+    """Print what a job would do, and about how long it takes, with `as_json` also as one line of JSON.
+
+    Raises:
+        UserError: a file, table, card or setting with which the job could not begin.
+    """
+    if isinstance(run, NewScansRun):
+        _print_new_scans(run, as_json)
+    elif isinstance(run, ImportedRun):
+        _print_import(run, as_json)
+    else:
+        _print_main(run, as_json)
+
+
+def _print_main(run: Run, as_json: bool) -> None:
     run.cohort = read_cohort(run.config, run.store, run.progress, inspect=False)
     # Before the split, which may find too few subjects: why there are few stands here.
     _say(run, [_title(run), *_cohort_lines(run.cohort)])
@@ -39,12 +52,8 @@ def print_run_plan(run: Run, as_json: bool = False) -> None:
         print(json_line(_as_json(run)), flush=True)
 
 
-def print_new_scans_plan(run: NewScansRun, as_json: bool = False) -> None:
-    """Print what `explain` would do with new scans, with `as_json` also as one line of JSON; no image is opened.
-
-    Raises:
-        UserError: a scan's file does not exist.
-    """
+def _print_new_scans(run: NewScansRun, as_json: bool) -> None:
+    """Print the plan of `explain`; no image is opened."""
     missing = next((file for file in run.files if not file.is_file()), None)
     if missing:
         raise UserError(f"{missing}: file not found")
@@ -67,12 +76,8 @@ def print_new_scans_plan(run: NewScansRun, as_json: bool = False) -> None:
         print(json_line(plan | asdict(estimate)), flush=True)
 
 
-def print_import_plan(run: ImportedRun, as_json: bool = False) -> None:
-    """Print whether an imported network fits and what explaining a cohort by it costs, with `as_json` also as JSON.
-
-    Raises:
-        UserError: the network's layers do not fit its card or the grid, or the cohort has other groups.
-    """
+def _print_import(run: ImportedRun, as_json: bool) -> None:
+    """Print the plan of `import-model`, whose network is read to see whether it fits its card and the grid."""
     network, _ = read_network(run.card, run.file)
     run.cohort = run.with_parts(read_cohort(run.config, run.store, run.progress, inspect=False))
     estimate = estimate_costs(run)
@@ -156,7 +161,8 @@ def _network_lines(run: Run) -> list[str]:
     return [
         f"  fixed test set: {tested['subject'].nunique()} subjects, {len(tested)} scans (--json names the subjects)",
         f"  grid: {config.grid_mm} mm, {' x '.join(map(str, Grid(config.grid_mm).shape))} voxels; device: {run.device}",
-        *(f"  {job.model}: {len(job.train)} training scans{_validation(job)}, explains {len(job.explain)} "
+        *(f"  {job.model}: {len(job.train)} training scans"
+          f"{f', {len(job.validation)} for validation' if job.validation else ''}, explains {len(job.explain)} "
           f"({', '.join(getattr(config.explain, job.model_set)) or 'no methods'})" for job in planned),
         f"  {config.training.network}: {'' if config.training.patience is None else 'at most '}"
         f"{config.training.epochs} epochs of batches of {config.training.batch_size}",
@@ -178,7 +184,3 @@ def _left_out(exclusions: pd.DataFrame) -> list[str]:
     if others:
         lines.append(f"    excluded: {sum(others)} more for {len(others)} other reasons")
     return lines
-
-
-def _validation(job: Job) -> str:
-    return f", {len(job.validation)} for validation" if job.validation else ""

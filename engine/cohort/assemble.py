@@ -96,9 +96,9 @@ def _drop_missing_files(frame: pd.DataFrame, folder: Path, where: str) -> pd.Dat
         )
     missing = there.index[~there]
     beside = {place: names_in(place) for place in {paths[i].parent for i in missing}}
-    frame.loc[missing, "reason"] = [_not_there(paths[i], beside[paths[i].parent]) for i in missing]
+    frame.loc[missing, "reason"] = [
+        missing_content(paths[i])
+        or f"file not found: {paths[i].name}{zeros_lost(paths[i].name, beside[paths[i].parent])}"
+        for i in missing
+    ]
     return frame
-
-
-def _not_there(path: Path, beside: Sequence[str]) -> str:
-    return missing_content(path) or f"file not found: {path.name}{zeros_lost(path.name, beside)}"

@@ -74,11 +74,7 @@ def our_columns(
 
 
 def frame_of(
-    table: pd.DataFrame,
-    names: dict[str, str],
-    paths: Sequence[Path],
-    file: Path,
-    remarks: list[str] | None = None,
+    table: pd.DataFrame, names: dict[str, str], paths: Sequence[Path], file: Path, remarks: list[str] | None = None
 ) -> pd.DataFrame:
     """Return our columns, then those of the table that rules may read and that have no name of ours.
 

@@ -61,7 +61,8 @@ def numbers(table: pd.DataFrame, column: str, ours: str, file: Path, remarks: li
         raise UserError(f"{file.name} row {wrong[0]}: {column} is {_shown(text)}, {_not_a_number(text)}")
     remarks = [] if remarks is None else remarks
     impossible = ~_possible(found, ours) & found.notna()
-    coded = impossible & _is_code(found) if ours in CODED else impossible & False
+    is_code = ((found < 0) & (found == found.round())) | found.isin(MISSING_CODES)
+    coded = impossible & is_code & (ours in CODED)
     if (impossible & ~coded).any():
         row = table.index[impossible & ~coded][0]
         raise UserError(
@@ -170,7 +171,3 @@ def _bounds(ours: str) -> str:
         return "not above 0"
     low, high = RANGES[ours]
     return f"outside {low:g} to {high:g}{' years' if ours == 'age' else ''}"
-
-
-def _is_code(found: pd.Series) -> pd.Series:
-    return ((found < 0) & (found == found.round())) | found.isin(MISSING_CODES)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
 from engine.images.nifti import header_file
+from store.files.atomic import replacing
 
 BLOCK = 1 << 20
 
@@ -80,13 +82,8 @@ class FileMemory:
         """Write to disk (temporary file, then rename). A memory that cannot be written is only slower."""
         if self.file is None:
             return
-        temporary = self.file.with_name(f"{self.file.name}.{os.getpid()}.tmp")
-        try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError), replacing(self.file) as temporary:
             temporary.write_text(json.dumps({"version": self.version, "files": self._known}), encoding="utf-8")
-            temporary.replace(self.file)
-        except OSError:
-            temporary.unlink(missing_ok=True)
 
 
 def _parts(path: Path) -> list[Path]:

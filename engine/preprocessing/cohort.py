@@ -6,7 +6,6 @@ import errno
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from engine.preprocessing.quality import NO_LIMITS, Limits, marks
 from engine.preprocessing.volume_cache import VolumeCache, has_part, pack, write_part
 from engine.progress import Progress
 from store.export.csv import csv_text
+from store.files.atomic import replacing
 
 VOLUMES, QUALITY, UNPREPARED, SHEET = "volumes.h5", "quality.csv", "unprepared.csv", "contact-sheet"
 AGAIN = "the same command goes on from there"
@@ -269,9 +269,8 @@ def _remember(folder: Path, outcome: _Outcome, key: str) -> None:
 
 
 def _write(file: Path, table: pd.DataFrame) -> None:
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    temporary.write_text(csv_text(table), encoding="utf-8")
-    temporary.replace(file)
+    with replacing(file) as temporary:
+        temporary.write_text(csv_text(table), encoding="utf-8")
 
 
 def _quality(cache: VolumeCache, ids: list[str]) -> pd.DataFrame:

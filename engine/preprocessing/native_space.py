@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from engine.images.grid import Grid
 from engine.images.nifti import open_scan
 from engine.images.template import brain_mask
 from engine.preprocessing import steps
+from store.files.atomic import replacing
 from store.reading.native_space import FIELD_UNIT_MM, NativeSpace
 
 FIELD_MM = 4.0  # between points: on real heads, what is interpolated is off by 0.05 mm, in 1 % of the brain by 0.2
@@ -50,14 +50,8 @@ def keep(scan: Path, transforms: Path, registration: str) -> NativeSpace:
     else:
         _check(transforms, deformed=registration == "syn_quick")
         space = _registered_space(shape, affine, transforms)
-    transforms.mkdir(parents=True, exist_ok=True)
-    temporary = transforms / f".{FILE}.{os.getpid()}.tmp"
-    try:
-        with temporary.open("wb") as stream:
-            np.savez_compressed(stream, **vars(space))
-        temporary.replace(transforms / FILE)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(transforms / FILE) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, **vars(space))
     return space
 
 

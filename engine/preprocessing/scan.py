@@ -18,6 +18,7 @@ from engine.config.preprocessing_schema import PreprocessingConfig
 from engine.images.grid import Grid, coarsen, place
 from engine.images.template import brain_mask, template_brain
 from engine.preprocessing import native_space, pictures, steps
+from store.files.atomic import replacing
 
 TURNED_BETTER = 0.1  # how much better the correlation is the other way round, where the orientation is wrong
 WAYS = {"back to front": (1,), "upside down": (2,), "upside down and back to front": (1, 2)}
@@ -211,8 +212,5 @@ def _keep(found: steps.Registration, folder: Path) -> None:
 
 
 def _draw(registered: _Registered, scan: str, folder: Path) -> None:
-    file = folder / "overlays" / f"{scan}.png"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(".tmp")
-    pictures.overlay(registered.volume, registered.mm, scan).save(temporary, format="PNG")
-    temporary.replace(file)
+    with replacing(folder / "overlays" / f"{scan}.png") as temporary:
+        pictures.overlay(registered.volume, registered.mm, scan).save(temporary, format="PNG")

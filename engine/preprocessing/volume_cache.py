@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 
 import h5py
 import numpy as np
+
+from store.files.atomic import replacing
 
 Part = tuple[np.ndarray, float, dict[str, float]]  # a volume as int16, its scale, quality figures
 _INT16 = 32767
@@ -30,17 +31,9 @@ def write_part(folder: Path, scan: str, volume: np.ndarray, quality: dict[str, f
     Raises:
         OSError: the disk is full.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     integers, scale = quantise(volume)
-    temporary = folder / f".{scan}.{os.getpid()}.tmp"
-    try:
-        with temporary.open("wb") as stream:
-            np.savez(stream, volume=integers, scale=scale, quality=np.array(_to_json(quality)), key=np.array(key))
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(_part(folder, scan))
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(_part(folder, scan)) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, volume=integers, scale=scale, quality=np.array(_to_json(quality)), key=np.array(key))
 
 
 def read_part(folder: Path, scan: str, key: str = "") -> Part | None:
@@ -165,17 +158,9 @@ def pack(
         KeyError: a scan that is, with its key, neither a part nor in `earlier`.
         OSError: the disk is full.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        with h5py.File(temporary, "w") as store:
-            _fill(store, parts, keys, earlier)
-            store.attrs.update(fingerprint=fingerprint, settings=json.dumps(settings or {}), layout=_LAYOUT)
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(file) as temporary, h5py.File(temporary, "w") as store:
+        _fill(store, parts, keys, earlier)
+        store.attrs.update(fingerprint=fingerprint, settings=json.dumps(settings or {}), layout=_LAYOUT)
     return VolumeCache(file)
 
 

@@ -35,6 +35,19 @@ def writable(place: Path) -> Iterator[None]:
         raise NotWritable(line) from error
 
 
+@contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """Yield a path to write to, which then takes the place of `file`; after an error nothing is left of it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        flush(temporary)
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file so that a reader sees the old or the new one, never a part."""
     with writable(path.parent):

@@ -61,7 +61,8 @@ def read(config: CohortConfig) -> Cohort:
     file = table_file(folder, config.table or PARTICIPANTS)
     people = read_participants(file, config)
     images = sorted(_images(folder, config.bids), key=lambda image: (image.subject, image.session, image.rank))
-    what = _what(config.bids)
+    space = config.bids.space
+    what = f"T1w image in space {space}" if space else "T1w image of a scanner"
     if not images:
         raise UserError(f"--data {folder}: no {what} (sub-*/anat or sub-*/ses-*/anat, *{ENDINGS[0]}){_spaces(folder)}")
     persons = people.table.index
@@ -165,10 +166,6 @@ def _kinds_of_images(cohort: Cohort, used: list[Image]) -> list[str]:
 
 def _out(scan: str, subject: str, reason: str) -> dict[str, str]:
     return {"scan": scan, "subject": subject, "reason": reason}
-
-
-def _what(options: BidsOptions) -> str:
-    return f"T1w image in space {options.space}" if options.space else "T1w image of a scanner"
 
 
 def _spaces(folder: Path) -> str:

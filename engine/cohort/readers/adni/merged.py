@@ -44,7 +44,7 @@ def read(file: Path, folder: Path, config: CohortConfig, visits: Visits | None) 
         if len(gap):
             raise UserError(f"{file.name} row {gap[0]}: no {name}")
     named = pd.DataFrame(
-        {**keys, "Visit": keys["Visit"].str.replace(" ", ""), "Scan.Date": _with_dashes(keys["Scan.Date"])}
+        {**keys, "Visit": keys["Visit"].str.replace(" ", ""), "Scan.Date": keys["Scan.Date"].str.replace("/", "-")}
     )
     scans = named["PTID"] + "_" + named["Image.ID"]
     failed, listed = _find_failed(named, folder, config)
@@ -70,10 +70,6 @@ def read(file: Path, folder: Path, config: CohortConfig, visits: Visits | None) 
     if listed:
         notes.append(f"failed: {failed.sum()} scans of the table, by {listed} entries of cohort.adni.failed")
     return assemble(frame, config, folder, ReaderNotes(file.name, tuple(notes), left_out, warnings=remarks))
-
-
-def _with_dashes(dates: pd.Series) -> pd.Series:
-    return dates.str.replace("/", "-", regex=False)
 
 
 def _find_failed(named: pd.DataFrame, folder: Path, config: CohortConfig) -> tuple[pd.Series, int]:
