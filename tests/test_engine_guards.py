@@ -14,7 +14,7 @@ from engine.cohort.scans import Cohort, exclusion_table, scan_table
 from engine.config.cohort_schema import CohortConfig
 from engine.errors import UserError
 from engine.images.hashing import FileMemory, file_hash
-from engine.preprocessing.duplicates import recognised, same_image_flags, warning
+from engine.preprocessing.duplicates import find_known_images, same_image_flags, warning
 from engine.preprocessing.volume_cache import pack, write_part
 from engine.progress import Progress
 
@@ -159,8 +159,8 @@ def test_a_new_scan_that_is_one_of_the_networks_own_is_recognised():
     new = {"x": own["b"] * 0.9 + 1e-4 * rng.random((9, 9, 9)), "y": rng.random((9, 9, 9))}
     quality = {"template_correlation": 0.9, "mask_dice": 0.95, "brain_ml": 1400.0}
     theirs, ours = (pd.DataFrame([{"scan": name, **quality} for name in names]) for names in ("ab", "xy"))
-    assert recognised(ours, new.get, theirs, own.get) == {"x": "b"}
-    assert recognised(ours, new.get, theirs.assign(brain_ml=1450.0), own.get) == {}
+    assert find_known_images(ours, new.get, theirs, own.get) == {"x": "b"}
+    assert find_known_images(ours, new.get, theirs.assign(brain_ml=1450.0), own.get) == {}
 
 
 def test_a_rejected_scan_does_not_shadow_its_duplicate(tmp_path):
