@@ -19,7 +19,7 @@ from engine.images.grid import (  # fmt: skip
     Grid,
     coarsen,
     coarsen_labels,
-    place,
+    resample_to_grid,
     stretch,
     to_colin_box,
 )
@@ -325,7 +325,7 @@ def test_placing_goes_by_the_affine():
     affine = np.array([[-2.0, 0, 0, 90], [0, 0, 2.0, -126], [0, 2.0, 0, -72], [0, 0, 0, 1]])
     data = np.zeros((91, 80, 100), np.float32)
     data[57:60, 20:23, 50:53] = 1
-    found = np.argwhere(place(nib.Nifti1Image(data, affine), Grid(2)) > 0.5).mean(axis=0)
+    found = np.argwhere(resample_to_grid(nib.Nifti1Image(data, affine), Grid(2)) > 0.5).mean(axis=0)
     expected = nib.affines.apply_affine(affine, [58, 21, 51])
     np.testing.assert_allclose(nib.affines.apply_affine(Grid(2).affine, found), expected, atol=0.6)
 

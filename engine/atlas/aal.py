@@ -17,7 +17,7 @@ from engine.atlas.names import LOBES, lobe, merged_name, paper_name
 from engine.config.schema import AtlasConfig
 from engine.errors import RunError, UserError
 from engine.images.geometry import largest_component
-from engine.images.grid import Grid, coarsen_labels, place, stretch, to_colin_box
+from engine.images.grid import Grid, coarsen_labels, resample_to_grid, stretch, to_colin_box
 from engine.images.nifti import TooLargeError, check_declared, missing_content
 from engine.images.template import brain_mask, template_brain
 
@@ -65,7 +65,7 @@ def load_atlas(config: AtlasConfig, mm: int) -> Atlas:
     mask = brain_mask(1)
     fine = Grid(1)
     stretched = config.placement == "stretched"
-    codes = stretch(to_colin_box(image), fine) if stretched else place(image, fine, order=0)
+    codes = stretch(to_colin_box(image), fine) if stretched else resample_to_grid(image, fine, order=0)
     labels = np.zeros(fine.shape, np.int16)
     for index, code in enumerate(table["value"], start=1):
         labels[codes == code] = index

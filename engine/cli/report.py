@@ -26,7 +26,7 @@ def result(folder: Path) -> dict:
     """Return the JSON values of a published run: run, store, seconds, peak_mib, metrics."""
     run = open_run(folder.parent, folder.name)
     manifest = run.manifest
-    found = {
+    outcome = {
         "run": run.run_id,
         "store": str(folder.parent),
         "simulated": run.simulated,
@@ -36,8 +36,11 @@ def result(folder: Path) -> dict:
         "metrics": headline_metrics(run),
     }
     if said := verdict(run):
-        found["verdict"] = {"separates": said.separates, "said": " ".join(filter(None, [said.caption, said.baseline]))}
-    return found | new_scans(run) if run.reference_run else found
+        outcome["verdict"] = {
+            "separates": said.separates,
+            "said": " ".join(filter(None, [said.caption, said.baseline])),
+        }
+    return outcome | new_scans(run) if run.reference_run else outcome
 
 
 def new_scans(run: RunReader) -> dict:
@@ -134,15 +137,15 @@ def _truth(row: pd.Series) -> dict[str, float]:
     return {name: round(float(number), 4) for name, number in known.items()} if "truth_auc" in known else {}
 
 
-def summary(found: dict) -> list[str]:
+def summary(outcome: dict) -> list[str]:
     """Say the result of a run in lines for people."""
-    lines = [f"run {found['run']} in {found['store']}" + (" (SIMULATED)" if found["simulated"] else "")]
-    if "reference_run" in found:
-        return [*lines, *_of_new_scans(found), *_costs(found)]
-    lines += _errors(found["metrics"], found["target"]) if "target" in found else _scores(found["metrics"])
-    if found.get("verdict", {}).get("said"):
-        lines.append(f"  WARNING: {found['verdict']['said']}")
-    return [*lines, *_costs(found)]
+    lines = [f"run {outcome['run']} in {outcome['store']}" + (" (SIMULATED)" if outcome["simulated"] else "")]
+    if "reference_run" in outcome:
+        return [*lines, *_of_new_scans(outcome), *_costs(outcome)]
+    lines += _errors(outcome["metrics"], outcome["target"]) if "target" in outcome else _scores(outcome["metrics"])
+    if outcome.get("verdict", {}).get("said"):
+        lines.append(f"  WARNING: {outcome['verdict']['said']}")
+    return [*lines, *_costs(outcome)]
 
 
 def _scores(metrics: dict[str, float]) -> list[str]:
@@ -185,52 +188,52 @@ def _folds(metrics: dict[str, float], name: str) -> str:
 
 def _truth_lines(metrics: dict[str, float]) -> list[str]:
     """Say how well the mean gradient of patients finds the imposed change, between reference and ceiling."""
-    found = {name.removeprefix("truth_auc_"): value for name, value in metrics.items() if name.startswith("truth_auc")}
-    interval = f" ({found['low']:.3f} to {found['high']:.3f})" if "low" in found else ""
-    best = f", the groups' difference itself {found['group_difference']:.3f}" if "group_difference" in found else ""
-    ceiling = f"; ceiling {found['ceiling']:.3f}{best}" if "ceiling" in found else ""
+    scores = {name.removeprefix("truth_auc_"): value for name, value in metrics.items() if name.startswith("truth_auc")}
+    interval = f" ({scores['low']:.3f} to {scores['high']:.3f})" if "low" in scores else ""
+    best = f", the groups' difference itself {scores['group_difference']:.3f}" if "group_difference" in scores else ""
+    ceiling = f"; ceiling {scores['ceiling']:.3f}{best}" if "ceiling" in scores else ""
     lines = [f"  |gradient| finds the visible change with voxel AUC {metrics['truth_auc']:.3f}{interval}{ceiling}"]
     for name, prefix in (("untrained", ""), ("null", "null_")):
-        if name in found:
-            ends = [found.get(f"{prefix}difference_{end}", math.nan) for end in ("low", "high")]
+        if name in scores:
+            ends = [scores.get(f"{prefix}difference_{end}", math.nan) for end in ("low", "high")]
             what = "untrained networks" if name == "untrained" else "networks trained where nothing was imposed"
-            more = f"{found[f'{prefix}difference']:+.3f} ({ends[0]:+.3f} to {ends[1]:+.3f}) more"
-            lines.append(f"    {what} {found[name]:.3f}: {more}")
+            more = f"{scores[f'{prefix}difference']:+.3f} ({ends[0]:+.3f} to {ends[1]:+.3f}) more"
+            lines.append(f"    {what} {scores[name]:.3f}: {more}")
     return lines
 
 
 def _errors(metrics: dict[str, float], target: dict) -> list[str]:
     """Say how large the errors of a regression are."""
-    places = (("over folds", "mean", ""), ("linear baseline on region means", "mean", "region_means_"),
+    parts = (("over folds", "mean", ""), ("linear baseline on region means", "mean", "region_means_"),
               ("linear baseline on covariates", "mean", "covariates_"), ("fixed test set", "holdout", ""))  # fmt: skip
     unit = f" {target['unit']}" if target["unit"] else ""
     return [
-        f"  {target['label']} {place}: mean absolute error {metrics[f'{prefix}mae_{model}']:.3g}{unit}, "
+        f"  {target['label']} {part}: mean absolute error {metrics[f'{prefix}mae_{model}']:.3g}{unit}, "
         f"r {metrics.get(f'{prefix}r_{model}', math.nan):.3f}"
-        for place, model, prefix in places
+        for part, model, prefix in parts
         if f"{prefix}mae_{model}" in metrics
     ]
 
 
-def _of_new_scans(found: dict) -> list[str]:
+def _of_new_scans(outcome: dict) -> list[str]:
     """Say in a line what networks answer for each new scan, its warnings below; then the run's notices."""
     lines = []
-    for scan, models in found["value" if "value" in found else "probability"].items():
+    for scan, models in outcome["value" if "value" in outcome else "probability"].items():
         folds = [p for model, p in models.items() if ModelName(model).fold]
         words = [f"{model} {p:.2f}" for model, p in models.items() if not ModelName(model).fold]
         if folds:
             mean, low, high = sum(folds) / len(folds), min(folds), max(folds)
             words.insert(0, f"{mean:.2f} by {len(folds)} fold models ({low:.2f} to {high:.2f})")
-        lines.append(f"  {scan}: {found['predicted']} {', '.join(words)}")
-        lines += [f"    WARNING: {flag['text']}" for flag in found["flags"] if flag["scan"] == scan]
-    return lines + [f"  {notice}" for notice in found["notices"] if not notice.startswith(CREDITS)]
+        lines.append(f"  {scan}: {outcome['predicted']} {', '.join(words)}")
+        lines += [f"    WARNING: {flag['text']}" for flag in outcome["flags"] if flag["scan"] == scan]
+    return lines + [f"  {notice}" for notice in outcome["notices"] if not notice.startswith(CREDITS)]
 
 
-def _costs(found: dict) -> list[str]:
-    total = sum(found["seconds"].values())
+def _costs(outcome: dict) -> list[str]:
+    total = sum(outcome["seconds"].values())
     return [
-        f"  {duration(total)} in all, peak memory {found['peak_mib']} MiB",
-        f"look at it: {dashboard_command(found['store'])}",
+        f"  {duration(total)} in all, peak memory {outcome['peak_mib']} MiB",
+        f"look at it: {dashboard_command(outcome['store'])}",
     ]
 
 

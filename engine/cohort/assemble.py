@@ -95,7 +95,7 @@ def _drop_missing_files(frame: pd.DataFrame, folder: Path, where: str) -> pd.Dat
             f"none of the {len(paths)} files that the table names is in {folder}; the first is {shown}; see {where}"
         )
     missing = there.index[~there]
-    beside = {place: names_in(place) for place in {paths[i].parent for i in missing}}
+    beside = {parent: names_in(parent) for parent in {paths[i].parent for i in missing}}
     frame.loc[missing, "reason"] = [
         missing_content(paths[i])
         or f"file not found: {paths[i].name}{zeros_lost(paths[i].name, beside[paths[i].parent])}"

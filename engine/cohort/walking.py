@@ -26,11 +26,11 @@ def visible_files(folder: Path) -> Iterator[tuple[Path, list[str]]]:
     Hidden files and folders are left out.
     """
     seen: set[tuple[int, int]] = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
-        stat = os.stat(place)
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        stat = os.stat(parent)
         if (stat.st_dev, stat.st_ino) in seen:  # a link to where we have been, perhaps to a folder above it
             folders.clear()
             continue
         seen.add((stat.st_dev, stat.st_ino))
         folders[:] = sorted(name for name in folders if not is_hidden(name))
-        yield Path(place), sorted(name for name in files if not is_hidden(name))
+        yield Path(parent), sorted(name for name in files if not is_hidden(name))

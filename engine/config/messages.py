@@ -48,11 +48,11 @@ def _keys_beside(location: tuple, model: type[BaseModel]) -> list[str]:
 def describe_card_error(error: ValidationError) -> str:
     """Describe the first error of an imported network's card in one line: the layer or key and what is wrong."""
     problem = error.errors()[0]
-    place: list[Any] = list(problem["loc"])
+    location: list[Any] = list(problem["loc"])
     message = problem["msg"].removeprefix("Value error, ")
-    if place[:1] == ["layers"] and len(place) > 1:
-        number, *inside = place[1:]
+    if location[:1] == ["layers"] and len(location) > 1:
+        number, *inside = location[1:]
         where = f"layer {number + 1}" + (f" ({inside[0]})" if inside else "")
         key = ".".join(str(part) for part in inside[1:2])
         return f"{where}: {key + ': ' if key else ''}{message}"
-    return f"{'.'.join(str(part) for part in place[:1])}{': ' if place else ''}{message}"
+    return f"{'.'.join(str(part) for part in location[:1])}{': ' if location else ''}{message}"

@@ -68,7 +68,7 @@ def coarsen_labels(labels: np.ndarray, from_mm: int, to_mm: int) -> np.ndarray:
     return np.ascontiguousarray(labels[::step, ::step, ::step])
 
 
-def place(image: nib.Nifti1Image, grid: Grid, order: int = 1) -> np.ndarray:
+def resample_to_grid(image: nib.Nifti1Image, grid: Grid, order: int = 1) -> np.ndarray:
     """Resample an image onto the grid by its affine; 0 where it does not reach.
 
     Args:

@@ -15,7 +15,7 @@ from nibabel.affines import voxel_sizes
 from scipy import ndimage
 
 from engine.config.preprocessing_schema import PreprocessingConfig
-from engine.images.grid import Grid, coarsen, place
+from engine.images.grid import Grid, coarsen, resample_to_grid
 from engine.images.template import brain_mask, template_brain
 from engine.preprocessing import native_space, pictures, steps
 from store.files.atomic import replacing
@@ -198,8 +198,8 @@ def find_wrong_turn(volume: np.ndarray, grid_mm: int) -> str:
 
 def _by_affine(brain: np.ndarray, mask: np.ndarray, affine: np.ndarray, grid_mm: int) -> _Registered:
     image = nib.Nifti1Image(brain.astype(np.float32), affine)
-    own = place(nib.Nifti1Image(mask.astype(np.float32), affine), Grid(grid_mm)) > 0.5
-    volume = place(image, Grid(grid_mm))
+    own = resample_to_grid(nib.Nifti1Image(mask.astype(np.float32), affine), Grid(grid_mm)) > 0.5
+    volume = resample_to_grid(image, Grid(grid_mm))
     return _Registered(volume, own, grid_mm, volume)
 
 

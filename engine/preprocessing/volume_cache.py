@@ -128,8 +128,8 @@ class VolumeCache:
         integers = np.empty((len(rows), *self.shape), np.int16)
         with h5py.File(self.file, "r") as store:
             scales = store["scales"][:][rows]
-            for place, row in enumerate(rows):
-                store["volumes"].read_direct(integers, np.s_[row], np.s_[place])
+            for position, row in enumerate(rows):
+                store["volumes"].read_direct(integers, np.s_[row], np.s_[position])
         return integers, scales
 
 

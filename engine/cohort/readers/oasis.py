@@ -97,11 +97,11 @@ def _subject(session: str) -> str:
 
 
 def _images(folder: Path) -> Iterator[Image]:
-    for place, files in visible_files(folder):
+    for parent, files in visible_files(folder):
         for name in files:
             if not name.endswith(ENDINGS) or SEGMENTATION.search(name):
                 continue
-            path = place / name
+            path = parent / name
             kind = next((kind for kind, pattern in KINDS.items() if pattern.search(name)), None)
             parts = reversed(path.relative_to(folder.parent).parts)
             session = next((found[0] for part in parts if (found := SESSION.match(part))), None)

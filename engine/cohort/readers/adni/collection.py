@@ -148,13 +148,13 @@ def _one(values: dict[str, str], where: str, there: dict[str, Path], description
 def _files(folder: Path) -> dict[str, Path]:
     """Return image id -> its NIfTI file, or the first file of its DICOM series."""
     found: dict[str, Path] = {}
-    for place, files in visible_files(folder):
+    for container, files in visible_files(folder):
         for name in (name for name in files if name.endswith(ENDINGS)):
-            named, parent = FILE_ID.search(name), place.name
+            named, parent = FILE_ID.search(name), container.name
             image = named[1] if named else parent if re.fullmatch(r"I\d+", parent) else ""
             known = found.get(image)
             if image and (known is None or (known.suffix == dicom.ENDING and not name.endswith(dicom.ENDING))):
-                found[image] = place / name
+                found[image] = container / name
     return found
 
 
