@@ -19,7 +19,7 @@ Stages = Mapping[str, Callable[[Any], None]]  # each of the job's kind of run
 
 
 @dataclass(frozen=True)
-class Job:
+class Command:
     """A job that makes a run.
 
     Attributes:
@@ -32,7 +32,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class CheckJob:
+class CheckCommand:
     """A job that makes no run.
 
     Attributes:
@@ -44,7 +44,7 @@ class CheckJob:
     check: Callable[[argparse.Namespace, str, Progress], int]
 
 
-AnyJob = Job | CheckJob
+AnyCommand = Command | CheckCommand
 
 
 def explain_parser() -> argparse.ArgumentParser:
@@ -149,8 +149,8 @@ def check_simulation(options: argparse.Namespace, device: str, progress: Progres
     return 0
 
 
-JOBS: dict[str, AnyJob] = {
-    "explain": Job(explain_parser, start_explain),
-    "import-model": Job(import_parser, start_import),
-    "check-simulation": CheckJob(check_parser, check_simulation),
+JOBS: dict[str, AnyCommand] = {
+    "explain": Command(explain_parser, start_explain),
+    "import-model": Command(import_parser, start_import),
+    "check-simulation": CheckCommand(check_parser, check_simulation),
 }

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from engine.cli import jobs
-from engine.cli.jobs import AnyJob, Stages
+from engine.cli.jobs import AnyCommand, Stages
 from engine.cli.options import DEFAULT_STORE, add_cohort, add_common, configuration
 from engine.errors import RunError, UserError
 from engine.json_line import json_line
@@ -38,15 +38,15 @@ def main(stages: Stages, arguments: Sequence[str] | None = None) -> int:
     Returns the exit code: 0, 1 (failure), 2 (the user's mistake), 128 + signal.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    main_job = jobs.Job(partial(parser, stages), partial(_main_run, stages))
-    job = jobs.JOBS.get(words[0], main_job) if words else main_job
-    options = job.parser().parse_args(words if job is main_job else words[1:])
+    main_command = jobs.Command(partial(parser, stages), partial(_main_run, stages))
+    command = jobs.JOBS.get(words[0], main_command) if words else main_command
+    options = command.parser().parse_args(words if command is main_command else words[1:])
     progress = Progress()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _interrupt)
     context: dict[str, Run] = {}
     try:
-        return _run(job, options, progress, context)
+        return _run(command, options, progress, context)
     except StopSignalError as interrupted:
         progress.say("\ninterrupted; nothing computed is lost: the same command goes on from here")
         return 128 + interrupted.number
@@ -91,10 +91,10 @@ def _main_run(stages: Stages, options: argparse.Namespace, device: str, progress
     return Run(config, options.store.resolve(), device, progress), stages
 
 
-def _run(job: AnyJob, options: argparse.Namespace, progress: Progress, context: dict[str, Run]) -> int:
-    if isinstance(job, jobs.CheckJob):
-        return job.check(options, _device_kind(options.device), progress)
-    run, stages = job.start(options, _device_kind(options.device), progress)
+def _run(command: AnyCommand, options: argparse.Namespace, progress: Progress, context: dict[str, Run]) -> int:
+    if isinstance(command, jobs.CheckCommand):
+        return command.check(options, _device_kind(options.device), progress)
+    run, stages = command.start(options, _device_kind(options.device), progress)
     if options.plan:
         # Imported here, as below: torch loads slowly, and --help and mistakes are answered at once.
         from engine.cli.plan import print_plan

@@ -92,7 +92,7 @@ def without_unplaced(cohort: Cohort, registration: str) -> Cohort:
 
 
 def _duplicates(scans: pd.DataFrame, reasons: pd.Series, images: list[str]) -> dict[int, str]:
-    """Return, for each row left out because its image is another scan's, the reason.
+    """Return for each row left out because its image is another scan's, the reason.
 
     The first of several is used, unless their labels differ: then nobody knows whose image it is, and none is.
 

@@ -63,7 +63,7 @@ def find_known_images(
 
 
 def warning(flags: pd.DataFrame) -> tuple[str, ...]:
-    """Say, without names, that persons share an image; nothing where none do."""
+    """Say without names that persons share an image; nothing where none do."""
     count = int((flags["figure"] == FIGURE).sum())
     if not count:
         return ()
