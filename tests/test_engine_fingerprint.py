@@ -39,7 +39,7 @@ def test_the_threads_are_in_the_provenance(threads, words):
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        assert Run(load_config(preset="smoke"), Path("nowhere"), "cpu", Progress())._device_name() == words
+        assert Run(load_config(preset="smoke"), Path("nowhere"), "cpu", Progress()).computing_device() == words
     finally:
         torch.set_num_threads(before)
 

@@ -184,14 +184,14 @@ def test_flagged_scans_are_said_in_one_line(tmp_path):
     found, _ = prepared(tmp_path / "c", 0.05, 0.35)
     run.flags, run.quality = found.flags, found.quality
     assert run.notices[-1] == "3 of 5 scans lie beyond preprocessing.quality.flag and were used."
-    stages._say_flags(run, found.sheet)
+    stages.say_flags(run, found.sheet)
     (line,) = said
     assert "3 of 5 scans flagged" in line
     assert "the worst s1: does not match the template" in line
     assert str(found.sheet) in line
     run.flags = run.flags.assign(decision="accept")
     assert not any("beyond" in notice for notice in run.notices)
-    stages._say_flags(run, found.sheet)
+    stages.say_flags(run, found.sheet)
     assert len(said) == 1
 
 
@@ -199,7 +199,7 @@ def test_a_run_with_a_stretched_atlas_is_not_one_of_when_it_lay_elsewhere(tmp_pa
     stretched = {"atlas.placement": "stretched"}
 
     def fingerprints(version: str) -> list[str]:
-        monkeypatch.setattr("engine.pipeline.run.STRETCHED_VERSION", version)
+        monkeypatch.setattr("engine.pipeline.fingerprints.STRETCHED_VERSION", version)
         runs = [Run(load_config(overrides=chosen), tmp_path, "cpu", Progress(quiet=True)) for chosen in ({}, stretched)]
         return [run.fingerprint for run in runs]
 

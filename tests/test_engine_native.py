@@ -19,7 +19,7 @@ from scipy import ndimage
 from engine.config.preprocessing_schema import PreprocessingConfig
 from engine.images.grid import Grid
 from engine.images.template import brain_mask, template_brain
-from engine.pipeline import stages
+from engine.pipeline.write_inputs import write_native_spaces
 from engine.preprocessing import native_space, steps
 from engine.preprocessing.scan import ScanPreparer
 from engine.progress import Progress
@@ -183,7 +183,7 @@ def test_the_run_publishes_what_there_is_and_says_what_is_not(deformed, tmp_path
         cohort=SimpleNamespace(scans=table(file, file)), progress=progress, volumes_folder=tmp_path / "cache",
         config=SimpleNamespace(preprocessing=PreprocessingConfig()), writer=RunWriter(tmp_path / "staging"),
     )  # fmt: skip
-    stages._write_native(run)
+    write_native_spaces(run)
     reader = RunReader.staging(tmp_path / "staging", ("a", "b"))
     assert [reader.has_native(scan) for scan in ("s1", "s2")] == [True, False]
     assert "heatmaps of 1 scans cannot be taken back to their native space (s2: its transforms were not kept)" in (

@@ -257,7 +257,8 @@ def test_a_null_cohort_has_no_truth():
 def test_a_new_version_of_the_simulation_makes_all_again(tmp_path, monkeypatch):
     """Volumes, networks and runs of older simulated brains are never taken for these."""
     from engine.config.loading import load_config
-    from engine.pipeline.run import Run, data_fingerprint
+    from engine.pipeline.fingerprints import data_fingerprint
+    from engine.pipeline.run import Run
     from engine.progress import Progress
 
     def identities():
@@ -268,5 +269,5 @@ def test_a_new_version_of_the_simulation_makes_all_again(tmp_path, monkeypatch):
 
     now = identities()
     monkeypatch.setattr("engine.simulation.cohort.SIMULATION_VERSION", 1)
-    monkeypatch.setattr("engine.pipeline.run.SIMULATION_VERSION", 1)
+    monkeypatch.setattr("engine.pipeline.fingerprints.SIMULATION_VERSION", 1)
     assert not set(now) & set(identities())

@@ -22,6 +22,8 @@ from engine.analysis.distances import (
 )
 from engine.pipeline.aggregate import explained, group_mass, stored_series
 from engine.pipeline.run import Run
+from engine.pipeline.truth_scores import score_run
+from engine.pipeline.whole_volume import WholeAverages, whole_masses
 from engine.relevance import METHODS
 from store import RunReader
 from store.reading.read_ahead import ahead
@@ -56,8 +58,6 @@ def _scan_masses(
     targeted = [{**row, "target": target} for row in rows if (target := main_target(run, row)) is not None]
 
     if _whole(run):
-        from engine.pipeline.whole_volume import whole_masses
-
         return whole_masses(run, reader, methods, targeted)
 
     def read(row: dict) -> tuple[dict, dict[str, np.ndarray]]:
@@ -219,8 +219,6 @@ def _group_means(
     """The means, and where distances are over the whole volume the group averages, which the store does not hold."""
     means, whole = Means({}, defaultdict(int)), None
     if _whole(run):
-        from engine.pipeline.whole_volume import WholeAverages
-
         whole = WholeAverages(run, scan_weights(predictions, run.config.analysis.weights))
     with run.progress.task(f"averages, {model_set}", len(predictions)) as task:
         masses = _scan_masses(run, reader, model_set, methods)
@@ -286,8 +284,6 @@ def _known_sum(shares: np.ndarray) -> float:
 
 def write_truth_scores(run: Run) -> None:
     """The table truth_scores of a simulated run; none where nothing was imposed."""
-    from engine.pipeline.truth_scores import score_run
-
     rows = score_run(run, run.reader())
     if rows:
         run.writer.put_table("truth_scores", pd.DataFrame(rows))

@@ -12,7 +12,9 @@ from engine.cohort.splits import Job
 from engine.evaluation.baselines import balance_rows, covariate_table, logistic_predictions, region_means
 from engine.evaluation.metrics import curve_rows, metric_rows
 from engine.evaluation.regression import error_rows, ridge_predictions
+from engine.pipeline.run import Run
 from engine.training.objective import Objective, Regression
+from engine.training.trainer import probability
 from store.spec import table_spec
 
 CURVES, METRICS, BASELINE_PREDICTIONS = (table_spec(name) for name in ("curves", "metrics", "baseline_predictions"))
@@ -26,8 +28,6 @@ def prediction_rows(job: Job, margin: np.ndarray, scans: pd.DataFrame, groups: t
         margin: (n,) of the positive group, in the order of job.explain.
         scans: index scan.
     """
-    from engine.training.trainer import probability
-
     rows = scans.loc[list(job.explain)]
     predicted = np.where(margin >= 0, groups[0], groups[1])
     correct = pd.array(predicted == rows["group"].to_numpy(), dtype="boolean")
@@ -48,16 +48,16 @@ def prediction_rows(job: Job, margin: np.ndarray, scans: pd.DataFrame, groups: t
     )
 
 
-def value_rows(job: Job, margin: np.ndarray, scans: pd.DataFrame, cohort: Cohort, learnt: Regression) -> pd.DataFrame:
+def value_rows(job: Job, margin: np.ndarray, scans: pd.DataFrame, cohort: Cohort, learned: Regression) -> pd.DataFrame:
     """Rows of the predictions table of a regression: there is a value in place of a probability.
 
     Args:
         margin: (n,) predicted value in standard deviations of the training scans, in the order of job.explain.
         scans: index scan.
-        learnt: with the mean and sd of the training scans.
+        learned: with the mean and sd of the training scans.
     """
     higher, lower = cohort.groups
-    value = learnt.mean + learnt.sd * margin
+    value = learned.mean + learned.sd * margin
     predicted = np.where(value >= cohort.target.threshold, higher, lower)
     rows = prediction_rows(job, margin, scans, cohort.groups)
     correct = pd.Series(predicted == rows["group"].to_numpy(), rows.index, "boolean").where(rows["correct"].notna())
@@ -70,18 +70,18 @@ def value_rows(job: Job, margin: np.ndarray, scans: pd.DataFrame, cohort: Cohort
     )
 
 
-def answer_rows(job: Job, margin: np.ndarray, scans: pd.DataFrame, cohort: Cohort, learnt: Objective) -> pd.DataFrame:
+def answer_rows(job: Job, margin: np.ndarray, scans: pd.DataFrame, cohort: Cohort, learned: Objective) -> pd.DataFrame:
     """Rows of the predictions table: of a regression see value_rows, else prediction_rows."""
-    if isinstance(learnt, Regression):
-        return value_rows(job, margin, scans, cohort, learnt)
+    if isinstance(learned, Regression):
+        return value_rows(job, margin, scans, cohort, learned)
     return prediction_rows(job, margin, scans, cohort.groups)
 
 
-def evaluation_tables(run, jobs: Sequence[Job], predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def evaluation_tables(run: Run, jobs: Sequence[Job], predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The tables metrics, baseline_predictions, curves and balance.
 
     Args:
-        run: engine.pipeline.run.Run after preprocessing.
+        run: after preprocessing.
         predictions: all rows of the predictions table.
     """
     groups, ddof, target = run.groups, run.config.split.sd_ddof, run.cohort.target
@@ -111,7 +111,7 @@ def evaluation_tables(run, jobs: Sequence[Job], predictions: pd.DataFrame) -> di
     }
 
 
-def _baseline_features(run, scans: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, str]]:
+def _baseline_features(run: Run, scans: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, str]]:
     cohort = scans[scans["role"] == "cohort"]
     atlas = run.atlas
     means = region_means(run.cache.read, cohort["scan"].tolist(), atlas.labels, len(atlas.regions))

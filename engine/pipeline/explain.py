@@ -13,16 +13,19 @@ from engine.cohort.splits import Job
 from engine.config.schema import RunConfig
 from engine.images.grid import Grid
 from engine.networks.blocks import sequential_blocks
+from engine.networks.device import choose_device, make_deterministic
+from engine.pipeline.inputs import fills_of, needs_tissue
 from engine.pipeline.run import Run
 from engine.relevance import METHODS, BatchSize, Brain, Relevance, RelevanceMethod
 from engine.relevance.occlusion import position_shape
-from engine.training.normalisation import Normalisation
+from engine.training.checkpoints import load_model
+from engine.training.normalisation import Normalisation, Normaliser
 from engine.training.volumes import STREAMED, Volumes, chunked
 from store.files.geometry import nearest_positions
 from store.keys import HeatmapKey
+from store.spec import MODELS_FOLDER
 from store.writing.writer import HeatmapArray
 
-OF_THE_NEGATIVE_GROUP = ("nc_mean", "other_subject")  # occlusion references made of its training scans
 CHUNK = 4  # scans written together; the same chunks after an interruption, so that results are the same
 GRADIENT_UNITS = {
     "voxelwise": "margin per z-score", "scan": "margin per range of the scan's values", "zscore": "margin per z-score",
@@ -68,19 +71,9 @@ def space(run: Run, device: torch.device) -> Brain:
     return Brain(torch.from_numpy(run.mask.copy()).to(device), labels, run.atlas.count, run.config.grid_mm)
 
 
-def _references(config: RunConfig) -> set[str | float]:
-    explain = config.explain
-    return {one.reference for one in (explain.occlusion, explain.area_occlusion, explain.segment_occlusion)}
-
-
-def needs_tissue(config: RunConfig) -> bool:
-    """Whether a method puts training scans of the negative group in the place of tissue."""
-    return bool(_references(config) & set(OF_THE_NEGATIVE_GROUP))
-
-
-def build_brain(run: Run, job: Job, normalisation: Normalisation, device: torch.device) -> Brain:
+def build_brain(run: Run, job: Job, normalisation: Normaliser, device: torch.device) -> Brain:
     """The cohort's space, with reference tissue of the negative group's training scans where a method asks for it."""
-    asked = _references(run.config)
+    asked = fills_of(run.config)
     negative, read = run.tissue(job) if needs_tissue(run.config) else ([], None)
     mean = other = None
     if "nc_mean" in asked:
@@ -116,7 +109,20 @@ def series_of(run: Run, job: Job, brain: Brain, batch: BatchSize) -> list[Series
     return series
 
 
-def explain(run: Run, series: Series, network: torch.nn.Module, normalisation: Normalisation) -> None:
+def write_heatmaps(run: Run) -> None:
+    """Compute and write the heatmaps of all networks by all methods that do not exist yet."""
+    device = choose_device(run.device)
+    make_deterministic(device)
+    batch = BatchSize(run.config.explain.batch_size, run.progress.say)
+    for job in run.jobs:
+        network, normalisation, _ = load_model(run.staging / MODELS_FOLDER, job.model, run.mask)
+        network = network.to(device)
+        for series in series_of(run, job, build_brain(run, job, normalisation, device), batch):
+            _explain(run, series, network, normalisation)
+    run.writer.compact()  # what follows reads one table instead of a part for each handful of heatmaps
+
+
+def _explain(run: Run, series: Series, network: torch.nn.Module, normalisation: Normaliser) -> None:
     """Compute and write the heatmaps of a series that do not exist yet."""
     job, method, target = series.job, series.method, series.target
     sizes = _voxels_behind(run, method)

@@ -15,8 +15,16 @@ from engine.cohort.scans import Cohort
 from engine.cohort.splits import Job
 from engine.config.model_card import Card, Imported, read_card
 from engine.errors import UserError
+from engine.networks.cnn3d import parameter_count
+from engine.networks.device import choose_device, make_deterministic
 from engine.pipeline import stages
+from engine.pipeline.evaluate import evaluation_tables, prediction_rows
+from engine.pipeline.inputs import needs_tissue
 from engine.pipeline.run import Run
+from engine.training.checkpoints import load_model, pack_model
+from engine.training.imported import NAME, normalisation_of, read_network, stored_card
+from engine.training.trainer import predict_margins
+from engine.training.volumes import STREAMED, Volumes
 from store.spec import MODELS_FOLDER, table_spec
 
 MODEL = "holdout"  # whose test set is the whole cohort
@@ -102,9 +110,6 @@ def settings(file: Path, card_file: Path | None, overrides: dict[str, Any]) -> d
 
 def ingest(run: ImportedRun) -> None:
     """As in the main job; the network is looked at first, so that a wrong card is told at once."""
-    from engine.pipeline.explain import needs_tissue
-    from engine.training.imported import read_network
-
     read_network(run.card, run.file)
     stages.ingest(run)
     run.with_parts(run.cohort)
@@ -114,14 +119,6 @@ def ingest(run: ImportedRun) -> None:
 
 def import_network(run: ImportedRun) -> None:
     """The network as it is, on the cohort's volumes -> predictions and metrics."""
-    from engine.networks.cnn3d import parameter_count
-    from engine.networks.device import choose_device, make_deterministic
-    from engine.pipeline.evaluate import evaluation_tables, prediction_rows
-    from engine.training.checkpoints import load_model, pack_model
-    from engine.training.imported import NAME, normalisation_of, read_network, stored_card
-    from engine.training.trainer import predict_margins
-    from engine.training.volumes import STREAMED, Volumes
-
     if run.is_done("import"):
         return
     device = choose_device(run.device)

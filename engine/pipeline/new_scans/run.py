@@ -15,8 +15,9 @@ from engine.atlas.aal import Atlas
 from engine.cohort.scans import Cohort
 from engine.cohort.splits import Job
 from engine.errors import UserError
+from engine.pipeline.fingerprints import digest
 from engine.pipeline.new_scans.reference_run import Reference
-from engine.pipeline.run import Run, digest
+from engine.pipeline.run import Run
 
 
 @dataclass

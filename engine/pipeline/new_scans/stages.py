@@ -7,18 +7,17 @@ from dataclasses import replace
 import pandas as pd
 
 from engine.pipeline import stages
+from engine.pipeline.fingerprints import data_fingerprint
+from engine.pipeline.inputs import needs_tissue
+from engine.pipeline.new_scans.bounds import reference_flags
+from engine.pipeline.new_scans.files import inspected, read_files
 from engine.pipeline.new_scans.run import NewScansRun
-from engine.pipeline.run import data_fingerprint
-from store.spec import WORK_FOLDER, table_spec
-
-OF_TRAINING = ("training", "metrics", "curves", "balance")  # tables that say how networks were trained and judged
+from engine.preprocessing.duplicates import recognised
+from store.spec import WORK_FOLDER
 
 
 def ingest(run: NewScansRun) -> None:
     """Files -> the cohort: scans of no group, fingerprints, and which networks may explain them."""
-    from engine.pipeline.explain import needs_tissue
-    from engine.pipeline.new_scans.files import inspected, read_files
-
     config = run.config.cohort
     cohort = read_files(run.files, run.table, config, run.reference.reader.groups)
     cohort = replace(cohort, target=run.reference.target)
@@ -41,8 +40,6 @@ def ingest(run: NewScansRun) -> None:
 
 def preprocess(run: NewScansRun) -> None:
     """Files -> volumes as the networks know them, with quality figures beside those of the networks' own cohort."""
-    from engine.pipeline.new_scans.bounds import reference_flags
-
     stages.preprocess(run)
     left_out = run.cohort.exclusions
     for row in left_out[left_out["stage"] == "preprocess"].itertuples():
@@ -58,8 +55,6 @@ def preprocess(run: NewScansRun) -> None:
 
 def _recognise(run: NewScansRun) -> None:
     """Find new scans that are images of the networks' own cohort, in other files; needs the volumes it published."""
-    from engine.preprocessing.duplicates import find_known_images
-
     reader = run.reference.reader
     if reader.simulated or not reader.has_array("scans"):
         return
@@ -78,33 +73,12 @@ def _recognise(run: NewScansRun) -> None:
 
 
 def predict(run: NewScansRun) -> None:
-    """Networks of the reference, as they are, on the new volumes -> predictions."""
-    from engine.networks.device import choose_device, make_deterministic
-    from engine.pipeline.evaluate import answer_rows
-    from engine.training.checkpoints import load_model
-    from engine.training.objective import objective_of
-    from engine.training.trainer import predict_margins
-    from engine.training.volumes import STREAMED, Volumes
-    from store.spec import MODELS_FOLDER
+    """Apply the networks of the reference run, as they are, to the new volumes."""
+    from engine.pipeline.new_scans.predict import write_predictions
 
-    if run.is_done("predict"):
-        return
-    device = choose_device(run.device)
-    make_deterministic(device)
-    jobs, scans, predictions = run.jobs, run.cohort.scans.set_index("scan"), []
-    with run.progress.task("predicting, networks", len(jobs)) as task:
-        for job in jobs:
-            run.writer.put_model(job.model, *run.reference.weights(job.model))
-            network, normalisation, card = load_model(run.staging / MODELS_FOLDER, job.model, run.mask)
-            volumes = Volumes(run.cache.read, job.explain, normalisation, device, STREAMED)
-            margin = predict_margins(network.to(device), volumes, job.explain)
-            predictions.append(answer_rows(job, margin, scans, run.cohort, objective_of(card)))
-            task.advance()
-    run.writer.put_table("models", run.reference.models([job.model for job in jobs]))
-    run.writer.put_table("predictions", pd.concat(predictions, ignore_index=True))
-    for name in OF_TRAINING:
-        run.writer.put_table(name, pd.DataFrame(columns=list(table_spec(name).columns)))
-    run.mark_done("predict")
+    if not run.is_done("predict"):
+        write_predictions(run)
+        run.mark_done("predict")
 
 
 STAGES = {
