@@ -23,7 +23,7 @@ from dashboard.views.regions import queries as regions_queries
 from dashboard.views.regions import ranking as region_ranking
 from dashboard.views.regions import tables as regional
 from dashboard.views.shared import region_relevance, region_values, wording
-from engine.analysis.regions import group_frame, region_frame
+from engine.analysis.regions import Bootstrap, group_frame, region_frame
 from store import list_runs
 
 VIEW = "views/regions/page.py"
@@ -61,7 +61,7 @@ def engine_frame(group: region_values.Group, table: pd.DataFrame, merged: bool) 
     relevance = pd.concat(parts, ignore_index=True)
     subjects = pd.Series(group.subjects.to_numpy(), index=[f"s{n}" for n in range(len(group.sums))])
     average = (group.weight[:, None] * group.average).sum(axis=0) / group.weight.sum()
-    return group_frame(relevance, average, table, subjects, merged, BOOTSTRAP.resamples, BOOTSTRAP.seed)
+    return group_frame(relevance, average, table, subjects, merged, Bootstrap(BOOTSTRAP.resamples, BOOTSTRAP.seed))
 
 
 @pytest.mark.parametrize("measure", ["share", "share_of_average", "density", "gain"])

@@ -8,7 +8,7 @@ import pytest
 
 from engine.analysis.cells import accumulate, scan_weights
 from engine.analysis.distances import distance, mass, normalised, rank_correlation
-from engine.analysis.regions import RegionSums, bootstrap_interval, group_frame, region_frame
+from engine.analysis.regions import Bootstrap, RegionSums, bootstrap_interval, group_frame, region_frame
 from engine.analysis.truth import _descending
 
 REGIONS = pd.DataFrame(
@@ -90,7 +90,7 @@ def rows_of(sums: list[float], scan: str, model: str) -> pd.DataFrame:
 
 def test_several_models_of_one_scan_are_averaged_not_added():
     rows = [rows_of([1, 0, 1, 2], "s1", "fold-1"), rows_of([3, 0, 1, 0], "s1", "fold-2")]
-    frame = group_frame(pd.concat(rows), np.ones(4), REGIONS, pd.Series({"s1": "p1"}), True, 100, 0)
+    frame = group_frame(pd.concat(rows), np.ones(4), REGIONS, pd.Series({"s1": "p1"}), True, Bootstrap(100, 0))
     frame = frame.set_index("region")
     assert frame.loc["A", "share"] == pytest.approx((1 / 4 + 3 / 4) / 2)
     assert frame.loc["B", "share"] == pytest.approx((1 / 4 + 1 / 4) / 2)
@@ -102,7 +102,9 @@ def test_group_frame_each_subject_weighs_the_same_and_sides_add_up():
     sums = {"s1": [1, 0, 1, 2], "s2": [3, 0, 1, 0], "s3": [0, 2, 0, 2]}
     rows = [rows_of(v, s, "m") for s, v in sums.items()]
     average = np.array([1.0, 3.0, 4.0, 50.0])
-    frame = group_frame(pd.concat(rows), average, REGIONS, pd.Series(scans), True, 100, 0).set_index("region")
+    frame = group_frame(pd.concat(rows), average, REGIONS, pd.Series(scans), True, Bootstrap(100, 0)).set_index(
+        "region"
+    )
     # p1: A is (1/4 + 3/4) / 2 = 1/2; p2: 2/4. Mean 1/2.
     assert frame.loc["A", "share"] == pytest.approx(0.5)
     assert frame.loc["B", "share"] == pytest.approx(((1 / 4 + 1 / 4) / 2 + 0) / 2)
@@ -158,7 +160,7 @@ def test_a_scan_without_relevance_has_no_share_and_is_in_no_mean():
     scans = {"s1": "p1", "s2": "p1", "s3": "p2", "s4": "p3"}
     sums = {"s1": [1, 0, 1, 2], "s2": [0, 0, 0, 0], "s3": [0, 0, 0, 0], "s4": [0, 2, 0, 2]}
     rows = pd.concat([rows_of(v, s, "m") for s, v in sums.items()])
-    frame = group_frame(rows, np.ones(4), REGIONS, pd.Series(scans), True, 100, 0).set_index("region")
+    frame = group_frame(rows, np.ones(4), REGIONS, pd.Series(scans), True, Bootstrap(100, 0)).set_index("region")
     # p1 by its one scan with relevance: A 1/4, B 1/4; p3: A 1/2, B 0; p2 has none.
     assert frame.loc["A", "share"] == pytest.approx((1 / 4 + 1 / 2) / 2)
     assert frame.loc["B", "share"] == pytest.approx(1 / 8)
@@ -174,11 +176,11 @@ def test_a_region_without_voxels_has_no_relevance_and_no_rank():
     assert frame.loc[missing, ["signed_sum", "sum", "share", "share_atlas", "density"]].isna().all(axis=None)
     assert frame.set_index("region")["share"]["A_L"] == pytest.approx(0.25)
     rows = frame.assign(scan="s", model="m")
-    split = group_frame(rows, np.array([1.0, 0, 0, 3.0]), regions, pd.Series({"s": "p"}), False, 100, 0)
+    split = group_frame(rows, np.array([1.0, 0, 0, 3.0]), regions, pd.Series({"s": "p"}), False, Bootstrap(100, 0))
     ranks = split.set_index("region")["rank"]
     assert ranks["A_L"] == 1
     assert ranks[["A_R", "B", "Unlabelled"]].isna().all()
-    merged = group_frame(rows, np.array([1.0, 0, 0, 3.0]), regions, pd.Series({"s": "p"}), True, 100, 0)
+    merged = group_frame(rows, np.array([1.0, 0, 0, 3.0]), regions, pd.Series({"s": "p"}), True, Bootstrap(100, 0))
     merged = merged.set_index("region")
     assert merged.loc["A", "share"] == pytest.approx(0.25)
     assert np.isnan(merged.loc["B", "share"])
@@ -186,7 +188,9 @@ def test_a_region_without_voxels_has_no_relevance_and_no_rank():
 
 
 def test_an_empty_average_ranks_nothing():
-    frame = group_frame(rows_of([0, 0, 0, 0], "s", "m"), np.zeros(4), REGIONS, pd.Series({"s": "p"}), True, 100, 0)
+    frame = group_frame(
+        rows_of([0, 0, 0, 0], "s", "m"), np.zeros(4), REGIONS, pd.Series({"s": "p"}), True, Bootstrap(100, 0)
+    )
     assert frame[["share", "share_of_average", "rank"]].isna().all(axis=None)
     assert (frame["subjects"] == 0).all()
 

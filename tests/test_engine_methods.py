@@ -25,7 +25,9 @@ from engine.relevance import (
     SegmentOcclusion,
     Sensitivity,
 )
-from engine.relevance.base import ShapeError, input_gradient, reference_volume
+from engine.relevance.base import ShapeError
+from engine.relevance.fills import fill_volume
+from engine.relevance.gradients import input_gradient
 from engine.relevance.hooks import guided_relus
 from engine.relevance.occlusion import changing_positions, cube_at, position_shape
 from engine.training.trainer import probability
@@ -361,15 +363,15 @@ def test_occlusion_agrees_with_captum_window_by_window(real_network, real_volume
 def test_references(volumes, brain):
     rich = dataclasses.replace(brain, negative_mean=volumes[1, 0], other_subject=volumes[2, 0])
     scan = volumes[0, 0]
-    assert not reference_volume("mean", scan, rich).any()
-    assert torch.equal(reference_volume("nc_mean", scan, rich), volumes[1, 0])
-    assert torch.equal(reference_volume("other_subject", scan, rich), volumes[2, 0])
-    blurred = reference_volume("blurred", scan, rich)
+    assert not fill_volume("mean", scan, rich).any()
+    assert torch.equal(fill_volume("nc_mean", scan, rich), volumes[1, 0])
+    assert torch.equal(fill_volume("other_subject", scan, rich), volumes[2, 0])
+    blurred = fill_volume("blurred", scan, rich)
     assert 0 < blurred.std() < scan.std()
     for name in ("nc_mean", "blurred", -1.5):
-        assert not reference_volume(name, scan, rich)[~brain.mask].any()
+        assert not fill_volume(name, scan, rich)[~brain.mask].any()
     with pytest.raises(ValueError, match="nc_mean"):
-        reference_volume("nc_mean", scan, brain)
+        fill_volume("nc_mean", scan, brain)
 
 
 def test_occluding_with_itself_changes_nothing(small_network, volumes, brain, batch):

@@ -131,8 +131,8 @@ def test_the_inside_of_a_constant_cube_is_filled_in(monkeypatch, gathered):
     network = _network((46, 44, 45), (2, 2), (3, 4), 2, 1)
     volume = torch.randn((1, 1, 46, 44, 45), generator=torch.Generator().manual_seed(0))
     brain = Brain(torch.ones(46, 44, 45, dtype=torch.bool), torch.ones(46, 44, 45, dtype=torch.int16), 1, 1)
-    seen, around = [], incremental._changed_around
-    monkeypatch.setattr(incremental, "_changed_around", lambda *a: seen.append(1) or around(*a))
+    seen, around = [], incremental._propagate_around
+    monkeypatch.setattr(incremental, "_propagate_around", lambda *a: seen.append(1) or around(*a))
     monkeypatch.setattr(incremental, "GATHERED_CELLS", gathered)
     fast, slow = (
         Occlusion(brain, BatchSize(8), half_width=16, stride=11, engine=engine).attribute(network, volume, 1).margin

@@ -112,7 +112,7 @@ def test_heatmaps_are_what_the_stored_network_gives(smoke, run):
     """Weights, normalisation, scan and heatmap out of the store, the gradient computed again."""
     import torch
 
-    from engine.relevance.base import input_gradient
+    from engine.relevance.gradients import input_gradient
     from engine.training.checkpoints import load_model
 
     row = run.table("predictions", model="holdout").iloc[0]

@@ -12,7 +12,7 @@ from test_pipeline import TINY, job, published, settings
 
 from dashboard.reports import cohort_report, patient_report
 from dashboard.text.outputs import answer_of
-from engine.relevance.base import input_gradient
+from engine.relevance.gradients import input_gradient
 from engine.training.checkpoints import load_model
 from store import NotInRun, open_run
 from store.files.folders import Folder

@@ -1,4 +1,7 @@
-"""Group cells: additive sums from which every average over diagnosis and prediction follows (design, section 8)."""
+"""Group cells: additive sums from which every average over diagnosis and prediction follows.
+
+See docs/definitions.md, Group cells and averages.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ class Cell:
     weight: float = 0.0
 
     def add(self, heatmap: np.ndarray, weight: float) -> None:
+        """Add a heatmap."""
         wide = heatmap.astype(np.float64)
         weighted = weight * wide
         self.sums[0] += weighted
@@ -31,9 +35,9 @@ class Cell:
 
 
 def scan_weights(
-    predictions: pd.DataFrame, weights: str, has_share: Sequence[bool] | None = None
+    predictions: pd.DataFrame, weights: str, has_share: Sequence[bool] | np.ndarray | None = None
 ) -> dict[tuple[str, str], float]:
-    """(model, scan) -> w: 1 / (averaged scans of its subject in its diagnosis), or 1 where scans weigh the same.
+    """Return (model, scan) -> w: 1 / (averaged scans of its subject in its diagnosis), or 1 where scans weigh the same.
 
     So each subject has weight 1 in the average of a diagnosis, also one whose diagnosis has changed.
 
@@ -52,7 +56,7 @@ def scan_weights(
 def accumulate(
     heatmaps: Iterable[tuple[dict, np.ndarray]], weights: Mapping[tuple[str, str], float]
 ) -> dict[tuple[str, str], Cell]:
-    """(diagnosis, predicted) -> cell, one heatmap in memory at a time.
+    """Add up heatmaps into (diagnosis, predicted) -> cell, one heatmap in memory at a time.
 
     Args:
         heatmaps: (row of the predictions table, heatmap in its native grid or a part of it).

@@ -1,4 +1,4 @@
-"""From signed heatmaps to what averages, rankings and distances are made of (design, section 6, definitions)."""
+"""From signed heatmaps to what averages, rankings and distances are made of (docs/definitions.md)."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ DISTANCE_UNIT = 1e4
 
 
 def mass(heatmap: np.ndarray, gradient: bool) -> np.ndarray:
-    """m: |h| for gradient methods, max(h, 0) of the chosen target for occlusions."""
+    """Return m: |h| for gradient methods, max(h, 0) of the explained class for occlusions."""
     return np.abs(heatmap) if gradient else np.maximum(heatmap, 0)
 
 
 def normalised(values: np.ndarray) -> np.ndarray:
-    """Divided by its sum; zeros stay zeros."""
+    """Divide a map by its sum; zeros stay zeros."""
     total = values.sum(dtype=np.float64)
     return values / total if total > 0 else np.zeros_like(values)
 
 
 def has_relevance(values: np.ndarray) -> bool:
-    """Whether a map of m is more than 0 anywhere, so that it can be divided by its sum."""
+    """Return whether a map of m is more than 0 anywhere, so that it can be divided by its sum."""
     return bool(values.sum(dtype=np.float64) > 0)
 
 
 def distance(first: np.ndarray, second: np.ndarray, grid_mm: int) -> float:
-    """Euclidean distance of two maps, each divided by its sum, divided by (voxel mm)^1.5, x 1e4.
+    """Return the Euclidean distance of two maps, each divided by its sum, divided by (voxel mm)^1.5, x 1e4.
 
     The last factor makes grids comparable: a map of sum 1 has values like 1 / voxels, so the distance grows with the
     square root of the voxel volume. Source: Rieke et al. 2018, section 3.2 (at 1 mm the factor is 1). A map without
@@ -38,7 +38,7 @@ def distance(first: np.ndarray, second: np.ndarray, grid_mm: int) -> float:
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Spearman of the pairs that are known; nan if there are fewer than two, or one side is constant."""
+    """Return Spearman's rho of the pairs that are known; nan if there are fewer than two, or one side is constant."""
     known = np.isfinite(first) & np.isfinite(second)
     if known.sum() < 2:
         return float("nan")
@@ -46,12 +46,12 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
-    """(n,) ranks from 1, ties in the middle."""
+    """Return the (n,) ranks from 1, ties in the middle."""
     return stats.rankdata(values)
 
 
 def correlation_of_ranks(first: np.ndarray, second: np.ndarray) -> float:
-    """Spearman of what has these ranks; nan if one side is constant."""
+    """Return Spearman's rho of what has these ranks; nan if one side is constant."""
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return float("nan")
     return float(np.corrcoef(first, second)[0, 1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
@@ -38,11 +40,11 @@ class RegionSums:
             self._counts = pairs.reshape(count, width)[:, 1:].astype(np.float64)
 
     def gather(self, values: np.ndarray) -> np.ndarray:
-        """(k,) what `sums` needs of a map."""
+        """Return the (k,) values that `sums` needs of a map."""
         return values.ravel() if self._counts is not None else values.reshape(-1)[self._at]
 
     def sums(self, gathered: np.ndarray) -> np.ndarray:
-        """(count,) float64 sum over each region."""
+        """Return the (count,) float64 sum over each region."""
         if self._counts is not None:
             return self._counts @ gathered[: self._counts.shape[1]]
         found = np.zeros(self._count)
@@ -51,7 +53,7 @@ class RegionSums:
 
 
 def region_frame(signed: np.ndarray, summed: np.ndarray, regions: pd.DataFrame) -> pd.DataFrame:
-    """Relevance of every region in each scan, scan after scan.
+    """Return the relevance of every region in each scan, scan after scan.
 
     share = sum in the region / sum in the brain mask; share_atlas = / sum over atlas regions; density = share in
     percent per cm3. A scan without any relevance has no shares (nan); a region without voxels on the grid has no
@@ -78,7 +80,7 @@ def region_frame(signed: np.ndarray, summed: np.ndarray, regions: pd.DataFrame) 
 
 
 def _over(values: np.ndarray, divisor: np.ndarray | float) -> np.ndarray:
-    """values / divisor; nan where the divisor is 0."""
+    """Divide values; nan where the divisor is 0."""
     divisor = np.broadcast_to(np.asarray(divisor, float), values.shape)
     return np.divide(values, divisor, out=np.full(values.shape, np.nan), where=divisor > 0)
 
@@ -86,7 +88,7 @@ def _over(values: np.ndarray, divisor: np.ndarray | float) -> np.ndarray:
 def subject_shares(
     relevance: pd.DataFrame, subjects: pd.Series, column: str = "share", by: str = "region"
 ) -> pd.DataFrame:
-    """(subjects, regions) mean share over each subject's scans, and over the models that explain them.
+    """Return the (subjects, regions) mean share over each subject's scans, and over the models that explain them.
 
     Scans without relevance have no share and are left out; a subject with nothing else has a row of nan.
 
@@ -101,7 +103,7 @@ def subject_shares(
 
 
 def bootstrap_interval(values: np.ndarray, resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """((k,), (k,)) 2.5 and 97.5 percentiles of the mean over subjects, subjects drawn with replacement.
+    """Return the ((k,), (k,)) 2.5 and 97.5 percentiles of the mean over subjects, drawn with replacement.
 
     Missing (nan) below LEAST_SUBJECTS: the draws of two or three people say nothing of others.
 
@@ -115,16 +117,23 @@ def bootstrap_interval(values: np.ndarray, resamples: int, seed: int) -> tuple[n
     return low, high
 
 
+@dataclass(frozen=True)
+class Bootstrap:
+    """How often subjects are drawn anew for an interval, and from which seed."""
+
+    resamples: int
+    seed: int
+
+
 def group_frame(
     relevance: pd.DataFrame,
     average_sums: np.ndarray,
     regions: pd.DataFrame,
     subjects: pd.Series,
     merged: bool,
-    resamples: int,
-    seed: int,
+    bootstrap: Bootstrap,
 ) -> pd.DataFrame:
-    """Ranking of the regions of one group; `gain` is added by the caller, who knows the other group.
+    """Rank the regions of one group; `gain` is added by the caller, who knows the other group.
 
     Args:
         relevance: rows of region_relevance of one model set, method, target and diagnosis.
@@ -134,7 +143,7 @@ def group_frame(
     relevance = relevance.merge(regions[["region", "merged", "in_atlas"]], on="region")
     shares = subject_shares(relevance, subjects, by=by)
     known = shares.notna().any(axis=1)
-    low, high = bootstrap_interval(shares[known].to_numpy(), resamples, seed)
+    low, high = bootstrap_interval(shares[known].to_numpy(), bootstrap.resamples, bootstrap.seed)
     inside = regions.groupby(by, sort=False)["in_atlas"].all()
     average_sums = np.where(regions["volume_cm3"] > 0, average_sums, np.nan)
     of_average = regions.assign(sum=average_sums).groupby(by, sort=False)["sum"].sum(min_count=1)

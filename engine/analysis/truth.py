@@ -1,4 +1,6 @@
-"""How well heatmaps find the imposed change (design, section 9): scores, and their intervals over subjects.
+"""How well heatmaps find the imposed change: scores, and their intervals over subjects.
+
+See docs/definitions.md, Known truth.
 
 Two truths that are never mixed. Voxelwise scores are against the visible change (store/reading/truth.py). Scores by
 region are against the log-Jacobian that was imposed on each region: shrinking shows at borders, so it is no voxel
@@ -7,7 +9,7 @@ truth.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -70,7 +72,7 @@ class TruthScorer:
         return other
 
     def step(self, at_most: int = INTERVAL_VOXELS) -> int:
-        """Every how many brain voxels `thinned` takes one."""
+        """Return every how many brain voxels `thinned` takes one."""
         return -(-len(self._real) // at_most)
 
     @cached_property
@@ -92,7 +94,7 @@ class TruthScorer:
         return dict(zip(SCORES, self.score(relevance[self.mask]).tolist(), strict=True))
 
     def score(self, found: np.ndarray) -> np.ndarray:
-        """(SCORES,) of one map as (n,) values of the brain voxels."""
+        """Return the (SCORES,) of one map as (n,) values of the brain voxels."""
         found, real = found.astype(np.float32), self._real
         if not found.sum(dtype=np.float64) > 0:
             return np.full(len(SCORES), np.nan)
@@ -129,7 +131,7 @@ class TruthScorer:
 
 
 def _descending(values: np.ndarray) -> np.ndarray:
-    """(n,) places from the largest value to the smallest, equal ones in their order.
+    """Return the (n,) places from the largest value to the smallest, equal ones in their order.
 
     The bits of numbers that are not negative rise with them, so that value and place are one key, and sorting keys is
     many times as fast as a stable argsort.
@@ -169,11 +171,11 @@ class MeanMap:
         self._sums[subject] += values[:: self._step]
 
     def value(self) -> np.ndarray:
-        """(SCORES,) of the mean over all maps."""
+        """Return the (SCORES,) of the mean over all maps."""
         return self._scorer.score(self._total)
 
     def drawn(self, counts: np.ndarray) -> np.ndarray:
-        """(n, SCORES) of the mean where each subject comes as often as a row of `counts` (n, subjects) says."""
+        """Return the (n, SCORES) of the mean with each subject as often as a row of `counts` (n, subjects) says."""
         weights = counts.astype(np.float32)
         chunks = [weights[start : start + CHUNK] @ self._sums for start in range(0, len(weights), CHUNK)]
         return np.array([self._thin.score(one) for maps in chunks for one in maps])
@@ -199,11 +201,11 @@ class MeanScore:
         self._weights[subject, known] += weight
 
     def value(self) -> np.ndarray:
-        """(SCORES,) mean over all subjects."""
+        """Return the (SCORES,) mean over all subjects."""
         return self.drawn(np.ones((1, self.subjects)))[0]
 
     def drawn(self, counts: np.ndarray) -> np.ndarray:
-        """(n, SCORES) mean where each subject comes as often as a row of `counts` (n, subjects) says."""
+        """Return the (n, SCORES) mean with each subject as often as a row of `counts` (n, subjects) says."""
         sums, weights = counts @ self._sums, counts @ self._weights
         return np.divide(sums, weights, out=np.full(sums.shape, np.nan), where=weights > 0)
 
@@ -238,9 +240,9 @@ class Interval:
 
 
 def with_intervals(
-    sample: Sample, references: dict[str, Sequence[Sample]], subjects: int, resamples: int, seed: int
+    sample: Sample, references: Mapping[str, Sequence[Sample]], subjects: int, resamples: int, seed: int
 ) -> Interval:
-    """Scores with bootstrap intervals over subjects; of differences, over subjects and reference networks.
+    """Return scores with bootstrap intervals over subjects; of differences, over subjects and reference networks.
 
     A resample takes the same people for the network and for its reference, and one of the reference networks: a network
     that was trained is one, too, and one that knows nothing must not differ from its like by the chance of its weights.
@@ -279,7 +281,7 @@ def _bootstrap(
     points: np.ndarray,
     shifts: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(low, high) of a statistic of places drawn from several lots; nan below two subjects.
+    """Return (low, high) of a statistic of places drawn from several lots; nan below two subjects.
 
     Args:
         statistic: (resamples, size) places of each lot, modulo its size -> (resamples, n).
@@ -291,7 +293,7 @@ def _bootstrap(
     # The library wants at least two of everything.
     found = stats.bootstrap(
         tuple(np.arange(max(size, 2)) for size in sizes),
-        lambda *places, axis: np.moveaxis(statistic(*(np.atleast_2d(p) for p in places)), 0, -1),
+        lambda *places, **_: np.moveaxis(statistic(*(np.atleast_2d(p) for p in places)), 0, -1),
         n_resamples=resamples, vectorized=True, method="percentile", rng=np.random.default_rng([seed, 11]),
     )  # fmt: skip
     if shifts:
@@ -301,7 +303,7 @@ def _bootstrap(
 
 
 def _mean(scores: np.ndarray) -> np.ndarray:
-    """(SCORES,) mean over networks of (networks, SCORES); nan where one has no score."""
+    """Return the (SCORES,) mean over networks of (networks, SCORES); nan where one has no score."""
     return scores.mean(axis=0) if len(scores) else np.full(len(SCORES), np.nan)
 
 

@@ -18,7 +18,7 @@ CASES = {**explaining.CASES, "train": learning.training, "aggregate": storing.ag
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Return the options."""
     p = argparse.ArgumentParser(
         prog="python -m engine.benchmark",
         description="Times of what users wait for, with the paper's network and a template brain. Each is first "
@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: 0, 1 where two ways disagree, 2 for the user's mistake."""
+    """Run the command and return its exit code: 0, 1 where two ways disagree, 2 for the user's mistake."""
     options = parser().parse_args(arguments)
     if options.repeats < 1:
         print("error: --repeats must be at least 1", file=sys.stderr)
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _all(setting: Setting) -> list[Result]:
-    """What cannot be compared in the way that is asked for is left out, and said."""
+    """Run all benchmarks; leave out, and say so, what cannot be compared in the way that is asked for."""
     found = []
     for name, case in CASES.items():
         print(f"  {name}", file=sys.stderr, flush=True)
@@ -68,7 +68,7 @@ def _all(setting: Setting) -> list[Result]:
 
 
 def table(results: Sequence[Result]) -> list[str]:
-    """Lines of Markdown."""
+    """Return the results as lines of Markdown."""
     lines = ["| what | seconds | against | its seconds | ratio | largest difference |", "|---|---|---|---|---|---|"]
     for r in results:
         cells = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from engine.errors import UserError
 from engine.networks.cnn3d import margins
 from engine.relevance import AreaOcclusion, GuidedBackprop, Occlusion, Sensitivity
 from engine.relevance.area_occlusion import region_boxes
-from engine.relevance.base import RelevanceMethod
+from engine.relevance.base import Patch, RelevanceMethod
 from engine.relevance.occlusion import changing_positions
 from engine.relevance.patches import patch_margins
 
@@ -28,27 +29,27 @@ PROBABILITY_ATOL, MARGIN_RTOL = 1e-6, 1e-4
 
 
 def occlusion(setting: Setting) -> list[Result]:
-    """Cubes of 40 mm every 12 mm: those that touch the brain, for the others are exact zeros."""
+    """Time cubes of 40 mm every 12 mm: those that touch the brain, for the others are exact zeros."""
     at = scene(setting.grid_mm, setting.device)
     half, stride = cubes(setting.grid_mm)
     method = Occlusion(at.brain, at.batch, half_width=half, stride=stride)
     drops = method.attribute(at.network, at.scan, TARGET).margin[0].double().cpu()
     first = [n // 2 - 1 for n in drops.shape]
     block = np.stack(np.meshgrid(*(range(f, f + n) for f, n in zip(first, BLOCK, strict=True)), indexing="ij"), -1)
-    block = block.reshape(-1, 3)
+    block, volume = block.reshape(-1, 3), at.scan[0, 0]
     positions = int(drops.numel())
     touching = len(changing_positions(at.scan[0, 0] != 0, half, stride))
     sample = {
-        "dense": lambda: _dense(at, method, block),
+        "dense": lambda: _dense(at, method.patches(volume, torch.zeros_like(volume), block)),
         "captum": lambda: _apart(setting, others.captum_occlusion, first, BLOCK, half, stride),
         "monai": lambda: _apart(setting, others.monai_occlusion, first, BLOCK, half, stride),
     }[setting.against or "dense"]()
     places = {"all positions": positions, "positions that touch the brain": touching}
-    return _sampled("occlusion", setting, at, method, sample, drops[tuple(block.T)], places)
+    return _time_sample(setting, at, Ours("occlusion", method, drops[tuple(block.T)], places), sample)
 
 
 def area(setting: Setting) -> list[Result]:
-    """Every region of AAL2, left and right by itself."""
+    """Time the occlusion of every region of AAL2, left and right by itself."""
     if setting.against == "monai":
         raise UserError("--against monai: it has no occlusion of regions; use captum or dense")
     at = scene(setting.grid_mm, setting.device)
@@ -58,14 +59,16 @@ def area(setting: Setting) -> list[Result]:
     regions = (sizes.argsort()[:: max(1, len(sizes) // AREAS)][:AREAS] + 1).tolist()  # from small to large
     boxes = region_boxes(at.brain.labels, at.brain.regions)
     chosen_boxes = {region: boxes[region] for region in regions}
-    by_captum = setting.against == "captum"
-    sample = _apart(setting, others.captum_areas, regions) if by_captum else _dense(at, method, chosen_boxes)
+    volume, by_captum = at.scan[0, 0], setting.against == "captum"
+    patches = method.patches(volume, torch.zeros_like(volume), chosen_boxes)
+    sample = _apart(setting, others.captum_areas, regions) if by_captum else _dense(at, patches)
     chosen = drops[torch.tensor(regions) - 1]
-    return _sampled("area", setting, at, method, sample, chosen, {"regions": int((sizes > 0).sum())})
+    places = {"regions": int((sizes > 0).sum())}
+    return _time_sample(setting, at, Ours("area", method, chosen, places), sample)
 
 
 def gradients(setting: Setting) -> list[Result]:
-    """Sensitivity and guided backprop together."""
+    """Time sensitivity and guided backprop together."""
     at = scene(setting.grid_mm, setting.device)
     methods = {m.name: m(at.brain, at.batch) for m in (Sensitivity, GuidedBackprop)}
 
@@ -91,34 +94,46 @@ def _apart(setting: Setting, factory: Callable[..., Sample], *arguments: Any) ->
     return others.apart(factory, setting.grid_mm, setting.device, *arguments)
 
 
-def _dense(at: Scene, method: Occlusion | AreaOcclusion, which: np.ndarray | dict) -> Sample:
-    """Whole forward passes of our own on a part of the patches, as `engine: dense` does them."""
+def _dense(at: Scene, patches: list[Patch]) -> Sample:
+    """Prepare whole forward passes of our own on a part of the patches, as `engine: dense` does them."""
     volume = at.scan[0, 0]
-    patches = method.patches(volume, torch.zeros_like(volume), which)
 
     def work() -> None:
         sample.recorded = patch_margins(at.network, volume, patches, TARGET, at.batch, "dense")[1]
 
-    sample = Sample(work, len(which), len(which) + 1)
+    sample = Sample(work, len(patches), len(patches) + 1)
     return sample
 
 
-def _sampled(
-    name: str, setting: Setting, at: Scene, method: RelevanceMethod, sample: Sample, drops: Tensor,
-    places: dict[str, int],
-) -> list[Result]:  # fmt: skip
-    """One result for each way to count the places; first that both agree where both look."""
+@dataclass(frozen=True)
+class Ours:
+    """An occlusion of ours.
+
+    Attributes:
+        drops: of the margin, at the places of the other software's sample.
+        places: ways to count the places of a whole map.
+    """
+
+    name: str
+    method: RelevanceMethod
+    drops: Tensor
+    places: dict[str, int]
+
+
+def _time_sample(setting: Setting, at: Scene, ours: Ours, sample: Sample) -> list[Result]:
+    """Return one result for each way to count the places; first check that both agree where both look."""
+    name, places = ours.name, ours.places
     with torch.no_grad():
         intact = margins(at.network(at.scan))[0, TARGET].double().cpu()
     sample.work()
     difference = None
     if sample.places:
-        theirs, ours = sample.recorded.cpu(), intact - drops
-        difference = agree(name, float((torch.sigmoid(ours) - torch.sigmoid(theirs)).abs().max()), PROBABILITY_ATOL)
-        agree(f"{name}, margins", float((ours - theirs).abs().max()), MARGIN_RTOL * max(1.0, float(theirs.std())))
+        theirs, changed = sample.recorded.cpu(), intact - ours.drops
+        difference = agree(name, float((torch.sigmoid(changed) - torch.sigmoid(theirs)).abs().max()), PROBABILITY_ATOL)
+        agree(f"{name}, margins", float((changed - theirs).abs().max()), MARGIN_RTOL * max(1.0, float(theirs.std())))
 
     def ours_once() -> None:
-        method.attribute(at.network, at.scan, TARGET)
+        ours.method.attribute(at.network, at.scan, TARGET)
 
     unit = "probability" if sample.places else None
     if setting.against is None:

@@ -6,6 +6,7 @@ import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -34,14 +35,13 @@ FLOOR = (
 
 
 def training(setting: Setting) -> list[Result]:
-    """Epochs of a made-up cohort that is resident; the first, which includes its loading, does not count."""
+    """Time epochs of a made-up cohort that is resident; the first, which includes its loading, does not count."""
     if setting.against is not None:
         raise UserError(f"--against {setting.against}: there is nothing to compare training with")
     device, mm = setting.device, setting.grid_mm
     scans = [str(number) for number in range(SCANS[device.type])]
-    precision = "bf16" if device.type == "cuda" else "float32"
-    options = {"channels_last": mm == 1, "precision": precision, "resident": "always"}
-    config = TrainingConfig(epochs=1 + setting.repeats, **options)
+    precision: Literal["float32", "bf16"] = "bf16" if device.type == "cuda" else "float32"
+    config = TrainingConfig(epochs=1 + setting.repeats, channels_last=mm == 1, precision=precision, resident="always")
     with tempfile.TemporaryDirectory() as folder:
         setup = TrainingSetup(
             Classification({s: int(s) % 2 == 0 for s in scans}),
@@ -62,7 +62,7 @@ def training(setting: Setting) -> list[Result]:
 
 
 def floor(shape: Sequence[int], pools: Sequence[int], width: int) -> tuple[float, float]:
-    """(bytes moved, floating-point operations) of a training step, for one scan.
+    """Return (bytes moved, floating-point operations) of a training step, for one scan.
 
     Args:
         width: bytes of a number.
@@ -78,14 +78,14 @@ def floor(shape: Sequence[int], pools: Sequence[int], width: int) -> tuple[float
 
 
 def _copy_pace(setting: Setting) -> float:
-    """Bytes read and written a second by a copy."""
+    """Return the bytes read and written a second by a copy."""
     source = torch.ones(PEAK_BYTES[setting.device.type], dtype=torch.uint8, device=setting.device)
     target = torch.empty_like(source)
     return 2 * source.numel() / setting.median(lambda: target.copy_(source))
 
 
 def _product_pace(setting: Setting, precision: str) -> float:
-    """Floating-point operations a second of a matrix product."""
+    """Return the floating-point operations a second of a matrix product."""
     side = PEAK_SIDE[setting.device.type]
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     matrix = torch.ones(side, side, dtype=dtype, device=setting.device)

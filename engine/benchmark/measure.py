@@ -53,7 +53,7 @@ class Setting:
     say: Callable[[str], None] = print
 
     def clock(self, work: Callable[[], Any]) -> float:
-        """Seconds of one call, the device's own work included."""
+        """Return the seconds of one call, the device's own work included."""
         self._wait()
         started = time.perf_counter()
         work()
@@ -61,12 +61,12 @@ class Setting:
         return time.perf_counter() - started
 
     def median(self, work: Callable[[], Any]) -> float:
-        """Median seconds after one call that does not count."""
+        """Return the median seconds after one call that does not count."""
         work()
         return statistics.median(self.clock(work) for _ in range(self.repeats))
 
     def pairs(self, ours: Callable[[], Any], theirs: Callable[[], Any]) -> tuple[float, float, float]:
-        """(median of ours, median of theirs, median ratio theirs / ours), one after the other in each repeat."""
+        """Return (median of ours, median of theirs, median ratio theirs / ours), one after the other in each repeat."""
         ours(), theirs()
         times = [(self.clock(ours), self.clock(theirs)) for _ in range(self.repeats)]
         own, other = (statistics.median(column) for column in zip(*times, strict=True))
@@ -78,7 +78,7 @@ class Setting:
 
 
 def agree(name: str, difference: float, at_most: float) -> float:
-    """The difference, if it is no more than rounding.
+    """Return the difference of two results, if it is no more than rounding.
 
     Raises:
         Disagreement: it is more.
@@ -89,7 +89,7 @@ def agree(name: str, difference: float, at_most: float) -> float:
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """What the times depend on."""
+    """Return what the times depend on."""
     found = {"cores": os.cpu_count(), "torch": torch.__version__, "threads": torch.get_num_threads()}
     if device.type == "cuda":
         return found | {"device": torch.cuda.get_device_name(device)}

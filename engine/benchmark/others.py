@@ -45,7 +45,7 @@ class Sample:
 
 
 def apart(factory: Callable[..., Sample], grid_mm: int, device: torch.device, *arguments: Any) -> Sample:
-    """The sample that factory(scene, *arguments) makes, in a process of its own.
+    """Make the sample of factory(scene, *arguments) in a process of its own.
 
     There the other software runs as its user would have it: what we set for ourselves (how memory is kept,
     deterministic algorithms) is not in force.
@@ -74,6 +74,7 @@ def _begin(factory: str, grid_mm: int, device: torch.device, arguments: Sequence
 
 
 def _work() -> tuple[Tensor, int]:
+    assert _sample is not None
     _sample.work()
     return _sample.recorded.cpu(), _sample.passes
 
@@ -87,18 +88,24 @@ class Part(nn.Module):
         self.seen: list[Tensor] = []
 
     def forward(self, part: Tensor) -> Tensor:
-        """(n, 1, a, b, c) -> (n, 1) margins of TARGET."""
+        """Return the (n, 1) margins of TARGET for parts (n, 1, a, b, c) of the scan."""
         whole = self.padded.expand(len(part), *self.padded.shape[1:]).clone()
-        whole[(..., *(slice(a, a + n) for a, n in zip(self.low, part.shape[2:], strict=True)))] = part
-        inside = whole[(..., *(slice(self.border, self.border + n) for n in self.shape))]
+        _crop(whole, self.low, part.shape[2:])[:] = part
+        inside = _crop(whole, [self.border] * 3, self.shape)
         with torch.no_grad():
             found = margins(self.network(inside.contiguous()))[:, [TARGET]]
         self.seen.append(found[:, 0].double())
         return found
 
 
+def _crop(volumes: Tensor, low: Sequence[int], size: Sequence[int]) -> Tensor:
+    """Return a view of a box of (n, c, x, y, z)."""
+    x, y, z = (slice(a, a + n) for a, n in zip(low, size, strict=True))
+    return volumes[:, :, x, y, z]
+
+
 def require(name: str) -> ModuleType:
-    """A module of software to compare with, which Brainwhy itself does not need.
+    """Import a module of software to compare with, which Brainwhy itself does not need.
 
     Raises:
         UserError: it is not installed.
@@ -111,17 +118,17 @@ def require(name: str) -> ModuleType:
 
 
 def _part(scene: Scene, first: Sequence[int], counts: Sequence[int], half: int, stride: int) -> tuple[Part, Tensor]:
-    """The model and its input that hold the cubes at positions first .. first + counts, in full."""
+    """Return the model, and its input that holds the cubes at positions first .. first + counts in full."""
     shape = scene.scan.shape[2:]
     sizes = [2 * half + stride * (n - 1) for n in counts]
     padded = functional.pad(scene.scan, [half] * 6)  # a cube around centre c begins at c in the padded scan
     low = [stride * p for p in first]
-    part = padded[(..., *(slice(a, a + n) for a, n in zip(low, sizes, strict=True)))].clone()
+    part = _crop(padded, low, sizes).clone()
     return Part(scene.network, padded, low, half, shape), part
 
 
 def captum_occlusion(scene: Scene, first: Sequence[int], counts: Sequence[int], half: int, stride: int) -> Sample:
-    """captum.attr.Occlusion on the cubes at positions first .. first + counts along each axis, in C order."""
+    """Prepare captum.attr.Occlusion on the cubes at positions first .. first + counts along each axis, in C order."""
     attr = require("captum.attr")
     model, part = _part(scene, first, counts, half, stride)
     places = counts[0] * counts[1] * counts[2]
@@ -139,7 +146,7 @@ def captum_occlusion(scene: Scene, first: Sequence[int], counts: Sequence[int], 
 
 
 def captum_areas(scene: Scene, regions: Sequence[int]) -> Sample:
-    """captum.attr.FeatureAblation on some regions; all that is in none of them is a feature of its own."""
+    """Prepare captum.attr.FeatureAblation on some regions; all that is in none of them is a feature of its own."""
     attr = require("captum.attr")
     labels = torch.zeros_like(scene.brain.labels, dtype=torch.int64)
     for number, region in enumerate(regions, start=1):
@@ -156,7 +163,7 @@ def captum_areas(scene: Scene, regions: Sequence[int]) -> Sample:
 
 
 def captum_gradients(scene: Scene) -> Sample:
-    """captum.attr.Saliency and GuidedBackprop: `recorded` are the maps of both, (2, x, y, z)."""
+    """Prepare captum.attr.Saliency and GuidedBackprop: `recorded` are the maps of both, (2, x, y, z)."""
     attr = require("captum.attr")
 
     class Margin(nn.Module):
@@ -177,7 +184,7 @@ def captum_gradients(scene: Scene) -> Sample:
 
 
 def monai_occlusion(scene: Scene, first: Sequence[int], counts: Sequence[int], half: int, stride: int) -> Sample:
-    """monai.visualize.OcclusionSensitivity on the same part; its cubes lie otherwise, so only its pace is compared."""
+    """Prepare monai.visualize.OcclusionSensitivity on that part; its cubes lie otherwise, so its pace alone counts."""
     visualize = require("monai.visualize")
     model, part = _part(scene, first, counts, half, stride)
     explain = visualize.OcclusionSensitivity(

@@ -34,7 +34,7 @@ class Scene:
 
 
 def scan_like(grid_mm: int, seed: int) -> np.ndarray:
-    """(x, y, z) float32: the template brain, z-scored, with noise; 0 outside the brain."""
+    """Return the (x, y, z) float32 template brain, z-scored, with noise; 0 outside the brain."""
     mask, brain = brain_mask(grid_mm), template_brain(grid_mm)
     inside = (brain[mask] - brain[mask].mean()) / brain[mask].std()
     volume = np.zeros(mask.shape, np.float32)
@@ -44,7 +44,7 @@ def scan_like(grid_mm: int, seed: int) -> np.ndarray:
 
 @functools.lru_cache(1)
 def scene(grid_mm: int, device: torch.device) -> Scene:
-    """The network has seen two scans, so that its batch norms are not the identity; its weights are untrained."""
+    """Return a scene whose network has seen two scans, so that batch norm is not the identity; untrained weights."""
     network = build_network(grid_mm, seed=0).to(device).train()
     scans = torch.from_numpy(np.stack([scan_like(grid_mm, seed) for seed in range(2)]))[:, None].to(device)
     with torch.no_grad():
@@ -55,6 +55,6 @@ def scene(grid_mm: int, device: torch.device) -> Scene:
 
 
 def cubes(grid_mm: int) -> tuple[int, int]:
-    """Half width and stride of the paper's cubes (40 mm, every 12 mm) in voxels."""
+    """Return half width and stride of the paper's cubes (40 mm, every 12 mm) in voxels."""
     grid = Grid(grid_mm)
     return grid.voxels(20), grid.voxels(12)

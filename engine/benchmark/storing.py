@@ -28,7 +28,7 @@ KEY = HeatmapKey("holdout", "sensitivity", "AD")
 
 
 def _written(folder: Path, grid_mm: int, volumes: list[np.ndarray]) -> RunReader:
-    """A run with these heatmaps, not published."""
+    """Write a run with these heatmaps, not published, and return what reads it."""
     writer, scans = RunWriter(folder), [str(number) for number in range(len(volumes))]
     array = HeatmapArray(
         "voxels", "made up", Grid(grid_mm).affine, count=len(volumes), shape=volumes[0].shape, parameters={},
@@ -57,7 +57,7 @@ def _heatmap(reader: RunReader, scan: int) -> np.ndarray:
 
 
 def store(setting: Setting) -> list[Result]:
-    """One heatmap written, and read."""
+    """Time one heatmap written, and read."""
     _refuse(setting)
     volumes = _volumes(setting.grid_mm)
     with tempfile.TemporaryDirectory() as name:
@@ -81,7 +81,7 @@ def store(setting: Setting) -> list[Result]:
 
 
 def aggregate(setting: Setting) -> list[Result]:
-    """Reading, group cells and sums over regions of every scan of a cohort."""
+    """Time reading, group cells and sums over regions of every scan of a cohort."""
     _refuse(setting)
     volumes, atlas = _volumes(setting.grid_mm), load_atlas(AtlasConfig(), setting.grid_mm)
     rows = [{"model": "holdout", "scan": str(i), "diagnosis": GROUPS[i % 2], "predicted": "AD"} for i in range(SCANS)]

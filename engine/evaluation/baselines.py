@@ -22,7 +22,7 @@ CHUNK = 8
 def region_means(
     read: Callable[[Sequence[str]], np.ndarray], scans: Sequence[str], labels: np.ndarray, count: int
 ) -> pd.DataFrame:
-    """Mean intensity of each region in each scan, (scans, regions 1..count), index scan.
+    """Return the mean intensity of each region in each scan, (scans, regions 1..count), index scan.
 
     Args:
         labels: (x, y, z) region indices on the working grid.
@@ -37,7 +37,7 @@ def region_means(
 
 
 def covariate_table(scans: pd.DataFrame, defining: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
-    """(numbers, names): the usable covariates of each scan, index scan.
+    """Return (numbers, names): the usable covariates of each scan, index scan.
 
     Left out: covariates that are all missing or never vary, and those that define the groups.
     """
@@ -56,14 +56,14 @@ def covariate_table(scans: pd.DataFrame, defining: Sequence[str]) -> tuple[pd.Da
 
 
 def linear_pipeline(model: BaseEstimator) -> Pipeline:
-    """A linear model of standardised features, missing ones replaced by their median."""
+    """Return a linear model of standardised features, missing ones replaced by their median."""
     return make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler(), model)
 
 
 def logistic_predictions(
     features: pd.DataFrame, scans: pd.DataFrame, jobs: Sequence[Job], positive: str
 ) -> pd.DataFrame:
-    """Test-set probabilities of a logistic regression trained on each job's training scans.
+    """Return test-set probabilities of a logistic regression trained on each job's training scans.
 
     Args:
         features: index scan.
@@ -91,7 +91,7 @@ def logistic_predictions(
 
 
 def balance_rows(scans: pd.DataFrame, groups: tuple[str, str], defining: Sequence[str]) -> list[dict]:
-    """Rows of the balance table: each covariate compared between the groups over subjects (their first scan).
+    """Return the balance table: each covariate compared between the groups over subjects (their first scan).
 
     Welch's t-test for age and intracranial volume, Fisher's exact test for sex, chi-squared for site.
     """

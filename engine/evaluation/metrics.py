@@ -16,7 +16,7 @@ CURVE_POINTS = 200
 
 
 def scores(positive: np.ndarray, probability: np.ndarray, order: np.ndarray | None = None) -> dict[str, float]:
-    """Metrics of one test set.
+    """Return the metrics of one test set.
 
     Args:
         positive: (n,) bool, truly of the positive group.
@@ -55,7 +55,7 @@ def scores(positive: np.ndarray, probability: np.ndarray, order: np.ndarray | No
 def metric_rows(
     predictions: pd.DataFrame, groups: tuple[str, str], classifier: str, ddof: int, note: str = ""
 ) -> list[dict]:
-    """Rows of the metrics table, for every model, for mean and sd over the fold models, and for all folds together.
+    """Return rows of the metrics table: of every model, mean and sd over the fold models, all folds together.
 
     Args:
         predictions: columns model, subject, group, probability and perhaps margin; cohort scans of test sets only.
@@ -72,7 +72,7 @@ def rows_of_levels(
     levels: Mapping[str, pd.DataFrame], score: Callable[[pd.DataFrame], dict[str, float]], classifier: str, ddof: int,
     note: str, intervals: pd.DataFrame,
 ) -> list[dict]:  # fmt: skip
-    """Rows of the metrics table: a score of each model's predictions, mean and sd over the fold models, and intervals.
+    """Return rows of the metrics table: a score of each model's predictions, mean and sd over folds, intervals.
 
     A fold in which a score cannot be computed does not count for mean and sd; the column folds says how many do.
 
@@ -108,7 +108,7 @@ def rows_of_levels(
 
 
 def curve_rows(predictions: pd.DataFrame, groups: tuple[str, str]) -> list[dict]:
-    """Rows of the curves table: ROC and reliability, per model and for all out-of-fold predictions together."""
+    """Return rows of the curves table: ROC and reliability, per model and of all out-of-fold predictions together."""
     rows = []
     parts = dict(tuple(predictions.groupby("model", sort=False)))
     pooled = predictions[are_of_folds(predictions["model"])]

@@ -17,7 +17,7 @@ PENALTIES = np.logspace(-2, 4, 13)  # chosen by leave-one-out error on the train
 
 
 def errors(observed: np.ndarray, value: np.ndarray) -> dict[str, float]:
-    """Metrics of one test set.
+    """Return the metrics of one test set.
 
     Args:
         observed, value: (n,) true and predicted, in the unit of the target.
@@ -37,7 +37,7 @@ def errors(observed: np.ndarray, value: np.ndarray) -> dict[str, float]:
 
 
 def error_rows(predictions: pd.DataFrame, classifier: str, ddof: int, note: str = "") -> list[dict]:
-    """Rows of the metrics table, for every model, for mean and sd over the fold models, and for all folds together.
+    """Return rows of the metrics table: of every model, mean and sd over the fold models, all folds together.
 
     A subject counts with the means over its scans.
 
@@ -53,7 +53,7 @@ def error_rows(predictions: pd.DataFrame, classifier: str, ddof: int, note: str 
 
 
 def ridge_predictions(features: pd.DataFrame, scans: pd.DataFrame, jobs: Sequence[Job], column: str) -> pd.DataFrame:
-    """Test-set values by a ridge regression trained on each job's training scans.
+    """Return test-set values by a ridge regression trained on each job's training scans.
 
     Args:
         features: index scan.

@@ -30,6 +30,7 @@ class Architecture:
 
     @property
     def footprint(self) -> float:
+        """Return the memory of its activations, in those of the network of Rieke et al. 2018."""
         return footprint(self.network)
 
 
@@ -42,7 +43,7 @@ EARLIER_NAMES = {"CNN3D": "rieke2018"}  # in the model cards of earlier runs
 
 
 def architecture(name: str) -> Architecture:
-    """By its name, or the name that it had in earlier runs.
+    """Return the architecture of a name, or of one that it had in earlier runs.
 
     Raises:
         KeyError: there is none of this name.
@@ -53,7 +54,7 @@ def architecture(name: str) -> Architecture:
 def build_network(
     grid_mm: int, dropout: float = 0.8, seed: int | None = None, name: str = "rieke2018", classes: int = 2
 ) -> nn.Module:
-    """The network for a working grid (design, section 5); the same seed gives the same weights."""
+    """Build the network for a working grid; the same seed gives the same weights."""
     kind = architecture(name)
     with torch.random.fork_rng(devices=[]):
         if seed is not None:
@@ -62,12 +63,12 @@ def build_network(
 
 
 def footprint(network: nn.Module | type[nn.Module]) -> float:
-    """Memory of its activations, in those of the network of Rieke et al. 2018."""
+    """Return the memory of the activations of a network, in those of the network of Rieke et al. 2018."""
     return getattr(network, "footprint", 1.0)
 
 
 def convolution_work(network: nn.Module, grid_mm: int) -> list[float]:
-    """What each convolution of a forward pass costs, in the order in which they come; nothing is computed.
+    """Return what each convolution of a forward pass costs, in the order in which they come; nothing is computed.
 
     A convolution of c by d channels does c * d multiplications for each place and weight of its kernel, but wide ones
     do more of them a second: on the CPU, time grows about as sqrt(c * d), which is what is counted.
@@ -78,7 +79,7 @@ def convolution_work(network: nn.Module, grid_mm: int) -> list[float]:
     """
     counted = []
 
-    def count(layer: nn.Conv3d, given: tuple, found: torch.Tensor) -> None:
+    def count(layer: nn.Conv3d, _inputs: tuple, found: torch.Tensor) -> None:
         channels = layer.weight.shape[0] * layer.weight.shape[1]
         counted.append(math.prod(found.shape[2:]) * math.prod(layer.kernel_size) * math.sqrt(channels))
 

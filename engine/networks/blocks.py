@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,21 +30,21 @@ class Block:
     border: tuple[int, int, int] = (0, 0, 0)
 
     def __call__(self, activations: Tensor) -> Tensor:
-        """(n, c, x, y, z), with the border -> (n, c', x', y', z')."""
+        """Return the (n, c', x', y', z') outputs of maps (n, c, x, y, z) with their border."""
         # The largest of a window is the same before and after the ReLU; after pooling there is less to do.
         return largest(functional.conv3d(activations, self.weight, self.bias), self.pool).relu_()
 
     def bordered(self, activations: Tensor) -> Tensor:
-        """(n, c, x, y, z) -> the same with the border that the convolution needs."""
+        """Add the border that the convolution needs to maps (n, c, x, y, z)."""
         return bordered(activations, self.border)
 
     @property
     def reach(self) -> np.ndarray:
-        """(3,) how many inputs beyond its own place an output of the convolution needs."""
+        """Return how many inputs beyond its own place an output of the convolution needs, (3,)."""
         return np.array(self.weight.shape[2:]) - 1
 
     def reached(self, low: np.ndarray, high: np.ndarray, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """((n, 3), (n, 3)) the outputs [first, last) that change with inputs in [low, high); at least one.
+        """Return the ((n, 3), (n, 3)) outputs [first, last) that change with inputs in [low, high); at least one.
 
         Args:
             shape: of the block's output, without a border.
@@ -52,16 +53,16 @@ class Block:
         return np.minimum(np.maximum(low - self.reach, 0) // self.pool, last - 1), last
 
     def fed(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """((n, 3), (n, 3)) the outputs [first, last) that depend on nothing but inputs in [low, high), perhaps none."""
+        """Return the ((n, 3), (n, 3)) outputs [first, last) that see only inputs in [low, high), perhaps none."""
         return -(-low // self.pool), (high - self.reach) // self.pool
 
     def of_constant(self, value: float) -> Tensor:
-        """(c',) every output of a volume that is `value` everywhere."""
+        """Return every output, (c',), of a volume that is `value` everywhere."""
         return (self.bias + value * self.weight.sum(dim=(1, 2, 3, 4))).relu()
 
 
 def largest(maps: Tensor, pool: int) -> Tensor:
-    """max_pool3d without indices: on the CPU, slices compared one axis after the other are several times as fast."""
+    """Return max_pool3d without indices: on the CPU, slices compared axis by axis are several times as fast."""
     if pool == 1:
         return maps
     if maps.is_cuda:
@@ -76,11 +77,12 @@ def largest(maps: Tensor, pool: int) -> Tensor:
 
 
 def sequential_blocks(model: nn.Module) -> list[Block] | None:
-    """The convolution blocks of a network `features` + `classifier`; None if it is built in another way."""
+    """Return the convolution blocks of a network `features` + `classifier`; None if it is built in another way."""
     features, head = getattr(model, "features", None), getattr(model, "classifier", None)
     if not isinstance(features, nn.Sequential) or not isinstance(head, nn.Module):
         return None
-    blocks, layers = [], list(features)
+    blocks: list[Block] = []
+    layers = list(features)
     while layers:
         taken = _take_block(layers)
         if taken is None:
@@ -89,8 +91,8 @@ def sequential_blocks(model: nn.Module) -> list[Block] | None:
     return blocks
 
 
-def _take_block(layers: list[nn.Module]) -> Block | None:
-    """Removes conv, perhaps batch norm, ReLU and perhaps a pool from the front of the list."""
+def _take_block(layers: list[Any]) -> Block | None:
+    """Remove conv, perhaps batch norm, ReLU and perhaps a pool from the front of the list."""
     convolution = layers.pop(0)
     if not _is_plain_convolution(convolution):
         return None
@@ -128,14 +130,16 @@ def _is_plain_convolution(layer: nn.Module) -> bool:
 
 
 def border_of(layer: nn.Conv3d) -> tuple[int, int, int]:
-    """Zeros that a convolution without dilation adds on either side along each axis; "same" means an odd kernel."""
+    """Return the zeros that a convolution without dilation adds on either side; "same" means an odd kernel."""
     if isinstance(layer.padding, str):
-        return tuple(k // 2 if layer.padding == "same" else 0 for k in layer.kernel_size)
-    return tuple(layer.padding)
+        x, y, z = (k // 2 if layer.padding == "same" else 0 for k in layer.kernel_size)
+    else:
+        x, y, z = layer.padding
+    return x, y, z
 
 
 def _pool_size(layer: nn.MaxPool3d) -> int:
-    """Of a pool whose windows do not overlap; 0 for any other."""
+    """Return the size of a pool whose windows do not overlap; 0 for any other."""
     sizes = {*_three(layer.kernel_size), *_three(layer.stride)}
     plain = not layer.ceil_mode and set(_three(layer.padding)) == {0} and set(_three(layer.dilation)) == {1}
     return sizes.pop() if plain and len(sizes) == 1 else 0

@@ -47,12 +47,12 @@ class CNN3D(nn.Module):
         )
 
     def forward(self, volumes: Tensor) -> Tensor:
-        """(n, 1, x, y, z) z-scored volumes -> (n, classes) logits."""
+        """Return the (n, classes) logits of (n, 1, x, y, z) z-scored volumes."""
         return self.classifier(self.features(volumes))
 
 
 def feature_shape(shape: tuple[int, ...], pools: tuple[int, ...]) -> tuple[int, ...]:
-    """Shape of the last feature map for an input shape."""
+    """Return the shape of the last feature map for an input shape."""
     for pool in pools:
         shape = tuple((n - KERNEL + 1) // pool for n in shape)
     if min(shape) < 1:
@@ -61,7 +61,7 @@ def feature_shape(shape: tuple[int, ...], pools: tuple[int, ...]) -> tuple[int, 
 
 
 def margins(logits: Tensor) -> Tensor:
-    """(n, classes) margin d_c = log p_c - log(1 - p_c) of every class; with two classes the difference of logits."""
+    """Return the (n, classes) margins d_c = log p_c - log(1 - p_c); with two classes, differences of the logits."""
     if logits.shape[1] == 2:
         difference = logits[:, 1] - logits[:, 0]
         return torch.stack([-difference, difference], dim=1)
@@ -72,5 +72,5 @@ def margins(logits: Tensor) -> Tensor:
 
 
 def parameter_count(network: nn.Module) -> int:
-    """Trainable parameters."""
+    """Return how many trainable parameters a network has."""
     return sum(p.numel() for p in network.parameters() if p.requires_grad)

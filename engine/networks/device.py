@@ -21,7 +21,7 @@ TRAININGS_BYTES = 4e9  # what the training steps of several networks at once may
 
 
 def choose_device(asked: str) -> torch.device:
-    """The device for auto, cpu or cuda.
+    """Return the device for auto, cpu or cuda.
 
     Raises:
         UserError: CUDA was asked for and there is none.
@@ -32,7 +32,7 @@ def choose_device(asked: str) -> torch.device:
 
 
 def make_deterministic(device: torch.device) -> None:
-    """Same seed, same device, same numbers.
+    """Make torch give the same numbers for the same seed and device.
 
     CUDA's max-pool backward warns, for it adds atomically; our pools do not overlap, so each sum has one term.
     """
@@ -45,7 +45,8 @@ def make_deterministic(device: torch.device) -> None:
     else:
         _keep_freed_memory()
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads what it has not written
+    # Torch makes a class of that module as it is loaded.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing here reads what it has not written
 
 
 def _keep_freed_memory() -> None:
@@ -57,7 +58,7 @@ def _keep_freed_memory() -> None:
 
 
 def volumes_that_fit(voxels: float, device: torch.device, at_most: int, backward: bool = False) -> int:
-    """How many volumes may go through the network at once, at least 1.
+    """Return how many volumes may go through the network at once, at least 1.
 
     The host must not be filled up: there, running out of memory ends the process instead of raising an error.
 
@@ -70,7 +71,7 @@ def volumes_that_fit(voxels: float, device: torch.device, at_most: int, backward
 
 
 def trainings_that_fit(voxels: float) -> int:
-    """How many networks may be trained at once on the host, at least 1.
+    """Return how many networks may be trained at once on the host, at least 1.
 
     Args:
         voxels: of a batch, times the footprint of the network.
@@ -79,12 +80,12 @@ def trainings_that_fit(voxels: float) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Out of GPU or host memory, however torch says so."""
+    """Return whether GPU or host memory has run out, however torch says so."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and ("out of memory" in str(error) or "can't allocate memory" in str(error))
     )
 
 
 def device_name(device: torch.device) -> str:
-    """For provenance: cpu, or the GPU's name."""
+    """Return the name of the device for provenance: cpu, or the GPU's name."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,31 +23,33 @@ Window = tuple[slice, ...]
 
 
 def fused_logits(network: nn.Module, volumes: Tensor, box: Sequence[slice] | None = None) -> Tensor:
-    """(n, classes) logits of a network that `fuses`, in train mode, as network(volumes) gives; running statistics too.
+    """Return what network(volumes) does, (n, classes) logits, of a network that `fuses`; running statistics too.
 
     Args:
         volumes: (n, 1, x, y, z).
         box: outside it every volume is 0; None: nothing is known.
     """
-    maps = volumes
-    for number, (convolution, norm, pool) in enumerate(_blocks(network.features)):
+    features, maps = network.get_submodule("features"), volumes
+    assert isinstance(features, nn.Sequential)
+    for number, (convolution, norm, pool) in enumerate(_blocks(features)):
         border = convolution.padding
+        assert not isinstance(border, str)
         maps = bordered(maps, border)
         window = None
         if number == 0 and box is not None:
             inside = [slice(one.start + n, one.stop + n) for one, n in zip(box, border, strict=True)]
             window = _reached(maps.shape[2:], convolution, pool, inside)
         maps = _block(maps, convolution, norm, pool, window)
-    return network.classifier(maps)
+    return network.get_submodule("classifier")(maps)
 
 
 def bordered(maps: Tensor, border: Sequence[int]) -> Tensor:
-    """(n, c, x, y, z) with zeros on either side along each axis; a padded convolution is a valid one of these."""
+    """Add zeros on either side of (n, c, x, y, z) along each axis; a padded convolution is a valid one of these."""
     return functional.pad(maps, [n for n in reversed(border) for _ in range(2)]) if any(border) else maps
 
 
 def fuses(network: nn.Module) -> bool:
-    """Whether its features are convolutions, each with batch norm, ReLU and perhaps a max-pool, and nothing else."""
+    """Return whether the features are convolutions with batch norm, ReLU, perhaps a max-pool, and nothing else."""
     layers = [layer for layer in getattr(network, "features", ()) if not isinstance(layer, nn.MaxPool3d)]
     kinds = (nn.Conv3d, nn.BatchNorm3d, nn.ReLU)
     return (
@@ -58,8 +61,8 @@ def fuses(network: nn.Module) -> bool:
 
 
 def _blocks(features: nn.Sequential) -> Iterator[tuple[nn.Conv3d, nn.BatchNorm3d, int]]:
-    """(convolution, batch norm, pool) of every block."""
-    layers = list(features)
+    """Return (convolution, batch norm, pool) of every block."""
+    layers: list[Any] = list(features)
     while layers:
         convolution, norm, _ = layers.pop(0), layers.pop(0), layers.pop(0)
         pool = layers.pop(0).kernel_size if layers and isinstance(layers[0], nn.MaxPool3d) else 1
@@ -67,7 +70,7 @@ def _blocks(features: nn.Sequential) -> Iterator[tuple[nn.Conv3d, nn.BatchNorm3d
 
 
 def _reached(shape: Sequence[int], convolution: nn.Conv3d, pool: int, box: Sequence[slice]) -> Window:
-    """The outputs of a valid convolution that see the box, in whole pooling windows."""
+    """Return the outputs of a valid convolution that see the box, in whole pooling windows."""
     reached = []
     for n, kernel, inside in zip(shape, convolution.kernel_size, box, strict=True):
         outputs = n - kernel + 1
@@ -78,10 +81,14 @@ def _reached(shape: Sequence[int], convolution: nn.Conv3d, pool: int, box: Seque
 
 def _block(maps: Tensor, convolution: nn.Conv3d, norm: nn.BatchNorm3d, pool: int, window: Window | None) -> Tensor:
     outputs, mean, variance, count = _Block.apply(
-        maps, convolution.weight, norm.weight, norm.bias, norm.eps, pool, window
+        maps, convolution.weight, norm.weight, norm.bias, (norm.eps, pool, window)
     )
     with torch.no_grad():
         shift = 0 if convolution.bias is None else convolution.bias
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        assert norm.num_batches_tracked is not None
+        assert norm.momentum is not None
         norm.running_mean.lerp_(mean + shift, norm.momentum)
         norm.running_var.lerp_(variance * (count / (count - 1)), norm.momentum)
         norm.num_batches_tracked += 1
@@ -92,7 +99,8 @@ class _Block(torch.autograd.Function):
     """(outputs, mean and variance of the convolution's outputs without bias, how many they are a channel)."""
 
     @staticmethod
-    def forward(ctx, maps, weight, gain, offset, eps, pool, window):
+    def forward(ctx, maps, weight, gain, offset, settings):
+        eps, pool, window = settings
         shape = [n - k + 1 for n, k in zip(maps.shape[2:], weight.shape[2:], strict=True)]
         window = window or tuple(slice(0, n) for n in shape)
         inputs = maps[(..., *(slice(w.start, w.stop + k - 1) for w, k in zip(window, weight.shape[2:], strict=True)))]
@@ -142,11 +150,11 @@ class _Block(torch.autograd.Function):
             behind, inputs, signed, None, [1] * 3, [0] * 3, [1] * 3, False, [0] * 3, 1,
             [ctx.needs_input_grad[0], True, False],
         )  # fmt: skip
-        return of_maps, of_weight * _along(sign, 0), of_gain * sign, of_offset, None, None, None
+        return of_maps, of_weight * _along(sign, 0), of_gain * sign, of_offset, None
 
 
 def _along(values: Tensor, axis: int = 1) -> Tensor:
-    """(c,) so that it goes along one axis of five."""
+    """Reshape (c,) so that it goes along one axis of five."""
     shape = [1] * 5
     shape[axis] = -1
     return values.reshape(shape)

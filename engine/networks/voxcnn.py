@@ -60,5 +60,5 @@ class VoxCNN(nn.Module):
         )
 
     def forward(self, volumes: Tensor) -> Tensor:
-        """(n, 1, x, y, z) normalised volumes -> (n, classes) logits."""
+        """Return the (n, classes) logits of (n, 1, x, y, z) normalised volumes."""
         return self.classifier(self.features(volumes))

@@ -25,7 +25,7 @@ class VoxRes(nn.Module):
         )  # fmt: skip
 
     def forward(self, maps: Tensor) -> Tensor:
-        """(n, c, x, y, z) -> (n, c, x, y, z)."""
+        """Return the (n, c, x, y, z) outputs of maps of the same shape."""
         return maps + self.residual(maps)
 
 
@@ -75,7 +75,7 @@ class VoxResNet(nn.Module):
         )
 
     def forward(self, volumes: Tensor) -> Tensor:
-        """(n, 1, x, y, z) normalised volumes -> (n, classes) logits."""
+        """Return the (n, classes) logits of (n, 1, x, y, z) normalised volumes."""
         return self.classifier(self.features(volumes))
 
 

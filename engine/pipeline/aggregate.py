@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from engine.analysis.cells import accumulate, scan_weights
+from engine.analysis.cells import Cell, accumulate, scan_weights
 from engine.analysis.distances import mass
-from engine.analysis.regions import RegionSums, group_frame, region_frame
+from engine.analysis.regions import Bootstrap, RegionSums, group_frame, region_frame
 from engine.images.grid import Grid
 from engine.pipeline.explain import scales_of
 from engine.pipeline.run import Run
@@ -25,7 +26,7 @@ TARGETS = ("true", "predicted")  # besides the two groups
 
 
 def stored_series(reader: RunReader) -> pd.DataFrame:
-    """One row for each model set, method and stored target that has heatmaps, methods in the order of METHODS."""
+    """Return a row for each model set, method and stored target that has heatmaps, in the order of METHODS."""
     columns = ["model_set", "method", "target", "native_grid"]
     series = reader.table("heatmaps", columns).drop_duplicates()
     place = {name: number for number, name in enumerate(METHODS)}
@@ -33,13 +34,13 @@ def stored_series(reader: RunReader) -> pd.DataFrame:
 
 
 def scale_for(run: Run, method: str) -> str:
-    """The scale that enters averages, as configured."""
+    """Return the scale that enters averages, as configured."""
     analysis = run.config.analysis
     return analysis.gradient_scale if METHODS[method].gradient else analysis.occlusion_scale
 
 
 def explained(reader: RunReader, model_set: str) -> pd.DataFrame:
-    """Rows of the predictions table of a model set."""
+    """Return the rows of the predictions table of a model set."""
     return reader.table("predictions", model_set=model_set)
 
 
@@ -47,7 +48,7 @@ def explained(reader: RunReader, model_set: str) -> pd.DataFrame:
 
 
 def write_cells(run: Run) -> None:
-    """Group cells of every series, and the cells table."""
+    """Write the group cells of every series, and the cells table."""
     reader, records = run.reader(), []
     plan = [
         (series, scale)
@@ -64,9 +65,9 @@ def write_cells(run: Run) -> None:
             inside = brain if series.native_grid == "voxels" else None
             cells = accumulate(_native_maps(reader, predictions, series, scale, inside), weights)
             for (diagnosis, predicted), cell in cells.items():
-                row = _put_cell(run, reader, series, scale, diagnosis, predicted, cell, predictions)
-                inside = (predictions["diagnosis"] == diagnosis) & (predictions["predicted"] == predicted)
-                records.append({**row, "without_relevance": predictions["scan"][inside & empty].nunique()})
+                own = (predictions["diagnosis"] == diagnosis) & (predictions["predicted"] == predicted)
+                row = _put_cell(run, reader, series, scale, predictions[own], cell)
+                records.append({**row, "without_relevance": predictions["scan"][own & empty].nunique()})
             task.advance()
     run.writer.put_table("cells", pd.DataFrame(records))
 
@@ -78,7 +79,7 @@ def _scales_of_cells(run: Run, method: str) -> list[str]:
 def _native_maps(
     reader: RunReader, predictions: pd.DataFrame, series, scale: str, inside: np.ndarray | None
 ) -> Iterator[tuple[dict, np.ndarray]]:
-    """(prediction row, heatmap in its native grid); of volumes only the voxels `inside`, (n,)."""
+    """Read (prediction row, heatmap in its native grid); of volumes only the voxels `inside`, (n,)."""
     sums = reader.table(
         "heatmaps", ["model", "scan", "absolute_sum"], method=series.method, target=series.target, scale="margin"
     )
@@ -96,9 +97,14 @@ def _native_maps(
     return ahead(read, predictions.to_dict("records"))
 
 
-def _put_cell(run: Run, reader: RunReader, series, scale, diagnosis, predicted, cell, predictions) -> dict:
-    key = HeatmapKey(predictions["model"].iloc[0], series.method, series.target)
-    attributes = reader.attributes(key.path)
+def _put_cell(run: Run, reader: RunReader, series: Any, scale: str, rows: pd.DataFrame, cell: Cell) -> dict:
+    """Write a group cell and return its row of the cells table.
+
+    Args:
+        rows: of the predictions table, of the scans in the cell: one diagnosis, predicted alike.
+    """
+    model, diagnosis, predicted = rows[["model", "diagnosis", "predicted"]].iloc[0]
+    attributes = reader.attributes(HeatmapKey(model, series.method, series.target).path)
     sums = cell.sums.astype(np.float32)
     if series.native_grid == "voxels":
         sums = np.zeros((3, *run.mask.shape), np.float32)
@@ -107,7 +113,6 @@ def _put_cell(run: Run, reader: RunReader, series, scale, diagnosis, predicted, 
     array = MapArray(series.native_grid, unit, Grid(run.config.grid_mm).affine, attributes.get("stride"))
     key = GroupKey(series.model_set, series.method, series.target, scale)
     run.writer.put_cell(key, diagnosis, predicted, sums, array)
-    inside = predictions[(predictions["diagnosis"] == diagnosis) & (predictions["predicted"] == predicted)]
     return {
         "model_set": series.model_set,
         "method": series.method,
@@ -117,8 +122,8 @@ def _put_cell(run: Run, reader: RunReader, series, scale, diagnosis, predicted, 
         "predicted": predicted,
         "native_grid": series.native_grid,
         "weight": cell.weight,
-        "scans": inside["scan"].nunique(),
-        "subjects": inside["subject"].nunique(),
+        "scans": rows["scan"].nunique(),
+        "subjects": rows["subject"].nunique(),
     }
 
 
@@ -126,7 +131,7 @@ def _put_cell(run: Run, reader: RunReader, series, scale, diagnosis, predicted, 
 
 
 def write_region_relevance(run: Run) -> None:
-    """Relevance of every region in every scan, for both groups as target."""
+    """Write the relevance of every region in every scan, for both groups as target."""
     reader, frames = run.reader(), []
     methods = stored_series(reader).drop_duplicates(["model_set", "method"])
     total = sum(len(explained(reader, row.model_set)) for row in methods.itertuples())
@@ -134,10 +139,12 @@ def write_region_relevance(run: Run) -> None:
         for series in methods.itertuples():
             rows = explained(reader, series.model_set).to_dict("records")
             adder = region_sums_of(run, reader, series, rows[0])
+
+            def sums_of(row: dict, series: Any = series, adder: RegionSums = adder) -> np.ndarray:
+                return _scan_sums(run, reader, series, adder, row)
+
             found = []
-            for sums in ahead(
-                lambda row, series=series, adder=adder: _scan_sums(run, reader, series, adder, row), rows
-            ):
+            for sums in ahead(sums_of, rows):
                 found.append(sums)
                 task.advance()
             frames.append(_regions_of_scans(run, series, rows, np.array(found)))
@@ -145,7 +152,7 @@ def write_region_relevance(run: Run) -> None:
 
 
 def region_sums_of(run: Run, reader: RunReader, series, row: dict) -> RegionSums:
-    """What adds up the maps of a method in their native grid.
+    """Return what adds up the maps of a method in their native grid.
 
     Args:
         row: of the predictions table; any scan that has such a map.
@@ -160,7 +167,7 @@ def region_sums_of(run: Run, reader: RunReader, series, row: dict) -> RegionSums
 
 
 def _scan_sums(run: Run, reader: RunReader, series, adder: RegionSums, row: dict) -> np.ndarray:
-    """(2, 2, regions): for each group as target, sum of h and sum of m."""
+    """Return the sums of h and of m for each group as target, (2, 2, regions)."""
     gradient = METHODS[series.method].gradient
     scale = "margin" if gradient else run.config.analysis.occlusion_scale
 
@@ -176,7 +183,7 @@ def _scan_sums(run: Run, reader: RunReader, series, adder: RegionSums, row: dict
 
 
 def _regions_of_scans(run: Run, series, rows: list[dict], sums: np.ndarray) -> pd.DataFrame:
-    """Rows of the region_relevance table.
+    """Return rows of the region_relevance table.
 
     Args:
         sums: (scans, 2, 2, regions), see _scan_sums.
@@ -191,7 +198,7 @@ def _regions_of_scans(run: Run, series, rows: list[dict], sums: np.ndarray) -> p
 
 
 def write_group_regions(run: Run) -> None:
-    """Ranking of regions for every model set, method, target and diagnosis, split and merged (the paper's table 1)."""
+    """Rank regions for every model set, method, target and diagnosis, split and merged (the paper's table 1)."""
     reader, frames = run.reader(), []
     methods = stored_series(reader).drop_duplicates(["model_set", "method"]).to_dict("records")
     adder = RegionSums(run.atlas.labels, len(run.atlas.regions))
@@ -201,13 +208,17 @@ def write_group_regions(run: Run) -> None:
             relevance = reader.table("region_relevance", model_set=series["model_set"], method=series["method"])
             for target in (*run.groups, *TARGETS):
                 chosen = _for_target(relevance, predictions, target)
-                frames.append(_groups_of(run, reader, adder, series, target, chosen, predictions))
+
+                def average_sums(diagnosis: str, series: dict = series, target: str = target) -> np.ndarray:
+                    return adder.sums(adder.gather(group_mass(run, reader, series, target, diagnosis)))
+
+                frames.append(_groups_of(run, average_sums, series, target, chosen, predictions))
             task.advance()
     run.writer.put_table("group_regions", pd.concat(frames, ignore_index=True))
 
 
 def _for_target(relevance: pd.DataFrame, predictions: pd.DataFrame, target: str) -> pd.DataFrame:
-    """Rows for a group as target, or for each scan's true or predicted group."""
+    """Select the rows for a group as target, or for each scan's true or predicted group."""
     if target not in TARGETS:
         return relevance[relevance["target"] == target]
     own = predictions[["model", "scan", "group" if target == "true" else "predicted"]].set_axis(
@@ -217,19 +228,25 @@ def _for_target(relevance: pd.DataFrame, predictions: pd.DataFrame, target: str)
 
 
 def _groups_of(
-    run: Run, reader: RunReader, adder: RegionSums, series: dict, target: str, relevance, predictions
-) -> pd.DataFrame:
+    run: Run, average_sums: Callable[[str], np.ndarray], series: dict, target: str, relevance: pd.DataFrame,
+    predictions: pd.DataFrame,
+) -> pd.DataFrame:  # fmt: skip
+    """Rank the regions of every diagnosis, split and merged.
+
+    Args:
+        average_sums: diagnosis -> (regions,) sum of the group average of m over each region.
+    """
     frames = []
     for diagnosis, rows in predictions.groupby("diagnosis", sort=False):
         chosen = relevance[relevance["scan"].isin(rows["scan"])]
         if chosen.empty:
             continue
-        average = adder.sums(adder.gather(group_mass(run, reader, series, target, diagnosis)))
+        sums = average_sums(diagnosis)
         subjects = rows.drop_duplicates("scan").set_index("scan")["subject"]  # several models may explain a scan
         for merged in (False, True):
             frame = group_frame(
-                chosen, average, run.atlas.regions, subjects, merged,
-                run.config.analysis.bootstrap, run.config.seed,
+                chosen, sums, run.atlas.regions, subjects, merged,
+                Bootstrap(run.config.analysis.bootstrap, run.config.seed),
             )  # fmt: skip
             frames.append(frame.assign(diagnosis=diagnosis))
     if not frames:  # scans of no group have no true group
@@ -240,7 +257,7 @@ def _groups_of(
 
 
 def _with_gain(frame: pd.DataFrame, groups: tuple[str, str]) -> pd.DataFrame:
-    """gain = mean share in the positive group / mean share in the negative group."""
+    """Add gain = mean share in the positive group / mean share in the negative group."""
     key = ["merged", "region"]
     share = {g: frame[frame["diagnosis"] == g].set_index(key)["share"] for g in groups}
     gain = (share[groups[0]] / share[groups[1]].where(share[groups[1]] > 0)).rename("gain")
@@ -248,7 +265,7 @@ def _with_gain(frame: pd.DataFrame, groups: tuple[str, str]) -> pd.DataFrame:
 
 
 def group_mass(run: Run, reader: RunReader, series: dict, target: str, diagnosis: str) -> np.ndarray:
-    """(x, y, z) group average of m: mean |h|, or the mean positive part for occlusions; 0 where no scan has any."""
+    """Return the group average of m, (x, y, z): mean |h|, for occlusions mean positive part; 0 where none has any."""
     statistic = "mean_abs" if METHODS[series["method"]].gradient else "mean_positive"
     scale = scale_for(run, series["method"])
     try:

@@ -30,19 +30,19 @@ from store.reading.read_ahead import ahead
 
 
 def methods_of(reader: RunReader, model_set: str) -> list[dict]:
-    """Methods of a model set, each once, in order, with their native grid."""
+    """Return the methods of a model set, each once, in order, with their native grid."""
     series = stored_series(reader)
     return series[series["model_set"] == model_set].drop_duplicates("method").to_dict("records")
 
 
 def configured_target(run: Run) -> str:
-    """The configured target: a group, true or predicted."""
+    """Return the configured target: a group, true or predicted."""
     target = run.config.analysis.target
     return {"positive": run.groups[0], "negative": run.groups[1]}.get(target, target)
 
 
 def main_target(run: Run, row: dict) -> str | None:
-    """The group that the configured target means for a scan; None for the true group of an apply scan."""
+    """Return the group that the configured target means for a scan; None for the true group of an apply scan."""
     target = configured_target(run)
     return {"true": row["group"], "predicted": row["predicted"]}.get(target, target) or None
 
@@ -50,7 +50,7 @@ def main_target(run: Run, row: dict) -> str | None:
 def _scan_masses(
     run: Run, reader: RunReader, model_set: str, methods: list[dict]
 ) -> Iterator[tuple[dict, dict[str, np.ndarray]]]:
-    """(prediction row, method -> m in the brain mask or the whole volume, float32), one scan at a time.
+    """Read (prediction row, method -> m in the brain mask or the whole volume, float32), one scan at a time.
 
     The scans of one subject and diagnosis follow each other.
     """
@@ -73,12 +73,12 @@ def _scan_masses(
 
 
 def _whole(run: Run) -> bool:
-    """Whether distances are over the whole volume, as in the paper, and not inside the brain mask."""
+    """Return whether distances are over the whole volume, as in the paper, and not inside the brain mask."""
     return run.config.analysis.distance_volume == "whole"
 
 
 def write_comparisons(run: Run) -> None:
-    """The tables distances, scan_distances and variability."""
+    """Write the tables distances, scan_distances and variability."""
     reader = run.reader()
     pairs, spread, groups = [], [], []
     for model_set in stored_series(reader)["model_set"].drop_duplicates():
@@ -133,7 +133,7 @@ def _pair_rows(run: Run, row: dict, maps: dict[str, np.ndarray], shares: dict) -
 
 
 def _region_shares(run: Run, reader: RunReader, model_set: str) -> dict[tuple, np.ndarray]:
-    """(model, method, target, scan) -> (regions,) share, in the order of the regions table."""
+    """Return (model, method, target, scan) -> (regions,) share, in the order of the regions table."""
     table = reader.table(
         "region_relevance", ["model", "method", "target", "scan", "region", "share"], model_set=model_set
     )
@@ -143,7 +143,7 @@ def _region_shares(run: Run, reader: RunReader, model_set: str) -> dict[tuple, n
 
 
 def _summary_rows(scan_distances: pd.DataFrame, predictions: pd.DataFrame) -> list[dict]:
-    """Mean and spread over scans."""
+    """Return mean and spread of the distances over scans."""
     table = scan_distances.merge(predictions[["model", "scan", "diagnosis"]], on=["model", "scan"])
     rows = []
     for key, part in table.groupby(["model_set", "diagnosis", "method_a", "method_b"], sort=False):
@@ -167,7 +167,7 @@ def _summary_rows(scan_distances: pd.DataFrame, predictions: pd.DataFrame) -> li
 def _group_rows(
     run: Run, average: Callable[[dict, str], np.ndarray], model_set: str, methods: list[dict], predictions: pd.DataFrame
 ) -> list[dict]:
-    """Distances between group averages (the paper's table 2).
+    """Return the distances between group averages (the paper's table 2).
 
     Args:
         average: (method, diagnosis) -> (n,) group average of m, of the brain's voxels or of the whole volume.
@@ -201,7 +201,7 @@ def _group_rows(
 
 
 @dataclass
-class Means:
+class GroupMeans:
     """Sums over subjects of the mean of their normalised maps.
 
     Attributes:
@@ -215,17 +215,18 @@ class Means:
 
 def _group_means(
     run: Run, reader: RunReader, model_set: str, methods: list[dict], predictions: pd.DataFrame
-) -> tuple[Means, Callable[[dict, str], np.ndarray] | None]:
-    """The means, and where distances are over the whole volume the group averages, which the store does not hold."""
-    means, whole = Means({}, defaultdict(int)), None
+) -> tuple[GroupMeans, Callable[[dict, str], np.ndarray] | None]:
+    """Return the means; with distances over the whole volume also the group averages, which the store lacks."""
+    means, whole = GroupMeans({}, defaultdict(int)), None
     if _whole(run):
         whole = WholeAverages(run, scan_weights(predictions, run.config.analysis.weights))
     with run.progress.task(f"averages, {model_set}", len(predictions)) as task:
         masses = _scan_masses(run, reader, model_set, methods)
         for (_, diagnosis), scans in groupby(masses, key=lambda item: (item[0]["subject"], item[0]["diagnosis"])):
             of_subject = list(scans)
-            for row, maps in of_subject if whole else ():
-                whole.add(row, maps)
+            if whole:
+                for row, maps in of_subject:
+                    whole.add(row, maps)
             for method in of_subject[0][1]:
                 own, key = _mean_of_subject(of_subject, method), (method, diagnosis)
                 if own is not None:
@@ -236,15 +237,15 @@ def _group_means(
 
 
 def _mean_of_subject(scans: list[tuple[dict, dict[str, np.ndarray]]], method: str) -> np.ndarray | None:
-    """The mean of the maps of one subject, each divided by its sum, float64; None where none has any relevance."""
+    """Return the mean map of one subject, each divided by its sum, float64; None where none has any relevance."""
     maps = [normalised(found[method]).astype(np.float64) for _, found in scans if has_relevance(found[method])]
-    return sum(maps) / len(maps) if maps else None
+    return np.asarray(sum(maps)) / len(maps) if maps else None
 
 
 def _spread_rows(
-    run: Run, scans: list[tuple[dict, dict[str, np.ndarray]]], means: Means | None, shares: dict
+    run: Run, scans: list[tuple[dict, dict[str, np.ndarray]]], means: GroupMeans | None, shares: dict
 ) -> list[dict]:
-    """Rows of the variability table for the scans of one subject and diagnosis; without means without distances."""
+    """Return the variability of the scans of one subject and diagnosis; without means without distances."""
     regions = run.atlas.regions
     inside = regions["in_atlas"].to_numpy(bool)
     temporal, cortical = ((regions["lobe"] == lobe).to_numpy(bool) & inside for lobe in ("temporal", "cortical"))
@@ -266,8 +267,10 @@ def _spread_rows(
     return rows
 
 
-def _mean_of_others(scans: list[tuple[dict, dict[str, np.ndarray]]], method: str, means: Means) -> np.ndarray | None:
-    """Sum of the maps of the other subjects of the diagnosis; None where there are none."""
+def _mean_of_others(
+    scans: list[tuple[dict, dict[str, np.ndarray]]], method: str, means: GroupMeans
+) -> np.ndarray | None:
+    """Return the sum of the maps of the other subjects of the diagnosis; None where there are none."""
     key, own = (method, scans[0][0]["diagnosis"]), _mean_of_subject(scans, method)
     if means.subjects[key] - (own is not None) < 1:
         return None
@@ -275,7 +278,7 @@ def _mean_of_others(scans: list[tuple[dict, dict[str, np.ndarray]]], method: str
 
 
 def _known_sum(shares: np.ndarray) -> float:
-    """The sum of the shares of a scan that are known; nan where the scan has none."""
+    """Return the sum of the shares of a scan that are known; nan where the scan has none."""
     return float(np.nansum(shares)) if np.isfinite(shares).any() else float("nan")
 
 
@@ -283,7 +286,7 @@ def _known_sum(shares: np.ndarray) -> float:
 
 
 def write_truth_scores(run: Run) -> None:
-    """The table truth_scores of a simulated run; none where nothing was imposed."""
+    """Write the table truth_scores of a simulated run; none where nothing was imposed."""
     rows = score_run(run, run.reader())
     if rows:
         run.writer.put_table("truth_scores", pd.DataFrame(rows))

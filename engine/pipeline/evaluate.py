@@ -22,7 +22,7 @@ LINEAR = ("region_means", "covariates")
 
 
 def prediction_rows(job: Job, margin: np.ndarray, scans: pd.DataFrame, groups: tuple[str, str]) -> pd.DataFrame:
-    """Rows of the predictions table for the scans that a network explains.
+    """Return rows of the predictions table for the scans that a network explains.
 
     Args:
         margin: (n,) of the positive group, in the order of job.explain.
@@ -49,16 +49,18 @@ def prediction_rows(job: Job, margin: np.ndarray, scans: pd.DataFrame, groups: t
 
 
 def value_rows(job: Job, margin: np.ndarray, scans: pd.DataFrame, cohort: Cohort, learned: Regression) -> pd.DataFrame:
-    """Rows of the predictions table of a regression: there is a value in place of a probability.
+    """Return rows of the predictions table of a regression: there is a value in place of a probability.
 
     Args:
         margin: (n,) predicted value in standard deviations of the training scans, in the order of job.explain.
         scans: index scan.
         learned: with the mean and sd of the training scans.
     """
+    target = cohort.target
+    assert target is not None
     higher, lower = cohort.groups
     value = learned.mean + learned.sd * margin
-    predicted = np.where(value >= cohort.target.threshold, higher, lower)
+    predicted = np.where(value >= target.threshold, higher, lower)
     rows = prediction_rows(job, margin, scans, cohort.groups)
     correct = pd.Series(predicted == rows["group"].to_numpy(), rows.index, "boolean").where(rows["correct"].notna())
     return rows.assign(
@@ -66,19 +68,19 @@ def value_rows(job: Job, margin: np.ndarray, scans: pd.DataFrame, cohort: Cohort
         predicted=predicted,
         correct=correct,
         value=value,
-        observed=scans.loc[list(job.explain), cohort.target.column].to_numpy(float),
+        observed=scans.loc[list(job.explain), target.column].to_numpy(float),
     )
 
 
 def answer_rows(job: Job, margin: np.ndarray, scans: pd.DataFrame, cohort: Cohort, learned: Objective) -> pd.DataFrame:
-    """Rows of the predictions table: of a regression see value_rows, else prediction_rows."""
+    """Return rows of the predictions table: of a regression those of value_rows, else of prediction_rows."""
     if isinstance(learned, Regression):
         return value_rows(job, margin, scans, cohort, learned)
     return prediction_rows(job, margin, scans, cohort.groups)
 
 
 def evaluation_tables(run: Run, jobs: Sequence[Job], predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The tables metrics, baseline_predictions, curves and balance.
+    """Return the tables metrics, baseline_predictions, curves and balance.
 
     Args:
         run: after preprocessing.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from engine.networks.blocks import sequential_blocks
 from engine.networks.device import choose_device, make_deterministic
 from engine.pipeline.inputs import fills_of, needs_tissue
 from engine.pipeline.run import Run
-from engine.relevance import METHODS, BatchSize, Brain, Relevance, RelevanceMethod
+from engine.relevance import METHODS, BatchSize, Brain, Occlusion, Relevance, RelevanceMethod
 from engine.relevance.occlusion import position_shape
 from engine.training.checkpoints import load_model
 from engine.training.normalisation import Normalisation, Normaliser
@@ -45,9 +46,9 @@ class Series:
 
 
 def build_method(name: str, config: RunConfig, brain: Brain, batch: BatchSize) -> RelevanceMethod:
-    """A method with the configured parameters, lengths in voxels of the grid."""
+    """Return a method with the configured parameters, lengths in voxels of the grid."""
     grid, occlusion, segment = Grid(config.grid_mm), config.explain.occlusion, config.explain.segment_occlusion
-    settings = {
+    settings: dict[str, dict[str, Any]] = {
         "occlusion": {
             "half_width": grid.voxels(occlusion.half_width_mm),
             "stride": grid.voxels(occlusion.stride_mm),
@@ -66,18 +67,21 @@ def build_method(name: str, config: RunConfig, brain: Brain, batch: BatchSize) -
 
 
 def space(run: Run, device: torch.device) -> Brain:
-    """Mask and regions of the working grid, without reference tissue."""
+    """Return mask and regions of the working grid, without tissue to fill in."""
     labels = torch.from_numpy(run.atlas.labels.astype(np.int16)).to(device)
     return Brain(torch.from_numpy(run.mask.copy()).to(device), labels, run.atlas.count, run.config.grid_mm)
 
 
 def build_brain(run: Run, job: Job, normalisation: Normaliser, device: torch.device) -> Brain:
-    """The cohort's space, with reference tissue of the negative group's training scans where a method asks for it."""
+    """Return the cohort's space, with tissue of the negative group's training scans where a method asks for it."""
     asked = fills_of(run.config)
-    negative, read = run.tissue(job) if needs_tissue(run.config) else ([], None)
     mean = other = None
+    if needs_tissue(run.config):
+        negative, read = run.tissue(job)
     if "nc_mean" in asked:
-        total = sum(normalisation(read([scan]))[0].astype(np.float64) for scan in negative)
+        total = np.zeros(run.mask.shape)
+        for scan in negative:
+            total += normalisation(read([scan]))[0]
         mean = torch.from_numpy((total / len(negative)).astype(np.float32)).to(device)
     if "other_subject" in asked:
         chosen = negative[int(np.random.default_rng([job.seed, 8]).integers(len(negative)))]
@@ -93,7 +97,7 @@ def build_brain(run: Run, job: Job, normalisation: Normaliser, device: torch.dev
 
 
 def series_of(run: Run, job: Job, brain: Brain, batch: BatchSize) -> list[Series]:
-    """What is to be computed for one network, in the paper's order of methods.
+    """Return what is to be computed for one network, in the paper's order of methods.
 
     Antisymmetric methods are kept for the positive group alone: the other map is its negative.
     """
@@ -167,18 +171,18 @@ def _explain(run: Run, series: Series, network: torch.nn.Module, normalisation: 
 
 
 def scales_of(run: Run, gradient: bool) -> tuple[str, ...]:
-    """What is stored of a map: gradients as margin, drops also as probability, which a regression does not have."""
+    """Return what is stored of a map: gradients as margin, drops also as probability, which a regression lacks."""
     return ("margin",) if gradient or run.cohort.target else ("probability", "margin")
 
 
 def unit_of(run: Run, gradient: bool, scale: str) -> str:
-    """The unit of a map; of a regression, standard deviations of the target are what else is the margin."""
+    """Return the unit of a map; of a regression, standard deviations of the target are what else is the margin."""
     unit = GRADIENT_UNITS[run.config.normalisation] if gradient else DROP_UNITS[scale]
     return unit.replace("margin", f"SD of {run.cohort.target.label}") if run.cohort.target else unit
 
 
 def takes_whole_passes(method: RelevanceMethod, network: torch.nn.Module) -> bool:
-    """Whether an occlusion cannot be incremental although it was asked to be."""
+    """Return whether an occlusion cannot be incremental although it was asked to be."""
     return getattr(method, "engine", "dense") == "incremental" and sequential_blocks(network) is None
 
 
@@ -193,13 +197,13 @@ def _start(run: Run, series: Series, scale: str, shape: Sequence[int]) -> None:
 
 
 def _voxels_behind(run: Run, method: RelevanceMethod) -> np.ndarray:
-    """(*native) brain voxels that each number stands for."""
+    """Return how many brain voxels each number of a native grid stands for, (*native)."""
     if method.native_grid == "voxels":
         return run.mask.astype(np.float32)
     if method.native_grid == "regions":
-        return np.bincount(run.atlas.labels.ravel(), minlength=run.atlas.count + 1)[1 : run.atlas.count + 1].astype(
-            float
-        )
+        counts = np.bincount(run.atlas.labels.ravel(), minlength=run.atlas.count + 1)
+        return counts[1 : run.atlas.count + 1].astype(float)
+    assert isinstance(method, Occlusion)
     shape = position_shape(run.mask.shape, method.stride)
     nearest = [nearest_positions(n, method.stride, p) for n, p in zip(run.mask.shape, shape, strict=True)]
     owner = np.ravel_multi_index(np.ix_(*nearest), shape)

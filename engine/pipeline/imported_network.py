@@ -45,10 +45,16 @@ class ImportedRun(Run):
 
     @property
     def card(self) -> Card:
-        return self.config.imported.card
+        """Return the card of the network."""
+        return self._imported.card
+
+    @property
+    def _imported(self) -> Imported:
+        assert self.config.imported is not None
+        return self.config.imported
 
     def with_parts(self, cohort: Cohort) -> Cohort:
-        """The cohort, all of it in the fixed test set.
+        """Put all scans of the cohort into the fixed test set.
 
         Raises:
             UserError: its groups are not the network's.
@@ -68,7 +74,7 @@ class ImportedRun(Run):
         test = tuple(scans.loc[scans["role"] == "cohort", "scan"])
         return [Job(MODEL, "holdout", self.config.seed, (), test, tuple(scans["scan"]))]
 
-    def tissue(self, job: Job) -> tuple[list[str], Callable[[Sequence[str]], np.ndarray]]:
+    def tissue(self, _job: Job) -> tuple[list[str], Callable[[Sequence[str]], np.ndarray]]:
         raise UserError(
             "explain.occlusion.reference: the training scans of an imported network are not known; use mean, blurred "
             "or a number"
@@ -77,14 +83,14 @@ class ImportedRun(Run):
     @property
     def notices(self) -> list[str]:
         said = (
-            f"The network was trained elsewhere ({self.config.imported.file}), nothing was trained here; its accuracy "
+            f"The network was trained elsewhere ({self._imported.file}), nothing was trained here; its accuracy "
             "means something only if none of these people were trained on."
         )
         return [*super().notices, said]
 
 
 def settings(file: Path, card_file: Path | None, overrides: dict[str, Any]) -> dict[str, Any]:
-    """Settings of the run that follow from the card: overrides (dotted key -> value), over those of the user.
+    """Return the run's settings that follow from the card: overrides (dotted key -> value), over the user's.
 
     Raises:
         UserError: an unreadable card or file, or a setting that the card decides.
@@ -109,7 +115,7 @@ def settings(file: Path, card_file: Path | None, overrides: dict[str, Any]) -> d
 
 
 def ingest(run: ImportedRun) -> None:
-    """As in the main job; the network is looked at first, so that a wrong card is told at once."""
+    """Read the cohort as in the main job; look at the network first, so that a wrong card is told at once."""
     read_network(run.card, run.file)
     stages.ingest(run)
     run.with_parts(run.cohort)
@@ -118,7 +124,7 @@ def ingest(run: ImportedRun) -> None:
 
 
 def import_network(run: ImportedRun) -> None:
-    """The network as it is, on the cohort's volumes -> predictions and metrics."""
+    """Apply the network as it is to the cohort's volumes; write its predictions and metrics."""
     if run.is_done("import"):
         return
     device = choose_device(run.device)

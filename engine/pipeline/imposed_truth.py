@@ -40,6 +40,7 @@ class TwinPreparer:
 
     def __call__(self, row: dict, folder: Path) -> PreparedScan:
         """Render the scan without the imposed change, all else as it is."""
+        del folder  # nothing is kept of a twin but its volume
         return PreparedScan(counterfactual_twin(self.preparer, row), {})
 
     def warm_up(self, progress: Progress) -> None:
@@ -47,13 +48,14 @@ class TwinPreparer:
         self.preparer.warm_up(progress)
 
     def describe(self) -> dict[str, Any]:
-        """The settings as plain values, to be stored with the volumes."""
+        """Return the settings as plain values, to be stored with the volumes."""
         return {**self.preparer.describe(), "twins": True}
 
 
 def twins(run: Run) -> VolumeCache:
     """Render the twins of all scans with imposed change, or find them where an earlier run has left them."""
     preparer, processes = preparer_for(run.config)
+    assert isinstance(preparer, SimulatedPreparer)
     scans = run.cohort.scans
     changed = replace(run.cohort, scans=scans[scans["severity"] > 0].reset_index(drop=True))
     folder = run.volumes_folder / TWINS_FOLDER
@@ -69,6 +71,7 @@ def write_truth(run: Run) -> None:
     A regression has no such truth: what was imposed on patients is not what it looks for.
     """
     preparer, _ = preparer_for(run.config)
+    assert isinstance(preparer, SimulatedPreparer)
     imposed = imposed_truth(preparer)
     if imposed is None or run.cohort.target:
         return

@@ -80,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def candidates(training: TrainingConfig, tried: Sequence[str]) -> dict[str, TrainingConfig]:
-    """Name -> settings, the configured ones first.
+    """Return name -> settings, the configured ones first.
 
     Args:
         tried: of the option --try; none: the short list.
@@ -100,7 +100,7 @@ def candidates(training: TrainingConfig, tried: Sequence[str]) -> dict[str, Trai
 
 
 def inner_jobs(job: Job, scans: pd.DataFrame, groups: tuple[str, str], folds: int) -> list[Job]:
-    """Networks on folds of the training subjects of a job; none of its test scans is among theirs.
+    """Return networks on folds of a job's training subjects; none of its test scans is among theirs.
 
     Args:
         scans: the run's, with the columns that `split` adds.
@@ -163,7 +163,7 @@ def _subjects(run: Run, job: Job) -> list[str]:
 
 
 def judge(run: Run, of: Sequence[Job], training: TrainingConfig) -> Judged:
-    """The test scans of jobs as networks of these settings call them."""
+    """Return the test scans of jobs as networks of these settings call them."""
     cpu = torch.device("cpu")
     make_deterministic(cpu)
     scans = run.cohort.scans.set_index("scan")
@@ -184,7 +184,7 @@ def judge(run: Run, of: Sequence[Job], training: TrainingConfig) -> Judged:
 
 
 def _row(name: str, settings: Mapping[str, TrainingConfig], judged: Mapping[str, Judged]) -> dict[str, Any]:
-    """A candidate: what it changes, its AUC, and the difference from the configured one."""
+    """Return a candidate: what it changes, its AUC, and the difference from the configured one."""
     configured, own = settings[CONFIGURED].model_dump(), settings[name].model_dump()
     row: dict[str, Any] = {"name": name, "settings": {k: v for k, v in own.items() if v != configured[k]}}
     row["auc"] = asdict(estimates(judged[name])["auc"])
@@ -194,7 +194,7 @@ def _row(name: str, settings: Mapping[str, TrainingConfig], judged: Mapping[str,
 
 
 def markdown(found: Mapping[str, Any]) -> list[str]:
-    """The same as a table."""
+    """Return the answer as lines of Markdown."""
     lines = [
         f"AUC over {found['folds']} inner folds of the {found['subjects']} training subjects of {found['model']}"
         f"{' (simulated)' if found['simulated'] else ''}; 95 % intervals over subjects.", "",

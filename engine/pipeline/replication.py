@@ -73,10 +73,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def rankings(run: RunReader, model_set: str, drawn: AtlasConfig) -> list[dict]:
-    """For every rule and method: regions of the patients' first ten that change, and the rank correlation of all.
+    """Return for every rule and method which of the patients' first ten regions change, and the rank correlation.
 
     The patients are the scans of the positive group; a region's share is its part of the group average of m over all
-    atlas regions, left and right added (design, section 6).
+    atlas regions, left and right added (docs/definitions.md, Share and density).
 
     Args:
         run: with heatmaps.
@@ -102,7 +102,7 @@ def rankings(run: RunReader, model_set: str, drawn: AtlasConfig) -> list[dict]:
 
 
 def compared(ours: pd.Series, other: pd.Series) -> dict:
-    """{changed: of the first ten, rank_correlation: over all regions} of two shares by region."""
+    """Return {changed: of the first ten, rank_correlation: over all regions} of two shares by region."""
     other = other.reindex(ours.index)
     first, second = (set(s.nlargest(TOP).index) for s in (ours, other))
     return {
@@ -114,13 +114,13 @@ def compared(ours: pd.Series, other: pd.Series) -> dict:
 
 
 def _both(drawn: AtlasConfig, mm: int) -> tuple[Atlas, Atlas]:
-    """The atlas placed by its affine, and stretched to the grid."""
+    """Return the atlas placed by its affine, and stretched to the grid."""
     placed, stretched = (drawn.model_copy(update={"placement": kind}) for kind in ("affine", "stretched"))
     return load_atlas(placed, mm), load_atlas(stretched, mm)
 
 
 def _rules(run: RunReader, series, patients: pd.DataFrame, placed: Atlas, stretched: Atlas) -> dict[str, pd.Series]:
-    """rule -> share by merged region."""
+    """Return rule -> share by merged region."""
     gradient, positive = METHODS[series.method].gradient, run.groups[0]
     sums = _scan_sums(run, series, patients, positive, "margin", placed)
     by_prediction = _scan_sums(run, series, patients, "predicted", "margin", placed)
@@ -154,7 +154,7 @@ def _keys(rows: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def _over_absolute_sum(run: RunReader, series, patients: pd.DataFrame) -> np.ndarray:
-    """(scans,) 1 / sum of |h|: what the relative scale multiplies a gradient map by."""
+    """Return 1 / sum of |h|, (scans,): what the relative scale multiplies a gradient map by."""
     known = run.table("heatmaps", ["model", "scan", "absolute_sum"], method=series.method, target=run.groups[0])
     total = known.drop_duplicates(["model", "scan"]).set_index(["model", "scan"])["absolute_sum"]
     found = total.reindex(_keys(patients)).to_numpy()
@@ -162,7 +162,7 @@ def _over_absolute_sum(run: RunReader, series, patients: pd.DataFrame) -> np.nda
 
 
 def _scan_sums(run: RunReader, series, patients: pd.DataFrame, target: str, scale: str, atlas: Atlas) -> pd.DataFrame:
-    """(scans, merged regions of the atlas) sum of m in each scan."""
+    """Return the sum of m in each scan, (scans, merged regions of the atlas)."""
     regions = atlas.regions
     adder = RegionSums(atlas.labels, len(regions))
 
@@ -184,7 +184,7 @@ def _share(sums: pd.DataFrame, weights: np.ndarray) -> pd.Series:
 
 
 def accuracy(run: RunReader) -> dict:
-    """Mean over the folds of the metrics of the network, by scan, and their spread with both divisors."""
+    """Return the mean over folds of the network's metrics, by scan, and their spread with both divisors."""
     table = run.table("metrics", classifier="cnn", level="scan")
     folds = table[are_of_folds(table["model"])]
     found: dict = {"run": run.run_id}
@@ -196,7 +196,7 @@ def accuracy(run: RunReader) -> dict:
 
 
 def fold_shares(run: RunReader) -> dict:
-    """rule -> least and greatest share of positive scans in a test fold, and size of the fixed test set, over seeds."""
+    """Return rule -> least and greatest share of positive scans in a test fold, and how alike test sets are."""
     scans = run.table("scans").drop(columns=["fold", "holdout"])
     scans = scans[scans["role"] == "cohort"]
     positive = scans["group"] == run.groups[0]
@@ -213,7 +213,7 @@ def fold_shares(run: RunReader) -> dict:
 
 
 def effective_scans(run: RunReader, model_set: str) -> dict:
-    """Of the patients' sensitivity maps, (sum of weights)^2 / sum of squares, where a map's weight is its sum of |h|.
+    """Return (sum of weights)^2 / sum of squares of the patients' sensitivity maps, which weigh their sum of |h|.
 
     With gradients of the probability an unsure decision weighs p(1-p) times its map; ours weigh the same.
     """
@@ -229,7 +229,7 @@ def effective_scans(run: RunReader, model_set: str) -> dict:
 
 
 def stretched_dice(drawn: AtlasConfig) -> float:
-    """Overlap of the stretched hippocampus with the placed one, at 1 mm; NaN where the atlas has none."""
+    """Return the overlap of the stretched hippocampus with the placed one, at 1 mm; nan where there is none."""
     placed, stretched = _both(drawn, 1)
     codes = placed.regions.loc[placed.regions["merged"] == "Hippocampus", "index"]
     first, second = (np.isin(one.labels_1mm, codes) for one in (placed, stretched))
@@ -249,7 +249,7 @@ RULES = {
 
 
 def markdown(found: dict) -> list[str]:
-    """Lines of Markdown."""
+    """Return the answer as lines of Markdown."""
     methods = list(dict.fromkeys(row["method"] for row in found["rankings"]))
     kind = "simulated" if found["simulated"] else "real"
     lines = [

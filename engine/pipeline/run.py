@@ -76,22 +76,22 @@ class Run:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of all that decides the results."""
+        """Return the fingerprint of all that decides the results."""
         return run_fingerprint(self.config, self.data_fingerprint, self.computing)
 
     @cached_property
     def computing(self) -> str:
-        """The kind of device, and on the CPU how many threads."""
+        """Return the kind of device, and on the CPU how many threads."""
         return computing_of(self.device)
 
     @property
     def preprocessing_fingerprint(self) -> str:
-        """Of all that decides a volume, its input aside."""
+        """Return the fingerprint of all that decides a volume, its input aside."""
         return volumes_fingerprint(self.config)
 
     @property
     def training_fingerprint(self) -> str:
-        """Of all that decides the networks."""
+        """Return the fingerprint of all that decides the networks."""
         return networks_fingerprint(self.config, self.data_fingerprint, self.computing)
 
     @property
@@ -125,7 +125,7 @@ class Run:
         return RunWriter(self.staging)
 
     def reader(self) -> RunReader:
-        """What is in the staging folder now."""
+        """Open what is in the staging folder now."""
         return RunReader.staging(self.staging, self.groups, simulated=self.cohort.simulated, task=self.config.task)
 
     @property
@@ -134,27 +134,27 @@ class Run:
 
     @cached_property
     def atlas(self) -> Atlas:
-        """The regions on the working grid and at 1 mm."""
+        """Return the regions on the working grid and at 1 mm."""
         return load_atlas(self.config.atlas, self.config.grid_mm)
 
     @cached_property
     def mask(self) -> np.ndarray:
-        """(x, y, z) bool brain mask on the working grid."""
+        """Return the brain mask on the working grid, (x, y, z) bool."""
         return brain_mask(self.config.grid_mm)
 
     def with_parts(self, cohort: Cohort) -> Cohort:
-        """The cohort divided into folds and the fixed test set."""
+        """Divide the cohort into folds and the fixed test set."""
         scans = split(cohort.scans, cohort.groups, self.config.split, self.config.seed)
         return replace(cohort, scans=scans)
 
     def tissue(self, job: Job) -> tuple[list[str], Callable[[Sequence[str]], np.ndarray]]:
-        """Training scans of the negative group, which may stand for other tissue, and what reads their volumes."""
+        """Return training scans of the negative group, which may replace other tissue, and what reads them."""
         group = self.cohort.scans.set_index("scan")["group"]
         return [scan for scan in job.train if group[scan] == self.groups[1]], self.cache.read
 
     @property
     def jobs(self) -> list[Job]:
-        """The networks of this run."""
+        """Return the networks of this run, with the scans of each."""
         training, split = self.config.training, self.config.split
         folds = training.only_folds or list(range(1, split.folds + 1))
         wrong = [k for k in folds if not 1 <= k <= split.folds]
@@ -190,7 +190,7 @@ class Run:
         partial.replace(file)
 
     def load_costs(self) -> None:
-        """Times and peak memory of earlier attempts at this run."""
+        """Load times and peak memory of earlier attempts at this run."""
         try:
             costs = json.loads((self.work / "costs.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -203,14 +203,14 @@ class Run:
 
     @property
     def peak_mib(self) -> int:
-        """Largest resident memory of one process of the run, MiB; workers of the preprocessing count one by one."""
+        """Return the largest resident memory of one process of the run, MiB; preprocessing workers count one by one."""
         kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
         return max(*(resource.getrusage(kind).ru_maxrss // 1024 for kind in kinds), self._earlier_peak)
 
     # -- publication ----------------------------------------------------------------------------------------------
 
     def finished(self) -> Path | None:
-        """The folder of a published run with this fingerprint, whatever its name."""
+        """Return the folder of a published run with this fingerprint, whatever its name."""
         for folder in self.store.glob(f"*-{self.fingerprint[:8]}"):
             if (folder / MANIFEST).exists():
                 return folder
@@ -218,7 +218,7 @@ class Run:
 
     @property
     def notices(self) -> list[str]:
-        """Credits, and what a reader must know of the run."""
+        """Return credits, and what a reader must know of the run."""
         flagged = undecided(self.flags) if self.flags is not None else 0
         among = len(self.quality) if flagged else 0
         beyond = [f"{flagged} of {among} scans lie beyond preprocessing.quality.flag and were used."]
@@ -226,7 +226,7 @@ class Run:
         return [*NOTICES, *warnings, *(beyond if flagged else []), *self.atlas.notes]
 
     def manifest(self) -> dict:
-        """Provenance; the writer adds the specification and the table of contents."""
+        """Return the provenance; the writer adds the specification and the table of contents."""
         config = self.config
         return {
             "name": config.name,
@@ -260,7 +260,7 @@ class Run:
 
 @contextmanager
 def locked(run: Run) -> Iterator[None]:
-    """Only one process works on a run; the lock goes with the process, however it ends."""
+    """Let only one process work on a run; the lock goes with the process, however it ends."""
     run.work.mkdir(parents=True, exist_ok=True)
     handle = (run.work / "lock").open("w")
     try:

@@ -2,7 +2,7 @@
 
 A network is trained on the cohort as a run would. Then it is asked about people whom it has never seen, each rendered
 twice: with and without the imposed change, and, healthy, with and without the sham and every other nuisance. What is
-not the disease must leave it at chance. Source: design, section 9.
+not the disease must leave it at chance. Source: docs/definitions.md, Known truth.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Question:
 
 
 def questions(effect: float) -> list[Question]:
-    """All that is asked; without an effect there is no disease to find."""
+    """Return all that is asked; without an effect there is no disease to find."""
     healthy, ill = (False, ()), (True, ())
     asked = [Question(IMPOSED, ill, healthy, disease=True)] if effect else []
     asked.append(Question(SHAM, healthy, (False, ("sham",))))
@@ -124,7 +124,7 @@ def check(config: RunConfig, extent: Extent, device: torch.device, progress: Pro
 
 
 def lines(report: dict[str, Any]) -> list[str]:
-    """The report for people, a question a line."""
+    """Return the report for people, a question a line."""
     width = max(map(len, report["auc"]))
     said = []
     for name, auc in report["auc"].items():
@@ -137,7 +137,7 @@ def lines(report: dict[str, Any]) -> list[str]:
 
 
 def sentence(report: dict[str, Any]) -> str:
-    """What is wrong, in one sentence; empty where all is as it should be."""
+    """Return what is wrong, in one sentence; empty where all is as it should be."""
     wrong = []
     for name in (name for name, passed in report["passed"].items() if not passed):
         (low, high), auc = report["interval"][name], report["auc"][name]
@@ -152,7 +152,7 @@ def sentence(report: dict[str, Any]) -> str:
 
 
 def auc_interval(auc: float, first: int, second: int, level: float = 0.95) -> tuple[float, float]:
-    """Confidence interval of an AUC of two independent sets, without certainty at 0 and 1.
+    """Return the confidence interval of an AUC of two independent sets, without certainty at 0 and 1.
 
     The score interval on the variance of Hanley & McNeil (1982): Newcombe 2006, Stat Med 25:559, method 5.
     Where both sets are of the same people, whose differences cancel, it is wider than it need be.
@@ -189,7 +189,7 @@ def _training_rows(config: RunConfig, extent: Extent) -> list[dict]:
 def _networks(
     config: RunConfig, extent: Extent, preparer: SimulatedPreparer, device: torch.device, progress: Progress
 ) -> list[TrainedNetwork]:
-    """Networks as a run trains them, on all subjects: those that they are asked about are others."""
+    """Train networks as a run does, on all subjects: those that they are asked about are others."""
     rows = _training_rows(config, extent)
     scans = tuple(row["scan"] for row in rows)
     volumes = dict(zip(scans, _rendered(rows, preparer.volume, progress, "simulating the training scans"), strict=True))
@@ -209,7 +209,7 @@ def _networks(
 def _margins(
     config: RunConfig, extent: Extent, trained: Sequence[TrainedNetwork], device: torch.device, progress: Progress
 ) -> dict[tuple[bool, tuple[str, ...]], np.ndarray]:
-    """How scans are rendered -> (networks, people) margin of the positive group."""
+    """Return how scans are rendered -> (networks, people) margin of the positive group."""
     settings = config.cohort.simulation
     people = settings.model_copy(update={"positive": extent.people, "positive_scans": None, "negative": 1})
     seed = config.seed + OTHER_PEOPLE
@@ -240,7 +240,7 @@ def _predicted(trained: TrainedNetwork, volumes: np.ndarray, device: torch.devic
 def _rendered(
     rows: Sequence[dict], render: Callable[[dict], np.ndarray], progress: Progress, label: str
 ) -> list[np.ndarray]:
-    """Every row, on all cores: SciPy lets go of the interpreter while it interpolates."""
+    """Render every row, on all cores: SciPy lets go of the interpreter while it interpolates."""
     volumes = []
     with progress.task(label, len(rows)) as task, ThreadPoolExecutor(os.cpu_count()) as threads:
         for volume in threads.map(render, rows):

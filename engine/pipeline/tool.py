@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from engine.json_line import json_line
@@ -16,9 +16,7 @@ def tool_parser(name: str, description: str) -> argparse.ArgumentParser:
     return p
 
 
-def print_answer(
-    found: Mapping[str, Any], options: argparse.Namespace, markdown: Callable[[Mapping], list[str]]
-) -> int:
+def print_answer(found: dict[str, Any], options: argparse.Namespace, markdown: Callable[[dict], list[str]]) -> int:
     """Print what a tool has found, as one line of JSON where --json asks for it; return the exit code 0."""
     print(json_line(found) if options.json else "\n".join(markdown(found)))
     return 0

@@ -26,7 +26,7 @@ import torch
 from engine.cohort.splits import Job
 from engine.networks.architectures import build_network
 from engine.networks.device import choose_device, make_deterministic
-from engine.pipeline.explain import build_brain, build_method, takes_whole_passes
+from engine.pipeline.explain import build_brain, build_method, space, takes_whole_passes
 from engine.pipeline.imposed_truth import twins
 from engine.pipeline.run import Run
 from engine.preprocessing.volume_cache import VolumeCache
@@ -55,7 +55,7 @@ class NullVolumes:
     twins: VolumeCache
 
     def read(self, scans: Sequence[str]) -> np.ndarray:
-        """(n, x, y, z) float32 in the order of `scans`."""
+        """Return the volumes, (n, x, y, z) float32, in the order of `scans`."""
         return np.stack([(self.twins if scan in self.twins else self.cohort).read([scan])[0] for scan in scans])
 
 
@@ -74,9 +74,14 @@ class References:
         self._run = run
         self._job = next((job for job in run.jobs if job.model == HELD_OUT), None)
 
+    @property
+    def _own_job(self) -> Job:
+        assert self._job is not None
+        return self._job
+
     @cached_property
     def networks(self) -> dict[str, list[ReferenceNetwork]]:
-        """Kind -> networks; kinds of which none are asked for are left out."""
+        """Return kind -> networks; kinds of which none are asked for are left out."""
         if self._job is None or not self._job.train:  # imported: how it was trained is not known
             return {}
         device = torch.device(choose_device(self._run.device))
@@ -91,12 +96,12 @@ class References:
         return {kind: networks for kind, networks in found.items() if networks}
 
     def networks_for(self, method: str) -> dict[str, list[ReferenceNetwork]]:
-        """Kind -> the networks that a method explains; occlusions some of them."""
+        """Return kind -> the networks that a method explains; occlusions some of them."""
         count = None if METHODS[method].gradient else OCCLUDED_NETWORKS
         return {kind: networks[:count] for kind, networks in self.networks.items()}
 
     def missing(self, method: str, model_set: str) -> str:
-        """Why there are no references of a method; empty where there are."""
+        """Return why there are no references of a method; empty where there are."""
         if self._job is None:
             return "the run has no fixed test set, of which references are"
         if model_set != HELD_OUT:
@@ -110,20 +115,21 @@ class References:
         if self._run.config.grid_mm < OCCLUSIONS_FROM_MM:
             return f"occlusions of reference networks take too long below {OCCLUSIONS_FROM_MM} mm"
         network = next(iter(self.networks.values()))[0].network
-        if takes_whole_passes(build_method(method, self._run.config, None, None), network):
+        brain = space(self._run, torch.device("cpu"))
+        if takes_whole_passes(build_method(method, self._run.config, brain, BatchSize(1)), network):
             return "occlusions of this network by reference networks take too long"
         return ""
 
     def maps(
         self, one: ReferenceNetwork, method: str, scale: str, scans: pd.DataFrame
     ) -> Iterator[tuple[str, np.ndarray]]:
-        """(scan, signed heatmap (x, y, z)) for the positive group, in the order of `scans`.
+        """Compute (scan, signed heatmap (x, y, z)) for the positive group, in the order of `scans`.
 
         Args:
             scale: margin or probability, of occlusions.
         """
         run, device = self._run, next(one.network.parameters()).device
-        brain = build_brain(run, self._job, one.normalisation, device)
+        brain = build_brain(run, self._own_job, one.normalisation, device)
         explainer = build_method(method, run.config, brain, BatchSize(run.config.explain.batch_size))
         reader: RunReader = run.reader()
         path = f"heatmaps/{HELD_OUT}/{method}/{run.groups[0]}/margin"
@@ -145,7 +151,7 @@ class References:
         return ReferenceNetwork(network, normalisation)
 
     def _null(self, count: int, device: torch.device) -> list[ReferenceNetwork]:
-        """Networks trained where nothing was imposed; they go on from their checkpoints."""
+        """Train networks where nothing was imposed; they go on from their checkpoints."""
         run, config = self._run, self._run.config
         volumes = NullVolumes(run.cache, twins(run))
         groups = run.cohort.scans.set_index("scan")["group"]
@@ -162,6 +168,6 @@ class References:
         return [ReferenceNetwork(*load_model(folder, job.model, run.mask)[:2]) for job in jobs]
 
     def _null_job(self, number: int) -> Job:
-        """Trained as the held-out network is, with another seed; it is not tested, and explains what it is asked."""
+        """Return the held-out network's job with another seed, without test scans; it explains what it is asked."""
         seed = 2_000_000 + 1000 * self._run.config.seed + number
-        return replace(self._job, model=f"{NULL}-{number + 1}", seed=seed, test=(), explain=())
+        return replace(self._own_job, model=f"{NULL}-{number + 1}", seed=seed, test=(), explain=())

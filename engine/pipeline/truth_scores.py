@@ -40,7 +40,7 @@ PREFIX = {UNTRAINED: "", NULL: "null_"}  # of the columns of a kind of reference
 
 
 def score_run(run: Run, reader: RunReader) -> list[dict]:
-    """Rows of the truth_scores table; none for a cohort without imposed change."""
+    """Return rows of the truth_scores table; none for a cohort without imposed change."""
     if not (run.cohort.simulated and reader.has_array(TRUTH_VISIBLE.path)):
         return []
     truth, references = Truth(run, reader), References(run)
@@ -71,21 +71,22 @@ class Truth:
 
     @cached_property
     def cohort(self) -> TruthScorer:
-        """Scores maps against the mean visible change."""
+        """Return what scores maps against the mean visible change."""
         return self._scorer(self.change)
 
     def scan(self, name: str, diagnosis: str) -> TruthScorer:
-        """Scores maps of a scan against its own visible change; where nothing was imposed, against the mean one."""
+        """Return what scores a scan's maps against its own visible change, or the mean one if it has none."""
         own = diagnosis == self.run.groups[0] and self.reader.has_array(TRUTH_SCANS.path)
         return self._scorer(scan_change(self.reader, name)) if own else self.cohort
 
     def own_map(self, name: str | None = None) -> np.ndarray:
-        """The visible change of the cohort or a scan as a map, (x, y, z)."""
-        own = name is not None and self.reader.has_array(TRUTH_SCANS.path)
-        return scan_change(self.reader, name) if own else self.change
+        """Return the visible change of the cohort or a scan as a map, (x, y, z)."""
+        if name is None or not self.reader.has_array(TRUTH_SCANS.path):
+            return self.change
+        return scan_change(self.reader, name)
 
     def own_regions(self) -> np.ndarray:
-        """The size of the imposed change painted on the regions, (x, y, z)."""
+        """Return the size of the imposed change painted on the regions, (x, y, z)."""
         return np.concatenate([[0.0], self._regions.size])[self.run.atlas.labels]
 
     def _scorer(self, change: np.ndarray) -> TruthScorer:
@@ -115,7 +116,7 @@ class Scored:
         self._scorers = {scan: truth.scan(scan, diagnosis) for scan in self._scans["scan"].drop_duplicates()}
 
     def rows(self, method: str) -> list[dict]:
-        """Rows of one method."""
+        """Return the rows of one method."""
         target, reader = self._run.groups[0], self._truth.reader
         scale = scale_for(self._run, method)
         stored = "margin" if scale == "relative" else scale
@@ -140,7 +141,7 @@ class Scored:
         return rows
 
     def _samples(self, method: str, heatmaps: Iterable[np.ndarray]) -> _Samples:
-        """Scores of signed heatmaps (x, y, z), one for each row of the scans."""
+        """Score signed heatmaps (x, y, z), one for each row of the scans."""
         count = len(self._subjects)
         found = _Samples(MeanMap(self._truth.cohort, count), MeanScore(count))
         gradient, relative = METHODS[method].gradient, scale_for(self._run, method) == "relative"
@@ -156,7 +157,7 @@ class Scored:
         return found
 
     def _reference_samples(self, method: str, scale: str) -> dict[str, list[_Samples]]:
-        """Kind -> the same of each reference network."""
+        """Return kind -> the scores of the maps of each reference network."""
 
         def maps(one) -> Iterable[np.ndarray]:
             return (heatmap for _, heatmap in self._references.maps(one, method, scale, self._scans))
@@ -192,14 +193,14 @@ class Scored:
 
     @cached_property
     def _ceilings(self) -> dict[str, dict[str, float]]:
-        """Level -> scores of the truth's own map: the visible change, and by region the size of what was imposed."""
+        """Return level -> scores of the truth's own map: the visible change, by region the size of what was imposed."""
         own = self._diagnosis == self._run.groups[0]
         of_scans = {scan: self._truth.own_map(scan if own else None) for scan in self._scorers}
         return self._of_maps(self._truth.own_map(), of_scans, by_region=self._truth.own_regions())
 
     @cached_property
     def _group_differences(self) -> dict[str, dict[str, float]]:
-        """Level -> scores of the absolute difference of the groups' means over each network's training volumes."""
+        """Return level -> scores of |difference of the groups' means| over each network's training volumes."""
         differences = group_differences(self._run, self._scans["model"].unique())
         if not differences:
             return {level: dict.fromkeys(SCORES, np.nan) for level in LEVELS}
@@ -210,7 +211,7 @@ class Scored:
     def _of_maps(
         self, mean: np.ndarray, of_scans: dict[str, np.ndarray], by_region: np.ndarray | None = None
     ) -> dict[str, dict[str, float]]:
-        """Level -> scores of a mean map, and the mean of those of a map for each scan.
+        """Return level -> scores of a mean map, and the mean of those of a map for each scan.
 
         Args:
             by_region: scored in their place by region.
@@ -226,7 +227,7 @@ class Scored:
 
 
 def group_differences(run: Run, models: Sequence[str]) -> dict[str, np.ndarray]:
-    """Model -> |mean of the positive - mean of the negative group| of its training volumes, (x, y, z) float32.
+    """Return model -> |mean of the positive - mean of the negative group| of training volumes, (x, y, z) float32.
 
     Models whose training scans are not known are left out. Every volume is read once.
     """

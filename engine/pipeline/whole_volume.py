@@ -29,7 +29,7 @@ from store.spec import MODELS_FOLDER
 def whole_masses(
     run: Run, reader: RunReader, methods: list[dict], rows: list[dict]
 ) -> Iterator[tuple[dict, dict[str, np.ndarray]]]:
-    """(row, method -> (voxels,) float32 m over the whole volume), in the order of the rows.
+    """Compute (row, method -> (voxels,) float32 m over the whole volume), in the order of the rows.
 
     Args:
         methods: method and native_grid of each.
@@ -57,7 +57,7 @@ def whole_masses(
 
 
 def _gradients(run: Run, methods: list[dict], network: tuple, chunk: list[dict], target: str) -> dict[str, np.ndarray]:
-    """method -> (scans, x, y, z) signed gradients of the margin."""
+    """Return method -> (scans, x, y, z) signed gradients of the margin."""
     model, normalisation = network
     device, scans = next(model.parameters()).device, [row["scan"] for row in chunk]
     (batch,) = Volumes(run.cache.read, scans, normalisation, device, STREAMED).batches([scans])
@@ -71,7 +71,7 @@ def _gradients(run: Run, methods: list[dict], network: tuple, chunk: list[dict],
 
 
 def _drops(run: Run, reader: RunReader, method: str, row: dict) -> np.ndarray:
-    """(voxels,) positive drops, each position painted on its whole block."""
+    """Return the (voxels,) positive drops, each position painted on its whole block."""
     options = {"target": row["target"], "scale": run.config.analysis.occlusion_scale}
     native = reader.heatmap(row["model"], method, row["scan"], full=False, **options)
     path = f"heatmaps/{row['model']}/{method}/{run.groups[0]}/{options['scale']}"
@@ -110,5 +110,5 @@ class WholeAverages:
             self._sums[key] += (weight * factor) * values
 
     def of(self, series: dict, diagnosis: str) -> np.ndarray:
-        """(voxels,) up to a constant factor, which a map that is divided by its sum does not know."""
+        """Return the (voxels,) average up to a constant factor, which is lost when a map is divided by its sum."""
         return self._sums[series["method"], diagnosis]

@@ -1,7 +1,8 @@
 """Relevance methods. Adding one: a file with one frozen dataclass, and its name here."""
 
 from engine.relevance.area_occlusion import AreaOcclusion
-from engine.relevance.base import BatchSize, Brain, Relevance, RelevanceMethod
+from engine.relevance.base import Brain, Relevance, RelevanceMethod
+from engine.relevance.batching import BatchSize
 from engine.relevance.guided_backprop import GuidedBackprop
 from engine.relevance.occlusion import Occlusion
 from engine.relevance.segment_occlusion import SegmentOcclusion

@@ -1,27 +1,18 @@
-"""What all relevance methods share: the contract, the brain they work in, and batches that fit in memory."""
+"""What all relevance methods share: the contract, and the brain they work in."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from threading import Lock
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from engine.errors import RunError
-from engine.networks.architectures import footprint
-from engine.networks.blocks import sequential_blocks
-from engine.networks.cnn3d import margins
-from engine.networks.device import is_out_of_memory, volumes_that_fit
+from engine.relevance.batching import BatchSize
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
-REFERENCES = ("mean", "nc_mean", "blurred", "other_subject")
-BLUR_MM = 6.0
+Box = tuple[slice, ...]
 
 
 class ShapeError(ValueError):
@@ -33,7 +24,7 @@ class Relevance:
     """Signed relevance of n scans in a method's native grid.
 
     Attributes:
-        margin: (n, *native) float32; gradient of, or drop in, the margin of the target.
+        margin: (n, *native) float32; gradient of, or drop in, the margin of the explained class.
         probability: (n, *native) float32 drop in the probability, for occlusions; None for gradients, whose
             probability map is p (1 - p) times the margin map.
     """
@@ -66,7 +57,7 @@ class Brain:
     spread: Tensor | None = None
 
     def intensities(self, volume: Tensor) -> Tensor:
-        """(x, y, z) of one volume before the normalisation, as far as it can be undone."""
+        """Return one volume (x, y, z) as before the normalisation, as far as that can be undone."""
         return volume if self.mean is None or self.spread is None else volume * self.spread + self.mean
 
 
@@ -80,64 +71,9 @@ class Patch:
         constant: the value, where it is the same for all of them.
     """
 
-    box: tuple[slice, slice, slice]
+    box: Box
     values: Callable[[], Tensor]
     constant: float | None = None
-
-
-class BatchSize:
-    """How much goes through the network at once; halved when memory runs out, which is said once.
-
-    Attributes:
-        at_most: volumes asked for; what fits may be fewer.
-        share: of what should fit, after the halvings.
-    """
-
-    def __init__(self, at_most: int, say: Callable[[str], None] = lambda text: None) -> None:
-        self.at_most, self.share, self._say, self._lock = at_most, 1.0, say, Lock()
-
-    @property
-    def volumes(self) -> int:
-        """Whole volumes that go through at once."""
-        return self._size(self.at_most)
-
-    def _size(self, fits: int) -> int:
-        return max(1, int(fits * self.share))
-
-    def run(self, count: int, part: Callable[[int, int], Tensor], fits: int) -> Tensor:
-        """Concatenate part(start, stop) over 0..count, in batches of at most `fits`, fewer once memory has run out."""
-        found, start = None, 0
-        while start < count:
-            share, size = self.share, self._size(fits)
-            try:
-                result = part(start, min(start + size, count))
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                self._halve(share, size)
-                continue
-            if (
-                found is None
-            ):  # small results kept one by one would lie between the large blocks that the next batch needs
-                found = result.new_empty((count, *result.shape[1:]))
-            found[start : start + len(result)] = result
-            start += len(result)
-        return found
-
-    def _halve(self, share: float, size: int) -> None:
-        if size == 1:
-            raise RunError(
-                "out of memory with a single volume: use a coarser grid_mm or another device; heatmaps already "
-                "computed are kept"
-            )
-        with self._lock:
-            if self.share < share:
-                return  # another thread has met the same limit
-            if self.share == 1:
-                self._say("  out of memory: going on with smaller batches")
-            self.share = share / 2
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
 
 
 @dataclass(frozen=True)
@@ -160,42 +96,20 @@ class RelevanceMethod(ABC):
     batch: BatchSize = field(repr=False, compare=False)
 
     @abstractmethod
-    def attribute(self, model: nn.Module, volumes: Tensor, target: int) -> Relevance:
-        """Explain the evidence for `target` in each volume.
+    def attribute(self, model: nn.Module, volumes: Tensor, explained_class: int) -> Relevance:
+        """Explain the evidence for `explained_class` in each volume.
 
         Args:
             model: classifier in eval mode, (n, 1, x, y, z) -> logits (n, classes).
             volumes: (n, 1, x, y, z) float32, RAS+, z-scored over the training set, 0 outside the brain.
-            target: index of the class to explain; 1 is the positive group.
+            explained_class: index of the class to explain; 1 is the positive group.
         Raises:
             ShapeError: `volumes` is not five-dimensional with one channel.
         """
 
-    def parameters(self) -> dict:
-        """The method's own settings, for provenance."""
+    def parameters(self) -> dict[str, Any]:
+        """Return the settings of the method, for provenance."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {"brain", "batch"}}
-
-
-def each_volume(volumes: Tensor, explain: Callable[[Tensor], Result]) -> list[Result]:
-    """explain(volume) for every volume of (n, 1, x, y, z), in order; on the CPU several at once."""
-    return [explain(volumes[0, 0])] if len(volumes) == 1 else in_threads(explain, volumes[:, 0])
-
-
-def in_threads(work: Callable[[Item], Result], items: Sequence[Item] | Tensor) -> list[Result]:
-    """work(item) for every item, in order.
-
-    On the CPU several are worked on at once, with one thread each: operations on small boxes are too short to be shared
-    between threads.
-    """
-    threads = torch.get_num_threads()
-    if threads == 1 or len(items) == 1 or (isinstance(items, Tensor) and items.is_cuda):
-        return [work(item) for item in items]
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(work, items))
-    finally:
-        torch.set_num_threads(threads)
 
 
 def check_volumes(volumes: Tensor) -> None:
@@ -204,72 +118,8 @@ def check_volumes(volumes: Tensor) -> None:
         raise ShapeError(f"volumes must be (n, 1, x, y, z), not {tuple(volumes.shape)}")
 
 
-def input_gradients(model: nn.Module, volumes: Tensor, target: int, batch: BatchSize) -> Tensor:
-    """(n, x, y, z) gradients of each volume, in batches that fit."""
-    voxels = math.prod(volumes.shape[1:]) * footprint(model)
-    fits = volumes_that_fit(voxels, volumes.device, batch.at_most, backward=True) if len(volumes) else 1
-    return batch.run(len(volumes), lambda a, b: input_gradient(model, volumes[a:b], target), fits)
-
-
-def input_gradient(model: nn.Module, volumes: Tensor, target: int) -> Tensor:
-    """(n, x, y, z) gradient of the margin of `target` with respect to each volume; the network's own rules apply."""
-    if volumes.is_cuda or sequential_blocks(model) is None:
-        return _gradient(model, volumes, target)[:, 0]
-    # The backward pass of a convolution of one channel is a convolution with mirrored weights, and on the CPU several
-    # times as slow as that.
-    first, *others = model.features
-    with torch.no_grad():
-        maps = first(volumes).contiguous(memory_format=torch.channels_last_3d)
-    behind = _gradient(nn.Sequential(*others, model.classifier), maps, target)
-    mirrored = first.weight.detach().flip(2, 3, 4).transpose(0, 1)
-    found = nn.functional.conv3d(behind, mirrored, padding=[k - 1 for k in first.kernel_size])
-    border = [(a - b) // 2 for a, b in zip(found.shape[2:], volumes.shape[2:], strict=True)]  # of a padded convolution
-    return found[(slice(None), 0, *(slice(m, m + n) for m, n in zip(border, volumes.shape[2:], strict=True)))]
-
-
-def _gradient(model: nn.Module, inputs: Tensor, target: int) -> Tensor:
-    leaf = inputs.detach().clone().requires_grad_()
-    with torch.enable_grad():
-        evidence = margins(model(leaf))[:, target].sum()
-        (gradient,) = torch.autograd.grad(evidence, leaf)
-    return gradient
-
-
-def reference_volume(reference: str | float, volume: Tensor, brain: Brain) -> Tensor:
-    """(x, y, z) what replaces the tissue of one z-scored volume, 0 outside the brain.
-
-    mean: 0, of z-scores the training mean. nc_mean: mean of the negative group. blurred: the scan itself, smoothed by
-    6 mm. other_subject: a training scan of the negative group. A number: that value after normalisation.
-    """
-    if reference == "mean":
-        return torch.zeros_like(volume)
-    if reference == "blurred":
-        filled = _blur(volume, BLUR_MM / brain.grid_mm / 2.3548)
-    elif reference in REFERENCES:
-        filled = brain.negative_mean if reference == "nc_mean" else brain.other_subject
-        if filled is None:
-            raise ValueError(f"the reference {reference} needs training scans of the negative group")
-        filled = filled.to(volume)
-    else:
-        filled = torch.full_like(volume, float(reference))
-    return torch.where(brain.mask, filled, torch.zeros_like(filled))
-
-
-def _blur(volume: Tensor, sigma: float) -> Tensor:
-    radius = max(1, round(3 * sigma))
-    offsets = torch.arange(-radius, radius + 1, dtype=volume.dtype, device=volume.device)
-    kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
-    kernel = kernel / kernel.sum()
-    blurred = volume[None, None]
-    for axis in range(3):
-        shape, padding = [1, 1, 1, 1, 1], [0, 0, 0]
-        shape[2 + axis], padding[axis] = len(offsets), radius
-        blurred = nn.functional.conv3d(blurred, kernel.reshape(shape), padding=padding)
-    return blurred[0, 0]
-
-
 def drops(intact: Tensor, changed: Tensor) -> tuple[Tensor, Tensor]:
-    """((n,), (n,)) drop in margin and in probability, intact minus changed, float32.
+    """Return the ((n,), (n,)) drop in margin and in probability, intact minus changed, float32.
 
     Margins are float32 arithmetic; their differences and probabilities are taken in double precision.
 

@@ -7,13 +7,14 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from engine.relevance.base import Relevance, RelevanceMethod, check_volumes, input_gradients
+from engine.relevance.base import Relevance, RelevanceMethod, check_volumes
+from engine.relevance.gradients import input_gradients
 from engine.relevance.hooks import guided_relus
 
 
 @dataclass(frozen=True)
 class GuidedBackprop(RelevanceMethod):
-    """What excites the units that speak for the target.
+    """What excites the units that speak for a class.
 
     Source: Springenberg et al. 2015, section 3.4; Rieke et al. 2018, section 2.3. All ReLUs take part, those between
     the fully connected layers too.
@@ -26,8 +27,8 @@ class GuidedBackprop(RelevanceMethod):
     antisymmetric: ClassVar[bool] = False
     gradient: ClassVar[bool] = True
 
-    def attribute(self, model: nn.Module, volumes: Tensor, target: int) -> Relevance:
-        """(n, x, y, z) guided gradient of the margin. See RelevanceMethod.attribute."""
+    def attribute(self, model: nn.Module, volumes: Tensor, explained_class: int) -> Relevance:
+        """Return the (n, x, y, z) guided gradient of the margin."""
         check_volumes(volumes)
         with guided_relus(model):
-            return Relevance(input_gradients(model, volumes, target, self.batch))
+            return Relevance(input_gradients(model, volumes, explained_class, self.batch))

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import nn
+from torch import Tensor, nn
+
+Gradients = tuple[Tensor, ...] | Tensor
 
 
 @contextmanager
 def guided_relus(model: nn.Module) -> Iterator[None]:
-    """Every nn.ReLU passes back positive gradients only (Springenberg et al. 2015, section 3.4).
+    """Let every nn.ReLU pass back positive gradients only (Springenberg et al. 2015, section 3.4).
 
     Raises:
         ValueError: the network has no nn.ReLU module, or one that works in place.
@@ -28,5 +30,6 @@ def guided_relus(model: nn.Module) -> Iterator[None]:
             handle.remove()
 
 
-def _only_positive(module: nn.Module, gradient_in: tuple, gradient_out: tuple) -> tuple:
+def _only_positive(_module: nn.Module, gradient_in: Gradients, _gradient_out: Gradients) -> tuple[Tensor]:
+    assert isinstance(gradient_in, tuple)
     return (gradient_in[0].clamp(min=0),)

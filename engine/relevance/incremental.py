@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engine.networks.blocks import Block
+from engine.networks.blocks import Block, sequential_blocks
 from engine.networks.cnn3d import margins
-from engine.relevance.base import BatchSize, Patch, in_threads
+from engine.relevance.base import Patch
+from engine.relevance.batching import BatchSize, in_threads
 
 # What the changed maps of patches that go through the blocks together may take, and the maps of one convolution: on
 # the CPU the latter should stay in its caches.
@@ -28,6 +29,14 @@ TOGETHER_BYTES = {"cpu": 1e8, "cuda": 8e9}
 BATCH_BYTES = {"cpu": 1.2e7, "cuda": 1e9}
 GATHERED_CELLS = 4000  # crops up to this size are gathered together; copying larger ones one by one is quicker
 PIECEMEAL = 0.5  # share of a box that must be one value for the rest to be computed in pieces
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """n boxes of places, [low, high), (n, 3) each."""
+
+    low: np.ndarray
+    high: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -48,13 +57,13 @@ class Changes:
     strides: np.ndarray
 
     @classmethod
-    def to_fill(cls, intact: Tensor, low: np.ndarray, high: np.ndarray, order: np.ndarray | None = None) -> Changes:
-        """Boxes whose cells are still to be written: one box after the other, in this order.
+    def allocate(cls, intact: Tensor, boxes: Boxes, order: np.ndarray | None = None) -> Changes:
+        """Return boxes whose cells are still to be written: one box after the other, in this order.
 
         Args:
             intact: (x, y, z, c).
         """
-        size = high - low
+        size = boxes.high - boxes.low
         order = np.arange(len(size)) if order is None else order
         ends = math.prod(intact.shape[:3]) + size.prod(axis=1)[order].cumsum()
         start = np.empty(len(size), int)
@@ -62,74 +71,77 @@ class Changes:
         cells = intact.new_empty((int(ends[-1]), intact.shape[-1]))
         cells[: math.prod(intact.shape[:3])] = intact.reshape(-1, intact.shape[-1])
         strides = np.stack([size[:, 1] * size[:, 2], size[:, 2], np.ones(len(size), int)], axis=1)
-        return cls(low, high, cells, start, strides)
+        return cls(boxes.low, boxes.high, cells, start, strides)
 
-    def of(self, rows: np.ndarray) -> Changes:
-        """Some of the maps."""
+    def select(self, rows: np.ndarray) -> Changes:
+        """Return some of the maps."""
         return replace(self, **{name: getattr(self, name)[rows] for name in ("low", "high", "start", "strides")})
 
-    def moved(self, by: Sequence[int]) -> Changes:
-        """With all places counted from elsewhere."""
+    def shift(self, by: Sequence[int]) -> Changes:
+        """Return the same changes with all places counted from elsewhere."""
         return replace(self, low=self.low + np.array(by), high=self.high + np.array(by))
 
     def box(self, row: int) -> Tensor:
-        """(a, b, c', c) view of one box."""
+        """Return the (a, b, c', c) view of one box."""
         channels, first = self.cells.shape[1], int(self.start[row])
         shape = (*(self.high[row] - self.low[row]).tolist(), channels)
         return self.cells.as_strided(shape, (*(channels * self.strides[row]).tolist(), 1), first * channels)
 
 
 def incremental_margins(
-    blocks: Sequence[Block], head: nn.Module, volume: Tensor, patches: Sequence[Patch], target: int, batch: BatchSize
+    model: nn.Module, volume: Tensor, patches: Sequence[Patch], explained_class: int, batch: BatchSize
 ) -> tuple[Tensor, Tensor]:
-    """See patch_margins. Patches are shared among the CPU's threads."""
+    """Return what patch_margins does, for a network of blocks; patches are shared among the CPU's threads."""
+    blocks, head = sequential_blocks(model), model.get_submodule("classifier")
+    if blocks is None:
+        raise ValueError("the network is not a sequence of convolutions")
     intact = [blocks[0].bordered(volume[None, None])]
     for block, following in zip(blocks, [*blocks[1:], None], strict=True):
         outputs = block(intact[-1])
         intact.append(following.bordered(outputs) if following else outputs)
-    margin = margins(head(intact[-1]))[:, target].double()
+    margin = margins(head(intact[-1]))[:, explained_class].double()
     maps = [one[0].movedim(0, -1).contiguous() for one in intact]
 
-    def of(share: Sequence[Patch]) -> Tensor:
+    def changed_margins(share: Sequence[Patch]) -> Tensor:
         def part(start: int, stop: int) -> Tensor:
-            return margins(head(_last_maps(blocks, maps, share[start:stop])))[:, target].double()
+            return margins(head(_last_maps(blocks, maps, share[start:stop])))[:, explained_class].double()
 
-        return batch.run(len(share), part, _together(blocks, share, volume.device)) if share else margin[:0]
+        return batch.run(len(share), part, _patches_at_once(blocks, share, volume.device)) if share else margin[:0]
 
     threads = 1 if volume.is_cuda else torch.get_num_threads()
     shares = [patches[i * len(patches) // threads : (i + 1) * len(patches) // threads] for i in range(threads)]
-    return margin, torch.cat(in_threads(of, shares))
+    return margin, torch.cat(in_threads(changed_margins, shares))
 
 
-def _together(blocks: Sequence[Block], patches: Sequence[Patch], device: torch.device) -> int:
-    """How many patches go through the blocks at once: what changes behind the first block is the most to be kept."""
+def _patches_at_once(blocks: Sequence[Block], patches: Sequence[Patch], device: torch.device) -> int:
+    """Return how many patches go through the blocks at once: most is kept of what changes behind the first block."""
     widest = max(math.prod((s.stop - s.start) / blocks[0].pool + 2 for s in patch.box) for patch in patches)
     return max(1, int(TOGETHER_BYTES[device.type] // (4 * len(blocks[0].weight) * widest)))
 
 
 def _last_maps(blocks: Sequence[Block], maps: Sequence[Tensor], patches: Sequence[Patch]) -> Tensor:
-    """(n, c, x, y, z) last maps of the scan with each patch replaced.
+    """Return the (n, c, x, y, z) last maps of the scan with each patch replaced.
 
     Args:
         maps: of the intact scan before, between and behind the blocks, (x, y, z, c) each, with borders.
     """
-    changes = _given(patches, maps[0], blocks[0].border)
+    changes = _start_changes(patches, maps[0], blocks[0].border)
     borders = [*(block.border for block in blocks[1:]), (0, 0, 0)]
     for number, (block, before, after, border) in enumerate(zip(blocks, maps, maps[1:], borders, strict=False)):
-        first, last = block.reached(changes.low, changes.high, np.array(after.shape[:3]) - 2 * np.array(border))
+        outputs = Boxes(*block.reached(changes.low, changes.high, np.array(after.shape[:3]) - 2 * np.array(border)))
         piecemeal = number == 0 and not before.is_cuda  # a GPU is done with the whole sooner than with the pieces
-        inside = _constant_inside(block, patches, changes, first, last) if piecemeal else None
+        inside = _find_constant(block, patches, changes, outputs) if piecemeal else None
         if inside is None:
-            changes = _changed(block, before, after, changes, first, last)
+            changes = _propagate(block, before, after, changes, outputs)
         else:
-            changes = _changed_around(block, before, after, changes, first, last, *inside)
-        changes = changes.moved(border)
+            changes = _propagate_around(block, before, after, changes, outputs, inside)
+        changes = changes.shift(border)
     whole = np.zeros((len(patches), 3), int)
-    return _pasted(maps[-1], whole, np.array(maps[-1].shape[:3]), changes).movedim(-1, 1)
+    return _paste_crops(maps[-1], whole, np.array(maps[-1].shape[:3]), changes).movedim(-1, 1)
 
 
-def _given(patches: Sequence[Patch], volume: Tensor, border: Sequence[int]) -> Changes:
-    """The patches themselves; one of a single value takes one cell.
+def _start_changes(patches: Sequence[Patch], volume: Tensor, border: Sequence[int]) -> Changes:
+    """Return the patches as changes of the volume; one of a single value takes one cell.
 
     Args:
         volume: (x, y, z, 1), with its border.
@@ -141,36 +153,34 @@ def _given(patches: Sequence[Patch], volume: Tensor, border: Sequence[int]) -> C
         values = volume.new_tensor([[patch.constant] for patch in patches])
         start = volume.numel() + np.arange(len(patches))
         return Changes(low, high, torch.cat([volume.reshape(-1, 1), values]), start, np.zeros_like(low))
-    changes = Changes.to_fill(volume, low, high)
+    changes = Changes.allocate(volume, Boxes(low, high))
     torch.cat([patch.values().reshape(-1, 1) for patch in patches], out=changes.cells[volume.numel() :])
     return changes
 
 
-def _changed(
-    block: Block, before: Tensor, after: Tensor, changes: Changes, first: np.ndarray, last: np.ndarray
-) -> Changes:
-    """Outputs [first, last) of a block whose input is the intact map with the changes.
+def _propagate(block: Block, before: Tensor, after: Tensor, changes: Changes, outputs: Boxes) -> Changes:
+    """Compute the outputs of a block whose input is the intact map with the changes.
 
     Args:
         before, after: intact maps with their borders, (x, y, z, c); the outputs are counted without.
     """
-    batches = _alike(block, last - first, before.device)
-    found = Changes.to_fill(after, first, last, np.concatenate(batches))
+    sizes = outputs.high - outputs.low
+    batches = _batch_by_size(block, sizes, before.device)
+    found = Changes.allocate(after, outputs, np.concatenate(batches))
     done = math.prod(after.shape[:3])
     for rows in batches:
-        size = (last - first)[rows[0]]
-        corners, extent = first[rows] * block.pool, size * block.pool + block.reach
-        inputs = _pasted(before, corners, extent, changes.of(rows)).movedim(-1, 1)
+        corners, extent = outputs.low[rows] * block.pool, sizes[rows[0]] * block.pool + block.reach
+        inputs = _paste_crops(before, corners, extent, changes.select(rows)).movedim(-1, 1)
         if inputs.is_cuda:
             inputs = inputs.contiguous()
-        outputs = block(inputs).movedim(1, -1).reshape(-1, after.shape[-1])
-        found.cells[done : done + len(outputs)] = outputs
-        done += len(outputs)
+        cells = block(inputs).movedim(1, -1).reshape(-1, after.shape[-1])
+        found.cells[done : done + len(cells)] = cells
+        done += len(cells)
     return found
 
 
-def _alike(block: Block, sizes: np.ndarray, device: torch.device) -> list[np.ndarray]:
-    """Batches of the rows of boxes (n, 3): each of one size, and as large as is quick and fits."""
+def _batch_by_size(block: Block, sizes: np.ndarray, device: torch.device) -> list[np.ndarray]:
+    """Divide the rows of boxes (n, 3) into batches: each of one size, and as large as is quick and fits."""
     kinds, kind = np.unique(sizes, axis=0, return_inverse=True)
     batches = []
     for number, size in enumerate(kinds):
@@ -184,13 +194,13 @@ def _alike(block: Block, sizes: np.ndarray, device: torch.device) -> list[np.nda
 # -- crops of maps with their changes ---------------------------------------------------------------------------------
 
 
-def _pasted(intact: Tensor, corners: np.ndarray, size: np.ndarray, changes: Changes) -> Tensor:
-    """(n, *size, c) crops at `corners` of the intact map (x, y, z, c) with each of the changes."""
+def _paste_crops(intact: Tensor, corners: np.ndarray, size: np.ndarray, changes: Changes) -> Tensor:
+    """Return the (n, *size, c) crops at `corners` of the intact map (x, y, z, c) with each of the changes."""
     gathered = intact.is_cuda or math.prod(size.tolist()) <= GATHERED_CELLS
-    return (_gathered if gathered else _copied)(intact, corners, size, changes)
+    return (_gather_crops if gathered else _copy_crops)(intact, corners, size, changes)
 
 
-def _copied(intact: Tensor, corners: np.ndarray, size: np.ndarray, changes: Changes) -> Tensor:
+def _copy_crops(intact: Tensor, corners: np.ndarray, size: np.ndarray, changes: Changes) -> Tensor:
     crops = intact.new_empty((len(corners), *size.tolist(), intact.shape[-1]))
     first = np.maximum(changes.low, corners)
     overlap = np.minimum(changes.high, corners + size) - first
@@ -205,12 +215,12 @@ def _copied(intact: Tensor, corners: np.ndarray, size: np.ndarray, changes: Chan
     return crops
 
 
-def _box(low: Sequence[int], size: Sequence[int]) -> tuple[slice, ...]:
+def _box(low: Sequence[int], size: Sequence[int] | np.ndarray) -> tuple[slice, ...]:
     return tuple(slice(a, a + n) for a, n in zip(low, size, strict=True))
 
 
-def _gathered(intact: Tensor, corners: np.ndarray, size: np.ndarray, changes: Changes) -> Tensor:
-    """By the number of each cell in the table of all cells."""
+def _gather_crops(intact: Tensor, corners: np.ndarray, size: np.ndarray, changes: Changes) -> Tensor:
+    """Make the crops by the number of each cell in the table of all cells."""
     _, y, z = intact.shape[:3]
     place = [corners[:, axis, None] + np.arange(size[axis]) for axis in range(3)]
     within = [place[axis] - changes.low[:, axis, None] for axis in range(3)]
@@ -224,8 +234,10 @@ def _gathered(intact: Tensor, corners: np.ndarray, size: np.ndarray, changes: Ch
     return changes.cells.index_select(0, at.reshape(-1)).reshape(*at.shape, intact.shape[-1])
 
 
-def _over_axes(join: Callable[[Tensor, Tensor], Tensor], parts: Sequence[np.ndarray], dtype, device) -> Tensor:
-    """(n, a, b, c) join of what (n, a), (n, b) and (n, c) say of each axis."""
+def _over_axes(
+    join: Callable[[Tensor, Tensor], Tensor], parts: Sequence[np.ndarray], dtype: type, device: torch.device
+) -> Tensor:
+    """Join what (n, a), (n, b) and (n, c) say of each axis into (n, a, b, c)."""
     x, y, z = (torch.from_numpy(part.astype(dtype)).to(device) for part in parts)
     return join(x[:, :, None, None], join(y[:, None, :, None], z[:, None, None, :]))
 
@@ -233,63 +245,65 @@ def _over_axes(join: Callable[[Tensor, Tensor], Tensor], parts: Sequence[np.ndar
 # -- patches of one value -------------------------------------------------------------------------------------------
 
 
-def _constant_inside(
-    block: Block, patches: Sequence[Patch], changes: Changes, first: np.ndarray, last: np.ndarray
-) -> tuple[list[float], np.ndarray, np.ndarray] | None:
-    """(values, first, last) of the outputs that see nothing but a patch of one value; None if they are few."""
-    if any(patch.constant is None for patch in patches):
+@dataclass(frozen=True)
+class Constant:
+    """Outputs that see nothing but a patch of one value.
+
+    Attributes:
+        values: of the patches.
+        outputs: a box of each, perhaps an empty one.
+    """
+
+    values: list[float]
+    outputs: Boxes
+
+
+def _find_constant(block: Block, patches: Sequence[Patch], changes: Changes, outputs: Boxes) -> Constant | None:
+    """Find the outputs that see nothing but a patch of one value; None if they are few."""
+    values = [patch.constant for patch in patches if patch.constant is not None]
+    if len(values) < len(patches):
         return None
-    inner_first, inner_last = block.fed(changes.low, changes.high)
-    inner_first, inner_last = np.maximum(inner_first, first), np.minimum(inner_last, last)
-    share = np.prod(np.maximum(inner_last - inner_first, 0), axis=1) / np.prod(last - first, axis=1)
+    low, high = block.fed(changes.low, changes.high)
+    low, high = np.maximum(low, outputs.low), np.minimum(high, outputs.high)
+    share = np.prod(np.maximum(high - low, 0), axis=1) / np.prod(outputs.high - outputs.low, axis=1)
     few = share < PIECEMEAL
     if few.all():
         return None
-    inner_first[few] = inner_last[few] = last[few]
-    return [patch.constant for patch in patches], inner_first, inner_last
+    low[few] = high[few] = outputs.high[few]
+    return Constant(values, Boxes(low, high))
 
 
-def _changed_around(
-    block: Block,
-    before: Tensor,
-    after: Tensor,
-    changes: Changes,
-    first: np.ndarray,
-    last: np.ndarray,
-    constants: Sequence[float],
-    inner_first: np.ndarray,
-    inner_last: np.ndarray,
+def _propagate_around(
+    block: Block, before: Tensor, after: Tensor, changes: Changes, outputs: Boxes, inside: Constant
 ) -> Changes:
-    """As `_changed`, where the outputs [inner_first, inner_last) are those of a constant."""
-    found = Changes.to_fill(after, first, last)
-    boxes = [found.box(row) for row in range(len(first))]
-    fills = {value: block.of_constant(value) for value in set(constants)}
-    for value, box in zip(constants, boxes, strict=True):
+    """Compute what `_propagate` does where some outputs are those of a constant, and are filled in."""
+    found = Changes.allocate(after, outputs)
+    boxes = [found.box(row) for row in range(len(outputs.low))]
+    fills = {value: block.of_constant(value) for value in set(inside.values)}
+    for value, box in zip(inside.values, boxes, strict=True):
         box[:] = fills[value]
-    owners, starts, stops = _around(first, last, inner_first, inner_last)
+    owners, around = _divide_around(outputs, inside.outputs)
     if not len(owners):
         return found
-    pieces = _changed(block, before, after, changes.of(owners), starts, stops)
-    at = (starts - first[owners]).tolist()
-    for number, (owner, start) in enumerate(zip(owners.tolist(), at, strict=True)):
+    pieces = _propagate(block, before, after, changes.select(owners), around)
+    corners = (around.low - outputs.low[owners]).tolist()
+    for number, (owner, corner) in enumerate(zip(owners.tolist(), corners, strict=True)):
         piece = pieces.box(number)
-        boxes[owner][_box(start, piece.shape[:3])] = piece
+        boxes[owner][_box(corner, piece.shape[:3])] = piece
     return found
 
 
-def _around(
-    first: np.ndarray, last: np.ndarray, inner_first: np.ndarray, inner_last: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(owner, first, last) of the boxes that make up [first, last) without [inner_first, inner_last), (n, 3) each."""
-    owners, starts, stops = [], [], []
-    low, high = first.copy(), last.copy()
+def _divide_around(whole: Boxes, inner: Boxes) -> tuple[np.ndarray, Boxes]:
+    """Divide each box without its inner one into up to six boxes: (the number of the box of each, they themselves)."""
+    owners, lows, highs = [], [], []
+    low, high = whole.low.copy(), whole.high.copy()
     for axis in range(3):
-        for a, b in ((low[:, axis], inner_first[:, axis]), (inner_last[:, axis], high[:, axis])):
+        for a, b in ((low[:, axis], inner.low[:, axis]), (inner.high[:, axis], high[:, axis])):
             start, stop = low.copy(), high.copy()
             start[:, axis], stop[:, axis] = a, b
             some = np.flatnonzero((stop > start).all(axis=1))
             owners.append(some)
-            starts.append(start[some])
-            stops.append(stop[some])
-        low[:, axis], high[:, axis] = inner_first[:, axis], inner_last[:, axis]
-    return np.concatenate(owners), np.concatenate(starts), np.concatenate(stops)
+            lows.append(start[some])
+            highs.append(stop[some])
+        low[:, axis], high[:, axis] = inner.low[:, axis], inner.high[:, axis]
+    return np.concatenate(owners), Boxes(np.concatenate(lows), np.concatenate(highs))

@@ -11,22 +11,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engine.relevance.base import Patch, Relevance, RelevanceMethod, check_volumes, drops, each_volume, reference_volume
+from engine.relevance.base import Box, Patch, Relevance, RelevanceMethod, check_volumes, drops
+from engine.relevance.batching import each_volume
+from engine.relevance.fills import fill_volume
 from engine.relevance.patches import patch_margins
 
 
 @dataclass(frozen=True)
 class Occlusion(RelevanceMethod):
-    """How much the evidence for the target drops when a cube of brain is replaced.
+    """How much the evidence for a class drops when a cube of brain is replaced.
 
     Source: Zeiler & Fergus 2014, section 4.2; in 3D as in Rieke et al. 2018, section 2.3.
-    Unit:   drop of margin and of probability, one pair a cube position. Positive: spoke for the target.
+    Unit:   drop of margin and of probability, one pair a cube position. Positive: spoke for the class.
     Cost:   a local forward pass for each cube that changes a voxel; the others are exact zeros and skipped.
 
     Attributes:
         half_width: voxels; the cube is [c - half_width, c + half_width), clipped at the border.
         stride: voxels between cube centres, which start at 0.
-        reference: what replaces the tissue, see reference_volume.
+        reference: what replaces the tissue, see fill_volume.
         engine: incremental, or dense: whole forward passes.
     """
 
@@ -40,46 +42,46 @@ class Occlusion(RelevanceMethod):
     reference: str | float = "mean"
     engine: str = "incremental"
 
-    def attribute(self, model: nn.Module, volumes: Tensor, target: int) -> Relevance:
-        """(n, px, py, pz) drops at every cube position. See RelevanceMethod.attribute."""
+    def attribute(self, model: nn.Module, volumes: Tensor, explained_class: int) -> Relevance:
+        """Return the (n, px, py, pz) drops at every cube position."""
         check_volumes(volumes)
 
         def of_one(volume: Tensor) -> tuple[Tensor, Tensor]:
             margin, probability = torch.zeros((2, *position_shape(volume.shape, self.stride)))
-            reference = reference_volume(self.reference, volume, self.brain)
-            positions = changing_positions(volume != reference, self.half_width, self.stride)
+            fill = fill_volume(self.reference, volume, self.brain)
+            positions = changing_positions(volume != fill, self.half_width, self.stride)
             if len(positions):
-                patches = self.patches(volume, reference, positions)
-                found = drops(*patch_margins(model, volume, patches, target, self.batch, self.engine))
+                patches = self.patches(volume, fill, positions)
+                found = drops(*patch_margins(model, volume, patches, explained_class, self.batch, self.engine))
                 margin[tuple(positions.T)], probability[tuple(positions.T)] = (part.cpu() for part in found)
             return margin, probability
 
         return Relevance(*(torch.stack(part) for part in zip(*each_volume(volumes, of_one), strict=True)))
 
-    def patches(self, volume: Tensor, reference: Tensor, positions: np.ndarray) -> list[Patch]:
-        """The cubes at positions (n, 3), clipped at the border.
+    def patches(self, volume: Tensor, fill: Tensor, positions: np.ndarray) -> list[Patch]:
+        """Return the cubes at positions (n, 3), clipped at the border.
 
         Args:
-            volume, reference: (x, y, z), the scan and what replaces it.
+            volume, fill: (x, y, z), the scan and what replaces it.
         """
-        constant = None if reference.any() else 0.0
+        constant = None if fill.any() else 0.0
         boxes = (cube_at(position, self.half_width, self.stride, volume.shape) for position in positions.tolist())
-        return [Patch(box, partial(reference.__getitem__, box), constant) for box in boxes]
+        return [Patch(box, partial(fill.__getitem__, box), constant) for box in boxes]
 
 
 def position_shape(shape: tuple[int, ...], stride: int) -> tuple[int, ...]:
-    """Cube positions along each axis: centres range(0, n, stride)."""
+    """Return how many cube positions there are along each axis: centres range(0, n, stride)."""
     return tuple(len(range(0, n, stride)) for n in shape)
 
 
-def cube_at(position: Sequence[int], half_width: int, stride: int, shape: Sequence[int]) -> tuple[slice, ...]:
-    """The voxels of the cube around centre stride * position, clipped at the border."""
+def cube_at(position: Sequence[int], half_width: int, stride: int, shape: Sequence[int]) -> Box:
+    """Return the voxels of the cube around centre stride * position, clipped at the border."""
     centres = [stride * p for p in position]
     return tuple(slice(max(0, c - half_width), min(n, c + half_width)) for c, n in zip(centres, shape, strict=True))
 
 
 def changing_positions(changed: Tensor, half_width: int, stride: int) -> np.ndarray:
-    """(n, 3) positions whose cube holds a voxel that would change; at all others occlusion does nothing.
+    """Return the (n, 3) positions whose cube holds a voxel that would change; at all others occlusion does nothing.
 
     Args:
         changed: (x, y, z) bool.

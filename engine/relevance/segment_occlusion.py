@@ -8,15 +8,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from engine.relevance.area_occlusion import region_boxes
-from engine.relevance.base import Patch, Relevance, RelevanceMethod, check_volumes, drops, each_volume, reference_volume
+from engine.relevance.area_occlusion import label_patches, region_boxes
+from engine.relevance.base import Patch, Relevance, RelevanceMethod, check_volumes, drops
+from engine.relevance.batching import each_volume
+from engine.relevance.fills import fill_volume
 from engine.relevance.patches import patch_margins
 from engine.relevance.segments import segmentations
 
 
 @dataclass(frozen=True)
 class SegmentOcclusion(RelevanceMethod):
-    """How much the evidence for the target drops when a segment of the scan is replaced; mean over a hierarchy.
+    """How much the evidence for a class drops when a segment of the scan is replaced; mean over a hierarchy.
 
     Each scan is cut by its own intensities into a few, more, and many segments, without an atlas. Each segment of each
     level is replaced by itself; a voxel has the mean over the levels of the drops of the segments that it lies in.
@@ -24,13 +26,13 @@ class SegmentOcclusion(RelevanceMethod):
     Source: Yang, Rangarajan & Ranka 2018 (arXiv 1803.02544), sensitivity analysis by hierarchical segmentation; the
             mean over levels is that of their published code, which takes the segments from 3D ultrametric contour maps
             (engine/relevance/segments.py has supervoxels and Ward's criterion) and keeps the probability, not its drop.
-    Unit:   drop of margin and of probability. Positive: spoke for the target.
+    Unit:   drop of margin and of probability. Positive: spoke for the class.
     Cost:   a local forward pass a segment, and the segmentation of the scan.
 
     Attributes:
         levels: number of segments of each level.
         compactness: see segmentations.
-        reference: what replaces the tissue, see reference_volume.
+        reference: what replaces the tissue, see fill_volume.
         engine: incremental, or dense: whole forward passes.
     """
 
@@ -44,41 +46,38 @@ class SegmentOcclusion(RelevanceMethod):
     reference: str | float = "mean"
     engine: str = "incremental"
 
-    def attribute(self, model: nn.Module, volumes: Tensor, target: int) -> Relevance:
-        """(n, x, y, z) drops, 0 outside the brain mask. See RelevanceMethod.attribute."""
+    def attribute(self, model: nn.Module, volumes: Tensor, explained_class: int) -> Relevance:
+        """Return the (n, x, y, z) drops, 0 outside the brain mask."""
         check_volumes(volumes)
 
         def of_one(volume: Tensor) -> tuple[Tensor, Tensor]:
-            reference = reference_volume(self.reference, volume, self.brain)
+            fill = fill_volume(self.reference, volume, self.brain)
             levels = self.segmentations(volume)
-            patches = [patch for labels in levels for patch in self.patches(volume, reference, labels)]
-            found = drops(*patch_margins(model, volume, patches, target, self.batch, self.engine))
-            return tuple(_mean_over_levels(part, levels) for part in found)
+            patches = [patch for labels in levels for patch in self.patches(volume, fill, labels)]
+            found = drops(*patch_margins(model, volume, patches, explained_class, self.batch, self.engine))
+            margin, probability = (_mean_over_levels(part, levels) for part in found)
+            return margin, probability
 
         return Relevance(*(torch.stack(part) for part in zip(*each_volume(volumes, of_one), strict=True)))
 
     def segmentations(self, volume: Tensor) -> Tensor:
-        """(levels, x, y, z) int32 segment of each voxel, from 1, of one volume (x, y, z); 0 outside the brain."""
+        """Return the (levels, x, y, z) int32 segments, from 1, of one volume (x, y, z); 0 outside the brain."""
         mask, intensities = self.brain.mask.cpu().numpy(), self.brain.intensities(volume).cpu().numpy()
         found = segmentations(intensities, mask, self.brain.grid_mm, self.levels, self.compactness)
         return torch.from_numpy(found).to(volume.device)
 
-    def patches(self, volume: Tensor, reference: Tensor, labels: Tensor) -> list[Patch]:
-        """One for each segment of a level, in their order.
+    def patches(self, volume: Tensor, fill: Tensor, labels: Tensor) -> list[Patch]:
+        """Return one patch for each segment of a level, in their order.
 
         Args:
-            volume, reference: (x, y, z), the scan and what replaces it.
+            volume, fill: (x, y, z), the scan and what replaces it.
             labels: (x, y, z) of one level.
         """
-
-        def patch(segment: int, box: tuple[slice, ...]) -> Patch:
-            return Patch(box, lambda: torch.where(labels[box] == segment, reference[box], volume[box]))
-
-        return [patch(*item) for item in region_boxes(labels, int(labels.max())).items()]
+        return label_patches(volume, fill, labels, region_boxes(labels, int(labels.max())))
 
 
 def _mean_over_levels(drops: Tensor, levels: Tensor) -> Tensor:
-    """(x, y, z) mean over the levels of the drop of each voxel's segment; 0 outside all segments.
+    """Return the (x, y, z) mean over the levels of the drop of each voxel's segment; 0 outside all segments.
 
     Args:
         drops: (n,) of the segments of the first level, then of the second, and so on.

@@ -22,7 +22,7 @@ SMOOTHING_MM = 0.85  # standard deviation, about 2 mm full width at half maximum
 def segmentations(
     intensities: np.ndarray, mask: np.ndarray, grid_mm: float, levels: Sequence[int], compactness: float
 ) -> np.ndarray:
-    """(levels, x, y, z) int32 number of each voxel's segment from 1, 0 outside the mask; deterministic.
+    """Return the (levels, x, y, z) int32 number of each voxel's segment from 1, 0 outside the mask; deterministic.
 
     Args:
         intensities: (x, y, z) of a scan.
@@ -34,20 +34,20 @@ def segmentations(
     """
     edge = max(1.0, (mask.sum() / (SUPERVOXELS * max(levels))) ** (1 / 3))  # of a supervoxel, in voxels
     places = np.argwhere(mask)
-    features = np.column_stack([_standardised(intensities, mask, grid_mm), places * (compactness / edge)])
+    features = np.column_stack([_standardise(intensities, mask, grid_mm), places * (compactness / edge)])
     supervoxel = _supervoxels(features, (places // edge).astype(int))
     count = supervoxel.max() + 1
     numbered = np.zeros(mask.shape, np.int32)
     numbered[mask] = supervoxel + 1
-    merges = _merges(_centres(features, supervoxel), _borders(numbered, count))
+    merges = _merges(_centres(features, supervoxel), _find_borders(numbered, count))
     found = np.zeros((len(levels), *mask.shape), np.int32)
     for level, segments in zip(found, levels, strict=True):
         level[mask] = _cut(merges, count, min(segments, count))[supervoxel] + 1
     return found
 
 
-def _standardised(intensities: np.ndarray, mask: np.ndarray, grid_mm: float) -> np.ndarray:
-    """(n,) smoothed intensities in the mask, in standard deviations; what lies outside does not flow in."""
+def _standardise(intensities: np.ndarray, mask: np.ndarray, grid_mm: float) -> np.ndarray:
+    """Return the (n,) smoothed intensities in the mask, in standard deviations; what lies outside does not flow in."""
     sigma = SMOOTHING_MM / grid_mm
     inside = ndimage.gaussian_filter(np.where(mask, intensities, 0).astype(np.float32), sigma)[mask]
     values = inside / ndimage.gaussian_filter(mask.astype(np.float32), sigma)[mask]
@@ -55,31 +55,31 @@ def _standardised(intensities: np.ndarray, mask: np.ndarray, grid_mm: float) -> 
 
 
 def _supervoxels(features: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """(n,) number of each voxel's supervoxel, from 0.
+    """Return the (n,) number of each voxel's supervoxel, from 0.
 
     Args:
         features: (n, f); cells: (n, 3) integers, where on the lattice each voxel lies at first.
     """
     few = features[:: max(1, len(features) // SAMPLED)]
-    centres = _centres(features, _numbered(np.ravel_multi_index(cells.T, cells.max(axis=0) + 1)))
+    centres = _centres(features, _renumber(np.ravel_multi_index(cells.T, cells.max(axis=0) + 1)))
     for _ in range(ROUNDS):
-        centres = _centres(few, _numbered(cKDTree(centres).query(few)[1]))
-    return _numbered(cKDTree(centres).query(features)[1])
+        centres = _centres(few, _renumber(cKDTree(centres).query(few)[1]))
+    return _renumber(cKDTree(centres).query(features)[1])
 
 
-def _numbered(values: np.ndarray) -> np.ndarray:
-    """The same told apart by numbers from 0 without gaps: a centre may have lost all its voxels."""
+def _renumber(values: np.ndarray) -> np.ndarray:
+    """Assign numbers from 0 without gaps to values: a centre may have lost all its voxels."""
     return np.unique(values, return_inverse=True)[1]
 
 
 def _centres(features: np.ndarray, number: np.ndarray) -> np.ndarray:
-    """(supervoxels, f) mean features of each supervoxel."""
+    """Return the (supervoxels, f) mean features of each supervoxel."""
     sums = np.column_stack([np.bincount(number, column) for column in features.T])
     return sums / np.bincount(number)[:, None]
 
 
-def _borders(numbered: np.ndarray, count: int) -> sparse.csr_matrix:
-    """(count, count) symmetric: which supervoxels touch.
+def _find_borders(numbered: np.ndarray, count: int) -> sparse.csr_matrix:
+    """Return which supervoxels touch, (count, count), symmetric.
 
     Args:
         numbered: (x, y, z) supervoxels from 1, 0 outside.
@@ -96,15 +96,15 @@ def _borders(numbered: np.ndarray, count: int) -> sparse.csr_matrix:
 
 
 def _merges(centres: np.ndarray, borders: sparse.csr_matrix) -> np.ndarray:
-    """(count - 1, 2) which two are merged at each step; step i makes number count + i."""
+    """Return which two supervoxels are merged at each step, (count - 1, 2); step i makes number count + i."""
     if len(centres) == 1:
         return np.empty((0, 2), int)
     return ward_tree(centres, connectivity=borders)[0]
 
 
 def _cut(merges: np.ndarray, count: int, segments: int) -> np.ndarray:
-    """(count,) number of each supervoxel's segment, from 0, after as many merges as leave this many segments."""
+    """Return the (count,) number of each supervoxel's segment, from 0, after the merges that leave so many segments."""
     owner = np.arange(2 * count - 1)
     for step in range(count - segments - 1, -1, -1):  # from the last to the first: owners are settled before the owned
         owner[merges[step]] = owner[count + step]
-    return _numbered(owner[:count])
+    return _renumber(owner[:count])

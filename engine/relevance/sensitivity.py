@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from engine.relevance.base import Relevance, RelevanceMethod, check_volumes, input_gradients
+from engine.relevance.base import Relevance, RelevanceMethod, check_volumes
+from engine.relevance.gradients import input_gradients
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Sensitivity(RelevanceMethod):
     antisymmetric: ClassVar[bool] = True
     gradient: ClassVar[bool] = True
 
-    def attribute(self, model: nn.Module, volumes: Tensor, target: int) -> Relevance:
-        """(n, x, y, z) gradient of the margin. See RelevanceMethod.attribute."""
+    def attribute(self, model: nn.Module, volumes: Tensor, explained_class: int) -> Relevance:
+        """Return the (n, x, y, z) gradient of the margin."""
         check_volumes(volumes)
-        return Relevance(input_gradients(model, volumes, target, self.batch))
+        return Relevance(input_gradients(model, volumes, explained_class, self.batch))

@@ -13,7 +13,7 @@ FLIPPED = 0.5  # share of the volumes
 
 
 def left_right(volumes: Tensor, scans: Sequence[str], mask: Tensor, shift: int, seed: int, epoch: int) -> Tensor:
-    """(n, 1, x, y, z) each volume perhaps flipped along x, then shifted by up to `shift` voxels along x.
+    """Flip each volume (n, 1, x, y, z) along x by chance, then shift it by up to `shift` voxels along x.
 
     The grids are symmetric about x = 0 mm, so a flip is a reflection of the brain. What leaves the brain mask is cut
     off, so that volumes stay 0 outside it. The result depends on seed, epoch and scan alone: an interrupted training

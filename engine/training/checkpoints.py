@@ -25,7 +25,7 @@ from engine.training.normalisation import SCAN_WISE, Normalisation, Normaliser
 def save_progress(
     file: Path, network: nn.Module, optimiser: torch.optim.Optimizer, progress: dict, best: dict[str, torch.Tensor]
 ) -> None:
-    """Everything that training needs to go on: weights, optimiser, random state; replaces the file in one step.
+    """Save all that training needs to go on: weights, optimiser, random state; replace the file in one step.
 
     Args:
         progress: JSON values, stored beside the tensors (epochs done, learning curve).
@@ -68,7 +68,7 @@ def load_progress(
 
 
 def pack_model(network: nn.Module, normalisation: Normaliser) -> bytes:
-    """A trained network and its normalisation (brain voxels only) as safetensors."""
+    """Return a trained network and its normalisation (brain voxels only) as safetensors."""
     tensors = {f"network.{k}": v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     if isinstance(normalisation, Normalisation):
         tensors["normalisation.mean"] = torch.from_numpy(normalisation.mean[normalisation.mask])
@@ -83,7 +83,7 @@ def write_model(folder: Path, name: str, weights: bytes, card: dict) -> None:
 
 
 def model_card(grid_mm: int, training: TrainingConfig, groups: tuple[str, str]) -> dict:
-    """What is needed to rebuild a network around its weights; kept as JSON beside them."""
+    """Return what is needed to rebuild a network around its weights; kept as JSON beside them."""
     return {
         "network": training.network,
         "shape": list(Grid(grid_mm).shape),
@@ -96,7 +96,7 @@ def model_card(grid_mm: int, training: TrainingConfig, groups: tuple[str, str]) 
 
 
 def load_model(folder: Path, name: str, mask: np.ndarray) -> tuple[nn.Module, Normaliser, dict]:
-    """The network in eval mode, its normalisation and its card.
+    """Load the network in eval mode, its normalisation and its card.
 
     Raises:
         RunError: a file is missing or damaged, or the network is of a kind that is not known here.
@@ -123,7 +123,7 @@ def load_model(folder: Path, name: str, mask: np.ndarray) -> tuple[nn.Module, No
 
 
 def _empty_network(name: str, card: dict) -> nn.Module:
-    """The network of a card, before it gets its weights."""
+    """Return the network of a card, before it gets its weights."""
     if card.get("network") == imported.NAME:
         return imported.skeleton(Card.model_validate(card["card"])).to_empty(device="cpu")
     try:

@@ -12,11 +12,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from engine.config.model_card import Card, Linear
+from engine.config.model_card import Card, Constants, Linear
 from engine.errors import UserError
 from engine.images.grid import Grid
 from engine.networks.blocks import sequential_blocks
-from engine.training.normalisation import SCAN_WISE, Normalisation, ScanScaling, ScanScores
+from engine.training.normalisation import SCAN_WISE, Normalisation, Normaliser
 
 NAME = "imported"  # in model cards and the models table
 NORMALISATION = "normalisation."  # tensors of this beginning are not the network's
@@ -43,12 +43,12 @@ class ImportedNetwork(nn.Module):
                 return
 
     def forward(self, volumes: Tensor) -> Tensor:
-        """(n, 1, x, y, z) normalised volumes -> (n, classes) logits."""
+        """Return the (n, classes) logits of (n, 1, x, y, z) normalised volumes."""
         return self.classifier(self.features(volumes))
 
 
 def skeleton(card: Card) -> ImportedNetwork:
-    """The network of a card without weights, on the meta device.
+    """Return the network of a card without weights, on the meta device.
 
     Raises:
         UserError: a layer that does not follow from the one before, or a network that is no classifier of two groups.
@@ -87,7 +87,7 @@ def _check_classifier(card: Card, layers: Sequence[nn.Module]) -> None:
 
 
 def _module(said, maps: Tensor) -> nn.Module:
-    """The layer that a part of a card means.
+    """Return the layer that a part of a card means.
 
     Args:
         said: the part; maps: its input.
@@ -102,7 +102,7 @@ def _module(said, maps: Tensor) -> nn.Module:
 
 
 def read_network(card: Card, file: Path) -> tuple[ImportedNetwork, dict[str, Tensor]]:
-    """(network in eval mode, tensors of the normalisation) of a file; its outputs are (negative, positive).
+    """Read (network in eval mode, tensors of its normalisation) from a file; outputs are (negative, positive).
 
     Raises:
         UserError: not safetensors, or tensors that are not those of the card; names the layer.
@@ -124,7 +124,9 @@ def read_network(card: Card, file: Path) -> tuple[ImportedNetwork, dict[str, Ten
     left = sorted(name for name in tensors if name not in used and not name.startswith(NORMALISATION))
     if left:
         raise UserError(f"{file.name}: the tensor {left[0]} belongs to no layer of the card ({len(left)} such)")
-    network.classifier[-1] = _two_outputs(network.classifier[-1], flipped=card.classes[0] == card.groups[0])
+    last = network.classifier[-1]
+    assert isinstance(last, nn.Linear)
+    network.classifier[-1] = _two_outputs(last, flipped=card.classes[0] == card.groups[0])
     return network.eval(), {name: tensors[name] for name in tensors if name.startswith(NORMALISATION)}
 
 
@@ -151,7 +153,7 @@ def _fill(layer: nn.Module, said, tensors: Mapping[str, Tensor], where: str) -> 
 
 
 def _two_outputs(last: nn.Linear, flipped: bool) -> nn.Linear:
-    """The last layer with the outputs (negative, positive); a single output is the margin of the second class."""
+    """Return the last layer with the outputs (negative, positive); a single output is the second class's margin."""
     weight = last.weight.detach()
     bias = last.bias.detach() if last.bias is not None else weight.new_zeros(len(weight))
     if len(weight) == 1:
@@ -163,10 +165,8 @@ def _two_outputs(last: nn.Linear, flipped: bool) -> nn.Linear:
     return layer
 
 
-def normalisation_of(
-    card: Card, tensors: Mapping[str, Tensor], mask: np.ndarray, file: str
-) -> Normalisation | ScanScaling | ScanScores:
-    """What makes of a preprocessed scan the input of the network.
+def normalisation_of(card: Card, tensors: Mapping[str, Tensor], mask: np.ndarray, file: str) -> Normaliser:
+    """Return what makes of a preprocessed scan the input of the network.
 
     Args:
         tensors: of the file; normalisation.mean and normalisation.std, (x, y, z), where the card says voxelwise.
@@ -185,12 +185,13 @@ def normalisation_of(
                 raise UserError(f"{file}: {NORMALISATION}{key} must be {shape} numbers, it is {theirs}")
         mean, std = (tensors[NORMALISATION + key].float().numpy() * mask for key in ("mean", "std"))
         return Normalisation(mean, std, mask)
-    mean, std = (0.0, 1.0) if card.normalisation == "none" else (card.normalisation.mean, card.normalisation.std)
-    return Normalisation(np.where(mask, np.float32(mean), 0), np.where(mask, np.float32(std), 0), mask)
+    constants = card.normalisation if isinstance(card.normalisation, Constants) else Constants(mean=0.0, std=1.0)
+    mean, std = (np.where(mask, np.float32(value), 0) for value in (constants.mean, constants.std))
+    return Normalisation(mean, std, mask)
 
 
 def stored_card(card: Card) -> Card:
-    """The card of the network as `read_network` gives it: outputs (negative, positive)."""
+    """Return the card of the network as `read_network` gives it: outputs (negative, positive)."""
     positive, negative = card.groups
     last = card.layers[-1].model_copy(update={"out_features": 2, "bias": True})
     classes = (negative, positive)

@@ -12,7 +12,7 @@ CHUNK = 8
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Mean and standard deviation of each voxel over the training scans (population; design, section 6).
+    """Mean and standard deviation of each voxel over the training scans (population).
 
     Attributes:
         mean, std: (x, y, z) float32.
@@ -26,7 +26,7 @@ class Normalisation:
     epsilon: float = 0.0
 
     def __call__(self, volumes: np.ndarray) -> np.ndarray:
-        """(n, x, y, z) intensities -> (n, x, y, z) float32 z-scores, 0 outside the mask."""
+        """Return (n, x, y, z) float32 z-scores of (n, x, y, z) intensities, 0 outside the mask."""
         return (volumes - self.mean) * self._factor
 
     @property
@@ -49,7 +49,7 @@ class ScanScaling:
     mask: np.ndarray
 
     def __call__(self, volumes: np.ndarray) -> np.ndarray:
-        """(n, x, y, z) intensities -> (n, x, y, z) float32 in 0..1; 0 outside the mask and in an empty scan."""
+        """Return (n, x, y, z) float32 in 0..1 of (n, x, y, z) intensities; 0 outside the mask and in an empty scan."""
         inside = np.where(self.mask, volumes, 0).astype(np.float32, copy=False)
         low, high = (end(inside, axis=(1, 2, 3), keepdims=True) for end in (np.min, np.max))
         spread = np.where(high > low, high - low, np.float32(np.inf))
@@ -67,7 +67,7 @@ class ScanScores:
     mask: np.ndarray
 
     def __call__(self, volumes: np.ndarray) -> np.ndarray:
-        """(n, x, y, z) intensities -> (n, x, y, z) float32; 0 outside the mask and in an empty scan."""
+        """Return (n, x, y, z) float32 of (n, x, y, z) intensities; 0 outside the mask and in an empty scan."""
         inside = volumes[:, self.mask].astype(np.float64)
         mean, spread = inside.mean(axis=1, keepdims=True), inside.std(axis=1, keepdims=True)
         found = np.zeros(volumes.shape, np.float32)
@@ -76,13 +76,14 @@ class ScanScores:
 
 
 Normaliser = Normalisation | ScanScaling | ScanScores
-SCAN_WISE = {"scan": ScanScaling, "zscore": ScanScores}  # that need nothing but the scan itself
+# Those that need nothing but the scan itself.
+SCAN_WISE: dict[str, type[ScanScaling] | type[ScanScores]] = {"scan": ScanScaling, "zscore": ScanScores}
 
 
 def fit_normalisation(
     read: Callable[[Sequence[str]], np.ndarray], scans: Sequence[str], mask: np.ndarray, epsilon: float = 0.0
 ) -> Normalisation:
-    """Mean and spread of the named scans, read CHUNK at a time.
+    """Compute mean and spread of the named scans, read CHUNK at a time.
 
     Args:
         read: scan ids -> (n, x, y, z) float32 volumes.

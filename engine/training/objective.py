@@ -23,24 +23,24 @@ class Classification:
 
     positive: Mapping[str, bool]
 
-    def fitted(self, scans: Sequence[str]) -> Classification:
-        """Nothing is learned of the training scans."""
+    def fitted(self, _scans: Sequence[str]) -> Classification:
+        """Return the same: nothing is learned of the training scans."""
         return self
 
     def truth(self, scans: Sequence[str], device: torch.device) -> Tensor:
-        """(n,) int64 class of each scan."""
+        """Return the (n,) int64 class of each scan."""
         return torch.tensor([int(self.positive[s]) for s in scans], device=device)
 
     def loss(self, logits: Tensor, truth: Tensor) -> Tensor:
-        """() mean cross-entropy of a batch."""
+        """Return the () mean cross-entropy of a batch."""
         return nn.functional.cross_entropy(logits, truth)
 
     def right(self, logits: Tensor, truth: Tensor) -> Tensor:
-        """() how many of a batch are called right."""
+        """Return how many of a batch are called right, ()."""
         return (logits.argmax(1) == truth).sum()
 
     def judge(self, margin: np.ndarray, scans: Sequence[str]) -> dict[str, float]:
-        """loss, accuracy and auc of (n,) margins."""
+        """Return loss, accuracy and auc of (n,) margins."""
         labels = np.array([self.positive[s] for s in scans])
         signed = np.where(labels, margin, -margin)
         return {
@@ -50,7 +50,7 @@ class Classification:
         }
 
     def card(self) -> dict:
-        """Nothing to add to the model card."""
+        """Return nothing to add to the model card."""
         return {}
 
 
@@ -73,37 +73,37 @@ class Regression:
     sd: float = 1.0
 
     def fitted(self, scans: Sequence[str]) -> Regression:
-        """With mean and sd of these scans alone; a sd of 0 becomes 1."""
+        """Return the objective with mean and sd of these scans alone; a sd of 0 becomes 1."""
         known = np.array([self.values[s] for s in scans], float)
         return replace(self, mean=float(known.mean()), sd=float(known.std()) or 1.0)
 
     def standardised(self, scans: Sequence[str]) -> np.ndarray:
-        """(n,) float64 values in standard deviations from the training mean."""
+        """Return the (n,) float64 values in standard deviations from the training mean."""
         return (np.array([self.values[s] for s in scans], float) - self.mean) / self.sd
 
     def truth(self, scans: Sequence[str], device: torch.device) -> Tensor:
-        """(n,) float32 standardised value of each scan."""
+        """Return the (n,) float32 standardised value of each scan."""
         return torch.tensor(self.standardised(scans), dtype=torch.float32, device=device)
 
     def loss(self, logits: Tensor, truth: Tensor) -> Tensor:
-        """() mean squared error of a batch."""
+        """Return the () mean squared error of a batch."""
         return nn.functional.mse_loss(margins(logits)[:, 1], truth.to(logits.dtype))
 
-    def right(self, logits: Tensor, truth: Tensor) -> Tensor:
-        """() nan: there is no right or wrong."""
+    def right(self, logits: Tensor, _truth: Tensor) -> Tensor:
+        """Return () nan: there is no right or wrong."""
         return torch.full((), torch.nan, device=logits.device)
 
     def judge(self, margin: np.ndarray, scans: Sequence[str]) -> dict[str, float]:
-        """loss of (n,) margins; accuracy and auc are missing."""
+        """Return the loss of (n,) margins; accuracy and auc are missing."""
         return {"loss": float(np.mean((margin - self.standardised(scans)) ** 2)), "accuracy": np.nan, "auc": np.nan}
 
     def card(self) -> dict:
-        """What turns margins into values: value = mean + sd * margin."""
+        """Return what turns margins into values: value = mean + sd * margin."""
         return {"task": "regression", "target": self.column, "target_mean": self.mean, "target_sd": self.sd}
 
 
 def objective_of(card: dict) -> Classification | Regression:
-    """What a network of this model card has learnt, without the scans that it learnt from."""
+    """Return what a network of this model card has learnt, without the scans that it learnt from."""
     if card.get("task") != "regression":
         return Classification({})
     return Regression(card["target"], {}, card["target_mean"], card["target_sd"])

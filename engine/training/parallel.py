@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -62,16 +63,15 @@ def train_all(
     def heard(message: str) -> None:
         on_epoch() if message == EPOCH else say(message)
 
-    results: Iterator[PackedNetwork] = parallel.run(partial(train_one, setup), jobs, processes, heard)
     try:
-        trained = {one.job.model: one for one in results}
-    except parallel.WorkerDiedError as died:
-        raise RunError(
+        trainings = parallel.run(partial(train_one, setup), jobs, processes, heard)
+        with closing(trainings) as results:  # type: ignore[type-var]  # a generator
+            trained = {one.job.model: one for one in results}
+    except parallel.WorkerDied as died:
+        raise RunFailure(
             f"a training process ended (code {died.exit_code}); finished epochs are kept, the same command goes on. "
             "If memory ran out: --set training.processes=1 or a coarser grid_mm"
         ) from None
-    finally:
-        results.close()
     return [trained[job.model] for job in jobs]
 
 

@@ -8,7 +8,7 @@ from engine.config.schema import TrainingConfig
 
 
 def chosen_epoch(curve: Sequence[dict], config: TrainingConfig) -> int:
-    """The epoch, from 1, whose weights are kept: the last, or with patience the one of the least validation loss.
+    """Return the epoch, from 1, whose weights are kept: the last, or with patience that of the least validation loss.
 
     The epochs in which patience does not count yet are not chosen while there are others.
 
@@ -22,7 +22,7 @@ def chosen_epoch(curve: Sequence[dict], config: TrainingConfig) -> int:
 
 
 def is_finished(curve: Sequence[dict], config: TrainingConfig) -> bool:
-    """All epochs are done, or the validation loss has not fallen for as many as patience allows."""
+    """Return whether all epochs are done, or the validation loss has not fallen for as many as patience allows."""
     if len(curve) >= config.epochs:
         return True
     if config.patience is None or len(curve) <= config.patience_from:

@@ -98,7 +98,7 @@ class Trainer:
         network = build_network(setup.grid_mm, config.dropout, job.seed, config.network).to(setup.device)
         self._fused = config.engine == "auto" and setup.device.type == "cpu" and fuses(network)
         self._channels_last = config.channels_last or self._fused
-        self.network = network.to(memory_format=torch.channels_last_3d) if self._channels_last else network
+        self.network = network.to(memory_format=torch.channels_last_3d) if self._channels_last else network  # type: ignore[call-overload]  # no stub has it
         self._optimiser = torch.optim.Adam(
             self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )

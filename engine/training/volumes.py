@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from engine.images.geometry import bounding_box
 from engine.networks.device import DEVICE_SHARE
 from engine.training.normalisation import Normaliser
 
+Item = TypeVar("Item")
 Read = Callable[[Sequence[str]], np.ndarray]
 RESIDENT_BYTES = 3e9  # what a resident cohort may take of the host's memory
 LOAD = 16
@@ -82,12 +84,12 @@ class Volumes:
 
     @property
     def voxels(self) -> int:
-        """Of one volume."""
+        """Return how many voxels a volume has."""
         return self._normalisation.mask.size
 
     @cached_property
     def box(self) -> tuple[slice, ...]:
-        """The bounding box of the mask; outside it all is 0."""
+        """Return the bounding box of the mask; outside it all is 0."""
         return bounding_box(self._normalisation.mask)
 
     @property
@@ -95,29 +97,28 @@ class Volumes:
         return self._resident is not None
 
     def release(self) -> None:
-        """Go over to streaming; the resident copy's memory is free afterwards."""
+        """Start streaming; the resident copy's memory is free afterwards."""
         self._resident = None
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
     def batches(self, chunks: Sequence[Sequence[str]]) -> Iterator[Tensor]:
-        """One float32 tensor for each list of scan ids, in order; the next one is read while this one is used."""
+        """Return a float32 tensor for each list of scan ids, in order; the next one is read while this one is used."""
         if self._resident is not None:
             for chunk in chunks:
                 rows = torch.tensor([self._index[s] for s in chunk], device=self._device)
                 yield self._resident[rows].float().contiguous(memory_format=self._format)
             return
         with ThreadPoolExecutor(1) as reader:
-            ahead = reader.submit(self._host, chunks[0]) if chunks else None
+            waiting = [reader.submit(self._host, chunk) for chunk in chunks[:1]]
             for number in range(len(chunks)):
-                batch = ahead.result()
-                if number + 1 < len(chunks):
-                    ahead = reader.submit(self._host, chunks[number + 1])
+                batch = waiting.pop().result()
+                waiting += [reader.submit(self._host, chunk) for chunk in chunks[number + 1 : number + 2]]
                 if self._device.type == "cuda":
                     batch = batch.pin_memory().to(self._device, non_blocking=True)
                 yield batch.contiguous(memory_format=self._format)
 
 
-def chunked(scans: Sequence[str], size: int) -> list[list[str]]:
-    """Lists of at most `size`, in order."""
+def chunked(scans: Sequence[Item], size: int) -> list[list[Item]]:
+    """Divide scans into lists of at most `size`, in order."""
     return [list(scans[start : start + size]) for start in range(0, len(scans), size)]

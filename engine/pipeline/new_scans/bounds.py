@@ -23,7 +23,7 @@ FIGURES = {
 
 
 def bounds(values: pd.Series, both: bool) -> tuple[float, float] | None:
-    """(low, high) that nearly all scans of a cohort lie within; None where they are too few to say.
+    """Return (low, high) that nearly all scans of a cohort lie within; None where they are too few to say.
 
     The median plus and minus 3.5 times 1.4826 times the median absolute deviation: a few scans that went wrong in the
     cohort do not widen it. Source: Iglewicz & Hoaglin 1993, How to detect and handle outliers.
@@ -41,7 +41,7 @@ def bounds(values: pd.Series, both: bool) -> tuple[float, float] | None:
 
 
 def reference_flags(quality: pd.DataFrame, cohort: pd.DataFrame, run_id: str) -> tuple[pd.DataFrame, list[str]]:
-    """(rows of the flags table, names of the figures that cannot be judged).
+    """Return (rows of the flags table, names of the figures that cannot be judged).
 
     Args:
         quality: of the new scans; cohort: of the run whose networks explain them. Both as the quality table.

@@ -20,7 +20,7 @@ UNKNOWN = "unknown"
 
 
 def read_files(files: Sequence[Path], table: Path | None, config: CohortConfig, groups: tuple[str, str]) -> Cohort:
-    """The scans of these files, of no group, explained and never trained on.
+    """Return the scans of these files, of no group, explained and never trained on.
 
     Args:
         files: NIfTI or Analyze images.
@@ -45,11 +45,12 @@ def read_files(files: Sequence[Path], table: Path | None, config: CohortConfig, 
     frame = frame.assign(diagnosis=label.mask(label == "", UNKNOWN), group="", role="apply")
     kept = frame[[column for column in COLUMNS if column in frame]]
     scans = scan_table(kept.to_dict("records"))
+    assert config.name is not None  # Reference.configuration names it
     return Cohort(config.name, scans, exclusion_table([]), groups, warnings=tuple(remarks))
 
 
 def _rows(files: Sequence[Path], table: Path | None) -> tuple[pd.DataFrame, dict[str, str], Path]:
-    """(a row a file as text, our column -> its column, where they are from)."""
+    """Return (a row a file as text, our column -> its column, where they are from)."""
     if table is None:
         rows = pd.DataFrame({"file": [str(file) for file in files]}, index=range(1, len(files) + 1), dtype="string")
         return rows, {"path": "file"}, Path("the files")
@@ -61,7 +62,7 @@ def _rows(files: Sequence[Path], table: Path | None) -> tuple[pd.DataFrame, dict
 
 
 def _row_of(file: Path, cells: pd.Series, table: Path) -> int:
-    """The row of a table that speaks of a file: by its path, relative to the table or as it is, else by its name."""
+    """Find the row that speaks of a file: by its path, relative to the table or as it is, else by its name."""
     paths = cells.dropna().map(Path)
     wanted = file.resolve()
     same = [row for row, path in paths.items() if wanted in ((table.parent / path).resolve(), path.resolve())]
@@ -73,7 +74,7 @@ def _row_of(file: Path, cells: pd.Series, table: Path) -> int:
 
 
 def inspected(cohort: Cohort, config: CohortConfig, registration: str, progress: Progress, memory: Path) -> Cohort:
-    """The cohort with fingerprints of its files; `registration` is that of the preprocessing.
+    """Add the fingerprints of its files to a cohort; `registration` is that of the preprocessing.
 
     Raises:
         UserError: a file that cannot be used.

@@ -48,7 +48,7 @@ class Reference:
         return self.reader.manifest["fingerprint"]
 
     def configuration(self, name: str | None, overrides: dict) -> RunConfig:
-        """The run's settings for scans that come as files; of a simulated run the preprocessing is the default one.
+        """Return the run's settings for scans from files; of a simulated run the preprocessing is the default one.
 
         Raises:
             UserError: a setting that the networks as they are leave no choice of.
@@ -70,7 +70,7 @@ class Reference:
 
     @cached_property
     def jobs(self) -> list[Job]:
-        """Its networks, with the scans that each was trained on."""
+        """Return the networks of the run, with the scans that each was trained on."""
         scans, share = self.scans.reset_index(drop=True), self._config.training.validation_share
         models = self._models.fillna({"seed": 0})  # of imported networks nobody knows it
         jobs = [job_of(scans, row.model, row.model_set, int(row.seed)) for row in models.itertuples()]
@@ -86,25 +86,25 @@ class Reference:
 
     @cached_property
     def scans(self) -> pd.DataFrame:
-        """Its scans table."""
+        """Return the scans table of the run."""
         return self.reader.table("scans")
 
     @property
     def target(self) -> Target | None:
-        """What its networks predict, where they are of a regression."""
+        """Return what the networks predict, where they are of a regression."""
         return Target(**self.reader.target) if self.reader.target else None
 
     def learnt_from(self, job: Job) -> set[str]:
-        """The subjects that a network was trained on or chosen by."""
+        """Return the subjects that a network was trained on or chosen by."""
         known = {*job.train, *job.validation}
         return set(self.scans.loc[self.scans["scan"].isin(known), "subject"])
 
     def models(self, names: Sequence[str]) -> pd.DataFrame:
-        """Rows of its models table."""
+        """Return rows of the models table of the run."""
         return self._models[self._models["model"].isin(list(names))]
 
     def weights(self, model: str) -> tuple[bytes, dict]:
-        """(safetensors, card) of a network, checked against the checksum that was taken when it was trained.
+        """Return (safetensors, card) of a network, checked against the checksum taken when it was trained.
 
         Raises:
             RunError: missing, or not what was written.
@@ -122,12 +122,12 @@ class Reference:
 
     @cached_property
     def atlas(self) -> Atlas:
-        """Its regions, as they lie in the store: an own atlas need not be given again."""
+        """Return the regions as they lie in the store: an own atlas need not be given again."""
         labels, fine = (self.reader.array(path).astype(np.int16) for path in ("grid/atlas", "atlas"))
         return Atlas(labels, fine, self.reader.table("regions"))
 
     def tissue(self, job: Job) -> tuple[list[str], Callable[[Sequence[str]], np.ndarray]]:
-        """Training scans of the negative group, and what reads their volumes out of the store.
+        """Return training scans of the negative group, and what reads their volumes out of the store.
 
         Raises:
             UserError: the run holds none.
@@ -143,7 +143,7 @@ class Reference:
 
 
 def find_reference(name: str, store: Path) -> Reference:
-    """A run by its identifier, by its name if only one run of the store has it, or by its folder.
+    """Find a run by its identifier, by its name if only one run of the store has it, or by its folder.
 
     Raises:
         UserError: there is none, there are several, or it has no networks of its own to explain with.

@@ -35,7 +35,7 @@ class NewScansRun(Run):
     networks_from: ClassVar[str] = "predict"
     has_groups: ClassVar[bool] = False
 
-    reference: Reference | None = None
+    reference: Reference = None  # type: ignore[assignment]  # always given; fields before it have defaults
     files: tuple[Path, ...] = ()
     table: Path | None = None
     unjudged: list[str] = field(default_factory=list)
@@ -43,7 +43,7 @@ class NewScansRun(Run):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of all that decides the results: as for every run, and the run that the networks are from."""
+        """Return the fingerprint as for every run, and of the run that the networks are from."""
         return digest(super().fingerprint, self.reference.fingerprint)
 
     @property
@@ -57,7 +57,7 @@ class NewScansRun(Run):
         return self.reference.atlas
 
     def with_parts(self, cohort: Cohort) -> Cohort:
-        """The cohort, in no fold and no test set.
+        """Return the cohort, in no fold and no test set.
 
         Raises:
             UserError: no scan could be prepared.
@@ -73,7 +73,7 @@ class NewScansRun(Run):
 
     @property
     def jobs(self) -> list[Job]:
-        """Every network, with the scans whose subject it has not learnt from.
+        """Return every network, with the scans whose subject it has not learnt from.
 
         Raises:
             UserError: a scan that all networks were trained on.
@@ -95,7 +95,7 @@ class NewScansRun(Run):
 
     @property
     def known_subjects(self) -> dict[str, str]:
-        """New scan -> subject of the reference's cohort, where it is one: by its file, image or the table's word."""
+        """Return new scan -> subject of the reference's cohort, if it is one: by file, image or the table's word."""
         theirs = self.reference.scans
         by_file = theirs[theirs["source_hash"] != ""].drop_duplicates("source_hash").set_index("source_hash")["subject"]
         named = set(theirs["subject"]) if self.table else set()
@@ -109,7 +109,7 @@ class NewScansRun(Run):
 
     @property
     def differing(self) -> list[str]:
-        """Preprocessing settings that are not those of the networks' own scans, in words."""
+        """Return preprocessing settings that are not those of the networks' own scans, in words."""
         if self.reference.reader.simulated:
             return []
         ours = self.config.preprocessing.model_dump(mode="json", exclude={"processes", "keep_transforms", "quality"})
@@ -118,7 +118,7 @@ class NewScansRun(Run):
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader must know before believing the result."""
+        """Return what a reader must know before believing the result."""
         of, lines = self.reference.run_id, []
         if self.reference.reader.simulated:
             lines.append(

@@ -17,7 +17,7 @@ from store.spec import WORK_FOLDER
 
 
 def ingest(run: NewScansRun) -> None:
-    """Files -> the cohort: scans of no group, fingerprints, and which networks may explain them."""
+    """Read files into the cohort: scans of no group, fingerprints, and which networks may explain them."""
     config = run.config.cohort
     cohort = read_files(run.files, run.table, config, run.reference.reader.groups)
     cohort = replace(cohort, target=run.reference.target)
@@ -39,7 +39,7 @@ def ingest(run: NewScansRun) -> None:
 
 
 def preprocess(run: NewScansRun) -> None:
-    """Files -> volumes as the networks know them, with quality figures beside those of the networks' own cohort."""
+    """Prepare volumes as the networks know them, with quality figures beside those of the networks' own cohort."""
     stages.preprocess(run)
     left_out = run.cohort.exclusions
     for row in left_out[left_out["stage"] == "preprocess"].itertuples():
