@@ -42,16 +42,12 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     known = np.isfinite(first) & np.isfinite(second)
     if known.sum() < 2:
         return float("nan")
-    return correlation_of_ranks(ranks(first[known]), ranks(second[known]))
-
-
-def ranks(values: np.ndarray) -> np.ndarray:
-    """Return the (n,) ranks from 1, ties in the middle."""
-    return stats.rankdata(values)
+    # scipy.stats.spearmanr differs in the last digit, which runs made before do not have, and takes 1.5 times as long.
+    return correlation_of_ranks(stats.rankdata(first[known]), stats.rankdata(second[known]))
 
 
 def correlation_of_ranks(first: np.ndarray, second: np.ndarray) -> float:
-    """Return Spearman's rho of what has these ranks; nan if one side is constant."""
+    """Return Spearman's rho of ranks, which are taken once for many pairs; nan if one side is constant."""
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return float("nan")
     return float(np.corrcoef(first, second)[0, 1])

@@ -16,6 +16,7 @@ class RegionSums:
     """Sums over the regions 1..count of a labelled volume; voxels of no region are never looked at.
 
     `gather` takes what is needed of a map, anything may be done to it element by element, and `sums` adds it up.
+    At 1 mm numpy.bincount takes 7 times as long for a map, scipy.ndimage.sum_labels 10 times; at 2 mm 15 and 23 times.
 
     Args:
         labels: (x, y, z) region index.
@@ -105,7 +106,8 @@ def subject_shares(
 def bootstrap_interval(values: np.ndarray, resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the ((k,), (k,)) 2.5 and 97.5 percentiles of the mean over subjects, drawn with replacement.
 
-    Missing (nan) below LEAST_SUBJECTS: the draws of two or three people say nothing of others.
+    Missing (nan) below LEAST_SUBJECTS: the draws of two or three people say nothing of others. scipy.stats.bootstrap
+    takes 2.5 times as long and draws otherwise, so that runs would differ from those made before.
 
     Args:
         values: (subjects, k).

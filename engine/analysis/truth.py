@@ -18,7 +18,7 @@ from typing import ClassVar
 import numpy as np
 from scipy import ndimage, stats
 
-from engine.analysis.distances import correlation_of_ranks, ranks
+from engine.analysis.distances import rank_correlation
 
 VOXEL_SCORES = (
     "voxel_auc", "average_precision", "mass_accuracy", "rank_accuracy", "pointing_game", "localisation_error_mm",
@@ -105,6 +105,11 @@ class TruthScorer:
         return np.array([*voxelwise, *self._by_region(found)])
 
     def _voxelwise(self, found: np.ndarray, real: np.ndarray, positives: int) -> list[float]:
+        """Return the VOXEL_SCORES; one sorting serves all of them.
+
+        sklearn's roc_auc_score and average_precision_score give the same to 1e-16 and take 11 times as long at 1 mm, 17
+        times at 2 mm.
+        """
         order = _descending(found)
         hits = real[order]
         last = np.flatnonzero(np.diff(found[order], append=-np.inf))  # the end of each run of equal values
@@ -127,7 +132,10 @@ class TruthScorer:
         if not total > 0 or not size.any():
             return [np.nan, np.nan]
         means = sums[counted] / self._voxels[counted]
-        return [correlation_of_ranks(ranks(means), ranks(size)), sums[counted][size > 0].sum() / total]
+        return [
+            rank_correlation(means, size),
+            sums[counted][size > 0].sum() / total,
+        ]
 
 
 def _descending(values: np.ndarray) -> np.ndarray:

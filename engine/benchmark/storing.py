@@ -27,7 +27,7 @@ GROUPS = ("AD", "NC")
 KEY = HeatmapKey("holdout", "sensitivity", "AD")
 
 
-def _written(folder: Path, grid_mm: int, volumes: list[np.ndarray]) -> RunReader:
+def _write_run(folder: Path, grid_mm: int, volumes: list[np.ndarray]) -> RunReader:
     """Write a run with these heatmaps, not published, and return what reads it."""
     writer, scans = RunWriter(folder), [str(number) for number in range(len(volumes))]
     array = HeatmapArray(
@@ -66,7 +66,7 @@ def store(setting: Setting) -> list[Result]:
         def write() -> None:
             nonlocal number
             number += 1
-            _written(Path(name) / str(number), setting.grid_mm, volumes)
+            _write_run(Path(name) / str(number), setting.grid_mm, volumes)
 
         writing = setting.median(write) / SCANS
         reader = RunReader.staging(Path(name) / str(number), GROUPS)
@@ -88,7 +88,7 @@ def aggregate(setting: Setting) -> list[Result]:
     weights = {("holdout", row["scan"]): 1.0 for row in rows}
     inside = brain_mask(setting.grid_mm)
     with tempfile.TemporaryDirectory() as name:
-        reader = _written(Path(name) / "run", setting.grid_mm, volumes)
+        reader = _write_run(Path(name) / "run", setting.grid_mm, volumes)
 
         brain = np.flatnonzero(inside)
         adder = RegionSums(atlas.labels, len(atlas.regions))

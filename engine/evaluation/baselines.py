@@ -24,6 +24,8 @@ def region_means(
 ) -> pd.DataFrame:
     """Return the mean intensity of each region in each scan, (scans, regions 1..count), index scan.
 
+    nilearn's NiftiLabelsMasker takes 3 to 4 times as long and leaves out regions without a voxel on the grid.
+
     Args:
         labels: (x, y, z) region indices on the working grid.
     """

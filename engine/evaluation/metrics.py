@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.metrics import accuracy_score, brier_score_loss, confusion_matrix, recall_score, roc_auc_score, roc_curve
 
 from store.accuracy import FOLDS, by_subject, interval_rows, ranked_by
 from store.keys import ModelName, are_of_folds
@@ -30,25 +30,26 @@ def scores(positive: np.ndarray, probability: np.ndarray, order: np.ndarray | No
     """
     positive, probability = np.asarray(positive, bool), np.asarray(probability, float)
     called = probability >= 0.5
-    counts = {
-        "true_positive": int((positive & called).sum()),
-        "false_negative": int((positive & ~called).sum()),
-        "false_positive": int((~positive & called).sum()),
-        "true_negative": int((~positive & ~called).sum()),
-    }
-    sensitivity = counts["true_positive"] / positive.sum() if positive.any() else np.nan
-    specificity = counts["true_negative"] / (~positive).sum() if (~positive).any() else np.nan
+    true_negative, false_positive, false_negative, true_positive = confusion_matrix(
+        positive, called, labels=[False, True]
+    ).ravel()
+    sensitivity, specificity = (
+        recall_score(positive, called, pos_label=group, zero_division=np.nan) for group in (True, False)
+    )
     balanced = (sensitivity + specificity) / 2
     both = positive.any() and (~positive).any()
     return {
-        "accuracy": float((called == positive).mean()),
+        "accuracy": float(accuracy_score(positive, called)),
         "balanced_accuracy": float(balanced),
         "sensitivity": float(sensitivity),
         "specificity": float(specificity),
         "auc": float(roc_auc_score(positive, probability if order is None else order)) if both else np.nan,
         "auc_hard": float(balanced),
-        "brier": float(np.mean((probability - positive) ** 2)),
-        **{name: float(value) for name, value in counts.items()},
+        "brier": float(brier_score_loss(positive, probability)),
+        "true_positive": float(true_positive),
+        "false_negative": float(false_negative),
+        "false_positive": float(false_positive),
+        "true_negative": float(true_negative),
     }
 
 

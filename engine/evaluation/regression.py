@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from sklearn.linear_model import RidgeCV
+from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
 from engine.cohort.splits import Job
 from engine.evaluation.baselines import linear_pipeline
@@ -26,13 +27,12 @@ def errors(observed: np.ndarray, value: np.ndarray) -> dict[str, float]:
         needs different values is missing (nan) where all are the same.
     """
     observed, value = np.asarray(observed, float), np.asarray(value, float)
-    error, about = value - observed, observed - observed.mean()
     varies, both = bool(np.ptp(observed)), bool(np.ptp(observed) and np.ptp(value))
     return {
-        "mae": float(np.abs(error).mean()),
-        "rmse": float(np.sqrt((error**2).mean())),
+        "mae": float(mean_absolute_error(observed, value)),
+        "rmse": float(root_mean_squared_error(observed, value)),
         "r": float(np.corrcoef(observed, value)[0, 1]) if both else np.nan,
-        "r2": float(1 - (error**2).sum() / (about**2).sum()) if varies else np.nan,
+        "r2": float(r2_score(observed, value)) if varies else np.nan,
     }
 
 

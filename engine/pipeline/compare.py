@@ -9,6 +9,7 @@ from itertools import combinations, groupby
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from engine.analysis.cells import scan_weights
 from engine.analysis.distances import (
@@ -18,7 +19,6 @@ from engine.analysis.distances import (
     mass,
     normalised,
     rank_correlation,
-    ranks,
 )
 from engine.pipeline.aggregate import explained, group_mass, stored_series
 from engine.pipeline.run import Run
@@ -178,7 +178,7 @@ def _group_rows(
             continue
         averages = {s["method"]: average(s, diagnosis) for s in methods}
         brain = run.mask.ravel() if _whole(run) else slice(None)
-        ranked = {method: ranks(values[brain]) for method, values in averages.items()}
+        ranked = {method: stats.rankdata(values[brain]) for method, values in averages.items()}
         for a, b in combinations(averages, 2):
             rows.append(
                 {

@@ -192,7 +192,7 @@ def _networks(
     """Train networks as a run does, on all subjects: those that they are asked about are others."""
     rows = _training_rows(config, extent)
     scans = tuple(row["scan"] for row in rows)
-    volumes = dict(zip(scans, _rendered(rows, preparer.volume, progress, "simulating the training scans"), strict=True))
+    volumes = dict(zip(scans, _render(rows, preparer.volume, progress, "simulating the training scans"), strict=True))
     objective = Classification({row["scan"]: row["group"] == POSITIVE for row in rows})
     networks, epochs = [], config.training.epochs
     with tempfile.TemporaryDirectory() as folder, progress.task("training, epochs", extent.networks * epochs) as task:
@@ -237,7 +237,7 @@ def _predicted(trained: TrainedNetwork, volumes: np.ndarray, device: torch.devic
     return predict_margins(trained.network, rendered, names)
 
 
-def _rendered(
+def _render(
     rows: Sequence[dict], render: Callable[[dict], np.ndarray], progress: Progress, label: str
 ) -> list[np.ndarray]:
     """Render every row, on all cores: SciPy lets go of the interpreter while it interpolates."""
