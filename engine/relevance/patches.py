@@ -39,7 +39,7 @@ def _dense(
     def part(start: int, stop: int) -> Tensor:
         volumes = volume.expand(stop - start, 1, *volume.shape).clone()
         for row, patch in enumerate(patches[start:stop]):
-            volumes[(row, 0, *patch.box)] = patch.values()
+            volumes[row, 0][patch.box] = patch.values()
         return margins(model(volumes))[:, explained_class].double()
 
     fits = volumes_that_fit(volume.numel() * footprint(model), volume.device, batch.at_most)
