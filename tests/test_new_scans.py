@@ -16,7 +16,7 @@ from engine.cli import main
 from engine.cohort.splits import check_no_leak
 from engine.pipeline.new_scans import stages
 from engine.pipeline.new_scans.bounds import bounds, reference_flags
-from engine.pipeline.new_scans.reference_run import Reference, find_reference
+from engine.pipeline.new_scans.reference_run import ReferenceRun, find_reference
 from engine.pipeline.new_scans.run import NewScansRun
 from engine.progress import Progress
 from engine.training.checkpoints import load_model
@@ -58,7 +58,7 @@ def refused(capsys, message: str, *arguments: object) -> None:
     assert "Traceback" not in text
 
 
-def copied(folder: Path, to: Path, **manifest) -> Reference:
+def copied(folder: Path, to: Path, **manifest) -> ReferenceRun:
     """The trained run in another store, with another word in its manifest."""
     source = folder / "store" / open_run(folder / "store", "tiny").run_id
     shutil.copytree(source, to / source.name)
@@ -163,7 +163,7 @@ def test_a_scan_of_the_cohort_is_explained_by_networks_that_never_saw_it(folder,
 
 def test_a_scan_that_all_networks_saw_is_refused(folder, reference, capsys, monkeypatch):
     learnt = [j for j in reference.jobs if "p0" in reference.learnt_from(j)]
-    monkeypatch.setattr(Reference, "jobs", learnt)
+    monkeypatch.setattr(ReferenceRun, "jobs", learnt)
     refused(capsys, "all networks", "tiny", folder / "data" / "scan0.nii.gz", "--store", folder / "store")
 
 

@@ -121,18 +121,11 @@ def curve_rows(predictions: pd.DataFrame, groups: tuple[str, str]) -> list[dict]
             false, true, _ = roc_curve(positive, ranked_by(part))
             keep = np.unique(np.linspace(0, len(false) - 1, min(len(false), CURVE_POINTS)).round().astype(int))
             rows += [_point(model, "roc", i, false[k], true[k]) for i, k in enumerate(keep)]
+        # sklearn's calibration_curve puts edges into the other bin, and does not say how many scans a bin has.
         bins = np.minimum((probability * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-        rows += [
-            _point(
-                model,
-                "calibration",
-                i,
-                probability[bins == b].mean(),
-                positive[bins == b].mean(),
-                int((bins == b).sum()),
-            )
-            for i, b in enumerate(np.unique(bins))
-        ]
+        for i, b in enumerate(np.unique(bins)):
+            own = bins == b
+            rows.append(_point(model, "calibration", i, probability[own].mean(), positive[own].mean(), int(own.sum())))
     return rows
 
 

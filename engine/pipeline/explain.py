@@ -36,13 +36,17 @@ DROP_UNITS = {"margin": "drop of margin", "probability": "drop of probability"}
 
 
 @dataclass(frozen=True)
-class Series:
-    """All heatmaps of one network by one method for one target."""
+class Explanation:
+    """All heatmaps of one network by one method for the evidence of one group.
+
+    Attributes:
+        explained_class: the group's in the network.
+    """
 
     job: Job
     method: RelevanceMethod
-    target: str
-    index: int  # of the class in the network
+    group: str
+    explained_class: int
 
 
 def build_method(name: str, config: RunConfig, brain: Brain, batch: BatchSize) -> RelevanceMethod:
@@ -96,21 +100,21 @@ def build_brain(run: Run, job: Job, normalisation: Normaliser, device: torch.dev
     )
 
 
-def series_of(run: Run, job: Job, brain: Brain, batch: BatchSize) -> list[Series]:
+def explanations_of(run: Run, job: Job, brain: Brain, batch: BatchSize) -> list[Explanation]:
     """Return what is to be computed for one network, in the paper's order of methods.
 
     Antisymmetric methods are kept for the positive group alone: the other map is its negative.
     """
     asked = getattr(run.config.explain, job.model_set)
     positive, negative = run.groups
-    series = []
+    explanations = []
     for name in METHODS:
         if name in asked:
             method = build_method(name, run.config, brain, batch)
-            series.append(Series(job, method, positive, 1))
+            explanations.append(Explanation(job, method, positive, 1))
             if not method.antisymmetric:
-                series.append(Series(job, method, negative, 0))
-    return series
+                explanations.append(Explanation(job, method, negative, 0))
+    return explanations
 
 
 def write_heatmaps(run: Run) -> None:
@@ -121,25 +125,25 @@ def write_heatmaps(run: Run) -> None:
     for job in run.jobs:
         network, normalisation, _ = load_model(run.staging / MODELS_FOLDER, job.model, run.mask)
         network = network.to(device)
-        for series in series_of(run, job, build_brain(run, job, normalisation, device), batch):
-            _explain(run, series, network, normalisation)
+        for explanation in explanations_of(run, job, build_brain(run, job, normalisation, device), batch):
+            _explain(run, explanation, network, normalisation)
     run.writer.compact()  # what follows reads one table instead of a part for each handful of heatmaps
 
 
-def _explain(run: Run, series: Series, network: torch.nn.Module, normalisation: Normaliser) -> None:
-    """Compute and write the heatmaps of a series that do not exist yet."""
-    job, method, target = series.job, series.method, series.target
+def _explain(run: Run, explanation: Explanation, network: torch.nn.Module, normalisation: Normaliser) -> None:
+    """Compute and write the heatmaps of an explanation that do not exist yet."""
+    job, method, group = explanation.job, explanation.method, explanation.group
     sizes = _voxels_behind(run, method)
     scales = scales_of(run, method.gradient)
     for scale in scales:
-        _start(run, series, scale, sizes.shape)
-    keys = {scale: HeatmapKey(job.model, method.name, target, scale) for scale in scales}
+        _start(run, explanation, scale, sizes.shape)
+    keys = {scale: HeatmapKey(job.model, method.name, group, scale) for scale in scales}
     done = set.intersection(*(run.writer.completed(key) for key in keys.values()))
     todo = [chunk for chunk in chunked(job.explain, CHUNK) if not done.issuperset(chunk)]
     rows = {scan: row for row, scan in enumerate(job.explain)}
     device = next(network.parameters()).device
     volumes = Volumes(run.cache.read, job.explain, normalisation, device, STREAMED)
-    label = f"{job.model} {method.name}" + ("" if method.antisymmetric else f" for {target}")
+    label = f"{job.model} {method.name}" + ("" if method.antisymmetric else f" for {group}")
     finished = len(job.explain) - sum(len(chunk) for chunk in todo)
     if takes_whole_passes(method, network):
         run.progress.say(f"  {label}: not a plain sequence of convolutions, so by whole forward passes, which is slow")
@@ -162,7 +166,7 @@ def _explain(run: Run, series: Series, network: torch.nn.Module, normalisation: 
     with run.progress.task(label, len(job.explain), finished) as task, ThreadPoolExecutor(1) as beside:
         writing = None  # one chunk is written while the next is computed
         for chunk, batch in zip(todo, volumes.batches(todo), strict=True):
-            found = method.attribute(network, batch, series.index)
+            found = method.attribute(network, batch, explanation.explained_class)
             if writing is not None:
                 task.advance(writing.result())
             writing = beside.submit(write, chunk, found)
@@ -186,14 +190,14 @@ def takes_whole_passes(method: RelevanceMethod, network: torch.nn.Module) -> boo
     return getattr(method, "engine", "dense") == "incremental" and sequential_blocks(network) is None
 
 
-def _start(run: Run, series: Series, scale: str, shape: Sequence[int]) -> None:
-    method = series.method
+def _start(run: Run, explanation: Explanation, scale: str, shape: Sequence[int]) -> None:
+    job, method = explanation.job, explanation.method
     array = HeatmapArray(
         method.native_grid, unit_of(run, method.gradient, scale), Grid(run.config.grid_mm).affine,
-        getattr(method, "stride", None), count=len(series.job.explain), shape=shape, parameters=method.parameters(),
+        getattr(method, "stride", None), count=len(job.explain), shape=shape, parameters=method.parameters(),
         antisymmetric=method.antisymmetric,
     )  # fmt: skip
-    run.writer.start_heatmaps(HeatmapKey(series.job.model, method.name, series.target, scale), array)
+    run.writer.start_heatmaps(HeatmapKey(job.model, method.name, explanation.group, scale), array)
 
 
 def _voxels_behind(run: Run, method: RelevanceMethod) -> np.ndarray:

@@ -1,7 +1,7 @@
 """What was imposed on a simulated cohort, written into the run: the visible change of each scan, and by region.
 
 The twins (the same people without the imposed change) are rendered once and kept beside the volumes of the cohort: the
-visible change is the difference from them, and the null networks are trained on them (references.py).
+visible change is the difference from them, and the null networks are trained on them (truth_references.py).
 """
 
 from __future__ import annotations

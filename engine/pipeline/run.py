@@ -26,13 +26,7 @@ from engine.cohort.splits import Job, jobs, split, with_validation
 from engine.config.schema import RunConfig
 from engine.errors import UserError
 from engine.images.template import brain_mask
-from engine.pipeline.fingerprints import (
-    VERSION,
-    computing_of,
-    networks_fingerprint,
-    run_fingerprint,
-    volumes_fingerprint,
-)
+from engine.pipeline import fingerprints
 from engine.preprocessing.quality import undecided
 from engine.preprocessing.volume_cache import VolumeCache
 from engine.progress import Progress
@@ -77,22 +71,22 @@ class Run:
     @cached_property
     def fingerprint(self) -> str:
         """Return the fingerprint of all that decides the results."""
-        return run_fingerprint(self.config, self.data_fingerprint, self.computing)
+        return fingerprints.run_fingerprint(self.config, self.data_fingerprint, self.computing)
 
     @cached_property
     def computing(self) -> str:
         """Return the kind of device, and on the CPU how many threads."""
-        return computing_of(self.device)
+        return fingerprints.computing_of(self.device)
 
     @property
     def preprocessing_fingerprint(self) -> str:
         """Return the fingerprint of all that decides a volume, its input aside."""
-        return volumes_fingerprint(self.config)
+        return fingerprints.volumes_fingerprint(self.config)
 
     @property
     def training_fingerprint(self) -> str:
         """Return the fingerprint of all that decides the networks."""
-        return networks_fingerprint(self.config, self.data_fingerprint, self.computing)
+        return fingerprints.networks_fingerprint(self.config, self.data_fingerprint, self.computing)
 
     @property
     def run_id(self) -> str:
@@ -306,7 +300,7 @@ def discard(run: Run, names: list[str]) -> None:
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "brainwhy": VERSION}
+    found = {"python": platform.python_version(), "brainwhy": fingerprints.VERSION}
     for package in PACKAGES:
         try:
             found[package] = metadata.version(package)

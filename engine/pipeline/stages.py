@@ -69,11 +69,7 @@ def explain(run: Run) -> None:
 
 def aggregate(run: Run) -> None:
     """Average the heatmaps of groups, add up the relevance of AAL regions, rank them."""
-    from engine.pipeline.aggregate import (
-        write_cells,
-        write_group_regions,
-        write_region_relevance,
-    )
+    from engine.pipeline.aggregate import write_cells, write_group_regions, write_region_relevance
 
     _require(run, "explain", "aggregate")
     if not run.is_done("aggregate"):

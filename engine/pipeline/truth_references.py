@@ -5,8 +5,8 @@ anatomy that they are shown. Two kinds, explained by the same method with the sa
 
 untrained: first weights drawn again, normalised as the trained network.
 null: trained as the run's network for the fixed test set is, on the same people, groups and settings, but with every
-    patient's scan replaced by its twin without the imposed change (imposed.py). The groups of such a cohort differ in
-    nothing, so these networks know brains and learning by heart, and no disease. (Labels permuted over the scans as
+    patient's scan replaced by its twin without the imposed change (imposed_truth.py). The groups of such a cohort are
+    the same, so these networks know brains and learning by heart, and no disease. (Labels permuted over the scans as
     they are would leave the disease in the pictures, where it most tells people apart, and so is what to remember.)
 
 Both are computed for the patients of the fixed test set: of the folds' scans they would cost as much again as the whole

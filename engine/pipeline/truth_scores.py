@@ -1,6 +1,6 @@
 """Scores of a simulated run's heatmaps against what was imposed, between their reference and their ceiling.
 
-Reference: the same method on networks that know nothing of the disease (references.py); what counts is the difference.
+Reference: the same method on networks that know nothing of the disease (truth_references.py); the difference counts.
 Ceilings: the score of the truth's own map, and that of the best map there is in the data, the absolute difference of
 the groups' means over the training volumes. Scores are of the positive group's scans in test sets; scans of the
 negative group, in which nothing was imposed, are scored against the same truth and stand in rows of their own.

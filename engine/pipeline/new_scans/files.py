@@ -45,7 +45,7 @@ def read_files(files: Sequence[Path], table: Path | None, config: CohortConfig, 
     frame = frame.assign(diagnosis=label.mask(label == "", UNKNOWN), group="", role="apply")
     kept = frame[[column for column in COLUMNS if column in frame]]
     scans = scan_table(kept.to_dict("records"))
-    assert config.name is not None  # Reference.configuration names it
+    assert config.name is not None  # ReferenceRun.configuration names it
     return Cohort(config.name, scans, exclusion_table([]), groups, warnings=tuple(remarks))
 
 

@@ -29,7 +29,7 @@ SETTABLE = ("preprocessing", "explain", "analysis", "store")
 
 
 @dataclass(frozen=True)
-class Reference:
+class ReferenceRun:
     """A published run with networks.
 
     Attributes:
@@ -142,7 +142,7 @@ class Reference:
         return negative, lambda scans: np.stack([self.reader.volume(scan) for scan in scans])
 
 
-def find_reference(name: str, store: Path) -> Reference:
+def find_reference(name: str, store: Path) -> ReferenceRun:
     """Find a run by its identifier, by its name if only one run of the store has it, or by its folder.
 
     Raises:
@@ -157,7 +157,7 @@ def find_reference(name: str, store: Path) -> Reference:
             reader = open_run(store, _identifier(name, store))
     except StoreError as error:
         raise UserError(f"RUN {name}: {error}") from None
-    return Reference(folder.parent if (folder / MANIFEST).is_file() else store, _checked(reader))
+    return ReferenceRun(folder.parent if (folder / MANIFEST).is_file() else store, _checked(reader))
 
 
 def _identifier(name: str, store: Path) -> str:

@@ -16,7 +16,7 @@ from engine.cohort.scans import Cohort
 from engine.cohort.splits import Job
 from engine.errors import UserError
 from engine.pipeline.fingerprints import digest
-from engine.pipeline.new_scans.reference_run import Reference
+from engine.pipeline.new_scans.reference_run import ReferenceRun
 from engine.pipeline.run import Run
 
 
@@ -35,7 +35,7 @@ class NewScansRun(Run):
     networks_from: ClassVar[str] = "predict"
     has_groups: ClassVar[bool] = False
 
-    reference: Reference = None  # type: ignore[assignment]  # always given; fields before it have defaults
+    reference: ReferenceRun = None  # type: ignore[assignment]  # always given; fields before it have defaults
     files: tuple[Path, ...] = ()
     table: Path | None = None
     unjudged: list[str] = field(default_factory=list)
