@@ -15,7 +15,7 @@ from store.export.nifti import export_csv
 
 ROOT = Path(__file__).parent.parent
 # Which CSV is made without `csv_text`, and why that is no table for people.
-OTHER = {"engine/pipeline/run.py": "a fingerprint", "store/export/csv.py": "here it is made"}
+OTHER = {"engine/pipeline/fingerprints.py": "a fingerprint", "store/export/csv.py": "here it is made"}
 
 
 @pytest.mark.parametrize(

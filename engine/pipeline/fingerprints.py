@@ -9,7 +9,8 @@ from engine.config.cohort_schema import SIMULATION_VERSION
 from engine.config.schema import RunConfig
 from store import SPEC_VERSION
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
+TRAINING_VERSION = "0.1.0"  # of how networks are trained: whoever changes it makes all cached networks new
 PREPROCESSING_VERSION = 1  # raised when the same settings give other volumes
 STRETCHED_VERSION = "stretched atlas 2"  # raised when a stretched atlas lies elsewhere; placed ones do not know of it
 
@@ -59,7 +60,7 @@ def volumes_fingerprint(config: RunConfig) -> str:
 def networks_fingerprint(config: RunConfig, data: str, computing: str) -> str:
     """Return the fingerprint of all that decides the networks."""
     return digest(
-        "networks", VERSION, data, volumes_fingerprint(config), computing, config.seed,
+        "networks", TRAINING_VERSION, data, volumes_fingerprint(config), computing, config.seed,
         config.preprocessing.quality.exclude.model_dump_json(),
         config.split.model_dump_json(exclude={"sd_ddof"}),
         config.training.model_dump_json(exclude={"models", "only_folds", "resident"}),

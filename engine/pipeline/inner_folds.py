@@ -23,7 +23,7 @@ import torch
 from engine.cohort.splits import Job, check_no_leak, jobs, split, with_validation
 from engine.config.loading import load_config, parse_override
 from engine.config.schema import SplitConfig, TrainingConfig
-from engine.errors import RunFailure, UserError
+from engine.errors import RunError, UserError
 from engine.networks.device import make_deterministic
 from engine.pipeline import stages
 from engine.pipeline.fingerprints import digest

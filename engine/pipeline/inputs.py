@@ -8,7 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
-from engine.cohort.checks import accepted, inspect_all, without_unplaced
+from engine.cohort.checks import inspect_all, without_unplaced
+from engine.cohort.decisions import accepted
 from engine.cohort.dicom import convert_series
 from engine.cohort.regression_target import by_median, with_values
 from engine.cohort.scans import Cohort

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from engine.cohort.checks import accepted
+from engine.cohort.decisions import accepted
 from engine.errors import UserError
 from engine.pipeline.fingerprints import data_fingerprint
 from engine.pipeline.inputs import limits_for, preparer_for, read_cohort
 from engine.pipeline.run import Run
 from engine.pipeline.write_inputs import write_inputs
-from engine.preprocessing.cohort import prepare_cohort
+from engine.preprocessing.cohort import Preparation, prepare_cohort
 from engine.preprocessing.quality import SOURCE
 
 ORDER = ("ingest", "preprocess", "train", "explain", "aggregate", "compare", "publish")

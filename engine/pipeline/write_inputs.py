@@ -8,7 +8,7 @@ from engine.images.grid import Grid
 from engine.images.template import brain_mask, template_brain
 from engine.pipeline.imposed_truth import write_truth
 from engine.pipeline.run import Run
-from engine.preprocessing.native_space import spaces
+from engine.preprocessing.native_space import native_spaces
 
 
 def write_inputs(run: Run) -> None:
@@ -64,7 +64,7 @@ def write_native_spaces(run: Run) -> None:
     """Write the native space of every scan, so that heatmaps can be taken back to it."""
     scans, lacking = run.cohort.scans, {}
     with run.progress.task("storing native spaces", len(scans)) as task:
-        for scan, space, reason in spaces(scans, run.volumes_folder, run.config.preprocessing.registration):
+        for scan, space, reason in native_spaces(scans, run.volumes_folder, run.config.preprocessing.registration):
             if space is None:
                 lacking[scan] = reason
             else:

@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from engine.errors import RunFailure
+from engine.errors import RunError
 from engine.networks.device import is_out_of_memory
 
 Item = TypeVar("Item")
@@ -40,7 +40,7 @@ class BatchSize:
         """Concatenate part(start, stop) over 0..count, in batches of at most `fits`, fewer once memory has run out.
 
         Raises:
-            RunFailure: memory runs out with a single volume.
+            RunError: memory runs out with a single volume.
         """
         found, start = torch.empty(0), 0
         while start < count:
@@ -60,7 +60,7 @@ class BatchSize:
 
     def _halve(self, share: float, size: int) -> None:
         if size == 1:
-            raise RunFailure(
+            raise RunError(
                 "out of memory with a single volume: use a coarser grid_mm or another device; heatmaps already "
                 "computed are kept"
             )

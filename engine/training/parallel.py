@@ -67,8 +67,8 @@ def train_all(
         trainings = parallel.run(partial(train_one, setup), jobs, processes, heard)
         with closing(trainings) as results:  # type: ignore[type-var]  # a generator
             trained = {one.job.model: one for one in results}
-    except parallel.WorkerDied as died:
-        raise RunFailure(
+    except parallel.WorkerDiedError as died:
+        raise RunError(
             f"a training process ended (code {died.exit_code}); finished epochs are kept, the same command goes on. "
             "If memory ran out: --set training.processes=1 or a coarser grid_mm"
         ) from None

@@ -12,7 +12,7 @@ from engine.pipeline.inputs import needs_tissue
 from engine.pipeline.new_scans.bounds import reference_flags
 from engine.pipeline.new_scans.files import inspected, read_files
 from engine.pipeline.new_scans.run import NewScansRun
-from engine.preprocessing.duplicates import recognised
+from engine.preprocessing.duplicates import find_known_images
 from store.spec import WORK_FOLDER
 
 
