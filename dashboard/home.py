@@ -46,6 +46,7 @@ STYLE = """<style>
 [data-testid="stImage"] img {border-radius: 4px;}
 [data-testid="stVerticalBlock"]:has(> * .picture-words) [data-testid="stElementToolbar"] {display: none;}
 [data-testid="stTable"] th {text-align: left;}
+[data-testid="stTable"] tbody td:first-of-type {padding-left: 1rem;}
 [data-testid="stPageLink"] a:focus-visible, .stMain:focus-visible, [data-testid="data-grid-canvas"]:focus-visible {
     outline: 2px solid currentColor; outline-offset: -2px;
 }
