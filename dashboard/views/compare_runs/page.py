@@ -234,10 +234,7 @@ def downloads(runs: tuple[Run, Run], tables: dict[str, pd.DataFrame], drawn: Seq
             said = "".join(f"{run.run_id}: {said}" for run in runs if (said := reference_run.warning(run)))
             return map_grid.sheet(dict(drawn), f"{names[0]} and {names[1]}", f"{said}{notices.RESEARCH_ONLY}")
 
-        found += [
-            Download.png("Maps, PNG", f"{stem}_maps", lambda: sheet().png()),
-            Download.svg("Maps, SVG", f"{stem}_maps", lambda: sheet().svg()),
-        ]
+        found += map_grid.picture_files("Maps", f"{stem}_maps", sheet)
     return found + [
         Download.csv(f"{name}, CSV", f"{stem}_{name.lower()}", lambda table=table: table)
         for name, table in tables.items() if len(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,12 +12,12 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.data import averages as data_averages
-from dashboard.data import reference_run, runs
+from dashboard.data import runs
 from dashboard.data.averages import Average
 from dashboard.data.cohort import ordered_diagnoses
 from dashboard.data.selection import Selection, explained_scans
 from dashboard.drawing.pictures import ScreenPicture
-from dashboard.shell import access, display, notices, page, sidebar, url_state
+from dashboard.shell import access, display, page, sidebar, url_state
 from dashboard.shell.page import Download
 from dashboard.text import formatting
 from dashboard.text.outputs import Answer
@@ -25,9 +26,7 @@ from dashboard.views.shared import average_pictures, map_controls, map_grid, reg
 from dashboard.views.shared.average_pictures import Drawing
 from dashboard.views.shared.map_controls import MapStyle
 from dashboard.views.shared.map_grid import Panel
-from dashboard.views.shared.patient_links import open_patient
-from store.export import nifti as export_nifti
-from store.export.csv import neutralised
+from dashboard.views.shared.patient_links import draw_table_of_patients
 
 VALUE_WORDS = {"size": "Mean relevance", "signed": "Mean signed relevance", "spread": "Spread (SD) of relevance"}
 MEANING = {
@@ -201,25 +200,7 @@ def scans_behind(rows: pd.DataFrame, answer: Answer) -> None:
     if box is None:
         return
     box.caption("Choose a row to open its patient.")
-    listed = tables.scans(rows, answer)
-    event = box.dataframe(
-        neutralised(listed), hide_index=True, on_select="rerun", selection_mode="single-row", key="g-scans", height=280
-    )
-    chosen = event.selection.rows
-    if chosen:
-        row = rows.iloc[chosen[0]]
-        open_patient(row.subject, row.scan)
-
-
-def nifti(panel: Panel, run: runs.Run) -> bytes:
-    """Return the exact map of a picture on the working grid as NIfTI, in the unit of the store."""
-    volumes = [data_averages.volume(average) for average in panel.averages]
-    values = volumes[0] - volumes[1] if panel.is_difference else volumes[0]
-    reader = runs.opened(run)
-    unit = data_averages.header_words(panel.averages[0])
-    if panel.is_difference:
-        unit = f"difference, {unit}"
-    return export_nifti.nifti_bytes(values, reader.affine(), simulated=reader.simulated, unit=unit)
+    draw_table_of_patients(box, tables.scans(rows, answer), rows, "g-scans", height=280)
 
 
 def downloads(selection: Selection, look: MapStyle, drawn: dict[Panel, Drawing]) -> list[Download]:
@@ -228,12 +209,9 @@ def downloads(selection: Selection, look: MapStyle, drawn: dict[Panel, Drawing])
     filtered = "_filtered" if replace(selection.scan_filter, diagnosis=None).active() else ""
     name = f"{run.run_id}_{selection.model_set}_{selection.target}{filtered}"
     title = f"{run.run_id}: {VALUE_WORDS[look.value].lower()}, evidence for {selection.evidence_as_text()}"
-    kind = ("SIMULATED. " if runs.manifest(run)["simulated"] else "") + reference_run.warning(run)
-    said = formatting.SET_SENTENCES[selection.model_set]
-    note = f"{kind}{said} {map_controls.small_print(look)} {notices.RESEARCH_ONLY}"
+    note = map_grid.note_of_pictures(selection, map_controls.small_print(look))
     found = [
-        Download.png("Grid, PNG", f"{name}_groups", lambda: map_grid.sheet(drawn, title, note).png()),
-        Download.svg("Grid, SVG", f"{name}_groups", lambda: map_grid.sheet(drawn, title, note).svg()),
+        *map_grid.picture_files("Grid", f"{name}_groups", lambda: map_grid.sheet(drawn, title, note)),
         Download.csv("Numbers, CSV", f"{name}_groups", lambda: tables.numbers(*numbers(run, drawn))),
     ]
     for panel in drawn:
@@ -242,7 +220,7 @@ def downloads(selection: Selection, look: MapStyle, drawn: dict[Panel, Drawing])
         found.append(Download.nifti(
             f"{formatting.method_name(panel.method)}, {panel.heading}, NIfTI",
             f"{name}_{panel.method}_{heading}_{statistic}_{scale}",
-            lambda panel=panel: nifti(panel, run),
+            functools.partial(map_grid.nifti_of, panel),
         ))  # fmt: skip
     return found
 

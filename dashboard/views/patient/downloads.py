@@ -15,6 +15,7 @@ from dashboard.shell.page import Download
 from dashboard.text import formatting
 from dashboard.views.patient import tables as patient_tables
 from dashboard.views.patient.pictures import crosshair, sheet, threshold_of
+from dashboard.views.shared import map_grid
 from store.export import nifti
 
 
@@ -72,8 +73,7 @@ def downloads(
 
     found = [
         Download.pdf("Patient report, PDF", f"{name}_report", report),
-        Download.png("Picture, PNG", name, lambda: picture().png()),
-        Download.svg("Picture, SVG", name, lambda: picture().svg()),
+        *map_grid.picture_files("Picture", name, picture),
         Download.csv("Regions, all methods, CSV", f"{name}_regions", regions),
         Download.nifti(
             f"Heatmap, {formatting.method_name(method)}, NIfTI (MNI)", of_method,

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dashboard.data import averages as data_averages
+from dashboard.data import reference_run, runs
 from dashboard.data.averages import Average
 from dashboard.data.selection import Selection
 from dashboard.drawing import brain_maps, pictures, planes
 from dashboard.drawing.planes import Range
+from dashboard.shell import notices
+from dashboard.shell.page import Download
 from dashboard.text import formatting
 from dashboard.views.shared import average_pictures
 from dashboard.views.shared.average_pictures import Drawing
 from dashboard.views.shared.map_controls import MapStyle
+from store.export import nifti
 
 TITLE_SIZE = 26  # pixels of a heading in a saved picture
 
@@ -151,3 +155,27 @@ def sheet(drawn: Mapping[Panel, Drawing], title: str, note: str) -> pictures.Pic
         words_of = f"{formatting.method_name(panel.method)}, {panel.heading}: {panel.people()}".replace("−", "minus")
         own.append(pictures.titled(average_pictures.picture(drawing), words_of, 0.8 * TITLE_SIZE))
     return pictures.titled(pictures.below([pictures.beside(own) for own in rows.values()]), title, TITLE_SIZE, note)
+
+
+def picture_files(label: str, name: str, draw: Callable[[], pictures.Picture]) -> list[Download]:
+    """Return a picture to take away as PNG and as SVG, drawn when it is asked for."""
+    return [
+        Download.png(f"{label}, PNG", name, lambda: draw().png()),
+        Download.svg(f"{label}, SVG", name, lambda: draw().svg()),
+    ]
+
+
+def nifti_of(panel: Panel) -> bytes:
+    """Return the exact map of a picture on the working grid as NIfTI, in the unit of the store."""
+    volumes = [data_averages.volume(average) for average in panel.averages]
+    values = volumes[0] - volumes[1] if panel.is_difference else volumes[0]
+    reader = runs.opened(panel.averages[0].selection.run)
+    unit = ("difference, " if panel.is_difference else "") + data_averages.header_words(panel.averages[0])
+    return nifti.nifti_bytes(values, reader.affine(), simulated=reader.simulated, unit=unit)
+
+
+def note_of_pictures(selection: Selection, more: str = "") -> str:
+    """Say what must stand on saved pictures of group maps: simulated, by which models, for research only."""
+    kind = "SIMULATED. " if runs.opened(selection.run).simulated else ""
+    said = f"{formatting.SET_SENTENCES[selection.model_set]} {more}".strip()
+    return f"{kind}{reference_run.warning(selection.run)}{said} {notices.RESEARCH_ONLY}"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
+
 from dashboard.drawing.chart import Chart
 from dashboard.shell import display, url_state
+from store.export.csv import neutralised
 
 
 def draw_chart_of_patients(place: Any, figure: Chart, key: str) -> None:
@@ -22,6 +25,20 @@ def open_clicked(event: Any) -> None:
     points = [p for p in event["selection"]["points"] if p.get("customdata")] if "selection" in event else []
     if points:
         open_patient(*points[0]["customdata"][:2])
+
+
+def draw_table_of_patients(place: Any, table: pd.DataFrame, rows: pd.DataFrame, key: str, **look: Any) -> None:
+    """Draw a table; a chosen row opens the patient of the same row of `rows`, which has the columns subject and scan.
+
+    Args:
+        look: as for Streamlit's dataframe.
+    """
+    event = place.dataframe(
+        neutralised(table), hide_index=True, on_select="rerun", selection_mode="single-row", key=key, **look
+    )
+    if event.selection.rows:
+        row = rows.iloc[event.selection.rows[0]]
+        open_patient(row.subject, row.scan)
 
 
 def open_patient(subject: str, scan: str) -> None:

@@ -11,12 +11,11 @@ from dashboard.shell import page, url_state
 from dashboard.shell.page import Download
 from dashboard.text import formatting
 from dashboard.views.shared import wording
-from dashboard.views.shared.patient_links import draw_chart_of_patients, open_patient
+from dashboard.views.shared.patient_links import draw_chart_of_patients, draw_table_of_patients
 from dashboard.views.variability import charts as figures
 from dashboard.views.variability import tables as between
 from dashboard.views.variability.patients import Patients
 from store import NotInRun
-from store.export.csv import neutralised
 
 COLUMNS = ("model_set", "model", "method", "scan", "distance_to_group")
 
@@ -82,14 +81,4 @@ def _list(far: pd.DataFrame, patients: Patients) -> None:
     table = far[list(names)].rename(columns=names)
     number = st.column_config.NumberColumn(format="%.3g")
     config = {name: number for name in table.columns if pd.api.types.is_float_dtype(table[name])}
-    event = st.dataframe(
-        neutralised(table),
-        hide_index=True,
-        on_select="rerun",
-        selection_mode="single-row",
-        key="v-outliers",
-        column_config=config,
-    )
-    if event.selection.rows:
-        row = far.iloc[event.selection.rows[0]]
-        open_patient(row.subject, row.scan)
+    draw_table_of_patients(st, table, far, "v-outliers", column_config=config)

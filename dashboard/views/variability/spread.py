@@ -9,10 +9,9 @@ from dataclasses import replace
 import streamlit as st
 
 from dashboard.data import averages as data_averages
-from dashboard.data import reference_run, runs
 from dashboard.data.averages import Average
-from dashboard.drawing import pictures, planes
-from dashboard.shell import notices, page
+from dashboard.drawing import planes
+from dashboard.shell import page
 from dashboard.shell.display import brain_picture
 from dashboard.shell.page import Download
 from dashboard.text import formatting
@@ -21,7 +20,6 @@ from dashboard.views.shared.average_pictures import Drawing
 from dashboard.views.shared.map_controls import MapStyle
 from dashboard.views.shared.map_grid import Panel
 from dashboard.views.variability.patients import Patients
-from store.export import nifti as export_nifti
 
 
 def show(patients: Patients) -> list[Download]:
@@ -45,7 +43,7 @@ def show(patients: Patients) -> list[Download]:
         "h is signed relevance; for gradients each scan is divided by its sum of |h| first, as in the run's own group "
         "averages. Other methods side by side: Group maps, More, Spread.",
     )  # fmt: skip
-    return _downloads(patients, drawn, averages) if drawn else []
+    return _downloads(patients, drawn) if drawn else []
 
 
 def _look(patients: Patients) -> MapStyle:
@@ -79,30 +77,16 @@ def _averages(patients: Patients, look: MapStyle) -> dict[str, Average]:
     return {diagnosis: average for diagnosis, average in wanted.items() if average not in impossible}
 
 
-def _downloads(patients: Patients, drawn: Mapping[Panel, Drawing], averages: Mapping[str, Average]) -> list[Download]:
+def _downloads(patients: Patients, drawn: Mapping[Panel, Drawing]) -> list[Download]:
     """Return the maps as pictures and as NIfTI."""
     selection, name = patients.selection, f"{patients.file}_spread"
-    reader = runs.opened(selection.run)
-    kind = ("SIMULATED. " if reader.simulated else "") + reference_run.warning(selection.run)
     title = f"{selection.run.run_id}: spread (SD) of relevance, evidence for {selection.evidence_as_text()}"
-
-    def sheet() -> pictures.Picture:
-        note = f"{kind}{formatting.SET_SENTENCES[selection.model_set]} {notices.RESEARCH_ONLY}"
-        return map_grid.sheet(drawn, title, note)
-
-    def nifti(average: Average) -> bytes:
-        values, unit = data_averages.volume(average), data_averages.header_words(average)
-        return export_nifti.nifti_bytes(values, reader.affine(), simulated=reader.simulated, unit=unit)
-
+    note = map_grid.note_of_pictures(selection)
     maps = [
         Download.nifti(
-            f"{diagnosis}, NIfTI", f"{name}_{diagnosis}_{data_averages.measured(average)[0]}",
-            functools.partial(nifti, average),
+            f"{panel.heading}, NIfTI", f"{name}_{panel.heading}_{data_averages.measured(panel.averages[0])[0]}",
+            functools.partial(map_grid.nifti_of, panel),
         )
-        for diagnosis, average in averages.items()
+        for panel in drawn
     ]  # fmt: skip
-    return [
-        Download.png("Maps, PNG", name, lambda: sheet().png()),
-        Download.svg("Maps, SVG", name, lambda: sheet().svg()),
-        *maps,
-    ]
+    return [*map_grid.picture_files("Maps", name, lambda: map_grid.sheet(drawn, title, note)), *maps]
