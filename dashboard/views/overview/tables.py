@@ -121,7 +121,10 @@ def all_metrics(run: Run) -> dict[str, pd.DataFrame]:
 def top_region_shares(
     group_regions: pd.DataFrame, model_set: str, method: str, target: str, groups: Sequence[str], count: int = 10
 ) -> pd.DataFrame:
-    """The positive group's first regions: region, share of its average map, the same in the other group; in percent."""
+    """Return the positive group's first regions, in percent.
+
+    Returns region, share of the group's average map, and the same in the other group.
+    """
     rows = group_regions[
         (group_regions.model_set == model_set) & (group_regions.method == method) & (group_regions.target == target)
         & group_regions.merged.astype(bool)

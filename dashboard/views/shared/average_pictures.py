@@ -55,13 +55,13 @@ def _pictures() -> Bounded[ScreenPicture]:
 
 @st.cache_resource(show_spinner=False)
 def _pool() -> ThreadPoolExecutor:
-    """One for all sessions: the memory that a thread has used stays with it."""
+    """Return one pool of threads for all sessions: the memory that a thread has used stays with it."""
     return ThreadPoolExecutor(WORKERS)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def sections(run: Run, plane: str, positions: tuple[float, ...]) -> planes.Sections:
-    """The template cut at some positions."""
+    """Cut the template at some positions."""
     return planes.sections(anatomy(run), plane, positions)
 
 
@@ -71,14 +71,14 @@ def _places(run: Run, plane: str, positions: tuple[float, ...]) -> Places:
 
 
 def is_ready(average: Average, style: planes.Style, positions: tuple[float, ...]) -> bool:
-    """Whether an average can be drawn at these places without reading it."""
+    """Say whether an average can be drawn at these positions without reading it."""
     return is_known(average) and (average, style.plane, positions, style.smooth) in _cuts()
 
 
 def make_ready(
     averages: Sequence[Average], style: planes.Style, positions: tuple[float, ...], progress: Progress | None = None
 ) -> dict[Average, str]:
-    """Read what is needed to draw averages at some places; those that group cells answer, several at once.
+    """Read what is needed to draw averages at some positions; those that group cells answer, several at once.
 
     Returns:
         Average -> why it cannot be drawn: no scan remains.
@@ -100,7 +100,7 @@ def make_ready(
 
 @st.cache_data(max_entries=4, show_spinner=False)
 def glass(averages: tuple[Average, ...], factors: tuple[float, ...], threshold: float, unit: str) -> go.Figure:
-    """An average, or the difference of two, in a transparent brain."""
+    """Draw an average, or the difference of two, in a transparent brain."""
     own = brain(averages[0].selection.run)
     values = brain_map(averages[0]).values()[:-1] * np.float32(factors[0])
     if len(averages) == 2:
@@ -109,7 +109,7 @@ def glass(averages: tuple[Average, ...], factors: tuple[float, ...], threshold: 
 
 
 def _planes(average: Average, style: planes.Style, positions: tuple[float, ...]) -> np.ndarray:
-    """(positions, across, up) of one average; never to be changed."""
+    """Return the sections of one average, (positions, across, up); never to be changed."""
 
     def make() -> np.ndarray:
         cut = _places(average.selection.run, style.plane, positions)
@@ -119,7 +119,7 @@ def _planes(average: Average, style: planes.Style, positions: tuple[float, ...])
 
 
 def _heat(drawing: Drawing) -> np.ndarray:
-    """(positions, across, up) of a drawing; sizes, where its style is not signed."""
+    """Return the sections of a drawing, (positions, across, up); sizes, where its style is not signed."""
     cut = [_planes(average, drawing.style, drawing.positions) for average in drawing.averages]
     heat = cut[0] * np.float32(drawing.factors[0])
     if len(cut) == 2:
@@ -127,8 +127,8 @@ def _heat(drawing: Drawing) -> np.ndarray:
     return heat if drawing.style.signed else np.abs(heat)
 
 
-def _arranged(drawing: Drawing) -> Callable[[], pictures.Picture]:
-    """What draws a drawing; it asks nothing of the caches, so that it may run in any thread."""
+def _prepare(drawing: Drawing) -> Callable[[], pictures.Picture]:
+    """Return the function that draws; it asks nothing of the caches, so that it may run in any thread."""
     run = drawing.averages[0].selection.run
     cut, heat, affine = sections(run, drawing.style.plane, drawing.positions), _heat(drawing), brain(run).affine
     count = len(drawing.positions)
@@ -137,22 +137,23 @@ def _arranged(drawing: Drawing) -> Callable[[], pictures.Picture]:
     sharp, style = min(SHARPEST, WIDTH / wide), drawing.style
     key = (run, style.plane, style.convention, drawing.positions, sharp)
     on = _grounds().get(key, lambda: planes.ground(cut, affine, style, sharp))
-    layout = {"columns": columns, "text": TEXT, "small_print": False, "on": on}
-    return lambda: planes.arrange(cut, heat, affine, style, drawing.scale, **layout)
+    return lambda: planes.arrange(
+        cut, heat, affine, style, drawing.scale, columns=columns, text=TEXT, small_print=False, on=on
+    )
 
 
 def picture(drawing: Drawing) -> pictures.Picture:
-    """A drawing as pixels and words."""
-    return _arranged(drawing)()
+    """Draw as pixels and words."""
+    return _prepare(drawing)()
 
 
 def on_screen(drawings: Sequence[Drawing]) -> list[ScreenPicture]:
-    """Drawings for the page, several at once; what is saved is drawn as PNG."""
+    """Draw pictures for the page, several at once; what is saved is drawn as PNG."""
     kept = _pictures()
     # What is kept is taken first: the new ones, of this session or another, may push it out before the end.
     found = {drawing: one for drawing in drawings if (one := kept.found(drawing)) is not None}
     made = {
-        drawing: _pool().submit(_drawn, kept, drawing, _arranged(drawing))
+        drawing: _pool().submit(_drawn, kept, drawing, _prepare(drawing))
         for drawing in drawings
         if drawing not in found
     }
