@@ -27,8 +27,9 @@ NOT_AHEAD = re.compile(r"dashboard\.(app|home|reports.*|views\.\w+\.page)")
 
 
 def make_ready() -> None:
-    """Load what pages use, and take it out of the search for garbage: Streamlit searches everything after every pass,
-    which takes longer than a change on a page.
+    """Load what pages use, and take it out of the search for garbage.
+
+    Streamlit searches everything after every pass, which takes longer than a change on a page.
     """
     for module in pkgutil.walk_packages(dashboard.__path__, "dashboard."):
         if not NOT_AHEAD.fullmatch(module.name):

@@ -68,7 +68,12 @@ if (!window.brainwhyHistory) {
 
 @dataclass(frozen=True)
 class View:
-    """A page. `whole`: it shows the whole run, so that the filters rest; `patients`: needs the role patient."""
+    """A page of the menu.
+
+    Attributes:
+        whole: it shows the whole run, so that the filters rest.
+        patients: it needs the role patient.
+    """
 
     name: str
     title: str
@@ -77,7 +82,7 @@ class View:
     patients: bool = False
 
     def page(self) -> st.Page:
-        """For the navigation."""
+        """Return the page for Streamlit's navigation."""
         return st.Page(f"views/{self.name}/page.py", title=self.title, icon=self.icon, url_path=self.name)
 
 
@@ -96,12 +101,12 @@ VIEWS = (
 
 
 def first_page(overview: st.Page) -> None:
-    """The address without a page opens the overview, with all that the link says."""
+    """Open the overview for an address without a page, with all that the link says."""
     st.switch_page(overview, query_params={name: st.query_params.get_all(name) for name in st.query_params})
 
 
 def sidebar(pages: dict[str, st.Page], runs: list[RunInfo]) -> tuple[RunInfo, DeltaGenerator]:
-    """Name, run picker, badge, menu; returns the chosen run, and the place of its badges."""
+    """Write name, run picker, badge and menu; return the chosen run, and the container of its badges."""
     st.header("Brainwhy", anchor=False)
     info = run_picker.pick_run(runs)
     badges = st.container()
@@ -113,7 +118,7 @@ def sidebar(pages: dict[str, st.Page], runs: list[RunInfo]) -> tuple[RunInfo, De
 
 
 def show(view: View, page: st.Page, run: data_runs.Run, badges: DeltaGenerator) -> None:
-    """A page of a run that opens, with the filters in the sidebar."""
+    """Show a page of a run that opens, with the filters in the sidebar."""
     with badges:
         reference_run.badge(run)
     run_picker.set_current_run(run)
@@ -134,7 +139,7 @@ def show(view: View, page: st.Page, run: data_runs.Run, badges: DeltaGenerator) 
 
 
 def open_run(view: View, page: st.Page, info: RunInfo, place: str, badges: DeltaGenerator) -> None:
-    """The chosen page of the chosen run, or why it cannot be shown."""
+    """Show the chosen page of the chosen run, or why it cannot be shown."""
     if info.unreachable:
         notices.unreachable(f"`{info.run}` could not be read", str(info.problem), place)
         return
@@ -151,7 +156,7 @@ def open_run(view: View, page: st.Page, info: RunInfo, place: str, badges: Delta
 
 
 def main() -> None:
-    """One pass of the app."""
+    """Run one pass of the app."""
     st.set_page_config("Brainwhy", page_icon=ICON, layout="wide")
     st.html(STYLE)
     st.html(HISTORY, unsafe_allow_javascript=True)

@@ -21,7 +21,7 @@ from streamlit.testing.v1 import AppTest
 import store
 from dashboard.data import anatomy, averages, runs
 from dashboard.data.averages import Average
-from dashboard.data.byte_cache import Bounded
+from dashboard.data.byte_cache import ByteCache
 from dashboard.data.selection import Selection
 from dashboard.drawing import brain_maps, cuts
 from dashboard.drawing.planes import Range, Style
@@ -131,7 +131,7 @@ def test_slices_spread_around_a_centre_stay_in_the_brain():
 
 
 def test_a_cache_is_bounded_in_bytes():
-    cache = Bounded(100, len)
+    cache = ByteCache(100, len)
     first = cache.get("a", lambda: bytes(60))
     assert cache.get("a", lambda: bytes(1)) is first
     cache.get("b", lambda: bytes(30))
@@ -143,7 +143,7 @@ def test_a_cache_is_bounded_in_bytes():
 
 
 def test_a_cache_makes_what_several_ask_for_once():
-    cache, asked, made = Bounded(100, len), threading.Barrier(8), []
+    cache, asked, made = ByteCache(100, len), threading.Barrier(8), []
 
     def make() -> bytes:
         made.append(1)
@@ -161,7 +161,7 @@ def test_a_cache_makes_what_several_ask_for_once():
 
 
 def test_where_making_an_entry_fails_the_others_make_it():
-    cache, started, asked = Bounded(100, len), threading.Event(), threading.Event()
+    cache, started, asked = ByteCache(100, len), threading.Event(), threading.Event()
 
     def fails() -> bytes:
         started.set()
@@ -190,7 +190,7 @@ def test_pictures_that_push_each_other_out_of_the_cache_are_all_drawn(run, selec
     drawings = [drawing(one, top) for one in kept for top in (1.0, 2.0, 3.0)]
     expected = average_pictures.on_screen(drawings)
     for limit in (1, expected[0].bytes, 2 * expected[0].bytes + 99):
-        small = Bounded(limit, lambda one: one.bytes)
+        small = ByteCache(limit, lambda one: one.bytes)
         monkeypatch.setattr(average_pictures, "_pictures", lambda small=small: small)
         for start in range(len(drawings)):  # what was drawn last is kept, and evicted while the others are drawn
             order = drawings[start:] + drawings[:start]

@@ -79,8 +79,8 @@ def token_of(volume: viewer.Volume) -> str:
     return volume.url.rsplit("/", 1)[1].partition("?")[0]
 
 
-def unsigned(volume: viewer.Volume, **changes) -> volumes.Wanted:
-    return replace(volumes.Wanted.of_token(token_of(volume)), **changes)
+def unsigned(volume: viewer.Volume, **changes) -> volumes.VolumeRequest:
+    return replace(volumes.VolumeRequest.of_token(token_of(volume)), **changes)
 
 
 # -- addresses ---------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ LINEAR_BASELINES = ("region_means", "covariates")
 
 
 def fold_metrics(metrics: pd.DataFrame, level: str = "scan") -> pd.DataFrame:
-    """Values of the fold models: classifier, metric, model, value."""
+    """Return the values of the fold models: classifier, metric, model, value."""
     chosen = metrics[(metrics.level == level) & are_of_folds(metrics.model)]
     return chosen[["classifier", "metric", "model", "value", "note"]]
 
@@ -22,7 +22,7 @@ def fold_metrics(metrics: pd.DataFrame, level: str = "scan") -> pd.DataFrame:
 def metric_value(
     metrics: pd.DataFrame, model: str, metric: str, classifier: str = "cnn", level: str = "scan"
 ) -> float | None:
-    """One number of the metrics table; None where it is missing."""
+    """Return one number of the metrics table; None where it is missing."""
     keys = {"classifier": classifier, "level": level, "model": model, "metric": metric}
     values = metrics.value.to_numpy()[np.logical_and.reduce([metrics[c].to_numpy() == v for c, v in keys.items()])]
     return float(values[0]) if len(values) and np.isfinite(values[0]) else None
@@ -31,7 +31,7 @@ def metric_value(
 def value_with_interval(
     metrics: pd.DataFrame, model: str, metric: str, classifier: str = "cnn", level: str = "scan"
 ) -> tuple[float | None, float | None, float | None]:
-    """A number of the metrics table with the ends of its 95 % interval; None where they are missing.
+    """Return a number of the metrics table with the ends of its 95 % interval; None where they are missing.
 
     Args:
         model: folds (the test scans of all folds together) or holdout.
@@ -45,30 +45,30 @@ def value_with_interval(
 
 
 def folds_behind(metrics: pd.DataFrame, metric: str, classifier: str = "cnn", level: str = "scan") -> tuple[int, int]:
-    """(folds that have a value of the metric, folds): the mean and SD over folds are of the first."""
+    """Count (folds that have a value of the metric, folds): the mean and SD over folds are of the first."""
     rows = fold_metrics(metrics, level)
     rows = rows[(rows.classifier == classifier) & (rows.metric == metric)]
     return int(np.isfinite(rows.value.to_numpy(float)).sum()), len(rows)
 
 
 def folds_in_words(metrics: pd.DataFrame, metric: str, classifier: str = "cnn", level: str = "scan") -> str:
-    """'5 folds'; '3 of 5 folds' where the others lack a group, so that they have no value."""
+    """Return '5 folds'; '3 of 5 folds' where the others lack a group, so that they have no value."""
     known, folds = folds_behind(metrics, metric, classifier, level)
     return count(folds, "fold") if known == folds else f"{known} of {count(folds, 'fold')}"
 
 
 def mean_and_sd(metrics: pd.DataFrame, metric: str, classifier: str = "cnn") -> tuple[float | None, float | None]:
-    """Mean and SD over the folds, as the run computed them."""
+    """Return mean and SD over the folds, as the run computed them."""
     return metric_value(metrics, "mean", metric, classifier), metric_value(metrics, "sd", metric, classifier)
 
 
 def judged_set(predictions: pd.DataFrame) -> str:
-    """Cross-validation where the run has it, else the held-out test set."""
+    """Return the model set that is judged: cross-validation where the run has it, else the held-out test set."""
     return "folds" if (predictions.model_set == "folds").any() else "holdout"
 
 
 def trained_models(training: pd.DataFrame, model_set: str) -> list[str]:
-    """The trained models of a set, in order."""
+    """Return the trained models of a set, in order."""
     found = (str(m) for m in training.model.unique())
     return sorted(
         (m for m in found if (ModelName(m).fold is not None) == (model_set == "folds")), key=lambda m: (len(m), m)
@@ -76,6 +76,6 @@ def trained_models(training: pd.DataFrame, model_set: str) -> list[str]:
 
 
 def confusion_counts(predictions: pd.DataFrame, model_set: str, groups: Sequence[str]) -> np.ndarray:
-    """(2, 2) scans: row true group, column predicted group. Retrained models count no scan twice."""
+    """Count scans, (2, 2): row true group, column predicted group. Retrained models count no scan twice."""
     rows = predictions[(predictions.model_set == model_set) & ~are_retrained(predictions.model)]
     return np.array([[int(((rows.group == t) & (rows.predicted == p)).sum()) for p in groups] for t in groups])

@@ -13,7 +13,7 @@ import streamlit as st
 
 from dashboard.data import runs, workers
 from dashboard.data.anatomy import brain
-from dashboard.data.byte_cache import Bounded
+from dashboard.data.byte_cache import ByteCache
 from dashboard.data.runs import Run
 from dashboard.data.selection import Selection
 from dashboard.drawing import brain_maps
@@ -31,7 +31,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Average:
-    """Which group average.
+    """A question for one group average.
 
     Attributes:
         selection: method, target and scans.
@@ -45,18 +45,18 @@ class Average:
 
 
 @st.cache_resource(show_spinner=False)
-def _maps() -> Bounded[BrainMap]:
-    return Bounded(MAPS_LIMIT, lambda kept: kept.bytes)
+def _maps() -> ByteCache[BrainMap]:
+    return ByteCache(MAPS_LIMIT, lambda kept: kept.bytes)
 
 
 @st.cache_resource(show_spinner=False)
-def _figures() -> Bounded[BrainMap]:
-    return Bounded(FIGURES_LIMIT, lambda kept: kept.bytes)
+def _figures() -> ByteCache[BrainMap]:
+    return ByteCache(FIGURES_LIMIT, lambda kept: kept.bytes)
 
 
 @st.cache_resource(show_spinner=False)
-def _differences() -> Bounded[np.ndarray]:
-    return Bounded(FIGURES_LIMIT, lambda levels: levels.nbytes)
+def _differences() -> ByteCache[np.ndarray]:
+    return ByteCache(FIGURES_LIMIT, lambda levels: levels.nbytes)
 
 
 # Small answers that a pass asks for a hundred times: Streamlit's caches would take longer than the pictures.
@@ -66,7 +66,7 @@ def _average_of(run: Run, method: str, scale: str | None) -> tuple[str, str, str
 
 
 def measured(average: Average) -> tuple[str, str, str]:
-    """Scale, statistic and unit of an average."""
+    """Return scale, statistic and unit of an average."""
     chosen = average.selection
     scale, statistic, unit = _average_of(chosen.run, chosen.method, average.scale)
     if average.value == "size":
@@ -90,14 +90,14 @@ def _scales(run: Run, model_set: str, method: str) -> frozenset[str]:
 
 @functools.lru_cache(16)
 def diagnoses_of_groups(run: Run, model_set: str) -> dict[str, tuple[str, ...]]:
-    """Group -> diagnoses whose scans form it."""
+    """Return group -> diagnoses whose scans form it."""
     reader = runs.opened(run)
     return {group: tuple(nifti.diagnoses_of(reader, model_set, group)) for group in reader.groups}
 
 
 @functools.lru_cache(256)
 def resolution(run: Run, model_set: str, method: str) -> str:
-    """The true resolution of a method's heatmaps, in words."""
+    """Return the true resolution of a method's heatmaps, in words."""
     reader, table = runs.opened(run), runs.table(run, "cells")
     cell = table[(table.model_set == model_set) & (table.method == method)].iloc[0]
     key = GroupKey(model_set, method, cell.target, cell.scale)
@@ -111,7 +111,7 @@ def resolution(run: Run, model_set: str, method: str) -> str:
 
 
 def is_stored(average: Average) -> bool:
-    """Whether group cells answer: no filter but diagnosis and decision, and a scale in which the run has cells.
+    """Return whether group cells answer: no filter but diagnosis and decision, and a scale in which the run has cells.
 
     Nor where such a filter takes some of the scans of a subject: in the cells they have the weights of all of them.
     """
@@ -131,7 +131,7 @@ def _cells_answer(run: Run, key: GroupKey, diagnosis: tuple[str, ...] | None, co
 
 
 def _question(average: Average) -> Callable[[Progress | None], GroupMap]:
-    """What asks the store for an average; it asks nothing of the caches, so that it may run in any thread."""
+    """Return what asks the store for an average; it asks nothing of the caches, so that it may run in any thread."""
     chosen = average.selection
     scale, statistic, _ = measured(average)
     key = GroupKey(chosen.model_set, chosen.method, chosen.target, scale)
@@ -144,7 +144,7 @@ def _question(average: Average) -> Callable[[Progress | None], GroupMap]:
 
 
 def _maker(average: Average) -> Callable[[Progress | None], BrainMap]:
-    """What makes the kept map of an average, in any thread."""
+    """Return what makes the kept map of an average, in any thread."""
     run, ask = average.selection.run, _question(average)
     scale, statistic, _ = measured(average)
     own, factor = brain(run), runs.per_cm3(runs.opened(run).affine()) if scale == "relative" else 1.0
@@ -158,12 +158,12 @@ def _maker(average: Average) -> Callable[[Progress | None], BrainMap]:
 
 
 def volume(average: Average) -> np.ndarray:
-    """(x, y, z) float32 of the average on the working grid, in the unit of the store, computed anew."""
+    """Compute the average anew on the working grid, (x, y, z) float32 in the unit of the store."""
     return getattr(_question(average)(None), measured(average)[1])
 
 
 def figures(average: Average) -> BrainMap:
-    """What is known of an average beside its voxels: numbers of scans and subjects, quantiles, peak. Without `data`."""
+    """Return what is known of an average beside its voxels: scans, subjects, quantiles and peak; without `data`."""
     return _figures().get(average, lambda: replace(brain_map(average), data=b""))
 
 
@@ -172,13 +172,13 @@ def brain_map(average: Average, progress: Progress | None = None) -> BrainMap:
 
 
 def share_factor(average: Average) -> float:
-    """Takes an average to SHARED_UNIT: in percent of its own sum of sizes, per cm3."""
+    """Return the factor that takes an average to SHARED_UNIT: percent of its own sum of sizes, per cm3."""
     total = figures(average).total
     return 100 / (total * brain(average.selection.run).voxel_cm3) if total > 0 else 1.0
 
 
 def levels(averages: Sequence[Average], factors: Sequence[float]) -> np.ndarray:
-    """Quantiles of the size of an average, or of the difference of two, times their factors."""
+    """Return quantiles of the size of an average, or of the difference of two, times their factors."""
     if len(averages) == 1:
         return figures(averages[0]).levels * np.float32(factors[0])
     key = (tuple(averages), tuple(factors))
@@ -198,5 +198,5 @@ def begin_reading(average: Average) -> Future[BrainMap] | None:
 
 
 def is_known(average: Average) -> bool:
-    """Whether the numbers of an average are kept, so that `figures` reads nothing."""
+    """Return whether the numbers of an average are kept, so that `figures` reads nothing."""
     return average in _figures()

@@ -2,50 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
+
+from cachetools import LRUCache
 
 Kept = TypeVar("Kept")
 
 
-class Bounded(Generic[Kept]):
-    """Keeps what was used last, up to `limit` bytes; safe to share between sessions.
+class ByteCache(Generic[Kept]):
+    """A cache that keeps what was used last, up to `limit` bytes; safe to share between sessions.
 
     Of several threads that ask for the same entry at once one makes it, and the others wait for it.
     """
 
     def __init__(self, limit: int, size: Callable[[Kept], int]) -> None:
-        self._limit, self._size = limit, size
-        self._entries: OrderedDict[Hashable, Kept] = OrderedDict()
+        self._entries: LRUCache[Hashable, Kept] = LRUCache(limit, size)
         self._making: dict[Hashable, _Making[Kept]] = {}
-        self._bytes = 0
         self._lock = threading.Lock()
 
     def __contains__(self, key: Hashable) -> bool:
-        """Whether an entry is kept now; it may be gone by the time it is asked for: see `found`."""
+        """Return whether an entry is kept now; it may be gone by the time it is asked for: see `found`."""
         return key in self._entries
 
     @property
     def bytes(self) -> int:
-        """What the entries take."""
-        return self._bytes
+        """The size of all entries."""
+        return int(self._entries.currsize)
 
     def found(self, key: Hashable) -> Kept | None:
-        """The entry of a key, in hand whatever is kept after it; None where it is not kept."""
+        """Return the entry of a key, in hand whatever is kept after it; None where it is not kept."""
         with self._lock:
-            if key not in self._entries:
-                return None
-            self._entries.move_to_end(key)
-            return self._entries[key]
+            return self._entries.get(key)
 
     def get(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
-        """The entry of a key, made where it is not kept. It is shared: never change it; `make` asks for no such key."""
+        """Return the entry of a key, made where it is not kept. It is shared: never change it."""
         while True:
             with self._lock:
                 if key in self._entries:
-                    self._entries.move_to_end(key)
                     return self._entries[key]
                 making = self._making.get(key)
                 if making is None:
@@ -61,15 +57,10 @@ class Bounded(Generic[Kept]):
             with self._lock:
                 del self._making[key]
                 if making.made is not None:
-                    self._keep(key, making.made[0])
+                    with contextlib.suppress(ValueError):  # larger than the limit: not kept
+                        self._entries[key] = making.made[0]
             making.ended.set()
         return making.made[0]
-
-    def _keep(self, key: Hashable, made: Kept) -> None:
-        self._entries[key] = made
-        self._bytes += self._size(made)
-        while self._bytes > self._limit:
-            self._bytes -= self._size(self._entries.popitem(last=False)[1])
 
 
 class _Making(Generic[Kept]):

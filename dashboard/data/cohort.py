@@ -13,13 +13,13 @@ COVARIATES = {"age": "age", "sex": "sex", "icv": "intracranial volume", "site": 
 
 
 def ordered_diagnoses(scans: pd.DataFrame, groups: Sequence[str]) -> list[str]:
-    """The two groups first, then the diagnoses that the models are only applied to."""
+    """Return the two groups first, then the diagnoses that the models are only applied to."""
     found = [str(d) for d in scans.diagnosis.dropna().unique()]
     return [g for g in groups if g in found] + sorted(d for d in found if d not in groups)
 
 
 def cohort_table(scans: pd.DataFrame, groups: Sequence[str], fewest: int = 0) -> pd.DataFrame:
-    """Who is in the run: one row a diagnosis, people counted once (by their first scan).
+    """Describe who is in the run: one row a diagnosis, people counted once (by their first scan).
 
     Args:
         fewest: subjects; of fewer no number is given, and of more no value of a single one.
@@ -66,7 +66,7 @@ def _mean_range(values: pd.Series, with_range: bool = True, fewest: int = 0) -> 
 
 
 def balance_sentence(balance: pd.DataFrame, groups: Sequence[str]) -> str:
-    """How alike the groups are, in a sentence; empty where nothing was tested."""
+    """Say how alike the groups are, in a sentence; empty where nothing was tested."""
     parts = [
         f"{COVARIATES.get(row.covariate, row.covariate)} {three(row.difference)} ({_p(row.p)})"
         for row in balance.itertuples()
@@ -82,7 +82,7 @@ def _p(value: float) -> str:
 
 
 def exclusion_table(table: pd.DataFrame, fewest: int = 0) -> pd.DataFrame:
-    """How many scans were left out, by stage and reason; reasons are as they stand, numbers below `fewest` are not."""
+    """Count the scans that were left out, by stage and reason as it stands; no number below `fewest` is given."""
     counted = table.groupby(["stage", "reason"], dropna=False).agg(
         Scans=("scan", "nunique"), Subjects=("subject", "nunique")
     )

@@ -19,7 +19,7 @@ _pool = ThreadPoolExecutor(STORES_KEPT, thread_name_prefix="listing")
 
 
 def of(place: str) -> list[RunInfo]:
-    """Every run of a store, newest first.
+    """Return every run of a store, newest first.
 
     Errors are those of `store.list_runs`, of which Unreachable only where no list is known yet.
     """

@@ -23,7 +23,7 @@ PER_CM3 = "% of relevance / cm3"
 
 @dataclass(frozen=True)
 class MapImage:
-    """A map, and how it is drawn.
+    """A map of a patient or a group, and how it is drawn.
 
     Attributes:
         grid: (x, y, z) on the working grid.
@@ -101,12 +101,12 @@ def group_map(run: RunReader, model_set: str, method: str, target: str, group: s
 
 
 def percent_per_cm3(run: RunReader) -> float:
-    """Share of a voxel of the working grid -> percent per cm3."""
+    """Return the factor from the share of a voxel of the working grid to percent per cm3."""
     return 100 * 1000 / abs(float(np.linalg.det(run.affine()[:3, :3])))
 
 
 def _repainted(run: RunReader, grid: np.ndarray) -> np.ndarray:
-    """A map of one number a region, from the working grid to the 1 mm atlas."""
+    """Paint a map of one number a region, given on the working grid, onto the 1 mm atlas."""
     regions, first = np.unique(run.atlas, return_index=True)
     values = np.zeros(int(max(regions.max(), 1)), np.float32)
     values[regions[regions > 0] - 1] = grid.ravel()[first[regions > 0]]
@@ -114,7 +114,7 @@ def _repainted(run: RunReader, grid: np.ndarray) -> np.ndarray:
 
 
 def colour_range(maps: list[MapImage], mask: np.ndarray, percentile: float) -> Range:
-    """One range for several maps: from a percentile of the relevance in the brain to its 99.5th."""
+    """Return one range for several maps: from a percentile of the relevance in the brain to its 99.5th."""
     inside = np.concatenate([m.grid[mask] for m in maps])
     low, high = (float(q) for q in np.percentile(inside, [percentile, TOP_PERCENTILE])) if inside.size else (0.0, 0.0)
     if high <= low:

@@ -15,17 +15,17 @@ FLAT = 1e-9  # of a column's spread: what is left of less than this has no direc
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
-    """(n, k) ranks within each column from 1; ties share their mean."""
+    """Rank the values (n, k) within each column from 1; ties share their mean."""
     return pd.DataFrame(values).rank().to_numpy(float)
 
 
 def spearman(one: np.ndarray, many: np.ndarray) -> np.ndarray:
-    """(k,) rank correlation of a column (n,) with each of (n, k); NaN where either is constant."""
+    """Return the rank correlation of a column (n,) with each of (n, k), (k,); NaN where either is constant."""
     return _pearson(_centred(ranks(one))[:, 0], _centred(ranks(many)))
 
 
 def partial_spearman(one: np.ndarray, many: np.ndarray, controls: np.ndarray) -> np.ndarray:
-    """(k,) rank correlation of a column (n,) with each of (n, k), both less what a line in the controls' ranks says.
+    """Return the rank correlation (k,) of a column (n,) with each of (n, k), both less a line in the controls' ranks.
 
     Args:
         controls: (n, c). A column of two values enters as it is: its ranks are a line in it.
@@ -43,7 +43,7 @@ def _centred(values: np.ndarray) -> np.ndarray:
 
 
 def _without_flat(left: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Residuals, 0 where rounding is all that is left of them."""
+    """Set residuals to 0 where rounding is all that is left of them."""
     return left * (np.linalg.norm(left, axis=0) > FLAT * np.linalg.norm(before, axis=0))
 
 
@@ -54,7 +54,7 @@ def _pearson(one: np.ndarray, many: np.ndarray) -> np.ndarray:
 
 
 def interval(rho: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the 95 % confidence interval of rank correlations over n subjects.
+    """Return the ends of the 95 % confidence interval of rank correlations over n subjects.
 
     Fisher's z with the standard error sqrt((1 + rho^2 / 2) / (n - 3)). Source: Bonett & Wright 2000, Sample size
     requirements for estimating Pearson, Kendall and Spearman correlations, Psychometrika 65, 23-28.
@@ -65,7 +65,7 @@ def interval(rho: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def p_values(rho: np.ndarray, degrees: int) -> np.ndarray:
-    """Two-sided p of correlations, by Student's t = rho sqrt(degrees / (1 - rho^2)).
+    """Return the two-sided p of correlations, by Student's t = rho sqrt(degrees / (1 - rho^2)).
 
     Args:
         degrees: n - 2, less one for each control. Source: Kendall & Stuart, The advanced theory of statistics, 31.19.
@@ -89,7 +89,7 @@ def _gauss(nodes: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def false_discovery_rate(p: np.ndarray) -> np.ndarray:
-    """q of each p: the smallest false discovery rate at which it is still called. NaN are no tests.
+    """Return q of each p: the smallest false discovery rate at which it is still called. NaN are no tests.
 
     Source: Benjamini & Hochberg 1995, Journal of the Royal Statistical Society B 57, 289-300.
     """

@@ -17,7 +17,7 @@ SIMULATED = "SIMULATED"  # in a notice of the run: its networks were trained on 
 
 @dataclass(frozen=True)
 class Reference:
-    """Where the networks of a run of new scans are from.
+    """The run that the networks of a run of new scans are from.
 
     Attributes:
         run_id: of that run.
@@ -33,7 +33,7 @@ class Reference:
 
 
 def of(run: Run) -> Reference | None:
-    """The run whose networks explained these scans; None for a run that trained its own."""
+    """Return the run whose networks explained these scans; None for a run that trained its own."""
     manifest = runs.manifest(run)
     name = manifest.get("reference_run")
     if not name:
@@ -46,7 +46,7 @@ def of(run: Run) -> Reference | None:
 
 
 def runs_of(run: Run) -> list[Run]:
-    """The run whose networks explained these scans, where the store holds it."""
+    """Return the run whose networks explained these scans in a list, empty where the store does not hold it."""
     try:
         known = of(run)
     except (StoreError, TypeError):
@@ -55,14 +55,14 @@ def runs_of(run: Run) -> list[Run]:
 
 
 def badge(run: Run) -> None:
-    """A label where the networks were trained on simulated change, for the scans themselves are real."""
+    """Show a label where the networks were trained on simulated change, for the scans themselves are real."""
     reference = of(run)
     if reference is not None and reference.simulated and not runs.manifest(run)["simulated"]:
         st.badge("SIMULATED NETWORKS", color="orange", icon=":material/science:")
 
 
 def verdict(run: Run) -> Verdict | None:
-    """Whether the networks behind the heatmaps of a run separate the groups; None where that cannot be known."""
+    """Judge whether the networks behind the heatmaps of a run separate the groups; None where it cannot be known."""
     known = of(run)
     if known is None:
         return runs.verdict(run)
@@ -70,7 +70,7 @@ def verdict(run: Run) -> Verdict | None:
 
 
 def warn(run: Run) -> None:
-    """The banner of every page with heatmaps whose networks are not known to separate the groups."""
+    """Show the banner of every page with heatmaps whose networks are not known to separate the groups."""
     said, known = verdict(run), of(run)
     if said is None or not said.banner:
         return
@@ -82,7 +82,7 @@ def warn(run: Run) -> None:
 
 
 def warning(run: Run) -> str:
-    """The same for the small print of saved pictures, with a space behind it; empty where there is nothing to say."""
+    """Return that banner for the small print of saved pictures, a space behind it; empty where there is none."""
     said = verdict(run)
     return f"{said.banner} " if said is not None and said.banner else ""
 

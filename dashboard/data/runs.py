@@ -16,7 +16,7 @@ import streamlit as st
 import store
 from dashboard.data import listing
 from dashboard.text.formatting import in_order
-from dashboard.text.outputs import Answer, answer_of
+from dashboard.text.outputs import OutputDescription, answer_of
 from store import BrokenRun, NotInRun, RunInfo, RunReader
 from store.accuracy import metrics_of
 from store.files.tables import known_table
@@ -39,13 +39,13 @@ class Run(NamedTuple):
 
 @st.cache_data(ttl=SECONDS_BETWEEN_LOOKS, show_spinner=False)
 def runs(place: str) -> list[RunInfo]:
-    """Every run of a store, newest first; the last known list while a server does not answer."""
+    """Return every run of a store, newest first; the last known list while a server does not answer."""
     return listing.of(place)
 
 
 @st.cache_data(max_entries=16, ttl=SECONDS_BETWEEN_LOOKS, show_spinner=False)
 def damage(run: Run) -> list[str]:
-    """What a quick look finds wrong with a run, one line each; to be asked once something has failed."""
+    """Look quickly for what is wrong with a run, one line each; to be asked once something has failed."""
     return store.damage(run.store, run.run_id)
 
 
@@ -56,50 +56,50 @@ def opened(run: Run) -> RunReader:
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def manifest(run: Run) -> dict[str, Any]:
-    """What the run says about itself."""
+    """Return what the run says about itself."""
     return opened(run).manifest
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def table(run: Run, name: str, columns: tuple[str, ...] | None = None) -> pd.DataFrame:
-    """A table of the run."""
+    """Read a table of the run."""
     return opened(run).table(name, columns)
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def metrics(run: Run) -> pd.DataFrame:
-    """The metrics table, with intervals also where the run is of before them."""
+    """Return the metrics table, with intervals also where the run is older than they are."""
     return metrics_of(opened(run))
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def verdict(run: Run) -> Verdict | None:
-    """Whether the run's own networks separate its groups; None for a run of new scans: see `reference.verdict`."""
+    """Judge whether the run's own networks separate its groups; None for new scans: see `reference_run.verdict`."""
     return verdict_of(opened(run))
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def available(run: Run) -> dict[str, list[str]]:
-    """Model set -> methods with group averages, in the fixed order; the held-out set first."""
+    """Return model set -> methods with group averages, in the fixed order; the held-out set first."""
     cells = opened(run).table("cells", ["model_set", "method"])
     found = [s for s in ("holdout", "folds") if (cells.model_set == s).any()]
     return {s: in_order(cells.method[cells.model_set == s].tolist()) for s in found}
 
 
-def answer(run: Run) -> Answer:
-    """What its networks answer: a probability or a value."""
+def answer(run: Run) -> OutputDescription:
+    """Describe what the networks of a run answer: a probability or a value."""
     return answer_of(manifest(run))
 
 
 def explained_target(run: Run) -> str:
-    """The target of the run's own group analysis: a group, "true" or "predicted"."""
+    """Return the target of the run's own group analysis: a group, "true" or "predicted"."""
     run_manifest = manifest(run)
     chosen = run_manifest.get("config", {}).get("analysis", {}).get("target", "positive")
     return dict(zip(("positive", "negative"), run_manifest["groups"], strict=True)).get(chosen, chosen)
 
 
 def average_of(reader: RunReader, method: str, scale: str | None = None) -> tuple[str, str, str]:
-    """Scale, statistic and unit of a method's group average, as in the run's own ranking of regions.
+    """Return scale, statistic and unit of a method's group average, as in the run's own ranking of regions.
 
     A scale that is given stands instead of the run's own.
     """
@@ -114,12 +114,12 @@ def average_of(reader: RunReader, method: str, scale: str | None = None) -> tupl
 
 
 def per_cm3(affine: np.ndarray) -> float:
-    """Share of a voxel -> percent per cm3."""
+    """Return the factor from the share of a voxel to percent per cm3."""
     return 100 * 1000 / abs(float(np.linalg.det(affine[:3, :3])))
 
 
 def zipped(run: Run, kind: str) -> bytes:
-    """The run's own files as a ZIP: all `tables`, or the `models` with their cards."""
+    """Pack the run's own files as a ZIP: all `tables`, or the `models` with their cards."""
     reader, stream = opened(run), io.BytesIO()
     endings = {"tables": (".parquet",), "models": (".safetensors", ".json")}[kind]
     names = [name for name in reader.manifest["contents"][kind] if kind == "models" or reader.has_table(name)]
@@ -132,7 +132,7 @@ def zipped(run: Run, kind: str) -> bytes:
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def flags(run: Run) -> pd.DataFrame:
-    """Scans whose quality figures are out of bounds, a row a figure; none where the run keeps no such table."""
+    """Return scans whose quality figures are out of bounds, a row a figure; none where the run keeps no such table."""
     reader = opened(run)
     return (
         reader.table("flags") if reader.has_table("flags") else pd.DataFrame(columns=list(known_table("flags").columns))
@@ -141,7 +141,7 @@ def flags(run: Run) -> pd.DataFrame:
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def contact_sheets(run: Run) -> list[bytes]:
-    """The pages of the contact sheet of the preprocessing; none for simulated runs.
+    """Read the pages of the contact sheet of the preprocessing; none for simulated runs.
 
     Raises:
         BrokenRun: one of them is no picture, or larger than a page can be.
@@ -160,6 +160,6 @@ def contact_sheets(run: Run) -> list[bytes]:
 
 
 def _is_picture(data: bytes) -> bool:
-    """Whether bytes begin as a PNG of a bounded number of pixels; nothing is unpacked."""
+    """Return whether bytes begin as a PNG of a bounded number of pixels; nothing is unpacked."""
     width, height = (int.from_bytes(data[k : k + 4], "big") for k in (16, 20))
     return data[:8] == b"\x89PNG\r\n\x1a\n" and data[12:16] == b"IHDR" and 0 < width * height <= MOST_PIXELS

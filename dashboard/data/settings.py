@@ -12,7 +12,7 @@ from dashboard.text.formatting import NONE
 
 
 def settings_table(config: Mapping[str, Any], prefix: str = "") -> pd.DataFrame:
-    """Every setting as a row: section.name, value."""
+    """Return every setting as a row: section.name, value."""
     rows: list[tuple[str, str]] = []
     for key, value in config.items():
         if isinstance(value, Mapping) and value:
@@ -29,5 +29,5 @@ def _text(value: Any) -> str:
 
 
 def pairs_table(values: Mapping[str, Any], key: str, value: str) -> pd.DataFrame:
-    """A mapping as a table of two columns."""
+    """Return a mapping as a table of two columns."""
     return pd.DataFrame([(str(k), _text(v)) for k, v in values.items()], columns=[key, value])

@@ -10,7 +10,7 @@ from store.keys import are_retrained
 
 
 def region_shares(run: RunReader, model_set: str, method: str, target: str) -> pd.DataFrame:
-    """Share of the brain by scan and region: index (model, scan), a column a region in the order of the atlas.
+    """Return the share of the brain by scan (index model, scan) and region (a column each, as in the atlas).
 
     `target` true or predicted is resolved for each scan; scans without that target are left out. Shares as float32,
     NaN for a heatmap that is 0 everywhere and for a region without voxels on the grid.
@@ -33,7 +33,7 @@ def region_shares(run: RunReader, model_set: str, method: str, target: str) -> p
 
 
 def subject_means(run: RunReader, shares: pd.DataFrame) -> pd.DataFrame:
-    """Mean share over the scans of each person: index (subject, diagnosis). Retrained models are left out."""
+    """Average the shares over the scans of each person, index (subject, diagnosis), without retrained models."""
     people = run.table("predictions", ["model", "scan", "subject", "diagnosis"])
     people = people[~are_retrained(people.model)].set_index(["model", "scan"])
     return shares.join(people, how="inner").groupby(["subject", "diagnosis"], sort=False).mean(numeric_only=True)

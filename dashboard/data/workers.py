@@ -14,7 +14,7 @@ _lock = threading.Lock()
 
 
 def readers(store: str, run: str) -> ThreadPoolExecutor:
-    """The threads for a run: those of all local ones, for the memory that a thread has used stays with it."""
+    """Return the threads for a run: those of all local ones, for the memory that a thread has used stays with it."""
     key = f"{store}/{run}" if "://" in store and not store.startswith("file://") else ""
     with _lock:
         if key not in _pools:

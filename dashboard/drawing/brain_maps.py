@@ -24,7 +24,7 @@ _CODEC = "lz4"
 
 @dataclass(frozen=True)
 class Brain:
-    """Which voxels of a grid are brain, cropped to them.
+    """The brain's voxels of a grid, cropped to them.
 
     Attributes:
         mask: (x, y, z) bool, with a margin around the brain.
@@ -38,7 +38,7 @@ class Brain:
 
     @classmethod
     def of(cls, mask: np.ndarray, affine: np.ndarray) -> Brain:
-        """From the (x, y, z) bool mask of a whole grid and its affine."""
+        """Crop the (x, y, z) bool mask of a whole grid with its affine to the brain."""
         box = cuts.Anatomy(mask, mask, affine).box
         moved = np.array(affine, float)
         moved[:3, 3] += moved[:3, :3] @ [edge.start for edge in box]
@@ -53,17 +53,17 @@ class Brain:
         return abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
 
     def inside(self, volume: np.ndarray) -> np.ndarray:
-        """(voxels,) values of a volume on the whole grid."""
+        """Return the values of a volume on the whole grid, (voxels,)."""
         return volume[self.box][self.mask]
 
     def spread_out(self, values: np.ndarray) -> np.ndarray:
-        """(x, y, z) float32 of `mask`, with `values` (voxels,) in it and 0 around them."""
+        """Put `values` (voxels,) into an (x, y, z) float32 volume on the grid of `mask`, 0 around them."""
         volume = np.zeros(self.mask.shape, np.float32)
         volume[self.mask] = values
         return volume
 
     def mm(self, place: int) -> tuple[float, float, float]:
-        """Centre of the brain's voxel with this number."""
+        """Return the centre of the brain's voxel with this number."""
         voxel = np.unravel_index(np.flatnonzero(self.mask)[place], self.mask.shape)
         x, y, z = (float(v) for v in self.affine[:3, :3] @ voxel + self.affine[:3, 3])
         return x, y, z
@@ -71,7 +71,7 @@ class Brain:
 
 @dataclass(frozen=True)
 class BrainMap:
-    """A group average.
+    """A group average of the brain's voxels in few bytes.
 
     Attributes:
         data: compressed half-precision numbers of the brain's voxels.
@@ -98,7 +98,7 @@ class BrainMap:
         return len(self.data) + self.levels.nbytes
 
     def values(self) -> np.ndarray:
-        """(voxels + 1,) float32; the last is 0, for places outside the brain."""
+        """Unpack the values, (voxels + 1,) float32; the last is 0, for places outside the brain."""
         plain = pyarrow.decompress(self.data, 2 * self.voxels, codec=_CODEC)
         values = np.zeros(self.voxels + 1, np.float32)
         np.multiply(np.frombuffer(plain, np.float16), np.float32(self.step), out=values[:-1])
@@ -119,7 +119,9 @@ def pack(volume: np.ndarray, brain: Brain, scans: int, subjects: int, factor: fl
 
 
 def quantiles(size: np.ndarray) -> np.ndarray:
-    """(QUANTILES,) float32 evenly spaced quantiles, of evenly spaced values where there are many; ends are exact."""
+    """Return evenly spaced quantiles (QUANTILES,) float32, of evenly spaced values where there are many; ends are
+    exact.
+    """
     if not size.size:
         return np.zeros(QUANTILES, np.float32)
     found = np.quantile(size[:: -(-size.size // SAMPLED)], np.linspace(0, 1, QUANTILES)).astype(np.float32)
@@ -128,15 +130,15 @@ def quantiles(size: np.ndarray) -> np.ndarray:
 
 
 def difference_levels(first: BrainMap, second: BrainMap, factors: tuple[float, float]) -> np.ndarray:
-    """(QUANTILES,) of |first - second| over the brain, each map times its factor."""
+    """Return the quantiles (QUANTILES,) of |first - second| over the brain, each map times its factor."""
     difference = first.values()[:-1] * np.float32(factors[0])
     difference -= second.values()[:-1] * np.float32(factors[1])
     return quantiles(np.abs(difference))
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where planes lie among the brain's voxels.
+class VoxelIndices:
+    """The voxels of the brain on some planes, and the weights of the planes.
 
     Attributes:
         index: (planes, across, up) int32 number of the voxel, -1 outside the brain.
@@ -148,14 +150,14 @@ class Places:
     nearest: np.ndarray
 
     def cut(self, values: np.ndarray, *, smooth: bool) -> np.ndarray:
-        """(positions, across, up) float32 planes of `BrainMap.values`."""
+        """Cut `BrainMap.values` at the positions: (positions, across, up) float32."""
         planes = values[self.index]
         weights = self.linear if smooth else self.nearest
         return (weights @ planes.reshape(len(planes), -1)).reshape(len(weights), *planes.shape[1:])
 
 
-def places(brain: Brain, plane: str, positions_mm: Sequence[float]) -> Places:
-    """The places of planes at some positions."""
+def places(brain: Brain, plane: str, positions_mm: Sequence[float]) -> VoxelIndices:
+    """Find the voxels of planes at some positions."""
     across, up, through = cuts.PLANES[plane]
     size = brain.mask.shape[through]
     where = (np.asarray(positions_mm, float) - brain.affine[through, 3]) / brain.affine[through, through]
@@ -163,11 +165,11 @@ def places(brain: Brain, plane: str, positions_mm: Sequence[float]) -> Places:
     used = np.flatnonzero((linear + nearest).any(axis=0))
     number = np.cumsum(brain.mask, dtype=np.int32).reshape(brain.mask.shape).take(used, axis=through) - 1
     index = np.where(brain.mask.take(used, axis=through), number, np.int32(-1)).transpose(through, across, up)
-    return Places(np.ascontiguousarray(index), *(w[:, used].astype(np.float32) for w in (linear, nearest)))
+    return VoxelIndices(np.ascontiguousarray(index), *(w[:, used].astype(np.float32) for w in (linear, nearest)))
 
 
 def colour_range(levels: Sequence[np.ndarray], unit: str, percentile: float, at: float | None = None) -> Range:
-    """One range for maps with these levels: from a percentile of |value| over all of them, or a value, to the top."""
+    """Return one range for maps with these levels: from a percentile of |value| over all, or a value, to the top."""
     pooled = np.concatenate(list(levels)) if levels else np.zeros(1, np.float32)
     low, high = (float(q) for q in np.percentile(pooled, [percentile, TOP_PERCENTILE]))
     low = low if at is None else at
@@ -179,7 +181,7 @@ def colour_range(levels: Sequence[np.ndarray], unit: str, percentile: float, at:
 
 
 def spread(extent: tuple[float, float], count: int, centre: float) -> tuple[float, ...]:
-    """Whole mm around a centre, spaced so that `count` planes around the middle fill the extent, within it."""
+    """Return whole mm around a centre, spaced so that `count` planes around the middle fill the extent, within it."""
     step = (extent[1] - extent[0]) / (count + 1)
     found = (centre + step * (k - (count - 1) / 2) for k in range(count))
     return tuple(float(round(min(max(mm, extent[0]), extent[1]))) for mm in found)

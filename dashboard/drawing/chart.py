@@ -34,7 +34,7 @@ NARROW, WIDE = frozenset("fijlrtI .,:;'()[]|-/"), frozenset("mwMW%@±×−=+")
 
 
 def text_width(text: str, size: float) -> float:
-    """Pixels of the longest line of a text, in the widest of the fonts that a page may be shown in."""
+    """Estimate the pixels of the longest line of a text, in the widest of the fonts that a page may be shown in."""
     lines = [re.sub("<.*?>", "", line) for line in text.split("<br>")]
     return size * max(sum(0.4 if c in NARROW else 0.96 if c in WIDE else 0.64 for c in line) for line in lines)
 
@@ -47,7 +47,7 @@ OUR_TAGS = re.compile(r"<(?!/?(?:b|i|sub|sup|extra)>|br>|br/>)")
 
 
 def _tame(value: Any) -> Any:
-    """A trace or layout whose texts hold no tag but ours: names from a run make no link in a chart."""
+    """Return a trace or layout whose texts hold no tag but ours: names from a run make no link in a chart."""
     if isinstance(value, str):
         return OUR_TAGS.sub("&lt;", value)
     if isinstance(value, dict):
@@ -62,7 +62,7 @@ def _tame(value: Any) -> Any:
 
 
 class Chart:
-    """Traces and layout in Plotly's own schema, in one column or several side by side.
+    """The traces and layout of a figure in Plotly's own schema, in one column or several side by side.
 
     Attributes:
         data: the traces.
@@ -70,7 +70,7 @@ class Chart:
     """
 
     def __init__(self, columns: int = 1, *, widths: Sequence[float] = (), gap: float = 0.06, own_y: bool = False):
-        """Empty axes.
+        """Make empty axes.
 
         Args:
             widths: shares of the columns, sum 1; none: all alike.
@@ -89,7 +89,7 @@ class Chart:
             start += width * free + gap
 
     def axes(self, letter: str) -> list[dict[str, Any]]:
-        """The x or y axes, from left to right."""
+        """Return the x or y axes, from left to right."""
         return [axis for name, axis in self.layout.items() if name.startswith(f"{letter}axis")]
 
     def _references(self, column: int) -> tuple[str, str]:
@@ -106,7 +106,7 @@ class Chart:
         return self._set("x", column, properties)
 
     def y(self, column: int | None = None, /, **properties: Any) -> Chart:
-        """As `x`, for the y axis."""
+        """Set properties of the y axis, as `x` does of the x axis."""
         return self._set("y", column, properties)
 
     def _set(self, letter: str, column: int | None, properties: dict[str, Any]) -> Chart:
@@ -145,7 +145,7 @@ class Chart:
         self, height: float | None = None, *, plot: float = 0, legend: Literal["above", "below"] | None = None,
         toggles: bool = True, margin: dict[str, float] | None = None, **layout: Any,
     ) -> Chart:  # fmt: skip
-        """The look that all charts share, and the room for what stands around them.
+        """Give the look that all charts share, and the room for what stands around them.
 
         Args:
             height: of all, in pixels; None: that of the `plot` and what stands around it.
@@ -178,7 +178,7 @@ class Chart:
         return self
 
     def _room(self) -> dict[str, float]:
-        """Pixels from each edge to the plot."""
+        """Return the pixels from each edge to the plot."""
         room = EDGES | self.layout.get("margin", {})
         for letter, usual in (("x", "bottom"), ("y", "left")):
             for axis in self.axes(letter)[: None if letter == "x" else 1]:
@@ -189,7 +189,7 @@ class Chart:
         return room
 
     def _longest_number(self) -> str:
-        """About the longest number that Plotly writes beside the first y axis."""
+        """Return about the longest number that Plotly writes beside the first y axis."""
         values = np.concatenate([[], *(np.asarray(t["y"], float) for t in self.data if t["yaxis"] == "y")])
         known = values[np.isfinite(values)]
         low, high = (known.min(), known.max()) if len(known) else (0.0, 1.0)
@@ -197,7 +197,7 @@ class Chart:
         return max((f"{end:.{decimals}f}" for end in (low, high)), key=len)
 
     def plotly(self, ink: str) -> go.Figure:
-        """The figure for the page, unchecked, with words in the colour `ink`; this chart stays as it is."""
+        """Return the figure for the page, unchecked, with words in the colour `ink`; this chart stays as it is."""
         layout = self.layout | {"font": {"color": ink}, "template": {}}  # a template of Plotly's own would be sent too
         for name, axis in layout.items():
             if name[1:].startswith("axis"):
@@ -214,7 +214,7 @@ def _suffix(column: int) -> str:
 
 
 def _depth(axis: dict[str, Any], letter: str, labels: Sequence[str]) -> float:
-    """Pixels that the tick labels and the title of an axis take up beside the plot."""
+    """Estimate the pixels that the tick labels and the title of an axis take up beside the plot."""
     if axis.get("visible") is False:
         return 0
     depth = float(TICK_LENGTH * (axis["ticks"] == "outside"))

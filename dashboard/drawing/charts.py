@@ -23,7 +23,7 @@ def accuracy(
     paper: Mapping[str, tuple[float, float]],
     shown: Sequence[str] = tuple(METRIC_NAMES),
 ) -> Chart:
-    """A dot a fold, mean and SD: the networks, the linear baselines and the paper, for accuracy and AUC.
+    """Draw a dot a fold, mean and SD: the networks, the linear baselines and the paper, for accuracy and AUC.
 
     Args:
         metrics: classifier, metric, model, value of the folds.
@@ -52,7 +52,7 @@ def accuracy(
 def folds_row(
     row: str, place: int, values: pd.DataFrame, mean: float | None, sd: float | None, beside: str
 ) -> list[dict[str, Any]]:
-    """Fold dots, and the mean with its whisker and its number above it.
+    """Draw fold dots, and the mean with its whisker and its number above it.
 
     Args:
         beside: where the number stands.
@@ -76,13 +76,13 @@ def folds_row(
 
 
 def _beside(value: float | None) -> str:
-    """Where the number of a dot between 0.5 and 1 stands, so that it stays within the chart."""
+    """Return where the number of a dot between 0.5 and 1 stands, so that it stays within the chart."""
     value = 0.75 if value is None else value
     return "top left" if value > 0.9 else "top right" if value < 0.6 else "top center"
 
 
 def roc(curves: pd.DataFrame, band: pd.DataFrame | None = None) -> Chart:
-    """A thick line for all out-of-fold predictions together (or the held-out model); mean ± SD of the folds behind it.
+    """Draw a thick line for all out-of-fold predictions together (or the held-out model), over mean ± SD of the folds.
 
     Args:
         curves: the curves table.
@@ -109,7 +109,7 @@ def roc(curves: pd.DataFrame, band: pd.DataFrame | None = None) -> Chart:
 
 
 def calibration(bins: pd.DataFrame, positive: str) -> Chart:
-    """Observed against predicted share of the positive group with its interval; the area of a dot: number of scans.
+    """Draw the observed against the predicted share of the positive group; the area of a dot is its number of scans.
 
     Args:
         bins: x, y, low, high, scans.
@@ -130,18 +130,18 @@ def calibration(bins: pd.DataFrame, positive: str) -> Chart:
 
 
 def _with_diagonal() -> Chart:
-    """A chart with the dotted line from (0, 0) to (1, 1)."""
+    """Return a chart with the dotted line from (0, 0) to (1, 1)."""
     return Chart().add(x=[0, 1], y=[0, 1], mode="lines", line=CHANCE, hoverinfo="skip")
 
 
 def _square(chart: Chart, across: str, upwards: str) -> Chart:
-    """Both axes from 0 to 1 in one scale."""
+    """Let both axes go from 0 to 1 in one scale."""
     common = {"range": [-0.01, 1.02], "tickvals": [0, 0.5, 1], "ticktext": ["0", "0.5", "1"], "constrain": "domain"}
     return chart.x(title=across, **common).y(title=upwards, scaleanchor="x", **common).finish(300)
 
 
 def learning(training: pd.DataFrame, models: Sequence[str], learnt: Mapping[str, str] = LEARNT) -> Chart:
-    """Loss and accuracy by epoch: training solid, test dashed, one line a model.
+    """Draw loss and accuracy by epoch: training solid, test dashed, one line a model.
 
     Args:
         learnt: title of each column of the chart -> column of the training table.
@@ -163,7 +163,7 @@ def learning(training: pd.DataFrame, models: Sequence[str], learnt: Mapping[str,
 
 
 def confusion(counts: np.ndarray, groups: Sequence[str], *, links: bool = False) -> Chart:
-    """Scans by true (row) and predicted (column) group, with the share of the true group.
+    """Draw scans by true (row) and predicted (column) group, with the share of the true group.
 
     Args:
         links: a click on a cell with scans gives its row and column.
@@ -185,7 +185,7 @@ def confusion(counts: np.ndarray, groups: Sequence[str], *, links: bool = False)
 
 
 def _cell_links(counts: np.ndarray, groups: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
-    """Unseen squares over the cells: a heatmap itself does not answer clicks."""
+    """Put unseen squares over the cells: a heatmap itself does not answer clicks."""
     full = [cell for cell, number in np.ndenumerate(counts) if number]
     texts = [f"{groups[i]} predicted {groups[j]}, {counts[i, j]}<br>Click: open these patients" for i, j in full]
     return {
@@ -196,7 +196,7 @@ def _cell_links(counts: np.ndarray, groups: Sequence[str], names: Sequence[str])
 
 
 def ages(scans: pd.DataFrame, diagnoses: Sequence[str], groups: Sequence[str]) -> Chart:
-    """Subjects by age, one outline a group."""
+    """Draw subjects by age, one outline a group."""
     people = scans.drop_duplicates(["subject", "diagnosis"]).dropna(subset=["age"])
     chart = Chart()
     if len(people):
@@ -217,7 +217,7 @@ def ages(scans: pd.DataFrame, diagnoses: Sequence[str], groups: Sequence[str]) -
 
 
 def top_regions(regions: pd.DataFrame, colour: str, groups: Sequence[str], top: float) -> Chart:
-    """Ranked bars of the positive group with the name above each; a tick where the negative group stands.
+    """Draw ranked bars of the positive group, the name above each, with a tick where the negative group stands.
 
     Args:
         regions: region, positive, negative in percent, the first at the top.
@@ -245,7 +245,7 @@ def top_regions(regions: pd.DataFrame, colour: str, groups: Sequence[str], top: 
 
 
 def timings(seconds: Mapping[str, float]) -> Chart:
-    """Time of each stage, in the order of the pipeline, with its duration written beside it."""
+    """Draw the time of each stage, in the order of the pipeline, with its duration written beside it."""
     names, values = list(seconds), [float(v) for v in seconds.values()]
     chart = Chart().add(
         type="bar", x=values, y=names, orientation="h", marker={"color": palette.faint(palette.ACCENT, 0.85)},

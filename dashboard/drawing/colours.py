@@ -20,7 +20,7 @@ WIDER = 1.2
 
 @dataclass(frozen=True)
 class Style:
-    """How heatmaps are drawn.
+    """The look of heatmaps in pictures.
 
     Args:
         plane: coronal, sagittal or axial.
@@ -57,24 +57,24 @@ class Range:
 
 
 def coloured(values: np.ndarray, style: Style, scale: Range) -> np.ndarray:
-    """(..., 4) float32 red, green, blue and alpha, 0 to 1, of relevance."""
+    """Colour relevance: (..., 4) float32 red, green, blue and alpha, 0 to 1."""
     return table(style)[levels(values, scale) + palette.LEVELS]
 
 
 def levels(values: np.ndarray, scale: Range) -> np.ndarray:
-    """int16 steps above the threshold, negative for negative values."""
+    """Return the int16 steps above the threshold, negative for negative values."""
     span = max(scale.high - scale.low, 1e-30)
     level = np.clip((np.abs(values) - scale.low) * (palette.LEVELS / span), 0, palette.LEVELS)
     return np.rint(np.copysign(level, values)).astype(np.int16)
 
 
 def table(style: Style) -> np.ndarray:
-    """(2 LEVELS + 1, 4) red, green, blue and alpha by level."""
+    """Return red, green, blue and alpha by level, (2 LEVELS + 1, 4)."""
     return palette.lookup(style.colours, style.signed) * np.array([1, 1, 1, style.opacity], np.float32)
 
 
 def colour_bar(height: int, style: Style, scale: Range, text: float = TEXT) -> Picture:
-    """(height, ...) upright colour bar: the ends and the threshold marked, the unit along it."""
+    """Draw an upright colour bar of a height: the ends and the threshold marked, the unit along it."""
     top, bottom, width = round(0.1 * height), round(0.9 * height), round(0.87 * text)
     end = -scale.high if style.signed else 0.0
     values = np.linspace(scale.high, end, max(bottom - top, 2), dtype=np.float32)
@@ -100,7 +100,7 @@ def colour_bar(height: int, style: Style, scale: Range, text: float = TEXT) -> P
 
 
 def _marks(style: Style, scale: Range, apart: float) -> list[tuple[float, str]]:
-    """Values and words beside a colour bar, none closer than `apart` to another; the ends come first."""
+    """Choose values and words beside a colour bar, none closer than `apart` to another; the ends come first."""
     low, high = scale.low, scale.high
     if not style.signed:
         wanted = [(high, short(high, high)), (low, short(low, high))]
@@ -116,7 +116,7 @@ def _marks(style: Style, scale: Range, apart: float) -> list[tuple[float, str]]:
 
 
 def short(value: float, high: float) -> str:
-    """Two digits, without an exponent where that is short: 0.045, .0071; 0 where it is next to nothing."""
+    """Write two digits, without an exponent where that is short: 0.045, .0071; 0 where it is next to nothing."""
     words = f"{abs(value):.2g}" if abs(value) > 0.01 * high else "0"
     words = words.removeprefix("0") if len(words) > 5 and "e" not in words else words
     return f"-{words}" if value < 0 and words != "0" else words

@@ -25,7 +25,7 @@ class Cut(NamedTuple):
 
 @dataclass(frozen=True)
 class Anatomy:
-    """(x, y, z) brain and its mask on one grid; `white` is the value of the brain that is drawn brightest."""
+    """A brain and its mask, (x, y, z), on one grid; `white` is the value of the brain that is drawn brightest."""
 
     brain: np.ndarray
     mask: np.ndarray
@@ -54,7 +54,7 @@ class Sections:
     up_mm: np.ndarray
 
     def cropped(self) -> Sections:
-        """The part that holds brain in any of the sections, and a margin."""
+        """Return the part that holds brain in any of the sections, and a margin."""
         steps = (self.across_mm, self.up_mm)
         kept = [
             _widened(np.flatnonzero(self.mask.any(axis=(0, 2 - axis))), len(mm), float(mm[1] - mm[0]))
@@ -66,7 +66,7 @@ class Sections:
 
 
 def cut(volume: np.ndarray, affine: np.ndarray, plane: str, mm: float, *, smooth: bool = True) -> Cut:
-    """One plane through a volume at a position in mm: between its slices, or the nearest one."""
+    """Cut one plane through a volume at a position in mm: between its slices, or the nearest one."""
     values = cut_all(volume, affine, plane, [mm], smooth=smooth)[0]
     across, up, _ = PLANES[plane]
     return Cut(values, *(centres(volume.shape[axis], affine, axis) for axis in (across, up)))
@@ -76,7 +76,7 @@ def cut_all(
     volume: np.ndarray, affine: np.ndarray, plane: str, positions_mm: Sequence[float], *, smooth: bool = True,
     absolute: bool = False,
 ) -> np.ndarray:  # fmt: skip
-    """(positions, across, up) float32 planes of a volume; beyond its edge the edge slice."""
+    """Cut planes (positions, across, up) float32 of a volume; beyond its edge the edge slice."""
     across, up, through = PLANES[plane]
     places = (np.asarray(positions_mm, float) - affine[through, 3]) / affine[through, through]
     lower, upper, share = _neighbours(places, volume.shape[through], smooth)
@@ -88,7 +88,7 @@ def cut_all(
 
 
 def sampled(values: np.ndarray, axis: int, places: np.ndarray, *, smooth: bool = True) -> np.ndarray:
-    """float32 values at fractional indices of one axis: between its values, or the nearest; beyond the edge the edge.
+    """Return float32 values at fractional indices of one axis: between its values, or the nearest; beyond it the edge.
 
     Not a product with weights: that would set the threads of the linear algebra library against each other where
     several sessions draw at once.
@@ -97,7 +97,7 @@ def sampled(values: np.ndarray, axis: int, places: np.ndarray, *, smooth: bool =
 
 
 def _neighbours(places: np.ndarray, size: int, smooth: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The index below, the one above, and the share of the latter."""
+    """Return the index below, the one above, and the share of the latter."""
     places = np.clip(places, 0, size - 1)
     lower = np.floor(places if smooth else places + 0.5).astype(int)
     share = (places - lower).astype(np.float32) if smooth else np.zeros(len(places), np.float32)
@@ -116,7 +116,7 @@ def _mixed(values: np.ndarray, axis: int, lower: np.ndarray, upper: np.ndarray, 
 
 
 def linear_weights(places: np.ndarray, size: int) -> np.ndarray:
-    """(places, size) weights of linear interpolation at fractional indices; the edge value beyond the edge."""
+    """Return weights (places, size) of linear interpolation at fractional indices; the edge value beyond the edge."""
     places = np.clip(places, 0, size - 1)
     lower = np.minimum(np.floor(places).astype(int), max(size - 2, 0))
     weights = np.zeros((len(places), size))
@@ -128,14 +128,14 @@ def linear_weights(places: np.ndarray, size: int) -> np.ndarray:
 
 
 def nearest_weights(places: np.ndarray, size: int) -> np.ndarray:
-    """(places, size) weights that take the nearest index."""
+    """Return weights (places, size) that take the nearest index."""
     weights = np.zeros((len(places), size))
     weights[np.arange(len(places)), np.floor(np.clip(places, 0, size - 1) + 0.5).astype(int)] = 1
     return weights
 
 
 def sections(anatomy: Anatomy, plane: str, positions_mm: Sequence[float]) -> Sections:
-    """The anatomy in one plane at some positions, cropped to the brain, alike for all positions."""
+    """Cut the anatomy in one plane at some positions, cropped to the brain, alike for all positions."""
     across, up, _ = PLANES[plane]
     kept = tuple(anatomy.box[axis] if axis in (across, up) else slice(None) for axis in range(3))
     brain, mask = (
@@ -146,14 +146,14 @@ def sections(anatomy: Anatomy, plane: str, positions_mm: Sequence[float]) -> Sec
 
 
 def spread_positions(anatomy: Anatomy, plane: str, count: int) -> list[float]:
-    """Whole mm spread evenly over the brain, its ends left out; from back to front, left to right or below to above."""
+    """Spread whole mm evenly over the brain, its ends left out; from back to front, left to right or upwards."""
     axis = PLANES[plane][2]
     inside = centres(anatomy.mask.shape[axis], anatomy.affine, axis)[anatomy.box[axis]]
     return [float(round(mm)) for mm in np.linspace(inside[0], inside[-1], count + 2)[1:-1]]
 
 
 def _widened(inside: np.ndarray, size: int, step: float) -> slice:
-    """From the first to the last of some indices and MARGIN_MM more; everything where there is none."""
+    """Return the slice from the first to the last of some indices and MARGIN_MM more; all where there is none."""
     first, last = (int(inside[0]), int(inside[-1])) if len(inside) else (0, size - 1)
     margin = math.ceil(MARGIN_MM / abs(step))
     return slice(max(first - margin, 0), min(last + margin + 1, size))

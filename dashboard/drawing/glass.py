@@ -24,7 +24,7 @@ CAMERA = {"eye": {"x": -1.05, "y": 0.95, "z": 0.4}, "center": {"x": 0, "y": 0, "
 def glass_brain(
     volume: np.ndarray, mask: np.ndarray, affine: np.ndarray, threshold: float, unit: str, title: str
 ) -> go.Figure:
-    """Nested surfaces: at the threshold, and at 35 % and 70 % of the way from there to the largest value.
+    """Draw nested surfaces: at the threshold, and at 35 % and 70 % of the way from there to the largest value.
 
     Warm where relevance is positive, cool where it is negative. The map is averaged over blocks of about 5 mm first.
 
@@ -55,7 +55,7 @@ def glass_brain(
 
 
 def blocks(volume: np.ndarray, affine: np.ndarray, step_mm: float) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Means over blocks of whole voxels, `step_mm` wide or about, in a frame of zeros; and their centres in mm."""
+    """Average over blocks of whole voxels, about `step_mm` wide, in a frame of zeros; return also the centres, mm."""
     values, centres = np.asarray(volume, np.float32), []
     for axis in range(3):
         step = float(affine[axis, axis])
@@ -72,7 +72,7 @@ def blocks(volume: np.ndarray, affine: np.ndarray, step_mm: float) -> tuple[np.n
 def _surfaces(
     values: np.ndarray, centres: Sequence[np.ndarray], threshold: float, reach: float, unit: str
 ) -> go.Isosurface:
-    """One trace for both signs. Plotly spaces surfaces evenly, so values are bent to make PLACES those of `levels`."""
+    """Draw one trace for both signs, values bent so that Plotly's even spacing is that of `levels`."""
     inside, places = _cropped(values, centres, np.abs(values) > threshold / 2)
     levels = [threshold + share * (reach - threshold) for share in NESTED]
     bent = np.sign(inside) * np.interp(np.abs(inside), [0, *levels, reach], [0, *PLACES, PLACES[-1] + 1])
@@ -93,7 +93,7 @@ def _surfaces(
 
 
 def _colours(start: int, end: int) -> list[tuple[float, str]]:
-    """From `start` to `end`, in PLACES: grey below the threshold, then as slices are coloured."""
+    """Colour from `start` to `end`, in PLACES: grey below the threshold, then as slices are coloured."""
     stops = []
     for place in np.linspace(0, 1, 101):
         value = start + place * (end - start)
@@ -119,7 +119,7 @@ def _shell(mask: np.ndarray, affine: np.ndarray) -> go.Isosurface:
 
 
 def _letters(mask: np.ndarray, affine: np.ndarray) -> go.Scatter3d:
-    """L, R, A, P, S, I around the brain."""
+    """Write L, R, A, P, S, I around the brain."""
     ends = []
     for axis in range(3):
         inside = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
@@ -140,7 +140,7 @@ def _letters(mask: np.ndarray, affine: np.ndarray) -> go.Scatter3d:
 
 
 def _grid(centres: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """x, y, z of every point, in whole mm: small numbers travel fast."""
+    """Return x, y, z of every point, in whole mm: small numbers travel fast."""
     whole = [np.floor(c + 0.5) for c in centres]
     small = np.int8 if max(np.abs(c).max() for c in whole) < 128 else np.int16
     mesh = np.meshgrid(*(c.astype(small) for c in whole), indexing="ij")
@@ -150,7 +150,7 @@ def _grid(centres: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
 def _cropped(
     values: np.ndarray, centres: Sequence[np.ndarray], used: np.ndarray
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The part that is used and one block more on every side."""
+    """Crop to the part that is used and one block more on every side."""
     kept = []
     for axis in range(3):
         places = np.flatnonzero(used.any(axis=tuple(a for a in range(3) if a != axis)))

@@ -29,18 +29,18 @@ TOP_ALPHA = 0.95
 
 
 def group_colour(diagnosis: str, groups: Sequence[str]) -> str:
-    """The colour of a group or diagnosis; the positive group of any cohort has that of AD."""
+    """Return the colour of a group or diagnosis; the positive group of any cohort has that of AD."""
     colours = {"MCI": MCI, groups[1]: NEGATIVE, groups[0]: POSITIVE, "": UNKNOWN, "unknown": UNKNOWN}
     return colours.get(diagnosis, OTHER)
 
 
 def method_colour(method: str) -> str:
-    """The fixed colour of a method."""
+    """Return the fixed colour of a method."""
     return METHODS.get(method, QUIET)
 
 
 def faint(colour: str, alpha: float) -> str:
-    """A hexadecimal colour with transparency, for Plotly."""
+    """Return a hexadecimal colour with transparency, for Plotly."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red}, {green}, {blue}, {alpha})"
 
@@ -49,32 +49,32 @@ Coloured = tuple[np.ndarray, np.ndarray]
 
 
 def hot(values: np.ndarray, low: float, high: float) -> Coloured:
-    """Colour (..., 3) and alpha (...) of relevance; nothing below `low`, no hard edge above it."""
+    """Return colour (..., 3) and alpha (...) of relevance; nothing below `low`, no hard edge above it."""
     return _ramp(values, low, high, HOT_COLOURS, FULL_ALPHA_AT)
 
 
 def cool(values: np.ndarray, low: float, high: float) -> Coloured:
-    """As `hot`, from blue to cyan: for the size of negative relevance."""
+    """Colour the size of negative relevance as `hot` does, from blue to cyan."""
     return _ramp(values, low, high, COOL_COLOURS, FULL_ALPHA_AT)
 
 
 def paper(values: np.ndarray, low: float, high: float) -> Coloured:
-    """As in the paper: from transparent to red."""
+    """Colour as in the paper: from transparent to red."""
     return _ramp(values, low, high, PAPER_COLOURS, 1.0)
 
 
 def paper_negative(values: np.ndarray, low: float, high: float) -> Coloured:
-    """The counterpart of `paper`: from transparent to blue."""
+    """Colour negative relevance beside `paper`: from transparent to blue."""
     return _ramp(values, low, high, PAPER_NEGATIVE_COLOURS, 1.0)
 
 
 def viridis(values: np.ndarray, low: float, high: float) -> Coloured:
-    """Matplotlib's viridis: even in lightness."""
+    """Colour by Matplotlib's viridis: even in lightness."""
     return _sequential("viridis", values, low, high)
 
 
 def cividis(values: np.ndarray, low: float, high: float) -> Coloured:
-    """Matplotlib's cividis: the same to people with and without a colour deficiency."""
+    """Colour by Matplotlib's cividis: the same to people with and without a colour deficiency."""
     return _sequential("cividis", values, low, high)
 
 
@@ -94,7 +94,7 @@ def _sequential(name: str, values: np.ndarray, low: float, high: float) -> Colou
 
 
 def _map_colours(name: str, place: np.ndarray) -> np.ndarray:
-    from matplotlib import colormaps
+    from matplotlib import colormaps  # takes long to load, and most pages need none of its colours
 
     return colormaps[name](place)[..., :3]
 
@@ -109,7 +109,7 @@ LEVELS = 255  # steps of a lookup table on either side of 0
 
 @functools.cache
 def lookup(colours: str, signed: bool) -> np.ndarray:
-    """(2 LEVELS + 1, 4) float32 red, green, blue, alpha from 0 to 1: row LEVELS + k has the place k / LEVELS.
+    """Return red, green, blue, alpha from 0 to 1, (2 LEVELS + 1, 4) float32: row LEVELS + k has the place k / LEVELS.
 
     A place is 0 at the threshold and 1 at the top of the scale, negative for negative relevance. Unsigned tables
     have the same colours on both sides. Signed, viridis and cividis use their upper half, which does not hold blue.

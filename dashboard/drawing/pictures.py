@@ -26,7 +26,7 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Text:
-    """Words at (x, y) pixels from the top left.
+    """The words at (x, y) pixels from the top left of a picture.
 
     `anchor` is as in Pillow: l, m or r across, then t, m or s (top, middle, base line). `upright` words read upwards
     and are centred on their place.
@@ -43,7 +43,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Picture:
-    """(height, width, 3) uint8 pixels, and the words on them."""
+    """The pixels of a picture, (height, width, 3) uint8, and the words on them."""
 
     pixels: np.ndarray
     texts: tuple[Text, ...] = ()
@@ -57,11 +57,11 @@ class Picture:
         return self.pixels.shape[1]
 
     def moved(self, x: float, y: float) -> tuple[Text, ...]:
-        """The words for this picture placed at (x, y) of another."""
+        """Return the words for this picture placed at (x, y) of another."""
         return tuple(Text(t.x + x, t.y + y, t.words, t.size, t.anchor, t.colour, t.upright) for t in self.texts)
 
     def drawn(self) -> np.ndarray:
-        """(height, width, 3) uint8 with the words in it."""
+        """Draw the words into the pixels, (height, width, 3) uint8."""
         image = Image.fromarray(self.pixels)
         draw = ImageDraw.Draw(image)
         for text in self.texts:
@@ -72,11 +72,11 @@ class Picture:
         return np.asarray(image)
 
     def png(self) -> bytes:
-        """A PNG file with the words in it."""
+        """Encode a PNG file with the words in it."""
         return png(self.drawn())
 
     def svg(self) -> bytes:
-        """A standalone SVG file: the pixels embedded as PNG, the words as text."""
+        """Return a standalone SVG file: the pixels embedded as PNG, the words as text."""
         data = base64.b64encode(png(self.pixels)).decode()
         size = f'width="{self.width}" height="{self.height}"'
         parts = [
@@ -108,11 +108,11 @@ class ScreenPicture:
 
     @property
     def bytes(self) -> int:
-        """What it takes; a text is counted as 100 bytes."""
+        """The size of the picture; a text is counted as 100 bytes."""
         return len(self.jpeg) + 100 * len(self.texts)
 
     def overlay(self, description: str) -> str:
-        """HTML of the words, to be put right before the image, which it covers without taking any room.
+        """Return HTML of the words, to be put right before the image, which it covers without taking any room.
 
         Args:
             description: what the picture shows, for those who do not see it.
@@ -128,7 +128,7 @@ class ScreenPicture:
         ))  # fmt: skip
 
     def _placed(self, text: Text) -> str:
-        """HTML of one text: its place and size as shares of the picture's, but never too small to be read."""
+        """Return HTML of one text: its place and size as shares of the picture's, but never too small to be read."""
         across, up = ("m", "m") if text.upright else text.anchor
         turned = ";writing-mode:vertical-rl" if text.upright else ""
         return (
@@ -142,31 +142,31 @@ class ScreenPicture:
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """Pixels as a PNG file."""
+    """Encode pixels as a PNG file."""
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG")
     return stream.getvalue()
 
 
 def jpeg(pixels: np.ndarray) -> bytes:
-    """Pixels as a JPEG file for the screen: hardly told from PNG, made in a tenth of its time."""
+    """Encode pixels as a JPEG file for the screen: hardly told from PNG, made in a tenth of its time."""
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "JPEG", quality=96, subsampling=0)
     return stream.getvalue()
 
 
 def beside(pictures: Sequence[Picture]) -> Picture:
-    """Pictures from left to right; the lower ones end in black."""
+    """Put pictures from left to right; the lower ones end in black."""
     return _joined(pictures, across=True)
 
 
 def below(pictures: Sequence[Picture]) -> Picture:
-    """Pictures from top to bottom; the narrower ones end in black."""
+    """Put pictures from top to bottom; the narrower ones end in black."""
     return _joined(pictures, across=False)
 
 
 def titled(picture: Picture, title: str, size: float, note: str = "") -> Picture:
-    """The picture with a heading above it and a quiet note below; either may be empty."""
+    """Put a heading above a picture and a quiet note below; either may be empty."""
     bars = [_line(title, size, picture.width, INK)] if title else []
     bars.append(picture)
     bars += [_line(note, 0.7 * size, picture.width, QUIET)] if note else []
@@ -174,7 +174,7 @@ def titled(picture: Picture, title: str, size: float, note: str = "") -> Picture
 
 
 def text_width(words: str, size: float) -> float:
-    """Pixels that words take as drawn."""
+    """Return the pixels that words take as drawn."""
     return _font(size).getlength(words)
 
 

@@ -13,8 +13,8 @@ from dashboard.drawing.cuts import PLANES, Anatomy, Sections, cut, cut_all, samp
 from dashboard.drawing.pictures import QUIET, Picture, Text, below, beside
 
 __all__ = [
-    "CONVENTIONS", "PLANES", "TEXT", "Anatomy", "Ground", "Picture", "Range", "Sections", "Style", "arrange",
-    "colour_bar", "coloured", "cut", "cut_all", "ground", "montage", "note", "orthogonal", "painted", "picture",
+    "CONVENTIONS", "PLANES", "TEXT", "Anatomy", "Background", "Picture", "Range", "Sections", "Style", "arrange",
+    "background", "colour_bar", "coloured", "cut", "cut_all", "montage", "note", "orthogonal", "painted", "picture",
     "sections", "sections_at", "short", "spread_positions", "tiles",
 ]  # fmt: skip
 
@@ -28,7 +28,7 @@ def montage(
     anatomy: Anatomy, volume: np.ndarray, affine: np.ndarray, positions_mm: Sequence[float], style: Style,
     scale: Range, **layout,
 ) -> np.ndarray:  # fmt: skip
-    """(height, width, 3) uint8 picture; arguments as for `picture`."""
+    """Draw a picture of `picture`'s arguments as (height, width, 3) uint8."""
     return picture(anatomy, volume, affine, positions_mm, style, scale, **layout).drawn()
 
 
@@ -36,7 +36,7 @@ def picture(
     anatomy: Anatomy, volume: np.ndarray, affine: np.ndarray, positions_mm: Sequence[float], style: Style,
     scale: Range, **layout,
 ) -> Picture:  # fmt: skip
-    """A heatmap on sections of the anatomy, with letters, positions, colour bar and a note.
+    """Draw a heatmap on sections of the anatomy, with letters, positions, colour bar and a note.
 
     Args:
         volume: (x, y, z) relevance.
@@ -53,9 +53,9 @@ def picture(
 def arrange(
     cuts: Sections, heat: np.ndarray, affine: np.ndarray, style: Style, scale: Range, *, columns: int | None = None,
     pixels_per_mm: float = 2, text: float = TEXT, bar: bool = True, cross_mm: tuple[float, float, float] | None = None,
-    small_print: bool = True, on: Ground | None = None,
+    small_print: bool = True, on: Background | None = None,
 ) -> Picture:  # fmt: skip
-    """Sections in rows, the colour bar at the right, the note below.
+    """Put sections in rows, the colour bar at the right, the note below.
 
     Args:
         heat: (sections, across, up) relevance on the grid of `affine`.
@@ -64,9 +64,9 @@ def arrange(
         bar: with the colour bar.
         cross_mm: (x, y, z) of a crosshair.
         small_print: with the note below.
-        on: the `ground` of these sections and this style, where it is drawn on more than once.
+        on: the `background` of these sections and this style, where it is drawn on more than once.
     """
-    drawn = painted(on or ground(cuts, affine, style, pixels_per_mm), heat, style, scale)
+    drawn = painted(on or background(cuts, affine, style, pixels_per_mm), heat, style, scale)
     if cross_mm is not None:
         _crosshair(drawn, cuts, style, cross_mm, pixels_per_mm)
     labelled = [_labelled(tile, style, mm, text) for tile, mm in zip(drawn, cuts.positions_mm, strict=True)]
@@ -82,7 +82,7 @@ def orthogonal(
     cuts: Mapping[str, Sections], volume: np.ndarray, affine: np.ndarray, mm: tuple[float, float, float], style: Style,
     scale: Range, *, pixels_per_mm: float = 2, text: float = TEXT, resolution: str | None = None,
 ) -> Picture:  # fmt: skip
-    """A heatmap in the coronal, sagittal and axial plane through one place, side by side on one colour bar.
+    """Draw a heatmap in the coronal, sagittal and axial plane through one place, side by side on one colour bar.
 
     Args:
         cuts: the anatomy by plane, of `sections_at`.
@@ -108,19 +108,19 @@ def orthogonal(
 
 
 def sections_at(anatomy: Anatomy, mm: tuple[float, float, float]) -> dict[str, Sections]:
-    """The three planes of the anatomy through a place."""
+    """Cut the anatomy in the three planes through a place."""
     return {plane: sections(anatomy, plane, [mm[PLANES[plane][2]]]) for plane in PLANES}
 
 
 def tiles(
     cuts: Sections, heat: np.ndarray, affine: np.ndarray, style: Style, scale: Range, pixels_per_mm: float = 2
 ) -> np.ndarray:
-    """(sections, height, width, 3) uint8: the heatmap on the anatomy, without words; arguments as for `arrange`."""
-    return painted(ground(cuts, affine, style, pixels_per_mm), heat, style, scale)
+    """Draw the heatmap on the anatomy without words, (sections, height, width, 3) uint8; arguments as for `arrange`."""
+    return painted(background(cuts, affine, style, pixels_per_mm), heat, style, scale)
 
 
 @dataclass(frozen=True)
-class Ground:
+class Background:
     """The anatomy of some sections as pixels, whatever is drawn on it.
 
     Attributes:
@@ -136,12 +136,12 @@ class Ground:
 
     @property
     def bytes(self) -> int:
-        """What it takes."""
+        """The size of its arrays."""
         return self.pixels.nbytes + self.grey.nbytes + self.inside.nbytes
 
 
-def ground(cuts: Sections, affine: np.ndarray, style: Style, pixels_per_mm: float = 2) -> Ground:
-    """The anatomy as pixels, for heatmaps on the grid of `affine`; of the style, plane and convention matter."""
+def background(cuts: Sections, affine: np.ndarray, style: Style, pixels_per_mm: float = 2) -> Background:
+    """Draw the anatomy, for heatmaps on the grid of `affine`; of the style, plane and convention matter."""
     across_mm, up_mm = _pixel_centres(cuts.across_mm, pixels_per_mm), _pixel_centres(cuts.up_mm, pixels_per_mm)[::-1]
     across_mm = across_mm[::-1] if _mirrored(style) else across_mm
     own = [_indices(mm, at[0], at[1] - at[0]) for mm, at in ((across_mm, cuts.across_mm), (up_mm, cuts.up_mm))]
@@ -150,11 +150,11 @@ def ground(cuts: Sections, affine: np.ndarray, style: Style, pixels_per_mm: floa
     inside = _resampled(cuts.mask, own)
     grey = np.clip(BRAIN * _resampled(cuts.brain, own) * inside, 0, 1)
     pixels = np.repeat((255 * grey + 0.5).astype(np.uint8)[..., None], 3, axis=-1)
-    return Ground(pixels, grey, inside, coarse)
+    return Background(pixels, grey, inside, coarse)
 
 
-def painted(on: Ground, heat: np.ndarray, style: Style, scale: Range) -> np.ndarray:
-    """(sections, height, width, 3) uint8: a heatmap (sections, across, up) on its ground."""
+def painted(on: Background, heat: np.ndarray, style: Style, scale: Range) -> np.ndarray:
+    """Paint a heatmap (sections, across, up) on its background, (sections, height, width, 3) uint8."""
     pixels = on.pixels.copy()
     level = levels(_resampled(heat, on.heat, smooth=style.smooth), scale)
     seen = np.flatnonzero(level)  # the rest, most of a picture, stays grey
@@ -165,26 +165,26 @@ def painted(on: Ground, heat: np.ndarray, style: Style, scale: Range) -> np.ndar
 
 
 def _pixel_centres(centres: np.ndarray, pixels_per_mm: float) -> np.ndarray:
-    """The mm of the pixels that cover voxels with these centres."""
+    """Return the mm of the pixels that cover voxels with these centres."""
     step = float(centres[1] - centres[0])
     count = round(len(centres) * abs(step) * pixels_per_mm)
     return centres[0] - step / 2 + (np.arange(count) + 0.5) * step * len(centres) / count
 
 
 def _indices(mm: np.ndarray, first: float, step: float) -> np.ndarray:
-    """Fractional indices of places in mm on an axis."""
+    """Return fractional indices of places in mm on an axis."""
     return (mm - first) / step
 
 
 def _resampled(planes: np.ndarray, indices: Sequence[np.ndarray], *, smooth: bool = True) -> np.ndarray:
-    """(..., rows, columns) from (sections, across, up) at fractional indices of the columns and rows."""
+    """Resample (sections, across, up) at fractional indices of columns and rows, to (..., rows, columns)."""
     columns, rows = indices
     turned = np.ascontiguousarray(sampled(planes, 1, columns, smooth=smooth).swapaxes(1, 2))
     return sampled(turned, 1, rows, smooth=smooth)
 
 
 def note(style: Style, affine: np.ndarray, resolution: str | None = None) -> str:
-    """The small print of a picture: convention, and the true resolution if it is not that of `affine`."""
+    """Return the small print of a picture: convention, and the true resolution if it is not that of `affine`."""
     side = "" if style.plane == "sagittal" else f"{style.convention} (L is the left of the subject), "
     if resolution is None:
         steps = sorted({round(float(abs(affine[a, a])), 2) for a in range(3)})
@@ -194,7 +194,7 @@ def note(style: Style, affine: np.ndarray, resolution: str | None = None) -> str
 
 
 def _labelled(tile: np.ndarray, style: Style, mm: float, size: float) -> Picture:
-    """A section with its letters, and below it its position."""
+    """Add the letters to a section, and below it its position."""
     height, width = tile.shape[:2]
     edge = 0.43 * size
     left, right = reversed(LETTERS[style.plane]) if _mirrored(style) else LETTERS[style.plane]
@@ -218,7 +218,7 @@ def _note(width: int, words: str, size: float) -> Picture:
 
 
 def _crosshair(drawn: np.ndarray, cuts: Sections, style: Style, mm: Sequence[float], pixels_per_mm: float) -> None:
-    """Thin lines through a place, with a gap at the centre."""
+    """Draw thin lines through a place, with a gap at the centre."""
     across, up, _ = PLANES[style.plane]
     height, width = drawn.shape[1:3]
     x = round((mm[across] - cuts.across_mm[0]) * pixels_per_mm + (pixels_per_mm - 1) / 2)

@@ -29,7 +29,7 @@ PAST_DOT = "\u2002" * 3  # between a dot and its label
 
 
 def symbol(diagnosis: str, diagnoses: Sequence[str]) -> str:
-    """The marker of a diagnosis, so that groups differ by shape too."""
+    """Return the marker of a diagnosis, so that groups differ by shape too."""
     return SYMBOLS[list(diagnoses).index(diagnosis) % len(SYMBOLS)]
 
 
@@ -41,7 +41,7 @@ def ranking(
     frame: pd.DataFrame, regions: Sequence[str], diagnoses: Sequence[str], groups: Sequence[str], *, axis: str,
     unit: str, factor: float, end: float | None = None, room: float | None = None,
 ) -> Chart:  # fmt: skip
-    """A dot a region and diagnosis with its interval as a thin line; the first region at the top.
+    """Draw a dot a region and diagnosis with its interval as a thin line; the first region at the top.
 
     Args:
         frame: diagnosis, region, value, low, high, rank, subjects.
@@ -66,14 +66,14 @@ def ranking(
 
 
 def room(regions: Iterable[str]) -> float:
-    """Pixels at the left of charts that show these regions and are to be aligned."""
+    """Return the pixels at the left of charts that show these regions and are to be aligned."""
     return max((text_width(region_name(region), NAME) for region in regions), default=NAME) + PAD
 
 
 def _dots(
     rows: pd.DataFrame, places: np.ndarray, name: str, look: tuple[str, str], unit: str, factor: float
 ) -> dict[str, Any]:
-    """The dots of one diagnosis; `look` is their colour and symbol."""
+    """Draw the dots of one diagnosis; `look` is their colour and symbol."""
     value, low, high = (rows[c].to_numpy(float) * factor for c in ("value", "low", "high"))
     ends = [np.nan_to_num(np.maximum(part, 0)) for part in (high - value, value - low)]
     subjects = rows["subjects"].dropna()
@@ -100,7 +100,7 @@ def _dots(
 def gains(
     frame: pd.DataFrame, regions: Sequence[str], groups: Sequence[str], axis: str, room: float | None = None
 ) -> Chart:
-    """As `ranking`, for a ratio: one dot a region on a logarithmic axis, and a line where the groups are alike."""
+    """Draw `ranking` for a ratio: one dot a region on a logarithmic axis, and a line where the groups are alike."""
     chart = ranking(frame, regions, [frame["diagnosis"].iloc[0]], groups, axis=axis, unit="×", factor=1, room=room)
     known = frame[frame["region"].isin(list(regions)) & (frame["value"] > 0)]
     values = known[["value", "low", "high"]].to_numpy(float)
@@ -121,7 +121,7 @@ def gains(
 def bump(
     rankings: Mapping[str, pd.DataFrame], diagnosis: str, count: int, lobes: Mapping[str, str], marked: str | None
 ) -> Chart:
-    """How the first regions of each method rank in the others: a line a region, methods from left to right.
+    """Draw how the first regions of each method rank in the others: a line a region, methods from left to right.
 
     A region is drawn if it is among the first `count` of any method. Its height is its place among the drawn ones,
     so that nothing overlaps; the number in the dot is its true rank.
@@ -155,7 +155,7 @@ def bump(
 
 
 def _lines(places: pd.DataFrame, lobes: Mapping[str, str], marked: str | None) -> list[dict[str, Any]]:
-    """A trace a lobe, and one for the marked region; from dot to dot, so that no line strikes out a number."""
+    """Draw a trace a lobe, and one for the marked region; from dot to dot, so that no line strikes out a number."""
     steps = places.shape[1] - 1
     x = [at for i in range(steps) for at in (i + DOT_EDGE, i + 1 - DOT_EDGE, None)]
     kinds = [(lobe, name, colour, False) for lobe, (name, colour) in LOBES.items()]
@@ -176,7 +176,7 @@ def _lines(places: pd.DataFrame, lobes: Mapping[str, str], marked: str | None) -
 
 
 def _nodes(ranks: pd.DataFrame, places: pd.DataFrame, colours: Sequence[str], count: int) -> dict[str, Any]:
-    """A dot a region and method with the rank in it; full where the region is among the first."""
+    """Draw a dot a region and method with the rank in it; full where the region is among the first."""
     methods = list(ranks.columns)
     cells = [(i, j) for i in range(len(ranks)) for j in range(len(methods))]
     rank, place = ranks.to_numpy(), places.to_numpy()
@@ -200,7 +200,7 @@ def _nodes(ranks: pd.DataFrame, places: pd.DataFrame, colours: Sequence[str], co
 
 
 def _end_labels(places: pd.DataFrame, column: int, marked: str | None) -> dict[str, Any]:
-    """The names at the left (column 0) or right (column -1) end of the lines."""
+    """Write the names at the left (column 0) or right (column -1) end of the lines."""
     names = [region_name(region) for region in places.index]
     texts = [f"<b>{name}</b>" if r == marked else name for name, r in zip(names, places.index, strict=True)]
     return {

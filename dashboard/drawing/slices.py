@@ -9,12 +9,12 @@ PAPER_SIZE = 229
 
 
 def paper_slices(size: int) -> tuple[int, ...]:
-    """The paper's coronal slices; on another grid the same places in proportion."""
+    """Return the paper's coronal slices; on another grid the same places in proportion."""
     if size == PAPER_SIZE:
         return PAPER_SLICES
     return tuple(min(round(s * size / PAPER_SIZE), size - 1) for s in PAPER_SLICES)
 
 
 def paper_positions(size: int, affine: np.ndarray) -> list[float]:
-    """The y in mm of the paper's slices, on a grid of `size` voxels from back to front."""
+    """Return the y in mm of the paper's slices, on a grid of `size` voxels from back to front."""
     return [float(affine[1, 1] * j + affine[1, 3]) for j in paper_slices(size)]

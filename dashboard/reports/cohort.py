@@ -12,7 +12,7 @@ from dashboard.reports import layout
 from dashboard.reports.cohort_figure import figure
 from dashboard.reports.cohort_tables import table_1, table_2
 from dashboard.reports.layout import ALARM, INNER, MARGIN, QUIET, Column, Page
-from dashboard.reports.whole import END, FOOT, Whole, begin
+from dashboard.reports.whole import END, FOOT, CohortReportData, begin
 from dashboard.text import formatting, paper
 from dashboard.text.formatting import count, mean_sd, percent, three
 from dashboard.text.outputs import answer_of
@@ -28,7 +28,7 @@ ERRORS = {name: formatting.ERRORS[name] for name in ("mae", "r", "r2")}
 
 
 def cohort_report(run: RunReader, *, model_set: str, target: str, created: str | None = None, fewest: int = 0) -> bytes:
-    """Several A4 pages as PDF; nobody is named in them.
+    """Write several A4 pages as PDF; nobody is named in them.
 
     Args:
         model_set: folds or holdout.
@@ -44,11 +44,11 @@ def cohort_report(run: RunReader, *, model_set: str, target: str, created: str |
 
 
 def cohort_pages(run: RunReader, model_set: str, target: str, created: str | None, fewest: int = 0) -> list[Page]:
-    """The pages; arguments and errors as for `cohort_report`."""
+    """Draw the pages; arguments and errors as for `cohort_report`."""
     methods = [method for name, method in nifti.group_families(run) if name == model_set]
     if not methods:
         raise NotInRun(f"run {run.run_id} has no group averages of model set {model_set}: choose another")
-    whole = Whole(run, model_set, target, methods, fewest)
+    whole = CohortReportData(run, model_set, target, methods, fewest)
     distances, y = table_2(whole)
     pages = [_first_page(whole), *figure(whole), *table_1(whole), *distances, *_provenance(whole, distances[-1], y)]
     said = verdict(run)
@@ -60,8 +60,8 @@ def cohort_pages(run: RunReader, model_set: str, target: str, created: str | Non
     return pages
 
 
-def _frame(page: Page, whole: Whole, numbers: tuple[int, int], created: str | None) -> None:
-    """Badge, and what stands at the foot of every page."""
+def _frame(page: Page, whole: CohortReportData, numbers: tuple[int, int], created: str | None) -> None:
+    """Draw the badge, and what stands at the foot of every page."""
     if whole.run.simulated:
         page.badge(MARGIN + INNER, 18, "SIMULATED")
     page.rule(FOOT)
@@ -74,7 +74,7 @@ def _frame(page: Page, whole: Whole, numbers: tuple[int, int], created: str | No
 # -- page 1: what, of whom, how well ----------------------------------------------------------------------------------
 
 
-def _first_page(whole: Whole) -> Page:
+def _first_page(whole: CohortReportData) -> Page:
     run, manifest = whole.run, whole.run.manifest
     scans, predictions = run.table("scans"), run.table("predictions")
     truth = "" if answer_of(manifest).is_value else ", the change imposed and so known"
@@ -101,13 +101,13 @@ def _first_page(whole: Whole) -> Page:
 
 
 def _size(scans: pd.DataFrame, fewest: int) -> str:
-    """; 40 scans of 40 subjects: nothing where the number of a small group would follow from it."""
+    """Write "; 40 scans of 40 subjects", or nothing where the number of a small group would follow from it."""
     if scans.groupby("diagnosis").subject.nunique().min() < fewest:
         return ""
     return f"; {count(len(scans), 'scan')} of {count(scans.subject.nunique(), 'subject')}"
 
 
-def _task(whole: Whole) -> str:
+def _task(whole: CohortReportData) -> str:
     answer = answer_of(whole.run.manifest)
     if answer.is_value:
         return f"predicts {answer.label} (shown as two groups, divided at {answer.number(answer.middle)})"
@@ -118,8 +118,8 @@ def _lower(sentence: str) -> str:
     return sentence[:1].lower() + sentence[1:]
 
 
-def _cohort(page: Page, scans: pd.DataFrame, whole: Whole, y: float) -> float:
-    """Who is in the run; the table of the Overview page."""
+def _cohort(page: Page, scans: pd.DataFrame, whole: CohortReportData, y: float) -> float:
+    """Say who is in the run, in the table of the Overview page."""
     run, fewest = whole.run, whole.fewest
     page.text(MARGIN, y, "Who", 10, weight="bold")
     table = cohort_table(scans, run.groups, fewest)
@@ -136,8 +136,8 @@ def _cohort(page: Page, scans: pd.DataFrame, whole: Whole, y: float) -> float:
     return page.paragraph(MARGIN, y, f"{excluded} {balance}", INNER, 7.2, color=QUIET)
 
 
-def _accuracy(page: Page, whole: Whole, y: float) -> float:
-    """Networks, linear baselines and the paper: every fold, mean and SD, and the held-out test set."""
+def _accuracy(page: Page, whole: CohortReportData, y: float) -> float:
+    """Tell how well networks, linear baselines and the paper do: every fold, mean and SD, the held-out test set."""
     metrics = metrics_of(whole.run)
     folds = sorted(metrics.model[are_of_folds(metrics.model)].unique(), key=lambda m: (len(m), m))
     found = set(metrics.classifier)
@@ -174,7 +174,7 @@ def _accuracy(page: Page, whole: Whole, y: float) -> float:
 
 
 def _mean(metrics: pd.DataFrame, metric: str, classifier: str) -> str:
-    """Mean ± SD over the folds, and of how many where some have no value."""
+    """Write mean ± SD over the folds, and of how many where some have no value."""
     known, folds = folds_behind(metrics, metric, classifier)
     text = mean_sd(*mean_and_sd(metrics, metric, classifier))
     return f"{text} ({known} of {folds})" if 0 < known < folds else text
@@ -184,7 +184,7 @@ def _of(metrics: pd.DataFrame, metric: str) -> pd.DataFrame:
     return metrics[(metrics.metric == metric) & (metrics.level == "scan")]
 
 
-def _confusion(page: Page, whole: Whole, predictions: pd.DataFrame, y: float) -> None:
+def _confusion(page: Page, whole: CohortReportData, predictions: pd.DataFrame, y: float) -> None:
     counts = confusion_counts(predictions, whole.model_set, whole.groups)
     totals = counts.sum(axis=1)
     if ((counts > 0) & (counts < whole.fewest)).any():
@@ -201,8 +201,8 @@ def _confusion(page: Page, whole: Whole, predictions: pd.DataFrame, y: float) ->
 # -- the last page ------------------------------------------------------------------------------------------------
 
 
-def _provenance(whole: Whole, page: Page, y: float) -> list[Page]:
-    """What the results were made from, whose work they rest on, how to cite; the pages that were added."""
+def _provenance(whole: CohortReportData, page: Page, y: float) -> list[Page]:
+    """Write what the results were made from, whose work they rest on, how to cite; return the pages that were added."""
     manifest = whole.run.manifest
     versions, created = manifest.get("versions", {}), str(manifest.get("created", ""))
     facts = {

@@ -9,7 +9,7 @@ from dashboard.data.anatomy import template
 from dashboard.drawing import pictures, planes, slices
 from dashboard.reports import layout
 from dashboard.reports.layout import INNER, MARGIN, QUIET, Page
-from dashboard.reports.whole import END, Whole, begin
+from dashboard.reports.whole import END, CohortReportData, begin
 from dashboard.text import formatting
 from dashboard.text.formatting import count, method_name
 from store import NotInRun
@@ -21,8 +21,8 @@ TEXT, GAP = 26.0, 14  # pixels
 Found = dict[str, tuple[map_images.MapImage, int, int]]  # group -> average, scans, subjects
 
 
-def figure(whole: Whole) -> list[Page]:
-    """Group averages of each method on the paper's three coronal slices, both groups on one range of colours."""
+def figure(whole: CohortReportData) -> list[Page]:
+    """Draw group averages of each method on the paper's three coronal slices, both groups on one range of colours."""
     run = whole.run
     anatomy = template(run)
     positions = slices.paper_positions(anatomy.brain.shape[1], anatomy.affine)
@@ -55,7 +55,7 @@ def figure(whole: Whole) -> list[Page]:
 
 
 def _people(found: Found) -> dict[str, str]:
-    """Who is behind the averages, above the columns."""
+    """Say who is behind the averages, above the columns."""
     people = {}
     for group, (drawn, scans, subjects) in found.items():
         without = f" ({drawn.without_relevance} more without relevance)" if drawn.without_relevance else ""
@@ -63,7 +63,7 @@ def _people(found: Found) -> dict[str, str]:
     return people
 
 
-def _page(whole: Whole) -> tuple[Page, float]:
+def _page(whole: CohortReportData) -> tuple[Page, float]:
     return begin(
         "Where the networks look",
         f"Mean over the subjects of each group, evidence for {whole.evidence}. "
@@ -74,7 +74,7 @@ def _page(whole: Whole) -> tuple[Page, float]:
     )
 
 
-def _group_map(whole: Whole, method: str, group: str) -> tuple[map_images.MapImage, int, int] | None:
+def _group_map(whole: CohortReportData, method: str, group: str) -> tuple[map_images.MapImage, int, int] | None:
     try:
         return map_images.group_map(whole.run, whole.model_set, method, whole.target, group)
     except NotInRun:
@@ -82,7 +82,7 @@ def _group_map(whole: Whole, method: str, group: str) -> tuple[map_images.MapIma
 
 
 def _row(cuts: planes.Sections, found: Found, mask: np.ndarray) -> list[planes.Picture]:
-    """The groups with a gap between them, then the colour bar."""
+    """Draw the groups with a gap between them, then the colour bar."""
     scale = map_images.colour_range([drawn for drawn, _, _ in found.values()], mask, PERCENTILE)
     parts = []
     for drawn, _, _ in found.values():

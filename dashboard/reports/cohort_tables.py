@@ -6,7 +6,7 @@ import pandas as pd
 
 from dashboard.reports import layout
 from dashboard.reports.layout import INNER, MARGIN, QUIET, Column, Page
-from dashboard.reports.whole import END, Whole, begin
+from dashboard.reports.whole import END, CohortReportData, begin
 from dashboard.text import paper
 from dashboard.text.formatting import method_name, region_name, three
 from dashboard.views.distances import tables as distances_tables
@@ -15,8 +15,8 @@ TOP, SIZE = 10, 6.8
 HALF = (INNER - 6) / 2
 
 
-def table_1(whole: Whole) -> list[Page]:
-    """The first ten regions of every method in both groups."""
+def table_1(whole: CohortReportData) -> list[Page]:
+    """Draw the first ten regions of every method in both groups."""
     run = whole.run
     ranking = run.table("group_regions", model_set=whole.model_set, target=whole.target)
     ranking = ranking[ranking.merged.astype(bool)]
@@ -37,7 +37,7 @@ def table_1(whole: Whole) -> list[Page]:
     return pages
 
 
-def _page_1(whole: Whole) -> tuple[Page, float]:
+def _page_1(whole: CohortReportData) -> tuple[Page, float]:
     words = (
         f"The ten regions with the largest share of the group average, evidence for {whole.evidence}: percent of the "
         "relevance in all atlas regions, left and right added. Subjects whose heatmaps are 0 everywhere have none. "
@@ -48,9 +48,15 @@ def _page_1(whole: Whole) -> tuple[Page, float]:
 
 
 def _half(
-    page: Page, whole: Whole, of: tuple[str, str], ranked: pd.DataFrame, paper_names: pd.Series, x: float, y: float
+    page: Page,
+    whole: CohortReportData,
+    of: tuple[str, str],
+    ranked: pd.DataFrame,
+    paper_names: pd.Series,
+    x: float,
+    y: float,
 ) -> None:
-    """One method in one group."""
+    """Draw one method in one group."""
     method, group = of
     if ranked.empty:
         page.text(x, y, f"{group}: not ranked by this run for this evidence.", SIZE, color=QUIET)
@@ -73,8 +79,8 @@ def _half(
         page.text(x, below - 1.4, layout.shortened(f"ADNI also: {', '.join(missing)}", HALF, 6), 6, color=QUIET)
 
 
-def table_2(whole: Whole) -> tuple[list[Page], float]:
-    """Distances and rank correlations of all pairs of methods; the pages, and where the last one goes on."""
+def table_2(whole: CohortReportData) -> tuple[list[Page], float]:
+    """Draw distances and rank correlations of all pairs of methods; return the pages and where the last goes on."""
     found = distances_tables.select_groups(whole.run.table("distances"), whole.model_set, "group")
     page, y = begin(
         "Table 2: distances between methods",
@@ -101,5 +107,5 @@ def table_2(whole: Whole) -> tuple[list[Page], float]:
 
 
 def _heading(column: str) -> str:
-    """The columns of the Distances page, shorter."""
+    """Shorten the columns of the Distances page."""
     return column.replace(paper.SHORT, paper.COHORT).replace("Rank correlation, ", "rank r, ")

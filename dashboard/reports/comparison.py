@@ -21,7 +21,7 @@ Place = tuple[float, float, float, float]  # x, y, width, height in mm
 
 
 def draw(page: Page, subject: Subject, method: str, place: Place) -> None:
-    """The ten strongest regions by a method as dots, those of the others as lines, the percentiles at the right."""
+    """Draw the ten strongest regions as dots, those of the others as lines, the percentiles at the right."""
     tables = subject.against(method)
     if tables is None:
         page.text(place[0], place[1] + 8, "Regions were not measured for this scan.", 7, color=QUIET)
@@ -73,7 +73,7 @@ def _dots(page: Page, method: str, tables: Mapping[str, pd.DataFrame], place: Pl
 
 
 def _percentiles(page: Page, table: pd.DataFrame, place: tuple[float, float, float]) -> None:
-    """A column of those that are known, ending at (right, from y, height)."""
+    """Write a column of those that are known, ending at (right, from y, height)."""
     right, y, height = place
     for number, value in enumerate(table.percentile):
         if np.isfinite(value):
@@ -81,12 +81,12 @@ def _percentiles(page: Page, table: pd.DataFrame, place: tuple[float, float, flo
 
 
 def _line(y: float, height: float, number: int) -> float:
-    """The base line of the words of a region."""
+    """Return the base line of the words of a region."""
     return y + HEAD + height * (number + 0.6) / (TOP + 0.2) + 0.75
 
 
 def in_words(subject: Subject) -> str:
-    """What lines, dots and numbers are."""
+    """Say what lines, dots and numbers are."""
     others = subject.others()
     if not any(others.values()):
         return "Dot: this patient. There is no other subject to compare with."

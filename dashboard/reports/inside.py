@@ -16,7 +16,7 @@ REFERENCES = {"null_reference": "null", "reference": "untrained"}  # columns of 
 
 
 def words(subject: Subject, method: str, relevance: np.ndarray) -> list[str]:
-    """Sentences about one heatmap, from the longest to the shortest; none for a brain without imposed change.
+    """Write sentences about one heatmap, from the longest to the shortest; none for a brain without imposed change.
 
     Args:
         relevance: (x, y, z) not negative, on the working grid.
@@ -33,7 +33,7 @@ def words(subject: Subject, method: str, relevance: np.ndarray) -> list[str]:
 
 
 def explanation(subject: Subject) -> str:
-    """What the figures beside the names of the methods mean; empty where there are none."""
+    """Say what the figures beside the names of the methods mean; empty where there are none."""
     if not _imposed(subject):
         return ""
     if _truth(subject.run, subject.scan).kind == OF_EARLIER:
@@ -59,7 +59,7 @@ def _truth(run: RunReader, scan: str) -> VoxelTruth:
 
 
 def _references(run: RunReader, method: str) -> dict[str, float]:
-    """Share inside the truth, mean over the patients of the fixed test set, by networks that know nothing of it."""
+    """Return the share inside the truth, mean over patients of the test set, by networks that know nothing of it."""
     if not run.has_table("truth_scores"):
         return {}
     rows = run.table(

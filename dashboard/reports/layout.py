@@ -43,36 +43,36 @@ class Column:
 
 
 class Page:
-    """One page. Sizes of text are points, everything else is mm; y grows downwards."""
+    """A page of a report. Sizes of text are points, everything else is mm; y grows downwards."""
 
     def __init__(self) -> None:
         self.figure = Figure(figsize=(WIDTH / 25.4, HEIGHT / 25.4), facecolor="white")
 
     def text(self, x: float, y: float, words: str, size: float = 8, **style: Any) -> None:
-        """Words with their base line at y; style: color, weight, ha, va, rotation."""
+        """Write words with their base line at y; style: color, weight, ha, va, rotation."""
         options = {"color": INK, "va": "baseline", "parse_math": False, "family": FONT} | style
         self.figure.text(x / WIDTH, 1 - y / HEIGHT, words, fontsize=size, **options)
 
     def paragraph(
         self, x: float, y: float, words: str, width: float, size: float = 8, weight: str = "normal", color: str = INK
     ) -> float:
-        """Words in lines of `width`; returns the base line of what may follow."""
+        """Write words in lines of `width`; return the base line of what may follow."""
         for line in wrapped(words, width, size, weight):
             self.text(x, y, line, size, color=color, weight=weight)
             y += LINE * size * MM_PER_POINT
         return y
 
     def rule(self, y: float, x: float = MARGIN, width: float = INNER, color: str = FAINT) -> None:
-        """A thin line."""
+        """Draw a thin line."""
         line = Line2D([x / WIDTH, (x + width) / WIDTH], [1 - y / HEIGHT] * 2, color=color, linewidth=0.6)
         self.figure.add_artist(line)
 
     def axes(self, x: float, y: float, width: float, height: float) -> Axes:
-        """Axes whose upper left corner is at (x, y)."""
+        """Make axes whose upper left corner is at (x, y)."""
         return self.figure.add_axes((x / WIDTH, 1 - (y + height) / HEIGHT, width / WIDTH, height / HEIGHT))
 
     def badge(self, right: float, y: float, words: str, size: float = 9) -> None:
-        """White words on red, ending at `right`, with their middle at y."""
+        """Write white words on red, ending at `right`, with their middle at y."""
         width, height = text_mm(words, size, "bold") + 4.5, 1.9 * size * MM_PER_POINT
         box = FancyBboxPatch(
             ((right - width) / WIDTH, 1 - (y + height / 2) / HEIGHT), width / WIDTH, height / HEIGHT,
@@ -82,7 +82,7 @@ class Page:
         self.text(right - width / 2, y, words, size, color="white", weight="bold", ha="center", va="center_baseline")
 
     def picture(self, picture: Picture, x: float, y: float, width: float) -> float:
-        """A picture with its words as text; returns its height."""
+        """Place a picture with its words as text; return its height."""
         scale = width / picture.width
         height = scale * picture.height
         axes = self.axes(x, y, width, height)
@@ -103,7 +103,7 @@ class Page:
         self, x: float, y: float, columns: Sequence[Column], rows: Sequence[Sequence[str]], size: float = 8,
         bold: Sequence[int] = (),
     ) -> float:  # fmt: skip
-        """A table with its headings at y; returns the y below it. `bold`: numbers of rows."""
+        """Draw a table with its headings at y; return the y below it. `bold`: numbers of rows."""
         step = 1.75 * size * MM_PER_POINT
         self._row(x, y, columns, [c.heading for c in columns], size, QUIET, "normal")
         width = sum(c.width for c in columns)
@@ -121,20 +121,20 @@ class Page:
             x += column.width
 
     def shade(self, x: float, y: float, width: float, height: float, color: str) -> None:
-        """A plain rectangle."""
+        """Draw a plain rectangle."""
         self.figure.add_artist(
             Rectangle((x / WIDTH, 1 - (y + height) / HEIGHT), width / WIDTH, height / HEIGHT, color=color, linewidth=0)
         )
 
 
 def text_mm(words: str, size: float, weight: str = "normal") -> float:
-    """Width of words on a page."""
+    """Measure the width of words on a page."""
     font = FontProperties(family=FONT, size=size, weight=weight)
     return text_to_path.get_text_width_height_descent(words, font, ismath=False)[0] * MM_PER_POINT
 
 
 def wrapped(words: str, width: float, size: float, weight: str = "normal") -> list[str]:
-    """Lines of at most `width` mm; a word that is longer has a line of its own."""
+    """Break words into lines of at most `width` mm; a word that is longer has a line of its own."""
     lines: list[str] = []
     for word in words.split():
         longer = f"{lines[-1]} {word}" if lines else word
@@ -146,7 +146,7 @@ def wrapped(words: str, width: float, size: float, weight: str = "normal") -> li
 
 
 def shortened(words: str, width: float, size: float) -> str:
-    """The words, or as much of them as fits `width` mm, with an ellipsis."""
+    """Cut words to what fits `width` mm, with an ellipsis."""
     if text_mm(words, size) <= width:
         return words
     while words and text_mm(f"{words}…", size) > width:
@@ -155,7 +155,7 @@ def shortened(words: str, width: float, size: float) -> str:
 
 
 def plain_axes(axes: Axes, size: float = 6.5) -> None:
-    """Only the lower axis, thin and quiet."""
+    """Draw only the lower axis, thin and quiet."""
     for side in ("top", "left", "right"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(FAINT)
@@ -165,7 +165,7 @@ def plain_axes(axes: Axes, size: float = 6.5) -> None:
 
 
 def axis_end(values: Sequence[float]) -> float:
-    """A round number just above all values: 1, 2, 3, 4, 5, 6 or 8 times a power of ten."""
+    """Return a round number just above all values: 1, 2, 3, 4, 5, 6 or 8 times a power of ten."""
     top = max((v for v in values if np.isfinite(v)), default=1.0)
     if top <= 0:
         return 1.0
@@ -174,7 +174,7 @@ def axis_end(values: Sequence[float]) -> float:
 
 
 def pdf(pages: Sequence[Page], title: str, created: str) -> bytes:
-    """The pages as a PDF file, fonts embedded. `created`: ISO 8601; not read from the clock."""
+    """Write the pages as a PDF file, fonts embedded. `created`: ISO 8601; not read from the clock."""
     stream = io.BytesIO()
     facts = {"Title": title, "Creator": "Brainwhy", "Producer": None, "CreationDate": moment(created), "ModDate": None}
     with _lock, matplotlib.rc_context(_PARAMETERS), PdfPages(stream, metadata=facts) as file:
@@ -184,7 +184,7 @@ def pdf(pages: Sequence[Page], title: str, created: str) -> bytes:
 
 
 def moment(created: str) -> datetime | None:
-    """A moment of ISO 8601; None where it is not one."""
+    """Read a moment of ISO 8601; None where it is not one."""
     try:
         return datetime.fromisoformat(created)
     except ValueError:

@@ -15,7 +15,7 @@ from dashboard.reports import comparison, inside, layout
 from dashboard.reports.layout import ACCENT, INNER, MARGIN, QUIET, Page
 from dashboard.reports.subject import Subject
 from dashboard.text.formatting import in_order, mean_sd, method_name, three
-from dashboard.text.outputs import Answer, answer_of
+from dashboard.text.outputs import OutputDescription, answer_of
 from dashboard.views.patient import tables as patient_tables
 from dashboard.views.shared.region_values import region_at
 from store import NotInRun, RunReader
@@ -35,7 +35,7 @@ def patient_report(
     subject_words: str, mm: tuple[float, float, float], percentile: float = 90.0, created: str | None = None,
     reference: RunReader | None = None, simulated_networks: bool = False,
 ) -> bytes:  # fmt: skip
-    """One A4 page as PDF. No identifier of the subject or the scan is in it but `subject_words`.
+    """Write one A4 page as PDF. No identifier of the subject or the scan is in it but `subject_words`.
 
     Args:
         target: a group, true or predicted.
@@ -64,7 +64,7 @@ def patient_report(
 def patient_page(
     subject: Subject, drawn: dict[str, map_images.MapImage], percentile: float, created: str | None
 ) -> Page:
-    """The page; arguments as for `patient_report`."""
+    """Draw the page; arguments as for `patient_report`."""
     page = Page()
     y = _heading(page, subject)
     y = _decision(page, subject, y)
@@ -94,7 +94,7 @@ def _heading(page: Page, subject: Subject) -> float:
 
 
 def _decision(page: Page, subject: Subject, y: float) -> float:
-    """The answer of the explaining model, and of every other that may explain this scan."""
+    """Show the answer of the explaining model, and of every other that may explain this scan."""
     run, answer = subject.run, answer_of(subject.run.manifest)
     said = run.table("predictions", ["model", answer.column, "observed", "predicted", "correct"], scan=subject.scan)
     own = said[said.model == subject.model]
@@ -122,8 +122,8 @@ def _decision(page: Page, subject: Subject, y: float) -> float:
     return y + 24
 
 
-def _spread(said: pd.DataFrame, model: str, answer: Answer) -> str:
-    """What the models say, in a line."""
+def _spread(said: pd.DataFrame, model: str, answer: OutputDescription) -> str:
+    """Say in a line what the models answer."""
     n, values = len(said), said[answer.column]
     true = f"True value {answer.number(said.observed.iloc[0])} (upright line). " if answer.is_value else ""
     if n == 1:
@@ -135,7 +135,7 @@ def _spread(said: pd.DataFrame, model: str, answer: Answer) -> str:
 
 
 def _methods(page: Page, subject: Subject, drawn: dict[str, map_images.MapImage], percentile: float, y: float) -> float:
-    """A row for each of the first methods: three planes, and the strongest regions against the group."""
+    """Draw a row for each of the first methods: three planes, and the strongest regions against the group."""
     group = "groups" if len(subject.groups) > 1 else "group"
     run, place = subject.run, ", ".join(f"{v:.0f}" for v in subject.mm)
     region = region_at(run.array("atlas"), run.affine("atlas"), run.table("regions"), subject.mm)
@@ -166,7 +166,7 @@ def _picture(
     page: Page, subject: Subject, cuts: dict[str, planes.Sections], item: tuple[str, map_images.MapImage],
     percentile: float, place: tuple[float, float, float],
 ) -> None:  # fmt: skip
-    """One method: its name, the share in the imposed change of a simulated brain, the planes."""
+    """Draw one method: its name, the share in the imposed change of a simulated brain, the planes."""
     (method, found), (x, y, width) = item, place
     page.text(x, y + 2.6, method_name(method), 7.5, weight="bold")
     free = width - layout.text_mm(method_name(method), 7.5, "bold") - 3
@@ -182,13 +182,13 @@ def _picture(
 
 
 def _text_pixels(cuts: dict[str, planes.Sections], width: float, size: float) -> float:
-    """Pixels of words that are `size` mm high once the planes and their colour bar are `width` mm wide."""
+    """Return the pixels of words that are `size` mm high once planes and colour bar are `width` mm wide."""
     sections = sum(PIXELS_PER_MM * abs(c.across_mm[-1] - c.across_mm[0]) for c in cuts.values())
     return size * sections / (width - BAR_WIDTH * size)
 
 
 def _reading(page: Page, subject: Subject, y: float) -> None:
-    """Two sentences, and what is true of a simulated brain."""
+    """Write two sentences, and what is true of a simulated brain."""
     known = comparison.in_words(subject)
     below = page.paragraph(COMPARISON, y, known, MARGIN + INNER - COMPARISON, 6, color=QUIET)
     y += 3
@@ -221,7 +221,7 @@ def _truth_words(subject: Subject) -> str:
 
 
 def _networks(subject: Subject) -> list[str]:
-    """Whose they are, where they are not of this run."""
+    """Say whose the networks are, where they are not of this run."""
     run = subject.run.reference_run
     return [f"networks of {run}"] if run else []
 

@@ -13,7 +13,7 @@ from store import RunReader
 
 @dataclass(frozen=True)
 class Subject:
-    """What is reported: a scan, the model that explains it, and the words for both.
+    """The scan that is reported, the model that explains it, and the words for both.
 
     Attributes:
         mm: (x, y, z) of the crosshair.
@@ -63,13 +63,13 @@ class Subject:
         return tuple(self.reference.groups) if self.reference else (str(self.row.diagnosis),)
 
     def others(self) -> dict[str, int]:
-        """Group -> its subjects, without this one, that the same model set explains."""
+        """Count for each group its subjects, without this one, that the same model set explains."""
         said = self.compared_run.table("predictions", ["subject", "diagnosis"], model_set=self.model_set)
         said = said[said.subject != self.row.subject]
         return {group: said.subject[said.diagnosis == group].nunique() for group in self.groups}
 
     def against(self, method: str) -> dict[str, pd.DataFrame] | None:
-        """Group -> regions as `summaries_patient.against_group` gives them; None where they were not measured."""
+        """Return group -> regions as `against_group` gives them; None where they were not measured."""
         wide = shares.region_shares(self.run, self.model_set, method, self.target)
         if (self.model, self.scan) not in wide.index:
             return None

@@ -14,8 +14,10 @@ PAPER_GROUPS = ("AD", "NC")
 
 
 @dataclass(frozen=True)
-class Whole:
-    """What is reported: a run by one model set, with the evidence for one target; no number below `fewest`."""
+class CohortReportData:
+    """The content of a cohort report: a run by one model set, with the evidence for one target; no number below
+    `fewest`.
+    """
 
     run: RunReader
     model_set: str
@@ -39,7 +41,7 @@ class Whole:
 
 
 def begin(title: str, sentence: str) -> tuple[Page, float]:
-    """A page with its heading, and where its content begins."""
+    """Begin a page with its heading, and return where its content begins."""
     page = Page()
     page.text(MARGIN, 21, title, 15, weight="bold")
     return page, page.paragraph(MARGIN, 28, sentence, INNER, 7.8, color=QUIET) + 2

@@ -32,23 +32,26 @@ ONLY_FOR_ROLE = "for readers who may see single patients"
 
 
 def is_local() -> bool:
-    """Whether the reader of this session is the person at this computer."""
+    """Return whether the reader of this session is the person at this computer."""
     return locality.is_local(st.context.headers, st.context.cookies)
 
 
 def may_see_patients() -> bool:
-    """Whether this reader may see single patients."""
+    """Return whether this reader may see single patients."""
     return is_local() or has_role(_user())
 
 
 def has_role(user: Mapping[str, Any]) -> bool:
-    """Whether the claims of a login hold the role: `roles` or `groups` is a list with that whole word."""
+    """Return whether the claims of a login hold the role: `roles` or `groups` is a list with that whole word."""
     held = [user.get(claim) for claim in ROLE_CLAIMS]
     return user.get("is_logged_in") is True and any(isinstance(c, list | tuple | set) and ROLE in c for c in held)
 
 
 def reader(headers: Mapping[str, str], cookies: Mapping[str, str]) -> str:
-    """Whom the address of a volume is for: the person at this computer, or the login of a browser; "": nobody."""
+    """Return for whom the address of a volume is: "local" for the person at this computer, a hash of the login of a
+    browser,
+    or "" for nobody.
+    """
     if locality.is_local(headers, cookies):
         return "local"
     login = sorted((name, value) for name, value in cookies.items() if name.startswith(LOGIN_COOKIES))
@@ -56,12 +59,12 @@ def reader(headers: Mapping[str, str], cookies: Mapping[str, str]) -> str:
 
 
 def _user() -> Mapping[str, Any]:
-    """The claims of the login; empty where none is configured."""
+    """Return the claims of the login; empty where none is configured."""
     return st.user.to_dict()
 
 
 def pseudonym(identifier: str) -> str:
-    """What a subject or scan is called in links, reports and names of files; the same for every run."""
+    """Return what a subject or scan is called in links, reports and names of files; the same for every run."""
     return hmac.new(_key(), identifier.encode(), "sha256").hexdigest()[:PSEUDONYM_DIGITS]
 
 
@@ -76,8 +79,10 @@ def check_key() -> None:
 
 
 def _key_place() -> Path:
-    """Where the key lies. A name of a file that is not there is taken for a secret unless it is a whole path in a
-    folder that is: a secret must not become the name of a file, nor be written into a log.
+    """Return the path of the key file.
+
+    A name of a file that is not there is taken for a secret unless it is a whole path in a folder that is: a secret
+    must not become the name of a file, nor be written into a log.
     """
     for variable in (KEY_FILE, OLD_KEY_FILE):
         if value := os.environ.get(variable):

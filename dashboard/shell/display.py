@@ -18,13 +18,14 @@ INK = {"light": "#10171A", "dark": "#E3E8E9"}
 
 
 def ink() -> str:
-    """The colour of words in the theme of this session."""
+    """Return the colour of words in the theme of this session."""
     theme = getattr(st.context, "theme", None)
     return INK.get(getattr(theme, "type", None), INK["light"])
 
 
 def chart(place: DeltaGenerator, figure: Chart | Figure, key: str, *, save: bool = True, **options: Any) -> Any:
-    """A chart in the ink of the theme, with buttons that save it; `options` (on_select) and the answer: plotly_chart's.
+    """Show a chart in the ink of the theme, with buttons that save it; return what `plotly_chart` does, given
+    `options`.
 
     Args:
         save: False for what the browser draws on a canvas (3D), which cannot be saved as SVG.
@@ -43,7 +44,7 @@ def chart(place: DeltaGenerator, figure: Chart | Figure, key: str, *, save: bool
 
 
 def brain_picture(place: DeltaGenerator, picture: ScreenPicture, caption: str, description: str) -> None:
-    """Brains with their words over them.
+    """Show a picture of brains with its words as text over it.
 
     Args:
         caption: written below.
@@ -55,7 +56,7 @@ def brain_picture(place: DeltaGenerator, picture: ScreenPicture, caption: str, d
 
 
 def table(place: DeltaGenerator, frame: pd.DataFrame) -> None:
-    """A small table as text, which Streamlit takes for Markdown; its first column names the rows."""
+    """Show a small table as text, which Streamlit takes for Markdown; its first column names the rows."""
     said = frame.map(lambda value: formatting.plain(value) if isinstance(value, str) else value)
     said.columns = [formatting.plain(column) for column in frame.columns]
     place.table(said.set_index(said.columns[0]), border="horizontal")

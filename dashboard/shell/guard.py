@@ -15,7 +15,7 @@ LOG = logging.getLogger(__name__)
 
 
 class Guard:
-    """ASGI middleware around the whole app."""
+    """The ASGI middleware around the whole app."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -30,7 +30,7 @@ class Guard:
 
 
 async def _connection(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """One websocket: it ends, with one line in the log, at the first message that is none or that fails."""
+    """Pass on one websocket; close it, with one line in the log, at the first message that is none or that fails."""
     closed = False
 
     async def close(code: int, why: str) -> Message:

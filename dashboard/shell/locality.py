@@ -39,18 +39,19 @@ OF_PROXIES = frozenset({
 
 
 def is_local(headers: Mapping[str, str], cookies: Mapping[str, str]) -> bool:
-    """Whether a request comes from the person at this computer."""
+    """Return whether a request comes from the person at this computer."""
     return is_possible() and is_direct(headers) and (is_declared_for_all() or _shows_cookie(cookies))
 
 
 def is_possible() -> bool:
-    """Whether this server may take anyone for local: it answers this computer only, and nobody can sign in."""
+    """Return whether this server may take anyone for local: it answers this computer only, and nobody can sign in."""
     return st.get_option("server.address") in LOOPBACK and not has_login()
 
 
 def has_login() -> bool:
-    """Whether a login is configured: [auth] in the secrets, or headers that name the user. Secrets that cannot be
-    read count as one.
+    """Return whether a login is configured: [auth] in the secrets, or headers that name the user.
+
+    Secrets that cannot be read count as one.
     """
     if st.get_option("server.trustedUserHeaders"):
         return True
@@ -61,12 +62,12 @@ def has_login() -> bool:
 
 
 def is_declared_for_all() -> bool:
-    """Whether the server was started with `-- --local`."""
+    """Return whether the server was started with `-- --local`."""
     return OPTION in sys.argv[1:]
 
 
 def is_direct(headers: Mapping[str, str]) -> bool:
-    """Whether a request names this computer as its host and shows no trace of a proxy."""
+    """Return whether a request names this computer as its host and shows no trace of a proxy."""
     names = {name.lower() for name in headers}
     if names & OF_PROXIES or any(name.startswith("x-forwarded") for name in names):
         return False
@@ -83,12 +84,12 @@ def _shows_cookie(cookies: Mapping[str, str]) -> bool:
 
 @functools.cache
 def _cookie() -> str:
-    """What the browser of this person shows; it outlives the server, as its secret does."""
+    """Return what the browser of this person shows; it outlives the server, as its secret does."""
     return hmac.new(secret_files.kept(secret_files.folder() / SECRET_FILE), b"cookie", "sha256").hexdigest()
 
 
 def routes(base: str = "") -> list[Route]:
-    """The route behind the printed address; `base`: what stands before all addresses of the server, or nothing."""
+    """Return the route behind the printed address; `base` stands before all addresses of the server."""
 
     async def opened(request: Request) -> Response:
         given = request.path_params["token"]
@@ -108,7 +109,7 @@ def routes(base: str = "") -> list[Route]:
 
 
 def greeting(base: str = "") -> str:
-    """What the server says at its start: its address, and who sees what."""
+    """Return what the server says at its start: its address, and who sees what."""
     address = st.get_option("server.address")
     host = f"[{address}]" if ":" in (address or "") else address
     scheme = "https" if st.get_option("server.sslCertFile") else "http"

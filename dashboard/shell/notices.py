@@ -21,7 +21,7 @@ RESEARCH_ONLY = "Research use only, not a medical device."
 
 
 def no_store(place: str, problem: str = "") -> None:
-    """The place of the store does not exist (yet), or nothing that is installed reads such an address."""
+    """Say that the place of the store does not exist (yet), or that nothing installed reads such an address."""
     if "://" in place:
         st.title("This store cannot be opened")
         st.warning(plain(_without(problem, place)))
@@ -34,7 +34,7 @@ def no_store(place: str, problem: str = "") -> None:
 
 
 def empty_store(place: str) -> None:
-    """The store exists and holds no published run."""
+    """Say that the store exists and holds no published run."""
     st.title("No results yet")
     st.markdown(
         f"The store{_at(place)} holds no finished run. A run appears here when its last stage, publish, is done. "
@@ -44,12 +44,12 @@ def empty_store(place: str) -> None:
 
 
 def _at(place: str) -> str:
-    """Where the store is, for the person at this computer alone."""
+    """Return where the store is, for the person at this computer alone."""
     return f" at {code(place)}" if access.is_local() else ""
 
 
 def _without(problem: str, place: str) -> str:
-    """A line without the address of the store, but for the person at this computer."""
+    """Return a line without the address of the store, except for the person at this computer."""
     return problem if access.is_local() else problem.replace(place, "...")
 
 
@@ -60,7 +60,7 @@ def _commands() -> None:
 
 
 def broken_run(run: str, problem: str) -> None:
-    """A run that cannot be opened or read."""
+    """Say that a run cannot be opened or read."""
     st.title("This run cannot be shown")
     st.warning(plain(problem))
     st.markdown(
@@ -71,14 +71,14 @@ def broken_run(run: str, problem: str) -> None:
 
 
 def newer_run(run: str, problem: str) -> None:
-    """A run that a later version of this software wrote."""
+    """Say that a later version of this software wrote a run."""
     st.title("This run needs a newer dashboard")
     st.warning(plain(problem))
     st.markdown(f"{code(run)} is unharmed. Update this software, or choose another run at the left.")
 
 
 def unreachable(what: str, problem: str, place: str) -> None:
-    """A server that refuses, is silent or does not list its folders."""
+    """Say that a server refuses, is silent or does not list its folders."""
     st.title("The store does not answer", anchor=False)
     st.warning(plain(_without(problem, place)))
     st.markdown(f"{what}; other pages and other runs go on where they can be reached.")
@@ -86,7 +86,7 @@ def unreachable(what: str, problem: str, place: str) -> None:
 
 
 def unreadable(run: str, error: StoreError, place: str) -> None:
-    """The right words for an error of the store."""
+    """Choose the right words for an error of the store."""
     if isinstance(error, Unreachable):
         unreachable(f"{code(run)} could not be read", str(error), place)
         return
@@ -94,7 +94,7 @@ def unreadable(run: str, error: StoreError, place: str) -> None:
 
 
 def ignored(place: DeltaGenerator, parts: list[str]) -> None:
-    """What of a link could not be used; nothing where all of it was."""
+    """Say what of a link could not be used; nothing where all of it was."""
     if not parts:
         return
     with place.container(border=True):
@@ -103,7 +103,7 @@ def ignored(place: DeltaGenerator, parts: list[str]) -> None:
 
 
 def patients_are_hidden(title: str) -> None:
-    """A patient-level page for a reader without the role."""
+    """Stand in for a patient-level page, for a reader without the role."""
     st.title(title, anchor=False)
     st.info(
         "This page shows single patients. It needs a login whose claims hold the role `patient`; without one, only "
@@ -117,7 +117,7 @@ def patients_are_hidden(title: str) -> None:
 
 
 def damaged(runs: Sequence[Run]) -> tuple[str, str] | None:
-    """(run, what is wrong with it) of the first run that a quick look finds damaged; None where all look sound."""
+    """Return the first run that a quick look finds damaged and what is wrong with it; None where all look sound."""
     for run in runs:
         if lines := data_runs.damage(run):
             more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
@@ -126,7 +126,7 @@ def damaged(runs: Sequence[Run]) -> tuple[str, str] | None:
 
 
 def failed(error: Exception, runs: Sequence[Run] = ()) -> None:
-    """Something that should not happen, from within its `except`: damage of one of the runs, or an error of ours."""
+    """Say, from within an `except`, that a view failed: by damage of one of the runs, or by an error of ours."""
     if found := damaged(runs):
         LOG.warning("view failed on a damaged run: %s (%s)", found[1], type(error).__name__)
         broken_run(*found)

@@ -18,7 +18,7 @@ from store.export.csv import csv_text
 
 
 def body(main: Callable[[], None]) -> None:
-    """Run a page. Its own controls run it alone again, without the sidebar: half the work, for server and browser."""
+    """Run a page as a fragment: its own controls run it again alone, without the sidebar, which is half the work."""
 
     @st.fragment
     def alone() -> None:
@@ -48,32 +48,32 @@ class Download:
 
     @classmethod
     def csv(cls, label: str, name: str, make: Callable[[], Any]) -> Download:
-        """A data frame as CSV, texts neutralised for spreadsheets; `make` returns the frame."""
+        """Offer a data frame as CSV, texts neutralised for spreadsheets; `make` returns the frame."""
         return cls(label, f"{name}.csv", lambda: csv_text(make()), "text/csv")
 
     @classmethod
     def nifti(cls, label: str, name: str, make: Callable[[], bytes]) -> Download:
-        """A volume as compressed NIfTI."""
+        """Offer a volume as compressed NIfTI."""
         return cls(label, f"{name}.nii.gz", make, "application/gzip")
 
     @classmethod
     def png(cls, label: str, name: str, make: bytes | Callable[[], bytes]) -> Download:
-        """A picture."""
+        """Offer a picture as PNG."""
         return cls(label, f"{name}.png", make, "image/png")
 
     @classmethod
     def svg(cls, label: str, name: str, make: Callable[[], str | bytes]) -> Download:
-        """A drawing."""
+        """Offer a drawing as SVG."""
         return cls(label, f"{name}.svg", make, "image/svg+xml")
 
     @classmethod
     def zip(cls, label: str, name: str, make: Callable[[], bytes]) -> Download:
-        """Several files."""
+        """Offer several files in one."""
         return cls(f"{label}, ZIP", f"{name}.zip", make, "application/zip")
 
     @classmethod
     def pdf(cls, label: str, name: str, make: Callable[[], bytes]) -> Download:
-        """A report."""
+        """Offer a report as PDF."""
         return cls(label, f"{name}.pdf", make, "application/pdf")
 
 
@@ -81,7 +81,7 @@ class Header:
     """The top of a page; its buttons are filled once the page knows its whole state."""
 
     def __init__(self, title: str, sentence: str, maps: bool = True) -> None:
-        """Write them.
+        """Write title, sentence and the room for the buttons.
 
         Args:
             maps: the page shows heatmaps of the run, and so says where its networks do not separate the groups.
@@ -99,7 +99,7 @@ class Header:
             reference_run.warn(run_picker.current_run())
 
     def finish(self, downloads: Sequence[Download] = ()) -> None:
-        """To be called at the end of the page: Share knows every value, Download what is shown."""
+        """Fill Share and Download at the end of a page, when every value and what is shown are known."""
         with self._share.container():
             share_button(url_state.query())
         if downloads:
@@ -113,7 +113,7 @@ class Header:
 
 
 def how_to_read(sentences: str, formula: str = "", source: str = "") -> None:
-    """Two sentences that a clinician understands; the formula and the source for the methods person."""
+    """Offer two sentences that a clinician understands, and formula and source for the methods person."""
     box = url_state.fold("how", "How to read this")
     if box is None:
         return
@@ -125,7 +125,7 @@ def how_to_read(sentences: str, formula: str = "", source: str = "") -> None:
 
 
 def provenance(run: Run, *parts: str) -> None:
-    """The last line: what this was made from."""
+    """Write the last line of a page: what its results were made from."""
     manifest = runs.manifest(run)
     kind = "Simulated" if manifest["simulated"] else manifest["cohort"]
     known = reference_run.of(run)
@@ -135,5 +135,5 @@ def provenance(run: Run, *parts: str) -> None:
 
 
 def nothing_explained() -> None:
-    """For pages that need heatmaps, on a run without."""
+    """Say, on pages that need heatmaps, that the run has none."""
     st.info("This run has no heatmaps. They are made by the stages explain and aggregate of run_pipeline.py.")

@@ -22,23 +22,23 @@ PLAIN_WORD = re.compile(r"[a-z]+[.,;]?")
 
 
 def fewest() -> int:
-    """The smallest number that this reader may see a group or a count of; 0 for those who may see patients."""
+    """Return the smallest number that this reader may see of a group or a count; 0 for those who may see patients."""
     return 0 if access.may_see_patients() else access.FEWEST
 
 
 def count(n: int) -> str:
-    """A number of subjects or scans, as this reader may see it."""
+    """Write a number of subjects or scans as this reader may see it."""
     return access.FEW if 0 < n < fewest() else str(n)
 
 
 def people(scans: pd.DataFrame, diagnoses: Sequence[str]) -> tuple[str, bool]:
-    """'20 AD, fewer than 10 MCI', and whether numbers of all together may stand beside it."""
+    """Return '20 AD, fewer than 10 MCI', and whether numbers of all together may stand beside it."""
     counts = {d: scans.subject[scans.diagnosis == d].nunique() for d in diagnoses}
     return ", ".join(f"{count(n)} {plain(d)}" for d, n in counts.items()), min(counts.values(), default=0) >= fewest()
 
 
 def groups(run: Run, model_set: str, columns: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
-    """Of heading -> diagnoses those with enough subjects among the explained scans of a model set."""
+    """Return the columns (heading -> diagnoses) that have enough subjects among the explained scans of a model set."""
     rows, least = explained_scans(run, model_set), fewest()
     return {
         name: tuple(diagnoses)
@@ -48,7 +48,7 @@ def groups(run: Run, model_set: str, columns: Mapping[str, Sequence[str]]) -> di
 
 
 def has_both_groups(run: Run, model_set: str) -> bool:
-    """Whether this reader may see both groups of a run, and so what is made of the two together."""
+    """Return whether this reader may see both groups of a run, and so what is made of the two together."""
     least = fewest()
     if not least:
         return True
@@ -57,7 +57,7 @@ def has_both_groups(run: Run, model_set: str) -> bool:
 
 
 def manifest(run: Run) -> dict[str, Any]:
-    """The manifest without settings that may name people or folders."""
+    """Return the manifest without settings that may name people or folders."""
     found = runs.manifest(run)
     if not fewest():
         return found
@@ -74,7 +74,7 @@ def _without_places(value: Any) -> Any:
 
 
 def exclusions(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """The exclusions with codes in the place of whatever could be a name or a value of one scan.
+    """Put codes into the exclusions in the place of whatever could be a name or a value of one scan.
 
     Args:
         names: of subjects and scans.
@@ -86,7 +86,7 @@ def exclusions(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 
 
 def _kind(reason: str, names: set[str]) -> str:
-    """The plain words of a reason before its first colon or bracket."""
+    """Return the plain words of a reason before its first colon or bracket."""
     found: list[str] = []
     for word in re.split(r"[:(]", reason)[0].split():
         plain = PLAIN_WORD.fullmatch(word) and word.rstrip(".,;") not in names

@@ -18,7 +18,7 @@ CURRENT, SHOWN = "_current_run", "_shown_run"
 
 
 def store_place(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
-    """The store: `-- --store PATH|URL`, else BRAINWHY_STORE, else results/."""
+    """Return the address of the store: `-- --store PATH|URL`, else BRAINWHY_STORE, else results/."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--store", nargs="?")
     known, _ = parser.parse_known_args(list(arguments))
@@ -26,12 +26,12 @@ def store_place(arguments: Sequence[str], environment: Mapping[str, str]) -> str
 
 
 def first_choice(runs: Sequence[RunInfo]) -> int:
-    """Place of the newest run that opens, else 0."""
+    """Return the place in the list of the newest run that opens, else 0."""
     return next((place for place, run in enumerate(runs) if run.problem is None), 0)
 
 
 def pick_run(runs: Sequence[RunInfo]) -> RunInfo:
-    """The run picker. A link may name a run by its identifier or by its name (then the newest of that name)."""
+    """Let the reader pick a run. A link may give its identifier or its name (then the newest of that name)."""
     infos = {info.run: info for info in runs}
     newest = {info.name: info.run for info in reversed(runs)}
     before = st.session_state.get(SHOWN)
@@ -48,7 +48,7 @@ def pick_run(runs: Sequence[RunInfo]) -> RunInfo:
 
 
 def _say_if_made_again(info: RunInfo, before: RunInfo | None) -> None:
-    """A run made again under its name may show other results than its link, or than this session so far."""
+    """Say that a run was made again under its name, for it may differ from its link or from this session so far."""
     known = url_state.linked(MADE)
     if before is not None and before.run == info.run:
         known = before.created
@@ -64,22 +64,22 @@ def _label(info: RunInfo) -> str:
 
 
 def set_current_run(run: Run) -> None:
-    """Called by home.py before a view runs."""
+    """Remember the run that a view shows; home.py calls this before the view runs."""
     st.session_state[CURRENT] = run
 
 
 def current_run() -> Run:
-    """The run that a view shows."""
+    """Return the run that a view shows."""
     return st.session_state[CURRENT]
 
 
 def simulated() -> bool:
-    """Whether the run that a view shows is of simulated brains."""
+    """Return whether the run that a view shows is of simulated brains."""
     return bool(data_runs.manifest(current_run())["simulated"])
 
 
 def follow_store() -> None:
-    """For pages that run alone: the whole app again, once the store no longer has the current run as it was."""
+    """Run the whole app again once the store no longer has the current run as it was; for pages that run alone."""
     run = current_run()
     try:
         stands = any((info.run, info.created) == run[1:] for info in data_runs.runs(run.store))

@@ -10,16 +10,16 @@ BYTES = 32
 
 
 class SecretFileError(Exception):
-    """A file of a secret cannot be used; says which and what to do, never what it holds."""
+    """The error of a secret's file that cannot be used; says which and what to do, never what it holds."""
 
 
 def folder() -> Path:
-    """Where secrets lie unless said otherwise: ~/.config/brainwhy."""
+    """Return the folder where secrets lie unless said otherwise: ~/.config/brainwhy."""
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "brainwhy"
 
 
 def kept(place: Path) -> bytes:
-    """The secret of a file, made when it is first needed, readable by its owner only.
+    """Return the secret of a file, made when it is first needed, readable by its owner only.
 
     Where it cannot be written, the secret ends with the server.
 

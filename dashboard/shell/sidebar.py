@@ -23,7 +23,7 @@ SET_NAMES = {"holdout": "held-out test set", "folds": "folds"}
 
 
 def _what(run: Run) -> tuple[str, str, str] | None:
-    """Model set, method and target; None where the run has no explained scans."""
+    """Let the reader choose model set, method and target; None where the run has no explained scans."""
     sets = runs.available(run)
     if not sets:
         return None
@@ -97,7 +97,7 @@ def _drop(names: list[str], rows: pd.DataFrame) -> None:
 
 
 def _count(rows: pd.DataFrame, scan_filter: ScanFilter) -> None:
-    """How many remain; where none does, which filter did it and a way out."""
+    """Write how many scans remain; where none does, which filter did it and a way out."""
     keep = scan_filter.passing(rows)
     left = rows[keep]
     scans = formatting.count(rows.scan.nunique(), "scan")  # several models may explain a new scan
@@ -118,7 +118,7 @@ def _count(rows: pd.DataFrame, scan_filter: ScanFilter) -> None:
 
 
 def sidebar(run: Run) -> Selection | None:
-    """The widgets; None where the run explains nothing."""
+    """Show the widgets and return what they say; None where the run explains nothing."""
     st.caption("WHAT")
     what = _what(run)
     if what is None:
@@ -134,7 +134,7 @@ def sidebar(run: Run) -> Selection | None:
 
 
 def _everyone(run: Run, rows: pd.DataFrame) -> ScanFilter:
-    """For readers who may not see single patients: the groups as they were published, but for small ones."""
+    """Return the groups as they were published, but for small ones, for readers who may not see single patients."""
     people = rows.groupby("diagnosis").subject.nunique()
     diagnoses = ordered_diagnoses(rows, runs.manifest(run)["groups"])
     large = tuple(d for d in diagnoses if people[d] >= access.FEWEST)
@@ -147,7 +147,7 @@ def _everyone(run: Run, rows: pd.DataFrame) -> ScanFilter:
 
 
 def nothing_passes(what: str = "") -> None:
-    """What a page says in the place of its results where no scan passes; `what` there is nothing to do with."""
+    """Say in the place of a page's results that no scan passes; `what` adds what there is nothing to do with."""
     if access.may_see_patients():
         selection = current()
         others = elsewhere(selection) if selection else ""
@@ -163,7 +163,7 @@ def nobody(selection: Selection, names: Sequence[str]) -> str:
 
 
 def elsewhere(selection: Selection, names: Sequence[str] = ()) -> str:
-    """How many scans pass the same filters in the other model sets; empty where none does."""
+    """Say how many scans pass the same filters in the other model sets; empty where none does."""
     found = []
     for other in runs.available(selection.run):
         if other == selection.model_set:
@@ -177,7 +177,7 @@ def elsewhere(selection: Selection, names: Sequence[str] = ()) -> str:
 
 
 def in_head() -> None:
-    """The filters that are set, in the head of a page: the sidebar's may be out of sight."""
+    """Show the filters that are set in the head of a page, as the sidebar's may be out of sight."""
     selection = current()
     if selection is None or not access.may_see_patients() or not selection.scan_filter.active():
         return
@@ -195,15 +195,15 @@ def in_head() -> None:
 
 
 def set_current(selection: Selection | None) -> None:
-    """Called by home.py before a view runs."""
+    """Remember what the sidebar says; home.py calls this before a view runs."""
     st.session_state[CURRENT] = selection
 
 
 def rest() -> None:
-    """On pages that show the whole run."""
+    """Forget the selection, on pages that show the whole run."""
     set_current(None)
 
 
 def current() -> Selection | None:
-    """What the sidebar of this pass says; None where the run explains nothing."""
+    """Return what the sidebar of this pass says; None where the run explains nothing."""
     return st.session_state[CURRENT]

@@ -28,7 +28,7 @@ _BY_INDEX = ("select", "radio")  # widgets that start at a position among their 
 
 
 def begin() -> None:
-    """To be called first in every pass: takes in the URL of a new session and what `go` has left."""
+    """Take in the URL of a new session and what `go` has left; to be called first in every pass."""
     session = st.session_state
     if _LINK not in session:
         session[_LINK] = {name: st.query_params.get_all(name) for name in st.query_params}
@@ -43,7 +43,7 @@ def begin() -> None:
 
 
 def begin_page() -> None:
-    """To be called first in every pass of a page, also where it alone is run again: what it wrote is forgotten."""
+    """Forget what the page wrote before; to be called first in every pass of a page, also where it runs alone."""
     session = st.session_state
     _take_pending()
     session[_LEFT] = False
@@ -103,7 +103,7 @@ def choose(
     words: Callable[[Any], str] = str, link_words: Callable[[Any], str] = str, also: Mapping[str, Any] | None = None,
     place: DeltaGenerator | None = None, **look: Any,
 ) -> Any:  # fmt: skip
-    """One of several.
+    """Let the reader choose one of several options.
 
     Args:
         widget: select, segmented, radio or pills.
@@ -130,7 +130,7 @@ def choose_many(
     key: str, label: str, options: Sequence[Any], *, widget: str = "multiselect", words: Callable[[Any], str] = str,
     link_words: Callable[[Any], str] = str, place: DeltaGenerator | None = None, **look: Any,
 ) -> tuple[Any, ...]:  # fmt: skip
-    """Any number of several, in the order of the options; none chosen means that all pass.
+    """Let the reader choose any number of options, returned in their order; none chosen means that all pass.
 
     Args:
         link_words: how an option is written in the URL.
@@ -161,7 +161,7 @@ def choose_many(
 
 
 def toggle(key: str, label: str, default: bool = False, *, place: DeltaGenerator | None = None, **look: Any) -> bool:
-    """A switch; on and off in the URL."""
+    """Let the reader switch something; on and off in the URL."""
     options = {"on": True, "off": False}
     if _prepare(key, default, lambda texts: _one_of(options, texts[-1]), lambda value: isinstance(value, bool)):
         look["value"] = st.session_state[key]
@@ -170,7 +170,7 @@ def toggle(key: str, label: str, default: bool = False, *, place: DeltaGenerator
 
 
 def fold(key: str, label: str, opened: bool = False) -> DeltaGenerator | None:
-    """A part of the page that the reader opens; None while it is closed, so that what is in it need not be made."""
+    """Return a part of the page that the reader opens; None while closed, so that its content need not be made."""
     options = {"open": True, "closed": False}
     _prepare(key, opened, lambda texts: _one_of(options, texts[-1]), lambda value: isinstance(value, bool))
     box = st.expander(label, key=key, on_change="rerun")
@@ -191,7 +191,7 @@ def slide(
     key: str, label: str, low: float, high: float, default: float, step: float, *, place: DeltaGenerator | None = None,
     **look: Any,
 ) -> float:  # fmt: skip
-    """A number on a slider."""
+    """Let the reader choose a number on a slider."""
     kind = type(default)
     if _prepare(key, default, lambda texts: _number(texts[-1], low, high, kind), lambda value: low <= value <= high):
         look["value"] = st.session_state[key]
@@ -202,7 +202,7 @@ def slide(
 def slide_range(
     key: str, label: str, low: float, high: float, step: float, *, place: DeltaGenerator | None = None, **look: Any
 ) -> tuple[float, float]:
-    """Both ends of a range on a slider; the whole range lets all pass."""
+    """Let the reader choose both ends of a range on a slider; the whole range lets all pass."""
     kind = type(low)
 
     def parse(texts: list[str]) -> tuple[float, float]:
@@ -225,7 +225,7 @@ def slide_range(
 def number(
     key: str, label: str, low: float, high: float, default: float, *, place: DeltaGenerator | None = None, **look: Any
 ) -> float:
-    """A number that is typed."""
+    """Let the reader type a number."""
     if _prepare(key, default, lambda texts: _number(texts[-1], low, high, float), lambda value: low <= value <= high):
         look["value"] = st.session_state[key]
     value = (place if place is not None else st).number_input(label, low, high, key=key, **look)
@@ -233,7 +233,7 @@ def number(
 
 
 def value(key: str, default: str, check: Callable[[str], Any]) -> Any:
-    """A value without a widget, kept as text; `check` turns it into what it means or raises ValueError.
+    """Return a value without a widget, kept as text; `check` turns it into what it means or raises ValueError.
 
     The page sets it with `put`.
     """
@@ -243,19 +243,19 @@ def value(key: str, default: str, check: Callable[[str], Any]) -> Any:
 
 
 def linked(key: str) -> str | None:
-    """The text that the link of this session gives for a key, once; None where there is none (any more)."""
+    """Return the text that the link of this session gives for a key, once; None where there is none (any more)."""
     texts = st.session_state[_LINK].pop(key, None)
     return texts[-1] if texts else None
 
 
 def peek(key: str) -> str | None:
-    """The text that the link of this session gives for a key, left for its widget."""
+    """Return the text that the link of this session gives for a key, and leave it for its widget."""
     texts = st.session_state[_LINK].get(key)
     return texts[-1] if texts else None
 
 
 def kept(key: str) -> Any:
-    """The last value of a widget, also one of another page; None where it was never shown."""
+    """Return the last value of a widget, also of another page's; None where it was never shown."""
     return st.session_state[_KEPT].get(key)
 
 
@@ -285,33 +285,32 @@ def put(key: str, text: str) -> None:
 
 
 def set_pages(pages: Mapping[str, Any]) -> None:
-    """Called by home.py: name -> page, for `go`."""
+    """Remember the pages by name, for `go`; home.py calls this."""
     st.session_state[_PAGES] = dict(pages)
 
 
 def go(name: str, values: Mapping[str, Any]) -> None:
-    """Open another page, e.g. "patient", with these values of its widgets. Does not return."""
+    """Open another page, e.g. "patient", with these values of its widgets. This does not return."""
     st.session_state[_KEPT].update(values)
     st.session_state[_PENDING] = dict(values)
     st.switch_page(st.session_state[_PAGES][name])
 
 
 def set_before_next_pass(values: Mapping[str, Any]) -> None:
-    """For buttons' callbacks: values that widgets get in the pass that follows."""
+    """Give widgets values in the pass that follows; for the callbacks of buttons."""
     st.session_state[_PENDING] = dict(values)
 
 
 def leave_link() -> None:
-    """Where this pass shows nothing that the link asked for, and says why: its parts are no news, and the address stays
-    as it is, to be opened again.
+    """Leave the address as it is, where this pass shows nothing that the link asked for, and says why.
+
+    Parts of the link are then no news, and it can be opened again.
     """
     st.session_state[_LINK], st.session_state[_IGNORED], st.session_state[_LEFT] = {}, [], True
 
 
 def finish() -> list[str]:
-    """To be called last in every pass, of the app or of a page: writes the URL; returns what of the link was not used,
-    in words.
-    """
+    """Write the URL, last in every pass of the app or of a page; return what of the link was not used, in words."""
     session = st.session_state
     if session.get(_LEFT):
         return []
@@ -327,10 +326,10 @@ def finish() -> list[str]:
 
 
 def dismiss() -> None:
-    """The reader has seen what was ignored."""
+    """Forget what was ignored, which the reader has seen."""
     st.session_state[_IGNORED] = []
 
 
 def query() -> str:
-    """The query string that opens this view again."""
+    """Return the query string that opens this view again."""
     return urlencode({VERSION: LINK_VERSION, **st.session_state[_WRITTEN]}, doseq=True)

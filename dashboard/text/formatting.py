@@ -35,14 +35,14 @@ WORD_JOINER = "\u2060"  # has no width and breaks no line
 
 
 def plain(text: object) -> str:
-    """A text that is not ours, for Markdown: it reads as it is, and makes no link, picture, formula, emoji or list."""
+    """Write a text that is not ours for Markdown: it makes no link, picture, formula, emoji or list."""
     line = " ".join(str(text).split())
     line = JOINED.sub(rf"\1{WORD_JOINER}", MARKUP.sub(r"\\\g<0>", line))
     return re.sub(r"^(\d+)([.)])(?= |$)", r"\1\\\2", re.sub(r"^[-+=](?= |$|-|=)", r"\\\g<0>", line))
 
 
 def code(text: object) -> str:
-    """A text that is not ours as code in Markdown."""
+    """Write a text that is not ours as code in Markdown."""
     line = " ".join(str(text).split())
     fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
     room = " " if line.startswith("`") or line.endswith("`") or not line else ""
@@ -50,27 +50,27 @@ def code(text: object) -> str:
 
 
 def method_name(method: str) -> str:
-    """The name of a method as a reader writes it."""
+    """Return the name of a method as a reader writes it."""
     return METHODS.get(method, _without_marks(method).capitalize())
 
 
 def in_order(methods: list[str]) -> list[str]:
-    """The paper's four first, then the others by name."""
+    """Sort methods: the paper's four first, then the others by name."""
     return sorted(set(methods), key=lambda m: (list(METHODS).index(m) if m in METHODS else len(METHODS), m))
 
 
 def region_name(region: str) -> str:
-    """Temporal_Mid -> Temporal Mid; a side stays a letter at the end."""
+    """Write Temporal_Mid as Temporal Mid; a side stays a letter at the end."""
     return _without_marks(region)
 
 
 def _without_marks(name: str) -> str:
-    """A name that a run gives, for Markdown, charts and paper alike: letters, digits and what joins them."""
+    """Reduce a name that a run gives to letters, digits and what joins them, for Markdown, charts and paper."""
     return re.sub(r"[^\w ,.()+/'’&-]|_", " ", name).strip()
 
 
 def three(value: float | None) -> str:
-    """Three significant digits, without exponents: 0.770, 12.3, 1,360,000."""
+    """Write three significant digits, without exponents: 0.770, 12.3, 1,360,000."""
     if value is None or not math.isfinite(value):
         return NONE
     if value == 0:
@@ -96,7 +96,7 @@ def correlation(value: float | None) -> str:
 
 
 def mean_sd(mean: float | None, sd: float | None) -> str:
-    """0.770 ± 0.061: the spread with the decimals of the mean; the mean alone where there is no spread."""
+    """Write 0.770 ± 0.061: the spread with the decimals of the mean; the mean alone where there is no spread."""
     text = "0.000" if mean == 0 else three(mean)
     if text == NONE or sd is None or not math.isfinite(sd):
         return text
@@ -105,46 +105,46 @@ def mean_sd(mean: float | None, sd: float | None) -> str:
 
 
 def interval(low: float | None, high: float | None) -> str:
-    """95 % CI 0.890 to 0.960; empty where it is not known."""
+    """Write 95 % CI 0.890 to 0.960; empty where it is not known."""
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return ""
     return f"95 % CI {_decimals(low)} to {_decimals(high)}"
 
 
 def with_interval(value: float | None, low: float | None, high: float | None) -> str:
-    """0.930 (0.890 to 0.960); the number alone where its interval is not known."""
+    """Write 0.930 (0.890 to 0.960); the number alone where its interval is not known."""
     text = three(value)
     return f"{text} ({_decimals(low)} to {_decimals(high)})" if interval(low, high) and text != NONE else text
 
 
 def _decimals(value: float) -> str:
-    """Ends of intervals from -1 to 1 have three decimals, as what they belong to."""
+    """Write the ends of intervals from -1 to 1 with three decimals, as what they belong to."""
     return f"{value:.3f}".replace("-", "−") if abs(value) <= 1 else three(value)
 
 
 def signed(value: float) -> str:
-    """+0.012, −0.300: a difference."""
+    """Write a difference: +0.012, −0.300."""
     return f"{value:+.3f}".replace("-", "−") if math.isfinite(value) else NONE
 
 
 def percent(share: float | None) -> str:
-    """A share as a percentage with three significant digits."""
+    """Write a share as a percentage with three significant digits."""
     text = three(None if share is None else 100 * share)
     return text if text == NONE else f"{text} %"
 
 
 def count(number: int, noun: str) -> str:
-    """1 scan, 2 scans."""
+    """Write 1 scan, 2 scans."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def heatmaps(maps: int, scans: int) -> str:
-    """'3 scans'; where several models explain a scan, '6 heatmaps of 3 scans'."""
+    """Write '3 scans'; where several models explain a scan, '6 heatmaps of 3 scans'."""
     return count(scans, "scan") if maps <= scans else f"{count(maps, 'heatmap')} of {count(scans, 'scan')}"
 
 
 def duration(seconds: float | None) -> str:
-    """28 s, 4 min 10 s, 2 h 5 min."""
+    """Write seconds as 28 s, 4 min 10 s, 2 h 5 min."""
     if seconds is None or not math.isfinite(seconds):
         return NONE
     if seconds < 10:
@@ -158,7 +158,7 @@ def duration(seconds: float | None) -> str:
 
 
 def size(count_of_bytes: float) -> str:
-    """812 kB, 1.70 GB."""
+    """Write bytes as 812 kB, 1.70 GB."""
     for unit, edge in (("GB", 1e9), ("MB", 1e6)):
         if count_of_bytes >= edge:
             return f"{three(count_of_bytes / edge)} {unit}"

@@ -10,8 +10,8 @@ from dashboard.text.formatting import probability, three
 
 
 @dataclass(frozen=True)
-class Answer:
-    """How the answer of a run's networks is called and written.
+class OutputDescription:
+    """The name, unit and writing of what a run's networks answer.
 
     Attributes:
         column: of the predictions table.
@@ -42,24 +42,24 @@ class Answer:
         return f"{self.name}, {self.unit}" if self.unit else self.name
 
     def number(self, value: float) -> str:
-        """The value with its unit; a probability is never written as a certainty."""
+        """Write the value with its unit; a probability is never written as a certainty."""
         return f"{three(value)} {self.unit}".rstrip() if self.is_value else probability(value)
 
     def text(self, value: float) -> str:
-        """p 0.930, or predicted 72.3 years."""
+        """Write p 0.930, or predicted 72.3 years."""
         return f"{self.short} {self.number(value)}"
 
     def unit_of(self, unit: str) -> str:
-        """A unit of heatmaps, in the words of this answer: drop of margin, or drop of SD of MMSE."""
+        """Write a unit of heatmaps for this answer: drop of margin, or drop of SD of MMSE."""
         return unit.replace("margin", self.margin)
 
 
-def answer_of(manifest: Mapping[str, Any]) -> Answer:
-    """Of a run, by its manifest."""
+def answer_of(manifest: Mapping[str, Any]) -> OutputDescription:
+    """Describe the answer of a run's networks, by its manifest."""
     target = manifest.get("target")
     if target is None:
-        return Answer("probability", f"p({manifest['groups'][0]})", "p", "", "", 0.5, "margin")
+        return OutputDescription("probability", f"p({manifest['groups'][0]})", "p", "", "", 0.5, "margin")
     label = target["label"]
-    return Answer(
+    return OutputDescription(
         "value", f"predicted {label}", "predicted", target["unit"], label, target["threshold"], f"SD of {label}"
     )

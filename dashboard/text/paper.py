@@ -43,6 +43,6 @@ TABLE_2: dict[tuple[str, str], dict[str, float]] = {
 
 
 def distance(method_a: str, method_b: str, diagnosis: str) -> float | None:
-    """The published distance of two methods in either order; None where the paper has none."""
+    """Return the published distance of two methods in either order; None where the paper has none."""
     pair = (method_a, method_b) if (method_a, method_b) in TABLE_2 else (method_b, method_a)
     return TABLE_2.get(pair, {}).get(diagnosis)

@@ -35,7 +35,7 @@ def show(
     options: Mapping[str, Any],
     key: str,
 ) -> dict[str, Any]:
-    """Draw the viewer here; returns the view: every option of DEFAULTS as the reader has set it.
+    """Draw the viewer here; return the view: every option of DEFAULTS as the reader has set it.
 
     The options count when a viewer with this key first appears, and again whenever options["revision"] (any number)
     changes; in between the reader's own choices stand, also from one scene to the next.
@@ -69,7 +69,9 @@ def show(
 
 
 def _known(view: dict[str, Any], scene: Scene) -> dict[str, Any]:
-    """With what the scene has: the first method where it lacks the chosen one, as the browser does; a truth or none."""
+    """Fit the options to the scene: the first method where it lacks the chosen one, as the browser does; a truth or
+    none.
+    """
     methods = [entry.method for entry in scene.maps]
     view = view if scene.truth else view | {"truth": False}
     return view if view["method"] in methods else view | {"method": methods[0]}
@@ -77,7 +79,7 @@ def _known(view: dict[str, Any], scene: Scene) -> dict[str, Any]:
 
 @functools.cache
 def _colours() -> dict[str, dict[str, list]]:
-    """name -> positive, negative (signed) and absolute: rows of red, green, blue, alpha from threshold to top."""
+    """Return name -> positive, negative (signed), absolute: rows of red, green, blue, alpha from threshold to top."""
     tables = {}
     for name in CHOICES["colours"]:
         signed, absolute = (palette.lookup(name, flag) for flag in (True, False))
@@ -109,4 +111,4 @@ def _map(entry: Map) -> dict[str, Any]:
 
 
 def _nothing() -> None:
-    """A state of the component needs a callback to be read."""
+    """Do nothing: a state of the component needs a callback to be read."""

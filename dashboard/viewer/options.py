@@ -39,7 +39,7 @@ _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
 def clean_options(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Values of a link -> those that are valid, and in words what was ignored. Keys it does not know are left alone.
+    """Check the values of a link: return the valid ones, and in words what was ignored. Unknown keys are left alone.
 
     Args:
         raw: texts as in a link ("-26,-18,-16"), or values as in the view state.

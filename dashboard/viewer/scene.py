@@ -20,7 +20,7 @@ from store.spec import HEATMAPS, TRUTH_SCANS, TRUTH_VISIBLE_BINARY
 
 @dataclass(frozen=True)
 class Volume:
-    """Integers that the browser fetches once, (x, y, z) in C order.
+    """A volume of integers that the browser fetches once, (x, y, z) in C order.
 
     `affine` is that of the cropped array, voxel -> mm. A `scale` of None comes with the numbers.
     """
@@ -53,7 +53,7 @@ class Map:
 
 @dataclass(frozen=True)
 class Truth:
-    """Where something was imposed on a simulated brain: 1 inside, 0 outside, 255 no brain; `words` are its legend."""
+    """A mask of what was imposed on a simulated brain: 1 inside, 0 outside, 255 no brain; `words` are its legend."""
 
     volume: Volume
     words: str
@@ -74,7 +74,8 @@ class RegionFigures:
 
 @dataclass(frozen=True)
 class Scene:
-    """One patient. `label` stands on saved pictures; `origin`, `step` (mm) are those of the working grid.
+    """The content of the viewer for one patient. `label` stands on saved pictures; `origin`, `step` (mm) are those of
+    the grid.
 
     `regions`: name by atlas index; `rest`: the indices that are no area of the atlas (Ventricles, Unlabelled).
     """
@@ -95,7 +96,7 @@ class Scene:
 def patient_volumes(
     run: RunReader, place: Run, model: str, scan: str, methods: Sequence[str], target: str, scale: str = "margin"
 ) -> Scene:
-    """What the viewer needs to show a scan; signs addresses, reads only tables, attributes and region values.
+    """Describe what the viewer needs to show a scan; sign addresses, read only tables, attributes and region values.
 
     Args:
         methods: those wanted, in order; those without a heatmap of this scan are left out.
@@ -109,7 +110,7 @@ def patient_volumes(
     if not (scans == scan).any():
         raise NotInRun(f"run {run.run_id} has no scan {scan}")
     group = run.target_of(model, scan, target)
-    wanted = volumes.Wanted(
+    wanted = volumes.VolumeRequest(
         volumes.place_token(place), "heatmap", int(np.flatnonzero(scans == scan)[0]), model, "", group, scale
     )
     maps = [_map(run, place, wanted, scan, row) for row in _stored(run, model, scan, methods, group, scale)]
@@ -117,7 +118,7 @@ def patient_volumes(
         raise NotInRun(f"run {run.run_id} has no heatmap of scan {scan} by model {model} for {group}")
     origin, step = _origin_and_step(run, "grid/mask")
     regions = run.table("regions", ["index", "region", "in_atlas"])
-    identity = volumes.Wanted(
+    identity = volumes.VolumeRequest(
         wanted.place, "heatmap", wanted.row, model, ",".join(m.method for m in maps), group, scale
     )
     return Scene(
@@ -136,7 +137,7 @@ def patient_volumes(
 
 
 def _stored(run: RunReader, model: str, scan: str, methods: Sequence[str], group: str, scale: str) -> list[pd.Series]:
-    """The row of the heatmaps table that each method's map comes from, as the reader derives it."""
+    """Return the row of the heatmaps table that each method's map comes from, as the reader derives it."""
     frame = run.table("heatmaps", ["method", "target", "scale", "native_grid"], model=model, scan=scan)
     found = []
     for method in dict.fromkeys(methods):
@@ -151,7 +152,7 @@ def _stored(run: RunReader, model: str, scan: str, methods: Sequence[str], group
     return found
 
 
-def _map(run: RunReader, place: Run, wanted: volumes.Wanted, scan: str, row: pd.Series) -> Map:
+def _map(run: RunReader, place: Run, wanted: volumes.VolumeRequest, scan: str, row: pd.Series) -> Map:
     path = array_path(HEATMAPS, model=wanted.model, method=row.method, target=row.target, scale=row.scale)
     attributes = run.attributes(path)
     volume, region_values, stride = None, None, None
@@ -183,7 +184,7 @@ def _map(run: RunReader, place: Run, wanted: volumes.Wanted, scan: str, row: pd.
 
 
 def _resolution(run: RunReader, row: pd.Series, stride: int | None) -> str:
-    """What one independent value stands for."""
+    """Say what one independent value stands for."""
     if row.native_grid == "voxels" and not run.is_gradient(row.method):
         return "segments of the scan"
     step = _origin_and_step(run, "grid/mask")[1][0]
@@ -192,16 +193,16 @@ def _resolution(run: RunReader, row: pd.Series, stride: int | None) -> str:
     )
 
 
-def _scan(run: RunReader, place: Run, wanted: volumes.Wanted) -> Volume | None:
-    """The patient's own volume, where the run kept it."""
+def _scan(run: RunReader, place: Run, wanted: volumes.VolumeRequest) -> Volume | None:
+    """Return the patient's own volume, where the run kept it."""
     if not run.has_array("scans"):
         return None
-    asked = volumes.Wanted(wanted.place, "scan", wanted.row)
+    asked = volumes.VolumeRequest(wanted.place, "scan", wanted.row)
     return _volume(run, place, asked, "grid/mask", "grid/mask", "uint8")
 
 
-def _truth(run: RunReader, place: Run, wanted: volumes.Wanted, scan: str) -> Truth | None:
-    """What is known to have been imposed: on this brain, or on patients where nothing was imposed on it."""
+def _truth(run: RunReader, place: Run, wanted: volumes.VolumeRequest, scan: str) -> Truth | None:
+    """Return what is known to have been imposed: on this brain, or on patients where nothing was imposed on it."""
     if not (run.simulated and has_truth(run)):
         return None
     changed = bool((run.table("scans", ["severity"], scan=scan).severity > 0).any())
@@ -214,19 +215,25 @@ def _truth(run: RunReader, place: Run, wanted: volumes.Wanted, scan: str) -> Tru
         text = "where tissue of patients was changed, by its imposed log-Jacobian, which shows at its borders alone"
     if not changed:
         text += "; nothing was imposed on this brain"
-    asked = volumes.Wanted(
+    asked = volumes.VolumeRequest(
         wanted.place, "truth", wanted.row if own else 0, method=volumes.OWN if own else volumes.COHORT
     )
     return Truth(_volume(run, place, asked, "grid/mask", "grid/mask", "uint8"), f"{text} (SIMULATED)")
 
 
-def _like(wanted: volumes.Wanted, kind: str) -> volumes.Wanted:
-    """The same for every scan of the run, so that the browser fetches it once."""
-    return volumes.Wanted(wanted.place, kind)
+def _like(wanted: volumes.VolumeRequest, kind: str) -> volumes.VolumeRequest:
+    """Ask for what is the same for every scan of the run, so that the browser fetches it once."""
+    return volumes.VolumeRequest(wanted.place, kind)
 
 
 def _volume(
-    run: RunReader, place: Run, wanted: volumes.Wanted, path: str, mask: str, dtype: str, scale: float | None = 1.0
+    run: RunReader,
+    place: Run,
+    wanted: volumes.VolumeRequest,
+    path: str,
+    mask: str,
+    dtype: str,
+    scale: float | None = 1.0,
 ) -> Volume:
     _origin_and_step(run, path)
     box = volumes.brain_box(place, mask)
@@ -236,7 +243,9 @@ def _volume(
 
 
 def _origin_and_step(run: RunReader, path: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """mm of voxel (0, 0, 0) and of a step along each axis; BrokenRun where the axes are not x, y, z of the world."""
+    """Return the mm of voxel (0, 0, 0) and of a step along each axis; BrokenRun where the axes are not those of the
+    world.
+    """
     affine = run.affine(path)
     step = np.diag(affine)[:3]
     if not np.array_equal(affine[:3, :3], np.diag(step)) or (step <= 0).any():

@@ -27,13 +27,13 @@ COMPRESSION = 1
 
 
 def base_path(base: str | None = None) -> str:
-    """The part of every address before the app's own: "" or "/heat"; None asks the running server."""
+    """Return the part of every address before the app's own: "" or "/heat"; None asks the running server."""
     text = (st.get_option("server.baseUrlPath") if base is None else base) or ""
     return f"/{text.strip('/')}" if text.strip("/") else ""
 
 
 def routes(base: str = "") -> list[Route]:
-    """The routes for st.App, which does not put baseUrlPath before them itself."""
+    """Return the routes for st.App, which does not put baseUrlPath before them itself."""
     start = base_path(base) + PREFIX
     return [
         Route(f"{start}/volume/{{token}}", volume, methods=["GET"]),
@@ -41,25 +41,25 @@ def routes(base: str = "") -> list[Route]:
     ]
 
 
-def volume_url(wanted: volumes.Wanted) -> str:
-    """The address of a volume on this server, good for ten minutes and for the reader of this session."""
+def volume_url(wanted: volumes.VolumeRequest) -> str:
+    """Return the address of a volume on this server, good for ten minutes and for the reader of this session."""
     whose = access.reader(st.context.headers, st.context.cookies)
     return f"{base_path()}{PREFIX}/volume/{signing.signed(wanted.token(), whose)}"
 
 
 def module_url() -> str:
-    """The address of the viewer's main module; changes with its code."""
+    """Return the address of the viewer's main module; it changes with its code."""
     return f"{base_path()}{PREFIX}/frontend/{_version()}/viewer.js"
 
 
 async def volume(request: Request) -> Response:
-    """The integers of a volume in C order, little-endian, gzip; the factor in the header X-Scale."""
+    """Answer with the integers of a volume in C order, little-endian, gzip; the factor in the header X-Scale."""
     token, query = request.path_params["token"], request.query_params
     whose = access.reader(request.headers, request.cookies)
     if not signing.is_valid(token, query.get("expires", ""), query.get("signature", ""), whose):
         return _words(403, "This address is no longer valid: reload the page.")
     try:
-        wanted = volumes.Wanted.of_token(token)
+        wanted = volumes.VolumeRequest.of_token(token)
         run = volumes.place_of(wanted.place)
         pool = workers.readers(run.store, run.run_id)
         body, scale = await asyncio.get_running_loop().run_in_executor(pool, _body, wanted)
@@ -75,14 +75,14 @@ async def volume(request: Request) -> Response:
     return Response(body, media_type="application/octet-stream", headers=headers)
 
 
-def _body(wanted: volumes.Wanted) -> tuple[bytes, float]:
+def _body(wanted: volumes.VolumeRequest) -> tuple[bytes, float]:
     values, scale = volumes.read(wanted)
     little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
     return gzip.compress(little.data, COMPRESSION, mtime=0), float(scale)
 
 
 async def frontend(request: Request) -> Response:
-    """A file of the viewer's own code; its address changes with the code, so it may be kept for ever."""
+    """Answer with a file of the viewer's own code; its address changes with the code, so it may be kept for ever."""
     file = FRONTEND / request.path_params["name"]
     if request.path_params["version"] != _version() or file not in _files():
         return _words(404, "There is no such file in this version: reload the page.")

@@ -6,20 +6,25 @@ import hmac
 import secrets
 import time
 
+# By hmac, not itsdangerous: there the last letter of a signature has bits that count for nothing, and a time stamp that
+# changes every second, so that the browser would fetch a volume again that it has.
 KEY = secrets.token_bytes(32)  # of this server process: addresses end with it
 LIFETIME = 600  # seconds, counted from the full minute, so that the address stays the same for a minute
 SIGNATURE_DIGITS = 32
 
 
 def signed(token: str, reader: str, now: float | None = None) -> str:
-    """The token with the query that vouches for it: token?expires=...&signature=...; `reader`: see `access.reader`."""
+    """Return the token with the query that vouches for it: token?expires=...&signature=...
+
+    `reader`: see `access.reader`.
+    """
     seconds = time.time() if now is None else now
     expires = int(seconds) // 60 * 60 + LIFETIME
     return f"{token}?expires={expires}&signature={_signature(token, expires, reader)}"
 
 
 def is_valid(token: str, expires: str, signature: str, reader: str, now: float | None = None) -> bool:
-    """Whether this server signed the token for this reader and its time is not over."""
+    """Return whether this server signed the token for this reader and its time is not over."""
     if not (reader and expires.isascii() and expires.isdigit() and len(expires) <= 12 and signature.isascii()):
         return False
     in_time = (time.time() if now is None else now) < int(expires)

@@ -35,7 +35,7 @@ Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class VolumeRequest:
     """What an address asks for. `row` is the scan's row of the scans table; a truth has whose it is as `method`."""
 
     place: str
@@ -47,13 +47,13 @@ class Wanted:
     scale: str = ""
 
     def token(self) -> str:
-        """As one part of an address."""
+        """Write the request as one part of an address."""
         text = json.dumps(list(asdict(self).values()), separators=(",", ":"))
         return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
     @classmethod
-    def of_token(cls, token: str) -> Wanted:
-        """The inverse of `token`; ValueError where it is none."""
+    def of_token(cls, token: str) -> VolumeRequest:
+        """Read a `token`; ValueError where it is none."""
         values = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
         wanted = cls(*values)
         if wanted.kind not in KINDS:
@@ -66,7 +66,7 @@ _lock = threading.Lock()
 
 
 def place_token(place: Run) -> str:
-    """A name for a run that says nothing about it; the run is remembered among the last few."""
+    """Return a name for a run that says nothing about it; the run is remembered among the last few."""
     token = hmac.new(signing.KEY, "\n".join(place).encode(), "sha256").hexdigest()[:16]
     with _lock:
         _places[token] = place
@@ -77,7 +77,7 @@ def place_token(place: Run) -> str:
 
 
 def place_of(token: str) -> Run:
-    """The run of a token; NotInRun where it is no longer remembered."""
+    """Return the run of a token; NotInRun where it is no longer remembered."""
     with _lock:
         if token not in _places:
             raise NotInRun("this server no longer remembers the run of this address: reload the page")
@@ -92,7 +92,7 @@ def _reader(place: Run) -> RunReader:
 
 @functools.lru_cache(maxsize=PLACES_KEPT)
 def brain_box(place: Run, mask: str) -> Box:
-    """The smallest box that holds all of a mask, "mask" (1 mm) or "grid/mask"."""
+    """Return the smallest box that holds all of a mask, "mask" (1 mm) or "grid/mask"."""
     inside = _reader(place).array(mask) > 0
     edges = []
     for axis in range(3):
@@ -102,19 +102,19 @@ def brain_box(place: Run, mask: str) -> Box:
 
 
 def cropped_affine(affine: np.ndarray, box: Box) -> np.ndarray:
-    """(4, 4) affine of an array after cropping: the same voxels stay at the same mm."""
+    """Return the (4, 4) affine of an array after cropping: the same voxels stay at the same mm."""
     moved = np.array(affine, dtype=float)
     moved[:3, 3] += moved[:3, :3] @ [edge.start for edge in box]
     return moved
 
 
 def atlas_dtype(reader: RunReader) -> str:
-    """The smallest type that holds every region index."""
+    """Return the smallest type that holds every region index."""
     return "uint8" if int(reader.table("regions", ["index"])["index"].max()) < 256 else "uint16"
 
 
-def read(wanted: Wanted) -> tuple[np.ndarray, float]:
-    """(x, y, z) integers and the number to multiply them by. Nothing is kept.
+def read(wanted: VolumeRequest) -> tuple[np.ndarray, float]:
+    """Read (x, y, z) integers and the number to multiply them by. Nothing is kept.
 
     Raises:
         StoreError: the run or the volume is not there, or is damaged.
@@ -149,7 +149,7 @@ def read(wanted: Wanted) -> tuple[np.ndarray, float]:
 
 
 def _windowed(volume: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """uint8: 1 to 255 inside the brain, 0 outside."""
+    """Scale a volume to uint8: 1 to 255 inside the brain, 0 outside."""
     low, high = np.percentile(volume[inside], WINDOW) if inside.any() else (0.0, 1.0)
     grey = (volume - low) * (254 / max(high - low, 1e-30)) + 1
     return np.where(inside, np.clip(np.rint(grey), 1, 255), 0).astype(np.uint8)

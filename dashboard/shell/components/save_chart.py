@@ -27,7 +27,7 @@ def _component() -> Callable[..., Any]:
 
 
 def save_figure(key: str, name: str) -> None:
-    """Buttons that save a Plotly chart of the page.
+    """Show buttons that save a Plotly chart of the page.
 
     Args:
         key: of the chart (`st.plotly_chart(..., key=key)`).
@@ -37,5 +37,5 @@ def save_figure(key: str, name: str) -> None:
 
 
 def _apart(key: str) -> str:
-    """The key without two underlines in a row, which Streamlit refuses in the key of a component; no two become one."""
+    """Return the key without two underlines in a row, which Streamlit refuses there; no two keys become one."""
     return key.replace("%", "%25").replace("__", "_%5F")

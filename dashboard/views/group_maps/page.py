@@ -20,7 +20,7 @@ from dashboard.drawing.pictures import ScreenPicture
 from dashboard.shell import access, display, page, sidebar, url_state
 from dashboard.shell.page import Download
 from dashboard.text import formatting
-from dashboard.text.outputs import Answer
+from dashboard.text.outputs import OutputDescription
 from dashboard.views.group_maps import tables
 from dashboard.views.shared import average_pictures, map_controls, map_grid, region_values
 from dashboard.views.shared.average_pictures import Drawing
@@ -194,7 +194,7 @@ def in_3d(method: str, drawn: dict[Panel, Drawing]) -> None:
     display.chart(right, figure, "group-3d", save=False)
 
 
-def scans_behind(rows: pd.DataFrame, answer: Answer) -> None:
+def scans_behind(rows: pd.DataFrame, answer: OutputDescription) -> None:
     """List the scans of these averages; a chosen row opens the patient."""
     box = url_state.fold("g_scans", f"The {formatting.heatmaps(len(rows), rows.scan.nunique())} behind these maps")
     if box is None:

@@ -10,7 +10,7 @@ import pandas as pd
 from dashboard.drawing.brain_maps import BrainMap
 from dashboard.drawing.planes import Range
 from dashboard.text import formatting
-from dashboard.text.outputs import Answer
+from dashboard.text.outputs import OutputDescription
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def numbers(rows: Sequence[Numbers], peaks: Sequence[str]) -> pd.DataFrame:
     ])  # fmt: skip
 
 
-def scans(rows: pd.DataFrame, answer: Answer) -> pd.DataFrame:
+def scans(rows: pd.DataFrame, answer: OutputDescription) -> pd.DataFrame:
     """Return the explained scans as a list for the page, in the order given."""
     return pd.DataFrame({
         "Subject": rows.subject, "Session": rows.session, "Diagnosis": rows.diagnosis, "Predicted": rows.predicted,

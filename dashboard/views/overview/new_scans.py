@@ -10,14 +10,16 @@ from dashboard.data.runs import Run
 from dashboard.shell import access, url_state
 from dashboard.shell.page import Download
 from dashboard.text.formatting import plain
-from dashboard.text.outputs import Answer
+from dashboard.text.outputs import OutputDescription
 from store.export.csv import neutralised
 from store.keys import are_retrained
 
 KEY = "o-new-scans"
 
 
-def work_list(predictions: pd.DataFrame, scans: pd.DataFrame, flags: pd.DataFrame, answer: Answer) -> pd.DataFrame:
+def work_list(
+    predictions: pd.DataFrame, scans: pd.DataFrame, flags: pd.DataFrame, answer: OutputDescription
+) -> pd.DataFrame:
     """Return one row a scan: subject, scan, what the networks say, whether they agree, and flags.
 
     Scans about which the networks disagree come first, then those with flags, then by how near the middle they are.

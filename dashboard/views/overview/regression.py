@@ -19,14 +19,14 @@ from dashboard.data.runs import Run
 from dashboard.drawing.chart import Chart
 from dashboard.shell import access, display, public, url_state
 from dashboard.text import formatting
-from dashboard.text.outputs import Answer
+from dashboard.text.outputs import OutputDescription
 from dashboard.views.overview import regression_charts
 from dashboard.views.overview import tables as judged
 from store.export.csv import neutralised
 from store.keys import are_of_folds
 
 
-def sentence(answer: Answer, scans: pd.DataFrame, column: str) -> str:
+def sentence(answer: OutputDescription, scans: pd.DataFrame, column: str) -> str:
     """Say what is predicted, and how it is shown."""
     low, high = formatting.three(scans[column].min()), formatting.three(scans[column].max())
     ends = f", from {low} to {answer.number(scans[column].max()) if answer.unit else high}"

@@ -10,7 +10,7 @@ from dashboard.drawing import palette
 from dashboard.drawing.chart import FAINT, GRID, Chart
 from dashboard.drawing.charts import CHANCE, folds_row
 from dashboard.text.formatting import CLASSIFIERS, ERRORS
-from dashboard.text.outputs import Answer
+from dashboard.text.outputs import OutputDescription
 
 SHOWN = ("mae", "r")
 ROOM = 0.06  # of the range of values, on either side
@@ -41,7 +41,7 @@ def error(
     return chart.x(title=title, ticks="outside", tickcolor=FAINT).finish(110 + 54 * len(classifiers))
 
 
-def predicted_and_true(rows: pd.DataFrame, answer: Answer, groups: Sequence[str]) -> Chart:
+def predicted_and_true(rows: pd.DataFrame, answer: OutputDescription, groups: Sequence[str]) -> Chart:
     """Draw one dot a scan, the true value across, the predicted one upwards; on the dotted line both are the same.
 
     Args:

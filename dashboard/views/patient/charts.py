@@ -11,7 +11,7 @@ from dashboard.drawing import palette, regions
 from dashboard.drawing.chart import GRID, Chart
 from dashboard.drawing.charts import CHANCE
 from dashboard.text.formatting import region_name, three
-from dashboard.text.outputs import Answer
+from dashboard.text.outputs import OutputDescription
 
 WHOLE = {"range": [-0.03, 1.03], "dtick": 0.5}  # of a probability
 APART = 0.2  # of a row: a group's mark from that of the scan
@@ -78,7 +78,7 @@ def against_groups(tables: Mapping[str, pd.DataFrame], colour: str, groups: Sequ
     return chart.finish(110 + 34 * max(len(first), 1), legend="above")
 
 
-def visits(table: pd.DataFrame, answer: Answer, groups_colour: str) -> Chart:
+def visits(table: pd.DataFrame, answer: OutputDescription, groups_colour: str) -> Chart:
     """Draw what the networks answer over the visits of a person.
 
     Args:

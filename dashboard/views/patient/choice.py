@@ -9,7 +9,7 @@ from dashboard.data import runs
 from dashboard.data.selection import Selection
 from dashboard.shell import access, page, url_state
 from dashboard.text import formatting
-from dashboard.text.outputs import Answer
+from dashboard.text.outputs import OutputDescription
 from dashboard.views.patient import queries as patient_queries
 
 SUBJECT, SCAN, MODEL = "p_subject", "p_scan", "p_model"
@@ -42,7 +42,7 @@ def unknown_patient(run: runs.Run, rows: pd.DataFrame) -> bool:
     return True
 
 
-def pick_subject(rows: pd.DataFrame, inside: pd.DataFrame, answer: Answer) -> str:
+def pick_subject(rows: pd.DataFrame, inside: pd.DataFrame, answer: OutputDescription) -> str:
     """Choose a patient among those of the sidebar's filters, by a search or by the buttons Back and Next."""
     subjects = list(dict.fromkeys(inside.sort_values(["diagnosis", "subject"], kind="stable").subject))
     by_name = {access.pseudonym(s): s for s in rows.subject.unique()}

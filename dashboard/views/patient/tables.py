@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dashboard.text.formatting import NONE, percent, plain, region_name
-from dashboard.text.outputs import Answer
+from dashboard.text.outputs import OutputDescription
 from store.keys import are_retrained
 
 FEWEST = 10  # below so many other subjects no percentile is given (docs/definitions.md, Percentile)
@@ -79,7 +79,7 @@ def covariates(row: Mapping[str, Any]) -> str:
     return " · ".join(parts)
 
 
-def keep_one_a_scan(rows: pd.DataFrame, groups: Sequence[str], answer: Answer) -> pd.DataFrame:
+def keep_one_a_scan(rows: pd.DataFrame, groups: Sequence[str], answer: OutputDescription) -> pd.DataFrame:
     """Return one row a scan: of several models that explain it the first, with the mean of their answers."""
     first = rows.drop_duplicates("scan").reset_index(drop=True)
     if len(first) == len(rows):
@@ -117,7 +117,7 @@ def percentile_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def spread_of_predictions(table: pd.DataFrame, answer: Answer) -> str:
+def spread_of_predictions(table: pd.DataFrame, answer: OutputDescription) -> str:
     """Say what the models answer: 'holdout 0.930; 5 retrained holdout 0.880 to 0.960'; of folds mean and range."""
     parts, write = [], answer.number
     for model_set, rows in table.groupby("model_set", sort=False):
@@ -134,7 +134,7 @@ def spread_of_predictions(table: pd.DataFrame, answer: Answer) -> str:
     return "; ".join(parts)
 
 
-def disagreement(table: pd.DataFrame, answer: Answer) -> str:
+def disagreement(table: pd.DataFrame, answer: OutputDescription) -> str:
     """Say in words that the models which explain a scan do not decide alike; empty where they do, or one is alone."""
     said = table[~are_retrained(table.model)]
     for model_set, rows in said.groupby("model_set", sort=False):

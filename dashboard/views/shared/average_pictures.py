@@ -12,10 +12,10 @@ import streamlit as st
 
 from dashboard.data.anatomy import anatomy, brain
 from dashboard.data.averages import MIB, Average, Progress, begin_reading, brain_map, figures, is_known
-from dashboard.data.byte_cache import Bounded
+from dashboard.data.byte_cache import ByteCache
 from dashboard.data.runs import Run
 from dashboard.drawing import brain_maps, pictures, planes
-from dashboard.drawing.brain_maps import Places
+from dashboard.drawing.brain_maps import VoxelIndices
 from dashboard.drawing.glass import glass_brain
 from dashboard.drawing.pictures import ScreenPicture
 from store import NotInRun
@@ -39,18 +39,18 @@ class Drawing:
 
 
 @st.cache_resource(show_spinner=False)
-def _cuts() -> Bounded[np.ndarray]:
-    return Bounded(CUTS_LIMIT, lambda planes: planes.nbytes)
+def _cuts() -> ByteCache[np.ndarray]:
+    return ByteCache(CUTS_LIMIT, lambda planes: planes.nbytes)
 
 
 @st.cache_resource(show_spinner=False)
-def _grounds() -> Bounded[planes.Ground]:
-    return Bounded(GROUNDS_LIMIT, lambda kept: kept.bytes)
+def _grounds() -> ByteCache[planes.Background]:
+    return ByteCache(GROUNDS_LIMIT, lambda kept: kept.bytes)
 
 
 @st.cache_resource(show_spinner=False)
-def _pictures() -> Bounded[ScreenPicture]:
-    return Bounded(PICTURES_LIMIT, lambda one: one.bytes)
+def _pictures() -> ByteCache[ScreenPicture]:
+    return ByteCache(PICTURES_LIMIT, lambda one: one.bytes)
 
 
 @st.cache_resource(show_spinner=False)
@@ -66,7 +66,7 @@ def sections(run: Run, plane: str, positions: tuple[float, ...]) -> planes.Secti
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _places(run: Run, plane: str, positions: tuple[float, ...]) -> Places:
+def _places(run: Run, plane: str, positions: tuple[float, ...]) -> VoxelIndices:
     return brain_maps.places(brain(run), plane, positions)
 
 
@@ -136,7 +136,7 @@ def _prepare(drawing: Drawing) -> Callable[[], pictures.Picture]:
     wide = abs(float(cut.across_mm[-1] - cut.across_mm[0])) * columns
     sharp, style = min(SHARPEST, WIDTH / wide), drawing.style
     key = (run, style.plane, style.convention, drawing.positions, sharp)
-    on = _grounds().get(key, lambda: planes.ground(cut, affine, style, sharp))
+    on = _grounds().get(key, lambda: planes.background(cut, affine, style, sharp))
     return lambda: planes.arrange(
         cut, heat, affine, style, drawing.scale, columns=columns, text=TEXT, small_print=False, on=on
     )
@@ -160,5 +160,5 @@ def on_screen(drawings: Sequence[Drawing]) -> list[ScreenPicture]:
     return [found[drawing] if drawing in found else made[drawing].result() for drawing in drawings]
 
 
-def _drawn(kept: Bounded[ScreenPicture], drawing: Drawing, draw: Callable[[], pictures.Picture]) -> ScreenPicture:
+def _drawn(kept: ByteCache[ScreenPicture], drawing: Drawing, draw: Callable[[], pictures.Picture]) -> ScreenPicture:
     return kept.get(drawing, lambda: ScreenPicture.of(draw()))

@@ -16,7 +16,7 @@ from dashboard.data.selection import SEXES, Selection, explained_scans
 from dashboard.shell import url_state
 from dashboard.shell.page import Download
 from dashboard.text import formatting
-from dashboard.text.outputs import Answer
+from dashboard.text.outputs import OutputDescription
 from dashboard.views.shared import region_relevance
 from dashboard.views.shared.region_values import RegionSizes
 from dashboard.views.variability import tables as between
@@ -39,7 +39,7 @@ class Patients:
         return runs.manifest(self.selection.run)["groups"]
 
     @cached_property
-    def answer(self) -> Answer:
+    def answer(self) -> OutputDescription:
         """Return how the networks answer."""
         return runs.answer(self.selection.run)
 

@@ -11,7 +11,7 @@ import pandas as pd
 from dashboard.data.cohort import ordered_diagnoses
 from dashboard.drawing import ordering
 from dashboard.drawing.ordering import SimilarityMap
-from dashboard.text.outputs import Answer
+from dashboard.text.outputs import OutputDescription
 from dashboard.views.shared.region_values import RegionSizes, divide, per_scan
 
 CLUSTERED = "cluster"
@@ -100,12 +100,12 @@ def features(rows: pd.DataFrame) -> list[str]:
     return [n for n in names if n == "diagnosis" or (n in rows and rows[n].replace("", np.nan).nunique() > 1)]
 
 
-def feature_name(name: str, answer: Answer) -> str:
+def feature_name(name: str, answer: OutputDescription) -> str:
     """Name a covariate in words."""
     return answer.axis if name == answer.column else {**KINDS, **NUMBERS}[name]
 
 
-def describe_rows(rows: pd.DataFrame, names: Sequence[str], answer: Answer) -> list[str]:
+def describe_rows(rows: pd.DataFrame, names: Sequence[str], answer: OutputDescription) -> list[str]:
     """Return a line about each row for the pointer: sim-0001, AD, 75 y, F, p(AD) 0.930."""
     lines = []
     for name, row in zip(names, rows.itertuples(), strict=True):
