@@ -41,7 +41,8 @@ def value_with_interval(
     if rows.empty or "low" not in rows:
         return metric_value(metrics, model, metric, classifier, level), None, None
     found = rows[["value", "low", "high"]].iloc[0]
-    return tuple(float(x) if pd.notna(x) and np.isfinite(x) else None for x in found)
+    value, low, high = (float(x) if pd.notna(x) and np.isfinite(x) else None for x in found)
+    return value, low, high
 
 
 def folds_behind(metrics: pd.DataFrame, metric: str, classifier: str = "cnn", level: str = "scan") -> tuple[int, int]:

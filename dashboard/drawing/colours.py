@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +42,7 @@ class Style:
     convention: str = CONVENTIONS[0]
 
     def __post_init__(self) -> None:
-        choices = {"plane": PLANES, "colours": palette.SCALES, "convention": CONVENTIONS}
+        choices: dict[str, Collection[str]] = {"plane": PLANES, "colours": palette.SCALES, "convention": CONVENTIONS}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise StoreError(f"there is no {name} {getattr(self, name)!r}: choose {', '.join(allowed)}")

@@ -39,7 +39,7 @@ class Anatomy:
         for axis, size in enumerate(self.mask.shape):
             inside = np.flatnonzero(self.mask.any(axis=tuple(a for a in range(3) if a != axis)))
             edges.append(_widened(inside, size, float(self.affine[axis, axis])))
-        return tuple(edges)
+        return edges[0], edges[1], edges[2]
 
 
 @dataclass(frozen=True)

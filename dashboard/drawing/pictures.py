@@ -129,7 +129,7 @@ class ScreenPicture:
 
     def _placed(self, text: Text) -> str:
         """Return HTML of one text: its place and size as shares of the picture's, but never too small to be read."""
-        across, up = ("m", "m") if text.upright else text.anchor
+        across, up = tuple("mm" if text.upright else text.anchor)
         turned = ";writing-mode:vertical-rl" if text.upright else ""
         return (
             f'<span aria-hidden="true" style="position:absolute;left:{100 * text.x / self.width:.3f}%;'
@@ -187,7 +187,9 @@ def _line(words: str, size: float, width: int, colour: Colour) -> Picture:
 def _joined(pictures: Sequence[Picture], *, across: bool) -> Picture:
     along, other = (1, 0) if across else (0, 1)
     longest = max(p.pixels.shape[other] for p in pictures)
-    padded, texts, place = [], [], 0
+    padded: list[np.ndarray] = []
+    texts: list[Text] = []
+    place = 0
     for picture in pictures:
         missing = longest - picture.pixels.shape[other]
         edges = ((0, missing), (0, 0), (0, 0)) if across else ((0, 0), (0, missing), (0, 0))

@@ -146,11 +146,11 @@ def background(cuts: Sections, affine: np.ndarray, style: Style, pixels_per_mm: 
     across_mm = across_mm[::-1] if _mirrored(style) else across_mm
     own = [_indices(mm, at[0], at[1] - at[0]) for mm, at in ((across_mm, cuts.across_mm), (up_mm, cuts.up_mm))]
     axes = zip((across_mm, up_mm), PLANES[style.plane], strict=False)
-    coarse = tuple(_indices(mm, affine[axis, 3], affine[axis, axis]) for mm, axis in axes)
+    columns, rows = (_indices(mm, affine[axis, 3], affine[axis, axis]) for mm, axis in axes)
     inside = _resampled(cuts.mask, own)
     grey = np.clip(BRAIN * _resampled(cuts.brain, own) * inside, 0, 1)
     pixels = np.repeat((255 * grey + 0.5).astype(np.uint8)[..., None], 3, axis=-1)
-    return Background(pixels, grey, inside, coarse)
+    return Background(pixels, grey, inside, (columns, rows))
 
 
 def painted(on: Background, heat: np.ndarray, style: Style, scale: Range) -> np.ndarray:
@@ -197,7 +197,7 @@ def _labelled(tile: np.ndarray, style: Style, mm: float, size: float) -> Picture
     """Add the letters to a section, and below it its position."""
     height, width = tile.shape[:2]
     edge = 0.43 * size
-    left, right = reversed(LETTERS[style.plane]) if _mirrored(style) else LETTERS[style.plane]
+    left, right = tuple(LETTERS[style.plane])[:: -1 if _mirrored(style) else 1]
     axis = "xyz"[PLANES[style.plane][2]]
     strip = round(1.6 * size)
     texts = (

@@ -159,7 +159,7 @@ def _lines(places: pd.DataFrame, lobes: Mapping[str, str], marked: str | None) -
     steps = places.shape[1] - 1
     x = [at for i in range(steps) for at in (i + DOT_EDGE, i + 1 - DOT_EDGE, None)]
     kinds = [(lobe, name, colour, False) for lobe, (name, colour) in LOBES.items()]
-    if marked in lobes:
+    if marked is not None and marked in lobes:
         kinds.append((lobes[marked], "", LOBES[lobes[marked]][1], True))
     traces = []
     for lobe, name, colour, strong in kinds:

@@ -28,7 +28,8 @@ def figure(whole: CohortReportData) -> list[Page]:
     positions = slices.paper_positions(anatomy.brain.shape[1], anatomy.affine)
     cuts = planes.sections(anatomy, "coronal", positions).cropped()
     pages: list[Page] = []
-    y, people = END, {}
+    people: dict[str, str] = {}
+    y = END
     for method in whole.methods:
         found = {g: m for g in whole.groups if (m := _group_map(whole, method, g)) is not None}
         if not found:

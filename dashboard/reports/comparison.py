@@ -33,8 +33,7 @@ def draw(page: Page, subject: Subject, method: str, place: Place) -> None:
         page.text(place[0], place[1] + 8, "The heatmap is 0 everywhere: no region has a share.", 7, color=QUIET)
         return
     shown = {group: table.set_index("region").loc[top.region].reset_index() for group, table in tables.items()}
-    lacks = subject.reference and all((table.n == 0).all() for table in shown.values())
-    if lacks:
+    if subject.reference and all((table.n == 0).all() for table in shown.values()):
         text = f"{subject.reference.run_id} has no {method_name(method).lower()} of other people."
         page.text(place[0], place[1] + 2.6, text, 5.8, color=QUIET)
     _dots(page, method, shown, place, subject.compared_run.groups)

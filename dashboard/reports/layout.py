@@ -30,7 +30,7 @@ LINE = 1.42  # distance of base lines, in sizes
 _ACROSS = {"l": "left", "m": "center", "r": "right"}
 # rcParams are shared by all threads; these are read when a figure is saved.
 _lock = threading.Lock()
-_PARAMETERS = {"pdf.fonttype": 42, "pdf.compression": 9, "font.family": FONT, "text.usetex": False}
+_PARAMETERS: dict[Any, Any] = {"pdf.fonttype": 42, "pdf.compression": 9, "font.family": FONT, "text.usetex": False}
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Page:
 
     def text(self, x: float, y: float, words: str, size: float = 8, **style: Any) -> None:
         """Write words with their base line at y; style: color, weight, ha, va, rotation."""
-        options = {"color": INK, "va": "baseline", "parse_math": False, "family": FONT} | style
+        options: dict[str, Any] = {"color": INK, "va": "baseline", "parse_math": False, "family": FONT} | style
         self.figure.text(x / WIDTH, 1 - y / HEIGHT, words, fontsize=size, **options)
 
     def paragraph(

@@ -20,7 +20,7 @@ INK = {"light": "#10171A", "dark": "#E3E8E9"}
 def ink() -> str:
     """Return the colour of words in the theme of this session."""
     theme = getattr(st.context, "theme", None)
-    return INK.get(getattr(theme, "type", None), INK["light"])
+    return INK["dark" if getattr(theme, "type", None) == "dark" else "light"]
 
 
 def chart(place: DeltaGenerator, figure: Chart | Figure, key: str, *, save: bool = True, **options: Any) -> Any:

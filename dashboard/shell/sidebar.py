@@ -59,7 +59,7 @@ def _choose_filter(run: Run, rows: pd.DataFrame) -> ScanFilter:
         label = url_state.choose_many("cl", "Clinical label", known_labels, widget="pills")
     correct = url_state.choose("ok", "Decision", list(CORRECT), widget="segmented")
     sexes = [s for s in SEXES if (rows.sex == s).any()]
-    sex = url_state.choose_many("sex", "Sex", sexes, widget="pills", words=SEXES.get) if len(sexes) > 1 else ()
+    sex = url_state.choose_many("sex", "Sex", sexes, widget="pills", words=SEXES.__getitem__) if len(sexes) > 1 else ()
     age, session, subject = None, (), ()
     known = rows.age.dropna()
     if len(known) and np.floor(known.min()) < np.ceil(known.max()):

@@ -23,7 +23,12 @@ _NOTHING = object()
 _LINK, _KEPT, _WRITTEN, _AROUND, _IGNORED, _PENDING, _ASSIGNED, _PAGES = (
     "_link", "_kept", "_written", "_around", "_ignored", "_pending", "_assigned", "_pages",
 )  # fmt: skip
-_WIDGETS = {"select": st.selectbox, "segmented": st.segmented_control, "radio": st.radio, "pills": st.pills}
+_WIDGETS: dict[str, Callable[..., Any]] = {
+    "select": st.selectbox,
+    "segmented": st.segmented_control,
+    "radio": st.radio,
+    "pills": st.pills,
+}
 _BY_INDEX = ("select", "radio")  # widgets that start at a position among their options
 
 

@@ -114,7 +114,9 @@ def interval(low: float | None, high: float | None) -> str:
 def with_interval(value: float | None, low: float | None, high: float | None) -> str:
     """Write 0.930 (0.890 to 0.960); the number alone where its interval is not known."""
     text = three(value)
-    return f"{text} ({_decimals(low)} to {_decimals(high)})" if interval(low, high) and text != NONE else text
+    if low is None or high is None or not interval(low, high) or text == NONE:
+        return text
+    return f"{text} ({_decimals(low)} to {_decimals(high)})"
 
 
 def _decimals(value: float) -> str:

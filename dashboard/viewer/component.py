@@ -107,7 +107,8 @@ def _scene(scene: Scene) -> dict[str, Any]:
 
 def _map(entry: Map) -> dict[str, Any]:
     values = entry.region_values
-    return asdict(entry) | {"region_values": values and {str(index): value for index, value in values.items()}}
+    by_text = None if values is None else {str(index): value for index, value in values.items()}
+    return asdict(entry) | {"region_values": by_text}
 
 
 def _nothing() -> None:

@@ -17,6 +17,8 @@ from store.files.encoding import array_path
 from store.reading.truth import has_truth
 from store.spec import HEATMAPS, TRUTH_SCANS, TRUTH_VISIBLE_BINARY
 
+Point = tuple[float, float, float]  # mm
+
 
 @dataclass(frozen=True)
 class Volume:
@@ -85,8 +87,8 @@ class Scene:
     anatomy: Volume
     atlas: Volume
     scan: Volume | None
-    origin: tuple[float, float, float]
-    step: tuple[float, float, float]
+    origin: Point
+    step: Point
     regions: dict[int, str]
     rest: tuple[int, ...]
     maps: tuple[Map, ...]
@@ -124,8 +126,8 @@ def patient_volumes(
     return Scene(
         identity=identity.token(),
         label=f"Brainwhy {run.run_id}{' (simulated)' if run.simulated else ''} · model {model} · evidence for {group}",
-        anatomy=_volume(run, place, _like(wanted, "anatomy"), "template", "mask", "uint8"),
-        atlas=_volume(run, place, _like(wanted, "atlas"), "atlas", "mask", volumes.atlas_dtype(run)),
+        anatomy=_volume(run, place, _like(wanted, "anatomy"), "template", "uint8"),
+        atlas=_volume(run, place, _like(wanted, "atlas"), "atlas", volumes.atlas_dtype(run)),
         scan=_scan(run, place, wanted),
         origin=origin,
         step=step,
@@ -165,10 +167,10 @@ def _map(run: RunReader, place: Run, wanted: volumes.VolumeRequest, scan: str, r
     elif row.native_grid == "positions":
         stride = int(attributes["stride"])
         affine = run.affine("grid/mask") @ np.diag([stride, stride, stride, 1])
-        url, shape = serving.volume_url(asked), run.shape(path)[1:]
-        volume = Volume(url, tuple(map(int, shape)), "int16", None, affine.tolist())
+        x, y, z = map(int, run.shape(path)[1:])
+        volume = Volume(serving.volume_url(asked), (x, y, z), "int16", None, affine.tolist())
     else:
-        volume = _volume(run, place, asked, "grid/mask", "grid/mask", "int16", None)
+        volume = _volume(run, place, asked, "grid/mask", "int16", None)
     return Map(
         method=row.method,
         title=formatting.method_name(row.method),
@@ -198,7 +200,7 @@ def _scan(run: RunReader, place: Run, wanted: volumes.VolumeRequest) -> Volume |
     if not run.has_array("scans"):
         return None
     asked = volumes.VolumeRequest(wanted.place, "scan", wanted.row)
-    return _volume(run, place, asked, "grid/mask", "grid/mask", "uint8")
+    return _volume(run, place, asked, "grid/mask", "uint8")
 
 
 def _truth(run: RunReader, place: Run, wanted: volumes.VolumeRequest, scan: str) -> Truth | None:
@@ -218,7 +220,7 @@ def _truth(run: RunReader, place: Run, wanted: volumes.VolumeRequest, scan: str)
     asked = volumes.VolumeRequest(
         wanted.place, "truth", wanted.row if own else 0, method=volumes.OWN if own else volumes.COHORT
     )
-    return Truth(_volume(run, place, asked, "grid/mask", "grid/mask", "uint8"), f"{text} (SIMULATED)")
+    return Truth(_volume(run, place, asked, "grid/mask", "uint8"), f"{text} (SIMULATED)")
 
 
 def _like(wanted: volumes.VolumeRequest, kind: str) -> volumes.VolumeRequest:
@@ -231,18 +233,17 @@ def _volume(
     place: Run,
     wanted: volumes.VolumeRequest,
     path: str,
-    mask: str,
     dtype: str,
     scale: float | None = 1.0,
 ) -> Volume:
     _origin_and_step(run, path)
-    box = volumes.brain_box(place, mask)
-    shape = tuple(edge.stop - edge.start for edge in box)
+    box = volumes.brain_box(place, "grid/mask" if path == "grid/mask" else "mask")
+    x, y, z = (edge.stop - edge.start for edge in box)
     affine = volumes.cropped_affine(run.affine(path), box)
-    return Volume(serving.volume_url(wanted), shape, dtype, scale, affine.tolist())
+    return Volume(serving.volume_url(wanted), (x, y, z), dtype, scale, affine.tolist())
 
 
-def _origin_and_step(run: RunReader, path: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _origin_and_step(run: RunReader, path: str) -> tuple[Point, Point]:
     """Return the mm of voxel (0, 0, 0) and of a step along each axis; BrokenRun where the axes are not those of the
     world.
     """
@@ -250,4 +251,5 @@ def _origin_and_step(run: RunReader, path: str) -> tuple[tuple[float, ...], tupl
     step = np.diag(affine)[:3]
     if not np.array_equal(affine[:3, :3], np.diag(step)) or (step <= 0).any():
         raise BrokenRun(f"run {run.run_id}: array {path} is not in RAS+ order: build the run again")
-    return tuple(map(float, affine[:3, 3])), tuple(map(float, step))
+    (x, y, z), (across, deep, up) = (map(float, triple) for triple in (affine[:3, 3], step))
+    return (x, y, z), (across, deep, up)
