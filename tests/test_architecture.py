@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import importlib.util
 import subprocess
 import sys
@@ -91,6 +92,55 @@ def test_pages_do_not_import_each_other():
             if file.stem in PARTS_OF_A_PAGE and parts[2] == page and parts[-1] in PARTS_OF_A_PAGE:
                 places = [PARTS_OF_A_PAGE.index(part) for part in (parts[-1], file.stem)]
                 assert places[0] < places[1], f"{_module(file)} imports {name}, which is above it"
+
+
+# Rooms of the dashboard, lowest first. Tables and charts of a page know no page, so that reports may show them too.
+ROOMS = ("text", "drawing", "data", "shell", "viewer", "views: tables", "reports", "views", "home", "app")
+IN_A_PAGE = ("queries", "tables", "charts", "page")
+
+
+def _room(module: str) -> str:
+    """The room of a module of the dashboard."""
+    parts = module.split(".")
+    below = parts[1] == "views" and (parts[-1] in ("tables", "charts") or "shared" in parts)
+    return "views: tables" if below else parts[1]
+
+
+def test_rooms_of_the_dashboard():
+    for file in (ROOT / "dashboard").rglob("*.py"):
+        module = _module(file)
+        for name in _imported_modules(file) if module != "dashboard" else ():
+            if name.startswith("dashboard."):
+                same = name.split(".")[1] == module.split(".")[1]
+                low, high = ROOMS.index(_room(name)), ROOMS.index(_room(module))
+                assert same or low < high, f"{module} imports {name}, which is not in a room below"
+
+
+def test_parts_of_a_page():
+    for file in (ROOT / "dashboard/views").rglob("*.py"):
+        own = _module(file).split(".")
+        for name in _imported_modules(file):
+            parts = name.split(".")
+            if parts[:3] == own[:3] and len(parts) == 4 and len(own) == 4 and {parts[3], own[3]} <= {*IN_A_PAGE}:
+                assert IN_A_PAGE.index(parts[3]) < IN_A_PAGE.index(own[3]), f"{'.'.join(own)} imports {name}"
+
+
+@pytest.mark.parametrize("package", ["engine", "dashboard"])  # store.reading and store.export have circles still
+def test_no_module_imports_itself_in_a_circle(package):
+    arrows = {_module(file): _imported_modules(file) for file in (ROOT / package).rglob("*.py")}
+    try:
+        graphlib.TopologicalSorter(arrows).prepare()
+    except graphlib.CycleError as error:
+        raise AssertionError(" -> ".join(error.args[1])) from None
+
+
+def test_nobody_imports_the_underscore_names_of_another_module():
+    for package in PACKAGES:
+        for file in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in PACKAGES:
+                    names = [a.name for a in node.names if a.name.startswith("_") and not a.name.startswith("__")]
+                    assert not names, f"{file.relative_to(ROOT)} imports {names} of {node.module}"
 
 
 def _loaded(code: str) -> set[str]:
