@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from store_factory import shared_store
 
 from engine.cli import jobs
 from engine.cli import main as command
@@ -121,6 +122,24 @@ def test_the_example_card_is_a_network(tmp_path):
     (tmp_path / "own.yaml").write_text(example)
     network = skeleton(read_card(tmp_path / "own.yaml"))
     assert len(network.features) == 6
+
+
+def test_the_examples_of_reading_a_store_run(monkeypatch, tmp_path):
+    """The examples name results/ and a run in it; both lead to a small store here."""
+    (run,) = (file.parent for file in shared_store().glob("*/manifest.json"))
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "demo-12345678").symlink_to(run)
+    monkeypatch.chdir(tmp_path)
+    zarr_example, sql_example, store_example = examples("docs/store.md", "python")
+    found: dict = {}
+    exec(zarr_example, found)
+    assert found["template"].ndim == 3
+    assert found["cell"].shape[0] == 3
+    assert found["cell"].ndim == 4
+    exec(sql_example, {})
+    monkeypatch.chdir(run.parent)
+    exec(store_example.replace('"results"', '"."'), found)
+    assert found["heatmap"].shape == found["average"].shape == found["run"].mask.shape
 
 
 @pytest.mark.parametrize("mm", POOLS)
