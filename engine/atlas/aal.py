@@ -88,14 +88,14 @@ def load_atlas(config: AtlasConfig, mm: int) -> Atlas:
 
 def _notes(table: pd.DataFrame, regions: pd.DataFrame, codes: np.ndarray, mm: int) -> tuple[str, ...]:
     """Describe labels of the image that have no name, and named regions without a voxel on the grid."""
-    found = np.unique(codes[codes != 0])
-    unnamed = np.setdiff1d(found, table["value"].to_numpy())
+    present = np.unique(codes[codes != 0])
+    unnamed = np.setdiff1d(present, table["value"].to_numpy())
     share = np.isin(codes, unnamed).mean()
     empty = regions["region"][regions["in_atlas"] & (regions["voxels"] == 0)].tolist()
     notes = []
     if len(unnamed):
         notes.append(
-            f"Regions: {len(unnamed)} of {len(found)} labels in the brain are not in the label table "
+            f"Regions: {len(unnamed)} of {len(present)} labels in the brain are not in the label table "
             f"({_first(unnamed.tolist())}); they are counted as {UNLABELLED}, {share:.1%} of the brain"
         )
     if empty:
@@ -190,18 +190,18 @@ def _label_table(file: Path) -> pd.DataFrame:
     table = table.apply(lambda column: column.fillna("").str.strip())
     if (table["name"] == "").any():
         raise UserError(f"atlas.labels: {file.name} row {_row(table['name'] == '')}: no name")
-    found = pd.DataFrame({"name": table["name"], "value": _integers(table["index"], "index", file)})
-    if found["name"].duplicated().any() or found["value"].duplicated().any():
+    labels = pd.DataFrame({"name": table["name"], "value": _integers(table["index"], "index", file)})
+    if labels["name"].duplicated().any() or labels["value"].duplicated().any():
         raise UserError(f"atlas.labels: {file.name} has a name or an index twice")
-    found["code"] = _integers(table["code"], "code", file) if "code" in table else found["value"]
-    found["lobe"] = table["lobe"].str.lower() if "lobe" in table else ""
-    odd = ~found["lobe"].isin(["", *LOBES])
+    labels["code"] = _integers(table["code"], "code", file) if "code" in table else labels["value"]
+    labels["lobe"] = table["lobe"].str.lower() if "lobe" in table else ""
+    odd = ~labels["lobe"].isin(["", *LOBES])
     if odd.any():
         raise UserError(
             f"atlas.labels: {file.name} row {_row(odd)}: lobe is {table.loc[odd, 'lobe'].iloc[0]!r}; "
             f"write {', '.join(LOBES[:-1])} or {LOBES[-1]}, or leave it empty"
         )
-    return found
+    return labels
 
 
 def _integers(texts: pd.Series, column: str, file: Path) -> pd.Series:

@@ -137,12 +137,12 @@ def _stages(stages: Stages, options: argparse.Namespace, run: Run) -> None:
 def _report(options: argparse.Namespace, folder: Path, progress: Progress) -> None:
     from engine.cli.report import result, summary
 
-    found = result(folder)
+    outcome = result(folder)
     progress.say("")
-    for line in summary(found):
+    for line in summary(outcome):
         progress.say(line)
     if options.json:
-        print(json_line(found), flush=True)
+        print(json_line(outcome), flush=True)
 
 
 def _device_kind(asked: str) -> str:

@@ -35,10 +35,10 @@ def result(folder: Path) -> dict:
         "peak_mib": manifest["peak_mib"],
         "metrics": headline_metrics(run),
     }
-    if said := verdict(run):
+    if judgement := verdict(run):
         outcome["verdict"] = {
-            "separates": said.separates,
-            "said": " ".join(filter(None, [said.caption, said.baseline])),
+            "separates": judgement.separates,
+            "said": " ".join(filter(None, [judgement.caption, judgement.baseline])),
         }
     return outcome | new_scans(run) if run.reference_run else outcome
 
@@ -133,8 +133,8 @@ TRUTH_COLUMNS = {
 
 def _truth(row: pd.Series) -> dict[str, float]:
     """Return the known values of one row of the truth scores; nothing if the score itself is missing."""
-    known = {name: row[column] for name, column in TRUTH_COLUMNS.items() if pd.notna(row[column])}
-    return {name: round(float(number), 4) for name, number in known.items()} if "truth_auc" in known else {}
+    scores = {name: row[column] for name, column in TRUTH_COLUMNS.items() if pd.notna(row[column])}
+    return {name: round(float(number), 4) for name, number in scores.items()} if "truth_auc" in scores else {}
 
 
 def summary(outcome: dict) -> list[str]:
@@ -182,8 +182,8 @@ def _with_ends(metrics: dict[str, float], name: str) -> str:
 
 def _folds(metrics: dict[str, float], name: str) -> str:
     """Write over how many folds a mean is, (3 of 5 folds), where some have no value."""
-    known, folds = metrics.get(f"{name}_mean_folds"), metrics.get("folds")
-    return f" ({known} of {folds} folds: the others lack a group)" if known and folds and known < folds else ""
+    counted, folds = metrics.get(f"{name}_mean_folds"), metrics.get("folds")
+    return f" ({counted} of {folds} folds: the others lack a group)" if counted and folds and counted < folds else ""
 
 
 def _truth_lines(metrics: dict[str, float]) -> list[str]:

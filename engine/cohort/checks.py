@@ -101,7 +101,7 @@ def _duplicates(scans: pd.DataFrame, reasons: pd.Series, images: list[str]) -> d
         reasons: one text a row; rows that have one do not count.
         images: fingerprint of each row's image.
     """
-    found: dict[int, str] = {}
+    reasons_by_row: dict[int, str] = {}
     usable = scans.assign(image=images)[reasons == ""]
     for _, same in usable[usable["image"] != ""].groupby("image", sort=False):
         if len(same) == 1:
@@ -109,13 +109,13 @@ def _duplicates(scans: pd.DataFrame, reasons: pd.Series, images: list[str]) -> d
         first = same.iloc[0]
         others = same.iloc[1:]
         labels = list(dict.fromkeys(same["diagnosis"]))
-        said = f", but their labels differ ({', '.join(labels)}): find out whose it is" if len(labels) > 1 else ""
+        doubt = f", but their labels differ ({', '.join(labels)}): find out whose it is" if len(labels) > 1 else ""
         for index, row in others.iterrows():
             alike = "same file content" if row["source_hash"] == first["source_hash"] else "same image"
-            found[index] = f"{alike} as scan {first['scan']}{said}"
-        if said:
-            found[same.index[0]] = f"same image as scan {others['scan'].iloc[0]}{said}"
-    return found
+            reasons_by_row[index] = f"{alike} as scan {first['scan']}{doubt}"
+        if doubt:
+            reasons_by_row[same.index[0]] = f"same image as scan {others['scan'].iloc[0]}{doubt}"
+    return reasons_by_row
 
 
 def _say_doubts(cohort: Cohort, scans: list[str], decided: frozenset[str], progress: Progress) -> Cohort:
@@ -131,24 +131,24 @@ def _say_doubts(cohort: Cohort, scans: list[str], decided: frozenset[str], progr
 
 def _say_mended(cohort: Cohort, texts: list[str], progress: Progress) -> Cohort:
     """Name the scans whose header is read otherwise than it says; the cohort with a warning that counts them."""
-    said = [text for text in texts if text]
+    mendings = [text for text in texts if text]
     for scan, text in zip(cohort.scans["scan"], texts, strict=True):
         if text:
             progress.say(f"  {scan}: {text}")
-    warnings = tuple(f"In the header of {said.count(text)} scans: {text}" for text in dict.fromkeys(said))
+    warnings = tuple(f"In the header of {mendings.count(text)} scans: {text}" for text in dict.fromkeys(mendings))
     return dataclasses.replace(cohort, warnings=(*cohort.warnings, *warnings))
 
 
 def _facts(path: Path, remembered: FileMemory) -> dict:
-    known = remembered.get(path)
-    if known is None:
+    facts = remembered.get(path)
+    if facts is None:
         reason, image = examine(path)
-        known = {"reason": reason, "image": image}
-        known["sides"] = "" if reason else sides_in_doubt(path)
-        known["mended"] = "" if reason else describe_mending(path)
+        facts = {"reason": reason, "image": image}
+        facts["sides"] = "" if reason else sides_in_doubt(path)
+        facts["mended"] = "" if reason else describe_mending(path)
         try:
-            known["hash"] = file_hash(path)
+            facts["hash"] = file_hash(path)
         except OSError:
-            known["hash"] = ""
-        remembered.put(path, known)
-    return known
+            facts["hash"] = ""
+        remembered.put(path, facts)
+    return facts

@@ -41,7 +41,7 @@ def automatic(columns: Sequence[str]) -> dict[str, str]:
     """Return for each column of ours the one of these columns that is most like it, where there is one."""
     by_plain = {plain(name): name for name in reversed(list(columns))}
     best = {ours: [by_plain[c] for c in candidates if c in by_plain] for ours, candidates in AUTOMATIC.items()}
-    return {ours: found[0] for ours, found in best.items() if found}
+    return {ours: columns[0] for ours, columns in best.items() if columns}
 
 
 def our_columns(

@@ -75,7 +75,7 @@ def _convert(source: Path, target: Path) -> str:
             return f"{PROGRAM} did not run ({type(error).__name__})"
         made = sorted(Path(scratch).glob("*.nii.gz"))
         if done.returncode or len(made) != 1:
-            said = (done.stderr or done.stdout).strip().splitlines()
-            return f"{PROGRAM} made {len(made)} images of {source.name}" + (f": {said[-1]}" if said else "")
+            output = (done.stderr or done.stdout).strip().splitlines()
+            return f"{PROGRAM} made {len(made)} images of {source.name}" + (f": {output[-1]}" if output else "")
         made[0].replace(target)
     return ""

@@ -96,8 +96,8 @@ def _find(frame: pd.DataFrame, column: str, rule: str) -> str:
     for candidate in (column, *(name for name in frame.columns if name.lower() == column.lower())):
         if candidate in frame.columns and frame[candidate].notna().any():
             return candidate
-    known = [name for name in frame.columns if frame[name].notna().any() and name not in {"path", "row"}]
-    raise UserError(f'rule "{rule}": no column {column}; the table has {", ".join(known)}')
+    filled = [name for name in frame.columns if frame[name].notna().any() and name not in {"path", "row"}]
+    raise UserError(f'rule "{rule}": no column {column}; the table has {", ".join(filled)}')
 
 
 def defining_columns(config: CohortConfig) -> tuple[str, ...]:
@@ -206,7 +206,7 @@ def check_both_groups(frame: pd.DataFrame, config: CohortConfig, when: str) -> N
 
 
 def _group_of(config: CohortConfig) -> dict[str, str]:
-    return {label.lower(): group for group, known in (config.diagnosis or {}).items() for label in known or [group]}
+    return {label.lower(): group for group, names in (config.diagnosis or {}).items() for label in names or [group]}
 
 
 def in_groups(labels: pd.Series, config: CohortConfig) -> pd.Series:
@@ -216,9 +216,9 @@ def in_groups(labels: pd.Series, config: CohortConfig) -> pd.Series:
 
 def _by_label(frame: pd.DataFrame, labels: pd.Series, free: pd.Series, config: CohortConfig) -> None:
     group = labels.str.lower().map(_group_of(config))
-    known = free & group.notna()
-    frame.loc[known, "group"] = frame.loc[known, "diagnosis"] = group[known]
-    unknown = free & ~known
+    labelled = free & group.notna()
+    frame.loc[labelled, "group"] = frame.loc[labelled, "diagnosis"] = group[labelled]
+    unknown = free & ~labelled
     frame.loc[unknown, "diagnosis"] = labels[unknown]
     frame.loc[unknown, "reason"] = [
         "no label" if not label else f"label {label} is in no group" for label in labels[unknown]

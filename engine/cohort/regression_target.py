@@ -28,10 +28,10 @@ def with_values(cohort: Cohort, column: str) -> Cohort:
     """
     scans = cohort.scans
     if scans[column].isna().all():
-        known = [name for name in TARGETS if scans[name].notna().any()]
+        filled = [name for name in TARGETS if scans[name].notna().any()]
         mend = "" if cohort.simulated else f"; if the table has it, name its column with cohort.columns.{column}"
         raise UserError(
-            f"target {column}: none of the {len(scans)} scans has a value of it, they have {', '.join(known)}{mend}"
+            f"target {column}: none of the {len(scans)} scans has a value of it, they have {', '.join(filled)}{mend}"
         )
     label = scans["clinical_label"].where(scans["clinical_label"] != "", scans["diagnosis"])
     everyone = dataclasses.replace(
@@ -71,9 +71,9 @@ def by_median(cohort: Cohort, column: str) -> Cohort:
 
 def _threshold(values: np.ndarray) -> float | None:
     """Return the midpoint of two neighbouring values that parts subjects most evenly; None if all are the same."""
-    known = np.unique(values)
-    if len(known) < 2:
+    distinct = np.unique(values)
+    if len(distinct) < 2:
         return None
-    between = (known[:-1] + known[1:]) / 2
+    between = (distinct[:-1] + distinct[1:]) / 2
     uneven = np.abs((values[:, None] >= between).mean(axis=0) - 0.5)
     return float(between[int(np.argmin(np.round(uneven, 9)))])

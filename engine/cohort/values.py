@@ -37,8 +37,8 @@ def as_numbers(texts: pd.Series) -> pd.Series:
     text = text.mask(text.str.fullmatch(_THOUSANDS.pattern).fillna(False))
     text = text.str.replace(_DECIMAL_COMMA, r"\1.\2", regex=True)
     text = text.mask(text.str.fullmatch(_TOP_CODED).fillna(False), text.str.strip(">=≥+ "))
-    found = pd.to_numeric(text, errors="coerce").astype("float64")
-    return found.where(np.isfinite(found))
+    values = pd.to_numeric(text, errors="coerce").astype("float64")
+    return values.where(np.isfinite(values))
 
 
 def numbers(table: pd.DataFrame, column: str, ours: str, file: Path, remarks: list[str] | None = None) -> pd.Series:
@@ -54,29 +54,29 @@ def numbers(table: pd.DataFrame, column: str, ours: str, file: Path, remarks: li
     Raises:
         UserError: what is not a number, or is none that this score can have; with its row.
     """
-    found = as_numbers(table[column])
-    wrong = table.index[found.isna() & table[column].notna()]
+    values = as_numbers(table[column])
+    wrong = table.index[values.isna() & table[column].notna()]
     if len(wrong):
         text = str(table.loc[wrong[0], column])
         raise UserError(f"{file.name} row {wrong[0]}: {column} is {_shown(text)}, {_not_a_number(text)}")
     remarks = [] if remarks is None else remarks
-    impossible = ~_possible(found, ours) & found.notna()
-    is_code = ((found < 0) & (found == found.round())) | found.isin(MISSING_CODES)
+    impossible = ~_possible(values, ours) & values.notna()
+    is_code = ((values < 0) & (values == values.round())) | values.isin(MISSING_CODES)
     coded = impossible & is_code & (ours in CODED)
     if (impossible & ~coded).any():
         row = table.index[impossible & ~coded][0]
         raise UserError(
-            f"{file.name} row {row}: {column} {found[row]:g} is {_bounds(ours)}; leave it empty if it is not known"
+            f"{file.name} row {row}: {column} {values[row]:g} is {_bounds(ours)}; leave it empty if it is not known"
         )
     if coded.any():
-        codes = ", ".join(f"{code:g}" for code in sorted(found[coded].unique()))
+        codes = ", ".join(f"{code:g}" for code in sorted(values[coded].unique()))
         remarks.append(f"{file.name}: {column} is {codes} in {rows_in_words(table.index[coded])}: taken as missing")
     top = table[column].astype("string").str.strip().str.fullmatch(_TOP_CODED).fillna(False)
     if ours == "age" and top.any():
         texts = ", ".join(sorted(table.loc[top, column].unique()))
         rows = rows_in_words(table.index[top])
         remarks.append(f"{file.name}: {column} is top-coded ({texts}) in {rows}: read as the number")
-    return found.mask(coded)
+    return values.mask(coded)
 
 
 def as_text(table: pd.DataFrame, column: str, ours: str, file: Path, remarks: list[str] | None = None) -> pd.Series:
@@ -85,9 +85,9 @@ def as_text(table: pd.DataFrame, column: str, ours: str, file: Path, remarks: li
     Raises:
         UserError: as `numbers`.
     """
-    found = numbers(table, column, ours, file, remarks)
-    plain = pd.to_numeric(table[column], errors="coerce").astype("float64") == found
-    return table[column].where(plain, found.astype("string"))
+    values = numbers(table, column, ours, file, remarks)
+    plain = pd.to_numeric(table[column], errors="coerce").astype("float64") == values
+    return table[column].where(plain, values.astype("string"))
 
 
 def sexes(table: pd.DataFrame, column: str, file: Path, remarks: list[str] | None = None) -> pd.Series:
@@ -155,13 +155,13 @@ def _not_a_number(text: str) -> str:
     return "not a number; leave it empty if it is not known"
 
 
-def _possible(found: pd.Series, ours: str) -> pd.Series:
+def _possible(values: pd.Series, ours: str) -> pd.Series:
     if ours == "cdr":
-        return found.isin(CDR)
+        return values.isin(CDR)
     if ours == "icv":
-        return found > 0
+        return values > 0
     low, high = RANGES.get(ours, (-np.inf, np.inf))
-    return found.between(low, high)
+    return values.between(low, high)
 
 
 def _bounds(ours: str) -> str:

@@ -57,16 +57,16 @@ def _check_cubes(config: RunConfig) -> None:
         return
     occlusion, mm = config.explain.occlusion, config.grid_mm
     half, stride = (max(1, int(length / mm + 0.5)) for length in (occlusion.half_width_mm, occlusion.stride_mm))
-    said = f"explain.occlusion.stride_mm={occlusion.stride_mm:g} with half_width_mm={occlusion.half_width_mm:g}"
+    settings = f"explain.occlusion.stride_mm={occlusion.stride_mm:g} with half_width_mm={occlusion.half_width_mm:g}"
     if stride > 2 * half:
         raise UserError(
-            f"{said}: the cubes do not touch, voxels between them would never be occluded; stride_mm is at most twice "
-            f"half_width_mm, here {2 * half * mm}"
+            f"{settings}: the cubes do not touch, voxels between them would never be occluded; stride_mm is at most "
+            f"twice half_width_mm, here {2 * half * mm}"
         )
     for length, end in zip(GRID_MM, BRAIN_END_MM, strict=True):
         last = -(-length // mm) - 1
         if last // stride * stride + half < -(-end // mm):
-            raise UserError(f"{said}: the last cubes do not reach the end of the brain; choose a smaller stride_mm")
+            raise UserError(f"{settings}: the last cubes do not reach the end of the brain; choose a smaller stride_mm")
 
 
 def restored_config(stored: dict[str, Any], overrides: dict[str, Any], run: str) -> RunConfig:

@@ -69,8 +69,8 @@ class FileMemory:
 
     def get(self, path: Path) -> dict | None:
         """Return what was remembered of the file as it is now, or None."""
-        known = self._known.get(str(path))
-        return known["facts"] if known and known["state"] == _state(path) else None
+        remembered = self._known.get(str(path))
+        return remembered["facts"] if remembered and remembered["state"] == _state(path) else None
 
     def put(self, path: Path, facts: dict) -> None:
         """Remember JSON values of a file. A file that is not there is not remembered."""

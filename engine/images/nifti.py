@@ -86,23 +86,23 @@ def describe_mending(path: Path) -> str:
 
 def _mend_header(image: nib.Nifti1Pair) -> tuple[nib.Nifti1Pair, str]:
     """Return the image with an affine in mm that can be inverted, if it has one, and what was mended."""
-    header, affine, said = image.header, image.affine, []
+    header, affine, mendings = image.header, image.affine, []
     if header["sform_code"] > 0 and header["qform_code"] > 0 and not is_sound(affine):
         qform = header.get_qform()
         if is_sound(qform):
             affine = qform
-            said.append("its sform cannot be inverted, its qform is used")
+            mendings.append("its sform cannot be inverted, its qform is used")
     unit = header.get_xyzt_units()[0]
     to_mm = UNITS_MM.get(unit, 1.0)
     # Many headers name a unit that is not meant: only one that makes a head of it is believed.
     if to_mm != 1 and is_sound(affine) and has_head_size(to_mm * affine) and not has_head_size(affine):
         affine = np.diag([to_mm, to_mm, to_mm, 1.0]) @ affine
-        said.append(f"its sizes are in {unit}s and were put into mm")
-    if not said:
+        mendings.append(f"its sizes are in {unit}s and were put into mm")
+    if not mendings:
         return image, ""
     mended_image = type(image)(image.dataobj, affine, header)
     mended_image.header.set_xyzt_units("mm")
-    return mended_image, "; ".join(said)
+    return mended_image, "; ".join(mendings)
 
 
 def is_sound(affine: np.ndarray) -> bool:

@@ -287,17 +287,17 @@ def _report(folder: Path, quality: pd.DataFrame, marked: dict[str, str], changed
         changed: the volumes are others than before.
     """
     _write(folder / QUALITY, quality)
-    first, said = folder / f"{SHEET}.png", folder / f".{SHEET}.json"
+    first, marks_file = folder / f"{SHEET}.png", folder / f".{SHEET}.json"
     if not pictures or not (folder / "overlays").is_dir():
         return None
     words = json.dumps(marked, sort_keys=True)
-    if not changed and first.is_file() and said.is_file() and said.read_text(encoding="utf-8") == words:
+    if not changed and first.is_file() and marks_file.is_file() and marks_file.read_text(encoding="utf-8") == words:
         return first
     for old in folder.glob(f"{SHEET}*.png"):
         old.unlink()
     for page, sheet in enumerate(contact_sheets(quality, folder / "overlays", marked), start=1):
         sheet.save(first if page == 1 else folder / f"{SHEET}-{page}.png")
-    said.write_text(words, encoding="utf-8")
+    marks_file.write_text(words, encoding="utf-8")
     return first if first.is_file() else None
 
 

@@ -53,13 +53,13 @@ def find_known_images(
         volume, known_volume: read the prepared volume of a scan, (x, y, z), on the same grid.
     """
     figures, known = _figures(quality), _figures(known_quality)
-    found: dict[str, str] = {}
+    matches: dict[str, str] = {}
     for i, scan in enumerate(quality["scan"]):
         for j in np.flatnonzero(_near(known, figures[i])):
             other = known_quality["scan"].iloc[j]
-            if scan not in found and _correlation(volume(scan), known_volume(other)) > SAME:
-                found[scan] = other
-    return found
+            if scan not in matches and _correlation(volume(scan), known_volume(other)) > SAME:
+                matches[scan] = other
+    return matches
 
 
 def warning(flags: pd.DataFrame) -> tuple[str, ...]:
@@ -90,8 +90,8 @@ def _figures(quality: pd.DataFrame) -> np.ndarray:
 def _near(figures: np.ndarray, one: np.ndarray) -> np.ndarray:
     """Mark scans with nearly the figures of one; figures that are not known of either do not count."""
     apart = np.abs(figures - one)
-    known = ~np.isnan(figures).all(axis=1) & ~np.isnan(one).all()
-    return (np.isnan(apart) | (apart <= list(APART.values()))).all(axis=1) & known
+    comparable = ~np.isnan(figures).all(axis=1) & ~np.isnan(one).all()
+    return (np.isnan(apart) | (apart <= list(APART.values()))).all(axis=1) & comparable
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:

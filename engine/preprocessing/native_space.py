@@ -131,12 +131,12 @@ def _fit_native(
 ) -> NativeSpace:
     """Fit the affine nearest to native -> mni (x, y, z, 3), mm; what is left is small and becomes the field."""
     points = np.concatenate([native, np.ones((*native.shape[:3], 1))], axis=-1)
-    found = np.linalg.lstsq(points.reshape(-1, 4), mni.reshape(-1, 3), rcond=None)[0]
-    left = np.rint((mni - points @ found) / FIELD_UNIT_MM)
+    linear = np.linalg.lstsq(points.reshape(-1, 4), mni.reshape(-1, 3), rcond=None)[0]
+    left = np.rint((mni - points @ linear) / FIELD_UNIT_MM)
     if not np.abs(left).max() <= _LARGEST:
         raise ValueError("its transforms deform the brain beyond all measure")
     displacement = np.ascontiguousarray(np.moveaxis(left.astype(np.int16), -1, 0))
-    return NativeSpace(shape, affine, np.vstack([found.T, [0, 0, 0, 1]]), displacement, field_affine)
+    return NativeSpace(shape, affine, np.vstack([linear.T, [0, 0, 0, 1]]), displacement, field_affine)
 
 
 @lru_cache(maxsize=1)

@@ -54,10 +54,10 @@ def contact_sheets(quality: pd.DataFrame, overlays: Path, marks: Mapping[str, st
         overlays: folder with <scan>.png; scans without one are left out.
         marks: scan -> words about it; its tile is framed.
     """
-    said = marks or {}
+    words = marks or {}
     worst_first = quality.sort_values("template_correlation", na_position="first")
     tiles = [
-        _tile(overlays / f"{row.scan}.png", f"{row.scan}  r = {row.template_correlation:.2f}", said.get(row.scan, ""))
+        _tile(overlays / f"{row.scan}.png", f"{row.scan}  r = {row.template_correlation:.2f}", words.get(row.scan, ""))
         for row in worst_first.itertuples()
         if (overlays / f"{row.scan}.png").is_file()
     ]

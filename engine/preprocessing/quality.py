@@ -57,25 +57,25 @@ class Limits:
         """
         rows = []
         for row in quality.to_dict("records"):
-            found = {problem["figure"]: problem for problem in self._problems(row, self.exclude)}
-            found |= {problem["figure"]: problem for problem in self._problems(row, self.flag)}
+            problems = {problem["figure"]: problem for problem in self._problems(row, self.exclude)}
+            problems |= {problem["figure"]: problem for problem in self._problems(row, self.flag)}
             decision = ACCEPT if row["scan"] in self.accepted else ""
             rows += [{**problem, "scan": row["scan"], "source": SOURCE, "decision": decision}
-                     for problem in found.values()]  # fmt: skip
+                     for problem in problems.values()]  # fmt: skip
         columns = table_spec("flags").columns
         frame = pd.DataFrame(rows, columns=list(columns))
         return frame.astype({name: kind for name, (kind, _) in columns.items()})
 
     def _problems(self, row: dict, limits: dict[str, Bounds]) -> list[dict]:
-        found = []
+        problems = []
         for figure, (low, high) in limits.items():
             value = float(row[figure])
             # A figure that could not be computed is in no bounds.
             if (low is None or value >= low) and (high is None or value <= high) and not math.isnan(value):
                 continue
             text = f"{WORDS[figure]} {write_figure(value)}, {_bounds(low, high)}"
-            found.append({"figure": figure, "value": value, "low": low, "high": high, "text": text})
-        return found
+            problems.append({"figure": figure, "value": value, "low": low, "high": high, "text": text})
+        return problems
 
 
 NO_LIMITS = Limits({}, {})

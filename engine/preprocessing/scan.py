@@ -107,24 +107,24 @@ class ScanPreparer:
         # In the cohort's folder, which has room for the results, not in a small /tmp.
         parts.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{scan}-", dir=parts) as scratch:
-            found = steps.register(
+            registration = steps.register(
                 brain, affine, self.settings.registration, self.settings.registration_mm, f"{scratch}/"
             )
-            volume = steps.sample(brain, affine, found, mm)
-            own = steps.sample(mask, affine, found, mm) > 0.5
+            volume = steps.sample(brain, affine, registration, mm)
+            own_mask = steps.sample(mask, affine, registration, mm) > 0.5
             if self.settings.keep_transforms:
-                _keep(found, transforms)
-        return _Registered(volume, own, mm, coarsen(volume, mm, self.grid_mm))
+                _keep(registration, transforms)
+        return _Registered(volume, own_mask, mm, coarsen(volume, mm, self.grid_mm))
 
     def _finish(self, registered: _Registered, scan: str, folder: Path) -> PreparedScan:
         """Draw the picture, apply the template's mask, scale and measure; give a reason to what lies elsewhere."""
         mask = brain_mask(self.grid_mm)
-        cover = float((registered.own & brain_mask(registered.mm)).sum() / brain_mask(registered.mm).sum())
+        cover = float((registered.own_mask & brain_mask(registered.mm)).sum() / brain_mask(registered.mm).sum())
         _draw(registered, scan, folder)
         volume = np.where(mask, registered.final, 0).astype(np.float32)
         if self.settings.intensity == "white_matter":
             volume = steps.scale_to_white_matter(volume, mask)
-        quality = quality_metrics(volume, registered.own, self.grid_mm, registered.mm)
+        quality = quality_metrics(volume, registered.own_mask, self.grid_mm, registered.mm)
         if scan not in self.accepted and self.settings.registration == "none" and cover < SMALLEST_COVER:
             reason = (
                 f"covers {cover:.0%} of the template's brain: it is not in MNI space or not a whole brain; "
@@ -141,7 +141,7 @@ class _Registered:
     """A scan in the template's space: intensities and own brain mask on Grid(mm), intensities on the working grid."""
 
     volume: np.ndarray
-    own: np.ndarray
+    own_mask: np.ndarray
     mm: int
     final: np.ndarray
 
@@ -151,7 +151,7 @@ def sampling_mm(grid_mm: int) -> int:
     return 2 if grid_mm % 2 == 0 else 1
 
 
-def quality_metrics(volume: np.ndarray, own: np.ndarray, grid_mm: int, mm: int) -> dict[str, float]:
+def quality_metrics(volume: np.ndarray, own_mask: np.ndarray, grid_mm: int, mm: int) -> dict[str, float]:
     """Measure quality figures of `volume` on Grid(grid_mm), with the scan's own brain mask on Grid(mm)."""
     mask, full = brain_mask(grid_mm), brain_mask(mm)
     inside = volume[mask].astype(np.float64)
@@ -159,7 +159,7 @@ def quality_metrics(volume: np.ndarray, own: np.ndarray, grid_mm: int, mm: int) 
     low, high = np.percentile(inside, [2, 98])
     return {
         "template_correlation": float(np.corrcoef(inside, template)[0, 1]) if inside.std() > 0 else float("nan"),
-        "mask_dice": float(2 * (own & full).sum() / (own.sum() + full.sum())),
+        "mask_dice": float(2 * (own_mask & full).sum() / (own_mask.sum() + full.sum())),
         "intensity_low": float(low),
         "intensity_high": float(high),
     }
@@ -186,29 +186,29 @@ def find_wrong_turn(volume: np.ndarray, grid_mm: int) -> str:
         return np.roll(brain, np.rint(away).astype(int), axis=(0, 1, 2))
 
     as_it_is = likeness(volume)
-    found = {way: likeness(centred(np.flip(volume, axes))) for way, axes in WAYS.items()}
-    way = max(found, key=found.__getitem__)
-    if found[way] <= as_it_is + TURNED_BETTER:
+    likenesses = {way: likeness(centred(np.flip(volume, axes))) for way, axes in WAYS.items()}
+    way = max(likenesses, key=likenesses.__getitem__)
+    if likenesses[way] <= as_it_is + TURNED_BETTER:
         return ""
     return (
-        f"lies {way}: turned round it matches the template with r {found[way]:.2f} instead of {as_it_is:.2f}; mend the "
-        "orientation in its header, or write accept into decisions.csv"
+        f"lies {way}: turned round it matches the template with r {likenesses[way]:.2f} instead of {as_it_is:.2f}; "
+        "mend the orientation in its header, or write accept into decisions.csv"
     )
 
 
 def _by_affine(brain: np.ndarray, mask: np.ndarray, affine: np.ndarray, grid_mm: int) -> _Registered:
     image = nib.Nifti1Image(brain.astype(np.float32), affine)
-    own = resample_to_grid(nib.Nifti1Image(mask.astype(np.float32), affine), Grid(grid_mm)) > 0.5
+    own_mask = resample_to_grid(nib.Nifti1Image(mask.astype(np.float32), affine), Grid(grid_mm)) > 0.5
     volume = resample_to_grid(image, Grid(grid_mm))
-    return _Registered(volume, own, grid_mm, volume)
+    return _Registered(volume, own_mask, grid_mm, volume)
 
 
-def _keep(found: steps.Registration, folder: Path) -> None:
+def _keep(registration: steps.Registration, folder: Path) -> None:
     """Move the files that take a heatmap back to the scan; the forward deformation is not needed for that."""
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.move(found.affine, folder / steps.AFFINE_FILE)
-    if found.inverse_warp:
-        shutil.move(found.inverse_warp, folder / steps.INVERSE_FILE)
+    shutil.move(registration.affine, folder / steps.AFFINE_FILE)
+    if registration.inverse_warp:
+        shutil.move(registration.inverse_warp, folder / steps.INVERSE_FILE)
 
 
 def _draw(registered: _Registered, scan: str, folder: Path) -> None:

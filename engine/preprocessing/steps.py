@@ -110,10 +110,10 @@ def register(brain: np.ndarray, affine: np.ndarray, kind: str, mm: int, prefix: 
     ants = _ants()
     ants.config.set_ants_deterministic(on=False, seed_value=SEED)
     fixed = to_ants(template_brain(mm), Grid(mm).affine)
-    found = ants.registration(fixed, to_ants(brain, affine), type_of_transform=TRANSFORMS[kind], outprefix=prefix)
-    inverse = [file for file in found["invtransforms"] if file.endswith("InverseWarp.nii.gz")]
-    linear = next(file for file in found["fwdtransforms"] if file.endswith(".mat"))
-    return Registration(tuple(found["fwdtransforms"]), linear, inverse[0] if inverse else None)
+    transforms = ants.registration(fixed, to_ants(brain, affine), type_of_transform=TRANSFORMS[kind], outprefix=prefix)
+    inverse = [file for file in transforms["invtransforms"] if file.endswith("InverseWarp.nii.gz")]
+    linear = next(file for file in transforms["fwdtransforms"] if file.endswith(".mat"))
+    return Registration(tuple(transforms["fwdtransforms"]), linear, inverse[0] if inverse else None)
 
 
 def sample(data: np.ndarray, affine: np.ndarray, registration: Registration, mm: int) -> np.ndarray:

@@ -119,14 +119,14 @@ def _image(path: Path, subject: str, session: str) -> Image:
 
 def _one_a_session(images: list[Image], people: list[str], table: str) -> tuple[list[Image], list[dict[str, str]]]:
     """Return the first usable image of each session, and why the others are left out."""
-    chosen, left_out, known = [], [], set(people)
+    chosen, left_out, listed = [], [], set(people)
     for (subject, session), group in groupby(images, key=lambda image: (image.subject, image.session)):
         prefix = f"{subject}_{session}_" if session else f"{subject}_"
         used: Image | None = None
         for image in group:
             if not image.path.name.startswith(prefix):
                 reason = f"{image.path.name} lies in the folder of {prefix.strip('_')}; mend its name"
-            elif subject not in known:
+            elif subject not in listed:
                 reason = f"{subject} is not in {table}{zeros_lost(subject, people)}"
             elif image.is_part:
                 reason = f"{image.path.name} is a part of an image (part, chunk), not the image"
@@ -145,22 +145,22 @@ def _kinds_of_images(cohort: Cohort, used: list[Image]) -> list[str]:
     from scipy.stats import fisher_exact
 
     scans = cohort.scans[cohort.scans["role"] == "cohort"].set_index("path")["group"]
-    found = [(image, scans[str(image.path)]) for image in used if str(image.path) in scans.index]
+    grouped = [(image, scans[str(image.path)]) for image in used if str(image.path) in scans.index]
     lines = []
-    contrast = sum("ce" in image.entities for image, _ in found)
+    contrast = sum("ce" in image.entities for image, _ in grouped)
     if contrast:
-        lines.append(f"{contrast} of {len(found)} images are with contrast agent (ce-), where there is no other")
-    sizes = Counter(group for _, group in found)
+        lines.append(f"{contrast} of {len(grouped)} images are with contrast agent (ce-), where there is no other")
+    sizes = Counter(group for _, group in grouped)
     kinds = Counter(
-        (f"{key}-{image.entities[key]}", group) for image, group in found for key in KINDS if key in image.entities
+        (f"{key}-{image.entities[key]}", group) for image, group in grouped for key in KINDS if key in image.entities
     )
     for kind in dict.fromkeys(kind for kind, _ in kinds):
         counts = [(kinds[kind, group], sizes[group], group) for group in cohort.groups]
         (a, of_a, _), (b, of_b, _) = counts
         alone = kind.startswith("ce-") and min(a, b) == 0 < min(of_a, of_b)
         if alone or fisher_exact([[a, b], [of_a - a, of_b - b]]).pvalue < UNEVEN:
-            said = ", ".join(f"{n} of {size} {group}" for n, size, group in counts)
-            lines.append(f"images {kind}: {said}; networks can tell the groups by the kind of image")
+            shares = ", ".join(f"{n} of {size} {group}" for n, size, group in counts)
+            lines.append(f"images {kind}: {shares}; networks can tell the groups by the kind of image")
     return lines
 
 
@@ -172,5 +172,5 @@ def _spaces(folder: Path) -> str:
     """List in which other spaces images lie, for a message."""
     roots = _roots(folder, BidsOptions(space=""))
     files = [path for root in roots for path in root.glob("sub-*/**/*_space-*_T1w.nii*")]
-    found = sorted({_image(path, "", "").entities["space"] for path in files})
-    return f"; there are images in space {', '.join(found)}: see cohort.bids.space" if found else ""
+    spaces = sorted({_image(path, "", "").entities["space"] for path in files})
+    return f"; there are images in space {', '.join(spaces)}: see cohort.bids.space" if spaces else ""

@@ -90,8 +90,8 @@ def _session_column(table: pd.DataFrame, several: bool) -> str | None:
 
 
 def _only_value(cells: pd.Series) -> str | None:
-    known = cells.dropna().unique()
-    return known[0] if len(known) == 1 else None
+    values = cells.dropna().unique()
+    return values[0] if len(values) == 1 else None
 
 
 def with_sessions(
@@ -124,7 +124,7 @@ def with_sessions(
                 shown = ", ".join(table.index[:SHOWN]) + (", …" if len(table) > SHOWN else "")
                 unknown[position] = f"{session} is not in {name}, which has {shown}"
         rows.append({**row, PERSON: subject, SESSION: session})
-    described = sum(bool(found) for found in tables.values())
+    described = sum(bool(files) for files in tables.values())
     return Described(pd.DataFrame(rows, dtype="string"), unknown, described, _of_many(remarks))
 
 
@@ -132,16 +132,16 @@ def _sessions(
     subject: str, people: People, folder: Path, participants: Path, config: CohortConfig, remarks: list[str]
 ) -> dict[str, pd.DataFrame]:
     """Name of a file -> what it says of the sessions of a participant; a later one goes over an earlier one."""
-    found = {participants.name: people.sessions[subject]} if subject in people.sessions else {}
+    tables = {participants.name: people.sessions[subject]} if subject in people.sessions else {}
     file = folder / subject / f"{subject}_{SESSIONS}"
     if is_there(file):
         mine: list[str] = []
         table = _read(file, config, SESSION, [folder / "sessions.json", file.with_suffix(".json")], mine)
         ids = _identifiers(table, file, SESSION, "ses-")
         _refuse_twice(ids, file, "; keep one row each")
-        found[file.name] = table.drop(columns=SESSION).set_axis(pd.Index(ids), axis="index")
+        tables[file.name] = table.drop(columns=SESSION).set_axis(pd.Index(ids), axis="index")
         remarks += [remark.removeprefix(f"{file.name}: ") for remark in mine]
-    return found
+    return tables
 
 
 def _of_many(remarks: Sequence[str]) -> list[str]:
@@ -223,7 +223,7 @@ def _in_words(table: pd.DataFrame, names: dict[str, str], config: CohortConfig, 
 
 
 def _known_labels(config: CohortConfig) -> set[str]:
-    labels = [label for group, known in (config.diagnosis or {}).items() for label in known or [group]]
+    labels = [label for group, names in (config.diagnosis or {}).items() for label in names or [group]]
     compared = [term.value for term in groups.terms_of(config) if isinstance(term.value, str)]
     return {label.lower() for label in (*labels, *config.apply, *compared)}
 

@@ -118,9 +118,9 @@ def _kind(images: list[Image], sessions: pd.Series, folder: Path, wanted: str) -
         raise UserError(f"--data {folder}: no image of OASIS ({', '.join(ENDINGS)}, in or named as OAS1_0001_MR1)")
     if wanted != "auto" and wanted not in there:
         raise UserError(f"cohort.oasis.image {wanted}: there are only images of the kinds {', '.join(there)}")
-    known = set(sessions)
-    kind = max(KINDS, key=lambda kind: len(there[kind] & known)) if wanted == "auto" else wanted
-    if not there[kind] & known:
+    in_table = set(sessions)
+    kind = max(KINDS, key=lambda kind: len(there[kind] & in_table)) if wanted == "auto" else wanted
+    if not there[kind] & in_table:
         first = images[0].path.name
         raise UserError(f"--data {folder}: none of its images is of a session in the table; the first is {first}")
     return kind
@@ -132,9 +132,9 @@ def _one_a_session(
     """Return session -> its first image of the kind, and why other images of the kind are left out."""
     chosen: dict[str, Image] = {}
     left_out = []
-    known = set(sessions)
+    in_table = set(sessions)
     for image in (image for image in images if image.kind == kind):
-        if image.session in known and image.session not in chosen:
+        if image.session in in_table and image.session not in chosen:
             chosen[image.session] = image
             continue
         stem = image.path.name.split(".")[0]

@@ -39,8 +39,8 @@ def _visits(folder: Path, config: CohortConfig, others: set[Path]) -> Visits | N
     if config.adni.adnimerge:
         file = table_file(folder, config.adni.adnimerge)
         return Visits.read(file, config.adni.days)
-    found = [file for file in find_tables(folder, VISITS) if file not in others]
-    if len(found) > 1:
-        names = ", ".join(file.name for file in found)
+    candidates = [file for file in find_tables(folder, VISITS) if file not in others]
+    if len(candidates) > 1:
+        names = ", ".join(file.name for file in candidates)
         raise UserError(f"--data {folder}: {names} all look like ADNIMERGE; name one with cohort.adni.adnimerge")
-    return Visits.read(found[0], config.adni.days) if found else None
+    return Visits.read(candidates[0], config.adni.days) if candidates else None

@@ -88,8 +88,8 @@ def read(files: Sequence[Path], folder: Path, config: CohortConfig, visits: Visi
     paths = [one.path for one in chosen if one.image not in reasons and one.path]
     names = our_columns(table, config, files[0], {name: name for name in table.columns if name not in config.columns})
     frame = frame_of(table, names, paths, files[0], remarks)
-    found = ReaderNotes(files[0].name, _notes(files, listed, there, chosen, visits), left_out, "--data", remarks)
-    return assemble(frame, config, folder, found)
+    notes = ReaderNotes(files[0].name, _notes(files, listed, there, chosen, visits), left_out, "--data", remarks)
+    return assemble(frame, config, folder, notes)
 
 
 def _notes(
@@ -112,7 +112,7 @@ def _notes(
 def _list_rows(
     files: Sequence[Path], there: dict[str, Path], descriptions: Sequence[str], remarks: list[str]
 ) -> list[CollectionRow]:
-    found: dict[str, CollectionRow] = {}
+    rows: dict[str, CollectionRow] = {}
     for file in files:
         table = read_table(file)
         for column in (name for name in table.columns if plain(name) == "age"):
@@ -121,7 +121,7 @@ def _list_rows(
         table.columns = [plain(name) for name in table.columns]
         for row, values in zip(table.index, table.to_dict("records"), strict=True):
             one = _one(values, f"{file.name} row {row}", there, descriptions)
-            before = found.setdefault(one.image, one)
+            before = rows.setdefault(one.image, one)
             # Collections overlap; the same image must be the same everywhere.
             for column in ("subject", "group", "visit"):
                 if before.values[column] != one.values[column]:
@@ -129,7 +129,7 @@ def _list_rows(
                         f"{one.where}: {one.image} has the {column} {one.values[column]!r}, "
                         f"but {before.values[column]!r} in {before.where}; keep the right one"
                     )
-    return list(found.values())
+    return list(rows.values())
 
 
 def _one(values: dict[str, str], where: str, there: dict[str, Path], descriptions: Sequence[str]) -> CollectionRow:
@@ -147,15 +147,15 @@ def _one(values: dict[str, str], where: str, there: dict[str, Path], description
 
 def _files(folder: Path) -> dict[str, Path]:
     """Return image id -> its NIfTI file, or the first file of its DICOM series."""
-    found: dict[str, Path] = {}
+    files_by_image: dict[str, Path] = {}
     for container, files in visible_files(folder):
         for name in (name for name in files if name.endswith(ENDINGS)):
             named, parent = FILE_ID.search(name), container.name
             image = named[1] if named else parent if re.fullmatch(r"I\d+", parent) else ""
-            known = found.get(image)
-            if image and (known is None or (known.suffix == dicom.ENDING and not name.endswith(dicom.ENDING))):
-                found[image] = container / name
-    return found
+            earlier = files_by_image.get(image)
+            if image and (earlier is None or (earlier.suffix == dicom.ENDING and not name.endswith(dicom.ENDING))):
+                files_by_image[image] = container / name
+    return files_by_image
 
 
 def _unusable(one: CollectionRow) -> str:
@@ -188,15 +188,15 @@ def _rows(chosen: list[CollectionRow], visits: Visits | None) -> tuple[list[dict
     rows, unknown = [], {}
     for one in chosen:
         values = one.values
-        known = {"label": values["group"]}
+        about = {"label": values["group"]}
         if visits:
             facts = visits.facts(*one.visit, values["acqdate"])
             if facts is None:
                 unknown[one.image] = f"{visits.file.name} has no visit within {visits.days} days of it"
                 continue
-            known = facts
-        given = {"screening_diagnosis": values["group"], **known, "scan": one.scan, "subject": values["subject"]}
-        given |= {"session": values["visit"], "site": site_of(values["subject"], known.get("site"))}
+            about = facts
+        given = {"screening_diagnosis": values["group"], **about, "scan": one.scan, "subject": values["subject"]}
+        given |= {"session": values["visit"], "site": site_of(values["subject"], about.get("site"))}
         given |= {name: values[name] for name in ("age", "sex") if values[name]}
         rows.append({"label": "", **given, "description": values["description"]})
     return rows, unknown
