@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
-import pkgutil
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import streamlit as st
 from starlette.middleware import Middleware
 
-import dashboard
 from dashboard import viewer
 from dashboard.shell import access, locality
 from dashboard.shell.guard import Guard
@@ -20,8 +19,7 @@ from dashboard.shell.secret_files import SecretFileError
 from dashboard.viewer.serving import base_path
 
 BASE = base_path(st.get_option("server.baseUrlPath"))
-
-
+FOLDER = Path(__file__).parent
 # Scripts, which Streamlit runs, and what is loaded when somebody asks for a PDF.
 NOT_AHEAD = re.compile(r"dashboard\.(app|home|reports.*|views\.\w+\.page)")
 
@@ -31,9 +29,11 @@ def make_ready() -> None:
 
     Streamlit searches everything after every pass, which takes longer than a change on a page.
     """
-    for module in pkgutil.walk_packages(dashboard.__path__, "dashboard."):
-        if not NOT_AHEAD.fullmatch(module.name):
-            importlib.import_module(module.name)
+    # By files: pkgutil.walk_packages would import every package that it walks, the reports too.
+    for file in sorted(FOLDER.rglob("*.py")):
+        name = ".".join(file.relative_to(FOLDER.parent).with_suffix("").parts).removesuffix(".__init__")
+        if not NOT_AHEAD.fullmatch(name):
+            importlib.import_module(name)
     gc.collect()
     gc.freeze()
 

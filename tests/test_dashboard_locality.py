@@ -392,7 +392,7 @@ import gc, sys
 from dashboard import app
 app.make_ready()
 assert gc.get_freeze_count() > 100_000, gc.get_freeze_count()
-heavy = {"torch", "ants", "sklearn", "nilearn", "scipy.stats", "matplotlib.pyplot"} & set(sys.modules)
+heavy = {"torch", "ants", "sklearn", "nilearn", "scipy.stats", "scipy.cluster", "matplotlib"} & set(sys.modules)
 assert not heavy, heavy
 assert {"plotly", "pandas", "dashboard.data.averages", "dashboard.shell.sidebar"} <= set(sys.modules)
 """
