@@ -13,7 +13,6 @@ from store_factory import make_larger_run, shared_store
 from streamlit.testing.v1 import AppTest
 from test_dashboard_views import text_of
 
-from dashboard.data import rank_correlation as ranked
 from dashboard.data.runs import Run
 from dashboard.data.selection import ScanFilter, Selection
 from dashboard.shell import access
@@ -22,7 +21,7 @@ from dashboard.views.clinical import correlations as correlated
 from dashboard.views.clinical import queries as clinical_queries
 from dashboard.views.clinical import tables as clinical_tables
 from dashboard.views.clinical.correlations import Evidence
-from store import list_runs, open_run
+from store import list_runs, measures, open_run
 
 VIEW = "views/clinical/page.py"
 GROUPS = ["AD", "NC"]
@@ -44,13 +43,13 @@ def columns(n: int, count: int = 9, ties: bool = False) -> tuple[np.ndarray, np.
 def test_rho_and_p_are_those_of_scipy(n, ties):
     one, many = columns(n, ties=ties)
     theirs = [stats.spearmanr(one, column) for column in many.T]
-    rho = ranked.spearman(one, many)
+    rho = measures.spearman(one, many)
     np.testing.assert_allclose(rho, [t.statistic for t in theirs], atol=1e-12)
-    np.testing.assert_allclose(ranked.p_values(rho, n - 2), [t.pvalue for t in theirs], rtol=1e-9, atol=1e-250)
+    np.testing.assert_allclose(measures.p_values(rho, n - 2), [t.pvalue for t in theirs], rtol=1e-9, atol=1e-250)
 
 
 def test_the_interval_is_that_of_bonett_and_wright():
-    low, high = ranked.interval(np.array([0.5, 0.0, 1.0]), 28)
+    low, high = measures.spearman_interval(np.array([0.5, 0.0, 1.0]), 28)
     away = stats.norm.ppf(0.975) * np.sqrt(1.125 / 25)
     assert low[0] == pytest.approx(np.tanh(np.arctanh(0.5) - away))
     assert high[0] == pytest.approx(np.tanh(np.arctanh(0.5) + away))
@@ -63,8 +62,8 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
     truth = 6 / np.pi * np.arcsin(rho / 2)  # Spearman's rho of a bivariate normal distribution
     one = random.normal(size=(n, 600))
     many = rho * one + np.sqrt(1 - rho**2) * random.normal(size=(n, 600))
-    found = np.array([ranked.spearman(a, b[:, None])[0] for a, b in zip(one.T, many.T, strict=True)])
-    low, high = ranked.interval(found, n)
+    found = np.array([measures.spearman(a, b[:, None])[0] for a, b in zip(one.T, many.T, strict=True)])
+    low, high = measures.spearman_interval(found, n)
     assert 0.92 < ((low < truth) & (truth < high)).mean() < 0.98
 
 
@@ -72,7 +71,7 @@ def test_a_partial_correlation_is_that_of_the_residuals_of_ranks():
     one, many = columns(60, ties=True)
     random = np.random.default_rng(1)
     age, sex = 70 + one + random.normal(size=60), random.integers(0, 2, 60)
-    rho = ranked.partial_spearman(one, many, np.column_stack([age, sex]))
+    rho = measures.partial_spearman(one, many, np.column_stack([age, sex]))
     design = np.column_stack([np.ones(60), stats.rankdata(age), sex])
 
     def residual(values: np.ndarray) -> np.ndarray:
@@ -81,7 +80,7 @@ def test_a_partial_correlation_is_that_of_the_residuals_of_ranks():
 
     by_hand = [np.corrcoef(residual(one), residual(column))[0, 1] for column in many.T]
     np.testing.assert_allclose(rho, by_hand, atol=1e-10)
-    assert np.abs(rho - ranked.spearman(one, many)).max() > 0.01
+    assert np.abs(rho - measures.spearman(one, many)).max() > 0.01
 
 
 def test_one_control_has_a_closed_form():
@@ -91,24 +90,24 @@ def test_one_control_has_a_closed_form():
         stats.spearmanr(a, b).statistic for a, b in ((one, many[:, 0]), (one, control), (many[:, 0], control))
     )
     expected = (xy - xz * yz) / np.sqrt((1 - xz**2) * (1 - yz**2))
-    assert ranked.partial_spearman(one, many, control[:, None])[0] == pytest.approx(expected)
+    assert measures.partial_spearman(one, many, control[:, None])[0] == pytest.approx(expected)
 
 
 def test_what_the_controls_explain_or_what_is_constant_has_no_correlation():
     one, many = columns(20, 2)
-    assert np.isnan(ranked.partial_spearman(one, many, one[:, None])).all()
+    assert np.isnan(measures.partial_spearman(one, many, one[:, None])).all()
     many[:, 0] = 3
-    assert np.isnan(ranked.spearman(one, many)).tolist() == [True, False]
-    assert np.isnan(ranked.spearman(np.ones(20), many)).all()
-    assert np.isnan(ranked.p_values(np.array([np.nan]), 8)).all()
+    assert np.isnan(measures.spearman(one, many)).tolist() == [True, False]
+    assert np.isnan(measures.spearman(np.ones(20), many)).all()
+    assert np.isnan(measures.p_values(np.array([np.nan]), 8)).all()
 
 
 def test_false_discovery_rate_of_an_example_worked_by_hand():
     p = np.array([0.04, np.nan, 0.01, 0.03, 0.005, 0.8])  # 5 tests: 0.005 x 5/1, 0.01 x 5/2, 0.03 x 5/3, 0.04 x 5/4
-    q = ranked.false_discovery_rate(p)
+    q = measures.false_discovery_rate(p)
     np.testing.assert_allclose(q, [0.05, np.nan, 0.025, 0.05, 0.025, 0.8])
     np.testing.assert_allclose(q[np.isfinite(p)], stats.false_discovery_control(p[np.isfinite(p)]))
-    assert ranked.false_discovery_rate(np.array([])).size == 0
+    assert measures.false_discovery_rate(np.array([])).size == 0
 
 
 # -- frames -----------------------------------------------------------------------------------------------------------

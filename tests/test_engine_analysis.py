@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 from engine.analysis.cells import accumulate, scan_weights
-from engine.analysis.distances import distance, mass, normalised, rank_correlation
+from engine.analysis.distances import distance, mass, normalised
 from engine.analysis.regions import Bootstrap, RegionSums, bootstrap_interval, group_frame, region_frame
 from engine.analysis.truth import _descending
+from store.measures import rank_correlation
 
 REGIONS = pd.DataFrame(
     {

@@ -21,6 +21,7 @@ from dashboard.drawing.brain_maps import BrainMap
 from store import GroupMap
 from store.export import nifti
 from store.keys import GroupKey
+from store.measures import percent_per_cm3
 
 VALUES = ("size", "signed", "spread")
 SHARED_UNIT = "% of the map / cm3"
@@ -147,7 +148,7 @@ def _maker(average: Average) -> Callable[[Progress | None], BrainMap]:
     """Return what makes the kept map of an average, in any thread."""
     run, ask = average.selection.run, _question(average)
     scale, statistic, _ = measured(average)
-    own, factor = brain(run), runs.per_cm3(runs.opened(run).affine()) if scale == "relative" else 1.0
+    own, factor = brain(run), percent_per_cm3(runs.opened(run).affine()) if scale == "relative" else 1.0
 
     def make(progress: Progress | None) -> BrainMap:
         found = ask(progress)

@@ -12,6 +12,7 @@ from store import RunReader
 from store.export import nifti
 from store.files.geometry import regions_to_voxels
 from store.keys import GroupKey, HeatmapKey
+from store.measures import percent_per_cm3
 from store.reading import heatmaps
 from store.reading.settings import average_scale
 
@@ -91,18 +92,13 @@ def group_map(run: RunReader, model_set: str, method: str, target: str, group: s
     unit = answer.unit_of(f"drop of {scale}")
     if statistic == "mean_abs":
         unit = PER_CM3 if scale == "relative" else answer.unit_of(f"|d {scale}|")
-        grid = grid * np.float32(percent_per_cm3(run) if scale == "relative" else 1)
+        grid = grid * np.float32(percent_per_cm3(run.affine()) if scale == "relative" else 1)
     grids = run.table("cells", ["native_grid"], model_set=model_set, method=method).native_grid
     if (grids == "regions").all():
         drawn = MapImage(grid, _repainted(run, grid), run.affine("template"), False, unit, ONE_A_REGION)
     else:
         drawn = MapImage(grid, grid, run.affine(), True, unit)
     return replace(drawn, without_relevance=found.without_relevance), found.scans, found.subjects
-
-
-def percent_per_cm3(run: RunReader) -> float:
-    """Return the factor from the share of a voxel of the working grid to percent per cm3."""
-    return 100 * 1000 / abs(float(np.linalg.det(run.affine()[:3, :3])))
 
 
 def _repainted(run: RunReader, grid: np.ndarray) -> np.ndarray:

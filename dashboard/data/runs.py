@@ -9,7 +9,6 @@ import io
 import zipfile
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -111,11 +110,6 @@ def average_of(reader: RunReader, method: str, scale: str | None = None) -> tupl
     change = {"margin": "|d margin|", "probability": "|d probability|", **relative}
     unit = answer_of(reader.manifest).unit_of((change if gradient else drop).get(scale, scale))
     return scale, "mean_abs" if gradient else "mean_positive", unit
-
-
-def per_cm3(affine: np.ndarray) -> float:
-    """Return the factor from the share of a voxel to percent per cm3."""
-    return 100 * 1000 / abs(float(np.linalg.det(affine[:3, :3])))
 
 
 def zipped(run: Run, kind: str) -> bytes:

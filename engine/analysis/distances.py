@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
 
 DISTANCE_UNIT = 1e4
 
@@ -35,19 +34,3 @@ def distance(first: np.ndarray, second: np.ndarray, grid_mm: int) -> float:
         return float("nan")
     difference = normalised(first).astype(np.float64) - normalised(second)
     return float(np.sqrt((difference**2).sum()) / grid_mm**1.5 * DISTANCE_UNIT)
-
-
-def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Return Spearman's rho of the pairs that are known; nan if there are fewer than two, or one side is constant."""
-    known = np.isfinite(first) & np.isfinite(second)
-    if known.sum() < 2:
-        return float("nan")
-    # scipy.stats.spearmanr differs in the last digit, which runs made before do not have, and takes 1.5 times as long.
-    return correlation_of_ranks(stats.rankdata(first[known]), stats.rankdata(second[known]))
-
-
-def correlation_of_ranks(first: np.ndarray, second: np.ndarray) -> float:
-    """Return Spearman's rho of ranks, which are taken once for many pairs; nan if one side is constant."""
-    if np.ptp(first) == 0 or np.ptp(second) == 0:
-        return float("nan")
-    return float(np.corrcoef(first, second)[0, 1])

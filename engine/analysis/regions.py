@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 
 from store.accuracy import LEAST_SUBJECTS
-
-INTERVAL = (2.5, 97.5)
+from store.measures import density, divide, draw_subjects, interval_of_draws, rank_largest_first, to_shares
 
 
 class RegionSums:
@@ -66,8 +65,8 @@ def region_frame(signed: np.ndarray, summed: np.ndarray, regions: pd.DataFrame) 
     """
     inside, there = regions["in_atlas"].to_numpy(bool), regions["volume_cm3"].to_numpy(float) > 0
     signed, summed = (np.where(there, sums, np.nan) for sums in (signed, summed))
-    share = _over(summed, np.nansum(summed, axis=1, keepdims=True))
-    share_atlas = np.where(inside, _over(summed, np.nansum(summed[:, inside], axis=1, keepdims=True)), np.nan)
+    share = to_shares(summed)
+    share_atlas = np.where(inside, divide(summed, np.nansum(summed[:, inside], axis=1, keepdims=True)), np.nan)
     return pd.DataFrame(
         {
             "region": np.tile(regions["region"].to_numpy(), len(signed)),
@@ -75,15 +74,9 @@ def region_frame(signed: np.ndarray, summed: np.ndarray, regions: pd.DataFrame) 
             "sum": summed.ravel(),
             "share": share.ravel(),
             "share_atlas": share_atlas.ravel(),
-            "density": _over(100 * share, regions["volume_cm3"].to_numpy(float)).ravel(),
+            "density": density(share, regions["volume_cm3"].to_numpy(float)).ravel(),
         }
     )
-
-
-def _over(values: np.ndarray, divisor: np.ndarray | float) -> np.ndarray:
-    """Divide values; nan where the divisor is 0."""
-    divisor = np.broadcast_to(np.asarray(divisor, float), values.shape)
-    return np.divide(values, divisor, out=np.full(values.shape, np.nan), where=divisor > 0)
 
 
 def subject_shares(
@@ -114,9 +107,7 @@ def bootstrap_interval(values: np.ndarray, resamples: int, seed: int) -> tuple[n
     """
     if len(values) < LEAST_SUBJECTS:
         return np.full(values.shape[1], np.nan), np.full(values.shape[1], np.nan)
-    counts = np.random.default_rng([seed, 7]).multinomial(len(values), np.full(len(values), 1 / len(values)), resamples)
-    low, high = np.percentile(counts @ values / len(values), INTERVAL, axis=0)
-    return low, high
+    return interval_of_draws(draw_subjects(len(values), resamples, seed) @ values / len(values))
 
 
 @dataclass(frozen=True)
@@ -169,6 +160,6 @@ def group_frame(
         }
     )
     volume = regions.groupby(by)["volume_cm3"].sum().reindex(order).to_numpy()
-    frame["density"] = _over(100 * frame["share"].to_numpy(), volume)
-    frame["rank"] = frame["share_of_average"].rank(ascending=False, method="first").astype("Int64")
+    frame["density"] = density(frame["share"].to_numpy(), volume)
+    frame["rank"] = rank_largest_first(frame["share_of_average"])
     return frame

@@ -18,7 +18,7 @@ from typing import ClassVar
 import numpy as np
 from scipy import ndimage, stats
 
-from engine.analysis.distances import rank_correlation
+from store.measures import rank_correlation
 
 VOXEL_SCORES = (
     "voxel_auc", "average_precision", "mass_accuracy", "rank_accuracy", "pointing_game", "localisation_error_mm",

@@ -9,16 +9,13 @@ from itertools import combinations, groupby
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from engine.analysis.cells import scan_weights
 from engine.analysis.distances import (
-    correlation_of_ranks,
     distance,
     has_relevance,
     mass,
     normalised,
-    rank_correlation,
 )
 from engine.pipeline.aggregate import explained, group_mass, stored_series
 from engine.pipeline.run import Run
@@ -26,6 +23,7 @@ from engine.pipeline.truth_scores import score_run
 from engine.pipeline.whole_volume import WholeAverages, whole_masses
 from engine.relevance import METHODS
 from store import RunReader
+from store.measures import correlation_of_ranks, rank_correlation, ranks
 from store.reading.read_ahead import ahead
 
 
@@ -178,7 +176,7 @@ def _group_rows(
             continue
         averages = {s["method"]: average(s, diagnosis) for s in methods}
         brain = run.mask.ravel() if _whole(run) else slice(None)
-        ranked = {method: stats.rankdata(values[brain]) for method, values in averages.items()}
+        ranked = {method: ranks(values[brain]) for method, values in averages.items()}
         for a, b in combinations(averages, 2):
             rows.append(
                 {

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from engine.analysis.cells import scan_weights
-from engine.analysis.distances import mass, rank_correlation
+from engine.analysis.distances import mass
 from engine.analysis.regions import RegionSums
 from engine.atlas.aal import Atlas, load_atlas
 from engine.cohort.splits import split
@@ -24,6 +24,7 @@ from engine.relevance import METHODS
 from store import RunReader, open_run
 from store.errors import StoreError
 from store.keys import are_of_folds
+from store.measures import rank_correlation
 from store.reading.read_ahead import ahead
 
 TOP = 10

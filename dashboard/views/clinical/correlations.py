@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from dashboard.data.rank_correlation import FEWEST, false_discovery_rate, interval, p_values, partial_spearman, spearman
+from store.measures import FEWEST, false_discovery_rate, p_values, partial_spearman, spearman, spearman_interval
 
 TOGETHER = "all"  # every diagnosis together
 SCORES = {"mmse": "MMSE", "cdr": "CDR", "cdr_sb": "CDR sum of boxes", "age": "Age"}
@@ -113,7 +113,7 @@ def _pairs(people: Evidence, score: str) -> pd.DataFrame:
     """Correlate one score with every column, over subjects."""
     own, n = people.rows[score].to_numpy(float), len(people.rows)
     rho = spearman(own, people.values)
-    low, high = interval(rho, n)
+    low, high = spearman_interval(rho, n)
     frame = pd.DataFrame({
         "score": score, "feature": people.names, "subjects": n, "rho": rho, "low": low, "high": high,
         "p": p_values(rho, n - 2),

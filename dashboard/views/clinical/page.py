@@ -11,7 +11,6 @@ import streamlit as st
 
 from dashboard.data import runs
 from dashboard.data.cohort import ordered_diagnoses
-from dashboard.data.rank_correlation import FEWEST
 from dashboard.data.selection import Selection
 from dashboard.shell import access, display, page, sidebar, url_state
 from dashboard.text import formatting
@@ -25,6 +24,7 @@ from dashboard.views.shared import wording
 from dashboard.views.shared.patient_links import draw_chart_of_patients
 from store import NotInRun
 from store.export.csv import neutralised
+from store.measures import FEWEST
 
 COUNTS = {"10": 10, "20": 20, "all": None}
 SIDES = {"merged": "Left + right", "split": "Each side"}

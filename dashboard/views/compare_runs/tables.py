@@ -14,6 +14,7 @@ from dashboard.data.accuracy import LINEAR_BASELINES, folds_behind, mean_and_sd,
 from dashboard.data.settings import settings_table
 from dashboard.text import formatting
 from dashboard.views.compare_runs.queries import METRICS
+from store.measures import rank_correlation
 
 CLASSIFIERS = ("cnn", *LINEAR_BASELINES)
 OF_ALL_SCANS = "All test scans, second − first (95 % CI)"
@@ -145,11 +146,8 @@ def compare_regions(first: pd.Series, second: pd.Series) -> pd.DataFrame:
 
 def spearman(compared: pd.DataFrame, one: str = "share_a", other: str = "share_b") -> float | None:
     """Return the rank correlation of two columns; None below three regions or where one has no spread."""
-    pairs = compared[[one, other]].dropna()
-    if len(pairs) < 3:
-        return None
-    value = pairs[one].rank().corr(pairs[other].rank())
-    return float(value) if np.isfinite(value) else None
+    value = rank_correlation(*(compared[column].to_numpy(float) for column in (one, other)), fewest=3)
+    return value if np.isfinite(value) else None
 
 
 def with_density(compared: pd.DataFrame, volumes: tuple[pd.Series, pd.Series]) -> pd.DataFrame:

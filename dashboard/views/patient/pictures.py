@@ -18,6 +18,7 @@ from dashboard.drawing import pictures, planes
 from dashboard.drawing.glass import glass_brain
 from dashboard.text import formatting
 from store import RunReader
+from store.measures import percent_per_cm3
 
 TOP_PERCENTILE = 99.9  # as in the viewer
 SHARED_UNIT = "% of relevance per cm3"  # as in the viewer
@@ -134,7 +135,7 @@ def _range(low: float, high: float, unit: str) -> planes.Range:
 def _share_factor(one: map_images.MapImage, reader: RunReader, method: str) -> float:
     """Return percent of all relevance per cm3 for a value of 1; 0 for a map without relevance."""
     total = float(one.of_size(reader.is_gradient(method)).grid[reader.mask].sum(dtype=np.float64))
-    return runs.per_cm3(reader.affine()) / total if total > 0 else 0.0
+    return percent_per_cm3(reader.affine()) / total if total > 0 else 0.0
 
 
 def at_percentile(size: np.ndarray, percent: float) -> float:

@@ -17,6 +17,7 @@ from dashboard.views.regions import queries as asked
 from dashboard.views.regions import tables as regional
 from dashboard.views.shared import region_values
 from dashboard.views.shared.patient_links import draw_chart_of_patients
+from store.measures import rank_correlation
 
 
 def section(selection: Selection, ranked_by: str, regions: pd.DataFrame, region: str) -> pd.DataFrame:
@@ -74,6 +75,7 @@ def age_words(table: pd.DataFrame, diagnoses: list[str]) -> str:
     parts = []
     for diagnosis in diagnoses:
         part = table[table["diagnosis"] == diagnosis]
-        rho, n = regional.spearman(part["age"], part["value"])
+        known = part.dropna(subset=["age", "value"])
+        rho, n = rank_correlation(known["age"].to_numpy(float), known["value"].to_numpy(float), fewest=3), len(known)
         parts.append(f"{formatting.plain(diagnosis)} {formatting.correlation(rho)} (n = {formatting.count(n, 'scan')})")
     return f"Spearman with age: {', '.join(parts)}. Lines: least squares."

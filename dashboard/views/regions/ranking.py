@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from dashboard.views.shared.region_values import Bootstrap, Group, RegionSizes, divide
+from dashboard.views.shared.region_values import Bootstrap, Group, RegionSizes
 from store.accuracy import LEAST_SUBJECTS
-
-INTERVAL = (2.5, 97.5)
+from store.measures import density, interval_of_draws, rank_largest_first
 
 INTERVAL_WORDS = f"95 % CI, bootstrap over subjects, this model (none of fewer than {LEAST_SUBJECTS} subjects)"
 
@@ -81,7 +80,7 @@ def ranking(
     for diagnosis, group in groups.items():
         value, low, high = gain or (group.values(areas, measure), *np.full((2, len(areas.names)), np.nan))
         if gain is None and group.size >= LEAST_SUBJECTS:
-            low, high = _interval(group.draws(areas, measure, bootstrap))
+            low, high = interval_of_draws(group.draws(areas, measure, bootstrap))
         frames.append(pd.DataFrame({
             "diagnosis": diagnosis, "region": areas.names, "in_atlas": areas.inside, "value": value, "low": low,
             "high": high, "scans": group.scans, "subjects": group.size,
@@ -94,8 +93,7 @@ def ranking(
 def add_ranks(frame: pd.DataFrame) -> pd.DataFrame:
     """Add ranks by value among the atlas regions of each diagnosis, from 1."""
     values = frame["value"].where(frame["in_atlas"].astype(bool)).astype(float)
-    ranks = values.groupby(frame["diagnosis"]).rank(ascending=False, method="first")
-    return frame.assign(rank=ranks.astype("Int64"))
+    return frame.assign(rank=rank_largest_first(values, frame["diagnosis"]))
 
 
 def use_stored(frame: pd.DataFrame, stored: pd.DataFrame, regions: pd.DataFrame, measure: str, merged: bool):
@@ -114,7 +112,7 @@ def use_stored(frame: pd.DataFrame, stored: pd.DataFrame, regions: pd.DataFrame,
     own = own.reindex(pd.MultiIndex.from_frame(frame[["diagnosis", "region"]]))
     frame = frame.assign(value=own[measure].to_numpy(float))
     if measure in ("share", "density"):
-        per = np.ones(len(areas.names)) if measure == "share" else divide(np.full(len(areas.cm3), 100.0), areas.cm3)
+        per = np.ones(len(areas.names)) if measure == "share" else density(np.ones(len(areas.cm3)), areas.cm3)
         factor = frame["region"].map(dict(zip(areas.names, per, strict=True))).to_numpy(float)
         # Earlier versions stored intervals of two subjects and more.
         factor = np.where(frame["subjects"].to_numpy(float) >= LEAST_SUBJECTS, factor, np.nan)
@@ -128,15 +126,6 @@ def first_by_rank(frame: pd.DataFrame, sort_by: str, count: int | None) -> list[
     """Return the first atlas regions of a diagnosis by rank; all where `count` is None, those without a value last."""
     rows = frame[(frame["diagnosis"] == sort_by) & frame["in_atlas"].astype(bool)].sort_values("rank")
     return rows["region"].tolist()[:count]
-
-
-def _interval(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the 2.5 and 97.5 percentiles of each column; NaN where no draw has a value."""
-    known = np.isfinite(draws).all(axis=0)
-    low, high = np.full((2, draws.shape[1]), np.nan)
-    if known.any():
-        low[known], high[known] = np.percentile(draws[:, known], INTERVAL, axis=0)
-    return low, high
 
 
 def _gain(groups: Mapping[str, Group], names: Sequence[str], areas: RegionSizes, bootstrap: Bootstrap) -> tuple:
@@ -154,4 +143,4 @@ def _gain(groups: Mapping[str, Group], names: Sequence[str], areas: RegionSizes,
         if min(positive.size, negative.size) < LEAST_SUBJECTS:
             return value, missing, missing
         ratio = positive.draws(areas, "share", bootstrap) / negative.draws(areas, "share", bootstrap, (1,))
-    return value, *_interval(ratio)
+    return value, *interval_of_draws(ratio)

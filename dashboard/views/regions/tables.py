@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from store.measures import rank_correlation
+
 
 def say_left_out(rankings: Mapping[str, pd.DataFrame], say: Callable[[str], str]) -> str:
     """Say who has no relevance and is in no mean: "Guided backpropagation: 64 of 100 NC"; empty where all have some."""
@@ -53,7 +55,8 @@ def by_size_alone(rankings: Mapping[str, pd.DataFrame], diagnosis: str, volumes:
     found = {}
     for method, frame in rankings.items():
         rows = frame[(frame["diagnosis"] == diagnosis) & frame["in_atlas"].astype(bool)]
-        found[method] = spearman(rows["value"], rows["region"].map(volumes))[0]
+        sizes = rows["region"].map(volumes).to_numpy(float)
+        found[method] = rank_correlation(rows["value"].to_numpy(float), sizes, fewest=3)
     return pd.Series(found, dtype=float)
 
 
@@ -86,11 +89,3 @@ def spread(table: pd.DataFrame, diagnoses: Sequence[str]) -> pd.DataFrame:
             "lower": low, "upper": high, "mean": part["value"].mean(), "sd": part["value"].std(ddof=1),
         })  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def spearman(first: pd.Series, second: pd.Series) -> tuple[float, int]:
-    """Return (rho, n) of the pairs that are known; NaN below three of them or where one side is constant."""
-    pairs = pd.DataFrame({"a": first.to_numpy(float), "b": second.to_numpy(float)}).dropna()
-    if len(pairs) < 3 or pairs.nunique().min() < 2:
-        return float("nan"), len(pairs)
-    return float(pairs.rank().corr().iloc[0, 1]), len(pairs)

@@ -13,6 +13,7 @@ from dashboard.data import runs
 from dashboard.data.runs import Run
 from dashboard.data.selection import explained_scans
 from dashboard.views.shared import region_values
+from store.measures import to_shares
 from store.reading.weights import equal_weights, scans_weigh_alike
 
 TRUE, PREDICTED = "true", "predicted"
@@ -59,7 +60,7 @@ class Relevance:
     def entering_average(self, method: str, sums: np.ndarray) -> np.ndarray:
         """Return what the group average adds up, (scans, regions): m in the scale of the run's averages."""
         if method in self.gradients and self.scale[method] == "relative":
-            return region_values.shares(sums)
+            return to_shares(sums)
         if method in self.gradients and self.scale[method] == "probability":
             p = self.rows["probability"].to_numpy(float)[:, None]
             return sums * p * (1 - p)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,21 +9,9 @@ import numpy as np
 import pandas as pd
 
 from dashboard.text import formatting
-
-DRAWS_KEPT = 4
+from store.measures import density, divide, draw_subjects
 
 OF_A_SCAN = {"share_of_average": "share_atlas", "gain": "share"}  # the measure of one scan that comes nearest
-
-
-def divide(values: np.ndarray, divisor: np.ndarray) -> np.ndarray:
-    """Divide, with NaN where the divisor is 0: what has no relevance has no share."""
-    divisor = np.broadcast_to(divisor, values.shape)
-    return np.divide(values, divisor, out=np.full(values.shape, np.nan), where=divisor > 0)
-
-
-def shares(sums: np.ndarray) -> np.ndarray:
-    """Return each scan as shares of the brain, (scans, regions); all regions together are the brain mask."""
-    return divide(sums, sums.sum(axis=1, keepdims=True))
 
 
 @dataclass(frozen=True)
@@ -66,7 +53,7 @@ def per_scan(sums: np.ndarray, areas: RegionSizes, measure: str) -> np.ndarray:
         whole = np.nansum(merged[:, areas.inside], axis=1, keepdims=True)
         return np.where(areas.inside, divide(merged, whole), np.nan)
     share = divide(merged, sums.sum(axis=1, keepdims=True))
-    return divide(100 * share, areas.cm3) if measure == "density" else share
+    return density(share, areas.cm3) if measure == "density" else share
 
 
 def values_of_region(
@@ -96,14 +83,7 @@ class Bootstrap:
 
     def counts(self, subjects: int, stream: Sequence[int] = ()) -> np.ndarray:
         """Return how often each subject is drawn, (resamples, subjects)."""
-        return _counts(self.resamples, self.seed, subjects, tuple(stream))
-
-
-@functools.lru_cache(DRAWS_KEPT)
-def _counts(resamples: int, seed: int, subjects: int, stream: tuple[int, ...]) -> np.ndarray:
-    """Draw subjects with replacement, the same for the same seed and stream."""
-    generator = np.random.default_rng([seed, 7, *stream])
-    return generator.multinomial(subjects, np.full(subjects, 1 / subjects), resamples).astype(np.int32)
+        return draw_subjects(subjects, self.resamples, self.seed, tuple(stream))
 
 
 def _by_subject(values: np.ndarray, subjects: pd.Series, mean: bool) -> np.ndarray:

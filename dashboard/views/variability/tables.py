@@ -12,7 +12,8 @@ from dashboard.data.cohort import ordered_diagnoses
 from dashboard.drawing import ordering
 from dashboard.drawing.ordering import SimilarityMap
 from dashboard.text.outputs import OutputDescription
-from dashboard.views.shared.region_values import RegionSizes, divide, per_scan
+from dashboard.views.shared.region_values import RegionSizes, per_scan
+from store.measures import divide
 
 CLUSTERED = "cluster"
 NUMBERS = {
