@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +14,8 @@ from dashboard.drawing.cuts import PLANES, Anatomy, Sections, cut, cut_all, samp
 from dashboard.drawing.pictures import QUIET, Picture, Text, below, beside
 
 __all__ = [
-    "CONVENTIONS", "PLANES", "TEXT", "Anatomy", "Background", "Picture", "Range", "Sections", "Style", "arrange",
-    "background", "colour_bar", "coloured", "cut", "cut_all", "montage", "note", "orthogonal", "painted", "picture",
+    "CONVENTIONS", "PLANES", "TEXT", "Anatomy", "Background", "Layout", "Picture", "Range", "Sections", "Style",
+    "arrange", "background", "colour_bar", "coloured", "cut", "cut_all", "note", "orthogonal", "painted", "picture",
     "sections", "sections_at", "short", "spread_positions", "tiles",
 ]  # fmt: skip
 
@@ -24,87 +25,93 @@ CROSS = 0.75  # brightness of the crosshair
 GAP_MM = 5  # of the crosshair, on either side of its centre
 
 
-def montage(
-    anatomy: Anatomy, volume: np.ndarray, affine: np.ndarray, positions_mm: Sequence[float], style: Style,
-    scale: Range, **layout,
-) -> np.ndarray:  # fmt: skip
-    """Draw a picture of `picture`'s arguments as (height, width, 3) uint8."""
-    return picture(anatomy, volume, affine, positions_mm, style, scale, **layout).drawn()
+@dataclass(frozen=True)
+class Layout:
+    """What stands beside and over the sections of a picture, and how large they are.
+
+    Attributes:
+        columns: sections in a row; all if None.
+        text: size of the words in pixels.
+        bar: with the colour bar.
+        cross_mm: (x, y, z) of a crosshair.
+        small_print: with the note below.
+        resolution: in words, where it is not that of the heatmap's affine.
+        on: the `background` of these sections and this style, where it is drawn on more than once.
+    """
+
+    columns: int | None = None
+    pixels_per_mm: float = 2
+    text: float = TEXT
+    bar: bool = True
+    cross_mm: tuple[float, float, float] | None = None
+    small_print: bool = True
+    resolution: str | None = None
+    on: Background | None = None
 
 
 def picture(
     anatomy: Anatomy, volume: np.ndarray, affine: np.ndarray, positions_mm: Sequence[float], style: Style,
-    scale: Range, **layout,
+    scale: Range, **layout: Any,
 ) -> Picture:  # fmt: skip
     """Draw a heatmap on sections of the anatomy, with letters, positions, colour bar and a note.
 
     Args:
         volume: (x, y, z) relevance.
         affine: (4, 4) of `volume`, voxel -> mm.
-        layout: keywords of `arrange`.
+        layout: values of `Layout`.
     """
     cuts = sections(anatomy, style.plane, positions_mm)
     heat = cut_all(
         volume, affine, style.plane, cuts.positions_mm, smooth=style.smooth, absolute=not style.signed
     )  # fmt: skip
-    return arrange(cuts, heat, affine, style, scale, **layout)
+    return arrange(cuts, heat, affine, style, scale, Layout(**layout))
 
 
 def arrange(
-    cuts: Sections, heat: np.ndarray, affine: np.ndarray, style: Style, scale: Range, *, columns: int | None = None,
-    pixels_per_mm: float = 2, text: float = TEXT, bar: bool = True, cross_mm: tuple[float, float, float] | None = None,
-    small_print: bool = True, on: Background | None = None,
-) -> Picture:  # fmt: skip
+    cuts: Sections, heat: np.ndarray, affine: np.ndarray, style: Style, scale: Range, layout: Layout | None = None
+) -> Picture:
     """Put sections in rows, the colour bar at the right, the note below.
 
     Args:
         heat: (sections, across, up) relevance on the grid of `affine`.
-        columns: sections in a row; all if None.
-        text: size of the words in pixels.
-        bar: with the colour bar.
-        cross_mm: (x, y, z) of a crosshair.
-        small_print: with the note below.
-        on: the `background` of these sections and this style, where it is drawn on more than once.
     """
-    drawn = painted(on or background(cuts, affine, style, pixels_per_mm), heat, style, scale)
-    if cross_mm is not None:
-        _crosshair(drawn, cuts, style, cross_mm, pixels_per_mm)
+    layout = layout or Layout()
+    text = layout.text
+    drawn = painted(layout.on or background(cuts, affine, style, layout.pixels_per_mm), heat, style, scale)
+    if layout.cross_mm is not None:
+        _crosshair(drawn, cuts, style, layout.cross_mm, layout.pixels_per_mm)
     labelled = [_labelled(tile, style, mm, text) for tile, mm in zip(drawn, cuts.positions_mm, strict=True)]
-    columns = columns or len(labelled)
+    columns = layout.columns or len(labelled)
     rows = [beside(labelled[i : i + columns]) for i in range(0, len(labelled), columns)]
     whole = below(rows)
-    if bar:
+    if layout.bar:
         whole = beside([whole, colour_bar(whole.height, style, scale, text)])
-    return below([whole, _note(whole.width, note(style, affine), text)]) if small_print else whole
+    small_print = note(style, affine, layout.resolution)
+    return below([whole, _note(whole.width, small_print, text)]) if layout.small_print else whole
 
 
 def orthogonal(
-    cuts: Mapping[str, Sections], volume: np.ndarray, affine: np.ndarray, mm: tuple[float, float, float], style: Style,
-    scale: Range, *, pixels_per_mm: float = 2, text: float = TEXT, resolution: str | None = None,
-) -> Picture:  # fmt: skip
+    cuts: Mapping[str, Sections], volume: np.ndarray, affine: np.ndarray, style: Style, scale: Range, layout: Layout
+) -> Picture:
     """Draw a heatmap in the coronal, sagittal and axial plane through one place, side by side on one colour bar.
 
     Args:
-        cuts: the anatomy by plane, of `sections_at`.
-        mm: (x, y, z) of the place, marked by a crosshair.
+        cuts: the anatomy by plane, of `sections_at`; a crosshair marks the place.
         style: of all three; its plane does not matter.
-        resolution: in words, where it is not that of `affine`.
     """
+    through = {PLANES[plane][2]: cut_anatomy.positions_mm[0] for plane, cut_anatomy in cuts.items()}
+    inner = replace(layout, bar=False, small_print=False, cross_mm=(through[0], through[1], through[2]))
     parts = []
     for plane, cut_anatomy in cuts.items():
         own = replace(style, plane=plane)
         heat = cut_all(
             volume, affine, plane, cut_anatomy.positions_mm, smooth=style.smooth, absolute=not style.signed
         )  # fmt: skip
-        parts.append(
-            arrange(
-                cut_anatomy, heat, affine, own, scale, pixels_per_mm=pixels_per_mm, text=text, bar=False, cross_mm=mm,
-                small_print=False,
-            )
-        )  # fmt: skip
+        parts.append(arrange(cut_anatomy, heat, affine, own, scale, inner))
     whole = beside(parts)
-    whole = beside([whole, colour_bar(whole.height, style, scale, text)])
-    return below([whole, _note(whole.width, note(replace(style, plane="coronal"), affine, resolution), text)])
+    whole = beside([whole, colour_bar(whole.height, style, scale, layout.text)])
+    small_print = note(replace(style, plane="coronal"), affine, layout.resolution)
+    return below([whole, _note(whole.width, small_print, layout.text)])
 
 
 def sections_at(anatomy: Anatomy, mm: tuple[float, float, float]) -> dict[str, Sections]:

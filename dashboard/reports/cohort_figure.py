@@ -89,6 +89,7 @@ def _row(cuts: planes.Sections, found: Found, mask: np.ndarray) -> list[planes.P
     for drawn, _, _ in found.values():
         style = planes.Style(smooth=drawn.smooth)
         heat = planes.cut_all(drawn.volume, drawn.affine, "coronal", cuts.positions_mm, smooth=drawn.smooth)
-        parts.append(planes.arrange(cuts, heat, drawn.affine, style, scale, text=TEXT, bar=False, small_print=False))
+        bare = planes.Layout(text=TEXT, bar=False, small_print=False)
+        parts.append(planes.arrange(cuts, heat, drawn.affine, style, scale, bare))
         parts.append(planes.Picture(np.full((parts[-1].height, GAP, 3), 255, np.uint8)))
     return [*parts[:-1], planes.colour_bar(parts[0].height, style, scale, TEXT)]

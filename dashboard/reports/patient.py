@@ -175,8 +175,8 @@ def _picture(
     scale = map_images.colour_range([found], subject.run.mask, percentile)
     text = _text_pixels(cuts, width, (6.2 if width > 70 else 5) * layout.MM_PER_POINT)
     picture = planes.orthogonal(
-        cuts, found.volume, found.affine, subject.mm, planes.Style(smooth=found.smooth), scale,
-        pixels_per_mm=PIXELS_PER_MM, text=text, resolution=found.resolution,
+        cuts, found.volume, found.affine, planes.Style(smooth=found.smooth), scale,
+        planes.Layout(pixels_per_mm=PIXELS_PER_MM, text=text, resolution=found.resolution),
     )  # fmt: skip
     page.picture(picture, x, y + NAME, width)
 

@@ -44,8 +44,8 @@ def sheet(
         drawn_map = one if view["sign"] == "signed" else one.of_size(reader.is_gradient(method))
         style = replace(style_of(view), smooth=bool(view["smooth"]) and one.smooth)
         drawn = planes.orthogonal(
-            cuts, drawn_map.volume * np.float32(scales[method].factor), one.affine, mm, style, scales[method].scale,
-            text=TEXT, resolution=one.resolution,
+            cuts, drawn_map.volume * np.float32(scales[method].factor), one.affine, style, scales[method].scale,
+            planes.Layout(text=TEXT, resolution=one.resolution),
         )  # fmt: skip
         rows.append(pictures.titled(drawn, formatting.method_name(method), TEXT + 3))
     notes = (label, reference_run.warning(selection.run).strip(), _cluster_note(view))

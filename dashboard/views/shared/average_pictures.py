@@ -137,9 +137,8 @@ def _prepare(drawing: Drawing) -> Callable[[], pictures.Picture]:
     sharp, style = min(SHARPEST, WIDTH / wide), drawing.style
     key = (run, style.plane, style.convention, drawing.positions, sharp)
     on = _grounds().get(key, lambda: planes.background(cut, affine, style, sharp))
-    return lambda: planes.arrange(
-        cut, heat, affine, style, drawing.scale, columns=columns, text=TEXT, small_print=False, on=on
-    )
+    layout = planes.Layout(columns=columns, text=TEXT, small_print=False, on=on)
+    return lambda: planes.arrange(cut, heat, affine, style, drawing.scale, layout)
 
 
 def picture(drawing: Drawing) -> pictures.Picture:
