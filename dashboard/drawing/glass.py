@@ -1,4 +1,4 @@
-"""The thresholded heatmap inside a transparent brain, in 3D."""
+"""The thresholded heatmap inside a transparent brain, in 3D, which turns, as nilearn's projections do not."""
 
 from __future__ import annotations
 

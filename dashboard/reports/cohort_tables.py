@@ -32,7 +32,7 @@ def table_1(whole: CohortReportData) -> list[Page]:
         page.text(MARGIN, y + 3, method_name(method), 8.5, weight="bold")
         for side, group in enumerate(whole.groups):
             first = rows[(rows.diagnosis == group) & rows["rank"].notna()].sort_values("rank")
-            _half(page, whole, (method, group), first, paper_names, MARGIN + side * (HALF + 6), y + 8)
+            _half(page, whole, (method, group), first, paper_names, (MARGIN + side * (HALF + 6), y + 8))
         y += height
     return pages
 
@@ -53,11 +53,10 @@ def _half(
     of: tuple[str, str],
     ranked: pd.DataFrame,
     paper_names: pd.Series,
-    x: float,
-    y: float,
+    place: tuple[float, float],
 ) -> None:
     """Draw one method in one group."""
-    method, group = of
+    (method, group), (x, y) = of, place
     if ranked.empty:
         page.text(x, y, f"{group}: not ranked by this run for this evidence.", SIZE, color=QUIET)
         return

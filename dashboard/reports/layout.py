@@ -105,19 +105,23 @@ class Page:
     ) -> float:  # fmt: skip
         """Draw a table with its headings at y; return the y below it. `bold`: numbers of rows."""
         step = 1.75 * size * MM_PER_POINT
-        self._row(x, y, columns, [c.heading for c in columns], size, QUIET, "normal")
+        self._row((x, y), columns, [c.heading for c in columns], size, QUIET, "normal")
         width = sum(c.width for c in columns)
         self.rule(y + 0.35 * step, x, width, QUIET)
         for number, row in enumerate(rows):
             y += step
-            self._row(x, y, columns, row, size, INK, "bold" if number in bold else "normal")
+            self._row((x, y), columns, row, size, INK, "bold" if number in bold else "normal")
             self.rule(y + 0.38 * step, x, width)
         return y + 1.25 * step
 
-    def _row(self, x: float, y: float, columns, words, size, colour, weight) -> None:
+    def _row(
+        self, place: tuple[float, float], columns: Sequence[Column], words: Sequence[str], size: float, colour: str,
+        weight: str,
+    ) -> None:  # fmt: skip
+        x, y = place
         for column, word in zip(columns, words, strict=True):
-            place, side = (x + column.width - 1, "right") if column.side == "r" else (x, "left")
-            self.text(place, y, word, size, color=colour, weight=weight, ha=side)
+            at, side = (x + column.width - 1, "right") if column.side == "r" else (x, "left")
+            self.text(at, y, word, size, color=colour, weight=weight, ha=side)
             x += column.width
 
     def shade(self, x: float, y: float, width: float, height: float, color: str) -> None:
