@@ -227,6 +227,7 @@ def control_points(spacing_mm: int) -> tuple[int, ...]:
 
 @lru_cache(maxsize=1)
 def base_anatomy(simulation: Simulation, grid_mm: int) -> BaseAnatomy:
+    """Solve and build what all subjects of a simulated cohort share."""
     solve_mm = simulation.solve_mm
     atlas = load_atlas(AtlasConfig(), solve_mm)
     brain = template_brain(solve_mm)

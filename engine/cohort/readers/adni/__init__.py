@@ -17,7 +17,7 @@ def read(config: CohortConfig) -> Cohort:
     """Read the scans of ADNI's tables, one a visit, with the diagnosis of the visit where it is known.
 
     Raises:
-        UserError: no table of ADNI, or of both kinds; what `adni_collection.read` and `adni_merged.read` raise.
+        UserError: no table of ADNI, or of both kinds; what `collection.read` and `merged.read` raise.
     """
     folder = data_folder(config)
     named = [table_file(folder, config.table)] if config.table else None

@@ -27,7 +27,7 @@ NUMBERS = {"age": "age", "yearsbl": "", "monthbl": "", "mmse": "mmse", "cdrsb": 
 
 @dataclass(frozen=True)
 class Visits:
-    """The rows of ADNIMERGE, by subject; columns in plain spelling (`tabular.plain`)."""
+    """The rows of ADNIMERGE, by subject; columns in plain spelling (`tables.plain`)."""
 
     file: Path
     by_subject: Mapping[str, pd.DataFrame]
