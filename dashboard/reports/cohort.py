@@ -9,10 +9,10 @@ import pandas as pd
 from dashboard.data.accuracy import confusion_counts, folds_behind, mean_and_sd, value_with_interval
 from dashboard.data.cohort import balance_sentence, cohort_table
 from dashboard.reports import layout
+from dashboard.reports.cohort_data import END, FOOT, CohortReportData, begin
 from dashboard.reports.cohort_figure import figure
 from dashboard.reports.cohort_tables import table_1, table_2
 from dashboard.reports.layout import ALARM, INNER, MARGIN, QUIET, Column, Page
-from dashboard.reports.whole import END, FOOT, CohortReportData, begin
 from dashboard.text import formatting, paper
 from dashboard.text.formatting import count, mean_sd, percent, three
 from dashboard.text.outputs import answer_of
@@ -48,25 +48,25 @@ def cohort_pages(run: RunReader, model_set: str, target: str, created: str | Non
     methods = [method for name, method in nifti.group_families(run) if name == model_set]
     if not methods:
         raise NotInRun(f"run {run.run_id} has no group averages of model set {model_set}: choose another")
-    whole = CohortReportData(run, model_set, target, methods, fewest)
-    distances, y = table_2(whole)
-    pages = [_first_page(whole), *figure(whole), *table_1(whole), *distances, *_provenance(whole, distances[-1], y)]
+    data = CohortReportData(run, model_set, target, methods, fewest)
+    distances, y = table_2(data)
+    pages = [_first_page(data), *figure(data), *table_1(data), *distances, *_provenance(data, distances[-1], y)]
     said = verdict(run)
     for number, page in enumerate(pages, 1):
-        _frame(page, whole, (number, len(pages)), created)
+        _frame(page, data, (number, len(pages)), created)
         if said is not None and said.banner:
             page.text(MARGIN, 8, said.banner, 8, color=ALARM, weight="bold")
             page.text(MARGIN, 11.5, f"{said.figures}.", 6.5, color=ALARM)
     return pages
 
 
-def _frame(page: Page, whole: CohortReportData, numbers: tuple[int, int], created: str | None) -> None:
+def _frame(page: Page, data: CohortReportData, numbers: tuple[int, int], created: str | None) -> None:
     """Draw the badge, and what stands at the foot of every page."""
-    if whole.run.simulated:
+    if data.run.simulated:
         page.badge(MARGIN + INNER, 18, "SIMULATED")
     page.rule(FOOT)
     report = f" · report of {created[:10]}" if created else ""
-    page.text(MARGIN, FOOT + 4, f"Run {whole.run.run_id}{report}", 6.5, color=QUIET)
+    page.text(MARGIN, FOOT + 4, f"Run {data.run.run_id}{report}", 6.5, color=QUIET)
     page.text(MARGIN + INNER / 2, FOOT + 4, f"{nifti.DISCLAIMER}.", 7, color=ALARM, weight="bold", ha="center")
     page.text(MARGIN + INNER, FOOT + 4, f"{numbers[0]} / {numbers[1]}", 6.5, color=QUIET, ha="right")
 
@@ -74,8 +74,8 @@ def _frame(page: Page, whole: CohortReportData, numbers: tuple[int, int], create
 # -- page 1: what, of whom, how well ----------------------------------------------------------------------------------
 
 
-def _first_page(whole: CohortReportData) -> Page:
-    run, manifest = whole.run, whole.run.manifest
+def _first_page(data: CohortReportData) -> Page:
+    run, manifest = data.run, data.run.manifest
     scans, predictions = run.table("scans"), run.table("predictions")
     truth = "" if answer_of(manifest).is_value else ", the change imposed and so known"
     kind = f"simulated brains{truth}" if run.simulated else manifest["cohort"]
@@ -84,19 +84,19 @@ def _first_page(whole: CohortReportData) -> Page:
     page.text(MARGIN, 28.5, layout.shortened(str(manifest.get("name", run.run_id)), INNER, 11), 11, weight="bold")
     y = page.paragraph(
         MARGIN, 35,
-        f"A 3D convolutional network {_task(whole)} on structural MRI. Cohort: {kind}"
-        f"{_size(scans, whole.fewest)}, {manifest['grid_mm']:g} mm grid. "
-        f"This report shows the {formatting.MODEL_SETS[whole.model_set].lower()}: "
-        f"{_lower(formatting.SET_SENTENCES[whole.model_set])} Evidence for {whole.evidence} is explained, by "
-        f"{count(len(whole.methods), 'method')}.",
+        f"A 3D convolutional network {_task(data)} on structural MRI. Cohort: {kind}"
+        f"{_size(scans, data.fewest)}, {manifest['grid_mm']:g} mm grid. "
+        f"This report shows the {formatting.MODEL_SETS[data.model_set].lower()}: "
+        f"{_lower(formatting.SET_SENTENCES[data.model_set])} Evidence for {data.evidence} is explained, by "
+        f"{count(len(data.methods), 'method')}.",
         INNER, 8.5,
     )  # fmt: skip
-    y = _cohort(page, scans, whole, y + 6)
+    y = _cohort(page, scans, data, y + 6)
     if (said := verdict(run)) is not None and said.baseline:
         y = page.paragraph(MARGIN, y + 1, said.baseline, INNER, 7.5, "bold", ALARM)
-    y = _accuracy(page, whole, y + 5)
+    y = _accuracy(page, data, y + 5)
     if not answer_of(manifest).is_value:
-        _confusion(page, whole, predictions, y + 5)
+        _confusion(page, data, predictions, y + 5)
     return page
 
 
@@ -107,20 +107,20 @@ def _size(scans: pd.DataFrame, fewest: int) -> str:
     return f"; {count(len(scans), 'scan')} of {count(scans.subject.nunique(), 'subject')}"
 
 
-def _task(whole: CohortReportData) -> str:
-    answer = answer_of(whole.run.manifest)
+def _task(data: CohortReportData) -> str:
+    answer = answer_of(data.run.manifest)
     if answer.is_value:
         return f"predicts {answer.label} (shown as two groups, divided at {answer.number(answer.middle)})"
-    return f"tells {whole.groups[0]} from {whole.groups[1]}"
+    return f"tells {data.groups[0]} from {data.groups[1]}"
 
 
 def _lower(sentence: str) -> str:
     return sentence[:1].lower() + sentence[1:]
 
 
-def _cohort(page: Page, scans: pd.DataFrame, whole: CohortReportData, y: float) -> float:
+def _cohort(page: Page, scans: pd.DataFrame, data: CohortReportData, y: float) -> float:
     """Say who is in the run, in the table of the Overview page."""
-    run, fewest = whole.run, whole.fewest
+    run, fewest = data.run, data.fewest
     page.text(MARGIN, y, "Who", 10, weight="bold")
     table = cohort_table(scans, run.groups, fewest)
     columns = [
@@ -136,9 +136,9 @@ def _cohort(page: Page, scans: pd.DataFrame, whole: CohortReportData, y: float) 
     return page.paragraph(MARGIN, y, f"{excluded} {balance}", INNER, 7.2, color=QUIET)
 
 
-def _accuracy(page: Page, whole: CohortReportData, y: float) -> float:
+def _accuracy(page: Page, data: CohortReportData, y: float) -> float:
     """Tell how well networks, linear baselines and the paper do: every fold, mean and SD, the held-out test set."""
-    metrics = metrics_of(whole.run)
+    metrics = metrics_of(data.run)
     folds = sorted(metrics.model[are_of_folds(metrics.model)].unique(), key=lambda m: (len(m), m))
     found = set(metrics.classifier)
     classifiers = [c for c in formatting.CLASSIFIERS if c in found]
@@ -150,7 +150,7 @@ def _accuracy(page: Page, whole: CohortReportData, y: float) -> float:
     ]  # fmt: skip
     size = 6.8 if len(folds) <= 6 else 5.6
     y += 1
-    answer = answer_of(whole.run.manifest)
+    answer = answer_of(data.run.manifest)
     for metric, name in (ERRORS if answer.is_value else METRICS).items():
         name = f"{name}, {answer.unit}" if metric == "mae" and answer.unit else name
         values = {(r.classifier, r.model): r.value for r in _of(metrics, metric).itertuples()}
@@ -160,16 +160,16 @@ def _accuracy(page: Page, whole: CohortReportData, y: float) -> float:
              *(formatting.with_interval(*value_with_interval(metrics, m, metric, c)) for m in ("folds", "holdout"))]
             for c in classifiers
         ]  # fmt: skip
-        if metric in PAPER_METRICS and whole.like_the_paper:
+        if metric in PAPER_METRICS and data.like_the_paper:
             mean, sd = PAPER_METRICS[metric]
             rows.append([paper.SHORT, *([""] * len(folds)), f"{mean:.2f} ± {sd:.2f}", "", ""])
         y = page.table(MARGIN, y + 5, [replace(columns[0], heading=name), *columns[1:]], rows, size)
-    held = int((whole.run.table("predictions", ["correct"], model="holdout").correct.notna()).sum())
+    held = int((data.run.table("predictions", ["correct"], model="holdout").correct.notna()).sum())
     note = f"By scan. Columns 1 to {len(folds)}: folds; SD over folds. " if folds else "Not cross-validated. "
     note += f"Held out: the fixed test set, n = {count(held, 'scan')}. " if held else ""
     note += "CI: bootstrap over subjects or score interval, the wider; none of fewer than 5 subjects a group. "
     note += "The linear models were fitted in the same folds. "
-    note += "The paper's cohort is ADNI: a comparison, not a target." if whole.like_the_paper else ""
+    note += "The paper's cohort is ADNI: a comparison, not a target." if data.like_the_paper else ""
     return page.paragraph(MARGIN, y, note, INNER, 7.2, color=QUIET)
 
 
@@ -184,29 +184,29 @@ def _of(metrics: pd.DataFrame, metric: str) -> pd.DataFrame:
     return metrics[(metrics.metric == metric) & (metrics.level == "scan")]
 
 
-def _confusion(page: Page, whole: CohortReportData, predictions: pd.DataFrame, y: float) -> None:
-    counts = confusion_counts(predictions, whole.model_set, whole.groups)
+def _confusion(page: Page, data: CohortReportData, predictions: pd.DataFrame, y: float) -> None:
+    counts = confusion_counts(predictions, data.model_set, data.groups)
     totals = counts.sum(axis=1)
-    if ((counts > 0) & (counts < whole.fewest)).any():
+    if ((counts > 0) & (counts < data.fewest)).any():
         return
-    page.text(MARGIN, y, f"Confusion, {formatting.MODEL_SETS[whole.model_set].lower()}", 10, weight="bold")
+    page.text(MARGIN, y, f"Confusion, {formatting.MODEL_SETS[data.model_set].lower()}", 10, weight="bold")
     rows = [
         [f"{group}, n = {total}", *(f"{n} ({percent(n / total)})" if total else formatting.NONE for n in row)]
-        for group, total, row in zip(whole.groups, totals, counts, strict=True)
+        for group, total, row in zip(data.groups, totals, counts, strict=True)
     ]
-    columns = [Column("True group", 50), *(Column(f"predicted {g}", 36, "r") for g in whole.groups)]
+    columns = [Column("True group", 50), *(Column(f"predicted {g}", 36, "r") for g in data.groups)]
     page.table(MARGIN, y + 6, columns, rows, 7.5)
 
 
 # -- the last page ------------------------------------------------------------------------------------------------
 
 
-def _provenance(whole: CohortReportData, page: Page, y: float) -> list[Page]:
+def _provenance(data: CohortReportData, page: Page, y: float) -> list[Page]:
     """Write what the results were made from, whose work they rest on, how to cite; return the pages that were added."""
-    manifest = whole.run.manifest
+    manifest = data.run.manifest
     versions, created = manifest.get("versions", {}), str(manifest.get("created", ""))
     facts = {
-        "Run": whole.run.run_id, "Made": created, "Cohort": manifest.get("cohort", ""),
+        "Run": data.run.run_id, "Made": created, "Cohort": manifest.get("cohort", ""),
         "Working grid": f"{manifest.get('grid_mm', 0):g} mm", "Fingerprint of the results": manifest["fingerprint"],
         "Fingerprint of the data": manifest["data_fingerprint"], "Code": manifest.get("commit") or "not recorded",
         "Computed on": manifest.get("device", ""),
@@ -215,7 +215,7 @@ def _provenance(whole: CohortReportData, page: Page, y: float) -> list[Page]:
     notices = [n for n in manifest.get("notices", []) if nifti.DISCLAIMER not in n]
     fingerprint = manifest["fingerprint"][:16]
     this = (
-        f"Brainwhy {versions.get('brainwhy', '')}, run {whole.run.run_id} (fingerprint {fingerprint}), {created[:10]}."
+        f"Brainwhy {versions.get('brainwhy', '')}, run {data.run.run_id} (fingerprint {fingerprint}), {created[:10]}."
     )
     added = []
     if y + 75 + 8 * len(notices) > END:

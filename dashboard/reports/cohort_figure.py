@@ -8,8 +8,8 @@ from dashboard.data import map_images
 from dashboard.data.anatomy import template
 from dashboard.drawing import pictures, planes, slices
 from dashboard.reports import layout
+from dashboard.reports.cohort_data import END, CohortReportData, begin
 from dashboard.reports.layout import INNER, MARGIN, QUIET, Page
-from dashboard.reports.whole import END, CohortReportData, begin
 from dashboard.text import formatting
 from dashboard.text.formatting import count, method_name
 from store import NotInRun
@@ -21,24 +21,24 @@ TEXT, GAP = 26.0, 14  # pixels
 Found = dict[str, tuple[map_images.MapImage, int, int]]  # group -> average, scans, subjects
 
 
-def figure(whole: CohortReportData) -> list[Page]:
+def figure(data: CohortReportData) -> list[Page]:
     """Draw group averages of each method on the paper's three coronal slices, both groups on one range of colours."""
-    run = whole.run
+    run = data.run
     anatomy = template(run)
     positions = slices.paper_positions(anatomy.brain.shape[1], anatomy.affine)
     cuts = planes.sections(anatomy, "coronal", positions).cropped()
     pages: list[Page] = []
     people: dict[str, str] = {}
     y = END
-    for method in whole.methods:
-        found = {g: m for g in whole.groups if (m := _group_map(whole, method, g)) is not None}
+    for method in data.methods:
+        found = {g: m for g in data.groups if (m := _group_map(data, method, g)) is not None}
         if not found:
             continue
         parts = _row(cuts, found, run.mask)
         picture = pictures.beside(parts)
         height = 6.5 + INNER * picture.height / picture.width
         if y + height > END or _people(found) != people:
-            page, y = _page(whole)
+            page, y = _page(data)
             pages.append(page)
             people = _people(found)
             for number, (group, behind) in enumerate(people.items()):
@@ -64,20 +64,20 @@ def _people(found: Found) -> dict[str, str]:
     return people
 
 
-def _page(whole: CohortReportData) -> tuple[Page, float]:
+def _page(data: CohortReportData) -> tuple[Page, float]:
     return begin(
         "Where the networks look",
-        f"Mean over the subjects of each group, evidence for {whole.evidence}. "
-        f"{formatting.SET_SENTENCES[whole.model_set]} "
+        f"Mean over the subjects of each group, evidence for {data.evidence}. "
+        f"{formatting.SET_SENTENCES[data.model_set]} "
         "The paper's three coronal slices of the 1 mm template, neurological convention: L is the left of the subject. "
-        f"Heatmaps of a {whole.run.manifest['grid_mm']:g} mm grid. Colour starts at the marked value, the median of "
+        f"Heatmaps of a {data.run.manifest['grid_mm']:g} mm grid. Colour starts at the marked value, the median of "
         "the brain; both groups of a method share one range.",
     )
 
 
-def _group_map(whole: CohortReportData, method: str, group: str) -> tuple[map_images.MapImage, int, int] | None:
+def _group_map(data: CohortReportData, method: str, group: str) -> tuple[map_images.MapImage, int, int] | None:
     try:
-        return map_images.group_map(whole.run, whole.model_set, method, whole.target, group)
+        return map_images.group_map(data.run, data.model_set, method, data.target, group)
     except NotInRun:
         return None
 

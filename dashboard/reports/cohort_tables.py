@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from dashboard.reports import layout
+from dashboard.reports.cohort_data import END, CohortReportData, begin
 from dashboard.reports.layout import INNER, MARGIN, QUIET, Column, Page
-from dashboard.reports.whole import END, CohortReportData, begin
 from dashboard.text import paper
 from dashboard.text.formatting import method_name, region_name, three
 from dashboard.views.distances import tables as distances_tables
@@ -15,41 +15,41 @@ TOP, SIZE = 10, 6.8
 HALF = (INNER - 6) / 2
 
 
-def table_1(whole: CohortReportData) -> list[Page]:
+def table_1(data: CohortReportData) -> list[Page]:
     """Draw the first ten regions of every method in both groups."""
-    run = whole.run
-    ranking = run.table("group_regions", model_set=whole.model_set, target=whole.target)
+    run = data.run
+    ranking = run.table("group_regions", model_set=data.model_set, target=data.target)
     ranking = ranking[ranking.merged.astype(bool)]
     paper_names = run.table("regions", ["merged", "paper"]).drop_duplicates("merged").set_index("merged").paper
     pages: list[Page] = []
     y = END
-    for method in whole.methods:
+    for method in data.methods:
         rows = ranking[ranking.method == method]
         height = 8 + (TOP + 2) * 1.75 * SIZE * layout.MM_PER_POINT
         if y + height > END:
-            page, y = _page_1(whole)
+            page, y = _page_1(data)
             pages.append(page)
         page.text(MARGIN, y + 3, method_name(method), 8.5, weight="bold")
-        for side, group in enumerate(whole.groups):
+        for side, group in enumerate(data.groups):
             first = rows[(rows.diagnosis == group) & rows["rank"].notna()].sort_values("rank")
-            _half(page, whole, (method, group), first, paper_names, (MARGIN + side * (HALF + 6), y + 8))
+            _half(page, data, (method, group), first, paper_names, (MARGIN + side * (HALF + 6), y + 8))
         y += height
     return pages
 
 
-def _page_1(whole: CohortReportData) -> tuple[Page, float]:
+def _page_1(data: CohortReportData) -> tuple[Page, float]:
     words = (
-        f"The ten regions with the largest share of the group average, evidence for {whole.evidence}: percent of the "
+        f"The ten regions with the largest share of the group average, evidence for {data.evidence}: percent of the "
         "relevance in all atlas regions, left and right added. Subjects whose heatmaps are 0 everywhere have none. "
     )
-    if whole.like_the_paper:
+    if data.like_the_paper:
         words += f"ADNI: the four values published in {paper.SHORT}, to compare with, not a target."
     return begin("Table 1: regions that matter most", words)
 
 
 def _half(
     page: Page,
-    whole: CohortReportData,
+    data: CohortReportData,
     of: tuple[str, str],
     ranked: pd.DataFrame,
     paper_names: pd.Series,
@@ -60,7 +60,7 @@ def _half(
     if ranked.empty:
         page.text(x, y, f"{group}: not ranked by this run for this evidence.", SIZE, color=QUIET)
         return
-    there = dict(paper.TABLE_1[group].get(method, [])) if whole.like_the_paper else {}
+    there = dict(paper.TABLE_1[group].get(method, [])) if data.like_the_paper else {}
     without = ranked.without_relevance.fillna(0).max()  # earlier runs did not count them
     people = f"{group}, n = {ranked.subjects.max()}" + (f" of {ranked.subjects.max() + without}" if without > 0 else "")
     columns = [Column("", 6), Column(people, 48), Column("share, %", 17, "r")]
@@ -78,16 +78,16 @@ def _half(
         page.text(x, below - 1.4, layout.shortened(f"ADNI also: {', '.join(missing)}", HALF, 6), 6, color=QUIET)
 
 
-def table_2(whole: CohortReportData) -> tuple[list[Page], float]:
+def table_2(data: CohortReportData) -> tuple[list[Page], float]:
     """Draw distances and rank correlations of all pairs of methods; return the pages and where the last goes on."""
-    found = distances_tables.select_groups(whole.run.table("distances"), whole.model_set, "group")
+    found = distances_tables.select_groups(data.run.table("distances"), data.model_set, "group")
     page, y = begin(
         "Table 2: distances between methods",
         "Euclidean distance of the group averages, each divided by its sum in the brain, divided by (voxel mm)^1.5, "
         "x 1e-4; and Spearman's rank correlation over the voxels of the brain. "
-        + ("ADNI: the published values, to compare with, not a target." if whole.like_the_paper else ""),
+        + ("ADNI: the published values, to compare with, not a target." if data.like_the_paper else ""),
     )  # fmt: skip
-    shown = distances_tables.table_2(found, list(whole.groups), whole.like_the_paper) if len(found) else found
+    shown = distances_tables.table_2(found, list(data.groups), data.like_the_paper) if len(found) else found
     if shown.empty:
         page.text(MARGIN, y + 4, "This model set has fewer than two methods to compare.", 8)
         return [page], y + 8
