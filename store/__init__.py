@@ -17,8 +17,9 @@ from store.errors import (
 )
 from store.keys import GroupKey, HeatmapKey
 from store.reading.group_maps import GroupMap
-from store.reading.reader import RunInfo, RunReader, damage, list_runs, open_run
+from store.reading.reader import RunInfo, RunReader, list_runs, open_run
 from store.spec import SPEC_VERSION
+from store.writing.validate import damage
 
 if TYPE_CHECKING:
     from store.writing.writer import RunWriter

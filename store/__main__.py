@@ -12,15 +12,16 @@ from store.accuracy import FOLDS, metrics_of
 from store.errors import NotInRun, RunNotFound, StoreError, StoreNotFound
 from store.files import atomic
 from store.files.folders import Folder
-from store.reading.reader import RunInfo, RunReader, damage, list_runs, open_run
+from store.reading.reader import RunInfo, RunReader, list_runs, open_run
 from store.spec import CACHE_FOLDER, MANIFEST, WORK_FOLDER
+from store.writing.validate import damage, validate
 
 USER_MISTAKE, BROKEN = 2, 1
 _SHOWN_METRICS = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "auc", "mae", "rmse", "r", "r2")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code: 0 fine, 1 broken, 2 the user's mistake."""
+    """Run one command and return its exit code: 0 fine, 1 broken, 2 the user's mistake."""
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _damage(options: argparse.Namespace) -> list[str]:
-    """What is wrong with the run that a command was about, where it failed in a way that nobody thought of."""
+    """Say what is wrong with the run that a command was about, where it failed in a way that nobody thought of."""
     try:
         run = open_run(options.store, getattr(options, "run", None)).run_id
     except StoreError as error:
@@ -177,8 +178,6 @@ def _flat(config: dict, prefix: str = "") -> dict[str, str]:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from store.writing.validate import validate
-
     store = Folder(options.store)
     if options.run and store.exists(f"{options.run}/{MANIFEST}"):
         runs = [options.run]
@@ -233,7 +232,7 @@ def _remove(options: argparse.Namespace) -> int:
 
 
 def _run_folder(store: str, run: str) -> str:
-    """The folder of a run, also of a broken one."""
+    """Return the folder of a run, also of a broken one."""
     infos = list_runs(store)
     for info in infos:
         if info.run == run:
@@ -274,7 +273,7 @@ def _print_pairs(pairs: dict) -> None:
 
 
 def _printable(text: str) -> str:
-    """A line of a run that may come from strangers: control characters would be orders to the terminal."""
+    """Return a line of a run, which may come from strangers, without control characters: orders to the terminal."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 

@@ -17,11 +17,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from store.keys import are_of_folds, are_retrained
+
+if TYPE_CHECKING:
+    from store.reading.reader import RunReader
 
 RESAMPLES = 2000
 SEED = 0
@@ -64,7 +68,7 @@ class Difference:
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:
-    """95 % interval of a proportion of n."""
+    """Return the 95 % interval of a proportion of n."""
     if not n or not math.isfinite(share):
         return math.nan, math.nan
     centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
@@ -73,7 +77,7 @@ def wilson(share: float, n: int) -> tuple[float, float]:
 
 
 def newcombe(auc: float, positive: int, negative: int) -> tuple[float, float]:
-    """95 % interval of an AUC of so many subjects of either group, by Newcombe's method 5.
+    """Return the 95 % interval of an AUC of so many subjects of either group, by Newcombe's method 5.
 
     Its ends are the values that lie Z standard errors from the AUC, the variance being that of Hanley and McNeil (1982)
     at the end itself, with both groups of equal size in the smaller terms.
@@ -97,20 +101,20 @@ def newcombe(auc: float, positive: int, negative: int) -> tuple[float, float]:
 
 
 def both(first: tuple[float, float, float], second: tuple[float, float, float]) -> tuple[float, float]:
-    """Interval of the mean of two independent numbers, each (value, low, high); MOVER."""
+    """Return the interval of the mean of two independent numbers, each (value, low, high), by MOVER."""
     (a, a_low, a_high), (b, b_low, b_high) = first, second
     mean = (a + b) / 2
     return mean - math.hypot(a - a_low, b - b_low) / 2, mean + math.hypot(a_high - a, b_high - b) / 2
 
 
 def between(first: tuple[float, float, float], second: tuple[float, float, float]) -> tuple[float, float]:
-    """Interval of first minus second of two independent numbers, each (value, low, high); MOVER."""
+    """Return the interval of first minus second of two independent numbers, each (value, low, high), by MOVER."""
     (a, a_low, a_high), (b, b_low, b_high) = first, second
     return a - b - math.hypot(a - a_low, b_high - b), a - b + math.hypot(a_high - a, b - b_low)
 
 
 def fisher(r: float, n: int) -> tuple[float, float]:
-    """95 % interval of Pearson's r over n subjects."""
+    """Return the 95 % interval of Pearson's r over n subjects."""
     if n < 4 or not abs(r) < 1:
         return math.nan, math.nan
     half = Z / math.sqrt(n - 3)
@@ -145,15 +149,15 @@ class Judged:
             self._pairs.append((ill, well, (higher > 0) + 0.5 * (higher == 0)))
 
     def people(self, positive: bool) -> int:
-        """Subjects with scans of this group."""
+        """Count the subjects with scans of this group."""
         return len(np.unique(self.subject[self.positive == positive]))
 
     def weights(self, resamples: int, random: np.random.Generator) -> np.ndarray:
-        """(resamples, scans) how often each scan's subject was drawn; as many subjects a group as there are."""
+        """Draw subjects, as many a group as there are: how often each scan's is drawn, (resamples, scans)."""
         return drawn(self.subject, self.strata, resamples, random)
 
     def statistics(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Every statistic under (k, scans) weights, (k,) each; missing where a group has none."""
+        """Compute every statistic under (k, scans) weights, (k,) each; missing where a group has none."""
         right = self._called == self.positive
         with np.errstate(invalid="ignore", divide="ignore"):
             sensitivity = weights @ (right & self.positive) / (weights @ self.positive)
@@ -169,7 +173,7 @@ class Judged:
             }  # fmt: skip
 
     def scored(self, values: Mapping[str, float]) -> dict[str, tuple[float, float]]:
-        """Score intervals that count each subject once."""
+        """Return score intervals that count each subject once."""
         ill, well = self.people(True), self.people(False)
         found = {
             "auc": newcombe(values["auc"], ill, well), "accuracy": wilson(values["accuracy"], len(self._people)),
@@ -180,12 +184,12 @@ class Judged:
 
     @property
     def smaller(self) -> int:
-        """Subjects of the smaller group."""
+        """Return how many subjects the smaller group has."""
         return min(self.people(True), self.people(False))
 
 
 def ranked_by(scans: pd.DataFrame) -> np.ndarray:
-    """(n,) what scans are ranked by: their margin where it is known, else their probability.
+    """Return what scans are ranked by, (n,): their margin where it is known, else their probability.
 
     The order is the same but where probabilities are rounded to 0 or 1: margins beyond 37 would be ties.
     """
@@ -207,11 +211,11 @@ class Valued:
         self.smaller = len(people)
 
     def weights(self, resamples: int, random: np.random.Generator) -> np.ndarray:
-        """(resamples, scans) how often each scan's subject was drawn."""
+        """Draw subjects: how often each scan's is drawn, (resamples, scans)."""
         return drawn(self.subject, self.strata, resamples, random)
 
     def statistics(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """mae, rmse, r and r2 under (k, scans) weights, (k,) each; missing where nothing varies."""
+        """Compute mae, rmse, r and r2 under (k, scans) weights, (k,) each; missing where nothing varies."""
         total, true, said = weights.sum(1), self._observed, self._value
         squared = weights @ (said - true) ** 2 / total
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -225,12 +229,12 @@ class Valued:
             }  # fmt: skip
 
     def scored(self, values: Mapping[str, float]) -> dict[str, tuple[float, float]]:
-        """Of r alone."""
+        """Return the score interval of r alone."""
         return {"r": fisher(values["r"], self.smaller)}
 
 
 def drawn(subject: np.ndarray, strata: list[np.ndarray], resamples: int, random: np.random.Generator) -> np.ndarray:
-    """(resamples, scans) float64 how often the subject of each scan was drawn, with replacement within each stratum.
+    """Draw subjects with replacement in each stratum: how often that of each scan is drawn, (resamples, scans) float64.
 
     Args:
         subject: (scans,) number of each scan's subject.
@@ -250,7 +254,7 @@ def resampled(
     statistics: Callable[[np.ndarray], Mapping[str, np.ndarray]],
     weights: Callable[[int, np.random.Generator], np.ndarray],
 ) -> dict[str, np.ndarray]:
-    """Every statistic in RESAMPLES draws of subjects, always the same draws."""
+    """Compute every statistic in RESAMPLES draws of subjects, always the same draws."""
     random, parts = np.random.default_rng(SEED), []
     for _ in range(0, RESAMPLES, CHUNK):
         parts.append(statistics(weights(CHUNK, random)))
@@ -258,7 +262,7 @@ def resampled(
 
 
 def estimates(judged: Judged | Valued) -> dict[str, Estimate]:
-    """Every statistic with its interval: metric -> Estimate."""
+    """Compute every statistic with its interval: metric -> Estimate."""
     once = judged.statistics(np.ones((1, len(judged.subject))))
     values = {name: float(value[0]) for name, value in once.items()}
     if judged.smaller < LEAST_SUBJECTS:
@@ -274,19 +278,19 @@ def estimates(judged: Judged | Valued) -> dict[str, Estimate]:
 
 
 def ends(draws: np.ndarray) -> tuple[float, float]:
-    """2.5 and 97.5 percentiles of the draws that have a value."""
+    """Return the 2.5 and 97.5 percentiles of the draws that have a value."""
     known = draws[np.isfinite(draws)]
     low, high = np.percentile(known, ENDS) if len(known) else (math.nan, math.nan)
     return float(low), float(high)
 
 
 def difference(first: Judged | Valued, second: Judged | Valued, metric: str = "auc") -> Difference:
-    """First minus second in one statistic; see `differences`."""
+    """Return first minus second in one statistic; see `differences`."""
     return differences(first, second)[metric]
 
 
 def differences(first: Judged | Valued, second: Judged | Valued) -> dict[str, Difference]:
-    """First minus second in every statistic, of two classifiers that judged the same scans in the same order.
+    """Subtract two classifiers that judged the same scans in the same order, first minus second, in every statistic.
 
     A classifier without a wrong pair is the same in every resample; then the two intervals are put together as of
     independent classifiers (MOVER), which is the wider.
@@ -316,7 +320,7 @@ def _constant(draws: np.ndarray) -> bool:
 
 
 def unpaired(first: Estimate, second: Estimate) -> Difference:
-    """First minus second, of two classifiers that judged different scans."""
+    """Return first minus second, of two classifiers that judged different scans."""
     low, high = between(*((one.value, one.low, one.high) for one in (first, second)))
     return Difference(first.value - second.value, low, high, False)
 
@@ -325,7 +329,7 @@ def unpaired(first: Estimate, second: Estimate) -> Difference:
 
 
 def judged_scans(predictions: pd.DataFrame, model_set: str) -> pd.DataFrame:
-    """Rows of a predictions table by which a model set is judged: scans of a group, without retrained models.
+    """Return the predictions by which a model set is judged: scans of a group, without retrained models.
 
     Args:
         model_set: folds or holdout.
@@ -337,7 +341,7 @@ def judged_scans(predictions: pd.DataFrame, model_set: str) -> pd.DataFrame:
 
 
 def judged(scans: pd.DataFrame, positive: str, is_value: bool = False) -> Judged | Valued | None:
-    """The scans as what `estimates` takes; None where there are none.
+    """Turn the scans into what `estimates` takes; None where there are none.
 
     Args:
         scans: of `judged_scans`.
@@ -349,16 +353,18 @@ def judged(scans: pd.DataFrame, positive: str, is_value: bool = False) -> Judged
 
 
 def by_subject(scans: pd.DataFrame, is_value: bool = False) -> pd.DataFrame:
-    """One row a model, subject and group, with the mean probability of its scans; of a regression the mean values."""
+    """Average over the scans of each model, subject and group: the probability, or the values of a regression."""
     if is_value:
         return scans.groupby(["model", "subject"], as_index=False)[["observed", "value"]].mean().assign(group="-")
     return scans.groupby(["model", "subject", "group"], as_index=False)["probability"].mean()
 
 
 def interval_rows(predictions: pd.DataFrame, positive: str, is_value: bool = False) -> pd.DataFrame:
-    """Estimates of both model sets by scan and by subject: level, model (folds or holdout), metric, value, low, high,
-    subjects.
-    """  # fmt: skip
+    """Estimate both model sets by scan and by subject.
+
+    Returns:
+        level, model (folds or holdout), metric, value, low, high, subjects.
+    """
     rows = []
     for model in (FOLDS, "holdout"):
         scans = judged_scans(predictions, model)
@@ -369,12 +375,8 @@ def interval_rows(predictions: pd.DataFrame, positive: str, is_value: bool = Fal
     return pd.DataFrame(rows, columns=["level", "model", "metric", "value", "low", "high", "subjects"])
 
 
-def metrics_of(run) -> pd.DataFrame:
-    """The metrics table of a run with intervals; a run of before them gets its networks' from its predictions.
-
-    Args:
-        run: RunReader.
-    """
+def metrics_of(run: RunReader) -> pd.DataFrame:
+    """Return the metrics table with intervals; where a run has none, its networks' come from its predictions."""
     table = run.table("metrics")
     if table.empty or (table["model"] == FOLDS).any() or table["low"].notna().any():
         return table
@@ -382,7 +384,7 @@ def metrics_of(run) -> pd.DataFrame:
 
 
 def with_intervals(table: pd.DataFrame, predictions: pd.DataFrame, positive: str, is_value: bool) -> pd.DataFrame:
-    """A metrics table with the rows of all folds together, and the ends of the held-out model's, of the networks."""
+    """Add to a metrics table the rows of all folds together and the interval ends of the held-out networks."""
     found = interval_rows(predictions, positive, is_value).assign(classifier="cnn", note="")
     keys = ["classifier", "level", "model", "metric"]
     both_ = table.drop(columns=["low", "high", "subjects"]).merge(

@@ -23,7 +23,7 @@ class NewerSpec(StoreError, ValueError):
 
     @classmethod
     def of(cls, run: str, version: str, reads: str) -> NewerSpec:
-        """The error for a run with `version`, where this code reads `reads`, e.g. "1.x"."""
+        """Make the error for a run with `version`, where this code reads `reads`, e.g. "1.x"."""
         return cls(
             f"run {run} has spec {version}, this code reads {reads}: update the code, or rebuild with run_pipeline.py"
         )

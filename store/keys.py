@@ -37,12 +37,12 @@ class ModelName(str):
 
 
 def are_of_folds(models: pd.Series) -> pd.Series:
-    """Return, for a column of model names, which of them are networks of the cross-validation."""
+    """Return which model names of a column are networks of the cross-validation."""
     return models.map({name: ModelName(name).fold is not None for name in models.unique()}).astype(bool)
 
 
 def are_retrained(models: pd.Series) -> pd.Series:
-    """Return, for a column of model names, which of them are trained again; they count no scan a second time."""
+    """Return which model names of a column are trained again; they count no scan a second time."""
     return models.map({name: ModelName(name).retrained for name in models.unique()}).astype(bool)
 
 

@@ -23,7 +23,7 @@ DRAWS_KEPT = 4
 
 
 def divide(values: np.ndarray, divisor: np.ndarray | float) -> np.ndarray:
-    """Divide, with NaN where the divisor is not above 0: what has no relevance has no share."""
+    """Divide values, with NaN where the divisor is not above 0: what has no relevance has no share."""
     divisor = np.broadcast_to(np.asarray(divisor, float), values.shape)
     return np.divide(values, divisor, out=np.full(values.shape, np.nan), where=divisor > 0)
 

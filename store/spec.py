@@ -402,7 +402,7 @@ TABLES = (
             "code": (INTEGER, "the atlas's own code; missing for Ventricles and Unlabelled"),
             "merged": (STRING, "name without its side"),
             "paper": (STRING, "name as in Rieke et al. 2018"),
-            "lobe": (STRING, "temporal, cortical or other (design, section 6); unknown where the name does not say"),
+            "lobe": (STRING, "temporal, cortical or other (docs/definitions.md); unknown where the name does not say"),
             "in_atlas": (BOOLEAN, "false for Ventricles and Unlabelled"),
             "voxels": (INTEGER, "on the working grid"),
             "volume_cm3": (FLOAT, "on the working grid"),
@@ -446,7 +446,7 @@ TABLES = (
             "subjects": (INTEGER, ""),
             "without_relevance": (INTEGER, "scans whose map is 0 everywhere; not averaged in the scale relative"),
         },
-        "group cells (design, section 8)",
+        "group cells (docs/definitions.md, Group cells and averages)",
         later=("without_relevance",),
     ),
     TableSpec(
@@ -652,7 +652,7 @@ OPTIONAL_MANIFEST_KEYS = {
 
 
 def array_spec(path: str) -> ArraySpec:
-    """The spec that an array path falls under, e.g. "heatmaps/fold-1/sensitivity/AD/margin"."""
+    """Return the spec that an array path falls under, e.g. "heatmaps/fold-1/sensitivity/AD/margin"."""
     parts = path.split("/")
     for spec in ARRAYS:
         pattern = spec.path.split("/")
@@ -662,7 +662,7 @@ def array_spec(path: str) -> ArraySpec:
 
 
 def table_spec(name: str) -> TableSpec:
-    """The spec of a table by its name."""
+    """Return the spec of a table by its name."""
     for spec in TABLES:
         if spec.name == name:
             return spec

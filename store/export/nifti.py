@@ -72,12 +72,12 @@ def nifti_bytes(
 
 
 def volume_nifti(run: RunReader, scan: str) -> bytes:
-    """The preprocessed volume of a scan."""
+    """Make a .nii.gz file of the preprocessed volume of a scan."""
     return nifti_bytes(run.volume(scan), run.affine(), simulated=run.simulated, unit="intensity")
 
 
 def heatmap_nifti(run: RunReader, model: str, method: str, scan: str, *, target: str, scale: str = "margin") -> bytes:
-    """One heatmap on the working grid; errors as for RunReader.heatmap."""
+    """Make a .nii.gz file of one heatmap on the working grid; errors as for RunReader.heatmap."""
     values = run.heatmap(model, method, scan, target=target, scale=scale)
     return nifti_bytes(values, run.affine(), simulated=run.simulated, unit=_unit_of_heatmap(run, method, scale))
 
@@ -85,7 +85,7 @@ def heatmap_nifti(run: RunReader, model: str, method: str, scan: str, *, target:
 def heatmap_native_nifti(
     run: RunReader, model: str, method: str, scan: str, *, target: str, scale: str = "margin", order: str | None = None
 ) -> bytes:
-    """One heatmap over the scan's own file: its shape and affine; errors as for RunReader.heatmap and to_native.
+    """Make a .nii.gz file of a heatmap in a scan's own shape and affine; errors as for RunReader.heatmap, to_native.
 
     Args:
         order: linear or nearest; None: linear for gradients, nearest for occlusions.
@@ -103,7 +103,7 @@ def _unit_of_heatmap(run: RunReader, method: str, scale: str) -> str:
 
 
 def mask_native_nifti(run: RunReader, scan: str) -> bytes:
-    """The template's brain mask over the scan's own file, to check the way; errors as for to_native."""
+    """Make a .nii.gz file of the brain mask over a scan's own file, to check the way; errors as for to_native."""
     moved, affine = to_native(run, scan, run.array("grid/mask"), order="nearest")
     return nifti_bytes(moved, affine, simulated=run.simulated, space=SCANNER, unit="1 in the brain mask")
 
@@ -133,7 +133,7 @@ def average_words(run: RunReader, method: str, statistic: str, scale: str) -> st
 
 
 def paper_statistic(run: RunReader, model_set: str, method: str) -> str:
-    """What the paper averages: |h| for gradients, max(h, 0) for occlusions; NotInRun without group maps."""
+    """Return the statistic of the paper: |h| for gradients, max(h, 0) for occlusions; NotInRun without group maps."""
     average_scale(run, model_set, method)
     return "mean_abs" if run.is_gradient(method) else "mean_positive"
 
@@ -240,7 +240,7 @@ def export_native(run: RunReader, folder: str | Path, scans: Sequence[str]) -> l
 
 
 def group_families(run: RunReader) -> list[tuple[str, str]]:
-    """(model set, method) of every group map of a run, methods in the order of the paper, then by name."""
+    """List the (model set, method) of every group map of a run, methods in the order of the paper, then by name."""
     cells = run.table("cells", ["model_set", "method"]).drop_duplicates()
     order = list(METHOD_TITLES)
     place = {m: (order.index(m) if m in order else len(order), m) for m in cells.method}
@@ -248,7 +248,7 @@ def group_families(run: RunReader) -> list[tuple[str, str]]:
 
 
 def diagnoses_of(run: RunReader, model_set: str, group: str) -> list[str]:
-    """Diagnoses whose scans form a group."""
+    """List the diagnoses whose scans form a group."""
     found = run.table("cells", ["diagnosis"], model_set=model_set)["diagnosis"].unique()
     return [d for d in found if run.group_of(model_set, d) == group]
 
@@ -276,7 +276,7 @@ def figure_one(
     run: RunReader, *, model_set: str | None = None, target: str | None = None, percentile: float = 70.0,
     methods: Sequence[str] | None = None, kind: str = "png",
 ) -> bytes:  # fmt: skip
-    """Picture like figure 1 of Rieke et al. 2018: group averages of each method on three coronal slices.
+    """Draw a picture like figure 1 of Rieke et al. 2018: group averages of each method on three coronal slices.
 
     Args:
         model_set: the holdout (as in the paper) where the run has it, else the folds.
@@ -297,17 +297,17 @@ def figure_one(
 
 
 def paper_model_set(run: RunReader) -> str:
-    """The holdout, as in the paper, where the run has it, else the folds."""
+    """Return the holdout, as in the paper, where the run has it, else the folds."""
     return "holdout" if "holdout" in {name for name, _ in group_families(run)} else "folds"
 
 
 def coronal_slices(length: int) -> list[int]:
-    """The slices of the paper in a brain of `length` voxels from back to front."""
+    """Return the slices of the paper in a brain of `length` voxels from back to front."""
     return [min(round(s * length / PAPER_LENGTH), length - 1) for s in PAPER_SLICES]
 
 
 def coronal(run: RunReader, values: np.ndarray, y: int, *, smooth: bool) -> np.ndarray:
-    """(x, z) slice `y` of the 1 mm grid through a map on the working grid, linear or nearest, 0 outside the brain."""
+    """Cut slice `y`, (x, z), of the 1 mm grid from a map on the working grid, linear or nearest; 0 beyond it."""
     to_grid = np.linalg.inv(run.affine("grid/mask")) @ run.affine("template")
     nx, _, nz = run.shape("template")
     lines = [np.arange(nx), np.array([y]), np.arange(nz)]
@@ -320,7 +320,7 @@ def coronal(run: RunReader, values: np.ndarray, y: int, *, smooth: bool) -> np.n
 
 
 def _resample(values: np.ndarray, places: np.ndarray, axis: int, smooth: bool) -> np.ndarray:
-    """Values at fractional places along one axis; places beyond the ends take the last value."""
+    """Interpolate values at fractional places along one axis; places beyond the ends take the last value."""
     places = np.clip(places, 0, values.shape[axis] - 1)
     if not smooth:
         return np.take(values, np.floor(places + 0.5).astype(int), axis=axis)
@@ -361,7 +361,7 @@ def _group(
 
 
 def _draw(run: RunReader, model_set: str, target: str, slices: list[int], panels: list[Panel], kind: str) -> bytes:
-    """The figure: rows are methods; columns are the slices of the positive, then of the negative group."""
+    """Draw the figure: rows are methods; columns are the slices of the positive, then of the negative group."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -402,7 +402,7 @@ def _draw(run: RunReader, model_set: str, target: str, slices: list[int], panels
 
 
 def _window(mask: np.ndarray) -> tuple[slice, slice]:
-    """The part of every (x, z) slice that holds the brain."""
+    """Return the part of every (x, z) slice that holds the brain."""
     window = []
     for axes, size in (((1, 2), mask.shape[0]), ((0, 1), mask.shape[2])):
         inside = np.flatnonzero(mask.any(axis=axes))
@@ -419,7 +419,7 @@ def _place(figure: Figure, size: tuple[float, float], box: tuple[float, float, f
 
 
 def _brain(axes: Axes, brain: np.ndarray, overlay: np.ndarray | None, panel: Panel, *, letters: bool) -> None:
-    """One slice (x, z): the brain in grey on white, relevance from transparent to red."""
+    """Draw one slice (x, z): the brain in grey on white, relevance from transparent to red."""
     top = max(float(brain.max()), 1.0)
     grey = 1 - 0.85 * (1 - brain / top)
     grey[brain == 0] = 1
@@ -453,7 +453,7 @@ def _words_around(
     figure: Figure, size: tuple[float, float], run: RunReader, model_set: str, target: str, panels: list[Panel],
     columns: tuple[float, float, float],
 ) -> None:  # fmt: skip
-    """Title, group headings with their numbers, and the small print."""
+    """Write the title, the group headings with their numbers, and the small print."""
     left, width, gap = columns
     title = f"{run.manifest.get('name', run.run_id)}: {evidence(target)}, model set {model_set}"
     figure.text(left / size[0], 1 - 0.3 / size[1], title, fontsize=12, weight="bold", va="center")

@@ -21,7 +21,7 @@ SIMULATED = "SIMULATED"
 
 
 def table_one(run: RunReader, model_set: str | None = None, target: str | None = None) -> pd.DataFrame:
-    """The regions of greatest relevance: rows group and rank, columns region and percent of every method.
+    """List the regions of greatest relevance: rows group and rank, columns region and percent of every method.
 
     Percent: sum of the group average in the region / sum over all regions of the atlas, left and right added. Names are
     the paper's. Source: Rieke et al. 2018, table 1.
@@ -56,7 +56,7 @@ def table_one(run: RunReader, model_set: str | None = None, target: str | None =
 
 
 def table_two(run: RunReader, model_set: str | None = None) -> pd.DataFrame:
-    """Distances between the group averages of the methods, x 1e4: a row a pair, a column a group.
+    """Gather the distances between the group averages of the methods, x 1e4: a row a pair, a column a group.
 
     Target, scale, weights and volume are those of the run's settings, so that it is of the same averages as table 1.
 
@@ -78,7 +78,7 @@ def table_two(run: RunReader, model_set: str | None = None) -> pd.DataFrame:
 
 
 def methods_of(run: RunReader, model_set: str) -> list[str]:
-    """Methods of a model set, in the paper's order.
+    """List the methods of a model set, in the paper's order.
 
     Raises:
         NotInRun: it has none.
@@ -108,7 +108,7 @@ def export_paper(run: RunReader, folder: str | Path) -> list[Path]:
 
 
 def _csv(run: RunReader, model_set: str, table: pd.DataFrame) -> bytes:
-    """Percent and distances with two decimals; every row says of which run and by which settings."""
+    """Write percent and distances with two decimals; every row says of which run and by which settings."""
     said = {"run": run.run_id, "model_set": model_set, **as_dict(AnalysisSettings.of(run))}
     if run.simulated:
         said["cohort"] = SIMULATED
@@ -159,7 +159,7 @@ def _note(run: RunReader, model_set: str) -> str:
 
 
 def _tabular(caption: str, columns: str, lines: Sequence[str]) -> str:
-    """A table for a document with the package booktabs."""
+    """Write a LaTeX table for a document with the package booktabs."""
     head = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
     return "\n".join([*head, *lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 

@@ -78,7 +78,7 @@ def sweep(folder: Path) -> None:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes in a local folder; 0 if there is none."""
+    """Count the bytes in a local folder; 0 if there is none."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 

@@ -27,7 +27,7 @@ LONGEST_TEXT = 100_000  # bytes of one cell
 
 
 def parsed_json(data: bytes, largest: int = LARGEST_JSON) -> Any:
-    """The value that JSON stands for.
+    """Parse JSON text to the value that it stands for.
 
     Raises:
         ValueError: too large, nested too deeply, or no JSON; says which.
@@ -46,7 +46,7 @@ def parsed_json(data: bytes, largest: int = LARGEST_JSON) -> Any:
 
 
 def _is_deeper(value: Any, levels: int) -> bool:
-    """Whether objects and lists lie in each other more than so many levels deep."""
+    """Return whether objects and lists lie in each other more than so many levels deep."""
     layer = [value] if isinstance(value, dict | list) else []
     for _ in range(levels):
         inner = (item for outer in layer for item in (outer.values() if isinstance(outer, dict) else outer))
@@ -55,7 +55,7 @@ def _is_deeper(value: Any, levels: int) -> bool:
 
 
 def array_problem(array: zarr.Array) -> str | None:
-    """Why the numbers of an array must not be decoded, by its metadata alone; None where they may."""
+    """Say why the numbers of an array must not be decoded, by its metadata alone; None where they may."""
     shape, files = array.shape, array.shards or array.chunks
     if str(array.dtype) not in DTYPES:
         return f"has dtype {array.dtype}, none of {', '.join(DTYPES)}"
@@ -72,7 +72,7 @@ def array_problem(array: zarr.Array) -> str | None:
 
 
 def whole_problem(array: zarr.Array) -> str | None:
-    """Why an array must not be read whole; None where it may."""
+    """Say why an array must not be read whole; None where it may."""
     files = math.prod(-(-n // edge) for n, edge in zip(array.shape, array.shards or array.chunks, strict=True))
     if math.prod(array.shape) > LARGEST_VOLUME or files > MOST_CHUNKS:
         return f"declares the shape {array.shape}, too large to be read at once"
@@ -80,7 +80,7 @@ def whole_problem(array: zarr.Array) -> str | None:
 
 
 def largest_file(array: zarr.Array) -> int:
-    """Bytes that one file of an array can have at most: its numbers, should they not shrink, and the index."""
+    """Return the most bytes that a file of an array can have: its numbers, should they not shrink, and the index."""
     edges = array.shards or array.chunks
     chunks = math.prod(-(-file // chunk) for file, chunk in zip(edges, array.chunks, strict=True))
     return math.prod(edges) * np.dtype(array.dtype).itemsize * 5 // 4 + 64 * chunks + MIB

@@ -20,7 +20,7 @@ NATIVE_DIMS = {"voxels": SPACE, "positions": POSITIONS, "regions": ("region",)}
 
 
 def path_part(name: str) -> str:
-    """A name as one level of a path: "AD" stays, "AD/MCI" becomes "AD%2FMCI"."""
+    """Write a name as one level of a path: "AD" stays, "AD/MCI" becomes "AD%2FMCI"."""
     if not isinstance(name, str) or not name.strip():
         raise SpecViolation(f"{name!r} cannot name a part of a store: give a text that is not empty")
     part = quote(name, safe=" ()+,=@!&'")
@@ -28,12 +28,12 @@ def path_part(name: str) -> str:
 
 
 def array_path(spec: ArraySpec, **fields: str) -> str:
-    """The path of one array of a family, e.g. heatmaps/fold-1/sensitivity/AD/margin."""
+    """Return the path of one array of a family, e.g. heatmaps/fold-1/sensitivity/AD/margin."""
     return spec.path.format(**{field: path_part(name) for field, name in fields.items()})
 
 
 def dimension_names(spec: ArraySpec, native_grid: str | None) -> tuple[str, ...]:
-    """The dimensions of an array; "..." stands for those of the native grid.
+    """Return the dimensions of an array; "..." stands for those of the native grid.
 
     Raises:
         SpecViolation: the native grid is unknown.
@@ -46,7 +46,7 @@ def dimension_names(spec: ArraySpec, native_grid: str | None) -> tuple[str, ...]
 
 
 def layout(shape: Sequence[int], dims: Sequence[str]) -> dict[str, Any]:
-    """Chunks, shards and codec: one file for each leading index.
+    """Choose chunks, shards and codec: one file for each leading index.
 
     A file is there whole or not at all after a kill; several chunk files of one volume would not be.
     """
@@ -62,7 +62,7 @@ def layout(shape: Sequence[int], dims: Sequence[str]) -> dict[str, Any]:
 
 
 def quantise(values: np.ndarray) -> tuple[np.ndarray, float]:
-    """(integers int16, scale): value = integer * scale, wrong by at most scale / 2. Scale 1 where all is 0.
+    """Round to (int16 integers, scale): value = integer * scale, wrong by at most scale / 2. Scale 1 where all is 0.
 
     Raises:
         SpecViolation: a value is not finite.
@@ -76,7 +76,7 @@ def quantise(values: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def dequantise(integers: np.ndarray, scale: float) -> np.ndarray:
-    """float32 integers * scale."""
+    """Multiply stored integers by their scale, float32."""
     return np.multiply(integers, scale, dtype=_precision(scale)).astype(np.float32, copy=False)
 
 
@@ -86,11 +86,11 @@ def _precision(scale: float) -> type:
 
 
 def checksum(stored: np.ndarray, before: int = 0) -> int:
-    """CRC-32 of the numbers, little-endian in C order, continuing from `before`."""
+    """Compute the CRC-32 of the numbers, little-endian in C order, continuing from `before`."""
     plain = np.ascontiguousarray(stored, dtype=stored.dtype.newbyteorder("<"))
     return zlib.crc32(plain.data.cast("B") if plain.size else b"", before)
 
 
 def hexadecimal(crc: int) -> str:
-    """A checksum as it is written in tables and the manifest."""
+    """Write a checksum as tables and the manifest have it."""
     return f"{crc:08x}"

@@ -30,7 +30,7 @@ class Folder:
     """A store, a run or a staging folder."""
 
     def __init__(self, place: str | Path, top: str | None = None) -> None:
-        """Local links must stay within `top`, by default the folder itself.
+        """Open a folder; local links must stay within `top`, by default the folder itself.
 
         Raises:
             StoreNotFound: nothing installed can read such a URL.
@@ -54,18 +54,18 @@ class Folder:
         return Folder(f"{self.url.rstrip('/')}/{name}", self._top or self.root)
 
     def exists(self, path: str = "") -> bool:
-        """Whether something is there; Unreachable where a server does not say."""
+        """Return whether something is there; Unreachable where a server does not say."""
         try:
             return self._files.exists(path)
         except Unreachable as error:
             raise Unreachable(f"run {self.name}: {error}") from error
 
     def folders(self) -> list[str]:
-        """Names of the folders in this one, without hidden ones."""
+        """List the names of the folders in this one, without hidden ones; OSError where it is no folder."""
         return sorted({name for name in self._files.folders() if name and not name.startswith(".")})
 
     def read(self, path: str, largest: int = bounds.LARGEST_FILE) -> bytes:
-        """The bytes of a file.
+        """Read the bytes of a file.
 
         Raises:
             BrokenRun: it is missing, unreadable, no regular file of the store, or larger than `largest`.
@@ -77,7 +77,7 @@ class Folder:
             raise self._broken(f"{path} is missing or unreadable") from error
 
     def _found(self, path: str, largest: int) -> bytes:
-        """As `read`; FileNotFoundError where the file is missing."""
+        """Read as `read` does; FileNotFoundError where the file is missing."""
         try:
             return self._files.read(path, largest)
         except BrokenRun as error:
@@ -93,11 +93,11 @@ class Folder:
         return BrokenRun(f"run {self.name}: {words}: {MEND}")
 
     def reason(self, error: StoreError) -> str:
-        """What is wrong, without the name of the run and the mend, for a list of problems of this run."""
+        """Say what is wrong, without the name of the run and the mend, for a list of problems of this run."""
         return str(error).removeprefix(f"run {self.name}: ").removesuffix(f": {MEND}")
 
     def manifest(self) -> dict[str, Any]:
-        """The manifest as it stands.
+        """Read the manifest as it stands.
 
         Raises:
             MissingManifest: there is none, so the folder is no run.
@@ -116,7 +116,7 @@ class Folder:
         return manifest
 
     def table(self, path: str, columns: Sequence[str] | None = None, filters: list | None = None) -> pa.Table:
-        """A Parquet file, e.g. tables/scans.parquet: the columns of the specification, or those of them that are given.
+        """Read a Parquet file, e.g. tables/scans.parquet: the columns of the specification, or the given ones of them.
 
         Raises:
             BrokenRun: it is missing or unreadable, unpacks to too much, or a column is missing or of another kind.
@@ -135,17 +135,17 @@ class Folder:
         return found.select([name for name in wanted if name in found.column_names])
 
     def tables(self, folder: str = TABLES_FOLDER) -> list[str]:
-        """Names of the Parquet files in a local folder, without ending, sorted."""
+        """List the names of the Parquet files in a local folder, without ending, sorted."""
         return sorted(path.stem for path in Path(self.root, folder).glob("*.parquet"))
 
     def array_paths(self) -> list[str]:
-        """Every array in a local folder, found by its metadata file."""
+        """List every array in a local folder, found by its metadata file."""
         top = Path(self.root, ARRAYS_FOLDER)
         found = [file.parent.relative_to(top).as_posix() for file in top.rglob(METADATA)]
         return sorted(path for path in found if b'"array"' in (top / path / METADATA).read_bytes())
 
     def array(self, path: str) -> zarr.Array | None:
-        """The description of an array, whose numbers `numbers` hands out; None if there is none.
+        """Open the description of an array, whose numbers `numbers` hands out; None if there is none.
 
         Raises:
             BrokenRun: it is unreadable, or declares what no run can have.
@@ -167,14 +167,14 @@ class Folder:
         return self._arrays[path]
 
     def missing_files(self, path: str, array: zarr.Array) -> Iterator[tuple[int, ...]]:
-        """Places of the shards (or chunks) that are not there; Zarr would read them as 0 without a word."""
+        """List the places of shards (or chunks) that are not there; Zarr would read them as 0 without a word."""
         edges = array.shards or array.chunks
         for place in np.ndindex(*(-(-n // e) for n, e in zip(array.shape, edges, strict=True))):
             if not self.has_file(path, array, place):
                 yield place
 
     def has_file(self, path: str, array: zarr.Array, place: Sequence[int]) -> bool:
-        """Whether the shard (or chunk) at a place is there."""
+        """Return whether the shard (or chunk) at a place is there."""
         return self.exists(self._file(path, array, place))
 
     @staticmethod
@@ -182,7 +182,7 @@ class Folder:
         return f"{ARRAYS_FOLDER}/{path}/{_key(array, place)}"
 
     def numbers(self, path: str, index: int | None = None) -> np.ndarray:
-        """The stored numbers of an array, or of one leading index.
+        """Return the stored numbers of an array, or of one leading index.
 
         Raises:
             BrokenRun: the array, one of its files or the index is missing, or a file cannot be decoded.
@@ -213,7 +213,7 @@ class Folder:
 
     @staticmethod
     def _places(array: zarr.Array, index: int | None) -> Iterator[tuple[int, ...]]:
-        """Places of the shards (or chunks) that hold an array or one leading index."""
+        """List the places of the shards (or chunks) that hold an array or one leading index."""
         edges = array.shards or array.chunks
         counts = [-(-n // edge) for n, edge in zip(array.shape, edges, strict=True)]
         if index is None:
@@ -228,7 +228,7 @@ class Folder:
             raise self._broken(f"array {path} lacks the file at {tuple(place)}") from None
 
     def parts(self, path: str) -> Iterator[np.ndarray]:
-        """All stored numbers of an array, one leading index at a time where each is a file."""
+        """Yield all stored numbers of an array, one leading index at a time where each is a file."""
         array = self.array(path)
         if array is None or array.ndim < 2 or (array.shards or array.chunks)[0] > 1:
             yield self.numbers(path)
@@ -237,14 +237,14 @@ class Folder:
             yield self.numbers(path, index)
 
     def crc32(self, path: str) -> str:
-        """CRC-32 of all stored numbers of an array."""
+        """Compute the CRC-32 of all stored numbers of an array."""
         crc = 0
         for stored in self.parts(path):
             crc = checksum(stored, crc)
         return hexadecimal(crc)
 
     def sha256(self, path: str) -> str:
-        """SHA-256 of a file, hexadecimal."""
+        """Compute the SHA-256 of a file, hexadecimal."""
         return hashlib.sha256(self.read(path)).hexdigest()
 
 

@@ -10,7 +10,7 @@ from store.errors import SpecViolation
 
 
 def nearest_positions(size: int, stride: int, positions: int) -> np.ndarray:
-    """(size,) index of the cube position that each voxel of one axis belongs to.
+    """Return the index of the cube position that each voxel of one axis belongs to, (size,).
 
     Block k is centred at voxel stride * k: with stride 12 it is [12k - 6, 12k + 6). The last block takes the rest.
     """
@@ -19,7 +19,7 @@ def nearest_positions(size: int, stride: int, positions: int) -> np.ndarray:
 
 
 def positions_to_voxels(values: np.ndarray, stride: int, shape: Sequence[int]) -> np.ndarray:
-    """(..., x, y, z) values of the cube positions, each painted on its block of voxels.
+    """Paint the value of each cube position on its block of voxels, (..., x, y, z).
 
     Args:
         values: (..., px, py, pz).
@@ -32,7 +32,7 @@ def positions_to_voxels(values: np.ndarray, stride: int, shape: Sequence[int]) -
 
 
 def regions_to_voxels(values: np.ndarray, atlas: np.ndarray) -> np.ndarray:
-    """(..., x, y, z) value r - 1 painted on atlas == r; 0 elsewhere, also where the atlas exceeds R.
+    """Paint value r - 1 on atlas == r, (..., x, y, z); 0 elsewhere, also where the atlas exceeds R.
 
     Args:
         values: (..., R), one number a region.
@@ -53,7 +53,7 @@ def to_voxels(
     atlas: np.ndarray,
     mask: np.ndarray,
 ) -> np.ndarray:
-    """(..., x, y, z) values of a native grid on the full grid, 0 outside the mask.
+    """Paint the values of a native grid on the full grid, (..., x, y, z), 0 outside the mask.
 
     Args:
         values: (..., x, y, z), (..., px, py, pz) or (..., R), by `native_grid`.

@@ -21,16 +21,16 @@ class LocalFiles:
         self._real_top = os.path.realpath(self.top)
 
     def exists(self, path: str) -> bool:
-        """Whether something is there, of whatever kind."""
+        """Return whether something is there, of whatever kind."""
         return os.path.exists(os.path.join(self.root, path))
 
     def folders(self) -> list[str]:
-        """Names of the folders; OSError where the root is none."""
+        """List the names of the folders in this one, without hidden ones; OSError where it is no folder."""
         with os.scandir(self.root) as entries:
             return [entry.name for entry in entries if entry.is_dir()]
 
     def read(self, path: str, largest: int) -> bytes:
-        """The bytes of a file.
+        """Read the bytes of a file.
 
         Raises:
             OSError: it is missing or may not be read.

@@ -26,7 +26,7 @@ def _named(value: Any) -> bool:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether a text holds no control characters and none that turn the direction of writing."""
+    """Return whether a text holds no control characters and none that turn the direction of writing."""
     return not any(unicodedata.category(c) in ("Cc", "Cs") or unicodedata.bidirectional(c) in _TURNS for c in text)
 
 
@@ -94,7 +94,7 @@ _ANALYSIS: dict[str, tuple[Test, str]] = {
 
 
 def problems(manifest: dict[str, Any]) -> list[str]:
-    """What is wrong with a manifest of this major version, one line each; empty if a reader can rely on it."""
+    """Say what is wrong with a manifest of this major version, one line each; empty if a reader can rely on it."""
     lines = [f"manifest: {key} is missing" for key in MANIFEST_KEYS if key not in manifest]
     lines += _kinds(manifest, _KINDS | _OPTIONAL, "")
     if lines:
@@ -153,7 +153,7 @@ def _shape(value: Any) -> bool:
 
 
 def is_inside(path: Any) -> bool:
-    """Whether a text is a path of files below a folder: not absolute, without empty parts and parts of dots alone."""
+    """Return whether a text is a path below a folder: not absolute, without empty parts and parts of dots alone."""
     if not isinstance(path, str) or "\\" in path or not _is_plain(path):
         return False
     return all(part.strip(". ") for part in path.split("/"))

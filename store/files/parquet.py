@@ -22,7 +22,7 @@ _DEEPEST = 8
 
 
 def read(data: bytes, columns: Sequence[str], filters: list | None = None) -> pa.Table:
-    """Those of the columns that a file holds, in that order, whose decoded size is bounded.
+    """Read those of the columns that a file holds, in that order; their decoded size is bounded.
 
     Raises:
         ValueError: it would unpack to too much; says how.
@@ -71,7 +71,7 @@ def _longest(column: pa.ChunkedArray) -> int:
 
 
 def _size_as_text(data: bytes, name: str) -> int:
-    """Bytes that a column of texts takes once each row has its own."""
+    """Count the bytes that a column of texts takes once each row has its own."""
     column = pq.read_table(io.BytesIO(data), columns=[name], read_dictionary=[name])[name]
     if not pa.types.is_dictionary(column.type):
         return 0
@@ -83,7 +83,7 @@ def _size_as_text(data: bytes, name: str) -> int:
 
 
 def _column_sizes(data: bytes, metadata: pq.FileMetaData, column: int) -> tuple[int, int]:
-    """(bytes that all pages of a column unpack to, bytes of the largest dictionary)."""
+    """Return (bytes that all pages of a column unpack to, bytes of the largest dictionary)."""
     total, dictionary = 0, 0
     for group in range(metadata.num_row_groups):
         if metadata.row_group(group).num_rows == 0:  # its pages are not read, and need not be there
@@ -110,7 +110,7 @@ def _column_sizes(data: bytes, metadata: pq.FileMetaData, column: int) -> tuple[
 
 
 def _page_header(data: bytes, start: int) -> tuple[dict[str, int], int]:
-    """The sizes in the header of a page, and the place where the page begins."""
+    """Return the sizes in the header of a page, and the place where the page begins."""
     found, place, field = {"start": start}, start, 0
     while True:
         kind, field, place = _field(data, place, field)
@@ -123,7 +123,7 @@ def _page_header(data: bytes, start: int) -> tuple[dict[str, int], int]:
 
 
 def _field(data: bytes, place: int, before: int) -> tuple[int, int, int]:
-    """(type, number, place of the value) of the next field of a struct."""
+    """Read (type, number, place of the value) of the next field of a struct."""
     byte = _byte(data, place)
     kind, step = byte & 15, byte >> 4
     if kind == _STOP:
@@ -135,7 +135,7 @@ def _field(data: bytes, place: int, before: int) -> tuple[int, int, int]:
 
 
 def _skip(data: bytes, place: int, kind: int, levels: int) -> int:
-    """The place behind a value."""
+    """Return the place behind a value."""
     if levels == 0:
         raise ValueError("holds a page header that is nested too deeply")
     if kind in (_TRUE, _FALSE):

@@ -42,7 +42,7 @@ class RemoteFiles:
     """The files below a URL."""
 
     def __init__(self, url: str) -> None:
-        """Raises StoreNotFound: nothing installed can read such a URL."""
+        """Open a URL; StoreNotFound: nothing installed can read such a one."""
         protocol = fsspec.core.split_protocol(url)[0]
         try:
             self._fs, self.root = fsspec.core.url_to_fs(url, **_options(protocol))
@@ -58,7 +58,7 @@ class RemoteFiles:
             self._fs.retries = 1  # those below are enough
 
     def exists(self, path: str) -> bool:
-        """Whether something is there; Unreachable where the server does not say."""
+        """Return whether something is there; Unreachable where the server does not say."""
         place = self._place(path)
         try:
             self._patiently(path, lambda: self._head(place) if self._is_http else self._fs.info(place))
@@ -67,7 +67,7 @@ class RemoteFiles:
         return True
 
     def read(self, path: str, largest: int) -> bytes:
-        """The bytes of a file.
+        """Read the bytes of a file.
 
         Raises:
             FileNotFoundError: it is not there.
@@ -88,7 +88,7 @@ class RemoteFiles:
         return data
 
     def folders(self) -> list[str]:
-        """Names of the folders.
+        """List the names of the folders in this one, without hidden ones; OSError where it is no folder.
 
         Raises:
             FileNotFoundError: there is nothing of this address.
@@ -115,7 +115,7 @@ class RemoteFiles:
         return [name for name in names if name]
 
     def _name(self, place: str) -> str:
-        """The name of a folder directly below this one; empty for links to itself, upwards and to elsewhere."""
+        """Return the name of a folder directly below this one; empty for links to itself, upwards and to elsewhere."""
         inside = place.removeprefix(self.root.rstrip("/")).strip("/")
         if not place.startswith(self.root.rstrip("/") + "/") or inside.startswith("."):
             return ""
@@ -181,7 +181,7 @@ class RemoteFiles:
 
 
 def _options(protocol: str | None) -> dict[str, Any]:
-    """Time limits in the words of the libraries that fsspec uses."""
+    """Write time limits in the words of the libraries that fsspec uses."""
     if protocol in _HTTP:
         import aiohttp
 
@@ -194,7 +194,7 @@ def _options(protocol: str | None) -> dict[str, Any]:
 
 
 def _words(error: Exception) -> tuple[str, bool]:
-    """(what happened, whether another attempt may help); no words where the file is not there."""
+    """Return (what happened, whether another attempt may help); no words where the file is not there."""
     for one in _chain(error):
         status = _status(one)
         if status in (404, 410):
@@ -219,14 +219,14 @@ def _words(error: Exception) -> tuple[str, bool]:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and those that it was made from."""
+    """Return an error and those that it was made from."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
 def _status(error: BaseException) -> int | None:
-    """The HTTP status of an error of ours, of aiohttp or of botocore."""
+    """Return the HTTP status of an error of ours, of aiohttp or of botocore."""
     found = getattr(error, "status", None)
     if found is None and isinstance(getattr(error, "response", None), dict):
         found = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")

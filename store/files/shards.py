@@ -26,7 +26,7 @@ _HEADER = struct.Struct("<4xIII")  # of a Blosc buffer: decoded bytes, bytes of 
 
 
 def plain_layout(array: zarr.Array) -> bool:
-    """Whether numbers of the array are Blosc chunks in C order, in shards or not, as encoding.layout makes them."""
+    """Return whether the array is Blosc chunks in C order, in shards or not, as encoding.layout makes them."""
     codecs = array.metadata.codecs
     if array.shards is not None and len(codecs) == 1 and isinstance(codecs[0], ShardingCodec):
         codec = codecs[0]
@@ -37,7 +37,7 @@ def plain_layout(array: zarr.Array) -> bool:
 
 
 def is_one_file(array: zarr.Array, leading: int) -> bool:
-    """Whether each index of the first `leading` dimensions is one file of a plain layout."""
+    """Return whether each index of the first `leading` dimensions is one file of a plain layout."""
     files = array.shards or array.chunks
     return (
         plain_layout(array)
@@ -47,7 +47,7 @@ def is_one_file(array: zarr.Array, leading: int) -> bool:
 
 
 def decode_file(data: bytes, array: zarr.Array, leading: int) -> np.ndarray:
-    """The numbers of one file, in the dtype of the array, without its leading dimensions.
+    """Return the numbers of one file, in the dtype of the array, without its leading dimensions.
 
     Args:
         data: a shard, laid out as in the Zarr v3 sharding specification, or a chunk.
@@ -105,7 +105,7 @@ def check_file(data: bytes, array: zarr.Array) -> None:
 
 
 def _zstd_size(frame: bytes) -> int:
-    """Bytes that a Zstandard frame says it unpacks to (RFC 8878, 3.1.1.1); -1 where it does not say."""
+    """Read how many bytes a Zstandard frame says it unpacks to (RFC 8878, 3.1.1.1); -1 where it does not say."""
     if len(frame) < 6 or frame[:4] != b"\x28\xb5\x2f\xfd":
         return -1
     single, dictionary = frame[4] >> 5 & 1, (0, 1, 2, 4)[frame[4] & 3]
@@ -116,14 +116,14 @@ def _zstd_size(frame: bytes) -> int:
 
 
 def _index(data: bytes, grid: tuple[int, ...]) -> np.ndarray:
-    """(*grid, 2) integers: where each chunk begins in the shard, and its bytes."""
+    """Read where each chunk begins in the shard, and its bytes, (*grid, 2) integers."""
     size = 16 * int(np.prod(grid)) + _CHECKSUM_BYTES
     plain = CRC32C().decode(np.frombuffer(data, "u1")[-size:])
     return np.frombuffer(plain, "<u8").reshape(*grid, 2)
 
 
 def _piece(data: bytes, start: int, size: int, decoded: int) -> bytes:
-    """The encoded bytes of a chunk, if they are all there: Blosc would read on behind them."""
+    """Return the encoded bytes of a chunk, if they are all there: Blosc would read on behind them."""
     piece = data[int(start) : int(start) + int(size)]
     if len(piece) < 16 or _HEADER.unpack_from(piece)[::2] != (decoded, len(piece)):
         raise ValueError("a chunk is missing or cut short")

@@ -23,7 +23,7 @@ _ARROW = {
 
 
 def known_table(name: str) -> TableSpec:
-    """The spec of a table, or SpecViolation if there is none of this name."""
+    """Return the spec of a table; SpecViolation if there is none of this name."""
     try:
         return table_spec(name)
     except KeyError:
@@ -31,7 +31,7 @@ def known_table(name: str) -> TableSpec:
 
 
 def conform(name: str, frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with the columns, order and dtypes of the spec; later columns that it lacks are missing values.
+    """Return the frame with the columns, order and dtypes of the spec; later columns that it lacks are missing values.
 
     Raises:
         SpecViolation: columns missing or unknown, values of another kind, a key that is missing or not unique.
@@ -48,21 +48,21 @@ def conform(name: str, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_later(spec: TableSpec, frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with the columns of later minor versions that it lacks, all values missing."""
+    """Return the frame with the columns of later minor versions that it lacks, all values missing."""
     lacking = [column for column in spec.later if column not in frame.columns]
     nothing = [None] * len(frame)
     return frame.assign(**{c: pd.Series(nothing, frame.index, _PANDAS[spec.columns[c][0]]) for c in lacking})
 
 
 def to_parquet(frame: pd.DataFrame) -> bytes:
-    """The bytes of a Parquet file."""
+    """Write a table as the bytes of a Parquet file."""
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), sink, compression="zstd")
     return sink.getvalue()
 
 
 def problems(name: str, data: pa.Table, wanted: Sequence[str]) -> list[str]:
-    """What is wrong with those columns of a table that was read: missing, or of another dtype.
+    """Say what is wrong with those columns of a table that was read: missing, or of another dtype.
 
     Unknown columns are left to later versions.
     """
@@ -78,7 +78,7 @@ def problems(name: str, data: pa.Table, wanted: Sequence[str]) -> list[str]:
 
 
 def key_problems(spec: TableSpec, frame: pd.DataFrame) -> list[str]:
-    """Rows whose key is missing or not unique."""
+    """Report rows whose key is missing or not unique."""
     key = list(spec.key)
     if frame[key].isna().any(axis=None):
         return [f"table {spec.name}: the key ({', '.join(key)}) is missing in some rows"]
@@ -103,7 +103,7 @@ def _missing(spec: TableSpec, columns: Sequence[str], wanted: Sequence[str]) -> 
 
 
 def _cast(table: str, column: str, values: pd.Series, dtype: str) -> pd.Series:
-    """One column in its dtype; missing values stay missing."""
+    """Cast one column to its dtype; missing values stay missing."""
     try:
         if dtype == STRING:
             return _strings(values)

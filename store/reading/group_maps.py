@@ -1,4 +1,7 @@
-"""Statistics over groups of scans, as sums of the stored group cells (design, section 8)."""
+"""Statistics over groups of scans, as sums of the stored group cells.
+
+docs/definitions.md, Group cells and averages.
+"""
 
 from __future__ import annotations
 
@@ -94,29 +97,32 @@ class CellFamily:
             raise NotInRun(f"run {run.run_id} has no group maps of {method} ({scale}) for model set {model_set}")
 
     def choose(self, filters: Filters) -> list[Choice]:
-        """The pairs that pass the filters; NotInRun names the filter that leaves nothing."""
+        """Return the pairs that pass the filters; NotInRun names the filter that leaves nothing."""
         target = self.key.target
         if target not in (*self.run.groups, "true", "predicted"):
             choices = ", ".join(self.run.groups)
             raise NotInRun(f"run {self.run.run_id} has no target {target!r}: choose {choices}, true or predicted")
         pairs = list(dict.fromkeys(zip(self.rows.diagnosis, self.rows.predicted, strict=True)))
         groups = {diagnosis: self.run.group_of(self.key.model_set, diagnosis) for diagnosis, _ in pairs}
-        tests = {
-            f"diagnosis {_words(filters.diagnosis)}": lambda d, p: filters.diagnosis is None or d in filters.diagnosis,
-            f"predicted {_words(filters.predicted)}": lambda d, p: filters.predicted is None or p in filters.predicted,
-            f"correct {filters.correct}": lambda d, p: (
-                filters.correct is None or (groups[d] is not None and (groups[d] == p) == filters.correct)
-            ),
-            "target true": lambda d, p: target != "true" or groups[d] is not None,
-        }
-        for words, passes in tests.items():
-            pairs = [pair for pair in pairs if passes(*pair)]
+        right = {pair: groups[pair[0]] is not None and groups[pair[0]] == pair[1] for pair in pairs}
+        passing = {}
+        if filters.diagnosis is not None:
+            passing[f"diagnosis {_words(filters.diagnosis)}"] = {p for p in pairs if p[0] in filters.diagnosis}
+        if filters.predicted is not None:
+            passing[f"predicted {_words(filters.predicted)}"] = {p for p in pairs if p[1] in filters.predicted}
+        if filters.correct is not None:
+            known = {pair for pair in pairs if groups[pair[0]] is not None}
+            passing[f"correct {filters.correct}"] = {pair for pair in known if right[pair] == filters.correct}
+        if target == "true":
+            passing["target true"] = {pair for pair in pairs if groups[pair[0]] is not None}
+        for words, those in passing.items():
+            pairs = [pair for pair in pairs if pair in those]
             if not pairs:
                 raise NotInRun(f"the filter {words} leaves no scan of model set {self.key.model_set}: widen it")
         return [Choice(d, p, {"true": groups[d], "predicted": p}.get(target, target)) for d, p in pairs]
 
     def averaged(self, chosen: Sequence[Choice]) -> Averaged:
-        """The scans of the chosen cells that are averaged, and whether the cells hold their average.
+        """Find the scans of the chosen cells that are averaged, and whether the cells hold their average.
 
         Raises:
             NotInRun: no map has any relevance, and each would be divided by its sum.
@@ -147,13 +153,13 @@ class CellFamily:
         return Averaged(rows[contributes].assign(weight=w), as_in_cells, left_out)
 
     def pairs(self, chosen: Sequence[Choice]) -> list[tuple[str, str]]:
-        """(model, scan) of every scan of the chosen cells."""
+        """List the (model, scan) of every scan of the chosen cells."""
         rows, wanted = weights.explained(self.run, self.key.model_set), {(c.diagnosis, c.predicted) for c in chosen}
         inside = [pair in wanted for pair in zip(rows["diagnosis"], rows["predicted"], strict=True)]
         return list(zip(rows["model"][inside], rows["scan"][inside], strict=True))
 
     def combine(self, chosen: Sequence[Choice], averaged: Averaged, statistics: Sequence[str]) -> GroupMap:
-        """The statistics over all chosen cells together; reads only the quantities that they need."""
+        """Compute the statistics over all chosen cells together; only the quantities that they need are read."""
         needed = quantities_for(statistics)
         sums: dict[str, Any] = dict.fromkeys(needed, 0.0)
         weight, attributes = float(averaged.rows["weight"].sum()), {}
@@ -175,11 +181,11 @@ class CellFamily:
         )  # fmt: skip
 
     def _kept(self, numbers: np.ndarray, attributes: Mapping[str, Any]) -> np.ndarray:
-        """The numbers that are added: those of the brain's voxels, or the whole native grid."""
+        """Return the numbers that are added: those of the brain's voxels, or the whole native grid."""
         return numbers[self.run.mask] if attributes["native_grid"] == "voxels" else numbers
 
     def _full(self, values: np.ndarray, attributes: Mapping[str, Any]) -> np.ndarray:
-        """(x, y, z) of what `_kept` kept."""
+        """Put what `_kept` kept back into (x, y, z)."""
         if attributes["native_grid"] != "voxels":
             return self.run.full(values, attributes)
         volume = np.zeros(self.run.mask.shape, values.dtype)
@@ -187,7 +193,7 @@ class CellFamily:
         return volume
 
     def _cell(self, choice: Choice) -> tuple[str, int, Any]:
-        """Path, sign and row of a cell. The sign is -1 where only the other group's map is stored."""
+        """Find path, sign and row of a cell. The sign is -1 where only the other group's map is stored."""
         same = self.rows[(self.rows.diagnosis == choice.diagnosis) & (self.rows.predicted == choice.predicted)]
         targets = [(choice.target, 1)]
         if choice.target == self.run.groups[1] and self._antisymmetric():
@@ -208,14 +214,14 @@ class CellFamily:
 
 
 def quantities_for(statistics: Sequence[str]) -> set[str]:
-    """Which of spec.CELL_QUANTITIES the statistics follow from; NotInRun: there is no such statistic."""
+    """Return which of spec.CELL_QUANTITIES the statistics need; NotInRun: there is no such statistic."""
     if unknown := [name for name in statistics if name not in STATISTICS]:
         raise NotInRun(f"there is no statistic {unknown[0]!r}: choose from {', '.join(STATISTICS)}")
     return set().union(*(_NEEDS[name] for name in statistics))
 
 
 def statistics_of(sums: Mapping[str, Any], weight: float, wanted: Sequence[str]) -> dict[str, np.ndarray]:
-    """The statistics from the sums of w h, w |h| and w h^2, in their grid."""
+    """Compute the statistics from the sums of w h, w |h| and w h^2, in their grid."""
     formulas = {
         "mean": lambda: sums["sum"] / weight,
         "mean_abs": lambda: sums["sum_abs"] / weight,
@@ -225,5 +231,5 @@ def statistics_of(sums: Mapping[str, Any], weight: float, wanted: Sequence[str])
     return {name: formulas[name]() for name in wanted}
 
 
-def _words(values: Sequence[str] | None) -> str:
+def _words(values: Sequence[str]) -> str:
     return ", ".join(values) if values else "(none)"

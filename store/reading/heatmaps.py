@@ -36,7 +36,7 @@ class StoredHeatmap:
 
     @property
     def factor(self) -> float:
-        """Heatmap / stored number."""
+        """Return what stored numbers are multiplied by to give the heatmap."""
         return self.value_scale * self.slope * (-1 if self.negated else 1)
 
 
@@ -70,7 +70,7 @@ def locate(run: RunReader, key: HeatmapKey, scan: str) -> StoredHeatmap:
 
 
 def stored_numbers(run: RunReader, place: StoredHeatmap) -> np.ndarray:
-    """The numbers as they are stored, int16 or float32, in the native grid.
+    """Read the numbers as they are stored, int16 or float32, in the native grid.
 
     Raises:
         BrokenRun: they are missing, or not what was written.
@@ -84,7 +84,7 @@ def stored_numbers(run: RunReader, place: StoredHeatmap) -> np.ndarray:
 
 
 def values(run: RunReader, place: StoredHeatmap) -> np.ndarray:
-    """The heatmap, float32, in the native grid; errors as for `stored_numbers`."""
+    """Read the heatmap, float32, in the native grid; errors as for `stored_numbers`."""
     stored = stored_numbers(run, place)
     numbers = dequantise(stored, place.value_scale) if stored.dtype == np.int16 else stored
     if place.slope != 1:

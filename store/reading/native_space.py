@@ -40,7 +40,7 @@ class NativeSpace:
     field_affine: np.ndarray
 
     def steps(self) -> tuple[np.ndarray, np.ndarray]:
-        """(start, step): point k of the field along an axis lies at voxel start + step * k of the file.
+        """Return (start, step): point k of the field along an axis lies at voxel start + step * k of the file.
 
         Raises:
             SpecViolation: the field does not follow the axes of the file.
@@ -52,7 +52,7 @@ class NativeSpace:
         return voxels[:3, 3], step
 
     def covered(self) -> tuple[slice, slice, slice]:
-        """The voxels of the file that lie within the field."""
+        """Return the voxels of the file that lie within the field."""
         start, step = self.steps()
         last = start + step * (np.array(self.displacement.shape[1:]) - 1)
         low = np.clip(np.ceil(start - _ON_A_VOXEL), 0, self.shape).astype(int)
@@ -61,7 +61,7 @@ class NativeSpace:
 
 
 def to_native(run: RunReader, scan: str, values: np.ndarray, *, order: str = "linear") -> tuple[np.ndarray, np.ndarray]:
-    """A map of the working grid in the space of a scan's own file: values are kept, not sums.
+    """Resample a map of the working grid to the space of a scan's own file: values are kept, not sums.
 
     Args:
         values: (x, y, z) on the working grid, such as a heatmap; 0 beyond it.
@@ -81,7 +81,7 @@ def to_native(run: RunReader, scan: str, values: np.ndarray, *, order: str = "li
 
 
 def resample(space: NativeSpace, values: np.ndarray, affine: np.ndarray, order: str = "linear") -> np.ndarray:
-    """Values of a grid with that affine (voxel -> MNI mm) in a native space; a slab at a time, so memory is bounded.
+    """Resample values of a grid (its affine: voxel -> MNI mm) to a native space, a slab at a time: memory is bounded.
 
     Raises:
         SpecViolation: the order is neither linear nor nearest.
@@ -109,19 +109,19 @@ def resample(space: NativeSpace, values: np.ndarray, affine: np.ndarray, order: 
 
 
 def _weights(places: np.ndarray, points: int) -> np.ndarray:
-    """(places, points) float32: how much each point of one axis counts at fractional places along it."""
+    """Return how much each point of one axis counts at fractional places along it, (places, points) float32."""
     return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(points))).astype(np.float32)
 
 
 def _straight_places(matrix: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """(3, x, y, z) float32: where an affine takes these voxels."""
+    """Return where an affine takes these voxels, (3, x, y, z) float32."""
     m = matrix[:3, :, None, None, None]
     places = m[:, 0] * x[:, None, None] + m[:, 1] * y[:, None] + m[:, 2] * z + m[:, 3]
     return places.astype(np.float32)
 
 
 def _nearest(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Values at fractional places (3, ...), the nearest voxel's; 0 beyond the grid."""
+    """Make a look-up of values at fractional places (3, ...): the nearest voxel's; 0 beyond the grid."""
     padded = np.pad(values, 1)
 
     def look_up(places: np.ndarray) -> np.ndarray:
@@ -131,7 +131,7 @@ def _nearest(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _linear(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Values at fractional places (3, ...), trilinear; 0 beyond the grid. Places among zeros cost next to nothing."""
+    """Make a trilinear look-up of values at fractional places (3, ...); 0 beyond the grid, and quick among zeros."""
     padded = np.pad(np.asarray(values, dtype=np.float32), 1)
     flat, (_, ny, nz) = padded.ravel(), padded.shape
     corners = [(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)]
@@ -161,5 +161,5 @@ def _linear(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _inside(places: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Places clipped to one voxel around the grid, where all is 0."""
+    """Clip places to one voxel around the grid, where all is 0."""
     return np.clip(places, -1, np.array(shape, np.float32)[:, None, None, None])

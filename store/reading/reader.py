@@ -22,6 +22,7 @@ from store.files.manifest import problems as manifest_problems
 from store.files.tables import known_table, with_later
 from store.keys import GroupKey, HeatmapKey
 from store.reading import heatmaps, streaming
+from store.reading.descriptions import FULL_GRID, array_problems, readable, shape_problem
 from store.reading.group_maps import STATISTICS, CellFamily, Filters, GroupMap
 from store.reading.native_space import NativeSpace
 from store.spec import (
@@ -32,7 +33,6 @@ from store.spec import (
     TABLES_FOLDER,
     TableSpec,
 )
-from store.writing.validate import FULL_GRID, array_problems, readable, shape_problem, validate
 
 LISTED_AT_ONCE, LISTING_S = 8, 20  # manifests that are read at once from a server, and for how long in all
 READS = f"{SPEC_VERSION.split('.')[0]}.x"
@@ -55,7 +55,7 @@ class RunInfo:
 
 
 def list_runs(store: str | Path) -> list[RunInfo]:
-    """Every run of a store, newest first. Folders without a manifest are not runs.
+    """List every run of a store, newest first. Folders without a manifest are not runs.
 
     Raises:
         StoreNotFound: there is no such folder.
@@ -73,7 +73,7 @@ def list_runs(store: str | Path) -> list[RunInfo]:
 
 
 def _infos(folder: Folder, names: Sequence[str]) -> list[RunInfo | None]:
-    """As `_info` of each, several at once; those that have not answered in time are listed as unreachable."""
+    """Do as `_info` for each, several at once; those that have not answered in time are listed as unreachable."""
     pool = ThreadPoolExecutor(LISTED_AT_ONCE, thread_name_prefix="list-runs")
     answers = [pool.submit(_info, folder.child(name)) for name in names]
     wait(answers, LISTING_S)
@@ -87,7 +87,7 @@ def _infos(folder: Folder, names: Sequence[str]) -> list[RunInfo | None]:
 
 
 def open_run(store: str | Path, run: str | None = None) -> RunReader:
-    """A run by its identifier or its name (then the newest of that name); None: the newest that can be opened.
+    """Open a run by its identifier or its name (then the newest of that name); None: the newest that can be opened.
 
     Raises:
         StoreNotFound, RunNotFound, NewerSpec, BrokenRun.
@@ -107,14 +107,6 @@ def open_run(store: str | Path, run: str | None = None) -> RunReader:
     raise RunNotFound(f"there is no run in {store} yet: make one with run_pipeline.py")
 
 
-def damage(store: str | Path, run: str) -> list[str]:
-    """What is wrong with the manifest, the tables and the arrays' descriptions of a run, one line each.
-
-    A quick look, to say why something failed: no numbers are read. `python -m store verify` reads them, too.
-    """
-    return validate(Folder(store).child(run), deep=False, files=False)
-
-
 def _open(folder: Folder, manifest: dict[str, Any] | None = None) -> RunReader:
     manifest = folder.manifest() if manifest is None else manifest
     version = manifest.get("spec_version", "")
@@ -126,7 +118,7 @@ def _open(folder: Folder, manifest: dict[str, Any] | None = None) -> RunReader:
 
 
 def _info(folder: Folder) -> RunInfo | None:
-    """What a list says of a run; whatever is wrong with it is its `problem`, so that it hides no other run.
+    """Describe a run for a list; whatever is wrong with it is its `problem`, so that it hides no other run.
 
     None where the folder is no run.
     """
@@ -154,7 +146,7 @@ def _info(folder: Folder) -> RunInfo | None:
 
 
 def _shown(value: Any) -> str:
-    """A value of a manifest that may be anything, in one short line."""
+    """Shorten a value of a manifest that may be anything to one line."""
     return " ".join(value.split())[:200] if isinstance(value, str) else ""
 
 
@@ -176,13 +168,13 @@ class RunReader:
 
     @classmethod
     def staging(cls, place: str | Path, groups: Sequence[str], **manifest: Any) -> RunReader:
-        """A reader of a folder that is not published yet. A snapshot: make a new one after more was written."""
+        """Make a reader of a folder that is not published yet: a snapshot, so make a new one after more was written."""
         return cls(Folder(place), {"groups": list(groups), **manifest}, published=False)
 
     # -- tables ---------------------------------------------------------------------------------------------------
 
     def table(self, name: str, columns: Sequence[str] | None = None, **equals: Any) -> pd.DataFrame:
-        """Rows of a table, e.g. table("predictions", ["scan", "margin"], model="fold-1").
+        """Read rows of a table, e.g. table("predictions", ["scan", "margin"], model="fold-1").
 
         Args:
             columns: those wanted; all if None.
@@ -211,7 +203,7 @@ class RunReader:
         return frame[list(columns or spec.columns)].reset_index(drop=True)
 
     def has_table(self, name: str) -> bool:
-        """Whether the run has this table; truth_scores, for example, is for simulated runs only."""
+        """Return whether the run has this table; truth_scores, for example, is for simulated runs only."""
         return bool(self._find_tables(name))
 
     def _columns(self, name: str) -> list[str]:
@@ -246,7 +238,7 @@ class RunReader:
     # -- arrays ---------------------------------------------------------------------------------------------------
 
     def array(self, path: str) -> np.ndarray:
-        """A whole array as it is stored, e.g. "grid/atlas".
+        """Read a whole array as it is stored, e.g. "grid/atlas".
 
         Raises:
             NotInRun: the run does not have it.
@@ -260,21 +252,21 @@ class RunReader:
         return self._folder.numbers(path, index)
 
     def has_array(self, path: str) -> bool:
-        """Whether the run has this array; truth/*, for example, is for simulated runs only."""
+        """Return whether the run has this array; truth/*, for example, is for simulated runs only."""
         return self._folder.array(path) is not None
 
     def attributes(self, path: str) -> dict[str, Any]:
-        """Attributes of an array: affine, unit, ...; errors as for `array`."""
+        """Return the attributes of an array: affine, unit, ...; errors as for `array`."""
         self._require(path)
         return dict(self._folder.array(path).attrs)
 
     def shape(self, path: str) -> tuple[int, ...]:
-        """Shape of an array; errors as for `array`."""
+        """Return the shape of an array; errors as for `array`."""
         self._require(path)
         return self._folder.array(path).shape
 
     def affine(self, path: str = "grid/mask") -> np.ndarray:
-        """(4, 4) float64 affine of an array, voxel -> mm."""
+        """Return the (4, 4) float64 affine of an array, voxel -> mm."""
         return np.array(self.attributes(path)["affine"], dtype=float)
 
     def _require(self, path: str) -> None:
@@ -287,7 +279,7 @@ class RunReader:
         self._sound.add(path)
 
     def _problem_of(self, path: str) -> str | None:
-        """What is wrong with the description of an array; None also for arrays of later versions."""
+        """Say what is wrong with the description of an array; None also for arrays of later versions."""
         array = self._folder.array(path)
         dims, attributes = array.metadata.dimension_names or (), dict(array.attrs)
         lines = array_problems(path, array.shape, str(array.dtype), dims, attributes)
@@ -298,16 +290,16 @@ class RunReader:
 
     @cached_property
     def mask(self) -> np.ndarray:
-        """(x, y, z) bool brain mask on the working grid."""
+        """Return the brain mask on the working grid, (x, y, z) bool."""
         return _frozen(self.array("grid/mask") > 0)
 
     @cached_property
     def atlas(self) -> np.ndarray:
-        """(x, y, z) region index on the working grid, 0 outside the mask."""
+        """Return the region index on the working grid, (x, y, z), 0 outside the mask."""
         return _frozen(self.array("grid/atlas"))
 
     def volume(self, scan: str) -> np.ndarray:
-        """(x, y, z) float32 preprocessed volume of a scan on the working grid."""
+        """Read the preprocessed volume of a scan on the working grid, (x, y, z) float32."""
         row, scale = self._scan_row(scan)
         self._require("scans")
         if pd.isna(scale):
@@ -315,7 +307,7 @@ class RunReader:
         return dequantise(self._folder.numbers("scans", row), float(scale))
 
     def scan_slice(self, path: str, scan: str) -> np.ndarray:
-        """(x, y, z) as stored, of an array with a place for each row of the scans table; errors as for `array`."""
+        """Read a scan's part, (x, y, z) as stored, of an array with a place for each row of the scans table."""
         row, _ = self._scan_row(scan)
         self._require(path)
         return self._folder.numbers(path, row)
@@ -330,16 +322,16 @@ class RunReader:
     # -- native space ---------------------------------------------------------------------------------------------
 
     def has_native(self, scan: str) -> bool:
-        """Whether maps of this scan can be taken to the space of its own file; see store.native."""
+        """Return whether maps of this scan can be taken to the space of its own file; see store.native."""
         return self.has_array(array_path(NATIVE, scan=scan))
 
     def native_geometry(self, scan: str) -> tuple[tuple[int, int, int], np.ndarray]:
-        """(shape, affine) of a scan's own file, from metadata alone; errors as for `native_space`."""
+        """Return (shape, affine) of a scan's own file, from metadata alone; errors as for `native_space`."""
         attributes = self._native_attributes(scan)
         return tuple(attributes["native_shape"]), np.array(attributes["native_affine"], dtype=float)
 
     def native_space(self, scan: str) -> NativeSpace:
-        """Where the points of a scan's own file lie in MNI space.
+        """Read where the points of a scan's own file lie in MNI space.
 
         Raises:
             NotInRun: the run does not hold it; says why.
@@ -369,7 +361,7 @@ class RunReader:
     def heatmap(
         self, model: str, method: str, scan: str, *, target: str, scale: str = "margin", full: bool = True
     ) -> np.ndarray:
-        """(x, y, z) float32 signed relevance of a scan, 0 outside the mask.
+        """Read the signed relevance of a scan, (x, y, z) float32, 0 outside the mask.
 
         Args:
             target: a group, or "true" or "predicted".
@@ -385,7 +377,7 @@ class RunReader:
         return self.full(values, self.attributes(place.path)) if full else values
 
     def target_of(self, model: str, scan: str, target: str) -> str:
-        """The group that "true" or "predicted" means for a model and scan; a group stands for itself."""
+        """Return the group that "true" or "predicted" means for a model and scan; a group stands for itself."""
         if target in self.groups:
             return target
         if target == "true":
@@ -401,12 +393,12 @@ class RunReader:
         return ", ".join(self.groups)
 
     def is_antisymmetric(self, model: str, method: str) -> bool:
-        """Whether the heatmap for the negative group is minus the one for the positive group."""
+        """Return whether the heatmap for the negative group is minus the one for the positive group."""
         path = HeatmapKey(model, method, self.groups[0]).path
         return self.has_array(path) and bool(self.attributes(path)["antisymmetric"])
 
     def is_gradient(self, method: str) -> bool:
-        """Whether relevance is a gradient, of which |h| counts, not a drop of evidence, of which max(h, 0) does.
+        """Return whether relevance is a gradient, of which |h| counts, or a drop of evidence, of which max(h, 0) does.
 
         Of gradients only the margin is stored: the map of the probability is p (1 - p) times it.
         """
@@ -414,13 +406,13 @@ class RunReader:
 
     @cached_property
     def _stored_scales(self) -> frozenset[tuple[str, str]]:
-        """(method, scale) of all heatmaps."""
+        """Return the (method, scale) of all heatmaps."""
         found = self.table("heatmaps", ["method", "scale"]).drop_duplicates()
         return frozenset(zip(found["method"], found["scale"], strict=True))
 
     @cached_property
     def heatmap_rows(self) -> dict[tuple[str, ...], tuple[int, float, float, str]]:
-        """(model, method, target, scan, scale) -> row, value_scale, absolute_sum, checksum."""
+        """Map (model, method, target, scan, scale) to row, value_scale, absolute_sum and checksum."""
         frame = self.whole_table("heatmaps")
         keys = zip(frame.model, frame.method, frame.target, frame.scan, frame.scale, strict=True)
         columns = ("row", "value_scale", "absolute_sum", "checksum")
@@ -439,7 +431,7 @@ class RunReader:
             raise NotInRun(f"run {self.run_id} has no prediction of scan {scan} by model {model}") from None
 
     def full(self, values: np.ndarray, attributes: Mapping[str, Any]) -> np.ndarray:
-        """(..., x, y, z) numbers of a native grid on the working grid; `attributes` are those of their array."""
+        """Put numbers of a native grid on the working grid, (..., x, y, z); `attributes` are those of their array."""
         return to_voxels(
             values, attributes["native_grid"], stride=attributes.get("stride"), shape=self.mask.shape, atlas=self.atlas,
             mask=self.mask,
@@ -472,7 +464,7 @@ class RunReader:
         return self.subset_map(key, pairs, statistics=statistics)
 
     def cells_answer(self, key: GroupKey, **filters: Any) -> bool:
-        """Whether `group_map` follows from the group cells alone, without reading the heatmaps of the scans.
+        """Return whether `group_map` follows from the group cells alone, without reading the heatmaps of the scans.
 
         It does not where a filter takes some of the scans of a subject. True also where it ends in an error.
 
@@ -505,7 +497,7 @@ class RunReader:
         return streaming.subset_map(self, key, pairs, statistics, progress)
 
     def group_of(self, model_set: str, diagnosis: str) -> str | None:
-        """The group of a diagnosis; None where it is of no group (apply scans)."""
+        """Return the group of a diagnosis; None where it is of no group (apply scans)."""
         if diagnosis in self.groups:
             return diagnosis
         frame = self.whole_table("predictions")
@@ -516,7 +508,7 @@ class RunReader:
     # -- models and figures ---------------------------------------------------------------------------------------
 
     def file(self, path: str) -> bytes:
-        """A file of the run as it is, e.g. "models/fold-1.safetensors" or "figures/contact.png".
+        """Read a file of the run as it is, e.g. "models/fold-1.safetensors" or "figures/contact.png".
 
         Raises:
             NotInRun: there is no such file.

@@ -70,7 +70,7 @@ def scale_words(scale: str) -> str:
 
 
 def average_scale(run: RunReader, model_set: str, method: str) -> str:
-    """The scale in which a run averages the heatmaps of a method, as its settings say.
+    """Return the scale in which a run averages the heatmaps of a method, as its settings say.
 
     Raises:
         NotInRun: the run has no group maps of the method, or none in the scale of its settings.
@@ -90,7 +90,7 @@ def average_scale(run: RunReader, model_set: str, method: str) -> str:
 
 
 def average_unit(run: RunReader, method: str, scale: str) -> str:
-    """The unit of a group map on the working grid, as a header of 80 letters can hold it."""
+    """Return the unit of a group map on the working grid, as a header of 80 letters can hold it."""
     if scale == "relative":
         return "share of relevance per voxel"
     kind = "d" if run.is_gradient(method) else "drop of"
@@ -100,5 +100,5 @@ def average_unit(run: RunReader, method: str, scale: str) -> str:
 
 
 def as_dict(settings: AnalysisSettings) -> dict[str, Any]:
-    """Name -> value, for tables."""
+    """Return the settings as name -> value, for tables."""
     return {name: getattr(settings, name) for name in AnalysisSettings.__dataclass_fields__}

@@ -1,4 +1,7 @@
-"""Statistics over any set of scans, whose heatmaps are read one after another (design, section 8)."""
+"""Statistics over any set of scans, whose heatmaps are read one after another.
+
+docs/definitions.md, Group cells and averages.
+"""
 
 from __future__ import annotations
 
@@ -122,13 +125,13 @@ def _locate(run: RunReader, key: GroupKey, model: str, scan: str) -> StoredHeatm
 
 
 def _flat(run: RunReader, place: StoredHeatmap, brain: np.ndarray | None) -> np.ndarray:
-    """The stored numbers of a heatmap, (n,): of the brain's voxels, or the whole native grid."""
+    """Read the stored numbers of a heatmap, (n,): of the brain's voxels, or the whole native grid."""
     numbers = stored_numbers(run, place).ravel()
     return numbers if brain is None else numbers.take(brain, mode="clip")  # clip: without a copy of the index
 
 
 def _native(values: np.ndarray, shape: tuple[int, ...], brain: np.ndarray | None) -> np.ndarray:
-    """(n,) float64 values back in their native grid, float32."""
+    """Put (n,) float64 values back in their native grid, float32."""
     if brain is None:
         return values.astype(np.float32).reshape(shape)
     volume = np.zeros(shape, np.float32)

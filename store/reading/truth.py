@@ -43,7 +43,7 @@ def binary_of(change: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def has_truth(run: RunReader) -> bool:
-    """Whether the run knows where its change was imposed."""
+    """Return whether the run knows where its change was imposed."""
     return run.has_array(TRUTH_VISIBLE_BINARY.path) or run.has_array(TRUTH_BINARY.path)
 
 

@@ -12,8 +12,6 @@ from store.accuracy import (
     LEAST_SUBJECTS,
     Difference,
     Estimate,
-    Judged,
-    Valued,
     difference,
     estimates,
     judged,
@@ -43,12 +41,12 @@ class Verdict:
 
     @property
     def caption(self) -> str:
-        """The banner and its numbers, for captions; empty where the networks separate."""
+        """Write the banner and its numbers, for captions; empty where the networks separate."""
         return f"{self.banner} {self.figures}." if self.banner else ""
 
 
 def verdict(run: RunReader) -> Verdict | None:
-    """The rule, of a run's own predictions; None where nothing was judged (a run of new scans: ask its reference).
+    """Apply the rule to a run's own predictions; None where nothing was judged (a run of new scans: ask its reference).
 
     Networks separate the groups if both 95 % intervals, of the AUC and of the balanced accuracy, lie above 0.5; a
     regression predicts its target if that of Pearson's r lies above 0. The test scans of all folds are taken together
@@ -66,12 +64,12 @@ def verdict(run: RunReader) -> Verdict | None:
         return None
     found = estimates(own)
     said = of_values(found) if is_value else of_groups(found, which, run.groups)
-    baseline = _better_baseline(run, scans, own, said.separates)
+    baseline = _better_baseline(run, scans, said.separates)
     return Verdict(said.separates, said.banner, said.figures, baseline)
 
 
 def in_words(name: str, one: Estimate | Difference, digits: int = 2) -> str:
-    """AUC 0.56 (95 % CI 0.44 to 0.67)."""
+    """Write the estimate as "AUC 0.56 (95 % CI 0.44 to 0.67)"."""
     value = f"{one.value:.{digits}f}"
     if not math.isfinite(one.low):
         return f"{name} {value}"
@@ -79,7 +77,7 @@ def in_words(name: str, one: Estimate | Difference, digits: int = 2) -> str:
 
 
 def of_groups(found: dict[str, Estimate], which: str, groups: tuple[str, str]) -> Verdict:
-    """The rule for two groups, without baselines.
+    """Apply the rule for two groups, without baselines.
 
     Args:
         found: of `estimates`.
@@ -103,7 +101,7 @@ def of_groups(found: dict[str, Estimate], which: str, groups: tuple[str, str]) -
 
 
 def of_values(found: dict[str, Estimate]) -> Verdict:
-    """The rule for a regression, without baselines."""
+    """Apply the rule for a regression, without baselines."""
     figures = in_words("r", found["r"])
     if found["r"].subjects < LEAST_SUBJECTS:
         return Verdict(None, _too_few("predict the target"), figures)
@@ -113,7 +111,7 @@ def of_values(found: dict[str, Estimate]) -> Verdict:
 
 
 def _too_few(what: str) -> str:
-    """Without their number, which readers without a role must not learn."""
+    """Say that subjects are too few, without their number, which readers without a role must not learn."""
     return (
         f"Too few test subjects (below {LEAST_SUBJECTS}, of two groups in the smaller) to tell whether these networks "
         f"{what}: their maps may mean nothing."
@@ -121,14 +119,14 @@ def _too_few(what: str) -> str:
 
 
 def baseline_scans(run: RunReader, classifier: str, model_set: str) -> pd.DataFrame:
-    """Test scans of a model set as a linear baseline judged them; empty in runs that did not keep them."""
+    """Return the test scans of a model set as a linear baseline judged them; empty in runs that did not keep them."""
     if not run.has_table("baseline_predictions"):
         return pd.DataFrame(columns=["model", "scan"])
     return judged_scans(run.table("baseline_predictions", classifier=classifier), model_set)
 
 
 def paired(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """Test scans of two classifiers in one order; None where they did not judge the same scans of the same groups."""
+    """Return the test scans of two classifiers in one order; None where they judged other scans or groups."""
     keys = ["scan", "subject", "group"]
     ordered = [frame.sort_values("scan", kind="stable").reset_index(drop=True) for frame in (first, second)]
     alike = len(first) == len(second) > 0 and not first["scan"].duplicated().any()  # new scans: no test scans at all
@@ -137,15 +135,15 @@ def paired(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.
     return ordered[0], ordered[1]
 
 
-def _better_baseline(run: RunReader, scans: pd.DataFrame, own: Judged | Valued, separates: bool | None) -> str:
-    """A sentence on the first linear baseline that does better than the networks."""
+def _better_baseline(run: RunReader, scans: pd.DataFrame, separates: bool | None) -> str:
+    """Say which first linear baseline does better than the networks."""
     is_value, which = run.task == "regression", "holdout" if (scans["model"] == "holdout").any() else FOLDS
     for classifier, name in BASELINES.items():
         both = paired(baseline_scans(run, classifier, which), scans)
         if both is None:
             continue
         linear, networks = (judged(frame, run.groups[0], is_value) for frame in both)
-        if linear.smaller < LEAST_SUBJECTS:
+        if linear is None or networks is None or linear.smaller < LEAST_SUBJECTS:
             continue
         found = estimates(linear)
         if is_value:

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def explained(run: RunReader, model_set: str) -> pd.DataFrame:
-    """The predictions of a model set, without those of retrained models, which explain the same scans again."""
+    """Return the predictions of a model set, without those of retrained models, which explain the same scans again."""
     frame = run.whole_table("predictions")
     return frame[(frame["model_set"] == model_set) & ~are_retrained(frame["model"])]
 
 
 def scans_weigh_alike(run: RunReader, model_set: str) -> bool:
-    """Whether the run weighs every scan the same instead of every subject."""
+    """Return whether the run weighs every scan the same instead of every subject."""
     config = run.manifest.get("config")
     analysis = config.get("analysis") if isinstance(config, dict) else None
     if isinstance(analysis, dict) and "weights" in analysis:
@@ -36,7 +36,7 @@ def scans_weigh_alike(run: RunReader, model_set: str) -> bool:
 
 
 def without_relevance(run: RunReader, method: str, rows: pd.DataFrame, target: str) -> np.ndarray:
-    """(rows,) bool: whose map for a group is 0 everywhere.
+    """Return whose map for a group is 0 everywhere, (rows,) bool.
 
     Args:
         rows: of the predictions table.
@@ -57,14 +57,14 @@ def without_relevance(run: RunReader, method: str, rows: pd.DataFrame, target: s
 
 
 def equal_weights(rows: pd.DataFrame, by_scan: bool) -> np.ndarray:
-    """(rows,) w of scans that are averaged together: each subject has 1 in all, or each scan 1."""
+    """Return the w of scans that are averaged together, (rows,): each subject has 1 in all, or each scan 1."""
     if by_scan or rows.empty:
         return np.ones(len(rows))
     return (1.0 / rows.groupby("subject")["scan"].transform("count")).to_numpy(float)
 
 
 def cell_weights(rows: pd.DataFrame, contributes: np.ndarray, by_scan: bool) -> list[np.ndarray]:
-    """The weights with which runs have made their group cells, each (rows,); 0 for what was left out.
+    """Return the weights with which runs have made their group cells, each (rows,); 0 for what was left out.
 
     Each subject has 1 in its diagnosis; runs of before gave it 1 in the whole model set, and counted maps without
     relevance.
@@ -81,6 +81,6 @@ def cell_weights(rows: pd.DataFrame, contributes: np.ndarray, by_scan: bool) -> 
 
 
 def nothing_to_average(run: RunReader, method: str, scans: int) -> NoRelevance:
-    """The error where no map has any relevance."""
+    """Make the error for where no map has any relevance."""
     which = "the one scan has no relevance" if scans == 1 else f"none of the {scans} scans has any relevance"
     return NoRelevance(f"run {run.run_id}: {which} by {method}, so there is no share to average")

@@ -49,7 +49,7 @@ def publish_folder(staging: Path, store: Path, run_id: str, manifest: dict[str, 
 
 
 def contents(folder: Folder, staging: Path) -> dict[str, Any]:
-    """The table of contents of a run, with checksums. Those of heatmaps are in the heatmaps table."""
+    """Make the table of contents of a run, with checksums. Those of heatmaps are in the heatmaps table."""
     arrays = []
     for path in folder.array_paths():
         array = folder.array(path)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from store.errors import BrokenRun, SpecViolation, Unreachable
+from store.errors import BrokenRun, Unreachable
 from store.files import tables
-from store.files.bounds import LARGEST_EDGE, LARGEST_FILE_SHAPE
-from store.files.encoding import array_path, checksum, dimension_names, hexadecimal
+from store.files.encoding import array_path, checksum, hexadecimal
 from store.files.folders import Folder
 from store.files.manifest import problems as manifest_problems
-from store.reading.native_space import NativeSpace
+from store.reading import plausible
+from store.reading.descriptions import FULL_GRID, array_problems, readable, shape_problem
 from store.reading.truth import binary_of
 from store.spec import (
     ARRAYS,
@@ -33,18 +32,10 @@ from store.spec import (
     TRUTH_VISIBLE_BINARY,
     array_spec,
 )
-from store.writing import values
-
-FULL_GRID = ("template", "mask", "atlas")
-
-
-def readable(version: object) -> bool:
-    """Whether this code reads a run of that spec version: the same major version."""
-    return str(version).split(".")[0] == SPEC_VERSION.split(".")[0]
 
 
 def validate(place: str | Path | Folder, *, deep: bool = True, files: bool = True) -> list[str]:
-    """What is wrong with a published run, one line each; empty if it is sound.
+    """Say what is wrong with a published run, one line each; empty if it is sound.
 
     Args:
         place: the folder or URL of the run.
@@ -61,10 +52,18 @@ def validate(place: str | Path | Folder, *, deep: bool = True, files: bool = Tru
         return [f"cannot be checked: {type(error).__name__}: {' '.join(str(error).split())[:200]}"]
 
 
+def damage(store: str | Path, run: str) -> list[str]:
+    """Say what is wrong with the manifest, the tables and the arrays' descriptions of a run, one line each.
+
+    A quick look, to say why something failed: no numbers are read. `python -m store verify` reads them, too.
+    """
+    return validate(Folder(store).child(run), deep=False, files=False)
+
+
 def check(
     folder: Folder, manifest: dict[str, Any], *, deep: bool = True, recount: bool = True, files: bool = True
 ) -> list[str]:
-    """Problems of a folder against a manifest that may not be in it yet.
+    """Report problems of a folder against a manifest that may not be in it yet.
 
     Args:
         recount: compare files with the checksums of the manifest; pointless just after these were taken.
@@ -75,9 +74,9 @@ def check(
     if problems := manifest_problems(manifest):
         return problems
     data: dict[str, pa.Table] = {}
-    problems = [*values.manifest_problems(manifest), *_table_problems(folder, data)]
+    problems = [*plausible.manifest_problems(manifest), *_table_problems(folder, data)]
     for name, table in data.items():
-        problems += values.table_problems(name, table, manifest["groups"])
+        problems += plausible.table_problems(name, table, manifest["groups"])
     problems += _array_problems(folder, manifest, files)
     if not problems:
         problems += _reference_problems(folder, data, [entry["path"] for entry in manifest["contents"]["arrays"]])
@@ -87,62 +86,8 @@ def check(
     return problems
 
 
-def array_problems(
-    path: str, shape: Sequence[int], dtype: str, dims: Sequence[str], attributes: dict[str, Any]
-) -> list[str]:
-    """What is wrong with one array, by its description alone."""
-    try:
-        spec = array_spec(path)
-        expected = dimension_names(spec, attributes.get("native_grid"))
-    except KeyError:
-        return [f"array {path}: not in store/spec.py"]
-    except SpecViolation as error:
-        return [str(error)]
-    lines = [f"array {path}: attribute {name} is missing" for name in spec.attributes if name not in attributes]
-    if dtype not in spec.dtype.split(" | "):
-        lines.append(f"array {path}: dtype is {dtype}, must be {spec.dtype}")
-    if spec is HEATMAPS and (dtype == "int16") != (attributes.get("native_grid") == "voxels"):
-        lines.append(f"array {path}: dtype is {dtype}, must be int16 for voxels and float32 else")
-    if len(shape) != len(expected) or tuple(dims) != expected:
-        lines.append(f"array {path}: has {len(shape)} dimensions {tuple(dims)}, must be {expected}")
-    if spec is CELLS and tuple(shape[:1]) != (3,):
-        lines.append(f"array {path}: the first dimension is {shape[0]}, must be 3 (sum wh, sum w|h|, sum wh^2)")
-    for name in [name for name in spec.attributes if name.endswith(("affine", "linear"))]:
-        if problem := values.affine_problem(attributes.get(name)):
-            lines.append(f"array {path}: {name} {problem}")
-    if "unit" in attributes and (problem := values.unit_problem(attributes["unit"])):
-        lines.append(f"array {path}: {problem}")
-    if "antisymmetric" in attributes and not isinstance(attributes["antisymmetric"], bool):
-        lines.append(f"array {path}: antisymmetric must be true or false")
-    if attributes.get("native_grid") == "positions" and not _is_stride(attributes.get("stride")):
-        lines.append(f"array {path}: stride must be a number of voxels")
-    return lines or (_native_problems(path, shape, attributes) if spec is NATIVE else [])
-
-
-def _is_stride(value: Any) -> bool:
-    return type(value) is int and 0 < value <= LARGEST_EDGE
-
-
-def _native_problems(path: str, shape: Sequence[int], attributes: dict[str, Any]) -> list[str]:
-    """What is wrong with the geometry of a native space."""
-    native_shape = attributes["native_shape"]
-    whole = isinstance(native_shape, list) and [type(n) for n in native_shape] == [int] * 3 and min(native_shape) > 0
-    if not whole or max(native_shape) > LARGEST_EDGE or math.prod(native_shape) > LARGEST_FILE_SHAPE:
-        return [f"array {path}: native_shape is {native_shape}, must be three numbers of voxels"]
-    if shape[0] != 3:
-        return [f"array {path}: the first dimension is {shape[0]}, must be 3 (x, y, z)"]
-    try:
-        affine, linear, field_affine = (
-            np.array(attributes[name], float) for name in ("native_affine", "linear", "affine")
-        )
-        NativeSpace(tuple(native_shape), affine, linear, np.empty(shape, np.int16), field_affine).steps()
-    except ValueError as error:
-        return [f"array {path}: {error}"]
-    return []
-
-
 def _array_problems(folder: Folder, manifest: dict[str, Any], files: bool) -> list[str]:
-    """Every array of the contents, and every array that must be there."""
+    """Report problems of every array of the contents, and every array that must be there and is not."""
     listed = [entry["path"] for entry in manifest["contents"]["arrays"]]
     problems = [
         f"array {spec.path} is missing"
@@ -171,7 +116,7 @@ def _array_problems(folder: Folder, manifest: dict[str, Any], files: bool) -> li
 
 
 def _grid_problems(folder: Folder, grid_mm: float) -> Iterator[str]:
-    """Voxels of another size than the manifest says."""
+    """Report voxels of another size than the manifest says."""
     affine = np.array(folder.array("grid/mask").attrs["affine"], float)
     edge = abs(float(np.linalg.det(affine[:3, :3]))) ** (1 / 3)
     if abs(edge - grid_mm) > 0.01 * grid_mm:
@@ -179,7 +124,7 @@ def _grid_problems(folder: Folder, grid_mm: float) -> Iterator[str]:
 
 
 def _shape_problems(folder: Folder, listed: list[str]) -> Iterator[str]:
-    """Arrays that must lie on the same grid and do not."""
+    """Report arrays that must lie on the same grid and do not."""
     grid, full = folder.array("grid/mask").shape, folder.array("mask").shape
     for path in listed:
         array = folder.array(path)
@@ -187,16 +132,8 @@ def _shape_problems(folder: Folder, listed: list[str]) -> Iterator[str]:
             yield problem
 
 
-def shape_problem(path: str, shape: Sequence[int], attributes: Mapping[str, Any], grid: Sequence[int]) -> str | None:
-    """Why an array does not lie on its grid; None where it does, or has another one."""
-    on_voxels = attributes.get("native_grid", "voxels") == "voxels" and array_spec(path) is not NATIVE
-    if on_voxels and tuple(shape[-3:]) != tuple(grid):
-        return f"array {path}: {tuple(shape[-3:])} is not the shape of the grid, {tuple(grid)}"
-    return None
-
-
 def _table_problems(folder: Folder, data: dict[str, pa.Table]) -> list[str]:
-    """Problems of the tables; those that can be read are put into `data`."""
+    """Report problems of the tables; those that can be read are put into `data`."""
     problems = []
     for spec in TABLES:
         if not folder.exists(f"{TABLES_FOLDER}/{spec.name}.parquet"):
@@ -212,7 +149,7 @@ def _table_problems(folder: Folder, data: dict[str, pa.Table]) -> list[str]:
 
 
 def _reference_problems(folder: Folder, data: dict[str, pa.Table], listed: list[str]) -> Iterator[str]:
-    """Rows that name a scan, model or array that is not there."""
+    """Report rows that name a scan, model or array that is not there."""
     known = {"scan": set(data["scans"]["scan"].to_pylist()), "model": set(data["models"]["model"].to_pylist())}
     both = ("scan", "model")
     for name, columns in {"predictions": both, "heatmaps": both, "quality": ("scan",), "flags": ("scan",)}.items():
@@ -234,7 +171,7 @@ def _reference_problems(folder: Folder, data: dict[str, pa.Table], listed: list[
 
 
 def _truth_problems(folder: Folder, manifest: dict[str, Any], data: dict[str, pa.Table], deep: bool) -> Iterator[str]:
-    """What cannot be right with the truth of a simulated run."""
+    """Say what cannot be right with the truth of a simulated run."""
     change, binary = (folder.array(spec.path) for spec in (TRUTH_VISIBLE, TRUTH_VISIBLE_BINARY))
     if (change is None) != (binary is None):
         there, lacks = (TRUTH_VISIBLE, TRUTH_VISIBLE_BINARY)[:: 1 if binary is None else -1]
@@ -260,7 +197,7 @@ def _truth_problems(folder: Folder, manifest: dict[str, Any], data: dict[str, pa
 
 
 def _score_problems(scores: pd.DataFrame) -> Iterator[str]:
-    """Truth scores that are out of their range, and intervals whose ends are the wrong way round."""
+    """Report truth scores that are out of their range, and intervals whose ends are the wrong way round."""
     ranges = {"localisation_error_mm": (0, np.inf), "region_rank_correlation": (-1, 1)}
     for score, rows in scores.groupby("score"):
         low, high = ranges.get(score, (0, 1))
@@ -273,7 +210,7 @@ def _score_problems(scores: pd.DataFrame) -> Iterator[str]:
 
 
 def _heatmap_problems(folder: Folder, rows: pa.Table, deep: bool) -> Iterator[str]:
-    """Heatmaps that the table lists and that are not there as they were written."""
+    """Report heatmaps that the table lists and that are not there as they were written."""
     for row in rows.to_pylist():
         path = array_path(HEATMAPS, **{k: row[k] for k in ("model", "method", "target", "scale")})
         array = folder.array(path)
@@ -294,14 +231,14 @@ def _number_problem(folder: Folder, path: str, row: dict[str, Any]) -> str | Non
         return folder.reason(error)
     if hexadecimal(checksum(stored)) != row["checksum"]:
         return f"array {path}: the checksum of scan {row['scan']} is wrong"
-    problem = values.number_problem(path, stored)
+    problem = plausible.number_problem(path, stored)
     return problem and f"array {path}: scan {row['scan']} {problem}"
 
 
 def _content_problems(
     folder: Folder, manifest: dict[str, Any], data: dict[str, pa.Table], compare: bool
 ) -> Iterator[str]:
-    """Differences between the files and the table of contents."""
+    """Report differences between the files and the table of contents."""
     contents = manifest["contents"]
     for name, entry in contents["tables"].items():
         path = f"{TABLES_FOLDER}/{name}.parquet"
@@ -318,11 +255,11 @@ def _content_problems(
 
 
 def _stored_problems(folder: Folder, path: str, crc32: str) -> Iterator[str]:
-    """Numbers of an array that cannot be right, or are not those that were written."""
+    """Report numbers of an array that cannot be right, or are not those that were written."""
     crc, problem = 0, None
     try:
         for stored in folder.parts(path):
-            crc, problem = checksum(stored, crc), problem or values.number_problem(path, stored)
+            crc, problem = checksum(stored, crc), problem or plausible.number_problem(path, stored)
     except (BrokenRun, Unreachable) as error:
         yield folder.reason(error)
         return
@@ -333,7 +270,7 @@ def _stored_problems(folder: Folder, path: str, crc32: str) -> Iterator[str]:
 
 
 def _model_problems(folder: Folder, listed: dict[str, Any], models: pa.Table | None, compare: bool) -> Iterator[str]:
-    """Weights that are missing or differ from the manifest or from the models table."""
+    """Report weights that are missing or differ from the manifest or from the models table."""
     for name, entry in listed.items():
         for path in (f"{MODELS_FOLDER}/{name}.safetensors", f"{MODELS_FOLDER}/{name}.json"):
             if not folder.exists(path):

@@ -29,6 +29,7 @@ from store.files.encoding import (
     quantise,
 )
 from store.keys import GroupKey, HeatmapKey
+from store.reading.descriptions import array_problems
 from store.reading.native_space import NativeSpace
 from store.reading.truth import SCAN_UNIT
 from store.spec import (
@@ -42,7 +43,6 @@ from store.spec import (
     array_spec,
 )
 from store.writing.publication import publish_folder
-from store.writing.validate import array_problems
 
 PARTS_FOLDER = f"{TABLES_FOLDER}/parts/heatmaps"
 
@@ -320,7 +320,7 @@ class RunWriter:
         return self.staging / ARRAYS_FOLDER / path / key
 
     def _sources_of(self, key: HeatmapKey) -> dict[str, Path]:
-        """Scan -> the table that vouches for its heatmap."""
+        """Find for each scan the table that vouches for its heatmap."""
         if key not in self._sources:
             table = self.staging / TABLES_FOLDER / "heatmaps.parquet"
             parts = sorted((self.staging / PARTS_FOLDER).glob(f"{glob.escape(_part_prefix(key))}*.parquet"))
@@ -357,7 +357,7 @@ def _rows_of(source: Path, key: HeatmapKey) -> pd.DataFrame:
 
 
 def _plain(value: Any) -> Any:
-    """The value in the types of JSON, as it will be read back."""
+    """Turn a value into the types of JSON, as it will be read back."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):

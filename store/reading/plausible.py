@@ -33,7 +33,7 @@ _NAMES = {"models": ("model",), "heatmaps": ("model", "method"), "cells": ("meth
 
 
 def table_problems(name: str, table: pa.Table, groups: Sequence[str]) -> Iterator[str]:
-    """What cannot be right in a table whose columns are of the right kinds, one line a column."""
+    """Say what cannot be right in a table whose columns are of the right kinds, one line a column."""
     for column, (low, high) in _NUMBERS.get(name, {}).items():
         values = table[column].to_pandas().to_numpy(float, na_value=np.nan)
         strange = (values < low) | (values > high)
@@ -59,7 +59,7 @@ def table_problems(name: str, table: pa.Table, groups: Sequence[str]) -> Iterato
 
 
 def manifest_problems(manifest: dict[str, Any]) -> Iterator[str]:
-    """What cannot be right in a manifest whose values are of the right kinds."""
+    """Say what cannot be right in a manifest whose values are of the right kinds."""
     for key, texts in {"name": [manifest["name"]], "groups": manifest["groups"]}.items():
         for text in texts:
             if _MARKUP.search(text):
@@ -71,14 +71,14 @@ def manifest_problems(manifest: dict[str, Any]) -> Iterator[str]:
 
 
 def unit_problem(unit: Any) -> str | None:
-    """What is wrong with a unit."""
+    """Say what is wrong with a unit."""
     if not isinstance(unit, str) or len(unit) > LONGEST_UNIT or not unit.isprintable() or _MARKUP.search(unit):
         return f"unit is {str(unit)[:60]!r}, must be a short text without markup"
     return None
 
 
 def affine_problem(value: Any) -> str | None:
-    """What is wrong with a matrix from voxels, or from mm, to mm."""
+    """Say what is wrong with a matrix from voxels, or from mm, to mm."""
     rows = value if isinstance(value, list) and len(value) == 4 else []
     if not rows or not all(isinstance(row, list) and len(row) == 4 and all(map(_is_number, row)) for row in rows):
         return "is not 4 x 4 numbers"
@@ -98,7 +98,7 @@ def _is_number(value: Any) -> bool:
 
 
 def number_problem(path: str, stored: np.ndarray) -> str | None:
-    """What cannot be right in the numbers of an array."""
+    """Say what cannot be right in the numbers of an array."""
     if stored.dtype.kind == "f" and not np.isfinite(stored).all():
         return "holds numbers that are not finite"
     if path.split("/")[-1] == "atlas" and stored.min(initial=0) < 0:
