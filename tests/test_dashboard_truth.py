@@ -37,7 +37,7 @@ def test_the_sentence_names_the_best_method_and_what_it_is_beyond(scores):
 
 def test_a_method_that_is_not_beyond_its_reference_is_said_to_find_nothing(scores):
     own = truth_tables.select_patients(scores, "AD").assign(null_difference_low=-0.02)
-    assert "**That is no more than they find.**" in truth_tables.say_answer(own)
+    assert "**That is no better than those networks.**" in truth_tables.say_answer(own)
     assert "\N{MINUS SIGN}0.020" in truth_tables.say_answer(own)
     unknown = own.assign(null_difference=np.nan, difference=np.nan)
     assert "was not computed" in truth_tables.say_answer(unknown)
