@@ -20,15 +20,23 @@ from engine.relevance import (
     AreaOcclusion,
     BatchSize,
     Brain,
+    DeepLift,
+    GradCam,
     GuidedBackprop,
+    GuidedGradCam,
+    InputXGradient,
+    IntegratedGradients,
+    LayerwiseRelevance,
     Occlusion,
     SegmentOcclusion,
     Sensitivity,
+    SmoothGrad,
 )
 from engine.relevance.base import ShapeError
 from engine.relevance.fills import fill_volume
 from engine.relevance.gradients import input_gradient
 from engine.relevance.hooks import guided_relus
+from engine.relevance.lrp import propagate
 from engine.relevance.occlusion import changing_positions, cube_at, position_shape
 from engine.training.trainer import probability
 from store.files.geometry import nearest_positions
@@ -41,6 +49,22 @@ SETTINGS = {"occlusion": {"half_width": 3, "stride": 2}, "segment_occlusion": {"
 @pytest.fixture(params=METHODS)
 def method(request, brain, batch):
     return METHODS[request.param](brain=brain, batch=batch, **SETTINGS.get(request.param, {}))
+
+
+class Parts(nn.Sequential):
+    """A sequence that says which of its layers are convolutional."""
+
+    @property
+    def features(self) -> nn.Sequential:
+        return nn.Sequential(*list(self)[: self.start])
+
+    @property
+    def classifier(self) -> nn.Sequential:
+        return nn.Sequential(*list(self)[self.start :])
+
+    @property
+    def start(self) -> int:
+        return next(i for i, layer in enumerate(self) if isinstance(layer, nn.Flatten))
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +81,7 @@ def small_network() -> nn.Module:
         nn.Flatten(),
     ]
     features = 6 * 4 * 4 * 3
-    network = nn.Sequential(*layers, nn.Dropout(0.8), nn.Linear(features, 8), nn.ReLU(), nn.Linear(8, 2))
+    network = Parts(*layers, nn.Dropout(0.8), nn.Linear(features, 8), nn.ReLU(), nn.Linear(8, 2))
     for _ in range(5):  # batch norm gets statistics that are not the identity
         network(torch.randn(4, 1, *SHAPE))
     return network.eval()
@@ -421,3 +445,209 @@ def test_results_of_batches_are_not_kept_one_by_one():
 
     assert BatchSize(8).run(50, part, 8).tolist() == list(range(50))
     assert most <= 1
+
+
+# -- methods by contributions and feature maps ------------------------------------------------------------------------
+
+SMALL = (8, 9, 7)
+
+
+@pytest.fixture(scope="module")
+def tiny_network() -> Parts:
+    """Two blocks, one with a padded convolution, and two fully connected layers, with batch norm in all places."""
+    torch.manual_seed(11)
+    network = Parts(
+        nn.Conv3d(1, 3, 3), nn.BatchNorm3d(3), nn.ReLU(), nn.MaxPool3d(2), nn.Conv3d(3, 4, 3, padding=1), nn.ReLU(),
+        nn.Flatten(), nn.Linear(4 * 3 * 3 * 2, 6), nn.ReLU(), nn.BatchNorm1d(6), nn.Linear(6, 2),
+    )  # fmt: skip
+    for _ in range(5):
+        network(torch.randn(6, 1, *SMALL))
+    return network.eval()
+
+
+@pytest.fixture
+def tiny_volumes() -> torch.Tensor:
+    return torch.randn(2, 1, *SMALL, generator=torch.Generator().manual_seed(2))
+
+
+def dense(layer: nn.Module, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    """(outputs, inputs) matrix and (outputs,) bias of a layer without ReLU, by passing every unit vector through it."""
+    size = int(np.prod(shape))
+    bias = layer(torch.zeros(1, *shape)).flatten()
+    return (layer(torch.eye(size).reshape(size, *shape)).reshape(size, -1) - bias).T.double(), bias.double()
+
+
+def lrp_by_matrices(network: Parts, volume: torch.Tensor, target: int, rule: str) -> torch.Tensor:
+    """(x, y, z) LRP as it is defined, unit by unit: every layer is a matrix (slow)."""
+    with torch.no_grad():
+        layers, steps, maps = list(network), [], volume[None]
+        while layers:
+            taken = [layers.pop(0)]
+            if isinstance(taken[0], nn.Conv3d | nn.Linear):
+                while layers and isinstance(layers[0], nn.BatchNorm3d):
+                    taken.append(layers.pop(0))
+            if isinstance(taken[0], nn.BatchNorm1d):  # belongs to the layer after it
+                taken.append(layers.pop(0))
+            steps.append((nn.Sequential(*taken), maps))
+            maps = nn.Sequential(*taken)(maps)
+        logits = maps[0].double()
+        relevance = None
+        for layer, given in reversed(steps):
+            kind, shape = layer[-1], given.shape[1:]
+            if isinstance(kind, nn.ReLU | nn.Flatten):
+                continue
+            if isinstance(kind, nn.MaxPool3d):
+                passed = torch.zeros(shape, dtype=torch.float64)
+                pooled, winners = nn.functional.max_pool3d(given, kind.kernel_size, return_indices=True)
+                channels = np.repeat(range(shape[0]), pooled[0, 0].numel())
+                for value, channel, place in zip(relevance, channels, winners.flatten(), strict=True):
+                    passed[channel].view(-1)[place] += value
+                relevance = passed.flatten()
+                continue
+            matrix, bias = dense(layer, shape)
+            activations = given.double().flatten()
+            if relevance is None:  # the margin is one output
+                sign = 1 if target == 1 else -1
+                matrix, bias = sign * (matrix[1] - matrix[0])[None], sign * (bias[1] - bias[0])[None]
+                relevance = sign * (logits[1] - logits[0])[None]
+            products = matrix * activations
+            handed = torch.zeros_like(activations)
+            for unit in range(len(matrix)):
+                above, below = products[unit].clamp(min=0), products[unit].clamp(max=0)
+                if isinstance(layer[0], nn.Conv3d):
+                    high, low = above.sum() + bias[unit].clamp(min=0), below.sum() + bias[unit].clamp(max=0)
+                    alpha, beta = (2, 1) if rule == "alpha2_beta1" and low < 0 else (1, 0)
+                    if high > 0:
+                        handed += alpha * above / high * relevance[unit]
+                    if beta:
+                        handed -= beta * below / low * relevance[unit]
+                else:
+                    handed += products[unit] / (products[unit].sum() + bias[unit]) * relevance[unit]
+            relevance = handed
+        return relevance.reshape(SMALL)
+
+
+@pytest.mark.parametrize("rule", ["z_plus", "alpha2_beta1"])
+@pytest.mark.parametrize("target", [0, 1])
+def test_lrp_is_what_its_definition_says(tiny_network, tiny_volumes, brain, batch, rule, target):
+    found = LayerwiseRelevance(brain, batch, rule).attribute(tiny_network, tiny_volumes, target).margin
+    for volume, ours in zip(tiny_volumes, found, strict=True):
+        wanted = lrp_by_matrices(tiny_network, volume, target, rule)
+        torch.testing.assert_close(ours.double(), wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))
+
+
+@pytest.mark.parametrize("rule", ["z_plus", "alpha2_beta1"])
+def test_lrp_conserves_the_margin(real_network, real_volume, rule):
+    """Without biases nothing is kept on the way: the voxels have all of the margin, to 1e-4."""
+    network = copy.deepcopy(real_network)
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv3d | nn.Linear):
+            layer.bias.data.zero_()
+        if isinstance(layer, nn.BatchNorm3d):
+            layer.running_mean.zero_()
+            layer.bias.data.zero_()
+    with torch.no_grad():
+        margin = float(margins(network(real_volume))[0, 1])
+    found, kept = propagate(network, real_volume, 1, rule)
+    assert float(found.double().sum()) == pytest.approx(margin, rel=1e-4)
+    assert abs(kept) < 1e-4 * abs(margin)
+    assert float(found.abs().sum()) > 0
+
+
+def test_lrp_refuses_a_network_that_it_would_misread(linear_model, volumes, brain, batch):
+    with pytest.raises(ValueError, match="convolution, batch norm, ReLU"):
+        LayerwiseRelevance(brain, batch).attribute(linear_model, volumes, 1)
+
+
+def test_contributions_of_a_linear_model_are_its_products(linear_model, volumes, brain, batch):
+    """Input x gradient and integrated gradients are exact where the network is linear."""
+    wanted = volumes[:, 0] * linear_model.weight.detach()
+    for method in (InputXGradient(brain, batch), IntegratedGradients(brain, batch, steps=2)):
+        torch.testing.assert_close(method.attribute(linear_model, volumes, 1).margin, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_integrated_gradients_agree_with_captum_and_add_up(real_network, real_volume, brain, batch):
+    found = IntegratedGradients(brain, batch, steps=32).attribute(real_network, real_volume, 1)
+    theirs = captum.attr.IntegratedGradients(_wrapped(real_network)).attribute(
+        real_volume, target=1, n_steps=128, internal_batch_size=16
+    )
+    scale = float(theirs.abs().max())
+    torch.testing.assert_close(found.margin, theirs[:, 0].float(), rtol=0.05, atol=0.03 * scale)
+    with torch.no_grad():
+        both = margins(real_network(torch.cat([real_volume, torch.zeros_like(real_volume)])))[:, 1]
+    change = float(both[0] - both[1])
+    missed = abs(float(found.margin.double().sum()) - change) / abs(change)
+    assert missed < 0.03  # of a margin of 0.008, in single precision
+    assert float(found.completeness_error[0]) == pytest.approx(missed, abs=1e-3)
+
+
+def test_integrated_gradients_take_more_steps_where_the_sum_misses(tiny_network, tiny_volumes, brain, batch):
+    """Two steps are too few for a network with ReLUs; they are doubled until the sum fits, or at most to 256."""
+    tiny = dataclasses.replace(brain, mask=torch.ones(SMALL, dtype=torch.bool))
+    asked = []
+    method = IntegratedGradients(tiny, batch, steps=2)
+    integral = IntegratedGradients._integral
+
+    def counted(self, model, volume, baseline, target, steps):
+        asked.append(steps)
+        return integral(self, model, volume, baseline, target, steps)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(IntegratedGradients, "_integral", counted)
+        found = method.attribute(tiny_network, 3 * tiny_volumes, 1)
+    assert max(asked) > 2
+    assert ((found.completeness_error <= 0.01) | torch.tensor([max(asked) == 256] * 2)).all()
+
+
+def test_smoothgrad_is_the_mean_over_the_same_noise(tiny_network, tiny_volumes, batch):
+    mask = torch.ones(SMALL, dtype=torch.bool)
+    mask[:2] = False
+    brain = Brain(mask, mask.to(torch.int16), 1, 4)
+    found = SmoothGrad(brain, batch, copies=7).attribute(tiny_network, tiny_volumes, 1).margin
+    alone = SmoothGrad(brain, batch, copies=7).attribute(tiny_network, tiny_volumes[1:], 1).margin
+    torch.testing.assert_close(found[1:], alone)  # the noise is of the scan, not of its place in a batch
+    assert not torch.allclose(found[0], found[1])
+    plain = Sensitivity(brain, batch).attribute(tiny_network, tiny_volumes, 1).margin
+    quiet = SmoothGrad(brain, batch, copies=2, noise=1e-9).attribute(tiny_network, tiny_volumes, 1).margin
+    torch.testing.assert_close(quiet, plain, rtol=1e-4, atol=1e-7)
+    assert not torch.allclose(found, plain, rtol=1e-2)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_deeplift_adds_up_to_the_change_of_the_margin(real_network, real_volume, brain, batch):
+    found = DeepLift(brain, batch).attribute(real_network, real_volume, 0).margin
+    with torch.no_grad():
+        both = margins(real_network(torch.cat([real_volume, torch.zeros_like(real_volume)])))[:, 0]
+    assert float(found.sum()) == pytest.approx(float(both[0] - both[1]), rel=1e-3)
+
+
+def test_grad_cam_lies_where_its_units_look(brain, batch):
+    """A network that answers to one voxel has its map there: the centre of the units that see it."""
+    network = Parts(
+        nn.Conv3d(1, 1, 3), nn.ReLU(), nn.MaxPool3d(2), nn.Conv3d(1, 1, 3), nn.ReLU(), nn.MaxPool3d(2),
+        nn.Flatten(), nn.Linear(4 * 4 * 4, 2),
+    ).eval()  # fmt: skip
+    with torch.no_grad():
+        for layer in network:
+            if isinstance(layer, nn.Conv3d):
+                layer.weight.fill_(1 / 27)
+                layer.bias.zero_()
+        network[-1].weight.copy_(torch.stack([torch.zeros(64), torch.ones(64)]))
+    volume = torch.zeros(1, 1, 22, 22, 22)
+    volume[0, 0, 6, 12, 16] = 10
+    found = GradCam(brain, batch).attribute(network, volume, 1).margin[0]
+    peak = np.array(np.unravel_index(int(found.argmax()), found.shape))
+    assert np.abs(peak - [6, 12, 16]).max() <= 3
+    assert found.min() >= 0
+    captums = captum.attr.LayerGradCam(_wrapped(network), network[4]).attribute(volume, target=1)
+    assert captums.shape[2:] == (8, 8, 8)
+    at_units = found[3:18:2, 3:18:2, 3:18:2]  # the first unit's centre is voxel 3.5, the next two voxels on
+    assert np.corrcoef(at_units.numpy().ravel(), captums[0, 0].detach().relu().numpy().ravel())[0, 1] > 0.9
+
+
+def test_guided_grad_cam_is_the_product(tiny_network, tiny_volumes, brain, batch):
+    found = GuidedGradCam(brain, batch).attribute(tiny_network, tiny_volumes, 1).margin
+    where = GradCam(brain, batch).attribute(tiny_network, tiny_volumes, 1).margin
+    guided = GuidedBackprop(brain, batch).attribute(tiny_network, tiny_volumes, 1).margin
+    torch.testing.assert_close(found, where * guided)
+    assert where.shape == (2, *SMALL)

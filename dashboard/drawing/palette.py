@@ -17,6 +17,13 @@ METHODS = {
     "occlusion": "#8C8C2E",
     "area_occlusion": "#B07856",
     "segment_occlusion": "#665CD6",
+    "input_x_gradient": "#9F1C50",
+    "integrated_gradients": "#9F8AE6",
+    "smoothgrad": "#684E1B",
+    "deeplift": "#802AEA",
+    "lrp": "#8CB219",
+    "grad_cam": "#82299E",
+    "guided_grad_cam": "#C789C5",
 }
 # Relevance from the threshold (0) to the top of the scale (1).
 HOT_STOPS = np.array([0.0, 0.45, 1.0])

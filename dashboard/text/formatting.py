@@ -11,6 +11,13 @@ METHODS = {
     "occlusion": "Occlusion",
     "area_occlusion": "Brain area occlusion",
     "segment_occlusion": "Segment occlusion",
+    "input_x_gradient": "Input × gradient",
+    "integrated_gradients": "Integrated gradients",
+    "smoothgrad": "SmoothGrad",
+    "deeplift": "DeepLIFT",
+    "lrp": "LRP",
+    "grad_cam": "Grad-CAM",
+    "guided_grad_cam": "Guided Grad-CAM",
 }
 HOW_TO_READ = {
     "sensitivity": "How strongly the decision reacts to a small change of a voxel: |gradient of the margin|.",
@@ -19,6 +26,13 @@ HOW_TO_READ = {
     "area_occlusion": "How far the decision drops when a whole atlas region, left or right, is replaced.",
     "segment_occlusion": "How far the decision drops when a segment of the scan is replaced: the mean over coarse and "
     "fine segments, found by intensity.",
+    "input_x_gradient": "What a voxel's difference from the training mean adds to the decision, to first order.",
+    "integrated_gradients": "What each voxel adds to the decision on the way from the training mean to the scan.",
+    "smoothgrad": "The gradient, averaged over noisy copies of the scan.",
+    "deeplift": "What each voxel adds to the decision, by how far activations differ from those of the training mean.",
+    "lrp": "Layer-wise relevance propagation: the decision, handed back from layer to layer to the voxels.",
+    "grad_cam": "Where the last convolution finds evidence: coarse, and interpolated between its units.",
+    "guided_grad_cam": "Guided backpropagation where Grad-CAM finds evidence.",
 }
 CLASSIFIERS = {"cnn": "3D CNN", "region_means": "Linear: region means", "covariates": "Linear: covariates"}
 ERRORS = {"mae": "Mean absolute error", "rmse": "Root mean square error", "r": "Pearson r", "r2": "R²"}

@@ -37,8 +37,13 @@ CUBE_SHARE = {1: 0.0026, 2: 0.007, 3: 0.015, 4: 0.023}
 REGION_SHARE = {1: 0.009, 2: 0.04, 3: 0.07, 4: 0.12}
 SPREAD_MM = 40  # side of the cube by which networks are compared
 SEGMENTING_S = {1: 4.0, 2: 0.8, 3: 0.5, 4: 0.4}  # to cut a scan into segments, on the CPU
-GRADIENTS = ("sensitivity", "guided_backprop")
-TWO_MAPS = ("guided_backprop", "segment_occlusion")  # full volumes: for both groups, in both scales
+# Forward and backward passes a map of a method without patches; Captum's DeepLIFT and LRP in passes of that size.
+BACKWARD_PASSES = {
+    "sensitivity": 1, "guided_backprop": 1, "input_x_gradient": 1, "deeplift": 4, "lrp": 4, "grad_cam": 0.5,
+    "guided_grad_cam": 1.5,
+}  # fmt: skip
+PATCHED = ("occlusion", "area_occlusion", "segment_occlusion")
+TWO_MAPS = ("guided_backprop", "segment_occlusion", "grad_cam", "guided_grad_cam")  # for both groups, in both scales
 BRAIN_SHARE = 0.22
 PACKED_BYTES = 0.5  # of a stored int16 volume after compression, of its brain voxels' two bytes
 BASE_MIB = 1500
@@ -132,7 +137,7 @@ def estimate_costs(run: Run) -> Estimate:
     maps = sum(len(job.explain) * sum(1 + (m in TWO_MAPS) for m in _methods(config, job)) for job in jobs)
     again = 0.0  # passes for relevance outside the brain, which is not stored: engine/pipeline/whole_volume.py
     if config.analysis.distance_volume == "whole":
-        gradients = sum(len(job.explain) * sum(m in GRADIENTS for m in _methods(config, job)) for job in jobs)
+        gradients = sum(len(job.explain) * sum(m not in PATCHED for m in _methods(config, job)) for job in jobs)
         again = 2 * GRADIENT_FACTOR * gradients
     voxels = math.prod(Grid(config.grid_mm).shape)
     volume_mib = voxels * BRAIN_SHARE * 2 * 2 * PACKED_BYTES / 2**20
@@ -194,7 +199,12 @@ def _passes(config: RunConfig, cost: NetworkCost, method: str) -> float:
     if method in ("area_occlusion", "segment_occlusion"):
         places = 120 if method == "area_occlusion" else sum(config.explain.segment_occlusion.levels)
         return places * (1 if dense else _share(cost, REGION_SHARE[grid.mm]))
-    return GRADIENT_FACTOR * (2 if method == "guided_backprop" else 1)
+    times = {
+        "integrated_gradients": config.explain.integrated_gradients.steps,
+        "smoothgrad": config.explain.smoothgrad.copies,
+        **BACKWARD_PASSES,
+    }  # fmt: skip
+    return GRADIENT_FACTOR * times[method] * (2 if method in TWO_MAPS else 1)
 
 
 def _share(cost: NetworkCost, usual: float) -> float:

@@ -18,9 +18,13 @@ from engine.config.preprocessing_schema import PreprocessingConfig
 from engine.config.section import Section
 
 NETWORK_NAMES = ("rieke2018", "korolev2017_plain", "korolev2017_residual")
-Method = Literal["sensitivity", "guided_backprop", "occlusion", "area_occlusion", "segment_occlusion"]
+Method = Literal[
+    "sensitivity", "guided_backprop", "occlusion", "area_occlusion", "segment_occlusion", "input_x_gradient",
+    "integrated_gradients", "smoothgrad", "deeplift", "lrp", "grad_cam", "guided_grad_cam",
+]  # fmt: skip
 METHOD_NAMES = get_args(Method)
 USUAL_METHODS = METHOD_NAMES[:4]  # the paper's
+LATER_METHODS = ("integrated_gradients", "smoothgrad", "deeplift", "lrp")  # with settings, since 0.2.0
 Target = Literal["age", "mmse", "cdr", "cdr_sb", "icv"]
 TARGETS = get_args(Target)
 MNI_SPACE = "MNI152NLin2009cAsym"
@@ -142,6 +146,25 @@ class SegmentOcclusionConfig(Section):
         return self
 
 
+class IntegratedGradientsConfig(Section):
+    steps: int = Field(32, ge=2, le=256, description="gradients on the way; doubled while the sum misses 1 %")
+    reference: Reference = Field("mean", description="the baseline, as what replaces tissue in explain.occlusion")
+
+
+class SmoothGradConfig(Section):
+    copies: int = Field(25, ge=1, le=1000, description="noisy copies of a scan")
+    noise: float = Field(0.5, gt=0, description="standard deviation of the noise, of the z-scored input")
+    method: Literal["sensitivity", "guided_backprop", "input_x_gradient"] = "sensitivity"
+
+
+class DeepLiftConfig(Section):
+    reference: Reference = Field("mean", description="the baseline, as what replaces tissue in explain.occlusion")
+
+
+class LrpConfig(Section):
+    rule: Literal["z_plus", "alpha2_beta1"] = Field("z_plus", description="of the convolutions")
+
+
 class ExplainConfig(Section):
     """Which heatmaps are computed."""
 
@@ -154,6 +177,10 @@ class ExplainConfig(Section):
     occlusion: OcclusionConfig = OcclusionConfig()
     area_occlusion: AreaOcclusionConfig = AreaOcclusionConfig()
     segment_occlusion: SegmentOcclusionConfig = SegmentOcclusionConfig()
+    integrated_gradients: IntegratedGradientsConfig = IntegratedGradientsConfig()
+    smoothgrad: SmoothGradConfig = SmoothGradConfig()
+    deeplift: DeepLiftConfig = DeepLiftConfig()
+    lrp: LrpConfig = LrpConfig()
     engine: Literal["incremental", "dense"] = Field("incremental", description="how occlusions are computed")
     batch_size: int = Field(16, ge=1, description="volumes a forward pass; halved when memory runs out")
 
@@ -245,6 +272,9 @@ class RunConfig(Section):
         values["cohort"]["data"] = None
         if self.imported:  # nothing was split and trained
             del values["training"], values["split"]
+        for method in LATER_METHODS:  # runs of before they existed keep their identity
+            if method not in (*self.explain.holdout, *self.explain.folds):
+                del values["explain"][method]
         table = self.cohort.table
         values["cohort"]["table"] = Path(table).name if table and Path(table).is_absolute() else table
         for key in ("path", "labels"):

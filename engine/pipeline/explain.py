@@ -12,12 +12,14 @@ import torch
 
 from engine.cohort.splits import Job
 from engine.config.schema import RunConfig
+from engine.errors import RunError
 from engine.images.grid import Grid
 from engine.networks.blocks import sequential_blocks
 from engine.networks.device import choose_device, make_deterministic
 from engine.pipeline.inputs import fills_of, needs_tissue
 from engine.pipeline.run import Run
 from engine.relevance import METHODS, BatchSize, Brain, Occlusion, Relevance, RelevanceMethod
+from engine.relevance.base import ShapeError
 from engine.relevance.occlusion import position_shape
 from engine.training.checkpoints import load_model
 from engine.training.normalisation import Normalisation, Normaliser
@@ -32,6 +34,7 @@ GRADIENT_UNITS = {
     "voxelwise": "margin per z-score", "scan": "margin per range of the scan's values", "zscore": "margin per z-score",
     "none": "margin per intensity of white matter", "constant": "margin per unit of the network's input",
 }  # fmt: skip
+COMPLETE = 0.01  # of the margin's change, by which the sum of a map may miss it
 DROP_UNITS = {"margin": "drop of margin", "probability": "drop of probability"}
 
 
@@ -66,6 +69,10 @@ def build_method(name: str, config: RunConfig, brain: Brain, batch: BatchSize) -
             "reference": segment.reference,
             "engine": config.explain.engine,
         },
+        "integrated_gradients": config.explain.integrated_gradients.model_dump(),
+        "smoothgrad": config.explain.smoothgrad.model_dump(),
+        "deeplift": config.explain.deeplift.model_dump(),
+        "lrp": config.explain.lrp.model_dump(),
     }
     return METHODS[name](brain=brain, batch=batch, **settings.get(name, {}))
 
@@ -164,14 +171,36 @@ def _explain(run: Run, explanation: Explanation, network: torch.nn.Module, norma
         return len(chunk)
 
     with run.progress.task(label, len(job.explain), finished) as task, ThreadPoolExecutor(1) as beside:
+        incomplete = 0
         writing = None  # one chunk is written while the next is computed
         for chunk, batch in zip(todo, volumes.batches(todo), strict=True):
-            found = method.attribute(network, batch, explanation.explained_class)
+            found = _attribute(method, network, batch, explanation.explained_class)
+            incomplete += _incomplete(found)
             if writing is not None:
                 task.advance(writing.result())
             writing = beside.submit(write, chunk, found)
         if writing is not None:
             task.advance(writing.result())
+    if incomplete:
+        run.progress.say(
+            f"  {label}: of {incomplete} of {len(job.explain)} heatmaps the sum misses the margin's change by more "
+            f"than {COMPLETE:.0%}, with the most steps that are taken"
+        )
+
+
+def _attribute(method: RelevanceMethod, network: torch.nn.Module, volumes: torch.Tensor, target: int) -> Relevance:
+    """Explain a batch; a network that the method cannot explain is an error that names the method and the mend."""
+    try:
+        return method.attribute(network, volumes, target)
+    except ShapeError:
+        raise
+    except ValueError as error:
+        raise RunError(f"{error}: take {method.name} out of explain.holdout and explain.folds") from error
+
+
+def _incomplete(found: Relevance) -> int:
+    """Count the heatmaps whose sum misses what it should add up to."""
+    return 0 if found.completeness_error is None else int((found.completeness_error > COMPLETE).sum())
 
 
 def scales_of(run: Run, gradient: bool) -> tuple[str, ...]:
@@ -179,9 +208,10 @@ def scales_of(run: Run, gradient: bool) -> tuple[str, ...]:
     return ("margin",) if gradient or run.cohort.target else ("probability", "margin")
 
 
-def unit_of(run: Run, gradient: bool, scale: str) -> str:
+def unit_of(run: Run, method: RelevanceMethod, scale: str) -> str:
     """Return the unit of a map; of a regression, standard deviations of the target are what else is the margin."""
-    unit = GRADIENT_UNITS[run.config.normalisation] if gradient else DROP_UNITS[scale]
+    unit = GRADIENT_UNITS[run.config.normalisation] if method.gradient else DROP_UNITS[scale]
+    unit = "margin" if method.contribution else unit
     return unit.replace("margin", f"SD of {run.cohort.target.label}") if run.cohort.target else unit
 
 
@@ -193,7 +223,7 @@ def takes_whole_passes(method: RelevanceMethod, network: torch.nn.Module) -> boo
 def _start(run: Run, explanation: Explanation, scale: str, shape: Sequence[int]) -> None:
     job, method = explanation.job, explanation.method
     array = HeatmapArray(
-        method.native_grid, unit_of(run, method.gradient, scale), Grid(run.config.grid_mm).affine,
+        method.native_grid, unit_of(run, method, scale), Grid(run.config.grid_mm).affine,
         getattr(method, "stride", None), count=len(job.explain), shape=shape, parameters=method.parameters(),
         antisymmetric=method.antisymmetric,
     )  # fmt: skip

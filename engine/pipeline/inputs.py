@@ -68,9 +68,13 @@ def preparer_for(config: RunConfig) -> tuple[ScanPreparer | SimulatedPreparer, i
 
 
 def fills_of(config: RunConfig) -> set[str | float]:
-    """Return what occlusions put in the place of tissue."""
+    """Return what occlusions put in the place of tissue, and where ways of integrated gradients and DeepLIFT begin."""
     explain = config.explain
-    return {one.reference for one in (explain.occlusion, explain.area_occlusion, explain.segment_occlusion)}
+    asking = (
+        explain.occlusion, explain.area_occlusion, explain.segment_occlusion, explain.integrated_gradients,
+        explain.deeplift,
+    )  # fmt: skip
+    return {one.reference for one in asking}
 
 
 def needs_tissue(config: RunConfig) -> bool:

@@ -3,16 +3,28 @@
 from engine.relevance.area_occlusion import AreaOcclusion
 from engine.relevance.base import Brain, Relevance, RelevanceMethod
 from engine.relevance.batching import BatchSize
+from engine.relevance.deeplift import DeepLift
+from engine.relevance.grad_cam import GradCam
 from engine.relevance.guided_backprop import GuidedBackprop
+from engine.relevance.guided_grad_cam import GuidedGradCam
+from engine.relevance.input_x_gradient import InputXGradient
+from engine.relevance.integrated_gradients import IntegratedGradients
+from engine.relevance.lrp import LayerwiseRelevance
 from engine.relevance.occlusion import Occlusion
 from engine.relevance.segment_occlusion import SegmentOcclusion
 from engine.relevance.sensitivity import Sensitivity
+from engine.relevance.smoothgrad import SmoothGrad
 
 METHODS: dict[str, type[RelevanceMethod]] = {
-    m.name: m for m in (Sensitivity, GuidedBackprop, Occlusion, AreaOcclusion, SegmentOcclusion)
-}
+    m.name: m
+    for m in (
+        Sensitivity, GuidedBackprop, Occlusion, AreaOcclusion, SegmentOcclusion, InputXGradient, IntegratedGradients,
+        SmoothGrad, DeepLift, LayerwiseRelevance, GradCam, GuidedGradCam,
+    )
+}  # fmt: skip
 
 __all__ = [
-    "METHODS", "AreaOcclusion", "BatchSize", "Brain", "GuidedBackprop", "Occlusion", "Relevance", "RelevanceMethod",
-    "SegmentOcclusion", "Sensitivity",
+    "METHODS", "AreaOcclusion", "BatchSize", "Brain", "DeepLift", "GradCam", "GuidedBackprop", "GuidedGradCam",
+    "InputXGradient", "IntegratedGradients", "LayerwiseRelevance", "Occlusion", "Relevance", "RelevanceMethod",
+    "SegmentOcclusion", "Sensitivity", "SmoothGrad",
 ]  # fmt: skip

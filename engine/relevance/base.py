@@ -27,10 +27,12 @@ class Relevance:
         margin: (n, *native) float32; gradient of, or drop in, the margin of the explained class.
         probability: (n, *native) float32 drop in the probability, for occlusions; None for gradients, whose
             probability map is p (1 - p) times the margin map.
+        completeness_error: (n,) share of the margin's change that a sum misses; of methods that should add up.
     """
 
     margin: Tensor
     probability: Tensor | None = None
+    completeness_error: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -84,13 +86,16 @@ class RelevanceMethod(ABC):
         name: key in METHODS and in the store.
         native_grid: voxels, positions or regions: how the store keeps it.
         antisymmetric: for two classes, the map of the other class is minus this one.
-        gradient: relevance is a gradient, of which |h| counts; else a drop of evidence, of which max(h, 0) counts.
+        gradient: relevance is a gradient or a contribution by gradients, of which |h| counts; else a drop of evidence,
+            of which max(h, 0) counts.
+        contribution: relevance is a part of the margin itself, not the margin per unit of input.
     """
 
     name: ClassVar[str]
     native_grid: ClassVar[str]
     antisymmetric: ClassVar[bool]
     gradient: ClassVar[bool]
+    contribution: ClassVar[bool] = False
 
     brain: Brain = field(repr=False, compare=False)
     batch: BatchSize = field(repr=False, compare=False)

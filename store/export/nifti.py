@@ -43,6 +43,13 @@ METHOD_TITLES = {
     "occlusion": "Occlusion",
     "area_occlusion": "Brain area\nocclusion",
     "segment_occlusion": "Segment\nocclusion",
+    "input_x_gradient": "Input x\ngradient",
+    "integrated_gradients": "Integrated\ngradients",
+    "smoothgrad": "SmoothGrad",
+    "deeplift": "DeepLIFT",
+    "lrp": "LRP",
+    "grad_cam": "Grad-CAM",
+    "guided_grad_cam": "Guided\nGrad-CAM",
 }
 
 
