@@ -11,7 +11,7 @@ import torch
 from engine.benchmark import explaining, others
 from engine.benchmark.__main__ import CASES, main
 from engine.benchmark.learning import floor
-from engine.benchmark.measure import Disagreement, Setting, agree
+from engine.benchmark.measure import DisagreementError, Setting, agree
 from engine.benchmark.scene import scene
 from engine.errors import UserError
 
@@ -61,7 +61,7 @@ def test_two_ways_that_differ_are_not_timed(monkeypatch, capsys):
     monkeypatch.setattr(explaining.others, "apart", off)
     assert main(["area", "--grid", "4", "--against", "captum"]) == 1
     assert "differ" in capsys.readouterr().err
-    with pytest.raises(Disagreement):
+    with pytest.raises(DisagreementError):
         agree("not a number", float("nan"), 1.0)
 
 

@@ -15,7 +15,7 @@ import torch
 from engine.errors import RunError
 
 
-class Disagreement(RunError):
+class DisagreementError(RunError):
     """Two ways to the same numbers differ by more than rounding: nothing was timed."""
 
 
@@ -81,10 +81,10 @@ def agree(name: str, difference: float, at_most: float) -> float:
     """Return the difference of two results, if it is no more than rounding.
 
     Raises:
-        Disagreement: it is more.
+        DisagreementError: it is more.
     """
     if not difference <= at_most:
-        raise Disagreement(f"{name}: the two ways differ by {difference:.2g}, more than {at_most:.2g}; not timed")
+        raise DisagreementError(f"{name}: the two ways differ by {difference:.2g}, more than {at_most:.2g}; not timed")
     return difference
 
 
