@@ -32,6 +32,7 @@ from engine.preprocessing.volume_cache import VolumeCache
 from engine.progress import Progress
 from store import SPEC_VERSION, RunReader, RunWriter
 from store.errors import NewerSpec
+from store.files.atomic import replacing
 from store.reading.reader import list_runs
 from store.spec import CACHE_FOLDER, MANIFEST, WORK_FOLDER
 
@@ -178,10 +179,8 @@ class Run:
                 self._save_costs()
 
     def _save_costs(self) -> None:
-        file = self.work / "costs.json"
-        partial = file.with_suffix(".tmp")
-        partial.write_text(json.dumps({"seconds": self.seconds, "peak_mib": self.peak_mib}), encoding="utf-8")
-        partial.replace(file)
+        with replacing(self.work / "costs.json") as partial:
+            partial.write_text(json.dumps({"seconds": self.seconds, "peak_mib": self.peak_mib}), encoding="utf-8")
 
     def load_costs(self) -> None:
         """Load times and peak memory of earlier attempts at this run."""

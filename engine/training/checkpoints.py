@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from engine.images.grid import Grid
 from engine.networks.architectures import architecture
 from engine.training import imported
 from engine.training.normalisation import SCAN_WISE, Normalisation, Normaliser
+from store.files.atomic import replacing
 
 
 def save_progress(
@@ -38,7 +38,8 @@ def save_progress(
     tensors["random.cpu"] = torch.get_rng_state()
     if next(network.parameters()).is_cuda:
         tensors["random.cuda"] = torch.cuda.get_rng_state()
-    write_atomically(file, save_bytes(tensors, metadata={"progress": json.dumps(progress)}))
+    with replacing(file) as partial:
+        partial.write_bytes(save_bytes(tensors, metadata={"progress": json.dumps(progress)}))
 
 
 def load_progress(
@@ -78,8 +79,9 @@ def pack_model(network: nn.Module, normalisation: Normaliser) -> bytes:
 
 def write_model(folder: Path, name: str, weights: bytes, card: dict) -> None:
     """Write the weights of a packed model and its card where load_model finds them."""
-    write_atomically(folder / f"{name}.safetensors", weights)
-    write_atomically(folder / f"{name}.json", json.dumps(card).encode())
+    for suffix, content in (("safetensors", weights), ("json", json.dumps(card).encode())):
+        with replacing(folder / f"{name}.{suffix}") as partial:
+            partial.write_bytes(content)
 
 
 def model_card(grid_mm: int, training: TrainingConfig, groups: tuple[str, str]) -> dict:
@@ -132,14 +134,3 @@ def _empty_network(name: str, card: dict) -> nn.Module:
         kind = card.get("network")
         raise RunError(f"model {name}: the network {kind!r} is not known here; use a later version") from None
     return kind(tuple(card["shape"]), tuple(card["pools"]), card["dropout"], len(card["classes"]))
-
-
-def write_atomically(file: Path, content: bytes) -> None:
-    """Write beside the file, flush to disk, then rename over it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(file.name + ".partial")
-    with partial.open("wb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
-    partial.replace(file)
