@@ -249,7 +249,7 @@ def test_every_scan_is_trained_on_once_an_epoch(cohort, tmp_path, monkeypatch, t
 
 def test_settings_of_the_networks():
     for name, dropout in (("rieke2018", 0.8), ("korolev2017_plain", 0.7), ("korolev2017_residual", 0.7)):
-        assert load_config(overrides={"training.network": name}).training.dropout == dropout
+        assert load_config(preset="smoke", overrides={"training.network": name}).training.dropout == dropout
     assert TrainingConfig(network="korolev2017_plain", dropout=0.5).dropout == 0.5
     assert load_config(overrides={"training.network": OTHERS[0]}).fingerprint() != load_config().fingerprint()
     with pytest.raises(UserError, match=r"training: batch_size must be at least 2 for korolev2017_plain"):
