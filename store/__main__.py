@@ -199,7 +199,8 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from store.export.nifti import export_all, missing_averages
+    from store.export.command import export_all
+    from store.export.nifti import missing_averages
 
     run = open_run(options.store, options.run)
     every = not (options.csv or options.nifti or options.figure or options.native or options.paper)

@@ -17,7 +17,7 @@ from dashboard.reports.layout import Page
 from dashboard.reports.patient import patient_page
 from dashboard.reports.subject import Subject
 from store import open_run
-from store.export import nifti
+from store.export import figure_1
 from store.export.paper_tables import export_paper
 from store.files.tables import to_parquet
 
@@ -104,7 +104,7 @@ def test_reports_and_figures_say_it(store, tmp_path, run_id, said):
     subject = Subject(run, "fold-1", "AD0-1", "AD", "someone", (-90.0, -125.0, -73.0))
     drawn = {m: map_images.patient_map(run, "fold-1", m, "AD0-1", "AD", "margin") for m in METHODS}
     assert (WORDS in words_on(patient_page(subject, drawn, 90.0, None))) == said
-    assert (WORDS in nifti.figure_one(run, kind="svg").decode()) == said
+    assert (WORDS in figure_1.figure_one(run, kind="svg").decode()) == said
     files = {path.name.split("_")[-1]: path for path in export_paper(run, tmp_path)}
     for name in ("table1.tex", "table2.tex", "table1.csv"):
         assert (WORDS in files[name].read_text()) == said

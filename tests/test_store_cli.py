@@ -14,7 +14,8 @@ from store_factory import METHODS, affine, copy_of_shared_store, shared_store
 
 from store import NotInRun, open_run
 from store.__main__ import main
-from store.export.nifti import coronal, coronal_slices, figure_one, group_nifti, heatmap_nifti, volume_nifti
+from store.export.figure_1 import coronal, coronal_slices, figure_one
+from store.export.nifti import group_nifti, heatmap_nifti, volume_nifti
 from store.keys import GroupKey
 from store.spec import TABLES
 

@@ -10,8 +10,8 @@ import pytest
 from store_factory import shared_store
 
 from store import RunReader, open_run
+from store.export.command import export_csv
 from store.export.csv import csv_text, neutral, neutralised
-from store.export.nifti import export_csv
 
 ROOT = Path(__file__).parent.parent
 # Which CSV is made without `csv_text`, and why that is no table for people.

@@ -16,7 +16,7 @@ from store_factory import GROUPS, METHODS, PREDICTED, SCANS, make_run, shared_st
 from store import RunReader, open_run
 from store.__main__ import main
 from store.errors import NotInRun
-from store.export import nifti
+from store.export import figure_1, nifti
 from store.export.paper_tables import export_paper, table_one, table_two
 from store.reading.settings import AnalysisSettings, average_scale
 
@@ -103,8 +103,8 @@ def test_the_figure_has_every_row(rieke, monkeypatch):
         drawn.update(target=target, panels=panels)
         return b""
 
-    monkeypatch.setattr(nifti, "_draw", keep)
-    nifti.figure_one(rieke)
+    monkeypatch.setattr(figure_1, "_draw", keep)
+    figure_1.figure_one(rieke)
     assert drawn["target"] == "predicted"
     assert [panel.method for panel in drawn["panels"]] == list(METHODS)
     for panel in drawn["panels"]:

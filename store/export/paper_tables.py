@@ -10,7 +10,8 @@ import pandas as pd
 
 from store.errors import NotInRun
 from store.export.csv import csv_text
-from store.export.nifti import METHOD_TITLES, diagnoses_of, figure_one, file_name, group_families, paper_model_set
+from store.export.figure_1 import figure_one
+from store.export.nifti import METHOD_TITLES, diagnoses_of, file_name, group_families, paper_model_set
 from store.files.atomic import write_bytes
 from store.reading.reader import RunReader
 from store.reading.settings import AnalysisSettings, as_dict, average_scale, scale_words

@@ -22,7 +22,7 @@ from dashboard.views.overview import classification, new_scans, regression
 from dashboard.views.overview import truth as overview_truth
 from dashboard.views.overview.tables import subjects_in_ranking
 from dashboard.views.shared import map_controls, map_grid
-from store.export import nifti
+from store.export import figure_1
 
 
 def sentence(manifest: dict[str, Any], scans: pd.DataFrame) -> str:
@@ -169,7 +169,7 @@ def downloads(run: Run, tables: dict[str, pd.DataFrame], model_set: str | None, 
             Download.pdf("Cohort report, PDF", f"{name}_cohort-report_{model_set}", report),
             Download.png(
                 "Figure 1, group averages, PNG", figure,
-                lambda: nifti.figure_one(reader, model_set=model_set, target=target),
+                lambda: figure_1.figure_one(reader, model_set=model_set, target=target),
             ),
             *files,
         ]  # fmt: skip
