@@ -41,7 +41,7 @@ class Preparer(Protocol):
     (scans whose earlier exclusion is void), `label` (what to call the work), `warm_up(progress)` (slow, once).
     """
 
-    def __call__(self, row: dict[str, Any], folder: Path) -> Any:
+    def __call__(self, row: dict[str, Any], folder: Path, /) -> Any:
         """Return an object with volume (or None), quality and reason, as PreparedScan."""
 
 

@@ -146,7 +146,7 @@ def compare_regions(first: pd.Series, second: pd.Series) -> pd.DataFrame:
 
 def spearman(compared: pd.DataFrame, one: str = "share_a", other: str = "share_b") -> float | None:
     """Return the rank correlation of two columns; None below three regions or where one has no spread."""
-    value = rank_correlation(*(compared[column].to_numpy(float) for column in (one, other)), fewest=3)
+    value = rank_correlation(compared[one].to_numpy(float), compared[other].to_numpy(float), fewest=3)
     return value if np.isfinite(value) else None
 
 

@@ -141,6 +141,6 @@ def top_region_shares(
 
 
 def subjects_in_ranking(group_regions: pd.DataFrame, model_set: str, diagnosis: str) -> int:
-    """Subjects behind the ranking of a diagnosis."""
+    """Return the subjects behind the ranking of a diagnosis."""
     rows = group_regions[(group_regions.model_set == model_set) & (group_regions.diagnosis == diagnosis)]
     return int(rows.subjects.max()) if len(rows) else 0
