@@ -34,7 +34,7 @@ def hierarchical_order(features: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: not two dimensions, or a number is not finite.
     """
-    from scipy.cluster import hierarchy
+    from scipy.cluster import hierarchy  # noqa: PLC0415
 
     features = _check_table(features)
     if len(features) < 2:
@@ -53,8 +53,8 @@ def linkage(distances: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: not a symmetric table of numbers that are finite and not negative.
     """
-    from scipy.cluster import hierarchy
-    from scipy.spatial.distance import squareform
+    from scipy.cluster import hierarchy  # noqa: PLC0415
+    from scipy.spatial.distance import squareform  # noqa: PLC0415
 
     distances = np.asarray(distances, dtype=float)
     square = distances.ndim == 2 and 0 < distances.shape[0] == distances.shape[1]
@@ -67,7 +67,7 @@ def linkage(distances: np.ndarray) -> np.ndarray:
 
 def leaf_order(tree: np.ndarray) -> np.ndarray:
     """Return the rows from left to right in the drawing of a tree, (n,); the tree is (n - 1, 4) as of `linkage`."""
-    from scipy.cluster import hierarchy
+    from scipy.cluster import hierarchy  # noqa: PLC0415
 
     return hierarchy.leaves_list(tree) if len(tree) else np.arange(1)
 

@@ -101,7 +101,7 @@ def _sequential(name: str, values: np.ndarray, low: float, high: float) -> Colou
 
 
 def _map_colours(name: str, place: np.ndarray) -> np.ndarray:
-    from matplotlib import colormaps  # takes long to load, and most pages need none of its colours
+    from matplotlib import colormaps  # takes long to load, and most pages need none of its colours  # noqa: PLC0415
 
     return colormaps[name](place)[..., :3]
 

@@ -71,9 +71,9 @@ def explain_parser() -> argparse.ArgumentParser:
 def start_explain(options: argparse.Namespace, device: str, progress: Progress) -> tuple[Run, Stages]:
     """Return the run and the stages of `explain`."""
     # Imported here, as in all functions below: they load torch, and --help and mistakes are answered at once.
-    from engine.pipeline.new_scans.reference_run import find_reference
-    from engine.pipeline.new_scans.run import NewScansRun
-    from engine.pipeline.new_scans.stages import STAGES
+    from engine.pipeline.new_scans.reference_run import find_reference  # noqa: PLC0415
+    from engine.pipeline.new_scans.run import NewScansRun  # noqa: PLC0415
+    from engine.pipeline.new_scans.stages import STAGES  # noqa: PLC0415
 
     reference = find_reference(options.reference, (options.store or DEFAULT_STORE).resolve())
     if options.store and options.store.resolve() != reference.store:
@@ -104,7 +104,7 @@ def import_parser() -> argparse.ArgumentParser:
 
 def start_import(options: argparse.Namespace, device: str, progress: Progress) -> tuple[Run, Stages]:
     """Return the run and the stages of `import-model`."""
-    from engine.pipeline.imported_network import STAGES, ImportedRun, settings
+    from engine.pipeline.imported_network import STAGES, ImportedRun, settings  # noqa: PLC0415
 
     overrides = settings(options.file, options.card, overrides_of(options))
     if not (options.name or options.preset or options.config or "name" in overrides):
@@ -133,9 +133,9 @@ def check_parser() -> argparse.ArgumentParser:
 
 def check_simulation(options: argparse.Namespace, device: str, progress: Progress) -> int:
     """Run `check-simulation`: 0 if only the imposed change is found, else 1."""
-    import torch
+    import torch  # noqa: PLC0415
 
-    from engine.pipeline.simulation_check import FULL, QUICK, check, lines, sentence
+    from engine.pipeline.simulation_check import FULL, QUICK, check, lines, sentence  # noqa: PLC0415
 
     config = configuration(options)
     report = check(config, QUICK if options.quick else FULL, torch.device(device), progress)

@@ -97,7 +97,7 @@ def _run(command: AnyCommand, options: argparse.Namespace, progress: Progress, c
     run, stages = command.start(options, _device_kind(options.device), progress)
     if options.plan:
         # Imported here, as below: torch loads slowly, and --help and mistakes are answered at once.
-        from engine.cli.plan import print_plan
+        from engine.cli.plan import print_plan  # noqa: PLC0415
 
         print_plan(run, options.json)
         return 0
@@ -135,7 +135,7 @@ def _stages(stages: Stages, options: argparse.Namespace, run: Run) -> None:
 
 
 def _report(options: argparse.Namespace, folder: Path, progress: Progress) -> None:
-    from engine.cli.report import result, summary
+    from engine.cli.report import result, summary  # noqa: PLC0415
 
     outcome = result(folder)
     progress.say("")
@@ -149,7 +149,7 @@ def _device_kind(asked: str) -> str:
     """Return cpu or cuda; Torch, which is slow to load, is asked only where there may be a GPU."""
     if asked == "cpu" or (asked == "auto" and not Path("/dev/nvidiactl").exists()):
         return "cpu"
-    from engine.networks.device import choose_device
+    from engine.networks.device import choose_device  # noqa: PLC0415
 
     return choose_device(asked).type
 

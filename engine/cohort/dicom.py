@@ -53,7 +53,7 @@ def convert_series(cohort: Cohort, folder: Path, progress: Progress) -> Cohort:
 def _find_program() -> str | None:
     """Return the path of dcm2niix: of the Python package where it is installed, else on the PATH; None if neither."""
     try:
-        import dcm2niix
+        import dcm2niix  # noqa: PLC0415
     except ImportError:
         return shutil.which(PROGRAM)
     return str(dcm2niix.bin)

@@ -34,7 +34,7 @@ def computing_of(device: str) -> str:
     """
     if device != "cpu":
         return device
-    import torch
+    import torch  # noqa: PLC0415
 
     threads = torch.get_num_threads()
     return f"{device}, {threads} thread{'' if threads == 1 else 's'}"

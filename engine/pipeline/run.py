@@ -244,9 +244,9 @@ class Run:
 
     def computing_device(self) -> str:
         """Return the device in words: the GPU's name, or the CPU with its threads."""
-        import torch
+        import torch  # noqa: PLC0415
 
-        from engine.networks.device import device_name
+        from engine.networks.device import device_name  # noqa: PLC0415
 
         return self.computing if self.device == "cpu" else device_name(torch.device(self.device))
 

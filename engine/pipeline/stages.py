@@ -50,7 +50,7 @@ def preprocess(run: Run) -> None:
 def train(run: Run) -> None:
     """Train one network a fold and the held-out one; predictions, metrics, baselines."""
     # This module is loaded for --help: what needs torch, which is slow to load, is imported where it is used.
-    from engine.pipeline.train import write_networks
+    from engine.pipeline.train import write_networks  # noqa: PLC0415
 
     if not run.is_done("train"):
         write_networks(run)
@@ -59,7 +59,7 @@ def train(run: Run) -> None:
 
 def explain(run: Run) -> None:
     """Compute heatmaps: networks x volumes x methods."""
-    from engine.pipeline.explain import write_heatmaps
+    from engine.pipeline.explain import write_heatmaps  # noqa: PLC0415
 
     _require(run, run.networks_from, "explain")
     if not run.is_done("explain"):
@@ -69,7 +69,7 @@ def explain(run: Run) -> None:
 
 def aggregate(run: Run) -> None:
     """Average the heatmaps of groups, add up the relevance of AAL regions, rank them."""
-    from engine.pipeline.aggregate import write_cells, write_group_regions, write_region_relevance
+    from engine.pipeline.aggregate import write_cells, write_group_regions, write_region_relevance  # noqa: PLC0415
 
     _require(run, "explain", "aggregate")
     if not run.is_done("aggregate"):
@@ -81,7 +81,7 @@ def aggregate(run: Run) -> None:
 
 def compare(run: Run) -> None:
     """Measure distances between methods, variability between patients, agreement with known truth."""
-    from engine.pipeline.compare import write_comparisons, write_truth_scores
+    from engine.pipeline.compare import write_comparisons, write_truth_scores  # noqa: PLC0415
 
     _require(run, "aggregate", "compare")
     if not run.is_done("compare"):

@@ -62,7 +62,7 @@ def extract_brain(image: nib.Nifti1Image) -> np.ndarray:
         RunError: deepbet or torch is not installed.
     """
     try:
-        import torch
+        import torch  # noqa: PLC0415
     except ImportError:
         raise RunError("brain extraction needs torch and deepbet: pip install 'brainwhy[engine]'") from None
     threads = torch.get_num_threads()
@@ -79,7 +79,7 @@ def extract_brain(image: nib.Nifti1Image) -> np.ndarray:
 @lru_cache(maxsize=1)
 def _deepbet():
     try:
-        from deepbet.bet import BrainExtraction
+        from deepbet.bet import BrainExtraction  # noqa: PLC0415
     except ImportError as error:
         raise RunError(f"brain extraction needs deepbet ({error}): pip install deepbet") from None
     return BrainExtraction(no_gpu=True)
@@ -198,7 +198,7 @@ def _ants():
     if "ants" not in sys.modules:
         os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
     try:
-        import ants
+        import ants  # noqa: PLC0415
     except ImportError as error:
         raise RunError(f"registration needs ANTs ({error}): pip install antspyx") from None
     return ants

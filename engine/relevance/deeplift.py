@@ -42,7 +42,7 @@ class DeepLift(RelevanceMethod):
             ValueError: the network applies one activation module more than once, which the rule cannot follow.
         """
         check_volumes(volumes)
-        import captum.attr
+        import captum.attr  # noqa: PLC0415
 
         # Captum adds hooks to the modules; a copy keeps the network of the caller as it is, also after an error.
         explainer = captum.attr.DeepLift(_MarginOf(copy.deepcopy(model), explained_class))

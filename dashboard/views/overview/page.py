@@ -153,7 +153,7 @@ def downloads(run: Run, tables: dict[str, pd.DataFrame], model_set: str | None, 
 
     def report() -> bytes:
         # The report loads matplotlib, which no page starts with.
-        from dashboard.reports import cohort_report
+        from dashboard.reports import cohort_report  # noqa: PLC0415
 
         return cohort_report(reader, model_set=model_set, target=target, created=None, fewest=least)
 

@@ -54,7 +54,7 @@ def downloads(
 
     def report() -> bytes:
         # The report loads matplotlib, which no page starts with.
-        from dashboard.reports import patient_report
+        from dashboard.reports import patient_report  # noqa: PLC0415
 
         other = reference_run.of(run)
         theirs = runs.opened(other.run) if other and other.run else None

@@ -142,7 +142,7 @@ def _one_a_session(images: list[Image], people: list[str], table: str) -> tuple[
 
 def _kinds_of_images(cohort: Cohort, used: list[Image]) -> list[str]:
     """Name kinds of images that are more common in one group: networks can tell the groups by them."""
-    from scipy.stats import fisher_exact
+    from scipy.stats import fisher_exact  # noqa: PLC0415
 
     scans = cohort.scans[cohort.scans["role"] == "cohort"].set_index("path")["group"]
     grouped = [(image, scans[str(image.path)]) for image in used if str(image.path) in scans.index]

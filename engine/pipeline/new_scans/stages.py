@@ -74,7 +74,7 @@ def _recognise(run: NewScansRun) -> None:
 
 def predict(run: NewScansRun) -> None:
     """Apply the networks of the reference run, as they are, to the new volumes."""
-    from engine.pipeline.new_scans.predict import write_predictions
+    from engine.pipeline.new_scans.predict import write_predictions  # noqa: PLC0415
 
     if not run.is_done("predict"):
         write_predictions(run)
