@@ -25,6 +25,7 @@ from dashboard.data.byte_cache import ByteCache
 from dashboard.data.selection import Selection
 from dashboard.drawing import brain_maps, cuts
 from dashboard.drawing.planes import Range, Style
+from dashboard.shell import page as shell_page
 from dashboard.views.shared import average_pictures, map_grid, region_values
 from dashboard.views.shared.average_pictures import Drawing
 from dashboard.views.shared.map_controls import MapStyle
@@ -452,3 +453,17 @@ def test_a_saved_map_is_the_exact_average(run, selection):
     found = reader.group_map(GroupKey("holdout", "sensitivity", "AD", "relative"), diagnosis=["AD"])
     np.testing.assert_array_equal(np.asarray(image.dataobj), found.mean_abs)
     np.testing.assert_array_equal(image.affine, reader.affine())
+
+
+def test_pictures_are_offered_as_pages_and_their_clusters_as_a_table(open_view, monkeypatch):
+    offered = {}
+    monkeypatch.setattr(
+        shell_page.Header, "finish", lambda self, downloads: offered.update({d.label: d for d in downloads})
+    )
+    assert not open_view(PAGE, set="folds").exception
+    text = offered["Clusters and peaks, CSV"].data()
+    assert text.splitlines()[0].startswith("cluster,x_mm,y_mm,z_mm,value,cluster_mm3,region,method,map,unit,threshold")
+    assert len(text.splitlines()) > 1
+    pages = [download for label, download in offered.items() if label.endswith("web page")]
+    assert len(pages) == sum(label.endswith(", NIfTI") for label in offered)
+    assert "SIMULATED" in pages[0].data()

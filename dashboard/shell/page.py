@@ -67,6 +67,11 @@ class Download:
         return cls(label, f"{name}.svg", make, "image/svg+xml")
 
     @classmethod
+    def html(cls, label: str, name: str, make: Callable[[], str]) -> Download:
+        """Offer a page of one file."""
+        return cls(label, f"{name}.html", make, "text/html")
+
+    @classmethod
     def zip(cls, label: str, name: str, make: Callable[[], bytes]) -> Download:
         """Offer several files in one."""
         return cls(f"{label}, ZIP", f"{name}.zip", make, "application/zip")

@@ -213,14 +213,20 @@ def downloads(selection: Selection, look: MapStyle, drawn: dict[Panel, Drawing])
     found = [
         *map_grid.picture_files("Grid", f"{name}_groups", lambda: map_grid.sheet(drawn, title, note)),
         Download.csv("Numbers, CSV", f"{name}_groups", lambda: tables.numbers(*numbers(run, drawn))),
+        Download.csv("Clusters and peaks, CSV", f"{name}_clusters", lambda: map_grid.clusters_of(drawn)),
     ]
-    for panel in drawn:
+    for panel, drawing in drawn.items():
         scale, statistic, _ = data_averages.measured(panel.averages[0])
         heading = panel.heading.replace(" − ", "-minus-").replace(" ", "-")
         found.append(Download.nifti(
             f"{formatting.method_name(panel.method)}, {panel.heading}, NIfTI",
             f"{name}_{panel.method}_{heading}_{statistic}_{scale}",
             functools.partial(map_grid.nifti_of, panel),
+        ))  # fmt: skip
+        found.append(Download.html(
+            f"{formatting.method_name(panel.method)}, {panel.heading}, web page",
+            f"{name}_{panel.method}_{heading}",
+            functools.partial(map_grid.page_of, panel, drawing),
         ))  # fmt: skip
     return found
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 
 from dashboard.data import averages as data_averages
 from dashboard.data import reference_run, runs
@@ -19,7 +20,7 @@ from dashboard.text import formatting
 from dashboard.views.shared import average_pictures
 from dashboard.views.shared.average_pictures import Drawing
 from dashboard.views.shared.map_controls import MapStyle
-from store.export import nifti
+from store.export import interactive, nifti
 
 TITLE_SIZE = 26  # pixels of a heading in a saved picture
 
@@ -172,6 +173,29 @@ def nifti_of(panel: Panel) -> bytes:
     reader = runs.opened(panel.averages[0].selection.run)
     unit = ("difference, " if panel.is_difference else "") + data_averages.header_words(panel.averages[0])
     return nifti.nifti_bytes(values, reader.affine(), simulated=reader.simulated, unit=unit)
+
+
+def map_of(panel: Panel, drawing: Drawing) -> interactive.ShownMap:
+    """Return the map of a picture in its own unit, from the same threshold as drawn, for a page or a table."""
+    values = panel.factors[0] * data_averages.volume(panel.averages[0])
+    if panel.is_difference:
+        values = values - panel.factors[1] * data_averages.volume(panel.averages[1])
+    title = f"{formatting.method_name(panel.method)}, {panel.heading}, {panel.unit}"
+    return interactive.ShownMap(values, drawing.scale.low, title, two_sided=bool(values.min() < 0))
+
+
+def page_of(panel: Panel, drawing: Drawing) -> str:
+    """Return a picture as a web page that opens without this dashboard."""
+    return interactive.map_page(runs.opened(panel.averages[0].selection.run), map_of(panel, drawing))
+
+
+def clusters_of(drawn: dict[Panel, Drawing]) -> pd.DataFrame:
+    """Return the clusters and peaks of all pictures above the thresholds that they are drawn with."""
+    parts = []
+    for panel, drawing in drawn.items():
+        found = interactive.clusters(runs.opened(panel.averages[0].selection.run), map_of(panel, drawing))
+        parts.append(found.assign(method=panel.method, map=panel.heading, unit=panel.unit, threshold=drawing.scale.low))
+    return pd.concat(parts, ignore_index=True)
 
 
 def note_of_pictures(selection: Selection, more: str = "") -> str:

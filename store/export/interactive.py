@@ -1,0 +1,94 @@
+"""A map as a web page of one file that opens anywhere, and its clusters and peaks as a table. Both by nilearn."""
+
+from __future__ import annotations
+
+import html
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from store.export.nifti import DISCLAIMER
+from store.reading.reader import RunReader
+
+ICON = re.compile(r'<link rel="icon".*?>', re.DOTALL)  # lies on a server, which a page from a mail must not ask
+BACKGROUND_STEP = 2  # every second voxel of the 1 mm template: a page of about 1 MB instead of 8
+COLUMNS = {"X": "x_mm", "Y": "y_mm", "Z": "z_mm", "Peak Stat": "value", "Cluster Size (mm3)": "cluster_mm3"}
+
+
+@dataclass(frozen=True)
+class ShownMap:
+    """A map on the working grid of a run, and how it is shown.
+
+    Attributes:
+        values: (x, y, z).
+        threshold: smaller sizes are not shown.
+        title: what it is, in words; texts of others are taken as they are, never as HTML.
+        two_sided: negative values are shown and searched, too.
+    """
+
+    values: np.ndarray
+    threshold: float
+    title: str
+    two_sided: bool
+
+
+def map_page(run: RunReader, shown: ShownMap) -> str:
+    """Return a map over the template as one HTML page with three planes, which opens offline, for example from a mail.
+
+    The page says what is shown, that it is for research only, and SIMULATED where it is.
+    """
+    import nibabel as nib
+    from nilearn import plotting
+
+    step = BACKGROUND_STEP
+    background, affine = run.array("template")[::step, ::step, ::step].astype(np.float32), run.affine("template").copy()
+    affine[:3, :3] *= step
+    words = [shown.title, f"run {run.run_id}", "SIMULATED" if run.simulated else "", f"{DISCLAIMER}."]
+    view = plotting.view_img(
+        nib.Nifti1Image(np.asarray(shown.values, dtype=np.float32), run.affine()),
+        bg_img=nib.Nifti1Image(background, affine),
+        threshold=shown.threshold or 1e-6,
+        title=html.escape(". ".join(word for word in words if word)),
+        cmap="cold_hot" if shown.two_sided else "hot",
+        symmetric_cmap=shown.two_sided,
+        resampling_interpolation="nearest",
+        black_bg=True,
+    )
+    return ICON.sub("", str(view.get_standalone()))
+
+
+def clusters(run: RunReader, shown: ShownMap, smallest_mm3: float = 0.0) -> pd.DataFrame:
+    """Return the clusters of a map above its threshold, largest first, with their peaks.
+
+    Columns: cluster (a number; letters are further peaks of the same cluster, at least 8 mm apart), x_mm, y_mm, z_mm
+    (MNI), value, cluster_mm3 (missing for further peaks), region (of the atlas, at the peak; empty outside).
+
+    Args:
+        smallest_mm3: smaller clusters are left out.
+    """
+    import nibabel as nib
+    from nilearn import reporting
+
+    affine = run.affine()
+    voxel_mm3 = float(abs(np.linalg.det(affine[:3, :3])))
+    found = reporting.get_clusters_table(
+        nib.Nifti1Image(np.asarray(shown.values, dtype=np.float32), affine),
+        stat_threshold=shown.threshold or 1e-6,
+        cluster_threshold=int(np.ceil(smallest_mm3 / voxel_mm3)),
+        two_sided=shown.two_sided,
+    )
+    found = found.rename(columns={"Cluster ID": "cluster", **COLUMNS})[["cluster", *COLUMNS.values()]]
+    numbers = {name: pd.to_numeric(found[name], errors="coerce") for name in COLUMNS.values()}
+    found = found.assign(cluster=found["cluster"].astype(str), **numbers)
+    return found.assign(region=_regions_at(run, found[["x_mm", "y_mm", "z_mm"]].to_numpy(float)))
+
+
+def _regions_at(run: RunReader, places: np.ndarray) -> list[str]:
+    """Name the atlas region at each place (n, 3) in mm; empty outside of all."""
+    table = run.table("regions")
+    names = dict(zip(table["index"], table["region"], strict=True))
+    voxels = np.rint((places - run.affine()[:3, 3]) / np.diag(run.affine())[:3]).astype(int)
+    inside = np.clip(voxels, 0, np.array(run.atlas.shape) - 1)
+    return [str(names.get(int(run.atlas[tuple(voxel)]), "")) for voxel in inside]
