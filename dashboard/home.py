@@ -13,7 +13,7 @@ from dashboard.data import reference_run
 from dashboard.data import runs as data_runs
 from dashboard.shell import access, notices, run_picker, url_state
 from dashboard.shell import sidebar as shell_sidebar
-from store import RunInfo, StoreError, StoreNotFound, Unreachable
+from store import RunInfo, StoreError, StoreNotFoundError, UnreachableError
 from store.spec import SPEC_VERSION
 
 ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><circle cx="16" cy="16" r="15" fill="#2B6A6E"/>
@@ -179,9 +179,9 @@ def main() -> None:
             info, badges = sidebar(pages, runs)
         open_run(view, page, info, place, badges)
         notices.ignored(notes, url_state.finish())
-    except StoreNotFound as error:
+    except StoreNotFoundError as error:
         notices.no_store(place, str(error))
-    except Unreachable as error:
+    except UnreachableError as error:
         notices.unreachable("The list of runs could not be read", str(error), place)
     except Exception as error:
         notices.failed(error)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from store.errors import (
-    BrokenRun,
-    NewerSpec,
-    NotInRun,
-    NotWritable,
-    RunNotFound,
-    SpecViolation,
+    BrokenRunError,
+    NewerSpecError,
+    NotInRunError,
+    NotWritableError,
+    RunNotFoundError,
+    SpecViolationError,
     StoreError,
-    StoreNotFound,
-    Unreachable,
+    StoreNotFoundError,
+    UnreachableError,
 )
 from store.keys import GroupKey, HeatmapKey
 from store.reading.group_maps import GroupMap
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SPEC_VERSION",
-    "BrokenRun",
+    "BrokenRunError",
     "GroupKey",
     "GroupMap",
     "HeatmapKey",
-    "NewerSpec",
-    "NotInRun",
-    "NotWritable",
+    "NewerSpecError",
+    "NotInRunError",
+    "NotWritableError",
     "RunInfo",
-    "RunNotFound",
+    "RunNotFoundError",
     "RunReader",
     "RunWriter",
-    "SpecViolation",
+    "SpecViolationError",
     "StoreError",
-    "StoreNotFound",
-    "Unreachable",
+    "StoreNotFoundError",
+    "UnreachableError",
     "damage",
     "list_runs",
     "open_run",
@@ -50,7 +50,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # The writer is loaded when it is asked for: who only reads does not wait for it.
     if name == "RunWriter":
-        from store.writing.writer import RunWriter
+        from store.writing.writer import RunWriter  # noqa: PLC0415
 
         return RunWriter
     raise AttributeError(f"module 'store' has no attribute {name!r}")

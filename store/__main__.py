@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from store.accuracy import FOLDS, metrics_of
-from store.errors import NotInRun, RunNotFound, StoreError, StoreNotFound
+from store.errors import NotInRunError, RunNotFoundError, StoreError, StoreNotFoundError
 from store.files import atomic
 from store.files.folders import Folder
 from store.reading.reader import RunInfo, RunReader, list_runs, open_run
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
-    except (StoreNotFound, RunNotFound, NotInRun) as error:
+    except (StoreNotFoundError, RunNotFoundError, NotInRunError) as error:
         return _say(error, USER_MISTAKE)
     except StoreError as error:
         return _say(error, BROKEN)
@@ -199,8 +199,8 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from store.export.command import export_all
-    from store.export.nifti import missing_averages
+    from store.export.command import export_all  # noqa: PLC0415
+    from store.export.nifti import missing_averages  # noqa: PLC0415
 
     run = open_run(options.store, options.run)
     every = not (options.csv or options.nifti or options.figure or options.native or options.paper)
@@ -216,7 +216,7 @@ def _export(options: argparse.Namespace) -> int:
 def _remove(options: argparse.Namespace) -> int:
     store = Path(options.store)
     if not store.is_dir():
-        raise StoreNotFound(f"there is no store at {options.store}: rm needs a folder on this machine")
+        raise StoreNotFoundError(f"there is no store at {options.store}: rm needs a folder on this machine")
     targets = [name for name, chosen in ((CACHE_FOLDER, options.cache), (WORK_FOLDER, options.work)) if chosen]
     if options.run:
         targets.append(_run_folder(options.store, options.run))
@@ -242,8 +242,8 @@ def _run_folder(store: str, run: str) -> str:
     if len(named) == 1:
         return named[0]
     if named:
-        raise RunNotFound(f"{len(named)} runs are named {run}: give the identifier, one of {', '.join(named)}")
-    raise RunNotFound(f"there is no run {run} in {store}: it has {', '.join(i.run for i in infos[:5]) or 'none'}")
+        raise RunNotFoundError(f"{len(named)} runs are named {run}: give the identifier, one of {', '.join(named)}")
+    raise RunNotFoundError(f"there is no run {run} in {store}: it has {', '.join(i.run for i in infos[:5]) or 'none'}")
 
 
 def _agreed(question: str) -> bool:

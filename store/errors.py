@@ -7,51 +7,51 @@ class StoreError(Exception):
     """Base of all errors of this package."""
 
 
-class StoreNotFound(StoreError, FileNotFoundError):
+class StoreNotFoundError(StoreError, FileNotFoundError):
     """There is no store at this place."""
 
 
-class RunNotFound(StoreError, KeyError):
+class RunNotFoundError(StoreError, KeyError):
     """The store has no such run."""
 
     # KeyError would show the message in quotes.
     __str__ = Exception.__str__
 
 
-class NewerSpec(StoreError, ValueError):
+class NewerSpecError(StoreError, ValueError):
     """The run was written to a later major version of the specification."""
 
     @classmethod
-    def of(cls, run: str, version: str, reads: str) -> NewerSpec:
+    def of(cls, run: str, version: str, reads: str) -> NewerSpecError:
         """Make the error for a run with `version`, where this code reads `reads`, e.g. "1.x"."""
         return cls(
             f"run {run} has spec {version}, this code reads {reads}: update the code, or rebuild with run_pipeline.py"
         )
 
 
-class BrokenRun(StoreError, ValueError):
+class BrokenRunError(StoreError, ValueError):
     """A file of a run is missing, unreadable or not what was written."""
 
 
-class MissingManifest(BrokenRun, FileNotFoundError):
+class MissingManifestError(BrokenRunError, FileNotFoundError):
     """The folder has no manifest: it is no run, or lost it."""
 
 
-class Unreachable(StoreError, OSError):
+class UnreachableError(StoreError, OSError):
     """The server of a remote store refuses, is silent or answers with something else; the run may be sound."""
 
 
-class NotInRun(StoreError, LookupError):
+class NotInRunError(StoreError, LookupError):
     """The run is sound but does not hold what was asked for."""
 
 
-class NoRelevance(NotInRun):
+class NoRelevanceError(NotInRunError):
     """No map of those asked for has any relevance, so there is nothing that could be divided by its sum."""
 
 
-class NotWritable(StoreError, OSError):
+class NotWritableError(StoreError, OSError):
     """The disk is full, or the place may not be written to."""
 
 
-class SpecViolation(StoreError, ValueError):
+class SpecViolationError(StoreError, ValueError):
     """What was to be written is not what store/spec.py describes."""

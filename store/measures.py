@@ -89,7 +89,7 @@ def interval_of_draws(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def ranks(values: np.ndarray) -> np.ndarray:
     """Return the ranks within each column of (n,) or (n, k) from 1; ties share their mean."""
-    from scipy.stats import rankdata
+    from scipy.stats import rankdata  # noqa: PLC0415
 
     return rankdata(values, axis=0)
 
@@ -161,7 +161,7 @@ def p_values(rho: np.ndarray, degrees: int) -> np.ndarray:
     Args:
         degrees: n - 2, less one for each control. Source: Kendall & Stuart, The advanced theory of statistics, 31.19.
     """
-    from scipy.stats import t
+    from scipy.stats import t  # noqa: PLC0415
 
     with np.errstate(divide="ignore"):
         return 2 * t.sf(np.abs(rho) * np.sqrt(degrees / ((1 - rho) * (1 + rho))), degrees)
@@ -172,7 +172,7 @@ def false_discovery_rate(p: np.ndarray) -> np.ndarray:
 
     Source: Benjamini & Hochberg 1995, Journal of the Royal Statistical Society B 57, 289-300.
     """
-    from scipy.stats import false_discovery_control
+    from scipy.stats import false_discovery_control  # noqa: PLC0415
 
     q, tests = np.full(len(p), np.nan), np.isfinite(p)
     if tests.any():

@@ -17,7 +17,7 @@ from test_dashboard_views import text_of
 from test_store_remote import HTML, serve  # noqa: F401, a fixture
 
 from dashboard.data import listing, runs, workers
-from store import Unreachable
+from store import UnreachableError
 from store.files import remote
 
 GROUP_MAPS, OVERVIEW = "views/group_maps/page.py", "views/overview/page.py"
@@ -110,7 +110,7 @@ def test_a_store_that_is_silent_from_the_first_is_said(served, monkeypatch):
     text = text_of(page(address, OVERVIEW, monkeypatch))
     assert "The store does not answer" in text
     assert "did not answer within" in text
-    with pytest.raises(Unreachable):
+    with pytest.raises(UnreachableError):
         listing.of(address)
     faults.by_pattern.clear()
     faults.over.set()

@@ -18,7 +18,7 @@ from dashboard.reports.cohort import cohort_pages
 from dashboard.reports.patient import Subject, patient_page
 from dashboard.text import paper
 from dashboard.text.formatting import percent, three
-from store import NotInRun, open_run
+from store import NotInRunError, open_run
 from store.reading.truth import voxel_truth
 
 METHODS = ["sensitivity", "guided_backprop", "occlusion", "area_occlusion"]
@@ -178,11 +178,11 @@ def test_an_empty_map_still_has_a_range():
 
 def test_what_is_not_there_is_said_without_a_name(run):
     options = {"target": "AD", "methods": METHODS, "subject_words": "x", "mm": PLACE}
-    with pytest.raises(NotInRun, match="no such scan"):
+    with pytest.raises(NotInRunError, match="no such scan"):
         patient_report(run, "fold-1", "nobody-1", **options)
-    with pytest.raises(NotInRun, match="choose a model that has"):
+    with pytest.raises(NotInRunError, match="choose a model that has"):
         patient_report(run, "fold-1", "a1-1", **options | {"methods": []})
-    with pytest.raises(NotInRun):
+    with pytest.raises(NotInRunError):
         patient_report(run, "fold-2", "a1-1", **options)
 
 
@@ -243,7 +243,7 @@ def test_evidence_that_was_not_ranked_is_said(run):
 
 
 def test_a_model_set_without_averages_is_said(run):
-    with pytest.raises(NotInRun, match="no group averages of model set elsewhere"):
+    with pytest.raises(NotInRunError, match="no group averages of model set elsewhere"):
         cohort_report(run, model_set="elsewhere", target="AD")
 
 

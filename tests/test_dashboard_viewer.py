@@ -165,7 +165,7 @@ def test_the_server_remembers_a_bounded_number_of_runs(reader, place):
     for number in range(volumes.PLACES_KEPT + 5):
         volumes.place_token(place._replace(created=str(number)))
     assert len(volumes._places) == volumes.PLACES_KEPT
-    with pytest.raises(store.NotInRun, match="reload"):
+    with pytest.raises(store.NotInRunError, match="reload"):
         volumes.place_of(first)
     volumes.place_token(place)
 
@@ -319,9 +319,9 @@ def test_probability_and_the_other_group_come_as_the_reader_derives_them(reader,
 def test_methods_without_a_heatmap_are_left_out(reader, place):
     found = viewer.patient_volumes(reader, place, "holdout-seed-2", SCAN, ["occlusion", "sensitivity"], "true")
     assert [m.method for m in found.maps] == ["sensitivity"]
-    with pytest.raises(store.NotInRun, match="no heatmap"):
+    with pytest.raises(store.NotInRunError, match="no heatmap"):
         viewer.patient_volumes(reader, place, "holdout-seed-2", SCAN, ["occlusion"], "AD")
-    with pytest.raises(store.NotInRun, match="no scan"):
+    with pytest.raises(store.NotInRunError, match="no scan"):
         viewer.patient_volumes(reader, place, MODEL, "nobody", ["occlusion"], "AD")
 
 

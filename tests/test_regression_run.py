@@ -14,7 +14,7 @@ from dashboard.reports import cohort_report, patient_report
 from dashboard.text.outputs import answer_of
 from engine.relevance.gradients import input_gradient
 from engine.training.checkpoints import load_model
-from store import NotInRun, open_run
+from store import NotInRunError, open_run
 from store.files.folders import Folder
 from store.writing.validate import check, validate
 
@@ -96,7 +96,7 @@ def test_nothing_says_probability(run):
     assert run.table("curves").empty
     scan = run.table("predictions", model="holdout")["scan"].iloc[0]
     for method in ("sensitivity", "area_occlusion"):
-        with pytest.raises(NotInRun, match="predicts a value"):
+        with pytest.raises(NotInRunError, match="predicts a value"):
             run.heatmap("holdout", method, scan, target="higher age", scale="probability")
 
 

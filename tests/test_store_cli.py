@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from store_factory import METHODS, affine, copy_of_shared_store, shared_store
 
-from store import NotInRun, open_run
+from store import NotInRunError, open_run
 from store.__main__ import main
 from store.export.figure_1 import coronal, coronal_slices, figure_one
 from store.export.nifti import group_nifti, heatmap_nifti, volume_nifti
@@ -182,5 +182,5 @@ def test_the_figure_is_a_picture_and_says_what_is_missing(run):
     picture = imread(io.BytesIO(data))
     red = (picture[..., 0] > 0.6) & (picture[..., 1] < 0.4)
     assert red.mean() > 0.001
-    with pytest.raises(NotInRun, match="no group maps for model set seeds"):
+    with pytest.raises(NotInRunError, match="no group maps for model set seeds"):
         figure_one(run, model_set="seeds")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from store import SpecViolation
+from store import SpecViolationError
 from store.files.geometry import positions_to_voxels, regions_to_voxels, to_voxels
 
 
@@ -47,7 +47,7 @@ def test_outside_the_mask_is_plain_zero():
 def test_unknown_grid_and_missing_stride_are_named():
     mask = np.ones((2, 2, 2), np.uint8)
     options = {"shape": (2, 2, 2), "atlas": mask, "mask": mask}
-    with pytest.raises(SpecViolation, match="triangles"):
+    with pytest.raises(SpecViolationError, match="triangles"):
         to_voxels(np.zeros((2, 2, 2)), "triangles", stride=None, **options)
-    with pytest.raises(SpecViolation, match="stride"):
+    with pytest.raises(SpecViolationError, match="stride"):
         to_voxels(np.zeros((1, 1, 1)), "positions", stride=None, **options)

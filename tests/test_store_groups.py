@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from store_factory import METHODS, MODELS, PREDICTED, SCANS, copy_of_shared_store, explained, shared_store
 
-from store import BrokenRun, NotInRun, open_run
+from store import BrokenRunError, NotInRunError, open_run
 from store.keys import GroupKey
 
 FILTERS = [
@@ -84,7 +84,7 @@ def test_relative_maps_equal_the_direct_computation(run, method, target):
 def compare(run, model_set, method, target, scale, filters):
     expected = direct(run, model_set, method, target, scale, filters)
     if expected is None:
-        with pytest.raises(NotInRun, match="leaves no scan"):
+        with pytest.raises(NotInRunError, match="leaves no scan"):
             run.group_map(GroupKey(model_set, method, target, scale), **filters)
         return
     found = run.group_map(GroupKey(model_set, method, target, scale), **filters)
@@ -114,7 +114,7 @@ def test_only_what_is_asked_for_is_read(tmp_path):
     assert found.mean_abs is not None
     assert found.mean is None
     assert found.sd is None
-    with pytest.raises(BrokenRun, match="lacks the file"):
+    with pytest.raises(BrokenRunError, match="lacks the file"):
         run.group_map(GroupKey("folds", "sensitivity", "AD"))
 
 
@@ -129,14 +129,14 @@ def test_only_what_is_asked_for_is_read(tmp_path):
 )
 def test_what_is_not_there_is_said(run, arguments, words):
     model_set, method, target, scale = arguments
-    with pytest.raises(NotInRun, match=words):
+    with pytest.raises(NotInRunError, match=words):
         run.group_map(GroupKey(model_set, method, target, scale))
 
 
 def test_an_empty_selection_names_its_filter(run):
-    with pytest.raises(NotInRun, match="diagnosis SMC leaves no scan"):
+    with pytest.raises(NotInRunError, match="diagnosis SMC leaves no scan"):
         run.group_map(GroupKey("folds", "occlusion", "AD"), diagnosis=["SMC"])
-    with pytest.raises(NotInRun, match="correct True leaves no scan"):
+    with pytest.raises(NotInRunError, match="correct True leaves no scan"):
         run.group_map(GroupKey("folds", "occlusion", "AD"), diagnosis=["MCI"], correct=True)
-    with pytest.raises(NotInRun, match="target true leaves no scan"):
+    with pytest.raises(NotInRunError, match="target true leaves no scan"):
         run.group_map(GroupKey("folds", "occlusion", "true"), diagnosis=["MCI"])

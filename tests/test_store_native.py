@@ -13,7 +13,7 @@ import pytest
 from scipy import ndimage
 from store_factory import SCANS, affine, make_manifest, shared_store, write_run
 
-from store import BrokenRun, NotInRun, RunWriter, SpecViolation, open_run
+from store import BrokenRunError, NotInRunError, RunWriter, SpecViolationError, open_run
 from store.__main__ import main
 from store.export.nifti import heatmap_native_nifti, mask_native_nifti
 from store.reading import native_space as store_native
@@ -189,9 +189,9 @@ def test_labels_stay_labels(run):
 
 
 def test_wrong_questions(run, values):
-    with pytest.raises(SpecViolation, match="not on the working grid"):
+    with pytest.raises(SpecViolationError, match="not on the working grid"):
         to_native(run, "a1-1", values[:-1])
-    with pytest.raises(SpecViolation, match="choose linear or nearest"):
+    with pytest.raises(SpecViolationError, match="choose linear or nearest"):
         to_native(run, "a1-1", values, order="cubic")
 
 
@@ -209,13 +209,15 @@ def test_what_was_written_is_what_is_read(store, run):
 
 def test_what_is_missing_says_why_and_what_to_do(run, values):
     for ask in (run.native_space, run.native_geometry, lambda scan: to_native(run, scan, values)):
-        with pytest.raises(NotInRun, match=r"native space of scan a1-2: .*keep_transforms=true and --from preprocess"):
+        with pytest.raises(
+            NotInRunError, match=r"native space of scan a1-2: .*keep_transforms=true and --from preprocess"
+        ):
             ask("a1-2")
-        with pytest.raises(NotInRun, match="has no scan nobody"):
+        with pytest.raises(NotInRunError, match="has no scan nobody"):
             ask("nobody")
     simulated = open_run(shared_store())
     assert not simulated.has_native("a1-1")
-    with pytest.raises(NotInRun, match="simulated in MNI space"):
+    with pytest.raises(NotInRunError, match="simulated in MNI space"):
         simulated.native_geometry("a1-1")
 
 
@@ -226,10 +228,10 @@ def test_damage_is_found(copied):
     assert any("native/a1-1" in line for line in validate(copied))
     chunk.unlink()
     assert any("native/a1-1: the file at" in line for line in validate(copied))
-    with pytest.raises(BrokenRun, match="native/a1-1 lacks the file"):
+    with pytest.raises(BrokenRunError, match="native/a1-1 lacks the file"):
         open_run(copied.parent).native_space("a1-1")
     (array / "zarr.json").unlink()
-    with pytest.raises(BrokenRun, match="native/a1-1 is missing"):
+    with pytest.raises(BrokenRunError, match="native/a1-1 is missing"):
         open_run(copied.parent).native_geometry("a1-1")
 
 
@@ -250,7 +252,7 @@ def test_a_geometry_that_means_nothing_is_refused(tmp_path, copied, changes, wor
         "affine": space.field_affine, "unit": "0.01 mm", "linear": space.linear, "native_affine": space.affine,
         "native_shape": space.shape,
     }  # fmt: skip
-    with pytest.raises(SpecViolation, match=words):
+    with pytest.raises(SpecViolationError, match=words):
         RunWriter(tmp_path / "staging").put_array("native/s", space.displacement, **(attributes | changes))
     path = copied / "arrays.zarr/native/n1-1/zarr.json"
     meta = json.loads(path.read_text())
@@ -263,7 +265,7 @@ def test_a_space_of_no_scan_is_not_published(tmp_path):
     writer = RunWriter(tmp_path / ".work" / "r" / "staging")
     write_run(writer, simulated=False, methods=["area_occlusion"])
     writer.put_native_space("ghost", plain())
-    with pytest.raises(SpecViolation, match="native/ghost: there is no such scan"):
+    with pytest.raises(SpecViolationError, match="native/ghost: there is no such scan"):
         writer.publish(tmp_path, "real-1", make_manifest(simulated=False))
 
 

@@ -11,7 +11,7 @@ from store_factory import METHODS, copy_of_shared_store, shared_store
 
 from store import open_run
 from store.__main__ import main
-from store.errors import NotInRun
+from store.errors import NotInRunError
 from store.export.paper_tables import export_paper, methods_of, table_one, table_two
 
 FILES = {"table1.csv", "table1.tex", "table2.csv", "table2.tex", "figure1.png", "figure1.svg"}  # after the run's name
@@ -74,7 +74,7 @@ def test_latex_is_escaped_balanced_and_says_simulated(run, tmp_path):
 
 
 def test_a_run_without_the_model_set_is_said(run, tmp_path):
-    with pytest.raises(NotInRun, match="no group maps for model set nowhere"):
+    with pytest.raises(NotInRunError, match="no group maps for model set nowhere"):
         table_one(run, "nowhere")
     copied = copy_of_shared_store(tmp_path / "store")
     (copied / "tables/distances.parquet").unlink()

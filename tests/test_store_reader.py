@@ -16,11 +16,11 @@ import zarr
 from store_factory import METHODS, PREDICTED, SCANS, copy_of_shared_store, make_run, shared_store
 
 from store import (
-    BrokenRun,
-    NewerSpec,
-    NotInRun,
-    RunNotFound,
-    StoreNotFound,
+    BrokenRunError,
+    NewerSpecError,
+    NotInRunError,
+    RunNotFoundError,
+    StoreNotFoundError,
     list_runs,
     open_run,
 )
@@ -61,28 +61,28 @@ def test_runs_are_listed_newest_first_and_opened_by_identifier_or_name(tmp_path)
     assert open_run(tmp_path).run_id == infos[0].run
     assert open_run(tmp_path, "old").run_id == infos[2].run
     assert open_run(tmp_path, infos[1].run).manifest["name"] == "middle"
-    with pytest.raises(RunNotFound, match=r"^there is no run nothing in"):
+    with pytest.raises(RunNotFoundError, match=r"^there is no run nothing in"):
         open_run(tmp_path, "nothing")
     (tmp_path / infos[0].run / "manifest.json").write_text("{")
     assert open_run(tmp_path).manifest["name"] == "middle"
     assert "unreadable" in list_runs(tmp_path)[-1].problem
-    with pytest.raises(BrokenRun):
+    with pytest.raises(BrokenRunError):
         open_run(tmp_path, infos[0].run)
 
 
 def test_a_store_that_is_not_there(tmp_path):
-    with pytest.raises(StoreNotFound, match="there is no store"):
+    with pytest.raises(StoreNotFoundError, match="there is no store"):
         list_runs(tmp_path / "nothing")
-    with pytest.raises(StoreNotFound):
+    with pytest.raises(StoreNotFoundError):
         open_run("nothing://bucket/store")
-    with pytest.raises(RunNotFound, match="run_pipeline"):
+    with pytest.raises(RunNotFoundError, match="run_pipeline"):
         open_run(tmp_path)
 
 
 @pytest.mark.parametrize("version", ["2.0", "10.1", "", None])
 def test_a_later_major_version_says_what_to_do(copied, version):
     rewrite_manifest(copied, spec_version=version)
-    with pytest.raises(NewerSpec, match=r"update the code, or rebuild with run_pipeline\.py"):
+    with pytest.raises(NewerSpecError, match=r"update the code, or rebuild with run_pipeline\.py"):
         open_run(copied.parent, "tiny" if version else copied.name)
     assert "this code reads 1.x" in list_runs(copied.parent)[0].problem
 
@@ -104,7 +104,7 @@ def test_a_store_behind_a_url_gives_the_same_answers(run):
     np.testing.assert_array_equal(there.volume("n2-1"), run.volume("n2-1"))
     pd.testing.assert_frame_equal(there.table("predictions"), run.table("predictions"))
     memory.rm(next(p for p in memory.find("/brainwhy") if "heatmaps/holdout/occlusion/AD/margin/c/0/" in p))
-    with pytest.raises(BrokenRun, match="lacks the file"):
+    with pytest.raises(BrokenRunError, match="lacks the file"):
         open_run("memory://brainwhy").heatmap("holdout", "occlusion", "a1-1", target="AD")
     memory.rm("/brainwhy", recursive=True)
 
@@ -122,7 +122,7 @@ def test_tables_can_be_cut_by_columns_and_values(run):
     assert sorted(rows.scan) == ["a1-1", "a1-2", "a1-3"]
     assert run.table("region_relevance", scan="nobody").empty
     for table, options in (("nothing", {}), ("scans", {"columns": ["hat"]}), ("scans", {"hat": 1})):
-        with pytest.raises(NotInRun):
+        with pytest.raises(NotInRunError):
             run.table(table, **options)
 
 
@@ -132,9 +132,9 @@ def test_optional_tables_and_arrays_may_be_absent(tmp_path):
     assert not run.simulated
     assert not run.has_table("truth_scores")
     assert not run.has_array("truth/visible_binary")
-    with pytest.raises(NotInRun):
+    with pytest.raises(NotInRunError):
         run.table("truth_scores")
-    with pytest.raises(NotInRun):
+    with pytest.raises(NotInRunError):
         run.array("truth/visible_binary")
 
 
@@ -143,14 +143,14 @@ def test_volumes_are_close_to_what_was_written(run):
     assert volume.dtype == np.float32
     assert (volume[~run.mask] == 0).all()
     assert 50 < volume[run.mask].mean() < 150
-    with pytest.raises(NotInRun, match="no scan"):
+    with pytest.raises(NotInRunError, match="no scan"):
         run.volume("nobody")
 
 
 def test_files_of_the_run_are_read_and_nothing_else(run):
     assert run.file("models/fold-1.safetensors") == b"weights of fold-1"
     for path in ("models/none.json", "../../../../etc/passwd"):
-        with pytest.raises(NotInRun):
+        with pytest.raises(NotInRunError):
             run.file(path)
 
 
@@ -192,7 +192,7 @@ def test_true_and_predicted_are_looked_up(run):
     assert run.target_of("holdout", "a1-2", "true") == "AD"
     true = run.heatmap("holdout", "guided_backprop", "a1-2", target="true")
     np.testing.assert_array_equal(true, run.heatmap("holdout", "guided_backprop", "a1-2", target="AD"))
-    with pytest.raises(NotInRun, match="belongs to no group"):
+    with pytest.raises(NotInRunError, match="belongs to no group"):
         run.heatmap("holdout", "guided_backprop", "m1-1", target="true")
 
 
@@ -209,7 +209,7 @@ def test_true_and_predicted_are_looked_up(run):
     ],
 )
 def test_what_the_run_does_not_hold_is_said(run, model, method, scan, target):
-    with pytest.raises(NotInRun) as caught:
+    with pytest.raises(NotInRunError) as caught:
         run.heatmap(model, method, scan, target=target)
     assert "\n" not in str(caught.value)
 
@@ -219,10 +219,10 @@ def test_a_missing_shard_is_an_error_not_zeros(copied, method):
     folder = copied / f"arrays.zarr/heatmaps/holdout/{method}/AD/margin/c/0"
     next(path for path in folder.rglob("*") if path.is_file()).unlink()
     reader = open_run(copied.parent)
-    with pytest.raises(BrokenRun, match="lacks the file"):
+    with pytest.raises(BrokenRunError, match="lacks the file"):
         reader.heatmap("holdout", method, "a1-1", target="AD")
     if METHODS[method].antisymmetric:
-        with pytest.raises(BrokenRun):
+        with pytest.raises(BrokenRunError):
             reader.heatmap("holdout", method, "a1-1", target="NC")
 
 
@@ -231,7 +231,7 @@ def test_another_heatmap_in_its_place_is_noticed(copied, method):
     top = copied / f"arrays.zarr/heatmaps/holdout/{method}/AD/margin/c"
     other, mine = (next(p for p in (top / row).rglob("*") if p.is_file()) for row in ("1", "0"))
     mine.write_bytes(other.read_bytes())
-    with pytest.raises(BrokenRun, match="damaged"):
+    with pytest.raises(BrokenRunError, match="damaged"):
         open_run(copied.parent).heatmap("holdout", method, "a1-1", target="AD")
 
 
@@ -239,7 +239,7 @@ def test_damaged_and_missing_files_are_broken_runs(copied):
     shard = copied / "arrays.zarr/scans/c/0/0/0/0"
     shard.write_bytes(shard.read_bytes()[:20])
     reader = open_run(copied.parent)
-    with pytest.raises(BrokenRun, match="cannot be decoded"):
+    with pytest.raises(BrokenRunError, match="cannot be decoded"):
         reader.volume("a1-1")
     (copied / "arrays.zarr/grid/mask/zarr.json").unlink()
     (copied / "arrays.zarr/grid/atlas/zarr.json").write_text("{")
@@ -253,11 +253,11 @@ def test_damaged_and_missing_files_are_broken_runs(copied):
         lambda: reader.table("cells"),
         lambda: reader.group_map(GroupKey("folds", "occlusion", "AD")),
     ):
-        with pytest.raises(BrokenRun):
+        with pytest.raises(BrokenRunError):
             question()
     cell = next((copied / "arrays.zarr/truth/visible_binary/c").rglob("0"))
     (cell if cell.is_file() else next(p for p in cell.rglob("*") if p.is_file())).unlink()
-    with pytest.raises(BrokenRun, match="lacks the file"):
+    with pytest.raises(BrokenRunError, match="lacks the file"):
         reader.array("truth/visible_binary")
 
 

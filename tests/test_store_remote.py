@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from store_factory import METHODS, copy_of_shared_store, shared_store
 
-from store import BrokenRun, StoreNotFound, Unreachable, list_runs, open_run
+from store import BrokenRunError, StoreNotFoundError, UnreachableError, list_runs, open_run
 from store.__main__ import main
 from store.files import remote
 from store.keys import GroupKey
@@ -182,7 +182,7 @@ def test_a_deleted_shard_is_never_an_empty_map(serve, copied, kind, method):
     folder = copied / f"arrays.zarr/heatmaps/holdout/{method}/AD/margin/c/0"
     next(path for path in folder.rglob("*") if path.is_file()).unlink()
     address, _ = serve(copied.parent, kind)
-    with pytest.raises(BrokenRun, match="lacks the file at"):
+    with pytest.raises(BrokenRunError, match="lacks the file at"):
         heatmap(address, method)
 
 
@@ -200,7 +200,7 @@ def test_what_a_server_does_instead_of_a_shard_is_said_by_its_cause(serve, copie
     run = open_run(address)
     faults.by_pattern[f"{SHARD}occlusion/.*/c/"] = fault
     begun = time.monotonic()
-    with pytest.raises(Unreachable, match=f"^run {copied.name}: .*{words}") as caught:
+    with pytest.raises(UnreachableError, match=f"^run {copied.name}: .*{words}") as caught:
         run.heatmap("holdout", "occlusion", "a1-1", target="AD")
     assert time.monotonic() - begun < 8
     assert "copy or build" not in str(caught.value)
@@ -228,7 +228,7 @@ def test_after_a_silence_others_do_not_wait_one_after_another(serve, copied):
         begun = time.monotonic()
         try:
             run.heatmap("holdout", method, "a1-1", target="AD")
-        except Unreachable:
+        except UnreachableError:
             waited.append(time.monotonic() - begun)
 
     ask("occlusion")
@@ -273,7 +273,7 @@ def test_a_list_that_links_to_itself_names_no_run_twice_and_none_without_a_name(
 def test_a_store_that_cannot_be_listed_says_what_the_server_lacks(serve, copied, answer, words, capsys):
     address, faults = serve(copied.parent)
     faults.by_pattern["^/$"] = answer
-    with pytest.raises(Unreachable, match=f"^store {address}: .*{words}"):
+    with pytest.raises(UnreachableError, match=f"^store {address}: .*{words}"):
         list_runs(address)
     assert main(["list", address]) == 1
     said = capsys.readouterr().err
@@ -284,12 +284,12 @@ def test_a_store_that_cannot_be_listed_says_what_the_server_lacks(serve, copied,
 
 
 def test_a_server_that_is_not_there(serve):
-    with pytest.raises(Unreachable, match="cannot be reached"):
+    with pytest.raises(UnreachableError, match="cannot be reached"):
         list_runs("http://127.0.0.1:1/store")
 
 
 def test_what_is_not_installed_is_named():
-    with pytest.raises(StoreNotFound, match=r"pip install 'brainwhy\[remote\]'"):
+    with pytest.raises(StoreNotFoundError, match=r"pip install 'brainwhy\[remote\]'"):
         list_runs("gs://bucket/store")
 
 

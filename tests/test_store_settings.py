@@ -15,7 +15,7 @@ from store_factory import GROUPS, METHODS, PREDICTED, SCANS, make_run, shared_st
 
 from store import RunReader, open_run
 from store.__main__ import main
-from store.errors import NotInRun
+from store.errors import NotInRunError
 from store.export import figure_1, nifti
 from store.export.paper_tables import export_paper, table_one, table_two
 from store.reading.settings import AnalysisSettings, average_scale
@@ -144,7 +144,7 @@ def test_both_tables_of_a_default_run_are_of_the_same_averages(tmp_path):
 
 
 def test_a_target_without_a_ranking_is_said(rieke):
-    with pytest.raises(NotInRun, match="no ranking of regions for model set folds and target NC"):
+    with pytest.raises(NotInRunError, match="no ranking of regions for model set folds and target NC"):
         table_one(rieke, "folds", "NC")
     assert len(table_two(rieke, "folds")) == 6
 
@@ -152,7 +152,9 @@ def test_a_target_without_a_ranking_is_said(rieke):
 def test_a_scale_that_is_not_stored_is_said(tmp_path):
     run = with_settings(tmp_path, {"gradient_scale": "probability"})
     run.manifest["config"]["analysis"]["gradient_scale"] = "relative"
-    with pytest.raises(NotInRun, match="no group maps of sensitivity in the scale relative of its settings, only in"):
+    with pytest.raises(
+        NotInRunError, match="no group maps of sensitivity in the scale relative of its settings, only in"
+    ):
         average_scale(run, "folds", "sensitivity")
 
 

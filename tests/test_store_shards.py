@@ -8,7 +8,7 @@ import zarr
 from numcodecs import Blosc
 from numcodecs.checksum32 import CRC32C
 
-from store import BrokenRun
+from store import BrokenRunError
 from store.files.encoding import layout
 from store.files.folders import Folder
 from store.files.shards import decode_file, is_one_file
@@ -80,7 +80,7 @@ def test_damage_is_an_error(tmp_path, values, what):
     else:
         data = data[start : start + size // 2] + data[-index_size:]
     file.write_bytes(data)
-    with pytest.raises(BrokenRun, match="cannot be decoded"):
+    with pytest.raises(BrokenRunError, match="cannot be decoded"):
         Folder(tmp_path).numbers("a", 1)
     with pytest.raises((ValueError, RuntimeError)):
         decode_file(bytes(data), array, 1)
@@ -93,5 +93,5 @@ def test_a_chunk_of_too_few_numbers_is_an_error(tmp_path, values):
     index = np.frombuffer(data[-index_size:-4], "<u8").copy()
     index[:2] = len(data) - index_size, len(few)
     file.write_bytes(data[:-index_size] + few + CRC32C().encode(index).tobytes())
-    with pytest.raises(BrokenRun, match="cannot be decoded"):
+    with pytest.raises(BrokenRunError, match="cannot be decoded"):
         Folder(tmp_path).numbers("a", 1)

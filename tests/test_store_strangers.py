@@ -19,7 +19,7 @@ import zarr
 from store_factory import copy_of_shared_store
 from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
 
-from store import BrokenRun, NotInRun, list_runs, open_run
+from store import BrokenRunError, NotInRunError, list_runs, open_run
 from store.__main__ import main
 from store.files import parquet
 from store.files.bounds import DEEPEST_JSON, LARGEST_JSON, MIB, parsed_json
@@ -177,13 +177,13 @@ def test_zarr_sees_no_chunk_that_was_not_checked(tmp_path, codec):
         files.append(tmp_path / name / "arrays.zarr/a/c/0/0/0/0")
     small = Folder(tmp_path / "small")
     if isinstance(codec, GzipCodec):  # does not say what it unpacks to
-        with pytest.raises(BrokenRun, match="cannot be decoded"):
+        with pytest.raises(BrokenRunError, match="cannot be decoded"):
             small.numbers("a")
         return
     assert (small.numbers("a") == 7).all()
     shutil.copy(files[1], files[0])
     for index in (None, 0):
-        with pytest.raises(BrokenRun, match="cannot be decoded"):
+        with pytest.raises(BrokenRunError, match="cannot be decoded"):
             small.numbers("a", index)
     assert (small.numbers("a", 1) == 7).all()
 
@@ -198,14 +198,14 @@ def test_zarr_sees_no_chunk_that_was_not_checked(tmp_path, codec):
 )  # fmt: skip
 def test_a_shape_that_no_run_has_is_refused(copied, shape, chunks):
     huge(copied, shape, chunks)
-    with pytest.raises(BrokenRun, match="truth/visible_change"):
+    with pytest.raises(BrokenRunError, match="truth/visible_change"):
         open_run(copied.parent).array("truth/visible_change")
 
 
 @pytest.mark.parametrize("dtype", ["string", "float64", "complex128", "int8", {"name": "null_terminated_bytes"}])
 def test_numbers_of_a_kind_that_no_run_has_are_refused(copied, dtype):
     declare(copied, "truth/visible_change", data_type=dtype)
-    with pytest.raises(BrokenRun, match="truth/visible_change"):
+    with pytest.raises(BrokenRunError, match="truth/visible_change"):
         open_run(copied.parent, copied.name).array("truth/visible_change")
 
 
@@ -272,15 +272,15 @@ def test_tables_of_another_kind_are_refused(copied):
         ({"reason": [1.5]}, "column reason is double, must be string"), ({"scan": ["x" * 200_000]}, "a text of more"),
     ):  # fmt: skip
         frame.assign(**change).to_parquet(file)
-        with pytest.raises(BrokenRun, match=words):
+        with pytest.raises(BrokenRunError, match=words):
             reader.table("exclusions")
     frame.drop(columns="reason").to_parquet(file)
-    with pytest.raises(BrokenRun, match="missing columns reason"):
+    with pytest.raises(BrokenRunError, match="missing columns reason"):
         reader.table("exclusions")
     data = file.read_bytes()
     for cut in (5, len(data) // 2, len(data) - 9):
         file.write_bytes(data[:cut] + data[-8:])
-        with pytest.raises(BrokenRun, match="exclusions"):
+        with pytest.raises(BrokenRunError, match="exclusions"):
             reader.table("exclusions")
 
 
@@ -306,7 +306,7 @@ def test_a_nested_manifest_is_listed_with_its_reason(copied, levels):
 
 def test_a_nested_description_of_an_array_is_refused(copied):
     (copied / "arrays.zarr/grid/mask/zarr.json").write_text(nested(100_000))
-    with pytest.raises(BrokenRun, match="grid/mask is unreadable"):
+    with pytest.raises(BrokenRunError, match="grid/mask is unreadable"):
         open_run(copied.parent).array("grid/mask")
     assert any("grid/mask is unreadable" in line for line in validate(copied))
 
@@ -320,7 +320,7 @@ def test_links_out_of_the_store_are_not_followed(copied, tmp_path, name):
     secret.write_bytes((copied / name).read_bytes())
     (copied / name).unlink()
     (copied / name).symlink_to(secret)
-    with pytest.raises(BrokenRun, match=r"is a link out of the store, which is not followed"):
+    with pytest.raises(BrokenRunError, match=r"is a link out of the store, which is not followed"):
         open_run(copied.parent).file(name)
 
 
@@ -358,7 +358,7 @@ def test_the_store_itself_may_be_a_link(copied, tmp_path):
 )
 def test_no_path_leads_out_of_the_run(copied, path):
     (copied.parent / "secret").write_text("x")
-    with pytest.raises(NotInRun):
+    with pytest.raises(NotInRunError):
         open_run(copied.parent, copied.name).file(path)
 
 

@@ -10,7 +10,7 @@ import pytest
 from store_factory import METHODS, SCANS, copy_of_shared_store, shared_store
 from test_store_groups import FILTERS
 
-from store import BrokenRun, NotInRun, open_run
+from store import BrokenRunError, NotInRunError, open_run
 from store.keys import GroupKey
 from store.reading import streaming
 from store.reading.group_maps import STATISTICS
@@ -49,8 +49,8 @@ def test_a_union_of_cells_equals_the_group_map(run, method, target, scale):
         pairs = pairs_of(run, model_set, **filters)
         try:
             expected = run.group_map(key, **filters)
-        except NotInRun:
-            with pytest.raises(NotInRun):
+        except NotInRunError:
+            with pytest.raises(NotInRunError):
                 run.subset_map(key, pairs)
             continue
         found = run.subset_map(key, pairs)
@@ -178,7 +178,7 @@ def test_what_is_not_there_is_said(run, change, words):
     key = GroupKey("folds", "occlusion", "AD")
     key = key._replace(**{field: value for field, value in change.items() if field in key._fields})
     others = {"pairs": PICKED} | {name: value for name, value in change.items() if name not in key._fields}
-    with pytest.raises(NotInRun, match=words) as caught:
+    with pytest.raises(NotInRunError, match=words) as caught:
         run.subset_map(key, **others)
     assert "\n" not in str(caught.value)
 
@@ -189,10 +189,10 @@ def test_a_missing_or_exchanged_heatmap_is_an_error(tmp_path, method):
     mine, other = (next(p for p in (top / row).rglob("*") if p.is_file()) for row in ("0", "1"))
     pairs = [("holdout", "a1-2"), ("holdout", "a1-1")]
     mine.write_bytes(other.read_bytes())
-    with pytest.raises(BrokenRun, match=r"the heatmap of a1-1 .* is damaged"):
+    with pytest.raises(BrokenRunError, match=r"the heatmap of a1-1 .* is damaged"):
         open_run(tmp_path).subset_map(GroupKey("holdout", method, "AD"), pairs)
     mine.unlink()
-    with pytest.raises(BrokenRun, match="lacks the file"):
+    with pytest.raises(BrokenRunError, match="lacks the file"):
         open_run(tmp_path).subset_map(GroupKey("holdout", method, "AD"), pairs)
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from store_factory import SCANS, copy_of_shared_store, make_run, shared_store
 
-from store import NotInRun, RunReader, open_run
+from store import NotInRunError, RunReader, open_run
 from store.keys import GroupKey, HeatmapKey
 
 GRADIENT = "guided_backprop"
@@ -119,9 +119,9 @@ def test_a_map_without_relevance_is_a_map_of_no_change_on_the_scale_of_the_margi
 
 def test_where_no_map_has_relevance_there_is_no_average(tmp_path):
     run = open_run(with_empty_maps(tmp_path, ("n1-1", "n1-2", "n2-1")).parent)
-    with pytest.raises(NotInRun, match="none of the 3 scans has any relevance by guided_backprop"):
+    with pytest.raises(NotInRunError, match="none of the 3 scans has any relevance by guided_backprop"):
         run.group_map(GroupKey("folds", GRADIENT, "AD", "relative"), diagnosis=["NC"])
-    with pytest.raises(NotInRun, match="the one scan has no relevance by guided_backprop"):
+    with pytest.raises(NotInRunError, match="the one scan has no relevance by guided_backprop"):
         run.subset_map(GroupKey("folds", GRADIENT, "AD", "relative"), [("fold-1", "n2-1")])
     assert not run.group_map(GroupKey("folds", GRADIENT, "AD"), diagnosis=["NC"]).mean_abs.any()
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from store_factory import GROUPS, affine, make_manifest, make_run, write_run
 
-from store import NotWritable, RunReader, RunWriter, SpecViolation, list_runs, open_run
+from store import NotWritableError, RunReader, RunWriter, SpecViolationError, list_runs, open_run
 from store.files import atomic as store_files
 from store.files.encoding import checksum, dequantise, path_part, quantise
 from store.keys import GroupKey, HeatmapKey
@@ -80,7 +80,7 @@ def test_any_name_is_one_part_of_a_path(name):
 
 @pytest.mark.parametrize("name", ["", " ", None])
 def test_empty_names_are_refused(name):
-    with pytest.raises(SpecViolation, match="not empty"):
+    with pytest.raises(SpecViolationError, match="not empty"):
         path_part(name)
 
 
@@ -118,7 +118,7 @@ def test_what_was_written_is_what_is_read(tmp_path, data, path):
     ],
 )
 def test_arrays_must_be_those_of_the_spec(tmp_path, path, values, attributes, words):
-    with pytest.raises(SpecViolation, match=words):
+    with pytest.raises(SpecViolationError, match=words):
         RunWriter(tmp_path).put_array(path, values, **attributes)
 
 
@@ -151,14 +151,14 @@ def test_tables_keep_values_missing_values_and_dtypes(tmp_path):
     ],
 )
 def test_tables_must_be_those_of_the_spec(tmp_path, frame, words):
-    with pytest.raises(SpecViolation, match=words):
+    with pytest.raises(SpecViolationError, match=words):
         RunWriter(tmp_path).put_table("balance", frame)
     assert not list(tmp_path.rglob("*.parquet"))
 
 
 def test_fractions_do_not_become_integers(tmp_path):
     frame = pd.DataFrame({"model": "m", "curve": "roc", "point": [0.5], "x": 0.0, "y": 0.0, "scans": None})
-    with pytest.raises(SpecViolation, match="column point must be int64"):
+    with pytest.raises(SpecViolationError, match="column point must be int64"):
         RunWriter(tmp_path).put_table("curves", frame)
 
 
@@ -244,20 +244,20 @@ def test_leftovers_are_swept(tmp_path):
 def test_heatmaps_that_do_not_fit_are_refused(tmp_path, row, value, words):
     writer = RunWriter(tmp_path)
     start(writer)
-    with pytest.raises(SpecViolation, match=words):
+    with pytest.raises(SpecViolationError, match=words):
         put(writer, [row], value.astype(np.float32))
     assert writer.completed(KEY) == set()
 
 
 def test_a_series_keeps_its_meaning(tmp_path):
     writer = RunWriter(tmp_path)
-    with pytest.raises(SpecViolation, match="not started"):
+    with pytest.raises(SpecViolationError, match="not started"):
         put(writer, [0], np.ones((1, 3, 4, 3), np.float32))
-    with pytest.raises(SpecViolation, match="stride"):
+    with pytest.raises(SpecViolationError, match="stride"):
         start(writer, native_grid="positions")
     start(writer)
     for change in ({"shape": (3, 4, 4)}, {"parameters": {"a": 2}}, {"antisymmetric": False}):
-        with pytest.raises(SpecViolation, match="another shape or meaning"):
+        with pytest.raises(SpecViolationError, match="another shape or meaning"):
             start(writer, **change)
 
 
@@ -370,7 +370,7 @@ def test_publish_again_returns_what_is_there_and_replace_is_asked_for(staged, tm
     assert RunWriter(tmp_path / ".work/abc/run").publish(tmp_path, "tiny-1", make_manifest()) == path
     assert (path / "manifest.json").read_bytes() == before
     staging = copy(staged, tmp_path)
-    with pytest.raises(NotWritable, match="already"):
+    with pytest.raises(NotWritableError, match="already"):
         RunWriter(staging).publish(tmp_path, "tiny-1", make_manifest(name="other"))
     assert open_run(tmp_path).manifest["name"] == "tiny"
     RunWriter(staging).publish(tmp_path, "tiny-1", make_manifest(name="other"), replace=True)
@@ -386,14 +386,14 @@ def test_what_is_not_published_is_invisible(staged, tmp_path):
 def test_publish_refuses_what_the_spec_does_not_allow(staged, tmp_path):
     staging = copy(staged, tmp_path)
     (staging / "tables/balance.parquet").unlink()
-    with pytest.raises(SpecViolation, match="table balance is missing"):
+    with pytest.raises(SpecViolationError, match="table balance is missing"):
         RunWriter(staging).publish(tmp_path, "tiny-1", make_manifest())
     assert list_runs(tmp_path) == []
-    with pytest.raises(SpecViolation, match="cannot name a run"):
+    with pytest.raises(SpecViolationError, match="cannot name a run"):
         RunWriter(staging).publish(tmp_path, "../tiny", make_manifest())
     manifest = make_manifest()
     del manifest["seeds"]
-    with pytest.raises(SpecViolation, match="seeds is missing"):
+    with pytest.raises(SpecViolationError, match="seeds is missing"):
         RunWriter(staging).publish(tmp_path, "tiny-1", manifest)
 
 
@@ -408,11 +408,11 @@ def test_a_full_or_closed_disk_is_said_in_words(tmp_path, monkeypatch, number, w
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(store_files.os, "replace", fail)
-    with pytest.raises(NotWritable, match=words):
+    with pytest.raises(NotWritableError, match=words):
         writer.put_table("balance", BALANCE)
     monkeypatch.undo()
     monkeypatch.setattr("zarr.storage._local._atomic_write", fail)
-    with pytest.raises(NotWritable, match=words):
+    with pytest.raises(NotWritableError, match=words):
         writer.put_array("grid/mask", np.ones((2, 2, 2), np.uint8), affine=affine(), unit="")
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as StillWaiting
 
 import store
-from store import RunInfo, Unreachable
+from store import RunInfo, UnreachableError
 
 PATIENCE_S = 2.0  # for a newer list, where one is known
 STORES_KEPT = 8
@@ -21,7 +21,7 @@ _pool = ThreadPoolExecutor(STORES_KEPT, thread_name_prefix="listing")
 def of(place: str) -> list[RunInfo]:
     """Return every run of a store, newest first.
 
-    Errors are those of `store.list_runs`, of which Unreachable only where no list is known yet.
+    Errors are those of `store.list_runs`, of which UnreachableError only where no list is known yet.
     """
     with _lock:
         known, asked = _known.get(place), _asked.get(place)
@@ -29,7 +29,7 @@ def of(place: str) -> list[RunInfo]:
             asked = _asked[place] = _pool.submit(_ask, place)
     try:
         return asked.result(None if known is None else PATIENCE_S)
-    except (StillWaiting, Unreachable):
+    except (StillWaiting, UnreachableError):
         if known is None:
             raise
         return known

@@ -78,7 +78,7 @@ def group_map(run: RunReader, model_set: str, method: str, target: str, group: s
     """Return the average of a group in the scale of the run's settings, its scans and subjects.
 
     Raises:
-        NotInRun: the group has no scans.
+        NotInRunError: the group has no scans.
     """
     statistic = nifti.paper_statistic(run, model_set, method)
     scale = average_scale(run, model_set, method)

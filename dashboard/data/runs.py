@@ -16,7 +16,7 @@ import store
 from dashboard.data import listing
 from dashboard.text.formatting import in_order
 from dashboard.text.outputs import OutputDescription, answer_of
-from store import BrokenRun, NotInRun, RunInfo, RunReader
+from store import BrokenRunError, NotInRunError, RunInfo, RunReader
 from store.accuracy import metrics_of
 from store.files.tables import known_table
 from store.reading.verdict import Verdict
@@ -138,17 +138,17 @@ def contact_sheets(run: Run) -> list[bytes]:
     """Read the pages of the contact sheet of the preprocessing; none for simulated runs.
 
     Raises:
-        BrokenRun: one of them is no picture, or larger than a page can be.
+        BrokenRunError: one of them is no picture, or larger than a page can be.
     """
     pages: list[bytes] = []
     while len(pages) < MOST_SHEETS:
         name = f"figures/{CONTACT_SHEET}{'' if not pages else f'-{len(pages) + 1}'}.png"
         try:
             page = opened(run).file(name)
-        except NotInRun:
+        except NotInRunError:
             return pages
         if not _is_picture(page):
-            raise BrokenRun(f"run {run.run_id}: {name} is no picture of a page: copy or build the run again")
+            raise BrokenRunError(f"run {run.run_id}: {name} is no picture of a page: copy or build the run again")
         pages.append(page)
     return pages
 

@@ -17,7 +17,7 @@ from dashboard.text import formatting, paper
 from dashboard.text.formatting import count, mean_sd, percent, three
 from dashboard.text.outputs import answer_of
 from dashboard.text.paper import PAPER_METRICS
-from store import NotInRun, RunReader
+from store import NotInRunError, RunReader
 from store.accuracy import metrics_of
 from store.export import nifti
 from store.keys import ModelName, are_of_folds
@@ -36,8 +36,8 @@ def cohort_report(run: RunReader, *, model_set: str, target: str, created: str |
         created: ISO 8601, when the report was made; not printed if None.
         fewest: subjects; for readers who may see no single patients, no number below it is given.
     Raises:
-        NotInRun: the model set has no group averages.
-        BrokenRun: a table or an average is missing or damaged.
+        NotInRunError: the model set has no group averages.
+        BrokenRunError: a table or an average is missing or damaged.
     """
     pages = cohort_pages(run, model_set, target, created, fewest)
     return layout.pdf(pages, f"Cohort report, run {run.run_id}", created or str(run.manifest.get("created", "")))
@@ -47,7 +47,7 @@ def cohort_pages(run: RunReader, model_set: str, target: str, created: str | Non
     """Draw the pages; arguments and errors as for `cohort_report`."""
     methods = [method for name, method in nifti.group_families(run) if name == model_set]
     if not methods:
-        raise NotInRun(f"run {run.run_id} has no group averages of model set {model_set}: choose another")
+        raise NotInRunError(f"run {run.run_id} has no group averages of model set {model_set}: choose another")
     data = CohortReportData(run, model_set, target, methods, fewest)
     distances, y = table_2(data)
     pages = [_first_page(data), *figure(data), *table_1(data), *distances, *_provenance(data, distances[-1], y)]

@@ -12,7 +12,7 @@ from dashboard.reports.cohort_data import END, CohortReportData, begin
 from dashboard.reports.layout import INNER, MARGIN, QUIET, Page
 from dashboard.text import formatting
 from dashboard.text.formatting import count, method_name
-from store import NotInRun
+from store import NotInRunError
 
 PERCENTILE = 50  # of the brain, from which colour starts: the median, as on the pages
 TEXT, GAP = 26.0, 14  # pixels
@@ -78,7 +78,7 @@ def _page(data: CohortReportData) -> tuple[Page, float]:
 def _group_map(data: CohortReportData, method: str, group: str) -> tuple[map_images.MapImage, int, int] | None:
     try:
         return map_images.group_map(data.run, data.model_set, method, data.target, group)
-    except NotInRun:
+    except NotInRunError:
         return None
 
 

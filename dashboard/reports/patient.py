@@ -18,7 +18,7 @@ from dashboard.text.formatting import in_order, mean_sd, method_name, three
 from dashboard.text.outputs import OutputDescription, answer_of
 from dashboard.views.patient import tables as patient_tables
 from dashboard.views.shared.region_values import region_at
-from store import NotInRun, RunReader
+from store import NotInRunError, RunReader
 from store.export import nifti
 from store.reading.verdict import verdict
 
@@ -47,13 +47,13 @@ def patient_report(  # noqa: PLR0913
         reference: of a new scan the run whose networks explained it; its groups are what the scan is compared with.
         simulated_networks: these were trained on simulated change.
     Raises:
-        NotInRun: the run does not hold the scan, the model's prediction of it, or a heatmap.
-        BrokenRun: it should, and does not.
+        NotInRunError: the run does not hold the scan, the model's prediction of it, or a heatmap.
+        BrokenRunError: it should, and does not.
     """
     if run.table("scans", ["scan"], scan=scan).empty:
-        raise NotInRun(f"run {run.run_id} has no such scan: choose one of its scans table")
+        raise NotInRunError(f"run {run.run_id} has no such scan: choose one of its scans table")
     if not methods:
-        raise NotInRun(f"run {run.run_id} has no heatmaps of this scan by model {model}: choose a model that has")
+        raise NotInRunError(f"run {run.run_id} has no heatmaps of this scan by model {model}: choose a model that has")
     subject = Subject(run, model, scan, target, subject_words, mm, reference, simulated_networks)
     chosen = in_order(list(methods))[:MOST_METHODS]
     drawn = {method: map_images.patient_map(run, model, method, scan, target, scale) for method in chosen}
@@ -99,7 +99,7 @@ def _decision(page: Page, subject: Subject, y: float) -> float:
     said = run.table("predictions", ["model", answer.column, "observed", "predicted", "correct"], scan=subject.scan)
     own = said[said.model == subject.model]
     if own.empty:
-        raise NotInRun(f"run {run.run_id} has no prediction of this scan by model {subject.model}: choose another")
+        raise NotInRunError(f"run {run.run_id} has no prediction of this scan by model {subject.model}: choose another")
     own = own.iloc[0]
     verdict = {True: ", as labelled", False: ", not as labelled"}.get(own.correct, "")
     page.text(MARGIN, y + 6, f"The network's decision: {own.predicted}{verdict}", 9, weight="bold")

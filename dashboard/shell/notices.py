@@ -12,7 +12,7 @@ from dashboard.data import runs as data_runs
 from dashboard.data.runs import Run
 from dashboard.shell import access, locality, url_state
 from dashboard.text.formatting import code, plain
-from store import NewerSpec, StoreError, Unreachable
+from store import NewerSpecError, StoreError, UnreachableError
 
 LOG = logging.getLogger(__name__)
 MAKE_ONE = "python run_pipeline.py"
@@ -87,10 +87,10 @@ def unreachable(what: str, problem: str, place: str) -> None:
 
 def unreadable(run: str, error: StoreError, place: str) -> None:
     """Choose the right words for an error of the store."""
-    if isinstance(error, Unreachable):
+    if isinstance(error, UnreachableError):
         unreachable(f"{code(run)} could not be read", str(error), place)
         return
-    (newer_run if isinstance(error, NewerSpec) else broken_run)(run, str(error))
+    (newer_run if isinstance(error, NewerSpecError) else broken_run)(run, str(error))
 
 
 def ignored(place: DeltaGenerator, parts: list[str]) -> None:

@@ -10,7 +10,7 @@ import streamlit as st
 from dashboard.data import runs as data_runs
 from dashboard.data.runs import Run
 from dashboard.shell import url_state
-from store import RunInfo, StoreError, StoreNotFound
+from store import RunInfo, StoreError, StoreNotFoundError
 
 DEFAULT_STORE = "results"
 RUN, MADE = "run", "made"
@@ -83,7 +83,7 @@ def follow_store() -> None:
     run = current_run()
     try:
         stands = any((info.run, info.created) == run[1:] for info in data_runs.runs(run.store))
-    except StoreNotFound:
+    except StoreNotFoundError:
         stands = False
     except StoreError:  # a server that does not answer says nothing about its runs
         return

@@ -12,7 +12,7 @@ from dashboard.data.runs import Run
 from dashboard.drawing import palette
 from dashboard.text import formatting
 from dashboard.viewer import serving, volumes
-from store import BrokenRun, NotInRun, RunReader
+from store import BrokenRunError, NotInRunError, RunReader
 from store.files.encoding import array_path
 from store.reading.truth import has_truth
 from store.spec import HEATMAPS, TRUTH_SCANS, TRUTH_VISIBLE_BINARY
@@ -105,19 +105,19 @@ def patient_volumes(  # noqa: PLR0913
         target: a group, "true" or "predicted".
         scale: margin or probability.
     Raises:
-        NotInRun: the run has no such scan, or none of these heatmaps.
-        BrokenRun: what should be there is not, or a grid is not as the specification says.
+        NotInRunError: the run has no such scan, or none of these heatmaps.
+        BrokenRunError: what should be there is not, or a grid is not as the specification says.
     """
     scans = run.table("scans", ["scan"]).scan
     if not (scans == scan).any():
-        raise NotInRun(f"run {run.run_id} has no scan {scan}")
+        raise NotInRunError(f"run {run.run_id} has no scan {scan}")
     group = run.target_of(model, scan, target)
     wanted = volumes.VolumeRequest(
         volumes.place_token(place), "heatmap", int(np.flatnonzero(scans == scan)[0]), model, "", group, scale
     )
     maps = [_map(run, place, wanted, scan, row) for row in _stored(run, model, scan, methods, group, scale)]
     if not maps:
-        raise NotInRun(f"run {run.run_id} has no heatmap of scan {scan} by model {model} for {group}")
+        raise NotInRunError(f"run {run.run_id} has no heatmap of scan {scan} by model {model} for {group}")
     origin, step = _origin_and_step(run, "grid/mask")
     regions = run.table("regions", ["index", "region", "in_atlas"])
     identity = volumes.VolumeRequest(
@@ -244,12 +244,14 @@ def _volume(
 
 
 def _origin_and_step(run: RunReader, path: str) -> tuple[Point, Point]:
-    """Return the mm of voxel (0, 0, 0) and of a step along each axis; BrokenRun where the axes are not those of the
-    world.
+    """Return the mm of voxel (0, 0, 0) and of a step along each axis.
+
+    Raises:
+        BrokenRunError: the axes are not those of the world.
     """
     affine = run.affine(path)
     step = np.diag(affine)[:3]
     if not np.array_equal(affine[:3, :3], np.diag(step)) or (step <= 0).any():
-        raise BrokenRun(f"run {run.run_id}: array {path} is not in RAS+ order: build the run again")
+        raise BrokenRunError(f"run {run.run_id}: array {path} is not in RAS+ order: build the run again")
     (x, y, z), (across, deep, up) = (map(float, triple) for triple in (affine[:3, 3], step))
     return (x, y, z), (across, deep, up)

@@ -19,7 +19,7 @@ import numpy as np
 import store
 from dashboard.data.runs import Run
 from dashboard.viewer import signing
-from store import NotInRun, RunReader
+from store import NotInRunError, RunReader
 from store.files.encoding import quantise
 from store.reading.truth import voxel_truth
 
@@ -77,10 +77,10 @@ def place_token(place: Run) -> str:
 
 
 def place_of(token: str) -> Run:
-    """Return the run of a token; NotInRun where it is no longer remembered."""
+    """Return the run of a token; NotInRunError where it is no longer remembered."""
     with _lock:
         if token not in _places:
-            raise NotInRun("this server no longer remembers the run of this address: reload the page")
+            raise NotInRunError("this server no longer remembers the run of this address: reload the page")
         _places.move_to_end(token)
         return _places[token]
 
@@ -129,7 +129,7 @@ def read(wanted: VolumeRequest) -> tuple[np.ndarray, float]:
     inside = reader.array("grid/mask")[box] > 0
     scans = reader.table("scans", ["scan"]).scan
     if not 0 <= wanted.row < len(scans):
-        raise NotInRun(f"run {reader.run_id} has no scan in row {wanted.row}")
+        raise NotInRunError(f"run {reader.run_id} has no scan in row {wanted.row}")
     scan = scans.iloc[wanted.row]
     if wanted.kind == "scan":
         return _windowed(reader.volume(scan)[box], inside), 1.0
@@ -140,7 +140,7 @@ def read(wanted: VolumeRequest) -> tuple[np.ndarray, float]:
         wanted.model, wanted.method, scan, target=wanted.target, scale=wanted.scale, full=False
     )  # fmt: skip
     if values.ndim != 3:
-        raise NotInRun(f"{wanted.method} has one number a region, no volume")
+        raise NotInRunError(f"{wanted.method} has one number a region, no volume")
     if reader.shape("grid/mask") != values.shape:
         return quantise(values)
     integers, scale = quantise(np.where(inside, values[box], np.float32(0)))

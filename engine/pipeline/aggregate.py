@@ -16,7 +16,7 @@ from engine.pipeline.explain import scales_of
 from engine.pipeline.run import Run
 from engine.relevance import METHODS
 from store import RunReader
-from store.errors import NoRelevance
+from store.errors import NoRelevanceError
 from store.keys import GroupKey, HeatmapKey
 from store.reading.read_ahead import ahead
 from store.reading.weights import without_relevance
@@ -271,6 +271,6 @@ def group_mass(run: Run, reader: RunReader, series: dict, target: str, diagnosis
     try:
         key = GroupKey(series["model_set"], series["method"], target, scale)
         group = reader.group_map(key, diagnosis=[diagnosis], statistics=[statistic])
-    except NoRelevance:
+    except NoRelevanceError:
         return np.zeros(run.mask.shape, np.float32)
     return getattr(group, statistic)

@@ -31,7 +31,7 @@ from engine.preprocessing.quality import undecided
 from engine.preprocessing.volume_cache import VolumeCache
 from engine.progress import Progress
 from store import SPEC_VERSION, RunReader, RunWriter
-from store.errors import NewerSpec
+from store.errors import NewerSpecError
 from store.files.atomic import replacing
 from store.reading.reader import list_runs
 from store.spec import CACHE_FOLDER, MANIFEST, WORK_FOLDER
@@ -281,7 +281,7 @@ def check_store(store: Path) -> None:
     for info in list_runs(store):
         version = info.spec_version.split(".")[0]
         if info.problem and version.isdigit() and int(version) > int(major):
-            raise UserError(f"--store {store}: {NewerSpec.of(info.run, info.spec_version, f'{major}.x')}")
+            raise UserError(f"--store {store}: {NewerSpecError.of(info.run, info.spec_version, f'{major}.x')}")
 
 
 def discard(run: Run, names: list[str]) -> None:

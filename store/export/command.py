@@ -27,7 +27,7 @@ def export_csv(run: RunReader, folder: str | Path) -> list[Path]:
     return paths
 
 
-def export_all(
+def export_all(  # noqa: PLR0913
     run: RunReader, folder: str | Path, *, csv: bool = True, nifti: bool = True, figure: bool = True,
     paper: bool = False, native: Sequence[str] = (),
 ) -> list[Path]:  # fmt: skip
@@ -38,7 +38,7 @@ def export_all(
         native: scans whose heatmaps are written in their own space, into native/.
 
     Raises:
-        NotWritable: no space or no permission.
+        NotWritableError: no space or no permission.
         StoreError: the run is broken or lacks what is asked for.
     """
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from store.errors import NoRelevance, NotInRun
+from store.errors import NoRelevanceError, NotInRunError
 from store.export.nifti import (
     DISCLAIMER,
     METHOD_TITLES,
@@ -63,12 +63,12 @@ def figure_one(
         methods: rows; all that the model set has if None.
         kind: png or svg.
     Raises:
-        NotInRun: the model set has no group maps.
+        NotInRunError: the model set has no group maps.
     """
     model_set, target = model_set or paper_model_set(run), target or AnalysisSettings.of(run).target
     rows = [m for s, m in group_families(run) if s == model_set and (methods is None or m in methods)]
     if not rows:
-        raise NotInRun(f"run {run.run_id} has no group maps for model set {model_set}")
+        raise NotInRunError(f"run {run.run_id} has no group maps for model set {model_set}")
     slices = coronal_slices(run.shape("template")[1])
     panels = [_panel(run, model_set, method, target, slices, percentile) for method in rows]
     return _draw(run, model_set, target, slices, panels, kind)
@@ -110,10 +110,10 @@ def _panel(run: RunReader, model_set: str, method: str, target: str, slices: lis
     for group in run.groups:
         try:
             found = average_of_group(run, GroupKey(model_set, method, target, scale), group, statistic)
-        except NoRelevance:
+        except NoRelevanceError:
             missing[group] = "no relevance"
             continue
-        except NotInRun:
+        except NotInRunError:
             missing[group] = "no scans"
             continue
         values = getattr(found, statistic)
@@ -128,9 +128,9 @@ def _panel(run: RunReader, model_set: str, method: str, target: str, slices: lis
 
 def _draw(run: RunReader, model_set: str, target: str, slices: list[int], panels: list[Panel], kind: str) -> bytes:
     """Draw the figure: rows are methods; columns are the slices of the positive, then of the negative group."""
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from matplotlib import rc_context  # noqa: PLC0415
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415
 
     template, mask = run.array("template"), run.array("mask")
     window = _window(mask)
@@ -150,8 +150,8 @@ def _draw(run: RunReader, model_set: str, target: str, slices: list[int], panels
                 overlay = content.overlays[group][c][window] if group in content.overlays else None
                 _brain(axes, brain, overlay, content, letters=c == 0)
                 if overlay is None:
-                    style = {"ha": "center", "va": "center", "fontsize": 8, "color": "0.4", "transform": axes.transAxes}
-                    axes.text(0.5, 0.5, content.missing[group], **style)
+                    style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "color": "0.4"}
+                    axes.text(0.5, 0.5, content.missing[group], transform=axes.transAxes, **style)
                 if r == 0:
                     axes.set_title(f"y = {_millimetres(run, y):g} mm", fontsize=8, color="0.3", pad=3)
         title = METHOD_TITLES.get(content.method, content.method.replace("_", " ").capitalize())
@@ -174,7 +174,7 @@ def _window(mask: np.ndarray) -> tuple[slice, slice]:
         inside = np.flatnonzero(mask.any(axis=axes))
         first, last = (inside[0], inside[-1]) if len(inside) else (0, size - 1)
         window.append(slice(max(int(first) - 3, 0), min(int(last) + 4, size)))
-    return tuple(window)
+    return window[0], window[1]
 
 
 def _place(figure: Figure, size: tuple[float, float], box: tuple[float, float, float, float]) -> Axes:
@@ -189,19 +189,19 @@ def _brain(axes: Axes, brain: np.ndarray, overlay: np.ndarray | None, panel: Pan
     top = max(float(brain.max()), 1.0)
     grey = 1 - 0.85 * (1 - brain / top)
     grey[brain == 0] = 1
-    options = {"origin": "lower", "interpolation": "bilinear", "aspect": "equal"}
+    options: dict[str, Any] = {"origin": "lower", "interpolation": "bilinear", "aspect": "equal"}
     axes.imshow(grey.T, cmap="gray", vmin=0, vmax=1, **options)
     if overlay is not None and panel.high > panel.low:
         strength = np.clip((overlay - panel.low) / (panel.high - panel.low), 0, 1)
         axes.imshow(strength.T, cmap=_reds(), vmin=0, vmax=1, **{**options, "interpolation": "nearest"})
     if letters:
-        style = {"fontsize": 8, "color": "0.25", "va": "top", "transform": axes.transAxes}
+        style: dict[str, Any] = {"fontsize": 8, "color": "0.25", "va": "top", "transform": axes.transAxes}
         axes.text(0.01, 0.97, "L", ha="left", **style)
         axes.text(0.97, 0.97, "R", ha="right", **style)
 
 
 def _reds() -> Any:
-    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.colors import LinearSegmentedColormap  # noqa: PLC0415
 
     stops = [(1, 0.55, 0.35, 0), (0.98, 0.25, 0.12, 0.65), (0.72, 0, 0.02, 0.95)]
     return LinearSegmentedColormap.from_list("transparent-to-red", stops)
@@ -215,7 +215,7 @@ def _colour_bar(figure: Figure, size: tuple[float, float], box: tuple[float, flo
         axes.text(1.5, y, text, fontsize=7, color="0.3", va="center")
 
 
-def _words_around(
+def _words_around(  # noqa: PLR0913
     figure: Figure, size: tuple[float, float], run: RunReader, model_set: str, target: str, panels: list[Panel],
     columns: tuple[float, float, float],
 ) -> None:  # fmt: skip
@@ -225,7 +225,7 @@ def _words_around(
     figure.text(left / size[0], 1 - 0.3 / size[1], title, fontsize=12, weight="bold", va="center")
     if run.simulated:
         badge = {"boxstyle": "round,pad=0.35", "facecolor": "#b3261e", "edgecolor": "none"}
-        style = {"color": "white", "weight": "bold", "fontsize": 9, "ha": "right", "va": "center"}
+        style: dict[str, Any] = {"color": "white", "weight": "bold", "fontsize": 9, "ha": "right", "va": "center"}
         figure.text(1 - 0.2 / size[0], 1 - 0.3 / size[1], "SIMULATED", bbox=badge, **style)
     for g, group in enumerate(run.groups):
         # Of the row with the most: in others maps without relevance may be left out.

@@ -39,8 +39,8 @@ def map_page(run: RunReader, shown: ShownMap) -> str:
 
     The page says what is shown, that it is for research only, and SIMULATED where it is.
     """
-    import nibabel as nib
-    from nilearn import plotting
+    import nibabel as nib  # noqa: PLC0415
+    from nilearn import plotting  # noqa: PLC0415
 
     step = BACKGROUND_STEP
     background, affine = run.array("template")[::step, ::step, ::step].astype(np.float32), run.affine("template").copy()
@@ -68,8 +68,8 @@ def clusters(run: RunReader, shown: ShownMap, smallest_mm3: float = 0.0) -> pd.D
     Args:
         smallest_mm3: smaller clusters are left out.
     """
-    import nibabel as nib
-    from nilearn import reporting
+    import nibabel as nib  # noqa: PLC0415
+    from nilearn import reporting  # noqa: PLC0415
 
     affine = run.affine()
     voxel_mm3 = float(abs(np.linalg.det(affine[:3, :3])))

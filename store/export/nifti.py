@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from store.errors import NoRelevance, NotInRun
+from store.errors import NoRelevanceError, NotInRunError
 from store.export.csv import csv_text
 from store.files.atomic import write_bytes
 from store.files.encoding import path_part
@@ -54,7 +54,7 @@ def nifti_bytes(
         space: MNI or SCANNER.
         unit: what the numbers are, in words; into the header field descrip, which holds 79 letters.
     """
-    import nibabel as nib
+    import nibabel as nib  # noqa: PLC0415
 
     image = nib.Nifti1Image(np.asarray(values, dtype=np.float32), np.asarray(affine, dtype=float))
     image.set_sform(affine, code=space)
@@ -78,7 +78,7 @@ def heatmap_nifti(run: RunReader, model: str, method: str, scan: str, *, target:
     return nifti_bytes(values, run.affine(), simulated=run.simulated, unit=_unit_of_heatmap(run, method, scale))
 
 
-def heatmap_native_nifti(
+def heatmap_native_nifti(  # noqa: PLR0913
     run: RunReader, model: str, method: str, scan: str, *, target: str, scale: str = "margin", order: str | None = None
 ) -> bytes:
     """Make a .nii.gz file of a heatmap in a scan's own shape and affine; errors as for RunReader.heatmap, to_native.
@@ -129,7 +129,11 @@ def average_words(run: RunReader, method: str, statistic: str, scale: str) -> st
 
 
 def paper_statistic(run: RunReader, model_set: str, method: str) -> str:
-    """Return the statistic of the paper: |h| for gradients, max(h, 0) for occlusions; NotInRun without group maps."""
+    """Return the statistic of the paper: |h| for gradients, max(h, 0) for occlusions.
+
+    Raises:
+        NotInRunError: there are no group maps.
+    """
     average_scale(run, model_set, method)
     return "mean_abs" if run.is_gradient(method) else "mean_positive"
 
@@ -158,10 +162,10 @@ def export_nifti(run: RunReader, folder: str | Path) -> list[Path]:
             }  # fmt: skip
             try:
                 found = average_of_group(run, GroupKey(model_set, method, settings.target, scale), group, statistic)
-            except NoRelevance as error:
+            except NoRelevanceError as error:
                 rows.append({**row, "note": f"not written: {error}"})
                 continue
-            except NotInRun:
+            except NotInRunError:
                 rows.append({**row, "note": f"not written: no scan of {group} in model set {model_set}"})
                 continue
             name = file_name(run.run_id, model_set, method, group, f"for-{settings.target}", statistic, scale)
@@ -169,7 +173,7 @@ def export_nifti(run: RunReader, folder: str | Path) -> list[Path]:
             unit = average_words(run, method, statistic, scale)
             values = getattr(found, statistic)
             write_bytes(paths[-1], nifti_bytes(values, run.affine(), simulated=run.simulated, unit=unit))
-            counts = {
+            counts: dict[str, Any] = {
                 "scans": found.scans, "subjects": found.subjects, "without_relevance": found.without_relevance,
                 "file": paths[-1].name,
             }  # fmt: skip
@@ -204,7 +208,7 @@ def export_native(run: RunReader, folder: str | Path, scans: Sequence[str]) -> l
     <run>_<scan>_<model>_<method>_<target>.nii.gz, and <run>_<scan>_mask.nii.gz: the template's brain mask.
 
     Raises:
-        NotInRun: a scan has no native space in this run, or is not in it.
+        NotInRunError: a scan has no native space in this run, or is not in it.
     """
     for scan in scans:
         run.native_geometry(scan)  # all or nothing: a misspelt name costs no waiting

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from store.errors import NotInRun
+from store.errors import NotInRunError
 from store.export.csv import csv_text
 from store.export.figure_1 import figure_one
 from store.export.nifti import METHOD_TITLES, diagnoses_of, file_name, group_families, paper_model_set
@@ -33,14 +33,14 @@ def table_one(run: RunReader, model_set: str | None = None, target: str | None =
     Returns:
         columns group, rank, and for each method <method> and <method>_percent.
     Raises:
-        NotInRun: the run has no ranking for the model set or for this target.
+        NotInRunError: the run has no ranking for the model set or for this target.
     """
     model_set, target = model_set or paper_model_set(run), target or AnalysisSettings.of(run).target
     names = run.table("regions", ["merged", "paper"]).drop_duplicates("merged").set_index("merged")["paper"]
     ranking = run.table("group_regions", model_set=model_set, target=target, merged=True)
     methods = methods_of(run, model_set)
     if ranking.empty:
-        raise NotInRun(f"run {run.run_id} has no ranking of regions for model set {model_set} and target {target}")
+        raise NotInRunError(f"run {run.run_id} has no ranking of regions for model set {model_set} and target {target}")
     rows = []
     for group in run.groups:
         chosen = ranking[ranking["diagnosis"].isin(diagnoses_of(run, model_set, group))]
@@ -64,12 +64,12 @@ def table_two(run: RunReader, model_set: str | None = None) -> pd.DataFrame:
     Source: Rieke et al. 2018, table 2.
 
     Raises:
-        NotInRun: the run has no distances for the model set.
+        NotInRunError: the run has no distances for the model set.
     """
     model_set = model_set or paper_model_set(run)
     found = run.table("distances", model_set=model_set, level="group")
     if found.empty:
-        raise NotInRun(f"run {run.run_id} has no distances between methods for model set {model_set}")
+        raise NotInRunError(f"run {run.run_id} has no distances between methods for model set {model_set}")
     known = {(r.method_a, r.method_b, run.group_of(model_set, r.diagnosis)): r.distance for r in found.itertuples()}
     rows = []
     for a, b in combinations(methods_of(run, model_set), 2):
@@ -82,11 +82,11 @@ def methods_of(run: RunReader, model_set: str) -> list[str]:
     """List the methods of a model set, in the paper's order.
 
     Raises:
-        NotInRun: it has none.
+        NotInRunError: it has none.
     """
     found = [method for name, method in group_families(run) if name == model_set]
     if not found:
-        raise NotInRun(f"run {run.run_id} has no group maps for model set {model_set}")
+        raise NotInRunError(f"run {run.run_id} has no group maps for model set {model_set}")
     return found
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from store.errors import NotWritable
+from store.errors import NotWritableError
 
 LEFTOVERS = ("*.partial", "*.tmp")
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -18,10 +18,10 @@ _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 @contextmanager
 def writable(place: Path) -> Iterator[None]:
-    """Turn a full or forbidden disk into NotWritable with a clear line; other errors pass."""
+    """Turn a full or forbidden disk into NotWritableError with a clear line; other errors pass."""
     try:
         yield
-    except NotWritable:
+    except NotWritableError:
         raise
     except OSError as error:
         if error.errno in _FULL:
@@ -32,7 +32,7 @@ def writable(place: Path) -> Iterator[None]:
             line = f"cannot move {place}: the staging folder and the store must be on one file system"
         else:
             raise
-        raise NotWritable(line) from error
+        raise NotWritableError(line) from error
 
 
 @contextmanager

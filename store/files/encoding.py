@@ -10,7 +10,7 @@ from urllib.parse import quote
 import numpy as np
 from zarr.codecs import BloscCodec
 
-from store.errors import SpecViolation
+from store.errors import SpecViolationError
 from store.spec import POSITIONS, SPACE, ArraySpec
 
 INNER_CHUNK = 64
@@ -22,7 +22,7 @@ NATIVE_DIMS = {"voxels": SPACE, "positions": POSITIONS, "regions": ("region",)}
 def path_part(name: str) -> str:
     """Write a name as one level of a path: "AD" stays, "AD/MCI" becomes "AD%2FMCI"."""
     if not isinstance(name, str) or not name.strip():
-        raise SpecViolation(f"{name!r} cannot name a part of a store: give a text that is not empty")
+        raise SpecViolationError(f"{name!r} cannot name a part of a store: give a text that is not empty")
     part = quote(name, safe=" ()+,=@!&'")
     return part.replace(".", "%2E") if part.startswith(".") else part
 
@@ -36,12 +36,14 @@ def dimension_names(spec: ArraySpec, native_grid: str | None) -> tuple[str, ...]
     """Return the dimensions of an array; "..." stands for those of the native grid.
 
     Raises:
-        SpecViolation: the native grid is unknown.
+        SpecViolationError: the native grid is unknown.
     """
     if "..." not in spec.dims:
         return spec.dims
     if not isinstance(native_grid, str) or native_grid not in NATIVE_DIMS:
-        raise SpecViolation(f"{spec.path}: native_grid is {native_grid!r}, must be one of {', '.join(NATIVE_DIMS)}")
+        raise SpecViolationError(
+            f"{spec.path}: native_grid is {native_grid!r}, must be one of {', '.join(NATIVE_DIMS)}"
+        )
     return (*spec.dims[:-1], *NATIVE_DIMS[native_grid])
 
 
@@ -65,11 +67,11 @@ def quantise(values: np.ndarray) -> tuple[np.ndarray, float]:
     """Round to (int16 integers, scale): value = integer * scale, wrong by at most scale / 2. Scale 1 where all is 0.
 
     Raises:
-        SpecViolation: a value is not finite.
+        SpecViolationError: a value is not finite.
     """
     largest = float(np.abs(values).max(initial=0))
     if not np.isfinite(largest):
-        raise SpecViolation("a map holds numbers that are not finite: mend what computed it")
+        raise SpecViolationError("a map holds numbers that are not finite: mend what computed it")
     scale = largest / LARGEST_INTEGER if largest else 1.0
     wide = np.divide(values, scale, dtype=_precision(scale))
     return np.rint(wide, out=wide).astype(np.int16), scale

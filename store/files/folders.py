@@ -14,7 +14,7 @@ import zarr
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
-from store.errors import BrokenRun, MissingManifest, StoreError, Unreachable
+from store.errors import BrokenRunError, MissingManifestError, StoreError, UnreachableError
 from store.files import bounds, parquet, tables
 from store.files.encoding import checksum, hexadecimal
 from store.files.local import LocalFiles
@@ -33,11 +33,12 @@ class Folder:
         """Open a folder; local links must stay within `top`, by default the folder itself.
 
         Raises:
-            StoreNotFound: nothing installed can read such a URL.
+            StoreNotFoundError: nothing installed can read such a URL.
         """
         self.url = str(place).rstrip("/") or "/"
         self.is_local = fsspec.core.split_protocol(self.url)[0] in (None, "file", "local")
         self._top = top
+        self._files: LocalFiles | RemoteFiles
         if self.is_local:
             self._files = LocalFiles(fsspec.core.url_to_fs(self.url)[1], top)
         else:
@@ -54,11 +55,11 @@ class Folder:
         return Folder(f"{self.url.rstrip('/')}/{name}", self._top or self.root)
 
     def exists(self, path: str = "") -> bool:
-        """Return whether something is there; Unreachable where a server does not say."""
+        """Return whether something is there; UnreachableError where a server does not say."""
         try:
             return self._files.exists(path)
-        except Unreachable as error:
-            raise Unreachable(f"run {self.name}: {error}") from error
+        except UnreachableError as error:
+            raise UnreachableError(f"run {self.name}: {error}") from error
 
     def folders(self) -> list[str]:
         """List the names of the folders in this one, without hidden ones; OSError where it is no folder."""
@@ -68,8 +69,8 @@ class Folder:
         """Read the bytes of a file.
 
         Raises:
-            BrokenRun: it is missing, unreadable, no regular file of the store, or larger than `largest`.
-            Unreachable: a server refuses or is silent.
+            BrokenRunError: it is missing, unreadable, no regular file of the store, or larger than `largest`.
+            UnreachableError: a server refuses or is silent.
         """
         try:
             return self._found(path, largest)
@@ -80,17 +81,17 @@ class Folder:
         """Read as `read` does; FileNotFoundError where the file is missing."""
         try:
             return self._files.read(path, largest)
-        except BrokenRun as error:
+        except BrokenRunError as error:
             raise self._broken(str(error)) from None
-        except Unreachable as error:
-            raise Unreachable(f"run {self.name}: {error}") from error
+        except UnreachableError as error:
+            raise UnreachableError(f"run {self.name}: {error}") from error
         except FileNotFoundError:
             raise
         except OSError as error:
             raise self._broken(f"{path} is missing or unreadable") from error
 
-    def _broken(self, words: str) -> BrokenRun:
-        return BrokenRun(f"run {self.name}: {words}: {MEND}")
+    def _broken(self, words: str) -> BrokenRunError:
+        return BrokenRunError(f"run {self.name}: {words}: {MEND}")
 
     def reason(self, error: StoreError) -> str:
         """Say what is wrong, without the name of the run and the mend, for a list of problems of this run."""
@@ -100,13 +101,13 @@ class Folder:
         """Read the manifest as it stands.
 
         Raises:
-            MissingManifest: there is none, so the folder is no run.
-            BrokenRun: it is not a JSON object.
+            MissingManifestError: there is none, so the folder is no run.
+            BrokenRunError: it is not a JSON object.
         """
         try:
             data = self._found(MANIFEST, bounds.LARGEST_JSON)
         except FileNotFoundError as error:
-            raise MissingManifest(f"run {self.name}: {MANIFEST} is missing or unreadable: {MEND}") from error
+            raise MissingManifestError(f"run {self.name}: {MANIFEST} is missing or unreadable: {MEND}") from error
         try:
             manifest = bounds.parsed_json(data)
         except ValueError as error:
@@ -119,7 +120,7 @@ class Folder:
         """Read a Parquet file, e.g. tables/scans.parquet: the columns of the specification, or the given ones of them.
 
         Raises:
-            BrokenRun: it is missing or unreadable, unpacks to too much, or a column is missing or of another kind.
+            BrokenRunError: it is missing or unreadable, unpacks to too much, or a column is missing or of another kind.
         """
         spec = tables.known_table(path.removesuffix(".parquet").split("/")[2 if "/parts/" in path else 1])
         wanted = list(spec.columns) if columns is None else list(columns)
@@ -148,7 +149,7 @@ class Folder:
         """Open the description of an array, whose numbers `numbers` hands out; None if there is none.
 
         Raises:
-            BrokenRun: it is unreadable, or declares what no run can have.
+            BrokenRunError: it is unreadable, or declares what no run can have.
         """
         if path not in self._arrays:
             file = f"{ARRAYS_FOLDER}/{path}/{METADATA}"
@@ -165,6 +166,17 @@ class Folder:
                 raise self._broken(f"array {path} {problem}")
             self._arrays[path], self._metadata[path] = array, data
         return self._arrays[path]
+
+    def existing_array(self, path: str) -> zarr.Array:
+        """Open the description of an array that must be there.
+
+        Raises:
+            BrokenRunError: it is not, or as for `array`.
+        """
+        found = self.array(path)
+        if found is None:
+            raise self._broken(f"array {path} is missing")
+        return found
 
     def missing_files(self, path: str, array: zarr.Array) -> Iterator[tuple[int, ...]]:
         """List the places of shards (or chunks) that are not there; Zarr would read them as 0 without a word."""
@@ -185,7 +197,7 @@ class Folder:
         """Return the stored numbers of an array, or of one leading index.
 
         Raises:
-            BrokenRun: the array, one of its files or the index is missing, or a file cannot be decoded.
+            BrokenRunError: the array, one of its files or the index is missing, or a file cannot be decoded.
         """
         array = self.array(path)
         if array is None:
@@ -249,7 +261,7 @@ class Folder:
 
 
 def _key(array: zarr.Array, place: Sequence[int]) -> str:
-    return array.metadata.chunk_key_encoding.encode_chunk_key(tuple(place))
+    return array.metadata.chunk_key_encoding.encode_chunk_key(tuple(place))  # type: ignore[union-attr]  # Zarr 3 only
 
 
 def _in_memory(files: dict[str, bytes]) -> zarr.Array:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from store.errors import SpecViolation
+from store.errors import SpecViolationError
 
 
 def nearest_positions(size: int, stride: int, positions: int) -> np.ndarray:
@@ -61,7 +61,7 @@ def to_voxels(
         stride: of positions, in voxels; else ignored.
         shape, atlas, mask: of the full grid.
     Raises:
-        SpecViolation: `native_grid` is none of the three, or positions without a stride.
+        SpecViolationError: `native_grid` is none of the three, or positions without a stride.
     """
     if native_grid == "voxels":
         full = np.asarray(values)
@@ -70,7 +70,7 @@ def to_voxels(
     elif native_grid == "regions":
         full = regions_to_voxels(values, atlas)
     else:
-        raise SpecViolation(
+        raise SpecViolationError(
             f"native grid {native_grid!r} with stride {stride}: use voxels, positions (stride) or regions"
         )
     # Chosen, not multiplied: a negative number times 0 is -0.0, which is not the fill value.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from store.errors import BrokenRun
+from store.errors import BrokenRunError
 
 
 class LocalFiles:
@@ -34,17 +34,17 @@ class LocalFiles:
 
         Raises:
             OSError: it is missing or may not be read.
-            BrokenRun: it is no regular file, lies outside the store, or is larger than `largest`; without the run.
+            BrokenRunError: it is no regular file, lies outside the store, or is larger than `largest`; without the run.
         """
         place = os.path.realpath(os.path.join(self.root, path))
         if place != self._real_top and not place.startswith(self._real_top.rstrip(os.sep) + os.sep):
-            raise BrokenRun(f"{path} is a link out of the store, which is not followed")
+            raise BrokenRunError(f"{path} is a link out of the store, which is not followed")
         # Without O_NONBLOCK, opening a named pipe would wait for somebody to write into it.
         descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb") as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
-                raise BrokenRun(f"{path} is not a regular file")
+                raise BrokenRunError(f"{path} is not a regular file")
             if found.st_size > largest:
-                raise BrokenRun(f"{path} has {found.st_size} bytes, more than the {largest} that it can need")
+                raise BrokenRunError(f"{path} has {found.st_size} bytes, more than the {largest} that it can need")
             return file.read(largest + 1)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import fsspec
 from fsspec.asyn import sync
 
-from store.errors import BrokenRun, StoreNotFound, Unreachable
+from store.errors import BrokenRunError, StoreNotFoundError, UnreachableError
 
 CONNECT_S, SILENCE_S, FILE_S = 4.0, 6.0, 120.0  # to connect; between two packets; for one file
 WAITS_S = (0.3, 1.0)  # before the second and the third attempt
@@ -30,7 +30,7 @@ _silences: dict[str, tuple[float, str]] = {}
 Result = TypeVar("Result")
 
 
-class _Status(Exception):
+class _StatusError(Exception):
     """What an HTTP server answers instead of a file."""
 
     def __init__(self, status: int) -> None:
@@ -42,23 +42,23 @@ class RemoteFiles:
     """The files below a URL."""
 
     def __init__(self, url: str) -> None:
-        """Open a URL; StoreNotFound: nothing installed can read such a one."""
+        """Open a URL; StoreNotFoundError: nothing installed can read such a one."""
         protocol = fsspec.core.split_protocol(url)[0]
         try:
             self._fs, self.root = fsspec.core.url_to_fs(url, **_options(protocol))
         except ImportError as error:
-            raise StoreNotFound(
+            raise StoreNotFoundError(
                 f"cannot open {url}: {error}: install what reads such addresses, for s3:// and https:// with "
                 "pip install 'brainwhy[remote]'"
             ) from error
         except ValueError as error:
-            raise StoreNotFound(f"cannot open {url}: {error}") from error
+            raise StoreNotFoundError(f"cannot open {url}: {error}") from error
         self._is_http = protocol in _HTTP
         if hasattr(self._fs, "retries"):
             self._fs.retries = 1  # those below are enough
 
     def exists(self, path: str) -> bool:
-        """Return whether something is there; Unreachable where the server does not say."""
+        """Return whether something is there; UnreachableError where the server does not say."""
         place = self._place(path)
         try:
             self._patiently(path, lambda: self._head(place) if self._is_http else self._fs.info(place))
@@ -71,8 +71,8 @@ class RemoteFiles:
 
         Raises:
             FileNotFoundError: it is not there.
-            BrokenRun: it is larger than `largest`.
-            Unreachable: the server refuses, is busy, silent, or answers with something else; says which.
+            BrokenRunError: it is larger than `largest`.
+            UnreachableError: the server refuses, is busy, silent, or answers with something else; says which.
         """
         place = self._place(path)
         data = self._patiently(
@@ -80,9 +80,9 @@ class RemoteFiles:
             lambda: self._get(place, largest) if self._is_http else self._fs.cat_file(place, start=0, end=largest + 1),
         )
         if len(data) > largest:
-            raise BrokenRun(f"{path} has more than the {largest} bytes that it can need")
+            raise BrokenRunError(f"{path} has more than the {largest} bytes that it can need")
         if data[:200].lstrip().lower().startswith((b"<!doctype html", b"<html")):
-            raise Unreachable(
+            raise UnreachableError(
                 f"the server answers with a web page instead of {path}: is the address right, or does it want a login?"
             )
         return data
@@ -92,14 +92,14 @@ class RemoteFiles:
 
         Raises:
             FileNotFoundError: there is nothing of this address.
-            Unreachable: the server does not list it; says what it lacks.
+            UnreachableError: the server does not list it; says what it lacks.
         """
         self._fs.invalidate_cache()
         try:
             entries = self._patiently("", lambda: self._fs.ls(f"{self.root.rstrip('/')}/", detail=True))
         except FileNotFoundError:
             if self._is_http:
-                raise Unreachable(
+                raise UnreachableError(
                     f"{self.root} answers 404 (Not Found), so its runs cannot be listed: check the address; the server "
                     "must show a list of the folder's contents, as `python -m http.server` and nginx's autoindex do"
                 ) from None
@@ -108,7 +108,7 @@ class RemoteFiles:
             raise FileNotFoundError(self.root) from None
         names = [self._name(entry["name"]) for entry in entries if entry["type"] == "directory"]
         if self._is_http and not entries:
-            raise Unreachable(
+            raise UnreachableError(
                 f"the page at {self.root} links to nothing, so its runs cannot be listed: the server must show a list "
                 "of the folder's contents, as `python -m http.server` and nginx's autoindex do"
             )
@@ -129,7 +129,7 @@ class RemoteFiles:
             session = await self._fs.set_session()
             async with session.get(self._fs.encode_url(url)) as answer:
                 if answer.status != HTTPStatus.OK:
-                    raise _Status(answer.status)
+                    raise _StatusError(answer.status)
                 data = bytearray()
                 async for piece in answer.content.iter_chunked(1 << 20):
                     data += piece
@@ -151,7 +151,7 @@ class RemoteFiles:
                     if answer.status < 400:
                         return
                     refused = answer.status
-            raise _Status(refused)
+            raise _StatusError(refused)
 
         sync(self._fs.loop, head, timeout=FILE_S)
 
@@ -160,7 +160,7 @@ class RemoteFiles:
         part = self._place("/".join(path.split("/")[:PART_DEPTH]))
         until, words = _silences.get(part, (0.0, ""))
         if time.monotonic() < until:
-            raise Unreachable(words)
+            raise UnreachableError(words)
         started = time.monotonic()
         for wait in (*WAITS_S, None):
             try:
@@ -172,10 +172,10 @@ class RemoteFiles:
                 if words == "":
                     raise FileNotFoundError(self.root) from error
                 if not passing:
-                    raise Unreachable(words) from error
+                    raise UnreachableError(words) from error
                 if wait is None or time.monotonic() - started > ATTEMPTS_S:
                     _silences[part] = time.monotonic() + REMEMBERED_S, words
-                    raise Unreachable(words) from error
+                    raise UnreachableError(words) from error
                 time.sleep(wait)
         raise AssertionError("every attempt returns or raises")
 
@@ -183,7 +183,7 @@ class RemoteFiles:
 def _options(protocol: str | None) -> dict[str, Any]:
     """Write time limits in the words of the libraries that fsspec uses."""
     if protocol in _HTTP:
-        import aiohttp
+        import aiohttp  # noqa: PLC0415
 
         limits = aiohttp.ClientTimeout(total=FILE_S, sock_connect=CONNECT_S, sock_read=SILENCE_S)
         return {"client_kwargs": {"timeout": limits}}
@@ -228,8 +228,9 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def _status(error: BaseException) -> int | None:
     """Return the HTTP status of an error of ours, of aiohttp or of botocore."""
     found = getattr(error, "status", None)
-    if found is None and isinstance(getattr(error, "response", None), dict):
-        found = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    response = getattr(error, "response", None)
+    if found is None and isinstance(response, dict):
+        found = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     return found if isinstance(found, int) and found >= 400 else None
 
 

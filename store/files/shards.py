@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import zarr
@@ -25,9 +27,19 @@ _ABSENT = np.iinfo(np.uint64).max  # begin of a chunk that was left out because 
 _HEADER = struct.Struct("<4xIII")  # of a Blosc buffer: decoded bytes, bytes of a block, encoded bytes
 
 
+def codecs_of(array: zarr.Array) -> Sequence[Any]:
+    """Return how an array is encoded; runs are Zarr 3 alone."""
+    return array.metadata.codecs  # type: ignore[union-attr]
+
+
+def declared_dimensions(array: zarr.Array) -> tuple[str, ...]:
+    """Return the names that an array gives its dimensions; none where it names none."""
+    return tuple(name or "" for name in array.metadata.dimension_names or ())  # type: ignore[union-attr]
+
+
 def plain_layout(array: zarr.Array) -> bool:
     """Return whether the array is Blosc chunks in C order, in shards or not, as encoding.layout makes them."""
-    codecs = array.metadata.codecs
+    codecs = codecs_of(array)
     if array.shards is not None and len(codecs) == 1 and isinstance(codecs[0], ShardingCodec):
         codec = codecs[0]
         if codec.index_location != ShardingCodecIndexLocation.end or codec.index_codecs != _INDEX:
@@ -69,7 +81,8 @@ def decode_file(data: bytes, array: zarr.Array, leading: int) -> np.ndarray:
         if not target.size or index[place][0] == _ABSENT:
             target[...] = array.fill_value
             continue
-        piece = _piece(data, *index[place], chunk.nbytes)
+        begin, size = index[place]
+        piece = _piece(data, begin, size, chunk.nbytes)
         # Most chunks outside the brain are the same bytes: what was decoded is still there.
         if piece != before:
             codec.decode(piece, out=chunk)
@@ -84,7 +97,7 @@ def check_file(data: bytes, array: zarr.Array) -> None:
     Raises:
         ValueError: one does, or the array is laid out or compressed in a way that hides how much it unpacks to.
     """
-    codecs, pieces = array.metadata.codecs, [(0, len(data))]
+    codecs, pieces = codecs_of(array), [(0, len(data))]
     if array.shards is not None:
         codec = codecs[0]
         if codec.index_location != ShardingCodecIndexLocation.end or codec.index_codecs != _INDEX:

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from store.errors import SpecViolation
+from store.errors import SpecViolationError
 from store.spec import BOOLEAN, FLOAT, INTEGER, STRING, TableSpec, table_spec
 
 _PANDAS = {STRING: "string", FLOAT: "float64", INTEGER: "Int64", BOOLEAN: "boolean"}
@@ -23,27 +23,27 @@ _ARROW = {
 
 
 def known_table(name: str) -> TableSpec:
-    """Return the spec of a table; SpecViolation if there is none of this name."""
+    """Return the spec of a table; SpecViolationError if there is none of this name."""
     try:
         return table_spec(name)
     except KeyError:
-        raise SpecViolation(f"there is no table {name!r} in store/spec.py") from None
+        raise SpecViolationError(f"there is no table {name!r} in store/spec.py") from None
 
 
 def conform(name: str, frame: pd.DataFrame) -> pd.DataFrame:
     """Return the frame with the columns, order and dtypes of the spec; later columns that it lacks are missing values.
 
     Raises:
-        SpecViolation: columns missing or unknown, values of another kind, a key that is missing or not unique.
+        SpecViolationError: columns missing or unknown, values of another kind, a key that is missing or not unique.
     """
     spec = known_table(name)
     if lines := _column_problems(spec, list(frame.columns)):
-        raise SpecViolation(lines[0])
+        raise SpecViolationError(lines[0])
     frame = with_later(spec, frame)
     columns = {column: _cast(name, column, frame[column], dtype) for column, (dtype, _) in spec.columns.items()}
     conformed = pd.DataFrame(columns).reset_index(drop=True)
     if lines := key_problems(spec, conformed):
-        raise SpecViolation(lines[0])
+        raise SpecViolationError(lines[0])
     return conformed
 
 
@@ -112,7 +112,7 @@ def _cast(table: str, column: str, values: pd.Series, dtype: str) -> pd.Series:
         plain = values.astype(object).where(values.notna(), None)
         return pd.Series(pd.array(plain.tolist(), dtype=_PANDAS[dtype]), index=values.index)
     except (TypeError, ValueError) as error:
-        raise SpecViolation(f"table {table}: column {column} must be {dtype} ({error})") from error
+        raise SpecViolationError(f"table {table}: column {column} must be {dtype} ({error})") from error
 
 
 def _strings(values: pd.Series) -> pd.Series:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from store.errors import SpecViolation
+from store.errors import SpecViolationError
 from store.files.bounds import LARGEST_EDGE, LARGEST_FILE_SHAPE
 from store.files.encoding import dimension_names
 from store.reading import plausible
@@ -32,7 +32,7 @@ def array_problems(
         expected = dimension_names(spec, attributes.get("native_grid"))
     except KeyError:
         return [f"array {path}: not in store/spec.py"]
-    except SpecViolation as error:
+    except SpecViolationError as error:
         return [str(error)]
     lines = [f"array {path}: attribute {name} is missing" for name in spec.attributes if name not in attributes]
     if dtype not in spec.dtype.split(" | "):

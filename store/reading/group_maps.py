@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from store.errors import NotInRun
+from store.errors import NotInRunError
 from store.keys import GroupKey
 from store.reading import weights
 from store.spec import CELL_QUANTITIES
@@ -88,20 +88,20 @@ class CellFamily:
         """Find the cells.
 
         Raises:
-            NotInRun: the run has none of this model set, method and scale.
+            NotInRunError: the run has none of this model set, method and scale.
         """
         self.run, self.key, (model_set, method, _, scale) = run, key, key
         cells = run.whole_table("cells")
         self.rows = cells[(cells.model_set == model_set) & (cells.method == method) & (cells.scale == scale)]
         if self.rows.empty:
-            raise NotInRun(f"run {run.run_id} has no group maps of {method} ({scale}) for model set {model_set}")
+            raise NotInRunError(f"run {run.run_id} has no group maps of {method} ({scale}) for model set {model_set}")
 
     def choose(self, filters: Filters) -> list[Choice]:
-        """Return the pairs that pass the filters; NotInRun names the filter that leaves nothing."""
+        """Return the pairs that pass the filters; NotInRunError names the filter that leaves nothing."""
         target = self.key.target
         if target not in (*self.run.groups, "true", "predicted"):
             choices = ", ".join(self.run.groups)
-            raise NotInRun(f"run {self.run.run_id} has no target {target!r}: choose {choices}, true or predicted")
+            raise NotInRunError(f"run {self.run.run_id} has no target {target!r}: choose {choices}, true or predicted")
         pairs = list(dict.fromkeys(zip(self.rows.diagnosis, self.rows.predicted, strict=True)))
         groups = {diagnosis: self.run.group_of(self.key.model_set, diagnosis) for diagnosis, _ in pairs}
         right = {pair: groups[pair[0]] is not None and groups[pair[0]] == pair[1] for pair in pairs}
@@ -118,14 +118,14 @@ class CellFamily:
         for words, those in passing.items():
             pairs = [pair for pair in pairs if pair in those]
             if not pairs:
-                raise NotInRun(f"the filter {words} leaves no scan of model set {self.key.model_set}: widen it")
+                raise NotInRunError(f"the filter {words} leaves no scan of model set {self.key.model_set}: widen it")
         return [Choice(d, p, {"true": groups[d], "predicted": p}.get(target, target)) for d, p in pairs]
 
     def averaged(self, chosen: Sequence[Choice]) -> Averaged:
         """Find the scans of the chosen cells that are averaged, and whether the cells hold their average.
 
         Raises:
-            NotInRun: no map has any relevance, and each would be divided by its sum.
+            NotInRunError: no map has any relevance, and each would be divided by its sum.
         """
         rows = weights.explained(self.run, self.key.model_set)
         by_scan = weights.scans_weigh_alike(self.run, self.key.model_set)
@@ -202,7 +202,7 @@ class CellFamily:
             row = same[same.target == target]
             if len(row):
                 return self.key._replace(target=target).cell_path(choice.diagnosis, choice.predicted), sign, row.iloc[0]
-        raise NotInRun(
+        raise NotInRunError(
             f"run {self.run.run_id} has no group map of {self.key.method} ({self.key.scale}) for {choice.target} "
             f"in {choice.diagnosis} predicted {choice.predicted}"
         )
@@ -214,9 +214,9 @@ class CellFamily:
 
 
 def quantities_for(statistics: Sequence[str]) -> set[str]:
-    """Return which of spec.CELL_QUANTITIES the statistics need; NotInRun: there is no such statistic."""
+    """Return which of spec.CELL_QUANTITIES the statistics need; NotInRunError: there is no such statistic."""
     if unknown := [name for name in statistics if name not in STATISTICS]:
-        raise NotInRun(f"there is no statistic {unknown[0]!r}: choose from {', '.join(STATISTICS)}")
+        raise NotInRunError(f"there is no statistic {unknown[0]!r}: choose from {', '.join(STATISTICS)}")
     return set().union(*(_NEEDS[name] for name in statistics))
 
 

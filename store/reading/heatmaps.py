@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from store.errors import BrokenRun, NotInRun
+from store.errors import BrokenRunError, NotInRunError
 from store.files.encoding import checksum, dequantise, hexadecimal
 from store.keys import HeatmapKey
 
@@ -46,11 +46,13 @@ def locate(run: RunReader, key: HeatmapKey, scan: str) -> StoredHeatmap:
     Args:
         key: its target may be a group of which no heatmap is stored, where it is minus that of the other group.
     Raises:
-        NotInRun: the run does not hold this heatmap.
+        NotInRunError: the run does not hold this heatmap.
     """
     model, method, group, scale = key
     if scale == "probability" and run.task == "regression":
-        raise NotInRun(f"run {run.run_id} predicts a value, so it has no heatmaps of a probability: choose the margin")
+        raise NotInRunError(
+            f"run {run.run_id} predicts a value, so it has no heatmaps of a probability: choose the margin"
+        )
     if scale == "probability" and run.is_gradient(method):
         margin = locate(run, key._replace(scale="margin"), scan)
         p = float(run.prediction(model, scan)["probability"])
@@ -61,7 +63,7 @@ def locate(run: RunReader, key: HeatmapKey, scan: str) -> StoredHeatmap:
         target = positive if run.is_antisymmetric(model, method) else group
     row = run.heatmap_rows.get((model, method, target, scan, scale))
     if row is None:
-        raise NotInRun(
+        raise NotInRunError(
             f"run {run.run_id} has no {method} heatmap ({scale}) of scan {scan} by model {model} for {group}"
         )
     number, value_scale, absolute_sum, crc = row
@@ -73,11 +75,11 @@ def stored_numbers(run: RunReader, place: StoredHeatmap) -> np.ndarray:
     """Read the numbers as they are stored, int16 or float32, in the native grid.
 
     Raises:
-        BrokenRun: they are missing, or not what was written.
+        BrokenRunError: they are missing, or not what was written.
     """
     stored = run.stored_numbers(place.path, place.row)
     if hexadecimal(checksum(stored)) != place.crc:
-        raise BrokenRun(
+        raise BrokenRunError(
             f"run {run.run_id}: the heatmap of {place.scan} in {place.path} is damaged: copy or build the run again"
         )
     return stored

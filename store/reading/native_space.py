@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from store.errors import SpecViolation
+from store.errors import SpecViolationError
 
 if TYPE_CHECKING:
     from store.reading.reader import RunReader
@@ -43,12 +43,12 @@ class NativeSpace:
         """Return (start, step): point k of the field along an axis lies at voxel start + step * k of the file.
 
         Raises:
-            SpecViolation: the field does not follow the axes of the file.
+            SpecViolationError: the field does not follow the axes of the file.
         """
         voxels = np.linalg.inv(self.affine) @ self.field_affine
         step = np.diag(voxels)[:3]
         if not (np.abs(voxels[:3, :3] - np.diag(step)) < _ON_A_VOXEL).all() or not (step > 0).all():
-            raise SpecViolation("the field of a native space must follow the axes of the scan's file")
+            raise SpecViolationError("the field of a native space must follow the axes of the scan's file")
         return voxels[:3, 3], step
 
     def covered(self) -> tuple[slice, slice, slice]:
@@ -57,7 +57,8 @@ class NativeSpace:
         last = start + step * (np.array(self.displacement.shape[1:]) - 1)
         low = np.clip(np.ceil(start - _ON_A_VOXEL), 0, self.shape).astype(int)
         high = np.clip(np.floor(last + _ON_A_VOXEL) + 1, low, self.shape).astype(int)
-        return tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+        x, y, z = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+        return x, y, z
 
 
 def to_native(run: RunReader, scan: str, values: np.ndarray, *, order: str = "linear") -> tuple[np.ndarray, np.ndarray]:
@@ -70,12 +71,14 @@ def to_native(run: RunReader, scan: str, values: np.ndarray, *, order: str = "li
         (array, affine): of the shape and with the affine of the file; float32, or with `nearest` the dtype of
         `values`; 0 where the file shows no brain.
     Raises:
-        NotInRun: the run does not hold this scan's native space.
-        BrokenRun: it should, and the numbers are missing or damaged.
-        SpecViolation: another shape or order.
+        NotInRunError: the run does not hold this scan's native space.
+        BrokenRunError: it should, and the numbers are missing or damaged.
+        SpecViolationError: another shape or order.
     """
     if np.shape(values) != run.shape("grid/mask"):
-        raise SpecViolation(f"a map of shape {np.shape(values)} is not on the working grid, {run.shape('grid/mask')}")
+        raise SpecViolationError(
+            f"a map of shape {np.shape(values)} is not on the working grid, {run.shape('grid/mask')}"
+        )
     space = run.native_space(scan)
     return resample(space, values, run.affine(), order), space.affine
 
@@ -84,10 +87,10 @@ def resample(space: NativeSpace, values: np.ndarray, affine: np.ndarray, order: 
     """Resample values of a grid (its affine: voxel -> MNI mm) to a native space, a slab at a time: memory is bounded.
 
     Raises:
-        SpecViolation: the order is neither linear nor nearest.
+        SpecViolationError: the order is neither linear nor nearest.
     """
     if order not in ORDERS:
-        raise SpecViolation(f"interpolation {order!r}: choose {' or '.join(ORDERS)}")
+        raise SpecViolationError(f"interpolation {order!r}: choose {' or '.join(ORDERS)}")
     look_up = _linear(values) if order == "linear" else _nearest(values)
     moved = np.zeros(space.shape, np.float32 if order == "linear" else values.dtype)
     box, (start, step) = space.covered(), space.steps()

@@ -12,13 +12,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from store.errors import BrokenRun, NewerSpec, NotInRun, RunNotFound, StoreError, StoreNotFound, Unreachable
+from store.errors import (
+    BrokenRunError,
+    NewerSpecError,
+    NotInRunError,
+    RunNotFoundError,
+    StoreError,
+    StoreNotFoundError,
+    UnreachableError,
+)
 from store.files.bounds import LARGEST_FIGURE, LARGEST_FILE
 from store.files.encoding import array_path, dequantise
 from store.files.folders import MEND, Folder
 from store.files.geometry import to_voxels
 from store.files.manifest import is_inside
 from store.files.manifest import problems as manifest_problems
+from store.files.shards import declared_dimensions
 from store.files.tables import known_table, with_later
 from store.keys import GroupKey, HeatmapKey
 from store.reading import heatmaps, streaming
@@ -58,16 +67,16 @@ def list_runs(store: str | Path) -> list[RunInfo]:
     """List every run of a store, newest first. Folders without a manifest are not runs.
 
     Raises:
-        StoreNotFound: there is no such folder.
-        Unreachable: its server refuses, is silent or does not list folders; says which.
+        StoreNotFoundError: there is no such folder.
+        UnreachableError: its server refuses, is silent or does not list folders; says which.
     """
     folder = Folder(store)
     try:
         names = folder.folders()
-    except Unreachable as error:
-        raise Unreachable(f"store {store}: {error}") from error
+    except UnreachableError as error:
+        raise UnreachableError(f"store {store}: {error}") from error
     except OSError as error:
-        raise StoreNotFound(f"there is no store at {store}: give the folder that holds the runs") from error
+        raise StoreNotFoundError(f"there is no store at {store}: give the folder that holds the runs") from error
     infos = [_info(folder.child(name)) for name in names] if folder.is_local else _infos(folder, names)
     return sorted((info for info in infos if info is not None), key=lambda info: (info.created, info.run), reverse=True)
 
@@ -90,7 +99,7 @@ def open_run(store: str | Path, run: str | None = None) -> RunReader:
     """Open a run by its identifier or its name (then the newest of that name); None: the newest that can be opened.
 
     Raises:
-        StoreNotFound, RunNotFound, NewerSpec, BrokenRun.
+        StoreNotFoundError, RunNotFoundError, NewerSpecError, BrokenRunError.
     """
     folder = Folder(store)
     if run and "/" not in run and not run.startswith(".") and folder.child(run).exists(MANIFEST):
@@ -101,19 +110,19 @@ def open_run(store: str | Path, run: str | None = None) -> RunReader:
         return _open(folder.child(matches[0].run))
     if run is not None:
         known = ", ".join(i.run for i in infos[:5]) or "none"
-        raise RunNotFound(f"there is no run {run} in {store}: it has {known}")
+        raise RunNotFoundError(f"there is no run {run} in {store}: it has {known}")
     if infos:
-        raise (Unreachable if infos[0].unreachable else BrokenRun)(infos[0].problem)
-    raise RunNotFound(f"there is no run in {store} yet: make one with run_pipeline.py")
+        raise (UnreachableError if infos[0].unreachable else BrokenRunError)(infos[0].problem)
+    raise RunNotFoundError(f"there is no run in {store} yet: make one with run_pipeline.py")
 
 
 def _open(folder: Folder, manifest: dict[str, Any] | None = None) -> RunReader:
     manifest = folder.manifest() if manifest is None else manifest
     version = manifest.get("spec_version", "")
     if not readable(version):
-        raise NewerSpec.of(folder.name, str(version), READS)
+        raise NewerSpecError.of(folder.name, str(version), READS)
     if problems := manifest_problems(manifest):
-        raise BrokenRun(f"run {folder.name}: {problems[0]}: {MEND}")
+        raise BrokenRunError(f"run {folder.name}: {problems[0]}: {MEND}")
     return RunReader(folder, manifest)
 
 
@@ -130,7 +139,7 @@ def _info(folder: Folder) -> RunInfo | None:
         _open(folder, manifest)
     except FileNotFoundError:
         return None
-    except Unreachable as error:
+    except UnreachableError as error:
         problem, unreachable = str(error), True
     except StoreError as error:
         problem = " ".join(str(error).split())
@@ -180,13 +189,13 @@ class RunReader:
             columns: those wanted; all if None.
             equals: column = value that a row must have.
         Raises:
-            NotInRun: the run has no such table or column.
-            BrokenRun: it should have, or the file is unreadable.
+            NotInRunError: the run has no such table or column.
+            BrokenRunError: it should have, or the file is unreadable.
         """
         filters = [(column, "=", value) for column, value in equals.items()]
         strange = [c for c in (*(columns or ()), *equals) if c not in self._columns(name)]
         if strange:
-            raise NotInRun(f"table {name} has no column {strange[0]}: it has {', '.join(self._columns(name))}")
+            raise NotInRunError(f"table {name} has no column {strange[0]}: it has {', '.join(self._columns(name))}")
         paths = self._table_paths(name)
         if len(paths) == 1:
             return self._rows(paths[0], known_table(name), columns, filters)
@@ -210,7 +219,7 @@ class RunReader:
         try:
             return list(known_table(name).columns)
         except StoreError as error:
-            raise NotInRun(str(error)) from None
+            raise NotInRunError(str(error)) from None
 
     def _find_tables(self, name: str) -> list[str]:
         path = f"{TABLES_FOLDER}/{name}.parquet"
@@ -223,8 +232,8 @@ class RunReader:
         if paths := self._find_tables(name):
             return paths
         if name in self._contents("tables"):
-            raise BrokenRun(f"run {self.run_id}: table {name} is missing: copy or build the run again")
-        raise NotInRun(f"run {self.run_id} has no table {name}")
+            raise BrokenRunError(f"run {self.run_id}: table {name} is missing: copy or build the run again")
+        raise NotInRunError(f"run {self.run_id} has no table {name}")
 
     def _contents(self, kind: str) -> Any:
         return self.manifest.get("contents", {}).get(kind, {})
@@ -241,8 +250,8 @@ class RunReader:
         """Read a whole array as it is stored, e.g. "grid/atlas".
 
         Raises:
-            NotInRun: the run does not have it.
-            BrokenRun: it should, or a part of it is missing or damaged.
+            NotInRunError: the run does not have it.
+            BrokenRunError: it should, or a part of it is missing or damaged.
         """
         self._require(path)
         return self._folder.numbers(path)
@@ -258,12 +267,12 @@ class RunReader:
     def attributes(self, path: str) -> dict[str, Any]:
         """Return the attributes of an array: affine, unit, ...; errors as for `array`."""
         self._require(path)
-        return dict(self._folder.array(path).attrs)
+        return dict(self._folder.existing_array(path).attrs)
 
     def shape(self, path: str) -> tuple[int, ...]:
         """Return the shape of an array; errors as for `array`."""
         self._require(path)
-        return self._folder.array(path).shape
+        return self._folder.existing_array(path).shape
 
     def affine(self, path: str = "grid/mask") -> np.ndarray:
         """Return the (4, 4) float64 affine of an array, voxel -> mm."""
@@ -272,16 +281,16 @@ class RunReader:
     def _require(self, path: str) -> None:
         if self._folder.array(path) is None:
             if any(entry["path"] == path for entry in self._contents("arrays")):
-                raise BrokenRun(f"run {self.run_id}: array {path} is missing: copy or build the run again")
-            raise NotInRun(f"run {self.run_id} has no array {path}")
+                raise BrokenRunError(f"run {self.run_id}: array {path} is missing: copy or build the run again")
+            raise NotInRunError(f"run {self.run_id} has no array {path}")
         if path not in self._sound and (problem := self._problem_of(path)):
-            raise BrokenRun(f"run {self.run_id}: {problem}: {MEND}")
+            raise BrokenRunError(f"run {self.run_id}: {problem}: {MEND}")
         self._sound.add(path)
 
     def _problem_of(self, path: str) -> str | None:
         """Say what is wrong with the description of an array; None also for arrays of later versions."""
-        array = self._folder.array(path)
-        dims, attributes = array.metadata.dimension_names or (), dict(array.attrs)
+        array = self._folder.existing_array(path)
+        dims, attributes = declared_dimensions(array), dict(array.attrs)
         lines = array_problems(path, array.shape, str(array.dtype), dims, attributes)
         if lines:
             return None if lines[0].endswith("not in store/spec.py") else lines[0]
@@ -303,7 +312,7 @@ class RunReader:
         row, scale = self._scan_row(scan)
         self._require("scans")
         if pd.isna(scale):
-            raise BrokenRun(f"run {self.run_id}: scan {scan} has no volume_scale: build the run again")
+            raise BrokenRunError(f"run {self.run_id}: scan {scan} has no volume_scale: build the run again")
         return dequantise(self._folder.numbers("scans", row), float(scale))
 
     def scan_slice(self, path: str, scan: str) -> np.ndarray:
@@ -316,7 +325,7 @@ class RunReader:
         scans = self.whole_table("scans")
         rows = np.flatnonzero(scans.scan.to_numpy() == scan)
         if not len(rows):
-            raise NotInRun(f"run {self.run_id} has no scan {scan}")
+            raise NotInRunError(f"run {self.run_id} has no scan {scan}")
         return int(rows[0]), scans.volume_scale.iloc[rows[0]]
 
     # -- native space ---------------------------------------------------------------------------------------------
@@ -334,8 +343,8 @@ class RunReader:
         """Read where the points of a scan's own file lie in MNI space.
 
         Raises:
-            NotInRun: the run does not hold it; says why.
-            BrokenRun: it should, and the numbers are missing or damaged.
+            NotInRunError: the run does not hold it; says why.
+            BrokenRunError: it should, and the numbers are missing or damaged.
         """
         attributes = self._native_attributes(scan)
         linear, affine = (np.array(attributes[name], dtype=float) for name in ("linear", "affine"))
@@ -348,10 +357,10 @@ class RunReader:
         if self.has_native(scan) or any(entry["path"] == path for entry in self._contents("arrays")):
             return self.attributes(path)
         if self.simulated:
-            raise NotInRun(
+            raise NotInRunError(
                 f"scan {scan} has no native space: the brains of run {self.run_id} are simulated in MNI space"
             )
-        raise NotInRun(
+        raise NotInRunError(
             f"run {self.run_id} does not hold the native space of scan {scan}: run the pipeline again, where the "
             "transforms were not kept with preprocessing.keep_transforms=true and --from preprocess"
         )
@@ -368,8 +377,8 @@ class RunReader:
             scale: margin or probability.
             full: False for the method's native grid, e.g. (regions,).
         Raises:
-            NotInRun: the run does not hold this heatmap, or the target is unknown for this scan.
-            BrokenRun: it should, and the numbers are missing or not what was written.
+            NotInRunError: the run does not hold this heatmap, or the target is unknown for this scan.
+            BrokenRunError: it should, and the numbers are missing or not what was written.
         """
         group = self.target_of(model, scan, target)
         place = heatmaps.locate(self, HeatmapKey(model, method, group, scale), scan)
@@ -383,11 +392,13 @@ class RunReader:
         if target == "true":
             group = self.whole_table("scans").group.iloc[self._scan_row(scan)[0]]
             if pd.isna(group) or group not in self.groups:
-                raise NotInRun(f"scan {scan} belongs to no group, so it has no true target: choose {self._choices()}")
+                raise NotInRunError(
+                    f"scan {scan} belongs to no group, so it has no true target: choose {self._choices()}"
+                )
             return str(group)
         if target == "predicted":
             return str(self.prediction(model, scan)["predicted"])
-        raise NotInRun(f"run {self.run_id} has no target {target!r}: choose {self._choices()}, true or predicted")
+        raise NotInRunError(f"run {self.run_id} has no target {target!r}: choose {self._choices()}, true or predicted")
 
     def _choices(self) -> str:
         return ", ".join(self.groups)
@@ -424,11 +435,11 @@ class RunReader:
         return {(row["model"], row["scan"]): row for row in rows}
 
     def prediction(self, model: str, scan: str) -> dict[str, Any]:
-        """Return probability and predicted group of a scan by a model; NotInRun where there is none."""
+        """Return probability and predicted group of a scan by a model; NotInRunError where there is none."""
         try:
             return self._predictions[model, scan]
         except KeyError:
-            raise NotInRun(f"run {self.run_id} has no prediction of scan {scan} by model {model}") from None
+            raise NotInRunError(f"run {self.run_id} has no prediction of scan {scan} by model {model}") from None
 
     def full(self, values: np.ndarray, attributes: Mapping[str, Any]) -> np.ndarray:
         """Put numbers of a native grid on the working grid, (..., x, y, z); `attributes` are those of their array."""
@@ -451,8 +462,8 @@ class RunReader:
             correct: only scans that are (True) or are not (False) predicted as their group.
             statistics: which of mean, mean_abs, mean_positive, sd; only what they need is read.
         Raises:
-            NotInRun: no such cells, or no scan passes the filters.
-            BrokenRun: a cell is missing or damaged.
+            NotInRunError: no such cells, or no scan passes the filters.
+            BrokenRunError: a cell is missing or damaged.
         """
         family = CellFamily(self, key)
         chosen = family.choose(Filters(diagnosis, predicted, correct))
@@ -474,7 +485,7 @@ class RunReader:
         try:
             family = CellFamily(self, key)
             return family.averaged(family.choose(Filters(**filters))).as_in_cells
-        except NotInRun:
+        except NotInRunError:
             return True
 
     def subset_map(
@@ -491,8 +502,8 @@ class RunReader:
             statistics: which of mean, mean_abs, mean_positive, sd.
             progress: called as progress(done, all) after each scan, in this thread; what it raises ends the reading.
         Raises:
-            NotInRun: no scan, an unknown one, or one without such a heatmap.
-            BrokenRun: a heatmap is missing or damaged.
+            NotInRunError: no scan, an unknown one, or one without such a heatmap.
+            BrokenRunError: a heatmap is missing or damaged.
         """
         return streaming.subset_map(self, key, pairs, statistics, progress)
 
@@ -511,10 +522,10 @@ class RunReader:
         """Read a file of the run as it is, e.g. "models/fold-1.safetensors" or "figures/contact.png".
 
         Raises:
-            NotInRun: there is no such file.
+            NotInRunError: there is no such file.
         """
         if not is_inside(path) or not self._folder.exists(path):
-            raise NotInRun(f"run {self.run_id} has no file {path}")
+            raise NotInRunError(f"run {self.run_id} has no file {path}")
         return self._folder.read(path, LARGEST_FIGURE if path.startswith(f"{FIGURES_FOLDER}/") else LARGEST_FILE)
 
 

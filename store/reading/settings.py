@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from store.errors import NotInRun
+from store.errors import NotInRunError
 
 if TYPE_CHECKING:
     from store.reading.reader import RunReader
@@ -73,16 +73,16 @@ def average_scale(run: RunReader, model_set: str, method: str) -> str:
     """Return the scale in which a run averages the heatmaps of a method, as its settings say.
 
     Raises:
-        NotInRun: the run has no group maps of the method, or none in the scale of its settings.
+        NotInRunError: the run has no group maps of the method, or none in the scale of its settings.
     """
     cells = run.table("cells", ["scale"], model_set=model_set, method=method)
     stored = sorted(set(cells["scale"]))
     if not stored:
-        raise NotInRun(f"run {run.run_id} has no group maps of {method} for model set {model_set}")
+        raise NotInRunError(f"run {run.run_id} has no group maps of {method} for model set {model_set}")
     settings = AnalysisSettings.of(run)
     wanted = settings.gradient_scale if run.is_gradient(method) else settings.occlusion_scale
     if wanted not in stored:
-        raise NotInRun(
+        raise NotInRunError(
             f"run {run.run_id} has no group maps of {method} in the scale {wanted} of its settings, only in "
             f"{', '.join(stored)}"
         )

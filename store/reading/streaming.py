@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from store.errors import NotInRun
+from store.errors import NotInRunError
 from store.keys import GroupKey, HeatmapKey
 from store.reading import weights
 from store.reading.group_maps import STATISTICS, GroupMap, quantities_for, statistics_of
@@ -107,15 +107,17 @@ def _chosen(run: RunReader, key: GroupKey, pairs: Sequence[tuple[str, str]]) -> 
     known = weights.explained(run, key.model_set).set_index(_KEY)
     wanted = list(dict.fromkeys((str(model), str(scan)) for model, scan in pairs))
     if not wanted:
-        raise NotInRun("there is no scan to average: choose at least one")
+        raise NotInRunError("there is no scan to average: choose at least one")
     for model, scan in wanted:
         if (model, scan) not in known.index:
-            raise NotInRun(f"run {run.run_id}: model set {key.model_set} has no scan {scan} explained by model {model}")
+            raise NotInRunError(
+                f"run {run.run_id}: model set {key.model_set} has no scan {scan} explained by model {model}"
+            )
     rows = known.loc[wanted].reset_index()
     if key.target == "true":
         rows = rows[rows["group"].isin(run.groups)]
         if rows.empty:
-            raise NotInRun("none of these scans belongs to a group, so there is no true target: choose a group")
+            raise NotInRunError("none of these scans belongs to a group, so there is no true target: choose a group")
     return rows
 
 

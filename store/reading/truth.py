@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from store.errors import NotInRun
+from store.errors import NotInRunError
 from store.spec import TRUTH_BINARY, TRUTH_SCANS, TRUTH_VISIBLE, TRUTH_VISIBLE_BINARY
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def voxel_truth(run: RunReader, scan: str | None = None) -> VoxelTruth:
     A scan without imposed change has an empty truth of its own.
 
     Raises:
-        NotInRun: the run has no truth, or no such scan.
-        BrokenRun: it should, and the numbers are missing or damaged.
+        NotInRunError: the run has no truth, or no such scan.
+        BrokenRunError: it should, and the numbers are missing or damaged.
     """
     if scan is not None and run.has_array(TRUTH_SCANS.path):
         return VoxelTruth(binary_of(scan_change(run, scan), run.mask), OF_SCAN)
@@ -62,7 +62,7 @@ def voxel_truth(run: RunReader, scan: str | None = None) -> VoxelTruth:
         return VoxelTruth((run.array(TRUTH_VISIBLE_BINARY.path) > 0) & run.mask, OF_COHORT)
     if run.has_array(TRUTH_BINARY.path):
         return VoxelTruth((run.array(TRUTH_BINARY.path) > 0) & run.mask, OF_EARLIER)
-    raise NotInRun(f"run {run.run_id} has no truth: it is not simulated, or nothing was imposed")
+    raise NotInRunError(f"run {run.run_id} has no truth: it is not simulated, or nothing was imposed")
 
 
 def scan_change(run: RunReader, scan: str) -> np.ndarray:

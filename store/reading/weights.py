@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from store.errors import NoRelevance
+from store.errors import NoRelevanceError
 from store.keys import are_retrained
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def cell_weights(rows: pd.DataFrame, contributes: np.ndarray, by_scan: bool) -> 
     return [ours, (1.0 / rows.groupby("subject")["scan"].transform("count")).to_numpy(float)]
 
 
-def nothing_to_average(run: RunReader, method: str, scans: int) -> NoRelevance:
+def nothing_to_average(run: RunReader, method: str, scans: int) -> NoRelevanceError:
     """Make the error for where no map has any relevance."""
     which = "the one scan has no relevance" if scans == 1 else f"none of the {scans} scans has any relevance"
-    return NoRelevance(f"run {run.run_id}: {which} by {method}, so there is no share to average")
+    return NoRelevanceError(f"run {run.run_id}: {which} by {method}, so there is no share to average")

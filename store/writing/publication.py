@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from store.errors import NotWritable, SpecViolation
+from store.errors import NotWritableError, SpecViolationError
 from store.files import atomic
 from store.files.encoding import path_part
 from store.files.folders import Folder
@@ -18,7 +18,7 @@ from store.writing.validate import check
 def publish_folder(staging: Path, store: Path, run_id: str, manifest: dict[str, Any], replace: bool) -> Path:
     """Check a staging folder and move it to <store>/<run_id>; see RunWriter.publish."""
     if path_part(run_id) != run_id:
-        raise SpecViolation(f"{run_id!r} cannot name a run: use letters, digits, - and _")
+        raise SpecViolationError(f"{run_id!r} cannot name a run: use letters, digits, - and _")
     target = store / run_id
     aside = store / WORK_FOLDER / f"{run_id}.replaced"
     if (target / MANIFEST).exists():
@@ -27,14 +27,14 @@ def publish_folder(staging: Path, store: Path, run_id: str, manifest: dict[str, 
             _tidy(store, staging, aside)
             return target
         if not replace:
-            raise NotWritable(f"run {run_id} is already in {store}: remove it first, or ask to replace it")
+            raise NotWritableError(f"run {run_id} is already in {store}: remove it first, or ask to replace it")
     manifest = {**manifest, "spec_version": SPEC_VERSION, "run": run_id}
     (staging / MANIFEST).unlink(missing_ok=True)
     folder = Folder(staging)
     manifest["contents"] = contents(folder, staging)
     if problems := check(folder, manifest, recount=False):
         more = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
-        raise SpecViolation(f"run {run_id} is not published: {problems[0]}{more}")
+        raise SpecViolationError(f"run {run_id} is not published: {problems[0]}{more}")
     for path in staging.rglob("*"):
         if path.is_file():
             atomic.flush(path)
@@ -52,7 +52,7 @@ def contents(folder: Folder, staging: Path) -> dict[str, Any]:
     """Make the table of contents of a run, with checksums. Those of heatmaps are in the heatmaps table."""
     arrays = []
     for path in folder.array_paths():
-        array = folder.array(path)
+        array = folder.existing_array(path)
         arrays.append({"path": path, "shape": list(array.shape), "dtype": str(array.dtype)})
         # A file that is missing has no checksum; the check that follows names it.
         if not path.startswith("heatmaps/") and not any(folder.missing_files(path, array)):

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from store.errors import BrokenRun, Unreachable
+from store.errors import BrokenRunError, UnreachableError
 from store.files import tables
 from store.files.encoding import array_path, checksum, hexadecimal
 from store.files.folders import Folder
 from store.files.manifest import problems as manifest_problems
+from store.files.shards import declared_dimensions
 from store.reading import plausible
 from store.reading.descriptions import FULL_GRID, array_problems, readable, shape_problem
 from store.reading.truth import binary_of
@@ -46,7 +47,7 @@ def validate(place: str | Path | Folder, *, deep: bool = True, files: bool = Tru
     try:
         manifest = folder.manifest()
         return check(folder, manifest, deep=deep, files=files)
-    except (BrokenRun, Unreachable) as error:
+    except (BrokenRunError, UnreachableError) as error:
         return [folder.reason(error)]
     except Exception as error:  # what nobody thought of is still the run's fault, and must not hide other runs
         return [f"cannot be checked: {type(error).__name__}: {' '.join(str(error).split())[:200]}"]
@@ -98,13 +99,13 @@ def _array_problems(folder: Folder, manifest: dict[str, Any], files: bool) -> li
         path = entry["path"]
         try:
             array = folder.array(path)
-        except (BrokenRun, Unreachable) as error:
+        except (BrokenRunError, UnreachableError) as error:
             problems.append(folder.reason(error))
             continue
         if array is None:
             problems.append(f"array {path} is missing")
             continue
-        names = array.metadata.dimension_names or ()
+        names = declared_dimensions(array)
         problems += array_problems(path, array.shape, str(array.dtype), names, dict(array.attrs))
         if list(array.shape) != entry["shape"] or str(array.dtype) != entry["dtype"]:
             problems.append(f"array {path}: {array.shape} {array.dtype} is not what the manifest says")
@@ -117,7 +118,7 @@ def _array_problems(folder: Folder, manifest: dict[str, Any], files: bool) -> li
 
 def _grid_problems(folder: Folder, grid_mm: float) -> Iterator[str]:
     """Report voxels of another size than the manifest says."""
-    affine = np.array(folder.array("grid/mask").attrs["affine"], float)
+    affine = np.array(folder.existing_array("grid/mask").attrs["affine"], float)
     edge = abs(float(np.linalg.det(affine[:3, :3]))) ** (1 / 3)
     if abs(edge - grid_mm) > 0.01 * grid_mm:
         yield f"array grid/mask: voxels have edges of {edge:g} mm, the manifest says {grid_mm:g}"
@@ -125,9 +126,9 @@ def _grid_problems(folder: Folder, grid_mm: float) -> Iterator[str]:
 
 def _shape_problems(folder: Folder, listed: list[str]) -> Iterator[str]:
     """Report arrays that must lie on the same grid and do not."""
-    grid, full = folder.array("grid/mask").shape, folder.array("mask").shape
+    grid, full = folder.existing_array("grid/mask").shape, folder.existing_array("mask").shape
     for path in listed:
-        array = folder.array(path)
+        array = folder.existing_array(path)
         if problem := shape_problem(path, array.shape, array.attrs, full if path in FULL_GRID else grid):
             yield problem
 
@@ -143,7 +144,7 @@ def _table_problems(folder: Folder, data: dict[str, pa.Table]) -> list[str]:
             table = folder.table(f"{TABLES_FOLDER}/{spec.name}.parquet")
             problems += tables.key_problems(spec, table.select(list(spec.key)).to_pandas())
             data[spec.name] = table
-        except (BrokenRun, Unreachable) as error:
+        except (BrokenRunError, UnreachableError) as error:
             problems.append(folder.reason(error))
     return problems
 
@@ -227,7 +228,7 @@ def _heatmap_problems(folder: Folder, rows: pa.Table, deep: bool) -> Iterator[st
 def _number_problem(folder: Folder, path: str, row: dict[str, Any]) -> str | None:
     try:
         stored = folder.numbers(path, row["row"])
-    except (BrokenRun, Unreachable) as error:
+    except (BrokenRunError, UnreachableError) as error:
         return folder.reason(error)
     if hexadecimal(checksum(stored)) != row["checksum"]:
         return f"array {path}: the checksum of scan {row['scan']} is wrong"
@@ -260,7 +261,7 @@ def _stored_problems(folder: Folder, path: str, crc32: str) -> Iterator[str]:
     try:
         for stored in folder.parts(path):
             crc, problem = checksum(stored, crc), problem or plausible.number_problem(path, stored)
-    except (BrokenRun, Unreachable) as error:
+    except (BrokenRunError, UnreachableError) as error:
         yield folder.reason(error)
         return
     if hexadecimal(crc) != crc32:

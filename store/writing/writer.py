@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zarr
 
-from store.errors import NotWritable, SpecViolation
+from store.errors import NotWritableError, SpecViolationError
 from store.files import atomic, tables
 from store.files.encoding import (
     LARGEST_INTEGER,
@@ -67,10 +67,10 @@ class MapArray:
         """Check the stride.
 
         Raises:
-            SpecViolation: maps on positions have none.
+            SpecViolationError: maps on positions have none.
         """
         if self.native_grid == "positions" and not self.stride:
-            raise SpecViolation("maps on positions need their stride")
+            raise SpecViolationError("maps on positions need their stride")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,7 @@ class RunWriter:
             values: with the dtype and the dimensions of its spec.
             attributes: at least those of its spec; `affine` as 4 x 4 numbers.
         Raises:
-            SpecViolation: path, dtype, dimensions or attributes are not those of the spec.
+            SpecViolationError: path, dtype, dimensions or attributes are not those of the spec.
         """
         values = np.asarray(values)
         array = self._create(path, values.shape, str(values.dtype), attributes)
@@ -149,7 +149,7 @@ class RunWriter:
         """Make room for the heatmaps of a key; those that are there stay.
 
         Raises:
-            SpecViolation: the array is there with another shape, dtype or meaning.
+            SpecViolationError: the array is there with another shape, dtype or meaning.
         """
         attributes = {
             "affine": array.affine, "unit": array.unit, "native_grid": array.native_grid, "stride": array.stride,
@@ -210,7 +210,8 @@ class RunWriter:
         """Write one table in place of an older one.
 
         Raises:
-            SpecViolation: the table or a column is unknown, a column is missing or of another kind, the key repeats.
+            SpecViolationError: the table or a column is unknown, a column is missing or of another kind, the key
+                repeats.
         """
         data = tables.to_parquet(tables.conform(name, frame))
         atomic.write_bytes(self.staging / TABLES_FOLDER / f"{name}.parquet", data)
@@ -253,8 +254,8 @@ class RunWriter:
                 those of spec.OPTIONAL_MANIFEST_KEYS where they apply.
             replace: put it in the place of a published run of the same identifier.
         Raises:
-            SpecViolation: the run is not what the specification says; names the first problem.
-            NotWritable: no space, no permission, or published before and not `replace`.
+            SpecViolationError: the run is not what the specification says; names the first problem.
+            NotWritableError: no space, no permission, or published before and not `replace`.
         """
         if self.staging.is_dir() and any(p.is_file() for p in self.staging.rglob("*")):
             self.compact()
@@ -266,7 +267,7 @@ class RunWriter:
         attributes = _plain({k: v for k, v in attributes.items() if v is not None})
         dims = self._dims(path, attributes)
         if lines := array_problems(path, shape, dtype, dims, attributes):
-            raise SpecViolation(lines[0])
+            raise SpecViolationError(lines[0])
         with atomic.writable(self.staging):
             return zarr.create_array(
                 store=str(self.staging / ARRAYS_FOLDER), name=path, shape=tuple(shape), dtype=dtype, fill_value=0,
@@ -279,17 +280,17 @@ class RunWriter:
         try:
             return dimension_names(array_spec(path), attributes.get("native_grid"))
         except KeyError:
-            raise SpecViolation(f"there is no array {path!r} in store/spec.py") from None
+            raise SpecViolationError(f"there is no array {path!r} in store/spec.py") from None
 
     def _start(self, path: str, shape: Sequence[int], dtype: str, attributes: dict[str, Any]) -> None:
         try:
             array = self._open(path)
-        except SpecViolation:
+        except SpecViolationError:
             self._create(path, shape, dtype, attributes)
             return
         expected = _plain({k: v for k, v in attributes.items() if v is not None})
         if array.shape != tuple(shape) or str(array.dtype) != dtype or dict(array.attrs) != expected:
-            raise SpecViolation(
+            raise SpecViolationError(
                 f"{path} was started with another shape or meaning: remove {self.staging} and run again"
             )
 
@@ -299,14 +300,14 @@ class RunWriter:
             try:
                 return zarr.open_array(store=str(self.staging / ARRAYS_FOLDER), path=path, mode="r+", zarr_format=3)
             except FileNotFoundError:
-                raise SpecViolation(f"{path} was not started: call start_heatmaps or start_scans first") from None
+                raise SpecViolationError(f"{path} was not started: call start_heatmaps or start_scans first") from None
 
     def _checked(self, path: str, row: int, value: np.ndarray) -> np.ndarray:
         array, value = self._open(path), np.asarray(value, dtype=np.float32)
         if not 0 <= row < array.shape[0] or value.shape != array.shape[1:]:
-            raise SpecViolation(f"{path}: row {row} of shape {value.shape} does not fit into {array.shape}")
+            raise SpecViolationError(f"{path}: row {row} of shape {value.shape} does not fit into {array.shape}")
         if not np.isfinite(value).all():
-            raise SpecViolation(f"{path}: row {row} holds numbers that are not finite: mend what computed it")
+            raise SpecViolationError(f"{path}: row {row} holds numbers that are not finite: mend what computed it")
         return value
 
     def _put_row(self, path: str, row: int, stored: np.ndarray) -> None:
@@ -316,7 +317,8 @@ class RunWriter:
             atomic.flush(self._file(path, array, row))
 
     def _file(self, path: str, array: zarr.Array, row: int) -> Path:
-        key = array.metadata.chunk_key_encoding.encode_chunk_key((int(row),) + (0,) * (array.ndim - 1))
+        encoding = array.metadata.chunk_key_encoding  # type: ignore[union-attr]  # Zarr 3 only
+        key = encoding.encode_chunk_key((int(row),) + (0,) * (array.ndim - 1))
         return self.staging / ARRAYS_FOLDER / path / key
 
     def _sources_of(self, key: HeatmapKey) -> dict[str, Path]:
@@ -352,7 +354,7 @@ def _rows_of(source: Path, key: HeatmapKey) -> pd.DataFrame:
     try:
         frame = pq.read_table(source, columns=columns).to_pandas()
     except (pa.ArrowException, OSError) as error:
-        raise NotWritable(f"{source} is unreadable: delete it and run the same command again") from error
+        raise NotWritableError(f"{source} is unreadable: delete it and run the same command again") from error
     return frame[_is_of(frame, key)]
 
 

@@ -22,7 +22,7 @@ from dashboard.views.clinical.correlations import SCORES, TOGETHER, Evidence
 from dashboard.views.clinical.queries import ANSWERS, Correlations
 from dashboard.views.shared import wording
 from dashboard.views.shared.patient_links import draw_chart_of_patients
-from store import NotInRun
+from store import NotInRunError
 from store.export.csv import neutralised
 from store.measures import FEWEST
 
@@ -262,7 +262,7 @@ def content(selection: Selection, manifest: dict[str, Any], rows: pd.DataFrame) 
         return None
     try:
         known = asked.evidence(selection, True)
-    except NotInRun:
+    except NotInRunError:
         st.info("This run has no relevance of regions. It is made by the stage aggregate of run_pipeline.py.")
         return None
     scores = correlated.known_scores(known.rows)

@@ -32,7 +32,7 @@ def evidence(selection: Selection, merged: bool) -> Evidence:
     """Return the networks' answer and the share of the brain of every atlas region, the largest mean share first.
 
     Raises:
-        NotInRun: the run has no relevance of regions.
+        NotInRunError: the run has no relevance of regions.
     """
     data = region_relevance.relevance(selection.run, selection.model_set)
     sums, areas = data.of_target(selection.method, selection.target), region_values.RegionSizes.of(data.regions, merged)

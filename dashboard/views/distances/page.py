@@ -18,7 +18,7 @@ from dashboard.views.distances import tables as between
 from dashboard.views.shared import charts as shared_charts
 from dashboard.views.shared import wording
 from dashboard.views.shared.patient_links import draw_chart_of_patients
-from store import NotInRun
+from store import NotInRunError
 
 FEW_PAIRS = 6  # so many are shown at once; of more, those of the sidebar's method
 MEASURES = {"distance": "Distance", "rank_correlation": "Rank correlation"}
@@ -154,7 +154,7 @@ def stored(selection: Selection) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the tables distances and scan_distances of the run; empty where it has none."""
     try:
         return runs.table(selection.run, "distances"), runs.table(selection.run, "scan_distances")
-    except NotInRun:
+    except NotInRunError:
         return pd.DataFrame(), pd.DataFrame()
 
 

@@ -7,7 +7,7 @@ import streamlit as st
 
 from dashboard.data import runs, shares
 from dashboard.data.runs import Run
-from store import NotInRun
+from store import NotInRunError
 from store.keys import ModelName
 
 
@@ -52,7 +52,7 @@ def has_target(run: Run, model: str, scan: str, target: str) -> bool:
     """Say whether the target means a group for this scan; a new scan has no true group."""
     try:
         runs.opened(run).target_of(model, scan, target)
-    except NotInRun:
+    except NotInRunError:
         return False
     return True
 

@@ -21,7 +21,7 @@ from dashboard.views.patient import queries as patient_queries
 from dashboard.views.patient import tables as patient_tables
 from dashboard.views.shared import map_controls, map_grid
 from dashboard.views.shared.map_controls import MapStyle
-from store import NotInRun
+from store import NotInRunError
 
 Tables = dict[str, pd.DataFrame]  # method -> a scan's regions against a group
 
@@ -71,7 +71,7 @@ def tables(
         shares = patient_queries.region_shares(selection.run, selection.model_set, method, selection.target)
         try:
             people = patient_queries.subject_means(reference.run, selection.model_set, method, selection.target)
-        except NotInRun:
+        except NotInRunError:
             continue
         if (model, row["scan"]) not in shares.index or people.empty:
             continue

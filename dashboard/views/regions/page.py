@@ -24,7 +24,7 @@ from dashboard.views.regions import tables as regional
 from dashboard.views.regions.ranking import MEASURES, Measure
 from dashboard.views.shared import charts as shared_charts
 from dashboard.views.shared import region_relevance, wording
-from store import NotInRun
+from store import NotInRunError
 from store.export.csv import neutralised
 
 COUNTS = {"10": 10, "20": 20, "all": None}
@@ -287,7 +287,7 @@ def main() -> None:
         return
     try:
         region_relevance.relevance(selection.run, selection.model_set)
-    except NotInRun:
+    except NotInRunError:
         st.info("This run has no relevance of regions. It is made by the stage aggregate of run_pipeline.py.")
         head.finish()
         return

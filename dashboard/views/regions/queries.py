@@ -17,7 +17,7 @@ from dashboard.text import paper as text_paper
 from dashboard.views.regions import ranking as region_ranking
 from dashboard.views.regions import table_1 as first
 from dashboard.views.shared import region_relevance, region_values
-from store import NotInRun
+from store import NotInRunError
 
 
 def unit_of_sum(run: Run, model_set: str, method: str) -> str:
@@ -103,7 +103,7 @@ def _stored(run: Run, selection: Selection, method: str) -> pd.DataFrame:
     """Return the rows of the run's own ranking; none in a run without it."""
     try:
         table = runs.table(run, "group_regions")
-    except NotInRun:
+    except NotInRunError:
         return pd.DataFrame()
     keys = {"model_set": selection.model_set, "method": method, "target": selection.target}
     return table[np.logical_and.reduce([table[column] == value for column, value in keys.items()])]

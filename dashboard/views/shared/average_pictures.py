@@ -18,7 +18,7 @@ from dashboard.drawing import brain_maps, pictures, planes
 from dashboard.drawing.brain_maps import VoxelIndices
 from dashboard.drawing.glass import glass_brain
 from dashboard.drawing.pictures import ScreenPicture
-from store import NotInRun
+from store import NotInRunError
 
 CUTS_LIMIT, GROUNDS_LIMIT, PICTURES_LIMIT = 6 * MIB, 4 * MIB, 6 * MIB
 WIDTH = 512  # pixels that the sections of a picture share
@@ -93,7 +93,7 @@ def make_ready(
             brain_map(average, progress)
             figures(average)
             _planes(average, style, positions)
-        except NotInRun as error:
+        except NotInRunError as error:
             impossible[average] = str(error)
     return impossible
 

@@ -98,7 +98,7 @@ def relevance(run: Run, model_set: str) -> Relevance:
     """Return the sums of a model set, in the order of `explained_scans`. Shared: never change it.
 
     Raises:
-        NotInRun: the run has no relevance of regions.
+        NotInRunError: the run has no relevance of regions.
     """
     rows = explained_scans(run, model_set)
     regions = runs.table(run, "regions")

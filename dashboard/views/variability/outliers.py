@@ -15,7 +15,7 @@ from dashboard.views.shared.patient_links import draw_chart_of_patients, draw_ta
 from dashboard.views.variability import charts as figures
 from dashboard.views.variability import tables as between
 from dashboard.views.variability.patients import Patients
-from store import NotInRun
+from store import NotInRunError
 
 COLUMNS = ("model_set", "model", "method", "scan", "distance_to_group")
 
@@ -66,7 +66,7 @@ def _distances(patients: Patients) -> pd.DataFrame | None:
     chosen = patients.selection
     try:
         table = runs.table(chosen.run, "variability", COLUMNS)
-    except NotInRun:
+    except NotInRunError:
         return None
     table = table[(table.model_set == chosen.model_set) & (table.method == chosen.method)]
     everyone = explained_scans(chosen.run, chosen.model_set)

@@ -12,7 +12,7 @@ from dashboard.text import formatting
 from dashboard.views.shared import wording
 from dashboard.views.variability import lobes, outliers, regions, similarity, spread
 from dashboard.views.variability.patients import Patients
-from store import NotInRun
+from store import NotInRunError
 
 VIEWS: dict[str, tuple[str, Callable[[Patients], list[Download]]]] = {
     "regions": ("Patients and regions", regions.show),
@@ -53,7 +53,7 @@ def main() -> None:
         return
     try:
         files = VIEWS[view][1](patients)
-    except NotInRun as error:
+    except NotInRunError as error:
         st.info(f"{formatting.plain(error)}. It is made by the stage aggregate of run_pipeline.py.")
         files = []
     page.provenance(selection.run, formatting.MODEL_SETS[selection.model_set], f"evidence for {selection.evidence()}")

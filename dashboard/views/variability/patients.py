@@ -68,7 +68,7 @@ class Patients:
         """Return those who pass the filters, or everyone of the model set.
 
         Raises:
-            NotInRun: the run has no relevance of regions.
+            NotInRunError: the run has no relevance of regions.
         """
         chosen = self.selection
         data = region_relevance.relevance(chosen.run, chosen.model_set)
