@@ -125,7 +125,7 @@ def test_parts_of_a_page():
                 assert IN_A_PAGE.index(parts[3]) < IN_A_PAGE.index(own[3]), f"{'.'.join(own)} imports {name}"
 
 
-@pytest.mark.parametrize("package", ["engine", "dashboard"])  # store.reading and store.export have circles still
+@pytest.mark.parametrize("package", PACKAGES)
 def test_no_module_imports_itself_in_a_circle(package):
     arrows = {_module(file): _imported_modules(file) for file in (ROOT / package).rglob("*.py")}
     try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,10 +15,8 @@ import pandas as pd
 from store.errors import NotInRunError
 from store.keys import GroupKey
 from store.reading import weights
+from store.reading.open_run import OpenRun
 from store.spec import CELL_QUANTITIES
-
-if TYPE_CHECKING:
-    from store.reading.reader import RunReader
 
 STATISTICS = ("mean", "mean_abs", "mean_positive", "sd")
 _NEEDS = {"mean": {"sum"}, "mean_abs": {"sum_abs"}, "mean_positive": {"sum", "sum_abs"}, "sd": {"sum", "sum_sq"}}
@@ -84,7 +82,7 @@ class Choice:
 class CellFamily:
     """The group cells from which the averages of a key follow."""
 
-    def __init__(self, run: RunReader, key: GroupKey) -> None:
+    def __init__(self, run: OpenRun, key: GroupKey) -> None:
         """Find the cells.
 
         Raises:

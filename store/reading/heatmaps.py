@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from store.errors import BrokenRunError, NotInRunError
 from store.files.encoding import checksum, dequantise, hexadecimal
 from store.keys import HeatmapKey
-
-if TYPE_CHECKING:
-    from store.reading.reader import RunReader
+from store.reading.open_run import OpenRun
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class StoredHeatmap:
         return self.value_scale * self.slope * (-1 if self.negated else 1)
 
 
-def locate(run: RunReader, key: HeatmapKey, scan: str) -> StoredHeatmap:
+def locate(run: OpenRun, key: HeatmapKey, scan: str) -> StoredHeatmap:
     """Find the stored numbers that the heatmap of a scan follows from.
 
     Args:
@@ -71,7 +68,7 @@ def locate(run: RunReader, key: HeatmapKey, scan: str) -> StoredHeatmap:
     return StoredHeatmap(path, number, scan, value_scale, absolute_sum, crc, negated=target != group)
 
 
-def stored_numbers(run: RunReader, place: StoredHeatmap) -> np.ndarray:
+def stored_numbers(run: OpenRun, place: StoredHeatmap) -> np.ndarray:
     """Read the numbers as they are stored, int16 or float32, in the native grid.
 
     Raises:
@@ -85,7 +82,7 @@ def stored_numbers(run: RunReader, place: StoredHeatmap) -> np.ndarray:
     return stored
 
 
-def values(run: RunReader, place: StoredHeatmap) -> np.ndarray:
+def values(run: OpenRun, place: StoredHeatmap) -> np.ndarray:
     """Read the heatmap, float32, in the native grid; errors as for `stored_numbers`."""
     stored = stored_numbers(run, place)
     numbers = dequantise(stored, place.value_scale) if stored.dtype == np.int16 else stored

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
 from store.errors import SpecViolationError
-
-if TYPE_CHECKING:
-    from store.reading.reader import RunReader
 
 FIELD_UNIT_MM = 0.01  # of the stored displacements
 ORDERS = ("linear", "nearest")
@@ -61,7 +58,17 @@ class NativeSpace:
         return x, y, z
 
 
-def to_native(run: RunReader, scan: str, values: np.ndarray, *, order: str = "linear") -> tuple[np.ndarray, np.ndarray]:
+class HasSpaces(Protocol):
+    """An open run, of which the space of a scan's own file is asked; see RunReader."""
+
+    def shape(self, path: str) -> tuple[int, ...]: ...
+
+    def affine(self) -> np.ndarray: ...
+
+    def native_space(self, scan: str) -> NativeSpace: ...
+
+
+def to_native(run: HasSpaces, scan: str, values: np.ndarray, *, order: str = "linear") -> tuple[np.ndarray, np.ndarray]:
     """Resample a map of the working grid to the space of a scan's own file: values are kept, not sums.
 
     Args:

@@ -9,7 +9,6 @@ import itertools
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,10 +18,8 @@ from store.keys import GroupKey, HeatmapKey
 from store.reading import weights
 from store.reading.group_maps import STATISTICS, GroupMap, quantities_for, statistics_of
 from store.reading.heatmaps import StoredHeatmap, locate, stored_numbers
+from store.reading.open_run import OpenRun
 from store.reading.read_ahead import WORKERS, ahead
-
-if TYPE_CHECKING:
-    from store.reading.reader import RunReader
 
 Progress = Callable[[int, int], None]
 
@@ -64,7 +61,7 @@ class Sums:
 
 
 def subset_map(
-    run: RunReader, key: GroupKey, pairs: Sequence[tuple[str, str]], statistics: Sequence[str],
+    run: OpenRun, key: GroupKey, pairs: Sequence[tuple[str, str]], statistics: Sequence[str],
     progress: Progress | None,
 ) -> GroupMap:  # fmt: skip
     """Average the heatmaps of any set of scans; see RunReader.subset_map."""
@@ -102,7 +99,7 @@ def subset_map(
     )  # fmt: skip
 
 
-def _chosen(run: RunReader, key: GroupKey, pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
+def _chosen(run: OpenRun, key: GroupKey, pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
     """Return the rows of the pairs: model, scan, subject; for the true group without scans of no group."""
     known = weights.explained(run, key.model_set).set_index(_KEY)
     wanted = list(dict.fromkeys((str(model), str(scan)) for model, scan in pairs))
@@ -121,12 +118,12 @@ def _chosen(run: RunReader, key: GroupKey, pairs: Sequence[tuple[str, str]]) -> 
     return rows
 
 
-def _locate(run: RunReader, key: GroupKey, model: str, scan: str) -> StoredHeatmap:
+def _locate(run: OpenRun, key: GroupKey, model: str, scan: str) -> StoredHeatmap:
     group = run.target_of(model, scan, key.target)
     return locate(run, HeatmapKey(model, key.method, group, "margin" if key.scale == "relative" else key.scale), scan)
 
 
-def _flat(run: RunReader, place: StoredHeatmap, brain: np.ndarray | None) -> np.ndarray:
+def _flat(run: OpenRun, place: StoredHeatmap, brain: np.ndarray | None) -> np.ndarray:
     """Read the stored numbers of a heatmap, (n,): of the brain's voxels, or the whole native grid."""
     numbers = stored_numbers(run, place).ravel()
     return numbers if brain is None else numbers.take(brain, mode="clip")  # clip: without a copy of the index

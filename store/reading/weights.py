@@ -6,25 +6,21 @@ filters; where each map is divided by its sum, those whose map has one: a map wi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 
 from store.errors import NoRelevanceError
 from store.keys import are_retrained
-
-if TYPE_CHECKING:
-    from store.reading.reader import RunReader
+from store.reading.open_run import OpenRun
 
 
-def explained(run: RunReader, model_set: str) -> pd.DataFrame:
+def explained(run: OpenRun, model_set: str) -> pd.DataFrame:
     """Return the predictions of a model set, without those of retrained models, which explain the same scans again."""
     frame = run.whole_table("predictions")
     return frame[(frame["model_set"] == model_set) & ~are_retrained(frame["model"])]
 
 
-def scans_weigh_alike(run: RunReader, model_set: str) -> bool:
+def scans_weigh_alike(run: OpenRun, model_set: str) -> bool:
     """Return whether the run weighs every scan the same instead of every subject."""
     config = run.manifest.get("config")
     analysis = config.get("analysis") if isinstance(config, dict) else None
@@ -35,7 +31,7 @@ def scans_weigh_alike(run: RunReader, model_set: str) -> bool:
     return len(cells) > 0 and np.allclose(cells["weight"], cells["scans"])
 
 
-def without_relevance(run: RunReader, method: str, rows: pd.DataFrame, target: str) -> np.ndarray:
+def without_relevance(run: OpenRun, method: str, rows: pd.DataFrame, target: str) -> np.ndarray:
     """Return whose map for a group is 0 everywhere, (rows,) bool.
 
     Args:
@@ -80,7 +76,7 @@ def cell_weights(rows: pd.DataFrame, contributes: np.ndarray, by_scan: bool) -> 
     return [ours, (1.0 / rows.groupby("subject")["scan"].transform("count")).to_numpy(float)]
 
 
-def nothing_to_average(run: RunReader, method: str, scans: int) -> NoRelevanceError:
+def nothing_to_average(run: OpenRun, method: str, scans: int) -> NoRelevanceError:
     """Make the error for where no map has any relevance."""
     which = "the one scan has no relevance" if scans == 1 else f"none of the {scans} scans has any relevance"
     return NoRelevanceError(f"run {run.run_id}: {which} by {method}, so there is no share to average")
