@@ -26,9 +26,11 @@ from dashboard.data.selection import Selection
 from dashboard.drawing import brain_maps, cuts
 from dashboard.drawing.planes import Range, Style
 from dashboard.shell import page as shell_page
+from dashboard.text import formatting
 from dashboard.views.shared import average_pictures, map_grid, region_values
 from dashboard.views.shared.average_pictures import Drawing
 from dashboard.views.shared.map_controls import MapStyle
+from store import list_runs
 from store.export import nifti
 from store.keys import GroupKey
 
@@ -467,3 +469,15 @@ def test_pictures_are_offered_as_pages_and_their_clusters_as_a_table(open_view, 
     pages = [download for label, download in offered.items() if label.endswith("web page")]
     assert len(pages) == sum(label.endswith(", NIfTI") for label in offered)
     assert "SIMULATED" in pages[0].data()
+
+
+def test_coarse_maps_do_not_claim_the_resolution_of_their_voxels(monkeypatch):
+    place = shared_store()
+    [info] = list_runs(place)
+    run = runs.Run(str(place), info.run, info.created)
+    plain = averages.resolution(run, "folds", "sensitivity")
+    monkeypatch.setitem(formatting.COARSE, "sensitivity", "units of the last convolution")
+    averages.resolution.cache_clear()
+    assert averages.resolution(run, "folds", "sensitivity") == "units of the last convolution"
+    averages.resolution.cache_clear()
+    assert plain.endswith("mm voxels")

@@ -18,6 +18,7 @@ from dashboard.data.runs import Run
 from dashboard.data.selection import Selection
 from dashboard.drawing import brain_maps
 from dashboard.drawing.brain_maps import BrainMap
+from dashboard.text import formatting
 from store import GroupMap
 from store.export import nifti
 from store.keys import GroupKey
@@ -104,6 +105,8 @@ def resolution(run: Run, model_set: str, method: str) -> str:
     key = GroupKey(model_set, method, cell.target, cell.scale)
     attributes = reader.attributes(key.cell_path(cell.diagnosis, cell.predicted))
     step = abs(float(reader.affine()[0, 0]))
+    if method in formatting.COARSE:
+        return formatting.COARSE[method]
     return {
         "voxels": f"{step:g} mm voxels" if reader.is_gradient(method) else "segments of each scan",
         "positions": f"one value every {step * attributes.get('stride', 1):g} mm",

@@ -19,6 +19,7 @@ METHODS = {
     "grad_cam": "Grad-CAM",
     "guided_grad_cam": "Guided Grad-CAM",
 }
+COARSE = {"grad_cam": "units of the last convolution, interpolated"}  # maps with fewer numbers than their voxels
 HOW_TO_READ = {
     "sensitivity": "How strongly the decision reacts to a small change of a voxel: |gradient of the margin|.",
     "guided_backprop": "The same gradient, keeping only what adds evidence at every ReLU.",

@@ -189,6 +189,8 @@ def _resolution(run: RunReader, row: pd.Series, stride: int | None) -> str:
     """Say what one independent value stands for."""
     if row.native_grid == "voxels" and not run.is_gradient(row.method):
         return "segments of the scan"
+    if row.method in formatting.COARSE:
+        return "units of the last convolution"
     step = _origin_and_step(run, "grid/mask")[1][0]
     return {"regions": "atlas regions", "positions": f"{step * (stride or 1):g} mm positions"}.get(
         row.native_grid, f"{step:g} mm"
