@@ -59,3 +59,23 @@ def test_a_plan_counts_what_distances_over_the_whole_volume_compute_again(tmp_pa
         explained = sum(len(job.explain) for job in run.jobs if job.model_set == "holdout")
     expected = 2 * 2 * GRADIENT_FACTOR * explained * FORWARD_S[4]
     assert seconds[1] - seconds[0] == pytest.approx(expected, rel=0.01)
+
+
+def test_a_plan_counts_the_networks_that_know_nothing(tmp_path):
+    """Two gradient maps of each patient of the fixed test set by every untrained network; null networks train, too."""
+    from engine.cli.costs import FORWARD_S, GRADIENT_FACTOR, estimate_costs
+    from engine.pipeline.stages import ingest
+
+    def seconds(untrained: int, null: int) -> float:
+        overrides = {
+            "analysis.untrained_networks": untrained, "analysis.null_networks": null, "explain.folds": [],
+            "explain.holdout": ["sensitivity", "input_x_gradient"],
+        }  # fmt: skip
+        run = Run(load_config(preset="smoke", overrides=overrides), tmp_path, "cpu", Progress(quiet=True))
+        ingest(run)
+        run.cohort = run.with_parts(run.cohort)
+        return estimate_costs(run).seconds["aggregate and compare"]
+
+    patients = 2
+    assert seconds(3, 0) - seconds(0, 0) == pytest.approx(3 * 2 * patients * GRADIENT_FACTOR * FORWARD_S[4], rel=0.01)
+    assert seconds(0, 1) - seconds(0, 0) > seconds(1, 0) - seconds(0, 0) > 0

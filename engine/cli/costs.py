@@ -18,6 +18,7 @@ from engine.networks.blocks import Block, sequential_blocks
 from engine.networks.device import BACKWARD_COPIES, volumes_that_fit
 from engine.networks.fused_step import fuses
 from engine.pipeline.run import Run
+from engine.pipeline.truth_references import HELD_OUT, OCCLUDED_NETWORKS, OCCLUSIONS_FROM_MM
 from engine.progress import duration
 from engine.training.imported import skeleton
 from engine.training.parallel import processes_for
@@ -150,7 +151,7 @@ def estimate_costs(run: Run) -> Estimate:
             "preprocess": _a_scan(config) * scans / config.preprocessing.processes + 30,
             run.networks_from: forward * (_training(run, cost) if trains else sum(len(j.explain) for j in jobs)),
             "explain": passes * forward + segmented * SEGMENTING_S[config.grid_mm],
-            "aggregate and compare": maps * voxels * 1e-7 + again * forward + 10,
+            "aggregate and compare": maps * voxels * 1e-7 + (again + _of_references(run, cost)) * forward + 10,
         },
         BASE_MIB + resident + copies * voxels * 4 / 2**20,
         (maps + 2 * scans) * volume_mib + 100,
@@ -177,6 +178,26 @@ def _training(run: Run, cost: NetworkCost) -> float:
     """Return the cost of the training in forward passes."""
     step = _step(cost, run.config.grid_mm, run.device)
     return sum((len(job.train) * step + len(job.test)) * run.config.training.epochs for job in run.jobs)
+
+
+def _of_references(run: Run, cost: NetworkCost) -> float:
+    """Return the forward passes of networks that know nothing of the disease: engine/pipeline/truth_references.py."""
+    config = run.config
+    job = next((job for job in run.jobs if job.model == HELD_OUT), None)
+    if job is None or not run.cohort.simulated or run.networks_from != "train":
+        return 0.0
+    kinds = (config.analysis.untrained_networks, config.analysis.null_networks)
+    scans = run.cohort.scans.set_index("scan")["group"].reindex(job.explain)
+    patients = int((scans == run.groups[0]).sum())
+    occluded = (
+        config.grid_mm >= OCCLUSIONS_FROM_MM and config.explain.engine == "incremental" and cost.wider is not None
+    )
+    passes = 0.0
+    for method in _methods(config, job):
+        networks = sum(min(n, OCCLUDED_NETWORKS) * occluded if method in PATCHED else n for n in kinds)
+        passes += networks * _passes(config, cost, method) * patients
+    step = _step(cost, config.grid_mm, run.device)
+    return passes + kinds[1] * (len(job.train) * step + len(job.test)) * config.training.epochs
 
 
 def _step(cost: NetworkCost, grid_mm: int, device: str) -> float:
