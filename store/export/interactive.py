@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,12 +74,14 @@ def clusters(run: RunReader, shown: ShownMap, smallest_mm3: float = 0.0) -> pd.D
 
     affine = run.affine()
     voxel_mm3 = float(abs(np.linalg.det(affine[:3, :3])))
-    found = reporting.get_clusters_table(
-        nib.Nifti1Image(np.asarray(shown.values, dtype=np.float32), affine),
-        stat_threshold=shown.threshold or 1e-6,
-        cluster_threshold=int(np.ceil(smallest_mm3 / voxel_mm3)),
-        two_sided=shown.two_sided,
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "No clusters found")  # an empty table says it
+        found = reporting.get_clusters_table(
+            nib.Nifti1Image(np.asarray(shown.values, dtype=np.float32), affine),
+            stat_threshold=shown.threshold or 1e-6,
+            cluster_threshold=int(np.ceil(smallest_mm3 / voxel_mm3)),
+            two_sided=shown.two_sided,
+        )
     found = found.rename(columns={"Cluster ID": "cluster", **COLUMNS})[["cluster", *COLUMNS.values()]]
     numbers = {name: pd.to_numeric(found[name], errors="coerce") for name in COLUMNS.values()}
     found = found.assign(cluster=found["cluster"].astype(str), **numbers)
