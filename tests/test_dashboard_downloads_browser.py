@@ -25,7 +25,7 @@ from store.keys import GroupKey
 
 RUN, OTHER = "one-1", "two-1"
 PAGES = {
-    "overview": {"csv", "pdf", "png"}, "group_maps": {"csv", "nii.gz", "png", "svg"},
+    "overview": {"csv", "pdf", "png"}, "group_maps": {"csv", "html", "nii.gz", "png", "svg"},
     "patient": {"csv", "nii.gz", "pdf", "png", "svg"}, "variability": {"csv"},
     "variability?v_view=spread&set=folds": {"nii.gz", "png", "svg"}, "regions": {"csv"},
     "regions?r_part=paper": {"csv", "tex"}, "clinical": {"csv"}, "distances": {"csv"},
@@ -77,7 +77,7 @@ def kind_of(name: str) -> str:
 def kind_of_button(words: str) -> str | None:
     """The ending of the file that a button of this label saves."""
     kind = words.removesuffix(" (MNI)").rsplit(", ", 1)[-1].strip()
-    return {"NIfTI": "nii.gz", "LaTeX": "tex", "text": "txt"}.get(kind, kind.lower())
+    return {"NIfTI": "nii.gz", "LaTeX": "tex", "text": "txt", "web page": "html"}.get(kind, kind.lower())
 
 
 def of_kind(files: dict[str, bytes], kind: str) -> tuple[str, bytes]:
@@ -122,6 +122,9 @@ def test_files_open_again(saved, address):
         elif kind == "pdf":
             assert data.startswith(b"%PDF-"), name
             assert NOTICE in words_in_pdf(data), name
+        elif kind == "html":
+            assert NOTICE in data.decode(), name
+            assert "SIMULATED" in data.decode(), name
         elif kind == "zip":
             assert zipfile.ZipFile(io.BytesIO(data)).testzip() is None, name
         elif kind == "nii.gz":
