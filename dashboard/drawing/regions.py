@@ -37,7 +37,7 @@ def _row_height(rows: int, diagnoses: int) -> int:
     return (30 if rows <= 10 else 24 if rows <= 20 else 19) + 6 * max(diagnoses - 2, 0)
 
 
-def ranking(  # noqa: PLR0913
+def ranking(  # noqa: PLR0913 - the options of a chart
     frame: pd.DataFrame, regions: Sequence[str], diagnoses: Sequence[str], groups: Sequence[str], *, axis: str,
     unit: str, factor: float, end: float | None = None, room: float | None = None,
 ) -> Chart:  # fmt: skip

@@ -53,7 +53,7 @@ class Page:
         options: dict[str, Any] = {"color": INK, "va": "baseline", "parse_math": False, "family": FONT} | style
         self.figure.text(x / WIDTH, 1 - y / HEIGHT, words, fontsize=size, **options)
 
-    def paragraph(  # noqa: PLR0913
+    def paragraph(  # noqa: PLR0913 - where and how a text stands
         self, x: float, y: float, words: str, width: float, size: float = 8, weight: str = "normal", color: str = INK
     ) -> float:
         """Write words in lines of `width`; return the base line of what may follow."""

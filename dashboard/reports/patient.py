@@ -30,7 +30,7 @@ SHAPE = 2.62  # width / height of three planes and their colour bar
 PIXELS_PER_MM = 2
 
 
-def patient_report(  # noqa: PLR0913
+def patient_report(  # noqa: PLR0913 - what is on the page
     run: RunReader, model: str, scan: str, *, target: str, scale: str = "margin", methods: Sequence[str],
     subject_words: str, mm: tuple[float, float, float], percentile: float = 90.0, created: str | None = None,
     reference: RunReader | None = None, simulated_networks: bool = False,

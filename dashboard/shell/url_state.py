@@ -103,7 +103,7 @@ def _one_of(options: Mapping[str, Any], text: str) -> Any:
     raise ValueError(f"choose {shown}{', …' if len(options) > 8 else ''}")
 
 
-def choose(  # noqa: PLR0913
+def choose(  # noqa: PLR0913 - the options of Streamlit's own widget
     key: str, label: str, options: Sequence[Any], default: Any = None, *, widget: str = "select",
     words: Callable[[Any], str] = str, link_words: Callable[[Any], str] = str, also: Mapping[str, Any] | None = None,
     place: DeltaGenerator | None = None, **look: Any,
@@ -131,7 +131,7 @@ def choose(  # noqa: PLR0913
     return _written(key, value, link_words(value))
 
 
-def choose_many(  # noqa: PLR0913
+def choose_many(  # noqa: PLR0913 - the options of Streamlit's own widget
     key: str, label: str, options: Sequence[Any], *, widget: str = "multiselect", words: Callable[[Any], str] = str,
     link_words: Callable[[Any], str] = str, place: DeltaGenerator | None = None, **look: Any,
 ) -> tuple[Any, ...]:  # fmt: skip
@@ -192,7 +192,7 @@ def _number(text: str, low: float, high: float, kind: type) -> float:
     return value
 
 
-def slide(  # noqa: PLR0913
+def slide(  # noqa: PLR0913 - the options of Streamlit's own widget
     key: str, label: str, low: float, high: float, default: float, step: float, *, place: DeltaGenerator | None = None,
     **look: Any,
 ) -> float:  # fmt: skip

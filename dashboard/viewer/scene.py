@@ -95,7 +95,7 @@ class Scene:
     truth: Truth | None = None
 
 
-def patient_volumes(  # noqa: PLR0913
+def patient_volumes(  # noqa: PLR0913 - which heatmaps, and who looks
     run: RunReader, place: Run, model: str, scan: str, methods: Sequence[str], target: str, scale: str = "margin"
 ) -> Scene:
     """Describe what the viewer needs to show a scan; sign addresses, read only tables, attributes and region values.

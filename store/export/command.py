@@ -27,7 +27,7 @@ def export_csv(run: RunReader, folder: str | Path) -> list[Path]:
     return paths
 
 
-def export_all(  # noqa: PLR0913
+def export_all(  # noqa: PLR0913 - one switch an option of the command
     run: RunReader, folder: str | Path, *, csv: bool = True, nifti: bool = True, figure: bool = True,
     paper: bool = False, native: Sequence[str] = (),
 ) -> list[Path]:  # fmt: skip

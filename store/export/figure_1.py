@@ -215,7 +215,7 @@ def _colour_bar(figure: Figure, size: tuple[float, float], box: tuple[float, flo
         axes.text(1.5, y, text, fontsize=7, color="0.3", va="center")
 
 
-def _words_around(  # noqa: PLR0913
+def _words_around(  # noqa: PLR0913 - where words go on a figure
     figure: Figure, size: tuple[float, float], run: RunReader, model_set: str, target: str, panels: list[Panel],
     columns: tuple[float, float, float],
 ) -> None:  # fmt: skip

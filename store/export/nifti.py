@@ -78,7 +78,7 @@ def heatmap_nifti(run: RunReader, model: str, method: str, scan: str, *, target:
     return nifti_bytes(values, run.affine(), simulated=run.simulated, unit=_unit_of_heatmap(run, method, scale))
 
 
-def heatmap_native_nifti(  # noqa: PLR0913
+def heatmap_native_nifti(  # noqa: PLR0913 - which heatmap, and how it is resampled
     run: RunReader, model: str, method: str, scan: str, *, target: str, scale: str = "margin", order: str | None = None
 ) -> bytes:
     """Make a .nii.gz file of a heatmap in a scan's own shape and affine; errors as for RunReader.heatmap, to_native.
