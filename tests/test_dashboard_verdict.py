@@ -16,6 +16,7 @@ from dashboard.reports.cohort import cohort_pages
 from dashboard.reports.layout import Page
 from dashboard.reports.patient import patient_page
 from dashboard.reports.subject import Subject
+from dashboard.shell.page import Download, Header
 from store import open_run
 from store.export import figure_1
 from store.export.paper_tables import export_paper
@@ -115,3 +116,13 @@ def test_a_new_scans_report_has_the_words_of_its_reference(store):
     subject = Subject(run, "holdout", "new-1", "AD", "someone", (-90.0, -125.0, -73.0), reference, True)
     drawn = {m: map_images.patient_map(run, "holdout", m, "new-1", "AD", "margin") for m in METHODS}
     assert WORDS in words_on(patient_page(subject, drawn, 90.0, None))
+
+
+@pytest.mark.parametrize(("run_id", "said"), [(CHANCE, True), (GOOD, False)])
+def test_web_pages_of_maps_carry_the_verdict(open_view, store, monkeypatch, run_id, said):
+    offered: list[Download] = []
+    monkeypatch.setattr(Header, "finish", lambda self, downloads: offered.extend(downloads))
+    assert not open_view("views/group_maps/page.py", store, run=run_id, set="folds").exception
+    pages = [download.data() for download in offered if download.label.endswith("web page")]
+    assert pages
+    assert all((WORDS in page) == said for page in pages)

@@ -180,7 +180,8 @@ def map_of(panel: Panel, drawing: Drawing) -> interactive.ShownMap:
     values = panel.factors[0] * data_averages.volume(panel.averages[0])
     if panel.is_difference:
         values = values - panel.factors[1] * data_averages.volume(panel.averages[1])
-    title = f"{formatting.method_name(panel.method)}, {panel.heading}, {panel.unit}"
+    warning = reference_run.warning(panel.averages[0].selection.run)
+    title = f"{warning}{formatting.method_name(panel.method)}, {panel.heading}, {panel.unit}"
     return interactive.ShownMap(values, drawing.scale.low, title, two_sided=bool(values.min() < 0))
 
 
