@@ -44,6 +44,10 @@ class CheckCommand:
     check: Callable[[argparse.Namespace, str, Progress], int]
 
 
+EPILOG = (
+    "Interrupted, it goes on where it stopped when the same command is given again. Research use only, not a medical "
+    "device."
+)
 AnyCommand = Command | CheckCommand
 
 
@@ -53,8 +57,7 @@ def explain_parser() -> argparse.ArgumentParser:
         prog="run_pipeline.py explain",
         description="Explain new scans by all networks of a finished run, by its methods and with its settings, into a "
         "run of their own in the same store. Nothing is trained.",
-        epilog="Interrupted, it goes on where it stopped when the same command is given again. Research use only, not "
-        "a medical device.",
+        epilog=EPILOG,
     )
     p.add_argument("reference", metavar="RUN", help="run with the networks: its identifier, name or folder")
     p.add_argument("files", nargs="+", type=Path, metavar="SCAN.nii.gz", help="T1 images, NIfTI or Analyze")
@@ -91,8 +94,7 @@ def import_parser() -> argparse.ArgumentParser:
         prog="run_pipeline.py import-model",
         description="Explain a cohort by a network of your own, as it is: its accuracy on these scans, heatmaps by all "
         "methods, group averages, as a run that `explain` can show new scans against. Nothing is trained.",
-        epilog="Interrupted, it goes on where it stopped when the same command is given again. Research use only, not "
-        "a medical device.",
+        epilog=EPILOG,
     )
     p.add_argument("file", type=Path, metavar="FILE.safetensors", help="state dict, written by safetensors")
     p.add_argument("--card", type=Path, metavar="FILE.yaml", help="its layers (default: beside FILE, ending in .yaml)")

@@ -102,10 +102,7 @@ def _take_block(layers: list[Any]) -> Block | None:
         norm = layers.pop(0)
         if norm.running_var is None:
             return None
-        factor = (norm.running_var + norm.eps).rsqrt()
-        shift = -norm.running_mean * factor
-        if norm.affine:
-            factor, shift = factor * norm.weight.detach(), shift * norm.weight.detach() + norm.bias.detach()
+        factor, shift = scale_and_shift(norm)
         weight, bias = weight * factor[:, None, None, None, None], bias * factor + shift
     if not (layers and isinstance(layers.pop(0), nn.ReLU)):
         return None
@@ -116,6 +113,17 @@ def _take_block(layers: list[Any]) -> Block | None:
     layout = torch.contiguous_format if weight.is_cuda else torch.channels_last_3d
     weight = weight.contiguous(memory_format=layout)
     return Block(weight, bias, pool, border_of(convolution)) if pool else None
+
+
+def scale_and_shift(norm: nn.BatchNorm3d | nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+    """Return ((c,), (c,)) what batch norm with known statistics multiplies each channel by, and then adds."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    factor = (norm.running_var + norm.eps).rsqrt()
+    shift = -norm.running_mean * factor
+    if not norm.affine:
+        return factor, shift
+    return factor * norm.weight.detach(), shift * norm.weight.detach() + norm.bias.detach()
 
 
 def _is_plain_convolution(layer: nn.Module) -> bool:

@@ -20,6 +20,7 @@ from engine.pipeline.inputs import fills_of, needs_tissue
 from engine.pipeline.run import Run
 from engine.relevance import METHODS, BatchSize, Brain, Occlusion, Relevance, RelevanceMethod
 from engine.relevance.base import ShapeError
+from engine.relevance.integrated_gradients import TOLERANCE
 from engine.relevance.occlusion import position_shape
 from engine.training.checkpoints import load_model
 from engine.training.normalisation import Normalisation, Normaliser
@@ -34,7 +35,6 @@ GRADIENT_UNITS = {
     "voxelwise": "margin per z-score", "scan": "margin per range of the scan's values", "zscore": "margin per z-score",
     "none": "margin per intensity of white matter", "constant": "margin per unit of the network's input",
 }  # fmt: skip
-COMPLETE = 0.01  # of the margin's change, by which the sum of a map may miss it
 DROP_UNITS = {"margin": "drop of margin", "probability": "drop of probability"}
 
 
@@ -184,14 +184,16 @@ def _explain(run: Run, explanation: Explanation, network: torch.nn.Module, norma
     if incomplete:
         run.progress.say(
             f"  {label}: of {incomplete} of {len(job.explain)} heatmaps the sum misses the margin's change by more "
-            f"than {COMPLETE:.0%}, with the most steps that are taken"
+            f"than {TOLERANCE:.0%}, with the most steps that are taken"
         )
 
 
-def _attribute(method: RelevanceMethod, network: torch.nn.Module, volumes: torch.Tensor, target: int) -> Relevance:
+def _attribute(
+    method: RelevanceMethod, network: torch.nn.Module, volumes: torch.Tensor, explained_class: int
+) -> Relevance:
     """Explain a batch; a network that the method cannot explain is an error that names the method and the mend."""
     try:
-        return method.attribute(network, volumes, target)
+        return method.attribute(network, volumes, explained_class)
     except ShapeError:
         raise
     except ValueError as error:
@@ -200,7 +202,7 @@ def _attribute(method: RelevanceMethod, network: torch.nn.Module, volumes: torch
 
 def _incomplete(found: Relevance) -> int:
     """Count the heatmaps whose sum misses what it should add up to."""
-    return 0 if found.completeness_error is None else int((found.completeness_error > COMPLETE).sum())
+    return 0 if found.completeness_error is None else int((found.completeness_error > TOLERANCE).sum())
 
 
 def scales_of(run: Run, gradient: bool) -> tuple[str, ...]:

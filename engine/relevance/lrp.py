@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engine.networks.blocks import Block, sequential_blocks
+from engine.networks.blocks import Block, scale_and_shift, sequential_blocks
 from engine.networks.cnn3d import margins
 from engine.relevance.base import Relevance, RelevanceMethod, check_volumes
 
@@ -71,7 +71,7 @@ def propagate(model: nn.Module, volume: Tensor, explained_class: int, rule: str 
         inputs, maps = [], volume
         for block in blocks:
             inputs.append(maps)
-            maps = _pooled(_convolved(block, maps).relu(), block.pool)
+            maps = block(block.bordered(maps))
         vectors, activations = [], maps.flatten(1)
         for number, (weight, bias) in enumerate(heads):
             vectors.append(activations)
@@ -121,21 +121,14 @@ def _folded(layer: nn.Linear, norm: nn.BatchNorm1d | None) -> tuple[Tensor, Tens
     """Return (weight, bias) of a fully connected layer with the batch norm of its inputs inside."""
     weight = layer.weight.detach()
     bias = layer.bias.detach() if layer.bias is not None else weight.new_zeros(len(weight))
-    if norm is None or norm.running_mean is None or norm.running_var is None:
+    if norm is None:
         return weight, bias
-    factor = (norm.running_var + norm.eps).rsqrt()
-    shift = -norm.running_mean * factor
-    if norm.affine:
-        factor, shift = factor * norm.weight.detach(), shift * norm.weight.detach() + norm.bias.detach()
+    factor, shift = scale_and_shift(norm)
     return weight * factor, bias + weight @ shift
 
 
 def _convolved(block: Block, maps: Tensor) -> Tensor:
     return functional.conv3d(maps, block.weight, block.bias, padding=block.border)
-
-
-def _pooled(maps: Tensor, pool: int) -> Tensor:
-    return maps if pool == 1 else functional.max_pool3d(maps, pool)
 
 
 def _through_linear(given: Tensor, weight: Tensor, bias: Tensor, relevance: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from store.export.nifti import DISCLAIMER
+from store.files.geometry import region_at
 from store.reading.reader import RunReader
 
 ICON = re.compile(r'<link rel="icon".*?>', re.DOTALL)  # lies on a server, which a page from a mail must not ask
@@ -85,13 +86,6 @@ def clusters(run: RunReader, shown: ShownMap, smallest_mm3: float = 0.0) -> pd.D
     found = found.rename(columns={"Cluster ID": "cluster", **COLUMNS})[["cluster", *COLUMNS.values()]]
     numbers = {name: pd.to_numeric(found[name], errors="coerce") for name in COLUMNS.values()}
     found = found.assign(cluster=found["cluster"].astype(str), **numbers)
-    return found.assign(region=_regions_at(run, found[["x_mm", "y_mm", "z_mm"]].to_numpy(float)))
-
-
-def _regions_at(run: RunReader, places: np.ndarray) -> list[str]:
-    """Name the atlas region at each place (n, 3) in mm; empty outside of all."""
-    table = run.table("regions")
-    names = dict(zip(table["index"], table["region"], strict=True))
-    voxels = np.rint((places - run.affine()[:3, 3]) / np.diag(run.affine())[:3]).astype(int)
-    inside = np.clip(voxels, 0, np.array(run.atlas.shape) - 1)
-    return [str(names.get(int(run.atlas[tuple(voxel)]), "")) for voxel in inside]
+    regions = run.table("regions")
+    places = found[["x_mm", "y_mm", "z_mm"]].to_numpy(float)
+    return found.assign(region=[region_at(run.atlas, affine, regions, mm) for mm in places])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
 from store.errors import SpecViolationError
 
@@ -75,3 +76,12 @@ def to_voxels(
         )
     # Chosen, not multiplied: a negative number times 0 is -0.0, which is not the fill value.
     return np.where(mask.astype(bool), full, np.zeros((), full.dtype))
+
+
+def region_at(atlas: np.ndarray, affine: np.ndarray, regions: pd.DataFrame, mm: Sequence[float]) -> str:
+    """Return the region of an (x, y, z) atlas at a position in mm, as the table `regions` names it; empty outside."""
+    voxel = np.rint(np.linalg.solve(affine, [*mm, 1.0])[:3]).astype(int)
+    if (voxel < 0).any() or (voxel >= atlas.shape).any():
+        return ""
+    found = regions.region[regions["index"] == int(atlas[tuple(voxel)])]
+    return str(found.iloc[0]) if len(found) else ""

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dashboard.text import formatting
+from store.files import geometry
 from store.measures import density, divide, draw_subjects
 
 OF_A_SCAN = {"share_of_average": "share_atlas", "gain": "share"}  # the measure of one scan that comes nearest
@@ -158,8 +159,5 @@ class Group:
 
 def region_at(atlas: np.ndarray, affine: np.ndarray, regions: pd.DataFrame, mm: Sequence[float]) -> str:
     """Name the region of an (x, y, z) atlas at a position in mm; a dash outside."""
-    voxel = np.rint(np.linalg.solve(affine, [*mm, 1.0])[:3]).astype(int)
-    if (voxel < 0).any() or (voxel >= atlas.shape).any():
-        return formatting.NONE
-    found = regions.region[regions["index"] == int(atlas[tuple(voxel)])]
-    return formatting.region_name(found.iloc[0]) if len(found) else formatting.NONE
+    region = geometry.region_at(atlas, affine, regions, mm)
+    return formatting.region_name(region) if region else formatting.NONE
