@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import warnings
 
 import nibabel as nib
 import numpy as np
@@ -266,6 +267,17 @@ def test_labels_that_cannot_be_told_are_refused(tmp_path):
     clean[5] = np.nan
     with pytest.raises(UserError, match="not whole numbers"):
         load_atlas(_labels(tmp_path, clean, np.float32), 4)
+
+
+def test_labels_of_bytes_are_read_without_a_warning(tmp_path):
+    """Rounding bytes gives half-precision numbers, to which the largest whole number does not fit."""
+    data = np.where(brain_mask(4), 200, 0).astype(np.uint8)
+    nib.save(nib.Nifti1Image(data, Grid(4).affine), tmp_path / "bytes.nii.gz")
+    (tmp_path / "bytes.csv").write_text("name,index\nOne_L,200\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        atlas = load_atlas(AtlasConfig(path=tmp_path / "bytes.nii.gz", labels=tmp_path / "bytes.csv"), 4)
+    assert atlas.mask("One").sum() > 0.9 * data.astype(bool).sum()
 
 
 def test_an_atlas_of_one_volume_may_have_four_axes(tmp_path):

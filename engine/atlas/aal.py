@@ -162,7 +162,7 @@ def _label_image(path: Path) -> nib.Nifti1Image:
                 f"atlas.path: the labels of {path.name} are not whole numbers, they are up to {away:.2g} off: it was "
                 "saved with a scale factor or interpolated; save it as integers, without a scale"
             )
-        if np.abs(whole).max() <= np.iinfo(np.int32).max:
+        if float(np.abs(whole).max()) <= np.iinfo(np.int32).max:
             return nib.Nifti1Image(whole.astype(np.int32), image.affine)
     raise UserError(f"atlas.path: the voxels of {path.name} are not labels; save them as integers")
 
