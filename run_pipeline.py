@@ -12,6 +12,7 @@ STAGES = {
     "explain": stages.explain,  # networks x volumes x methods -> heatmaps
     "aggregate": stages.aggregate,  # heatmaps -> group averages, relevance of AAL regions
     "compare": stages.compare,  # heatmaps -> distances, variability, agreement with known truth
+    "trust": stages.trust,  # networks drawn or trained anew, scans with parts deleted -> how far to trust heatmaps
     "publish": stages.publish,  # check against the specification, write the manifest
 }
 

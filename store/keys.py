@@ -24,11 +24,21 @@ class ModelName(str):
         """Return the name of the network that has not seen a fold, counted from 1."""
         return cls(f"fold-{fold}")
 
+    @classmethod
+    def of_seed(cls, number: int) -> ModelName:
+        """Return the name of the held-out network trained again, counted from 1."""
+        return cls(f"holdout{_RETRAINED}{number}")
+
     @property
     def fold(self) -> int | None:
         """Return the fold that the network has not seen; None for the held-out model."""
         found = _FOLD.match(self)
         return int(found[1]) if found else None
+
+    @property
+    def model_set(self) -> str:
+        """Return which networks it belongs to, folds or holdout."""
+        return "holdout" if self.fold is None else "folds"
 
     @property
     def retrained(self) -> bool:

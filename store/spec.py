@@ -20,15 +20,19 @@ Version 1.3  adds to metrics intervals and the number of folds, and the table ba
              truth/difference are of earlier versions and no longer written. Adds columns to truth_scores: intervals,
              the reference of networks that were trained where nothing was imposed, ceilings.
              Adds without_relevance to cells and group_regions: maps that are 0 everywhere have no share.
+Version 1.4  adds what the stage trust writes of the fixed test set: the tables of store/trust_tables.py, agreement/* of
+             the networks that were trained again; completeness_error to heatmaps, and scores and rows of maps that
+             explain nothing to truth_scores.
 
 A minor version adds things a reader MAY ignore; a major version means: build the store again.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from store.spec_types import BOOLEAN, FLOAT, INTEGER, STRING, ArraySpec, TableSpec
+from store.trust_tables import TRUST_TABLES
 
-SPEC_VERSION = "1.3"
+SPEC_VERSION = "1.4"
 MANIFEST = "manifest.json"
 ARRAYS_FOLDER = "arrays.zarr"
 TABLES_FOLDER = "tables"
@@ -45,34 +49,6 @@ SCALES = ("margin", "probability")
 CELL_SCALES = ("margin", "probability", "relative")
 CELL_QUANTITIES = ("sum", "sum_abs", "sum_sq")
 MODEL_SETS = ("folds", "holdout")
-
-
-@dataclass(frozen=True)
-class ArraySpec:
-    """One array, or one family of arrays whose path has fields in braces."""
-
-    path: str
-    dims: tuple[str, ...]
-    dtype: str
-    meaning: str
-    attributes: tuple[str, ...] = ()
-    optional: bool = False
-
-
-@dataclass(frozen=True)
-class TableSpec:
-    """One Parquet table: its key and its columns (name -> (dtype, meaning)).
-
-    dtypes: "string", "float64", "int64", "bool". Every column is nullable except those in the key. Columns in `later`
-    came with a minor version: runs of earlier ones lack them, and read as if every value were missing.
-    """
-
-    name: str
-    key: tuple[str, ...]
-    columns: dict[str, tuple[str, str]]
-    meaning: str
-    optional: bool = False
-    later: tuple[str, ...] = ()
 
 
 VOLUME_ATTRIBUTES = ("affine", "unit")
@@ -168,13 +144,22 @@ NATIVE = ArraySpec(
     (*VOLUME_ATTRIBUTES, "linear", "native_affine", "native_shape"),
     optional=True,
 )
+AGREEMENT = ArraySpec(
+    "agreement/{method}/{target}/{diagnosis}",
+    ("quantity", *SPACE),
+    "float32",
+    "of the held-out network and those trained again: mean over networks of the group average of h (each map divided "
+    "by its sum of |h| in the mask), then the share of the networks that agree in its sign and have the voxel among "
+    "the 5 % of the brain with the largest |group average|",
+    VOLUME_ATTRIBUTES,
+    True,
+)
 ARRAYS = (
     TEMPLATE, MASK, ATLAS, GRID_TEMPLATE, GRID_MASK, GRID_ATLAS, SCANS, NATIVE,
     TRUTH_VISIBLE, TRUTH_VISIBLE_BINARY, TRUTH_SCANS, TRUTH_LOG_JACOBIAN, TRUTH_BINARY, TRUTH_DIFFERENCE,
-    HEATMAPS, CELLS,
+    HEATMAPS, CELLS, AGREEMENT,
 )  # fmt: skip
 
-STRING, FLOAT, INTEGER, BOOLEAN = "string", "float64", "int64", "bool"
 _MODEL = (STRING, "fold-1..fold-k, holdout, holdout-seed-k")
 _MODEL_SET = (STRING, "folds or holdout")
 _METHOD = (STRING, "relevance method")
@@ -424,8 +409,14 @@ TABLES = (
             "value_scale": (FLOAT, "multiply the stored numbers by this; 1 for float32"),
             "absolute_sum": (FLOAT, "sum of |h| in the brain mask, full grid"),
             "checksum": (STRING, "CRC-32 of the stored numbers, hexadecimal"),
+            "completeness_error": (
+                FLOAT,
+                "share of the change of the margin from the baseline that the sum of the map misses; of methods whose "
+                "map should add up",
+            ),
         },
         "every heatmap that exists; a row is written after the array it vouches for",
+        later=("completeness_error",),
     ),
     TableSpec(
         "cells",
@@ -620,6 +611,7 @@ TABLES = (
             "subjects", "empty", "note",
         ),
     ),
+    *TRUST_TABLES,
 )  # fmt: skip
 
 MANIFEST_KEYS = {

@@ -16,6 +16,7 @@ import pytest
 from kill_pipeline import differences, published, rounds
 
 from engine.pipeline import replication
+from engine.pipeline.stages import ORDER
 from store import open_run
 from store.keys import GroupKey
 from store.reading.truth import scan_change, visible_change
@@ -58,15 +59,27 @@ def test_the_json_line_is_all_of_standard_output(smoke):
     assert set(line) >= {"run", "store", "seconds", "peak_mib", "metrics"}
     assert set(line["metrics"]) >= {"auc_mean", "auc_sd", "balanced_accuracy_mean", "truth_auc"}
     assert set(line["metrics"]) >= {f"truth_auc_{name}" for name in ("low", "high", "untrained", "null", "ceiling")}
-    assert set(line["seconds"]) >= {"preprocess", "train", "explain", "aggregate", "compare"}
+    assert set(line["seconds"]) >= {"preprocess", "train", "explain", "aggregate", "compare", "trust"}
     assert Path(line["store"]) == smoke[1]
     assert 0 <= line["metrics"]["auc_mean"] <= 1
 
 
 def test_standard_error_tells_the_stages(smoke):
-    for number, stage in enumerate(("ingest", "preprocess", "train", "explain", "aggregate", "compare", "publish"), 1):
-        assert f"[{number}/7] {stage}" in smoke[0].stderr
+    for number, stage in enumerate(ORDER, 1):
+        assert f"[{number}/8] {stage}" in smoke[0].stderr
     assert "SIMULATED" in smoke[0].stderr
+
+
+def test_retrained_networks_explain_the_test_set_and_count_in_no_average(run):
+    again = ["holdout-seed-1", "holdout-seed-2"]
+    assert set(again) <= set(run.table("models")["model"])
+    maps = run.table("heatmaps", method="occlusion")
+    of_held_out = set(maps.loc[maps["model"] == "holdout", "scan"])
+    assert of_held_out
+    assert all(set(maps.loc[maps["model"] == model, "scan"]) == of_held_out for model in again)
+    cells = run.table("cells", model_set="holdout", method="sensitivity")
+    assert cells["scans"].sum() == len(of_held_out)
+    assert not run.table("region_relevance", model_set="holdout")["model"].isin(again).any()
 
 
 def test_the_store_is_valid_and_nothing_is_left_in_the_workshop(smoke, run):
@@ -143,7 +156,7 @@ def test_no_subject_is_trained_on_and_explained(run):
 def test_apply_scans_are_explained_and_never_counted(run):
     predictions = run.table("predictions")
     mci = predictions[predictions["diagnosis"] == "MCI"]
-    assert len(mci) == 4  # two scans, by the held-out model and by one fold each
+    assert len(mci) == 8  # two scans, by the held-out model, as it was trained again twice, and by one fold each
     assert mci["correct"].isna().all()
     metrics = run.table("metrics", classifier="cnn", level="scan").set_index(["model", "metric"])["value"]
     cells = ["true_positive", "false_negative", "false_positive", "true_negative"]
@@ -265,7 +278,7 @@ def test_interrupted_by_a_signal_it_says_so_and_goes_on(tmp_path):
     command = [sys.executable, "run_pipeline.py", "--preset", "smoke", "--store", str(tmp_path), *settings(TINY)]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
-        if "[3/7] train" in line:
+        if "[3/8] train" in line:
             break
     time.sleep(2)
     process.send_signal(signal.SIGTERM)
@@ -275,7 +288,7 @@ def test_interrupted_by_a_signal_it_says_so_and_goes_on(tmp_path):
     assert "Traceback" not in said
     done = job(tmp_path, "--preset", "smoke", *settings(TINY))
     assert done.returncode == 0, done.stderr
-    assert "[2/7] preprocess (done before)" in done.stderr
+    assert "[2/8] preprocess (done before)" in done.stderr
     assert validate(published(tmp_path)) == []
 
 

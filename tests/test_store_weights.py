@@ -82,7 +82,7 @@ def with_empty_maps(folder: Path, scans: tuple[str, ...]) -> Path:
             values = np.zeros((len(mine), *content.shape), np.float32)
             rows = [list(SCANS).index(scan) for scan in mine]
             writer.put_heatmaps(
-                HeatmapKey(*key), store_factory.MODELS[key[0]], rows=rows, scans=mine, values=values,
+                HeatmapKey(*key), rows=rows, scans=mine, values=values,
                 absolute_sums=[0.0] * len(mine),
             )  # fmt: skip
             for scan in mine:

@@ -45,7 +45,7 @@ def start(writer: RunWriter, shape=(3, 4, 3), count=4, **changes) -> None:
 def put(writer: RunWriter, rows: list[int], values: np.ndarray) -> None:
     scans = [f"s{row}" for row in rows]
     sums = np.abs(values).reshape(len(rows), -1).sum(1).tolist()
-    writer.put_heatmaps(KEY, "folds", rows=rows, scans=scans, values=values, absolute_sums=sums)
+    writer.put_heatmaps(KEY, rows=rows, scans=scans, values=values, absolute_sums=sums)
 
 
 # -- numbers ----------------------------------------------------------------------------------------------------------

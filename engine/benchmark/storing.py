@@ -36,7 +36,7 @@ def _write_run(folder: Path, grid_mm: int, volumes: list[np.ndarray]) -> RunRead
     )  # fmt: skip
     writer.start_heatmaps(KEY, array)
     writer.put_heatmaps(
-        KEY, "holdout", rows=list(range(len(scans))), scans=scans, values=np.stack(volumes),
+        KEY, rows=list(range(len(scans))), scans=scans, values=np.stack(volumes),
         absolute_sums=[float(np.abs(v).sum()) for v in volumes],
     )  # fmt: skip
     return RunReader.staging(folder, GROUPS)

@@ -15,6 +15,7 @@ from store.keys import ModelName
 
 HOLDOUT_SUBJECTS = 30
 HOLDOUT_SHARE = 0.2
+SEED_OF_RETRAINED = 3_000_000  # added to seeds, so that no network of a run shares its draws with another
 
 
 @dataclass(frozen=True)
@@ -94,19 +95,24 @@ def _holdout_size(smaller: int) -> int:
     return max(1, round(HOLDOUT_SHARE * smaller))
 
 
-def jobs(scans: pd.DataFrame, models: Sequence[str], folds: Sequence[int], seed: int) -> list[Job]:
-    """Return the networks to train, in order: the held-out model first, then the folds.
+def jobs(scans: pd.DataFrame, models: Sequence[str], folds: Sequence[int], seed: int, retrained: int = 0) -> list[Job]:
+    """Return the networks to train, in order: the held-out model first, the same with other seeds, then the folds.
 
     Args:
         scans: with the columns that `split` adds.
         models: model sets to train.
         folds: numbers of the folds to train.
+        retrained: how often the held-out model is trained again.
     Raises:
         LeakError: a subject would be trained on and explained by the same network.
     """
     wanted: list[Job] = []
     if "holdout" in models:
         wanted.append(job_of(scans, "holdout", "holdout", seed))
+        wanted += [
+            job_of(scans, str(ModelName.of_seed(k)), "holdout", SEED_OF_RETRAINED + 1000 * seed + k)
+            for k in range(1, retrained + 1)
+        ]
     if "folds" in models:
         wanted += [job_of(scans, str(ModelName.of_fold(k)), "folds", seed + k) for k in folds]
     for job in wanted:

@@ -27,6 +27,8 @@ USUAL_METHODS = METHOD_NAMES[:4]  # the paper's
 LATER_METHODS = ("integrated_gradients", "smoothgrad", "deeplift", "lrp")  # with settings, since 0.2.0
 Target = Literal["age", "mmse", "cdr", "cdr_sb", "icv"]
 TARGETS = get_args(Target)
+TrustMeasure = Literal["randomisation", "stability", "faithfulness", "anatomy"]
+TRUST_MEASURES = get_args(TrustMeasure)
 MNI_SPACE = "MNI152NLin2009cAsym"
 
 
@@ -204,6 +206,19 @@ class AnalysisConfig(Section):
     )
 
 
+class TrustConfig(Section):
+    """What is computed of how far heatmaps can be trusted; of the fixed test set."""
+
+    networks: int = Field(
+        0, ge=0, le=20, description="trained again like the held-out one, from other seeds; stability needs four"
+    )
+    scans: int = Field(
+        20, ge=0, description="test scans, half of each group, that costly measures take; at most all of them"
+    )
+    measures: list[TrustMeasure] = Field(list(TRUST_MEASURES), description="which of them")
+    shuffled_networks: int = Field(1, ge=0, description="trained on labels that were dealt out anew; randomisation")
+
+
 class StoreConfig(Section):
     scans: bool = Field(True, description="publish the preprocessed scans; they identify people")
 
@@ -223,6 +238,7 @@ class RunConfig(Section):
     training: TrainingConfig = TrainingConfig()
     explain: ExplainConfig = ExplainConfig()
     analysis: AnalysisConfig = AnalysisConfig()
+    trust: TrustConfig = TrustConfig()
     store: StoreConfig = StoreConfig()
     imported: Imported | None = Field(None, description="a network that was trained elsewhere; import-model")
 

@@ -17,7 +17,7 @@ from engine.pipeline.run import Run
 from engine.relevance import METHODS
 from store import RunReader
 from store.errors import NoRelevanceError
-from store.keys import GroupKey, HeatmapKey
+from store.keys import GroupKey, HeatmapKey, are_retrained
 from store.reading.read_ahead import ahead
 from store.reading.weights import without_relevance
 from store.writing.writer import MapArray
@@ -40,8 +40,9 @@ def scale_for(run: Run, method: str) -> str:
 
 
 def explained(reader: RunReader, model_set: str) -> pd.DataFrame:
-    """Return the rows of the predictions table of a model set."""
-    return reader.table("predictions", model_set=model_set)
+    """Return the rows of the predictions table of a model set, without those of networks that were trained again."""
+    rows = reader.table("predictions", model_set=model_set)
+    return rows[~are_retrained(rows["model"])].reset_index(drop=True)
 
 
 # -- cells --------------------------------------------------------------------------------------------------------

@@ -162,11 +162,11 @@ def _explain(run: Run, explanation: Explanation, network: torch.nn.Module, norma
                 values[:, ~run.mask] = 0
             run.writer.put_heatmaps(
                 keys[scale],
-                job.model_set,
                 rows=[rows[scan] for scan in chunk],
                 scans=chunk,
                 values=values,
                 absolute_sums=[float((np.abs(v) * sizes).sum(dtype=np.float64)) for v in values],
+                completeness_errors=None if found.completeness_error is None else found.completeness_error.tolist(),
             )
         return len(chunk)
 

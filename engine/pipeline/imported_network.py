@@ -168,5 +168,6 @@ STAGES = {
     "explain": stages.explain,
     "aggregate": stages.aggregate,
     "compare": stages.compare,
+    "trust": stages.trust,
     "publish": stages.publish,
 }

@@ -53,6 +53,7 @@ class Run:
     """State that the stages share. Paths are in the store's hidden folders until publication."""
 
     networks_from: ClassVar[str] = "train"  # the stage after which there are networks
+    last_stage: ClassVar[str] = "trust"  # before it is published
     has_groups: ClassVar[bool] = True  # its scans are of diagnoses whose averages mean something
 
     config: RunConfig
@@ -155,7 +156,8 @@ class Run:
         wrong = [k for k in folds if not 1 <= k <= split.folds]
         if wrong:
             raise UserError(f"training.only_folds: there is no fold {wrong[0]}; folds are 1 to {split.folds}")
-        planned = jobs(self.cohort.scans, training.models, folds, self.config.seed)
+        again = self.config.trust.networks
+        planned = jobs(self.cohort.scans, training.models, folds, self.config.seed, again)
         return [with_validation(job, self.cohort.scans, self.groups, training.validation_share) for job in planned]
 
     # -- progress that outlives the process -----------------------------------------------------------------------

@@ -14,7 +14,7 @@ from engine.pipeline.write_inputs import write_inputs
 from engine.preprocessing.cohort import Preparation, prepare_cohort
 from engine.preprocessing.quality import SOURCE
 
-ORDER = ("ingest", "preprocess", "train", "explain", "aggregate", "compare", "publish")
+ORDER = ("ingest", "preprocess", "train", "explain", "aggregate", "compare", "trust", "publish")
 
 
 def ingest(run: Run) -> None:
@@ -90,9 +90,19 @@ def compare(run: Run) -> None:
         run.mark_done("compare")
 
 
+def trust(run: Run) -> None:
+    """Measure how far heatmaps can be trusted: randomisation, stability, deletion, anatomy."""
+    from engine.pipeline.trust.measures import write_trust  # noqa: PLC0415
+
+    _require(run, "compare", "trust")
+    if not run.is_done("trust"):
+        write_trust(run)
+        run.mark_done("trust")
+
+
 def publish(run: Run) -> None:
     """Validate against the specification, write the manifest, make the run visible."""
-    _require(run, "compare", "publish")
+    _require(run, run.last_stage, "publish")
     run.published = run.writer.publish(run.store, run.run_id, run.manifest(), replace=True)
     shutil.rmtree(run.work, ignore_errors=True)
 

@@ -26,25 +26,22 @@ import torch
 from engine.cohort.splits import Job
 from engine.networks.architectures import build_network
 from engine.networks.device import choose_device, make_deterministic
-from engine.pipeline.explain import build_brain, build_method, space, takes_whole_passes
+from engine.pipeline.explain import build_method, space, takes_whole_passes
+from engine.pipeline.explain_again import Explainable, explain_again
 from engine.pipeline.imposed_truth import twins
 from engine.pipeline.run import Run
 from engine.preprocessing.volume_cache import VolumeCache
 from engine.relevance import METHODS, BatchSize
 from engine.training.checkpoints import load_model, model_card, write_model
-from engine.training.normalisation import Normaliser
 from engine.training.objective import Classification
 from engine.training.parallel import train_all
 from engine.training.trainer import TrainingSetup
-from engine.training.volumes import STREAMED, Volumes, chunked
-from store import RunReader
 from store.spec import MODELS_FOLDER
 
 UNTRAINED, NULL = "untrained", "null"
 HELD_OUT = "holdout"  # the network that references stand beside, and its model set
 OCCLUSIONS_FROM_MM = 3
 OCCLUDED_NETWORKS = 2  # of each kind
-CHUNK = 8
 
 
 @dataclass(frozen=True)
@@ -57,14 +54,6 @@ class NullVolumes:
     def read(self, scans: Sequence[str]) -> np.ndarray:
         """Return the volumes, (n, x, y, z) float32, in the order of `scans`."""
         return np.stack([(self.twins if scan in self.twins else self.cohort).read([scan])[0] for scan in scans])
-
-
-@dataclass(frozen=True)
-class ReferenceNetwork:
-    """A network that knows nothing of the disease, and how it wants its volumes."""
-
-    network: torch.nn.Module
-    normalisation: Normaliser
 
 
 class References:
@@ -80,7 +69,7 @@ class References:
         return self._job
 
     @cached_property
-    def networks(self) -> dict[str, list[ReferenceNetwork]]:
+    def networks(self) -> dict[str, list[Explainable]]:
         """Return kind -> networks; kinds of which none are asked for are left out."""
         if self._job is None or not self._job.train:  # imported: how it was trained is not known
             return {}
@@ -95,7 +84,7 @@ class References:
             network.to(device)
         return {kind: networks for kind, networks in found.items() if networks}
 
-    def networks_for(self, method: str) -> dict[str, list[ReferenceNetwork]]:
+    def networks_for(self, method: str) -> dict[str, list[Explainable]]:
         """Return kind -> the networks that a method explains; occlusions some of them."""
         count = None if METHODS[method].gradient else OCCLUDED_NETWORKS
         return {kind: networks[:count] for kind, networks in self.networks.items()}
@@ -120,37 +109,22 @@ class References:
             return "occlusions of this network by reference networks take too long"
         return ""
 
-    def maps(
-        self, one: ReferenceNetwork, method: str, scale: str, scans: pd.DataFrame
-    ) -> Iterator[tuple[str, np.ndarray]]:
+    def maps(self, one: Explainable, method: str, scale: str, scans: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
         """Compute (scan, signed heatmap (x, y, z)) for the positive group, in the order of `scans`.
 
         Args:
             scale: margin or probability, of occlusions.
         """
-        run, device = self._run, next(one.network.parameters()).device
-        brain = build_brain(run, self._own_job, one.normalisation, device)
-        explainer = build_method(method, run.config, brain, BatchSize(run.config.explain.batch_size))
-        reader: RunReader = run.reader()
-        path = f"heatmaps/{HELD_OUT}/{method}/{run.groups[0]}/margin"
-        names = scans["scan"].tolist()
-        chunks = chunked(names, CHUNK)
-        volumes = Volumes(run.cache.read, names, one.normalisation, device, STREAMED)
-        attributes = reader.attributes(path)
-        for chunk, batch in zip(chunks, volumes.batches(chunks), strict=True):
-            found = explainer.attribute(one.network, batch, 1)
-            values = found.probability if scale == "probability" and found.probability is not None else found.margin
-            for scan, value in zip(chunk, values.cpu().numpy().astype(np.float32), strict=True):
-                yield scan, np.where(run.mask, reader.full(value, attributes), 0)
+        return explain_again(self._run, one, method, scans["scan"].tolist(), scale)
 
-    def _untrained(self, number: int) -> ReferenceNetwork:
+    def _untrained(self, number: int) -> Explainable:
         config = self._run.config
         seed = 1_000_000 + 1000 * config.seed + number
         network = build_network(config.grid_mm, seed=seed, name=config.training.network).eval()
         _, normalisation, _ = load_model(self._run.staging / MODELS_FOLDER, HELD_OUT, self._run.mask)
-        return ReferenceNetwork(network, normalisation)
+        return Explainable(network, normalisation, self._own_job)
 
-    def _null(self, count: int, device: torch.device) -> list[ReferenceNetwork]:
+    def _null(self, count: int, device: torch.device) -> list[Explainable]:
         """Train networks where nothing was imposed; they go on from their checkpoints."""
         run, config = self._run, self._run.config
         volumes = NullVolumes(run.cache, twins(run))
@@ -165,7 +139,7 @@ class References:
         card, folder = model_card(config.grid_mm, config.training, run.groups), run.work / NULL
         for one in trained:
             write_model(folder, one.job.model, one.weights, card)
-        return [ReferenceNetwork(*load_model(folder, job.model, run.mask)[:2]) for job in jobs]
+        return [Explainable(*load_model(folder, job.model, run.mask)[:2], self._own_job) for job in jobs]
 
     def _null_job(self, number: int) -> Job:
         """Return the held-out network's job with another seed, without test scans; it explains what it is asked."""

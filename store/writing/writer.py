@@ -28,7 +28,7 @@ from store.files.encoding import (
     path_part,
     quantise,
 )
-from store.keys import GroupKey, HeatmapKey
+from store.keys import GroupKey, HeatmapKey, ModelName
 from store.reading.descriptions import array_problems
 from store.reading.native_space import NativeSpace
 from store.reading.truth import SCAN_UNIT
@@ -159,8 +159,8 @@ class RunWriter:
         self._start(key.path, (array.count, *array.shape), dtype, attributes)
 
     def put_heatmaps(
-        self, key: HeatmapKey, model_set: str, *, rows: Sequence[int], scans: Sequence[str], values: np.ndarray,
-        absolute_sums: Sequence[float],
+        self, key: HeatmapKey, *, rows: Sequence[int], scans: Sequence[str], values: np.ndarray,
+        absolute_sums: Sequence[float], completeness_errors: Sequence[float] | None = None,
     ) -> None:  # fmt: skip
         """Write heatmaps of some scans; they count as completed once the last of them is on the disk.
 
@@ -169,18 +169,21 @@ class RunWriter:
             scans: identifiers, in the same order.
             values: (n, *native) float32.
             absolute_sums: of |h| in the brain mask, on the full grid.
+            completeness_errors: of maps that should add up; default unknown.
         """
         self._withdraw(key, scans)
-        path, (model, method, target, scale) = key.path, key
+        path, (model, method, target, scale), model_set = key.path, key, ModelName(key.model).model_set
+        errors = completeness_errors if completeness_errors is not None else [np.nan] * len(scans)
         native_grid = self._open(path).attrs["native_grid"]
         records = []
-        for row, scan, value, total in zip(rows, scans, values, absolute_sums, strict=True):
+        for row, scan, value, total, error in zip(rows, scans, values, absolute_sums, errors, strict=True):
             stored, value_scale = self._checked(path, row, value), 1.0
             if native_grid == "voxels":
                 stored, value_scale = quantise(stored)
             self._put_row(path, row, stored)
             crc = hexadecimal(checksum(stored))
-            records.append((model, model_set, method, target, scan, scale, native_grid, row, value_scale, total, crc))
+            kept = (native_grid, row, value_scale, total, crc, error)
+            records.append((model, model_set, method, target, scan, scale, *kept))
         if records:
             frame = pd.DataFrame(records, columns=list(tables.known_table("heatmaps").columns))
             part = self.staging / PARTS_FOLDER / f"{_part_prefix(key)}{rows[0]:06d}.parquet"

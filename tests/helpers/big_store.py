@@ -224,7 +224,7 @@ def _put_batch(run: BigRun, series: tuple, rows: range, values: Iterator[np.ndar
     batch = [next(values) for _ in rows]
     sums = [float(np.abs(space.spread(value, native_grid)).sum(dtype=np.float64)) for value in batch]
     run.real_writer.put_heatmaps(
-        HeatmapKey(job.model, name, target, scale), job.model_set, rows=rows, scans=[job.explain[row] for row in rows],
+        HeatmapKey(job.model, name, target, scale), rows=rows, scans=[job.explain[row] for row in rows],
         values=[space.volume(value) if native_grid == "voxels" else value for value in batch], absolute_sums=sums,
     )  # fmt: skip
 

@@ -272,7 +272,7 @@ def _write_series(writer: RunWriter, content: Content, series: tuple, method: Me
     rows = [list(SCANS).index(scan) for scan in scans]
     sums = [float(np.abs(full).sum()) for full in content.full(values, method.native_grid)]
     key = HeatmapKey(*series)
-    writer.put_heatmaps(key, MODELS[key.model], rows=rows, scans=scans, values=values, absolute_sums=sums)
+    writer.put_heatmaps(key, rows=rows, scans=scans, values=values, absolute_sums=sums)
     for scan, value in zip(scans, values, strict=True):
         content.heatmaps[(*series, scan)] = value
 

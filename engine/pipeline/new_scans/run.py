@@ -33,6 +33,7 @@ class NewScansRun(Run):
     """
 
     networks_from: ClassVar[str] = "predict"
+    last_stage: ClassVar[str] = "compare"  # how far to trust the networks' heatmaps is known of the reference
     has_groups: ClassVar[bool] = False
 
     reference: ReferenceRun = None  # type: ignore[assignment]  # always given; fields before it have defaults

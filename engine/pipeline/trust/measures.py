@@ -1,0 +1,21 @@
+"""The stage trust: which measures are written for a run, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from engine.pipeline.run import Run
+from engine.pipeline.trust.scope import TrustScope
+
+# What trust.measures may name -> what writes its tables; see CONTRIBUTING.md, Where to add.
+MEASURES: dict[str, Callable[[TrustScope], None]] = {}
+
+
+def write_trust(run: Run) -> None:
+    """Write the tables of every measure that is asked for; none without a fixed test set or without its heatmaps."""
+    scope = TrustScope(run)
+    if scope.job is None or not scope.methods or run.cohort.target:
+        return
+    for name, write in MEASURES.items():
+        if name in run.config.trust.measures:
+            write(scope)
