@@ -602,13 +602,17 @@ TABLES = (
             "subjects": (INTEGER, "behind the interval"),
             "empty": (INTEGER, "scans whose map holds no relevance, and so has no score"),
             "note": (STRING, "why a reference is missing; empty where none is"),
+            "networks": (
+                INTEGER,
+                "the value is the mean over so many networks trained alike, and its interval is over them, too",
+            ),
         },
         "how well heatmaps find the imposed change; simulated runs only",
         optional=True,
         later=(
             "value_low", "value_high", "difference_low", "difference_high", "null_reference", "null_reference_sd",
             "null_difference", "null_difference_low", "null_difference_high", "ceiling", "group_difference",
-            "subjects", "empty", "note",
+            "subjects", "empty", "note", "networks",
         ),
     ),
     *TRUST_TABLES,

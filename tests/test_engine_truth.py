@@ -9,6 +9,7 @@ import torch
 from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from engine.analysis.network_scores import OverNetworks
 from engine.analysis.truth import (
     REGION_SCORES,
     SCORES,
@@ -226,3 +227,27 @@ def test_intervals_on_some_voxels_are_near_those_on_all(scorer):
     values = np.random.default_rng(1).random(int(scorer.mask.sum())) + scorer._real
     assert some.score(values[:: scorer.step(5000)])[:4] == pytest.approx(scorer.score(values)[:4], abs=0.05)
     assert pd.Series(some._real).mean() == pytest.approx(scorer._real.mean(), rel=0.2)
+
+
+def test_the_spread_between_networks_widens_the_interval():
+    """Two networks with the same people: the mean of both scores, and an interval that reaches both."""
+    rng, samples = np.random.default_rng(3), []
+    for level in (0.4, 0.8):
+        one = MeanScore(12)
+        for subject in range(12):
+            one.add(subject, np.full(len(SCORES), level + rng.normal(0, 0.01)), 1.0)
+        samples.append(one)
+    both = with_intervals(OverNetworks(samples), {}, 12, 400, seed=0)
+    alone = with_intervals(samples[0], {}, 12, 400, seed=0)
+    place = SCORES.index("voxel_auc")
+    assert both.value[place] == pytest.approx(0.6, abs=0.01)
+    assert both.low[place] == pytest.approx(0.4, abs=0.02)
+    assert both.high[place] == pytest.approx(0.8, abs=0.02)
+    assert alone.high[place] - alone.low[place] < 0.03
+
+
+def test_a_network_without_a_score_does_not_count():
+    some, none = MeanScore(2), MeanScore(2)
+    some.add(0, np.full(len(SCORES), 0.5), 1.0)
+    assert OverNetworks([some, none]).value() == pytest.approx(0.5)
+    assert np.isnan(OverNetworks([none, none]).value()).all()

@@ -14,12 +14,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from kill_pipeline import differences, published, rounds
+from sklearn.metrics import roc_auc_score
 
 from engine.pipeline import replication
 from engine.pipeline.stages import ORDER
 from store import open_run
 from store.keys import GroupKey
-from store.reading.truth import scan_change, visible_change
+from store.reading.truth import binary_of, scan_change, visible_change
 from store.writing.validate import validate
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -151,6 +152,21 @@ def test_no_subject_is_trained_on_and_explained(run):
     held_out = predictions[predictions["model"] == "holdout"]["scan"]
     assert scans.set_index("scan").loc[held_out, "holdout"].all()
     assert scans.groupby("subject")["holdout"].nunique().max() == 1
+
+
+def test_truth_scores_are_means_over_the_networks_trained_alike(run):
+    rows = run.table("truth_scores", model_set="holdout", diagnosis="AD", level="group", method="sensitivity")
+    row = rows.set_index("score").loc["voxel_auc"]
+    assert row["networks"] == 3
+    inside = np.asarray(run.mask, bool)
+    truth = binary_of(visible_change(run), inside)[inside]
+    patients = run.table("predictions", model="holdout", diagnosis="AD")["scan"]
+    found = []
+    for model in ("holdout", "holdout-seed-1", "holdout-seed-2"):
+        maps = [np.abs(run.heatmap(model, "sensitivity", scan, target="AD"))[inside] for scan in patients]
+        found.append(roc_auc_score(truth, np.mean([one / one.sum() for one in maps], axis=0)))
+    assert row["value"] == pytest.approx(np.mean(found), abs=1e-5)
+    assert np.ptp(found) > 1e-3
 
 
 def test_apply_scans_are_explained_and_never_counted(run):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 from scipy import ndimage, stats
@@ -218,7 +218,18 @@ class MeanScore:
         return np.divide(sums, weights, out=np.full(sums.shape, np.nan), where=weights > 0)
 
 
-Sample = MeanMap | MeanScore
+class Sample(Protocol):
+    """Scores of the maps of subjects, which can be drawn again."""
+
+    @property
+    def shifts(self) -> bool:
+        """Return whether scores of resamples lie to one side of the score."""
+
+    def value(self) -> np.ndarray:
+        """Return the (SCORES,) of all subjects."""
+
+    def drawn(self, counts: np.ndarray) -> np.ndarray:
+        """Return the (n, SCORES) with each subject as often as a row of `counts` (n, subjects) says."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ negative group, in which nothing was imposed, are scored against the same truth 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from engine.analysis.cells import scan_weights
 from engine.analysis.distances import mass
+from engine.analysis.network_scores import OverNetworks
 from engine.analysis.truth import (
     REGION_SCORES,
     SCORES,
@@ -31,6 +32,7 @@ from engine.pipeline.run import Run
 from engine.pipeline.truth_references import NULL, UNTRAINED, References
 from engine.relevance import METHODS
 from store import RunReader
+from store.keys import are_retrained
 from store.reading.truth import binary_of, scan_change, visible_change
 from store.spec import TRUTH_SCANS, TRUTH_VISIBLE
 
@@ -96,7 +98,7 @@ class Truth:
 
 @dataclass
 class _Samples:
-    """Both levels of the scores of one network's, or one set of networks', maps."""
+    """Both levels of the scores of one network's maps, or of each fold's on its scans."""
 
     group: MeanMap
     scan: MeanScore
@@ -120,10 +122,12 @@ class Scored:
         target, reader = self._run.groups[0], self._truth.reader
         scale = scale_for(self._run, method)
         stored = "margin" if scale == "relative" else scale
-        heatmaps = (
-            reader.heatmap(row.model, method, row.scan, target=target, scale=stored) for row in self._scans.itertuples()
-        )
-        found = self._samples(method, heatmaps)
+
+        def maps(again: str | None) -> Iterator[np.ndarray]:
+            for row in self._scans.itertuples():
+                yield reader.heatmap(again or row.model, method, row.scan, target=target, scale=stored)
+
+        networks = [self._samples(method, maps(again)) for again in (None, *self._retrained)]
         note = self._references.missing(method, self._model_set)
         if self._diagnosis != target:
             note = "references are of the positive group"
@@ -134,11 +138,17 @@ class Scored:
         rows = []
         for level, resamples in zip(LEVELS, (GROUP_RESAMPLES, analysis.bootstrap), strict=True):
             of_level = {kind: [getattr(one, level) for one in samples] for kind, samples in references.items()}
-            scores = with_intervals(
-                getattr(found, level), of_level, len(self._subjects), resamples, self._run.config.seed
-            )
-            rows += self._level_rows(method, level, scores, found.empty, note)
+            own = [getattr(one, level) for one in networks]
+            sample = own[0] if len(own) == 1 else OverNetworks(own)
+            scores = with_intervals(sample, of_level, len(self._subjects), resamples, self._run.config.seed)
+            rows += self._level_rows(method, level, scores, sum(one.empty for one in networks), note)
         return rows
+
+    @cached_property
+    def _retrained(self) -> list[str]:
+        """Return the networks that were trained again and explain the same scans."""
+        rows = self._truth.reader.table("predictions", model_set=self._model_set)
+        return sorted(rows.loc[are_retrained(rows["model"]), "model"].unique())
 
     def _samples(self, method: str, heatmaps: Iterable[np.ndarray]) -> _Samples:
         """Score signed heatmaps (x, y, z), one for each row of the scans."""
@@ -175,6 +185,7 @@ class Scored:
                 "score": score, "value": scores.value[i], "value_low": scores.low[i], "value_high": scores.high[i],
                 "ceiling": self._ceilings[level][score], "group_difference": self._group_differences[level][score],
                 "scans": len(self._scans), "subjects": len(self._subjects), "empty": empty, "note": note,
+                "networks": 1 + len(self._retrained),
             }  # fmt: skip
             for kind, prefix in PREFIX.items():
                 compared = scores.compared.get(kind)

@@ -1,0 +1,40 @@
+"""Scores of several networks that were trained alike, as one: the spread between them enters the interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.analysis.truth import SCORES, Sample
+
+
+@dataclass(frozen=True)
+class OverNetworks:
+    """Mean of the scores of networks that were trained alike; a resample takes one of them, as it takes people.
+
+    Attributes:
+        networks: a sample of each, of the same subjects in the same order.
+    """
+
+    networks: Sequence[Sample]
+
+    @property
+    def shifts(self) -> bool:
+        """Return whether scores of resamples lie to one side of the score."""
+        return self.networks[0].shifts
+
+    def value(self) -> np.ndarray:
+        """Return the (SCORES,) mean over the networks that have a score; nan where none has."""
+        values = np.array([one.value() for one in self.networks])
+        known = np.isfinite(values).sum(axis=0)
+        return np.divide(np.nansum(values, axis=0), known, out=np.full(len(SCORES), np.nan), where=known > 0)
+
+    def drawn(self, counts: np.ndarray) -> np.ndarray:
+        """Return the (n, SCORES) of one network each, in turn, with each subject as often as a row of `counts` says."""
+        found = np.full((len(counts), len(SCORES)), np.nan)
+        for number, one in enumerate(self.networks):
+            if len(rows := counts[number :: len(self.networks)]):
+                found[number :: len(self.networks)] = one.drawn(rows)
+        return found
