@@ -1,6 +1,6 @@
 """What heatmaps are measured by, once for the engine and the dashboard: shares, ranks, draws of subjects, correlations.
 
-Arrays in, arrays out. docs/definitions.md defines them: Share and density, Accuracy and intervals.
+Arrays in, arrays out. docs/definitions.md defines them: Share and density, Trust, Accuracy and intervals.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ Z_95 = 1.959963984540054
 FEWEST = 10  # subjects, below which no correlation with a score is given
 FLAT = 1e-9  # of a column's spread: what is left of less than this has no direction
 DRAWS_KEPT = 4
+TOP = 0.05  # of the brain: the voxels with the largest |h|, on which networks agree or not
 
 
 # -- shares ---------------------------------------------------------------------------------------------------------
@@ -55,6 +56,37 @@ def rank_largest_first(values: pd.Series, within: pd.Series | None = None) -> pd
     """
     lists = values if within is None else values.groupby(within)
     return lists.rank(ascending=False, method="first").astype("Int64")
+
+
+# -- agreement of networks ---------------------------------------------------------------------------------------------
+
+
+def most_relevant(size: np.ndarray, top: float = TOP) -> np.ndarray:
+    """Mark the values among the largest `top` of (n,), ties with the last of them included; a value of 0 never is."""
+    if not size.size:
+        return np.zeros(0, bool)
+    rank = max(round(top * size.size), 1)
+    return (size >= np.partition(size, size.size - rank)[size.size - rank]) & (size > 0)
+
+
+def networks_agree(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean of the maps of several networks, and the share of the networks that agree on each voxel.
+
+    Each map is divided by its sum of |h| first. A network agrees on a voxel where its h has the sign of the mean and is
+    among the 5 % of the voxels with its largest |h|. A map that is 0 everywhere is in no mean and agrees nowhere.
+
+    Args:
+        maps: (networks, voxels) signed relevance of the voxels of the brain mask.
+    Returns:
+        Two arrays (voxels,), float32: the mean, 0 where no map has relevance; the share, 0 to 1.
+    """
+    sums = np.abs(maps).sum(axis=1, dtype=np.float64)
+    relative = maps[sums > 0] / sums[sums > 0, None]
+    mean = relative.mean(axis=0) if len(relative) else np.zeros(maps.shape[1])
+    agree = np.zeros(maps.shape[1])
+    for one in relative:
+        agree += (np.sign(one) == np.sign(mean)) & most_relevant(np.abs(one))
+    return mean.astype(np.float32), (agree / max(len(maps), 1)).astype(np.float32)
 
 
 # -- intervals over subjects ------------------------------------------------------------------------------------------

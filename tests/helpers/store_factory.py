@@ -117,6 +117,14 @@ def make_larger_run(store: str | Path, **options: Any) -> Path:
         return make_run(store, **options)
 
 
+def make_run_of_four_networks(store: str | Path, **options: Any) -> Path:
+    """As `make_run`, with the held-out network trained again three times, and where they agree on each group."""
+    again = {f"holdout-seed-{k}": "holdout" for k in (1, 2, 3)}
+    models = {name: model_set for name, model_set in MODELS.items() if "seed" not in name} | again
+    with mock.patch.multiple(sys.modules[__name__], MODELS=models):
+        return make_run(store, **{"name": "again"} | options)
+
+
 @functools.cache
 def shared_store() -> Path:
     """A store with one run, made once; never change it."""
@@ -154,6 +162,7 @@ def write_run(
     _write_models(writer, content)
     _write_heatmaps(writer, content)
     _write_cells(writer, content)
+    _write_agreement(writer, content)
     _write_tables(writer, content, simulated)
 
 
@@ -305,6 +314,18 @@ def _write_cell(writer: RunWriter, content: Content, key: tuple, method: Method,
     scans = {scan for _, scan in members}
     counts = {"weight": sum(weights), "scans": len(scans), "subjects": len({SCANS[scan][0] for scan in scans})}
     return row | {"native_grid": method.native_grid, "without_relevance": 0} | counts
+
+
+def _write_agreement(writer: RunWriter, content: Content) -> None:
+    """Write where the networks agree on the average of each group, where there are enough of them."""
+    networks = [model for model, model_set in MODELS.items() if model_set == "holdout"]
+    if len(networks) < 3:
+        return
+    for name, diagnosis in itertools.product(content.methods_of(networks[-1]), GROUPS):
+        mean = content.random.normal(0, 1e-3, content.shape) * content.mask
+        share = content.random.integers(0, len(networks) + 1, content.shape) / len(networks) * content.mask
+        values = np.stack([mean, share]).astype(np.float32)
+        writer.put_array(f"agreement/{name}/AD/{diagnosis}", values, affine=affine(), unit="share of the relevance")
 
 
 def _scaled(content: Content, series: tuple[str, str, str], scale: str, method: Method, scan: str) -> np.ndarray:
