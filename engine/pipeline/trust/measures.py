@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from engine.pipeline.run import Run
+from engine.pipeline.trust.anatomy import write_anatomy
 from engine.pipeline.trust.scope import TrustScope
 
 # What trust.measures may name -> what writes its tables; see CONTRIBUTING.md, Where to add.
-MEASURES: dict[str, Callable[[TrustScope], None]] = {}
+MEASURES: dict[str, Callable[[TrustScope], None]] = {
+    "anatomy": write_anatomy,
+}
 
 
 def write_trust(run: Run) -> None:

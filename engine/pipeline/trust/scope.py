@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from engine.cohort.splits import Job
+from engine.networks.architectures import build_network
 from engine.networks.device import choose_device, make_deterministic
 from engine.pipeline.aggregate import explained, stored_series
 from engine.pipeline.explain import build_brain
@@ -22,6 +23,7 @@ from store import RunReader
 from store.spec import MODELS_FOLDER
 
 HELD_OUT = "holdout"  # the network and its model set
+ALL = "all"  # in the place of a diagnosis: all test scans together
 
 
 @dataclass
@@ -58,6 +60,11 @@ class TrustScope:
         return rows[rows["group"].isin(self.run.groups)].reset_index(drop=True)
 
     @cached_property
+    def diagnoses(self) -> list[str]:
+        """Return the diagnoses of `tested`, then what stands for all of them together."""
+        return [*self.tested["diagnosis"].drop_duplicates(), ALL]
+
+    @cached_property
     def scans(self) -> pd.DataFrame:
         """Return the rows of `tested` that costly measures take: trust.scans at most, half of each group, by chance."""
         most, random = self.run.config.trust.scans, np.random.default_rng([self.run.config.seed, 12])
@@ -89,6 +96,13 @@ class TrustScope:
     def retrained(self) -> list[Job]:
         """Return the jobs of networks like the held-out one, from other seeds."""
         return [job for job in self.run.jobs if job.model_set == HELD_OUT and job.model != HELD_OUT]
+
+    def untrained(self, number: int) -> Explainable:
+        """Draw first weights for a network like the held-out one, normalised as it is; the same for the same number."""
+        config, own = self.run.config, self.held_out
+        seed = 1_000_000 + 1000 * config.seed + number
+        network = build_network(config.grid_mm, seed=seed, name=config.training.network)
+        return Explainable(network.to(self.device).eval(), own.normalisation, own.job)
 
     @cached_property
     def brain(self) -> Brain:
