@@ -151,8 +151,62 @@ def check_simulation(options: argparse.Namespace, device: str, progress: Progres
     return 0
 
 
+def benchmark_parser() -> argparse.ArgumentParser:
+    """Return the options of `benchmark`."""
+    p = argparse.ArgumentParser(
+        prog="run_pipeline.py benchmark",
+        description="Score all relevance methods on cohorts whose truth is known: a run for each, tables, and findings "
+        "in words. Beside each score stand untrained networks, networks trained on nothing, and maps that explain "
+        "nothing.",
+        epilog=EPILOG,
+    )
+    p.add_argument("--quick", action="store_true", help="three cohorts of 60 subjects a group")
+    p.add_argument("--scenarios", metavar="NAMES", help="some of them, with commas between")
+    p.add_argument("--methods", metavar="NAMES", help="some of them, with commas between (default: all)")
+    p.add_argument("--seed", type=int, default=0, help="of cohorts and networks (default: 0)")
+    p.add_argument("--store", type=Path, default=DEFAULT_STORE, metavar="PATH",
+                   help=f"result store of the runs (default: {DEFAULT_STORE})")  # fmt: skip
+    p.add_argument("--output", type=Path, metavar="PATH", help="for tables and findings (default: STORE/benchmark)")
+    p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)")
+    p.add_argument("--plan", action="store_true", help="print what would be done; do nothing")
+    p.add_argument("--json", action="store_true", help="end with one line of JSON on standard output")
+    return p
+
+
+def run_method_benchmark(options: argparse.Namespace, device: str, progress: Progress) -> int:
+    """Run `benchmark`."""
+    from engine.pipeline.method_benchmark.cells import FULL, QUICK, chosen  # noqa: PLC0415
+    from engine.pipeline.method_benchmark.command import Request, plan_lines, run_benchmark  # noqa: PLC0415
+    from engine.pipeline.run import check_store  # noqa: PLC0415
+
+    scenarios, methods = (_names(text) for text in (options.scenarios, options.methods))
+    store = options.store.resolve()
+    words = [
+        f"--{name} {getattr(options, name)}" for name in ("scenarios", "methods", "seed") if getattr(options, name)
+    ]
+    command = " ".join(["python run_pipeline.py benchmark", *(["--quick"] if options.quick else []), *words])
+    request = Request(
+        chosen(QUICK if options.quick else FULL, scenarios), store, (options.output or store / "benchmark").resolve(),
+        device, command, options.seed, methods,
+    )  # fmt: skip
+    if options.plan:
+        for line in plan_lines(request):
+            progress.say(line)
+        return 0
+    check_store(store)
+    benchmark = run_benchmark(request, progress)
+    if options.json:
+        print(json.dumps({"benchmark": str(benchmark.folder), **benchmark.manifest}), flush=True)
+    return 0
+
+
+def _names(text: str | None) -> list[str]:
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
 JOBS: dict[str, AnyCommand] = {
     "explain": Command(explain_parser, start_explain),
     "import-model": Command(import_parser, start_import),
     "check-simulation": CheckCommand(check_parser, check_simulation),
+    "benchmark": CheckCommand(benchmark_parser, run_method_benchmark),
 }

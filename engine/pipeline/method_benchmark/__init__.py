@@ -1,0 +1,1 @@
+"""The benchmark of relevance methods on known truth: `run_pipeline.py benchmark`."""

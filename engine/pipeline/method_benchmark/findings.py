@@ -1,0 +1,281 @@
+"""What a benchmark has found, in words made from its numbers: the text of docs/findings.md."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from engine.pipeline.method_benchmark.leaderboard import (
+    NULL,
+    UNTRAINED,
+    VALUE,
+    detectable,
+    leaderboard,
+    null_test,
+    rank_agreement,
+)
+from engine.relevance import METHODS
+from store.benchmark import IMPOSED, PHENOTYPE, Benchmark
+
+RMA, AUC = "relevance_mass_accuracy", "voxel_auc"
+# Mean relevance mass accuracy over 13 tasks in Siegel et al. 2025 (arXiv 2508.02560).
+PUBLISHED = {
+    "smoothgrad": 0.293, "input_x_gradient": 0.263, "deeplift": 0.257, "lrp": 0.191, "guided_backprop": 0.155,
+    "guided_grad_cam": 0.135, "grad_cam": 0.048,
+}  # fmt: skip
+
+
+def findings(benchmark: Benchmark) -> str:
+    """Return the findings as Markdown; questions whose numbers are missing are named as such."""
+    manifest = benchmark.manifest
+    parts = [
+        "# What the benchmark found",
+        f"Made by `{manifest['command']}` ({manifest['created'][:10]}, {manifest['device']}, "
+        f"{manifest['seconds'] / 60:.0f} min); the text is made from the tables by `engine/pipeline/method_benchmark`. "
+        "All cohorts are **simulated**: what holds here need not hold for people.",
+        *_cells(benchmark), *_standing(benchmark), *_guided(benchmark), *_focal(benchmark), *_kinds(benchmark),
+        *_stable(benchmark), *_randomised(benchmark), *_null(benchmark), *_peaks(benchmark),
+    ]  # fmt: skip
+    return "\n\n".join(parts) + "\n"
+
+
+def _cells(benchmark: Benchmark) -> list[str]:
+    cells = benchmark.table("cells")
+    table = pd.DataFrame({
+        "cohort": cells["scenario"], "effect": cells["effect"].map("{:g}".format), "extent": cells["extent"],
+        "AUC of the networks": [_with_ends(r.auc, r.auc_low, r.auc_high) for r in cells.itertuples()],
+        "subjects": cells["subjects"], "scored patients": cells["tested"], "networks": cells["networks"],
+    })  # fmt: skip
+    lost = sorted(set(cells.loc[cells["extent"] != "none", "cell"]) - set(detectable(benchmark)))
+    told = (
+        f"The networks do not find what was imposed in {', '.join(lost)} (the interval of the AUC holds 0.5): heatmaps "
+        "of these are in no mean below."
+        if lost
+        else "The networks find what was imposed in all of them."
+    )
+    return ["## Cohorts", markdown(table), told]
+
+
+def _standing(benchmark: Benchmark) -> list[str]:
+    """Say where each method stands, beside what was published."""
+    cells = detectable(benchmark, truth=IMPOSED)
+    boards = [leaderboard(benchmark, RMA, cells, what) for what in (VALUE, UNTRAINED, NULL)]
+    auc = leaderboard(benchmark, AUC, cells)
+    if boards[0].empty:
+        return []
+    joined = boards[0][["method"]].copy()
+    for name, board in zip(
+        ("mass accuracy", "more than untrained", "more than trained on nothing", "voxel AUC, more than untrained"),
+        (*boards, auc), strict=True,
+    ):  # fmt: skip
+        joined[name] = joined["method"].map(_words(board)).fillna("–")
+    joined["published mass accuracy"] = joined["method"].map(PUBLISHED).map("{:.3f}".format, na_action="ignore")
+    joined["method"] = [_label(method) for method in joined["method"]]
+    shared = boards[0][boards[0]["method"].isin(PUBLISHED)]
+    sentences = [_place(boards[1], "sensitivity", "The plain gradient")]
+    sentences += [
+        _place(boards[1], method, label)
+        for method, label in (("occlusion", "Cube occlusion"), ("area_occlusion", "Area occlusion"),
+                              ("segment_occlusion", "Segment occlusion"))
+    ]  # fmt: skip
+    if len(shared) > 2:
+        agreement, methods = rank_agreement(
+            shared, pd.DataFrame({"method": list(PUBLISHED), "mean": list(PUBLISHED.values())})
+        )
+        sentences.append(
+            f"The order of the {methods} methods that Siegel et al. 2025 (arXiv 2508.02560) scored, too, agrees with "
+            f"theirs with Spearman {agreement:.2f}."
+        )
+    return [
+        "## Which method finds the change",
+        f"Relevance mass accuracy of group averages, mean over {len(cells)} cohorts, with 95 % intervals over subjects "
+        "and networks; methods in the order of it. What counts is the difference from networks that know nothing.",
+        markdown(joined.fillna("–")), " ".join(filter(None, sentences)),
+    ]  # fmt: skip
+
+
+def _place(board: pd.DataFrame, method: str, label: str) -> str:
+    """Say the place of a method among the methods that explain."""
+    ranked = board[board["method"].map(explains).astype(bool)].reset_index(drop=True)
+    where = np.flatnonzero((ranked["method"] == method).to_numpy())
+    if not len(where):
+        return ""
+    row = ranked.iloc[where[0]]
+    if row["low"] > 0:
+        verdict = "more than untrained networks"
+    elif row["high"] < 0:
+        verdict = "less than untrained networks"
+    else:
+        verdict = "no more than untrained networks can be told"
+    gain = _with_ends(row["mean"], row["low"], row["high"], sign=True)
+    return f"{label} is number {where[0] + 1} of {len(ranked)} ({gain}: {verdict})."
+
+
+def _guided(benchmark: Benchmark) -> list[str]:
+    """Say how guided backprop fares by each score on the same scans."""
+    cells = detectable(benchmark, truth=IMPOSED)
+    rows = []
+    for score in (RMA, AUC, "average_precision", "mass_accuracy", "region_rank_correlation", "tpr_weak"):
+        for what, name in ((VALUE, "the score itself"), (UNTRAINED, "more than untrained")):
+            board = leaderboard(benchmark, score, cells, what)
+            board = board[board["method"].map(explains).astype(bool)].reset_index(drop=True)
+            place = np.flatnonzero((board["method"] == "guided_backprop").to_numpy())
+            if len(place):
+                row = board.iloc[place[0]]
+                rows.append({"score": score, "taken": name,
+                             "guided backprop": _with_ends(row["mean"], row["low"], row["high"]),
+                             "place": f"{place[0] + 1} of {len(board)}", "best": board["method"].iloc[0]})  # fmt: skip
+    if not rows:
+        return []
+    places = [int(row["place"].split()[0]) for row in rows]
+    spread = (
+        f"Its place among the same maps of the same scans runs from {min(places)} to {max(places)}, by the score and "
+        "by whether what untrained networks mark is taken off: two studies that score in two ways can both be right."
+        if max(places) - min(places) > 2
+        else f"Its place is {min(places)} to {max(places)}, whichever way it is scored: the scores do not explain why "
+        "two studies disagree."
+    )
+    return ["## Is guided backprop good or bad?", markdown(pd.DataFrame(rows)), spread]
+
+
+def _focal(benchmark: Benchmark) -> list[str]:
+    """Compare the methods where the change is focal and where it is distributed (section 4.3 of the paper)."""
+    boards = {}
+    for extent in ("focal", "distributed"):
+        if cells := detectable(benchmark, extent, IMPOSED):
+            boards[extent] = leaderboard(benchmark, RMA, cells)
+    if len(boards) < 2:
+        return ["## Focal or distributed?", "There are not both kinds of cohorts that the networks can tell apart."]
+    agreement, methods = rank_agreement(*boards.values())
+    both = boards["focal"].merge(boards["distributed"], on="method", suffixes=("_f", "_d"))
+    table = pd.DataFrame({
+        "method": both["method"].map(_label),
+        "focal": [_with_ends(r.mean_f, r.low_f, r.high_f, sign=True) for r in both.itertuples()],
+        "distributed": [_with_ends(r.mean_d, r.low_d, r.high_d, sign=True) for r in both.itertuples()],
+    })  # fmt: skip
+    return [
+        "## Focal or distributed?",
+        "Section 4.3 of Rieke et al. 2018 finds occlusion focused and gradients distributed, and could not say which "
+        "is right. Mass accuracy, more than untrained networks:",
+        markdown(table), f"Both orders of {methods} methods agree with Spearman {agreement:.2f}.",
+    ]  # fmt: skip
+
+
+def _kinds(benchmark: Benchmark) -> list[str]:
+    """Say whether both kinds of truth rank the methods alike."""
+    boards = [leaderboard(benchmark, RMA, detectable(benchmark, truth=kind)) for kind in (IMPOSED, PHENOTYPE)]
+    if any(board.empty for board in boards):
+        return []
+    agreement, methods = rank_agreement(*boards)
+    return [
+        "## Do both kinds of truth rank the methods alike?",
+        f"Spearman {agreement:.2f} over {methods} methods between imposed changes and phenotypes (target 0.8).",
+    ]
+
+
+def _stable(benchmark: Benchmark) -> list[str]:
+    """Say how stable each method is when the network is trained again."""
+    table = benchmark.table("stability")
+    again = (table["change"] == "retrained") & (table["diagnosis"] == "all")
+    table = table[again & table["cell"].isin(detectable(benchmark))]
+    if table.empty:
+        return []
+    wide = table.pivot_table(index="method", columns=["level", "measure"], values="value", aggfunc="mean")
+    wide.columns = [f"{measure}, {level}" for level, measure in wide.columns]
+    wide = wide.sort_values(wide.columns[0], ascending=False)
+    shown = wide.map("{:.2f}".format).reset_index()
+    shown["method"] = shown["method"].map(_label)
+    most, least = wide.index[0], wide.index[-1]
+    return [
+        "## How stable under training again?",
+        "The same test scans by networks trained alike but for the seed, mean over cohorts:", markdown(shown),
+        f"By {wide.columns[0]}, {most} is the most stable ({wide.iloc[0, 0]:.2f}) and {least} the least "
+        f"({wide.iloc[-1, 0]:.2f}).",
+    ]  # fmt: skip
+
+
+def _randomised(benchmark: Benchmark) -> list[str]:
+    """Say which methods fail when the network is drawn anew (Arun et al. 2021)."""
+    table = benchmark.table("randomisation")
+    table = table[(table["kind"] == "cascade") & table["measure"].isin(["ssim", "ssim_absolute"])]
+    if table.empty:
+        return []
+    last = table.sort_values("step").groupby(["cell", "method", "measure"]).tail(1)
+    fails = last[last["value"] >= last["reference"]]
+    failing = fails.groupby("method")["cell"].nunique().to_dict()
+    cells = last["cell"].nunique()
+    named = ", ".join(f"{method} (in {count} of {cells})" for method, count in failing.items())
+    rest = sorted(set(last["method"]) - set(failing))
+    return [
+        "## Which methods fail randomisation?",
+        "All layers drawn anew; a method fails where the structural similarity, signed or absolute, does not fall "
+        f"below that of maps of different scans. Fail: {named or 'none'}. Pass: {', '.join(rest) or 'none'}.",
+    ]
+
+
+def _null(benchmark: Benchmark) -> list[str]:
+    """Say whether networks trained on nothing find the truth better than untrained ones."""
+    cells = benchmark.table("cells")
+    parts = ["## Where nothing is imposed"]
+    null = cells[cells["scenario"] == "null"]
+    for row in null.itertuples():
+        verdict = "chance" if row.auc_low <= 0.5 <= row.auc_high else "NOT chance"
+        parts.append(f"The null cohort ends at AUC {_with_ends(row.auc, row.auc_low, row.auc_high)}: {verdict}.")
+    test = null_test(benchmark, detectable(benchmark, truth=IMPOSED))
+    if len(test):
+        beats = test.loc[test["p_holm"] < 0.05, "method"].tolist()
+        said = f"find more of the truths than untrained ones by {', '.join(beats)}" if beats else (
+            "find no more of the truths than untrained ones, by any method"
+        )  # fmt: skip
+        parts.append(f"Networks trained on twins without the change {said} (Welch's t, Holm, p < 0.05).")
+    return parts if len(parts) > 1 else []
+
+
+def _peaks(benchmark: Benchmark) -> list[str]:
+    """Say how often the most relevant voxel lies at the truth."""
+    peaks = benchmark.table("peaks")
+    peaks = peaks[peaks["cell"].isin(detectable(benchmark))]
+    if peaks.empty:
+        return []
+    best = peaks.sort_values("within", ascending=False).groupby("cell", sort=False).head(1)
+    table = pd.DataFrame({
+        "cohort": best["cell"], "best method": best["method"],
+        "peak within 10 mm": [_with_ends(r.within, r.within_low, r.within_high) for r in best.itertuples()],
+        "patients": best["patients"],
+    })  # fmt: skip
+    return ["## Does the peak lie at the truth?", "Of correctly classified patients:", markdown(table)]
+
+
+# -- words ---------------------------------------------------------------------------------------------------------
+
+
+def explains(method: str) -> bool:
+    """Return whether a name is that of a method that explains a network, and not of a map for comparison."""
+    return method in METHODS and getattr(METHODS[method], "explanation", True)
+
+
+def _label(method: str) -> str:
+    return method if explains(method) else f"*{method}* (no explanation)"
+
+
+def _words(board: pd.DataFrame) -> dict[str, str]:
+    return {row.method: _with_ends(row.mean, row.low, row.high) for row in board.itertuples()}
+
+
+def _with_ends(value: float, low: float, high: float, sign: bool = False) -> str:
+    """Write a value with its interval: 0.31 (0.25 to 0.37)."""
+    form = "{:+.2f}" if sign else "{:.2f}"
+    if not math.isfinite(value):
+        return "–"
+    ends = f" ({form.format(low)} to {form.format(high)})" if math.isfinite(low) else ""
+    return form.format(value) + ends
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Write a table as Markdown."""
+    lines: list[Sequence[str]] = [list(map(str, table.columns)), ["---"] * len(table.columns)]
+    lines += [[str(value) for value in row] for row in table.itertuples(index=False)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
