@@ -11,6 +11,9 @@ from store.spec import CELLS, HEATMAPS
 if TYPE_CHECKING:
     import pandas as pd
 
+# Methods whose maps are the same for any network: baselines beside which explanations stand, and no explanation.
+TRAINING_MAPS = ("t_map", "linear_weights", "linear_pattern")  # of the groups that a network was trained on
+BASELINES = ("sobel", "intensity", "smooth_random", *TRAINING_MAPS)
 _FOLD, _RETRAINED = re.compile(r"fold-(\d+)"), "-seed-"
 
 
@@ -54,6 +57,11 @@ def are_of_folds(models: pd.Series) -> pd.Series:
 def are_retrained(models: pd.Series) -> pd.Series:
     """Return which model names of a column are trained again; they count no scan a second time."""
     return models.map({name: ModelName(name).retrained for name in models.unique()}).astype(bool)
+
+
+def explains(method: str) -> bool:
+    """Return whether maps of a method say something of the network; those of baselines do not."""
+    return method not in BASELINES
 
 
 class HeatmapKey(NamedTuple):

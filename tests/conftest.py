@@ -12,6 +12,7 @@ from store_factory import shared_store
 from torch import nn
 
 from engine.relevance import BatchSize, Brain
+from store.keys import TRAINING_MAPS
 
 SHAPE = (14, 15, 13)
 
@@ -92,7 +93,9 @@ def brain() -> Brain:
     mask = sum(((a - c) / (0.42 * n)) ** 2 for a, c, n in zip((x, y, z), centre, SHAPE, strict=True)) < 1
     labels = 1 + (x > centre[0]) + 2 * (y > centre[1])
     labels[~mask] = 0
-    return Brain(torch.from_numpy(mask), torch.from_numpy(labels.astype(np.int16)), 4, 4)
+    slope = torch.from_numpy((x - y).astype(np.float32) * mask)
+    maps = {name: slope * place for place, name in enumerate(TRAINING_MAPS, 1)}
+    return Brain(torch.from_numpy(mask), torch.from_numpy(labels.astype(np.int16)), 4, 4, training_maps=maps)
 
 
 @pytest.fixture

@@ -87,6 +87,19 @@ def test_methods_are_told_apart_with_any_common_deficiency(deficiency):
     colours = [seen_lab(colour, deficiency) for colour in palette.METHODS.values()]
     apart = [np.linalg.norm(a - b) for a, b in itertools.combinations(colours, 2)]
     assert min(apart) > 15
+    greys = [seen_lab(colour, deficiency) for colour in palette.BASELINES.values()]
+    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(greys, 2)) > 12
+
+
+def test_baselines_are_marked_wherever_a_method_is_named():
+    from store.export.nifti import METHOD_TITLES
+    from store.keys import BASELINES
+
+    assert tuple(palette.BASELINES) == BASELINES
+    for name in BASELINES:
+        assert "(no explanation)" in formatting.method_name(name)
+        assert "(no explanation)" in METHOD_TITLES[name]
+        assert formatting.HOW_TO_READ[name].startswith("No explanation:")
 
 
 def test_group_colours_hold_for_any_cohort():

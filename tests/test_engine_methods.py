@@ -26,11 +26,17 @@ from engine.relevance import (
     GuidedGradCam,
     InputXGradient,
     IntegratedGradients,
+    Intensity,
     LayerwiseRelevance,
+    LinearPattern,
+    LinearWeights,
     Occlusion,
     SegmentOcclusion,
     Sensitivity,
     SmoothGrad,
+    SmoothRandom,
+    Sobel,
+    TMap,
 )
 from engine.relevance.base import ShapeError
 from engine.relevance.fills import fill_volume
@@ -38,8 +44,10 @@ from engine.relevance.gradients import input_gradient
 from engine.relevance.hooks import guided_relus
 from engine.relevance.lrp import propagate
 from engine.relevance.occlusion import changing_positions, cube_at, position_shape
+from engine.relevance.smooth_random import FWHM_MM
 from engine.training.trainer import probability
 from store.files.geometry import nearest_positions
+from store.keys import BASELINES, explains
 from tests.conftest import SHAPE
 
 LEVELS = (3, 12)
@@ -136,7 +144,7 @@ def test_huge_margins_have_finite_maps(method, small_network, volumes):
                 assert torch.isfinite(values).all()
                 sums = values.abs().sum()
                 assert torch.isfinite(values / sums).all() if sums else True
-        assert found.margin.abs().max() > 1
+        assert found.margin.abs().max() > 1 or not method.explanation
     p = probability(margin)
     assert np.isfinite(p).all()
     assert p[0] in (0, 1)
@@ -152,6 +160,18 @@ def test_batch_equals_one_by_one(method, small_network, volumes):
 def test_antisymmetric_as_declared(method, small_network, volumes):
     positive, negative = (method.attribute(small_network, volumes, target).margin for target in (1, 0))
     assert torch.allclose(positive, -negative, atol=1e-5) == method.antisymmetric
+
+
+def test_maps_depend_on_the_network_as_declared(method, small_network, volumes):
+    """Explanations do; baselines are the same for any network and are marked in the engine as in the store."""
+    other = copy.deepcopy(small_network)
+    for value in other[-1].parameters():
+        value.data = value.data.flip(0) * 3
+    one, another = (method.attribute(network, volumes, 1).margin for network in (small_network, other))
+    assert torch.equal(one, another) != method.explanation
+    assert one.any()
+    assert explains(method.name) == method.explanation
+    assert bool(method.own_unit) != method.explanation
 
 
 def test_model_and_volumes_are_left_alone(method, small_network, volumes):
@@ -651,3 +671,53 @@ def test_guided_grad_cam_is_the_product(tiny_network, tiny_volumes, brain, batch
     guided = GuidedBackprop(brain, batch).attribute(tiny_network, tiny_volumes, 1).margin
     torch.testing.assert_close(found, where * guided)
     assert where.shape == (2, *SMALL)
+
+
+# -- baselines ----------------------------------------------------------------------------------------------------
+
+
+def test_baselines_are_those_that_the_store_names():
+    assert tuple(name for name, method in METHODS.items() if not method.explanation) == BASELINES
+
+
+def test_sobel_has_the_slope_of_a_ramp_in_intensity_per_mm(small_network, brain, batch):
+    """A ramp of 3 along x and 4 along y a voxel rises by 5 a voxel of 4 mm."""
+    x, y, _ = np.indices(SHAPE)
+    ramp = torch.from_numpy((3 * x + 4 * y).astype(np.float32))
+    inner = brain.mask.clone()
+    for axis in range(3):
+        inner &= brain.mask.roll(1, axis) & brain.mask.roll(-1, axis)
+    scored = dataclasses.replace(brain, mean=torch.ones(SHAPE), spread=torch.full(SHAPE, 2.0))
+    for one, volume in ((brain, ramp), (scored, (ramp - 1) / 2)):  # of z-scores: of what they were made of
+        found = Sobel(one, batch).attribute(small_network, volume[None, None], 1).margin[0]
+        torch.testing.assert_close(found[inner], torch.full_like(found[inner], 5 / 4))
+        assert not found[~brain.mask].any()
+
+
+def test_intensity_is_the_size_of_z(small_network, brain, batch, volumes):
+    assert torch.equal(Intensity(brain, batch).attribute(small_network, volumes, 0).margin, volumes[:, 0].abs())
+
+
+def test_the_random_map_is_the_scans_own_and_as_smooth_as_said(small_network, batch):
+    """Half the maximum of the autocorrelation of smoothed noise is sqrt(2) times as wide as the filter."""
+    shape, mm = (49, 58, 49), 4
+    mask = torch.ones(shape, dtype=torch.bool)
+    method = SmoothRandom(Brain(mask, mask.to(torch.int16), 1, mm), batch)
+    scans = torch.randn((2, 1, *shape), generator=torch.Generator().manual_seed(1))
+    one, other = method.attribute(small_network, scans, 1).margin.numpy()
+    assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.1
+    assert one.std() == pytest.approx(1, abs=1e-4)
+    centred = one - one.mean()
+    power = np.abs(np.fft.fftn(centred)) ** 2
+    correlation = np.fft.ifftn(power).real / power.mean()
+    lag = np.interp(0.5, correlation[:8, 0, 0][::-1], np.arange(8)[::-1]) * mm
+    assert lag == pytest.approx(FWHM_MM / 2 * np.sqrt(2), rel=0.12)
+
+
+@pytest.mark.parametrize("method", [TMap, LinearWeights, LinearPattern])
+def test_maps_of_the_training_groups_turn_with_the_class_and_need_them(method, small_network, brain, batch, volumes):
+    positive, negative = (method(brain, batch).attribute(small_network, volumes, k).margin for k in (1, 0))
+    assert all(torch.equal(one, brain.training_maps[method.name]) for one in positive)
+    assert torch.equal(positive, -negative)
+    with pytest.raises(ValueError, match="needs training scans of both groups"):
+        method(dataclasses.replace(brain, training_maps={}), batch).attribute(small_network, volumes, 1)

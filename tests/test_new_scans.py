@@ -189,7 +189,8 @@ def test_what_each_network_learnt_from_is_what_the_run_says(reference):
     for one in reference.jobs:
         assert len(one.train) == trained["training_scans"][one.model]
         check_no_leak(reference.scans, one)
-        negative, read = reference.tissue(one)
+        groups, read = reference.training_scans(one)
+        negative = groups["NC"]
         assert set(negative) < set(one.train)
         assert set(reference.scans.set_index("scan")["group"][negative]) == {"NC"}
         assert read(negative[:1]).shape == (1, *reference.reader.mask.shape)

@@ -19,6 +19,7 @@ from dashboard.text.outputs import OutputDescription, answer_of
 from store import BrokenRunError, NotInRunError, RunInfo, RunReader
 from store.accuracy import metrics_of
 from store.files.tables import known_table
+from store.keys import explains
 from store.reading.verdict import Verdict
 from store.reading.verdict import verdict as verdict_of
 
@@ -109,6 +110,8 @@ def average_of(reader: RunReader, method: str, scale: str | None = None) -> tupl
     drop = {"margin": "drop of margin", "probability": "drop of probability", **relative}
     change = {"margin": "|d margin|", "probability": "|d probability|", **relative}
     unit = answer_of(reader.manifest).unit_of((change if gradient else drop).get(scale, scale))
+    if not explains(method) and scale != "relative":
+        unit = "own units"
     return scale, "mean_abs" if gradient else "mean_positive", unit
 
 

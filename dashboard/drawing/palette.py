@@ -25,6 +25,14 @@ METHODS = {
     "grad_cam": "#82299E",
     "guided_grad_cam": "#C789C5",
 }
+BASELINES = {  # maps that explain nothing: without a hue, from dark to light
+    "sobel": "#1E1E1E",
+    "intensity": "#434343",
+    "smooth_random": "#686868",
+    "t_map": "#8C8C8C",
+    "linear_weights": "#B0B0B0",
+    "linear_pattern": "#CFCFCF",
+}
 # Relevance from the threshold (0) to the top of the scale (1).
 HOT_STOPS = np.array([0.0, 0.45, 1.0])
 HOT_COLOURS = np.array([[0.72, 0.06, 0.08], [0.95, 0.30, 0.05], [1.0, 0.93, 0.35]])  # red to yellow
@@ -43,7 +51,7 @@ def group_colour(diagnosis: str, groups: Sequence[str]) -> str:
 
 def method_colour(method: str) -> str:
     """Return the fixed colour of a method."""
-    return METHODS.get(method, QUIET)
+    return (METHODS | BASELINES).get(method, QUIET)
 
 
 def faint(colour: str, alpha: float) -> str:

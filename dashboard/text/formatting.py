@@ -18,6 +18,12 @@ METHODS = {
     "lrp": "LRP",
     "grad_cam": "Grad-CAM",
     "guided_grad_cam": "Guided Grad-CAM",
+    "sobel": "Edges (no explanation)",
+    "intensity": "Intensity |z| (no explanation)",
+    "smooth_random": "Random map (no explanation)",
+    "t_map": "Welch t map (no explanation)",
+    "linear_weights": "Linear weights (no explanation)",
+    "linear_pattern": "Linear pattern (no explanation)",
 }
 COARSE = {"grad_cam": "units of the last convolution, interpolated"}  # maps with fewer numbers than their voxels
 HOW_TO_READ = {
@@ -34,6 +40,12 @@ HOW_TO_READ = {
     "lrp": "Layer-wise relevance propagation: the decision, handed back from layer to layer to the voxels.",
     "grad_cam": "Where the last convolution finds evidence: coarse, and interpolated between its units.",
     "guided_grad_cam": "Guided backpropagation where Grad-CAM finds evidence.",
+    "sobel": "No explanation: where the scan has edges, whatever the network does.",
+    "intensity": "No explanation: how far each voxel is from the training mean, whatever the network does.",
+    "smooth_random": "No explanation: smooth noise, to show what a map without information looks like.",
+    "t_map": "No explanation: where the training groups differ (Welch's t), whatever the network does.",
+    "linear_weights": "No explanation: weights of a linear classifier of the training scans; the network is not asked.",
+    "linear_pattern": "No explanation: where that linear classifier finds its signal (Haufe et al. 2014).",
 }
 CLASSIFIERS = {"cnn": "3D CNN", "region_means": "Linear: region means", "covariates": "Linear: covariates"}
 ERRORS = {"mae": "Mean absolute error", "rmse": "Root mean square error", "r": "Pearson r", "r2": "R²"}

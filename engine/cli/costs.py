@@ -41,10 +41,13 @@ SEGMENTING_S = {1: 4.0, 2: 0.8, 3: 0.5, 4: 0.4}  # to cut a scan into segments, 
 # Forward and backward passes a map of a method without patches; Captum's DeepLIFT and LRP in passes of that size.
 BACKWARD_PASSES = {
     "sensitivity": 1, "guided_backprop": 1, "input_x_gradient": 1, "deeplift": 4, "lrp": 4, "grad_cam": 0.5,
-    "guided_grad_cam": 1.5,
+    "guided_grad_cam": 1.5, "sobel": 0, "intensity": 0, "smooth_random": 0, "t_map": 0, "linear_weights": 0,
+    "linear_pattern": 0,
 }  # fmt: skip
 PATCHED = ("occlusion", "area_occlusion", "segment_occlusion")
-TWO_MAPS = ("guided_backprop", "segment_occlusion", "grad_cam", "guided_grad_cam")  # for both groups, in both scales
+TWO_MAPS = (  # for both groups, in both scales
+    "guided_backprop", "segment_occlusion", "grad_cam", "guided_grad_cam", "sobel", "intensity", "smooth_random",
+)  # fmt: skip
 BRAIN_SHARE = 0.22
 PACKED_BYTES = 0.5  # of a stored int16 volume after compression, of its brain voxels' two bytes
 BASE_MIB = 1500

@@ -20,7 +20,8 @@ from engine.config.section import Section
 NETWORK_NAMES = ("rieke2018", "korolev2017_plain", "korolev2017_residual")
 Method = Literal[
     "sensitivity", "guided_backprop", "occlusion", "area_occlusion", "segment_occlusion", "input_x_gradient",
-    "integrated_gradients", "smoothgrad", "deeplift", "lrp", "grad_cam", "guided_grad_cam",
+    "integrated_gradients", "smoothgrad", "deeplift", "lrp", "grad_cam", "guided_grad_cam", "sobel", "intensity",
+    "smooth_random", "t_map", "linear_weights", "linear_pattern",
 ]  # fmt: skip
 METHOD_NAMES = get_args(Method)
 USUAL_METHODS = METHOD_NAMES[:4]  # the paper's

@@ -18,6 +18,7 @@ from engine.networks.blocks import sequential_blocks
 from engine.networks.device import choose_device, make_deterministic
 from engine.pipeline.inputs import fills_of, needs_tissue
 from engine.pipeline.run import Run
+from engine.pipeline.training_maps import training_maps
 from engine.relevance import METHODS, BatchSize, Brain, Occlusion, Relevance, RelevanceMethod
 from engine.relevance.base import ShapeError
 from engine.relevance.integrated_gradients import TOLERANCE
@@ -26,7 +27,7 @@ from engine.training.checkpoints import load_model
 from engine.training.normalisation import Normalisation, Normaliser
 from engine.training.volumes import STREAMED, Volumes, chunked
 from store.files.geometry import nearest_positions
-from store.keys import HeatmapKey
+from store.keys import TRAINING_MAPS, HeatmapKey
 from store.spec import MODELS_FOLDER
 from store.writing.writer import HeatmapArray
 
@@ -83,12 +84,19 @@ def space(run: Run, device: torch.device) -> Brain:
     return Brain(torch.from_numpy(run.mask.copy()).to(device), labels, run.atlas.count, run.config.grid_mm)
 
 
-def build_brain(run: Run, job: Job, normalisation: Normaliser, device: torch.device) -> Brain:
-    """Return the cohort's space, with tissue of the negative group's training scans where a method asks for it."""
+def build_brain(
+    run: Run, job: Job, normalisation: Normaliser, device: torch.device, methods: Sequence[str] | None = None
+) -> Brain:
+    """Return the cohort's space, with what methods ask for of the training scans: tissue, maps of the groups.
+
+    Args:
+        methods: names of those that will be used; default: by which the job's scans are explained.
+    """
     asked = fills_of(run.config)
     mean = other = None
     if needs_tissue(run.config):
-        negative, read = run.tissue(job)
+        groups, read = run.training_scans(job)
+        negative = groups[run.groups[1]]
     if "nc_mean" in asked:
         total = np.zeros(run.mask.shape)
         for scan in negative:
@@ -98,6 +106,9 @@ def build_brain(run: Run, job: Job, normalisation: Normaliser, device: torch.dev
         chosen = negative[int(np.random.default_rng([job.seed, 8]).integers(len(negative)))]
         other = torch.from_numpy(normalisation(read([chosen]))[0]).to(device)
     brain = replace(space(run, device), negative_mean=mean, other_subject=other)
+    if set(methods if methods is not None else getattr(run.config.explain, job.model_set)) & set(TRAINING_MAPS):
+        maps = training_maps(run, job, normalisation)
+        brain = replace(brain, training_maps={name: torch.from_numpy(one).to(device) for name, one in maps.items()})
     if not isinstance(normalisation, Normalisation):  # each scan by itself: still intensities
         return brain
     return replace(
@@ -212,6 +223,8 @@ def scales_of(run: Run, gradient: bool) -> tuple[str, ...]:
 
 def unit_of(run: Run, method: RelevanceMethod, scale: str) -> str:
     """Return the unit of a map; of a regression, standard deviations of the target are what else is the margin."""
+    if not method.explanation:
+        return f"{method.own_unit}, no explanation"
     unit = GRADIENT_UNITS[run.config.normalisation] if method.gradient else DROP_UNITS[scale]
     unit = "margin" if method.contribution else unit
     return unit.replace("margin", f"SD of {run.cohort.target.label}") if run.cohort.target else unit

@@ -47,17 +47,18 @@ def explain_again(
     """Compute (scan, signed heatmap (x, y, z) float32, 0 outside the brain) for the positive group, in order.
 
     Args:
-        method: one by which the held-out network is explained in the run.
+        method: one by which the held-out network is explained in the run, or one of voxels.
         scale: margin or probability, of occlusions.
         read: what gives the volumes (n, x, y, z) of scans in the place of the cohort's own.
     """
-    brain = build_brain(run, one.job, one.normalisation, one.device)
+    brain = build_brain(run, one.job, one.normalisation, one.device, [method])
     explainer = build_method(method, run.config, brain, BatchSize(run.config.explain.batch_size))
     reader, names, chunks = run.reader(), list(scans), chunked(list(scans), CHUNK)
-    attributes = reader.attributes(f"heatmaps/{one.job.model}/{method}/{run.groups[0]}/margin")
+    on_voxels = explainer.native_grid == "voxels"  # as they are, whether or not the run has stored some
+    attributes = {} if on_voxels else reader.attributes(f"heatmaps/{one.job.model}/{method}/{run.groups[0]}/margin")
     volumes = Volumes(read or run.cache.read, names, one.normalisation, one.device, STREAMED)
     for chunk, batch in zip(chunks, volumes.batches(chunks), strict=True):
         found = explainer.attribute(one.network, batch, 1)
         values = found.probability if scale == "probability" and found.probability is not None else found.margin
         for scan, value in zip(chunk, values.cpu().numpy().astype(np.float32), strict=True):
-            yield scan, np.where(run.mask, reader.full(value, attributes), 0)
+            yield scan, np.where(run.mask, value if on_voxels else reader.full(value, attributes), 0)

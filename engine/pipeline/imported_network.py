@@ -19,12 +19,13 @@ from engine.networks.cnn3d import parameter_count
 from engine.networks.device import choose_device, make_deterministic
 from engine.pipeline import stages
 from engine.pipeline.evaluate import evaluation_tables, prediction_rows
-from engine.pipeline.inputs import needs_tissue
+from engine.pipeline.inputs import needs_training_scans
 from engine.pipeline.run import Run
 from engine.training.checkpoints import load_model, pack_model
 from engine.training.imported import NAME, normalisation_of, read_network, stored_card
 from engine.training.trainer import predict_margins
 from engine.training.volumes import STREAMED, Volumes
+from store.keys import TRAINING_MAPS
 from store.spec import MODELS_FOLDER, table_spec
 
 MODEL = "holdout"  # whose test set is the whole cohort
@@ -74,10 +75,10 @@ class ImportedRun(Run):
         test = tuple(scans.loc[scans["role"] == "cohort", "scan"])
         return [Job(MODEL, "holdout", self.config.seed, (), test, tuple(scans["scan"]))]
 
-    def tissue(self, _job: Job) -> tuple[list[str], Callable[[Sequence[str]], np.ndarray]]:
+    def training_scans(self, _job: Job) -> tuple[dict[str, list[str]], Callable[[Sequence[str]], np.ndarray]]:
         raise UserError(
-            "explain.occlusion.reference: the training scans of an imported network are not known; use mean, blurred "
-            "or a number"
+            "explain: the training scans of an imported network are not known; as the reference of occlusions use "
+            f"mean, blurred or a number, and take {', '.join(TRAINING_MAPS)} out of explain.holdout"
         )
 
     @property
@@ -119,8 +120,8 @@ def ingest(run: ImportedRun) -> None:
     read_network(run.card, run.file)
     stages.ingest(run)
     run.with_parts(run.cohort)
-    if needs_tissue(run.config):
-        run.tissue(run.jobs[0])
+    if needs_training_scans(run.config):
+        run.training_scans(run.jobs[0])
 
 
 def import_network(run: ImportedRun) -> None:

@@ -20,6 +20,7 @@ from engine.preprocessing.scan import ScanPreparer
 from engine.progress import Progress
 from engine.simulation.cohort import SimulatedPreparer
 from engine.simulation.cohort import read as read_simulated
+from store.keys import TRAINING_MAPS
 from store.spec import CACHE_FOLDER, WORK_FOLDER
 
 OF_THE_NEGATIVE_GROUP = {"nc_mean", "other_subject"}  # what replaces tissue, made of its training scans
@@ -80,3 +81,9 @@ def fills_of(config: RunConfig) -> set[str | float]:
 def needs_tissue(config: RunConfig) -> bool:
     """Return whether a method puts training scans of the negative group in the place of tissue."""
     return bool(fills_of(config) & OF_THE_NEGATIVE_GROUP)
+
+
+def needs_training_scans(config: RunConfig) -> bool:
+    """Return whether a method that explains scans needs those that the networks were trained on."""
+    asked = {method for model_set in config.training.models for method in getattr(config.explain, model_set)}
+    return needs_tissue(config) or bool(asked & set(TRAINING_MAPS))

@@ -144,10 +144,10 @@ class Run:
         scans = split(cohort.scans, cohort.groups, self.config.split, self.config.seed)
         return replace(cohort, scans=scans)
 
-    def tissue(self, job: Job) -> tuple[list[str], Callable[[Sequence[str]], np.ndarray]]:
-        """Return training scans of the negative group, which may replace other tissue, and what reads them."""
+    def training_scans(self, job: Job) -> tuple[dict[str, list[str]], Callable[[Sequence[str]], np.ndarray]]:
+        """Return the training scans of a network by group, and what reads them."""
         group = self.cohort.scans.set_index("scan")["group"]
-        return [scan for scan in job.train if group[scan] == self.groups[1]], self.cache.read
+        return {name: [scan for scan in job.train if group[scan] == name] for name in self.groups}, self.cache.read
 
     @property
     def jobs(self) -> list[Job]:

@@ -16,7 +16,7 @@ import torch
 
 from engine.analysis.distances import has_relevance, mass
 from engine.networks.device import choose_device, make_deterministic
-from engine.pipeline.explain import CHUNK, build_method, space
+from engine.pipeline.explain import CHUNK, build_brain, build_method
 from engine.pipeline.run import Run
 from engine.relevance import METHODS, BatchSize
 from engine.training.checkpoints import load_model
@@ -41,7 +41,8 @@ def whole_masses(
     for (model, target), part in groupby(rows, key=lambda row: (row["model"], row["target"])):
         if model not in networks:
             network, normalisation, _ = load_model(run.staging / MODELS_FOLDER, model, run.mask)
-            networks[model] = network.to(torch.device(device)).eval(), normalisation
+            network, job = network.to(torch.device(device)).eval(), next(job for job in run.jobs if job.model == model)
+            networks[model] = network, normalisation, build_brain(run, job, normalisation, torch.device(device))
         for chunk in chunked(list(part), CHUNK):
             gradients = _gradients(run, methods, networks[model], chunk, target)
             for number, row in enumerate(chunk):
@@ -58,10 +59,10 @@ def whole_masses(
 
 def _gradients(run: Run, methods: list[dict], network: tuple, chunk: list[dict], target: str) -> dict[str, np.ndarray]:
     """Return method -> (scans, x, y, z) signed gradients of the margin."""
-    model, normalisation = network
+    model, normalisation, brain = network
     device, scans = next(model.parameters()).device, [row["scan"] for row in chunk]
     (batch,) = Volumes(run.cache.read, scans, normalisation, device, STREAMED).batches([scans])
-    brain, size = space(run, device), BatchSize(run.config.explain.batch_size)
+    size = BatchSize(run.config.explain.batch_size)
     index = 1 if target == run.groups[0] else 0
     names = [one["method"] for one in methods if METHODS[one["method"]].gradient]
     return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -47,6 +47,7 @@ class Brain:
         negative_mean: (x, y, z) z-scored mean of the negative group's training scans.
         other_subject: (x, y, z) a z-scored training scan of the negative group.
         mean, spread: (x, y, z) of the z-scores; None where volumes are intensities already.
+        training_maps: name -> (x, y, z) how the training groups differ; empty where no baseline asks for it.
     """
 
     mask: Tensor
@@ -57,6 +58,7 @@ class Brain:
     other_subject: Tensor | None = None
     mean: Tensor | None = None
     spread: Tensor | None = None
+    training_maps: Mapping[str, Tensor] = field(default_factory=dict)
 
     def intensities(self, volume: Tensor) -> Tensor:
         """Return one volume (x, y, z) as before the normalisation, as far as that can be undone."""
@@ -89,6 +91,9 @@ class RelevanceMethod(ABC):
         gradient: relevance is a gradient or a contribution by gradients, of which |h| counts; else a drop of evidence,
             of which max(h, 0) counts.
         contribution: relevance is a part of the margin itself, not the margin per unit of input.
+        explanation: relevance says something of the network. Else it is a baseline, a map that would be the same for
+            any network, beside which explanations stand; marked as no explanation wherever it is shown.
+        own_unit: of a baseline.
     """
 
     name: ClassVar[str]
@@ -96,6 +101,8 @@ class RelevanceMethod(ABC):
     antisymmetric: ClassVar[bool]
     gradient: ClassVar[bool]
     contribution: ClassVar[bool] = False
+    explanation: ClassVar[bool] = True
+    own_unit: ClassVar[str] = ""
 
     brain: Brain = field(repr=False, compare=False)
     batch: BatchSize = field(repr=False, compare=False)

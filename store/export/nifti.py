@@ -38,6 +38,12 @@ METHOD_TITLES = {
     "lrp": "LRP",
     "grad_cam": "Grad-CAM",
     "guided_grad_cam": "Guided\nGrad-CAM",
+    "sobel": "Edges\n(no explanation)",
+    "intensity": "Intensity |z|\n(no explanation)",
+    "smooth_random": "Random map\n(no explanation)",
+    "t_map": "Welch t map\n(no explanation)",
+    "linear_weights": "Linear weights\n(no explanation)",
+    "linear_pattern": "Linear pattern\n(no explanation)",
 }
 STATISTIC_WORDS = {"mean": "mean h", "mean_abs": "mean |h|", "mean_positive": "mean max(h, 0)", "sd": "SD of h"}
 

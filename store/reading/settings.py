@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from store.errors import NotInRunError
+from store.keys import explains
 
 if TYPE_CHECKING:
     from store.reading.reader import RunReader
@@ -92,7 +93,9 @@ def average_scale(run: RunReader, model_set: str, method: str) -> str:
 def average_unit(run: RunReader, method: str, scale: str) -> str:
     """Return the unit of a group map on the working grid, as a header of 80 letters can hold it."""
     if scale == "relative":
-        return "share of relevance per voxel"
+        return "share of relevance per voxel" if explains(method) else "share per voxel, no explanation"
+    if not explains(method):
+        return "own units, no explanation"
     kind = "d" if run.is_gradient(method) else "drop of"
     if run.task == "regression":
         return f"{kind} prediction, in SD"

@@ -22,6 +22,7 @@ from engine.errors import RunError, UserError
 from store import RunReader, list_runs, open_run
 from store.errors import StoreError
 from store.files.bounds import parsed_json
+from store.keys import TRAINING_MAPS
 from store.spec import MANIFEST, MODELS_FOLDER
 
 NAME = "New scans"
@@ -126,20 +127,21 @@ class ReferenceRun:
         labels, fine = (self.reader.array(path).astype(np.int16) for path in ("grid/atlas", "atlas"))
         return Atlas(labels, fine, self.reader.table("regions"))
 
-    def tissue(self, job: Job) -> tuple[list[str], Callable[[Sequence[str]], np.ndarray]]:
-        """Return training scans of the negative group, and what reads their volumes out of the store.
+    def training_scans(self, job: Job) -> tuple[dict[str, list[str]], Callable[[Sequence[str]], np.ndarray]]:
+        """Return the training scans of a network by group, and what reads their volumes out of the store.
 
         Raises:
             UserError: the run holds none.
         """
         scans = self.scans[self.scans["scan"].isin(job.train)]
-        negative = scans.loc[scans["group"] == self.reader.groups[1], "scan"].tolist()
-        if not negative or not self.reader.has_array("scans"):
+        by_group = {group: scans.loc[scans["group"] == group, "scan"].tolist() for group in self.reader.groups}
+        if not all(by_group.values()) or not self.reader.has_array("scans"):
             raise UserError(
-                f"run {self.run_id} does not hold the training scans that occlusions put in the place of tissue; use "
-                "--set explain.occlusion.reference=mean --set explain.area_occlusion.reference=mean"
+                f"run {self.run_id} does not hold the training scans that occlusions put in the place of tissue, and "
+                "that maps of the training groups are made of; use --set explain.occlusion.reference=mean --set "
+                f"explain.area_occlusion.reference=mean, and take {', '.join(TRAINING_MAPS)} out of explain"
             )
-        return negative, lambda scans: np.stack([self.reader.volume(scan) for scan in scans])
+        return by_group, lambda scans: np.stack([self.reader.volume(scan) for scan in scans])
 
 
 def find_reference(name: str, store: Path) -> ReferenceRun:

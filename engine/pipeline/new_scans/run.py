@@ -69,8 +69,8 @@ class NewScansRun(Run):
         nothing = pd.Series(pd.NA, cohort.scans.index)
         return replace(cohort, scans=cohort.scans.assign(fold=nothing, holdout=nothing))
 
-    def tissue(self, job: Job) -> tuple[list[str], Callable[[Sequence[str]], np.ndarray]]:
-        return self.reference.tissue(job)
+    def training_scans(self, job: Job) -> tuple[dict[str, list[str]], Callable[[Sequence[str]], np.ndarray]]:
+        return self.reference.training_scans(job)
 
     @property
     def jobs(self) -> list[Job]:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from engine.pipeline import stages
 from engine.pipeline.fingerprints import data_fingerprint
-from engine.pipeline.inputs import needs_tissue
+from engine.pipeline.inputs import needs_training_scans
 from engine.pipeline.new_scans.bounds import reference_flags
 from engine.pipeline.new_scans.files import inspected, read_files
 from engine.pipeline.new_scans.run import NewScansRun
@@ -34,8 +34,8 @@ def ingest(run: NewScansRun) -> None:
         run.progress.say(f"  {scan} is of {subject}, who is in {run.reference.run_id}: explained only by {models}")
     for warning in run.cohort.warnings:
         run.progress.say(f"  WARNING: {warning}")
-    for job in jobs if needs_tissue(run.config) else ():
-        run.tissue(job)  # better refused now than after the registration
+    for job in jobs if needs_training_scans(run.config) else ():
+        run.training_scans(job)  # better refused now than after the registration
 
 
 def preprocess(run: NewScansRun) -> None:
