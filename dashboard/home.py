@@ -95,6 +95,7 @@ VIEWS = (
     View("regions", "Regions", ":material/format_list_numbered:"),
     View("clinical", "Clinical", ":material/clinical_notes:"),
     View("distances", "Distances", ":material/straighten:"),
+    View("trust", "Trust", ":material/verified_user:", whole=True),
     View("compare_runs", "Compare runs", ":material/compare:", whole=True),
     View("provenance", "Provenance", ":material/fingerprint:", whole=True),
 )

@@ -29,8 +29,8 @@ from dashboard.views.regions import tables as regions_tables
 from store import open_run
 
 pytestmark = pytest.mark.usefixtures("anonymous")
-PAGES = ("overview", "group_maps", "patient", "variability", "regions", "clinical", "distances", "compare_runs",
-         "provenance")  # fmt: skip
+PAGES = ("overview", "group_maps", "patient", "variability", "regions", "clinical", "distances", "trust",
+         "compare_runs", "provenance")  # fmt: skip
 NAME = "qzxjv"  # in the name of every subject, scan and file
 SIZES = {"AD": 11, "NC": 12, "MCI": 3}
 CURIOUS = {

@@ -22,8 +22,8 @@ from dashboard.shell import run_picker
 from store import RunInfo
 
 NAMES = (
-    "Overview", "Group maps", "Patient", "Variability", "Regions", "Clinical", "Distances", "Compare runs",
-    "Provenance",
+    "Overview", "Group maps", "Patient", "Variability", "Regions", "Clinical", "Distances", "Trust",
+    "Compare runs", "Provenance",
 )  # fmt: skip
 VIEWS = {f"views/{name.lower().replace(' ', '_')}/page.py": name for name in NAMES}
 

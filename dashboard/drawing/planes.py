@@ -27,6 +27,8 @@ LETTERS = {"coronal": "LR", "sagittal": "PA", "axial": "LR"}
 BRAIN = 0.85  # brightness of the anatomy
 CROSS = 0.75  # brightness of the crosshair
 GAP_MM = 5  # of the crosshair, on either side of its centre
+OUTLINE, SHADE = (255, 122, 230), 0.3  # as in the viewer: of an outline, and how dark what lies under it becomes
+DASH, DASH_GAP = 5, 3  # mm
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Layout:
         small_print: with the note below.
         resolution: in words, where it is not that of the heatmap's affine.
         on: the `background` of these sections and this style, where it is drawn on more than once.
+        outline: (sections, across, up) shares from 0 to 1 on the grid of the heatmap, outlined at a half by a dashed
+            line.
     """
 
     columns: int | None = None
@@ -51,6 +55,7 @@ class Layout:
     small_print: bool = True
     resolution: str | None = None
     on: Background | None = None
+    outline: np.ndarray | None = None
 
 
 def picture(
@@ -81,7 +86,10 @@ def arrange(
     """
     layout = layout or Layout()
     text = layout.text
-    drawn = painted(layout.on or background(cuts, affine, style, layout.pixels_per_mm), heat, style, scale)
+    on = layout.on or background(cuts, affine, style, layout.pixels_per_mm)
+    drawn = painted(on, heat, style, scale)
+    if layout.outline is not None:
+        draw_outline(drawn, on, layout.outline, layout.pixels_per_mm)
     if layout.cross_mm is not None:
         _crosshair(drawn, cuts, style, layout.cross_mm, layout.pixels_per_mm)
     labelled = [_labelled(tile, style, mm, text) for tile, mm in zip(drawn, cuts.positions_mm, strict=True)]
@@ -173,6 +181,36 @@ def painted(on: Background, heat: np.ndarray, style: Style, scale: Range) -> np.
     under, alpha = on.grey.ravel()[seen, None], colours[:, 3:] * on.inside.ravel()[seen, None]
     pixels.reshape(-1, 3)[seen] = 255 * (under + (colours[:, :3] - under) * alpha) + 0.5
     return pixels
+
+
+def draw_outline(drawn: np.ndarray, on: Background, inside: np.ndarray, pixels_per_mm: float) -> None:
+    """Draw a dashed line where shares cross a half, on a darker one so that it stands out on any colour.
+
+    Args:
+        drawn: (sections, height, width, 3) uint8, changed in place.
+        inside: (sections, across, up) shares from 0 to 1, on the grid of the heatmap.
+    """
+    within = _resampled(inside.astype(np.float32), on.heat) >= 0.5
+    edge = _grown(within, 1) & ~within
+    wide = _grown(edge, max(1, round(pixels_per_mm / 2)))
+    rows, columns = np.indices(edge.shape[1:])
+    period = (DASH + DASH_GAP) * pixels_per_mm
+    # Dashed in every direction but a rare one: steps of a mask run across, upwards and at 45 degrees.
+    dashes = (rows + 2 * columns) / 1.5 % period < period * DASH / (DASH + DASH_GAP)
+    drawn[wide] = (SHADE * drawn[wide]).astype(np.uint8)
+    drawn[_grown(edge, round(pixels_per_mm / 3)) & dashes] = OUTLINE
+
+
+def _grown(mask: np.ndarray, pixels: int) -> np.ndarray:
+    """Widen each section (sections, height, width) of a mask by some pixels on its four sides."""
+    for _ in range(pixels):
+        wider = mask.copy()
+        wider[:, 1:] |= mask[:, :-1]
+        wider[:, :-1] |= mask[:, 1:]
+        wider[:, :, 1:] |= mask[:, :, :-1]
+        wider[:, :, :-1] |= mask[:, :, 1:]
+        mask = wider
+    return mask
 
 
 def _pixel_centres(centres: np.ndarray, pixels_per_mm: float) -> np.ndarray:

@@ -56,6 +56,23 @@ def has_both_groups(run: Run, model_set: str) -> bool:
     return all(rows.subject[rows.group == group].nunique() >= least for group in runs.manifest(run)["groups"])
 
 
+def large_cells(table: pd.DataFrame, together: str = "all") -> pd.DataFrame:
+    """Keep the rows of a table of groups that this reader may see.
+
+    Of a table with diagnoses, what is of all of them together goes where one of them is hidden: the hidden one would
+    follow from the others.
+
+    Args:
+        table: subjects, and perhaps diagnosis, a row each.
+        together: the diagnosis of all scans.
+    """
+    small = table["subjects"] < fewest()
+    if "diagnosis" in table:
+        everyone = table["diagnosis"] == together
+        small = small | everyone if (small & ~everyone).any() else small
+    return table[~small].reset_index(drop=True)
+
+
 def manifest(run: Run) -> dict[str, Any]:
     """Return the manifest without settings that may name people or folders."""
     found = runs.manifest(run)

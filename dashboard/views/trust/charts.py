@@ -1,0 +1,338 @@
+"""Frames -> Plotly charts of how far heatmaps can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from dashboard.drawing import palette
+from dashboard.drawing.chart import FAINT, GRID, Chart
+from dashboard.text.formatting import method_name, signed, three
+from dashboard.views.trust.tables import EXPLAINS_NOTHING, Measure
+
+ROW, APART = 27, 0.9  # pixels of a row; rows between methods and what explains nothing
+NAME, LABEL = 12, 11  # pixels of names and of numbers
+NUMBERS_ROOM = 46  # pixels at the right, for the numbers
+CHANCE: dict[str, Any] = {"color": palette.QUIET, "width": 1, "dash": "dot"}
+REFERENCES = {"reference": "circle-open", "null_reference": "diamond-open"}
+SIDES = ("circle", "square")
+
+
+def dots(
+    series: Sequence[pd.DataFrame], methods: Sequence[str], explaining: Collection[str], measure: Measure,
+    ends: Sequence[float] = (),
+) -> Chart:  # fmt: skip
+    """Draw one row a method: dot, interval as a thin line, its references as open marks, its number at the right.
+
+    Maps that explain nothing stand below the methods, apart from them and named as such.
+
+    Args:
+        series: rows of one measure (tables.COLUMNS); two for two sides of the brain.
+        methods: in the order of the rows; those that explain nothing last.
+        ends: of the axis, where charts share one.
+    """
+    places = _places(methods, explaining)
+    chart = Chart()
+    spread = [(number - (len(series) - 1) / 2) * 0.34 for number in range(len(series))]
+    for rows, offset, symbol in zip(series, spread, SIDES, strict=False):
+        own = rows.set_index("method").reindex(list(methods))
+        for name, mark in REFERENCES.items():
+            chart.add(**_reference(own[name], places, mark))
+        chart.add(**_values(own, [place + offset for place in places], symbol, explaining))
+    numbers = [rows.set_index("method")["value"].reindex(list(methods)) for rows in series]
+    for method, place in zip(methods, places, strict=True):
+        texts = [_number(values[method], measure.zero) for values in numbers]
+        chart.annotate(
+            x=1, xref="paper", xanchor="left", xshift=6, y=place, text="<br>".join(texts), align="left",
+            font={"size": LABEL if len(texts) == 1 else LABEL - 1},
+        )  # fmt: skip
+    if measure.zero:
+        chart.line(x=0, **CHANCE)
+    last = places[-1] if places else 0
+    names = [method_name(method) for method in methods]
+    nothing = [place for method, place in zip(methods, places, strict=True) if method not in explaining]
+    ticks = [*places, *(place - 0.9 for place in nothing[:1])]
+    chart.y(
+        tickvals=ticks, ticktext=[*names, f"<i>{EXPLAINS_NOTHING}</i>"][: len(ticks)], range=[last + 0.6, -0.6],
+        tickfont={"size": NAME},
+    )  # fmt: skip
+    chart.x(range=list(ends) or axis_range(series), nticks=4, **GRID)
+    words = [measure.axis, *([measure.marks] if measure.marks else [])]
+    # The title of an axis would be centred under the plot, which is narrow beside long names, and cut off.
+    chart.annotate(
+        x=1, xref="paper", xanchor="right", xshift=NUMBERS_ROOM - 4, y=0, yref="paper", yanchor="top", yshift=-22,
+        text="<br>".join(words), align="right", font={"size": LABEL},
+    )  # fmt: skip
+    return chart.finish(plot=ROW * (last + 1.2), margin={"r": NUMBERS_ROOM, "b": 26 + 15 * len(words)})
+
+
+def _places(methods: Sequence[str], explaining: Collection[str]) -> list[float]:
+    """Return the row of each method; a gap stands before what explains nothing."""
+    return [place + APART * (method not in explaining) for place, method in enumerate(methods)]
+
+
+def axis_range(series: Sequence[pd.DataFrame]) -> list[float]:
+    """Return the range of an axis that holds values, intervals and references, and a little more."""
+    columns = ["value", "low", "high", *REFERENCES]
+    known = pd.concat([rows[columns] for rows in series]).to_numpy(float)
+    known = known[known == known]
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+    room = 0.06 * ((high - low) or 1)
+    return [low - room, high + room]
+
+
+def _number(value: float, with_sign: bool) -> str:
+    if pd.isna(value):
+        return "–"
+    return signed(value)[:5] if with_sign else f"{value:.2f}".replace("-", "−")
+
+
+def _reference(values: pd.Series, places: Sequence[float], symbol: str) -> dict[str, Any]:
+    kept = values.notna().to_numpy(bool)
+    return {
+        "x": values[kept].tolist(), "y": [p for p, known in zip(places, kept, strict=True) if known],
+        "mode": "markers", "hovertemplate": "%{x:.3f}<extra></extra>", "cliponaxis": False,
+        "marker": {"symbol": symbol, "size": 8, "color": palette.QUIET, "line": {"width": 1.5}},
+    }  # fmt: skip
+
+
+def _values(own: pd.DataFrame, places: Sequence[float], symbol: str, explaining: Collection[str]) -> dict[str, Any]:
+    kept = own["value"].notna().to_numpy(bool)
+    rows, at = own[kept], [p for p, known in zip(places, kept, strict=True) if known]
+    colours = [palette.method_colour(m) if m in explaining else palette.QUIET for m in rows.index]
+    texts = [pointer(str(method), row) for method, row in rows.iterrows()]
+    return {
+        "x": rows["value"].tolist(), "y": at, "mode": "markers", "cliponaxis": False, "hovertext": texts,
+        "hoverinfo": "text", "marker": {"size": 9, "color": colours, "symbol": symbol},
+        "error_x": {
+            "symmetric": False, "array": (rows["high"] - rows["value"]).fillna(0).clip(lower=0).tolist(),
+            "arrayminus": (rows["value"] - rows["low"]).fillna(0).clip(lower=0).tolist(), "thickness": 1.3,
+            "width": 0, "color": palette.QUIET,
+        },
+    }  # fmt: skip
+
+
+def pointer(method: str, row: pd.Series) -> str:
+    """Write the lines for the pointer: value with interval, references, difference, n."""
+    lines = [f"<b>{method_name(method)}</b>: {three(row['value'])}"]
+    if pd.notna(row["low"]):
+        lines.append(f"95 % CI {three(row['low'])} to {three(row['high'])}")
+    for name, words in (("reference", "reference"), ("null_reference", "nothing imposed")):
+        if pd.notna(row[name]):
+            lines.append(f"{words} {three(row[name])}")
+    if pd.notna(row["difference"]):
+        interval = (
+            f" ({signed(row['difference_low'])} to {signed(row['difference_high'])})"
+            if pd.notna(row["difference_low"])
+            else ""
+        )
+        lines.append(f"difference {signed(row['difference'])}{interval}")
+    if pd.notna(row["subjects"]):
+        lines.append(f"n = {int(row['subjects'])} subjects")
+    return "<br>".join(lines)
+
+
+ORDER_LOOKS: Mapping[str, tuple[str, str, str | None]] = {
+    "method": ("own order", "solid", None),
+    "random": ("random", "dot", palette.QUIET),
+    "group_difference": ("groups’ difference", "dash", "#A68A3C"),
+    "untrained": ("untrained", "longdashdot", palette.ACCENT),
+}  # order -> words, kind of line, colour
+
+
+def curves(rows: pd.DataFrame, method: str, direction: str) -> Chart:
+    """Draw the margin against the share replaced or shown: a line an order, its interval as a band, named at its end.
+
+    Args:
+        rows: order, step, fraction, margin, margin_low, margin_high of one method, unit, direction and diagnosis.
+    """
+    chart, named = Chart(), []
+    for order, (words, dash, colour) in ORDER_LOOKS.items():
+        own = rows[rows["order"] == order].sort_values("step")
+        if own.empty:
+            continue
+        colour = colour or palette.method_colour(method)
+        x = (100 * own["fraction"]).tolist()
+        low, high = own["margin_low"].tolist(), own["margin_high"].tolist()
+        chart.add(
+            x=[*x, *x[::-1]], y=[*high, *low[::-1]], mode="lines", fill="toself", hoverinfo="skip",
+            fillcolor=palette.faint(colour, 0.14), line={"width": 0, "color": colour}, showlegend=False,
+        )  # fmt: skip
+        chart.add(
+            x=x, y=own["margin"].tolist(), mode="lines", name=words, line={"color": colour, "width": 2, "dash": dash},
+            hovertemplate=f"{words}: %{{y:.3f}} at %{{x:.3g}} %<extra></extra>",
+        )  # fmt: skip
+        named.append(own)
+    top = max([1.0, *(float(own["margin_high"].max()) for own in named)])
+    bottom = min([0.0, *(float(own["margin_low"].min()) for own in named)])
+    verb = "replaced" if direction == "deletion" else "shown"
+    chart.x(title=f"brain {verb}, % of its voxels", range=[0, 100], ticks="outside", tickcolor=FAINT)
+    chart.y(title="margin, 1: the whole scan", range=[bottom - 0.04, top + 0.04], **GRID)
+    return chart.finish(350, legend="above", toggles=False)
+
+
+STRIP = [[0, palette.faint(palette.ACCENT, 0.0)], [1, palette.faint(palette.ACCENT, 0.75)]]
+CELL = 26  # pixels of a row of a matrix
+
+
+def strip(table: pd.DataFrame, methods: Sequence[str], low: float) -> Chart:
+    """Draw how alike maps stay, one row a method, one column a layer more drawn anew; strong colour: alike.
+
+    The last column is of networks trained on labels that were dealt out anew, where the run has them.
+
+    Args:
+        table: method, kind, step, layer, value, reference of one measure.
+        low: lower end of the colours; 1 is the upper one.
+    """
+    cascade = table[table["kind"] == "cascade"]
+    steps = sorted(cascade["step"].unique())
+    layers = cascade.drop_duplicates("step").set_index("step")["layer"]
+    wide = cascade.pivot_table(index="method", columns="step", values="value").reindex(list(methods))
+    z: list[list[float | None]] = [[float(value) for value in wide.loc[method, steps]] for method in methods]
+    names = [str(step) for step in steps]
+    said = [[f"{step} layers drawn anew, up to {layers[step]}" for step in steps] for _ in methods]
+    shuffled = table[table["kind"] == "shuffled_labels"].drop_duplicates("method").set_index("method")["value"]
+    if len(shuffled):
+        z = [[*row, None, float(shuffled.get(method, float("nan")))] for method, row in zip(methods, z, strict=True)]
+        names += ["", "labels"]
+        said = [[*row, "", "trained on labels dealt out anew"] for row in said]
+    chart = Chart().add(
+        type="heatmap", z=z, zmin=low, zmax=1, colorscale=STRIP, showscale=False, xgap=2, ygap=2, hoverongaps=False,
+        customdata=said, text=[[method_name(method)] * len(names) for method in methods],
+        hovertemplate="%{text}<br>%{customdata}: %{z:.3f}<extra></extra>",
+    )  # fmt: skip
+    cells = [(i, j, value) for i, row in enumerate(z) for j, value in enumerate(row) if value == value and value]
+    chart.add(
+        x=[j for _, j, _ in cells], y=[i for i, _, _ in cells], mode="text", hoverinfo="skip",
+        text=[_short(value) for *_, value in cells], textfont={"size": 10},
+    )  # fmt: skip
+    common = {"tickfont": {"size": LABEL}}
+    chart.x(
+        tickvals=list(range(len(names))), ticktext=names, side="top", range=[-0.5, len(names) - 0.5],
+        title={"text": "layers drawn anew, from the output on", "font": {"size": LABEL}}, **common,
+    ).y(
+        tickvals=list(range(len(methods))), ticktext=[method_name(m) for m in methods],
+        range=[len(methods) - 0.5, -0.5], tickfont={"size": NAME},
+    )  # fmt: skip
+    return chart.finish(plot=CELL * max(len(methods), 1))
+
+
+def _short(value: float) -> str:
+    """Write two decimals without the 0 before them: .46, −.05, 1."""
+    text = f"{value:.2f}".replace("0.", ".", 1) if abs(value) < 0.995 else f"{value:.0f}"
+    return text.replace("-", "−")
+
+
+def cascade(rows: pd.DataFrame, method: str) -> Chart:
+    """Draw the similarity of one method against the layers drawn anew, its interval as a band, and its reference.
+
+    Args:
+        rows: kind, step, layer, value, value_low, value_high, reference of one method and measure.
+    """
+    own = rows[rows["kind"] == "cascade"].sort_values("step")
+    colour, x = palette.method_colour(method), own["step"].tolist()
+    band = [*own["value_high"], *own["value_low"][::-1]]
+    chart = Chart()
+    chart.add(
+        x=[*x, *x[::-1]], y=band, mode="lines", fill="toself", hoverinfo="skip", line={"width": 0, "color": colour},
+        fillcolor=palette.faint(colour, 0.16), showlegend=False,
+    )  # fmt: skip
+    chart.add(
+        x=x, y=own["value"].tolist(), mode="lines+markers", line={"color": colour, "width": 2}, marker={"size": 7},
+        customdata=own["layer"].tolist(), hovertemplate="%{x} layers, up to %{customdata}: %{y:.3f}<extra></extra>",
+    )  # fmt: skip
+    shuffled = rows[rows["kind"] == "shuffled_labels"]
+    ticks, texts = x, [str(step) for step in x]
+    if len(shuffled):
+        one, at = shuffled.iloc[0], max(x, default=0) + 1
+        chart.add(
+            x=[at], y=[one["value"]], mode="markers", marker={"size": 9, "symbol": "diamond", "color": colour},
+            error_y=_whisker(one), hovertemplate="labels dealt out anew: %{y:.3f}<extra></extra>",
+        )  # fmt: skip
+        ticks, texts = [*x, at], [*texts, "labels"]
+    reference = own["reference"].dropna()
+    if len(reference):
+        chart.line(y=float(reference.iloc[0]), **CHANCE)
+        chart.annotate(
+            x=0, xref="x domain", xanchor="left", y=float(reference.iloc[0]), yanchor="bottom",
+            text="maps of different scans", font={"size": LABEL, "color": palette.QUIET},
+        )  # fmt: skip
+    chart.x(tickvals=ticks, ticktext=texts, title="layers drawn anew, from the output on")
+    values = rows[["value_low", "value_high", "value", "reference"]].to_numpy(float)
+    low = float(pd.Series(values.ravel()).min()) if values.size else 0.0
+    chart.y(title="similarity to the map before", range=[min(low, 0.0) - 0.05, 1.05], **GRID)
+    return chart.finish(330)
+
+
+def _whisker(row: pd.Series) -> dict[str, Any]:
+    return {
+        "symmetric": False, "array": [max(row["value_high"] - row["value"], 0)],
+        "arrayminus": [max(row["value"] - row["value_low"], 0)], "thickness": 1.3, "width": 4,
+        "color": palette.QUIET,
+    }  # fmt: skip
+
+
+def networks(values: pd.DataFrame, low: float, high: float) -> Chart:
+    """Draw networks against networks, how alike their maps of the same scans are; the diagonal is empty.
+
+    Args:
+        values: (networks, networks), symmetric; NaN is an empty cell.
+        low, high: ends of the colours.
+    """
+    names, size = list(values.columns), len(values)
+    z: list[list[float | None]] = [
+        [None if i == j else float(values.iloc[i, j]) for j in range(size)] for i in range(size)
+    ]
+    chart = Chart().add(
+        type="heatmap", z=z, zmin=low, zmax=high, colorscale=STRIP, showscale=False, xgap=3, ygap=3,
+        hoverongaps=False, customdata=[[f"{a} – {b}" for b in names] for a in names],
+        hovertemplate="%{customdata}: %{z:.3f}<extra></extra>",
+    )  # fmt: skip
+    cells = [(i, j, v) for i, row in enumerate(z) for j, v in enumerate(row) if v is not None and v == v]
+    chart.add(
+        x=[j for _, j, _ in cells], y=[i for i, _, _ in cells], mode="text", hoverinfo="skip",
+        text=[f"{value:.2f}".replace("-", "−") for *_, value in cells], textfont={"size": 12 if size <= 6 else 10},
+    )  # fmt: skip
+    edges = [-0.5, size - 0.5]
+    common = {"tickvals": list(range(size)), "tickfont": {"size": LABEL}}
+    chart.x(ticktext=[str(number) for number in range(1, size + 1)], side="top", range=edges, **common)
+    chart.y(ticktext=[f"{number}: {name}" for number, name in enumerate(names, 1)], range=edges[::-1], **common)
+    return chart.finish(plot=44 * max(size, 1))
+
+
+def regions(rows: pd.DataFrame, names: Sequence[str], marked: Collection[str]) -> Chart:
+    """Draw a dot a region with its interval, the first at the top; marked regions stand out by colour and shape.
+
+    Args:
+        rows: region, correlation, correlation_low, correlation_high, subjects.
+        names: of the regions in words, in the order of the rows.
+        marked: keys of regions.
+    """
+    places = list(range(len(rows)))
+    strong = [region in marked for region in rows["region"]]
+    texts = [
+        f"<b>{name}</b>: {three(row.correlation)}<br>95 % CI {three(row.correlation_low)} to "
+        f"{three(row.correlation_high)}<br>n = {int(row.subjects)} subjects"
+        for name, row in zip(names, rows.itertuples(), strict=True)
+    ]
+    high, low = rows["correlation_high"] - rows["correlation"], rows["correlation"] - rows["correlation_low"]
+    chart = Chart().add(
+        x=rows["correlation"].tolist(), y=places, mode="markers", hovertext=texts, hoverinfo="text", cliponaxis=False,
+        marker={
+            "size": [11 if s else 8 for s in strong], "symbol": ["diamond" if s else "circle" for s in strong],
+            "color": [palette.POSITIVE if s else palette.ACCENT for s in strong],
+        },
+        error_x={
+            "symmetric": False, "array": high.fillna(0).clip(lower=0).tolist(), "width": 0, "thickness": 1.3,
+            "arrayminus": low.fillna(0).clip(lower=0).tolist(), "color": palette.QUIET,
+        },
+    )  # fmt: skip
+    said = [f"<b>{name}</b>" if s else name for name, s in zip(names, strong, strict=True)]
+    chart.y(tickvals=places, ticktext=said, range=[len(places) - 0.4, -0.6], tickfont={"size": NAME})
+    chart.x(
+        title={"text": "correlation of relevance and tissue volume", "font": {"size": NAME}}, range=[-1.04, 1.04],
+        tickvals=[-1, -0.5, 0, 0.5, 1], **GRID,
+    )  # fmt: skip
+    return chart.line(x=0, **CHANCE).finish(plot=(24 if len(places) <= 24 else 19) * max(len(places), 1))

@@ -1,0 +1,76 @@
+"""Randomisation: does a heatmap change when what the network learned is taken from it."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from dashboard.data.runs import Run
+from dashboard.shell import display, url_state
+from dashboard.shell.page import Download
+from dashboard.text.formatting import correlation, method_name, plain
+from dashboard.views.trust import charts as trust_charts
+from dashboard.views.trust import queries, words
+from dashboard.views.trust import tables as trust_tables
+
+MEASURES = {
+    "ssim": "SSIM", "ssim_absolute": "SSIM of |h|", "rank_correlation": "Spearman",
+    "rank_correlation_absolute": "Spearman of |h|",
+}  # fmt: skip
+FORMULA = r"\mathrm{SSIM}\left(h_{\theta}, h_{\theta_k}\right),\quad \theta_k:\ k\ \mathrm{layers\ drawn\ anew}"
+SOURCE = (
+    "Cascading randomisation of Adebayo et al. 2018; the reference, the mean over 50 pairs of maps of different scans, "
+    "is the rule of Arun et al. 2021. Definition: docs/definitions.md, Trust."
+)
+HOW = (
+    "The network forgets layer by layer, from the output on, and each time its heatmaps are compared with those "
+    "before: strong colour is alike. A method that shows what the network learned fades to the right.\n\n"
+    "One that stays as alike as maps of different scans are (the dotted line) shows the picture and not the network, "
+    "however sensible it looks: it fails this test."
+)
+
+
+def section(run: Run) -> list[Download]:
+    """Show the strip of all methods, and the chosen one against its reference."""
+    table, explaining = queries.table(run, "randomisation"), queries.explaining(run)
+    if table.empty:
+        words.nothing(run, "How heatmaps change when layers of the network are drawn anew", "randomisation")
+        return []
+    st.markdown(HOW)
+    measures = [measure for measure in MEASURES if (table["measure"] == measure).any()]
+    row = st.columns([1.4, 1], vertical_alignment="bottom", gap="small")
+    measure = url_state.choose(
+        "t_similarity", "Similarity", measures, widget="segmented", words=MEASURES.__getitem__, place=row[0]
+    )  # fmt: skip
+    own = table[table["measure"] == measure]
+    last = trust_tables.randomisation(table, measure)
+    methods = trust_tables.order(last, explaining, low_is_good=True)
+    method = url_state.choose(
+        "t_method", "Method", trust_tables.methods_of(own, explaining), words=method_name, place=row[1]
+    )  # fmt: skip
+    left, right = st.columns([1.35, 1], gap="medium")
+    left.markdown(f"**{MEASURES[measure]} to the map before, all methods**")
+    low = min(0.0, float(own["value"].min()))
+    display.chart(left, trust_charts.strip(own, methods, low), "trust-strip")
+    drawn = own[own["method"] == method]
+    right.markdown(f"**{plain(method_name(method))}**")
+    display.chart(right, trust_charts.cascade(drawn, method), "trust-cascade")
+    right.caption(_say(last[last["method"] == method]))
+    empty = int(own["empty"].fillna(0).max())
+    st.caption(
+        f"{words.n_of(own)}. *labels*: networks trained on labels that were dealt out anew. Band: 95 % CI over "
+        f"subjects.{f' Up to {empty} pairs hold a map without relevance, and have no similarity.' if empty else ''}"
+    )
+    return [Download.csv("Randomisation, CSV", f"{run.run_id}_trust-randomisation", lambda: table)]
+
+
+def _say(row) -> str:
+    """Say where a method ends up, beside its reference."""
+    if row.empty or row["value"].isna().all() or row["reference"].isna().all():
+        return "After all layers were drawn anew no similarity is known."
+    one = row.iloc[0]
+    end = f"After all layers: {correlation(one['value'])}"
+    known = one["low"] == one["low"]
+    interval = f" ({correlation(one['low'])} to {correlation(one['high'])})" if known else ""
+    reference = f"maps of different scans {correlation(one['reference'])}"
+    fails = one["value"] >= one["reference"]
+    return f"{end}{interval}, {reference}: **{'it does not fall below them' if fails else 'it falls below them'}**."
