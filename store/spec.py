@@ -571,8 +571,9 @@ TABLES = (
             "score": (
                 STRING,
                 "against visible change: voxel_auc, average_precision, mass_accuracy, rank_accuracy, pointing_game, "
-                "localisation_error_mm; against the imposed log-Jacobian by region: region_rank_correlation, "
-                "region_share",
+                "localisation_error_mm, relevance_mass_accuracy, relevance_mass_gain, mirrored_mass_accuracy, fpr; "
+                "against the imposed log-Jacobian by region: region_rank_correlation, region_share, "
+                "tpr_strong, tpr_weak",
             ),
             "value": (FLOAT, ""),
             "reference": (

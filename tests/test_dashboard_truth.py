@@ -44,6 +44,24 @@ def test_a_method_that_is_not_beyond_its_reference_is_said_to_find_nothing(score
     assert "no heatmap" in truth_tables.say_answer(own.assign(value=np.nan)).lower()
 
 
+def test_a_baseline_is_never_the_best_method_and_is_said_apart(scores):
+    own = truth_tables.select_patients(scores, "AD")
+    sobel = own[own["method"] == "sensitivity"].assign(method="sobel", value=0.99, value_low=0.98, value_high=1.0)
+    both = pd.concat([own, sobel])
+    assert truth_tables.say_answer(both) == truth_tables.say_answer(own)
+    assert truth_tables.say_baseline(own) == ""
+    said = truth_tables.say_baseline(both)
+    assert said == "The best map that asks no network is Edges (no explanation): voxel AUC 0.990 [0.980, 1.000]."
+    assert "holds relevance" in truth_tables.say_answer(sobel)
+    assert "Edges (no explanation)" in set(truth_tables.table(both, "AD")["Method"])
+
+
+def test_every_score_of_the_engine_has_a_name():
+    from engine.analysis.truth import SCORES
+
+    assert set(SCORES) == set(truth_tables.SCORES)
+
+
 def test_missing_references_are_missing_and_say_why(scores):
     table = truth_tables.table(scores, "AD")
     assert table["Models"].iloc[0] == "Held-out test set"

@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 from engine.pipeline import replication
 from engine.pipeline.stages import ORDER
 from store import open_run
-from store.keys import GroupKey
+from store.keys import BASELINES, GroupKey, explains
 from store.reading.truth import binary_of, scan_change, visible_change
 from store.writing.validate import validate
 
@@ -257,6 +257,13 @@ def test_truth_scores_stand_between_references_and_ceilings(run):
     assert (auc["value_low"] <= auc["value"]).all()
     assert (auc["value"] <= auc["value_high"]).all()
     known = auc[(auc["model_set"] == "holdout") & (auc["diagnosis"] == "AD")]
+    baselines = known[~known["method"].map(explains)]
+    assert set(baselines["method"]) == set(BASELINES)  # although no heatmap of theirs is stored
+    assert len(baselines) == 2 * len(BASELINES)
+    assert baselines[["value", "value_low", "value_high"]].notna().all(axis=None)
+    assert (baselines["note"] == "the map is the same for any network").all()
+    assert not run.table("heatmaps")["method"].isin(BASELINES).any()
+    known = known.drop(baselines.index)
     assert set(known["method"]) == {"sensitivity", "guided_backprop", "occlusion", "area_occlusion"}
     for kind in ("", "null_"):
         assert known[f"{kind}reference"].between(0.2, 0.9).all()

@@ -18,16 +18,17 @@ from typing import ClassVar, Protocol
 import numpy as np
 from scipy import ndimage, stats
 
+from engine.analysis.truth_peaks import PeakTruth, Smoother, region_hits
 from store.measures import rank_correlation
+from store.reading.truth import SCORE_RANGES
 
 VOXEL_SCORES = (
     "voxel_auc", "average_precision", "mass_accuracy", "rank_accuracy", "pointing_game", "localisation_error_mm",
 )  # fmt: skip
-REGION_SCORES = ("region_rank_correlation", "region_share")
-SCORES = VOXEL_SCORES + REGION_SCORES
-RANGES = np.array(
-    [{"region_rank_correlation": (-1, 1), "localisation_error_mm": (0, np.inf)}.get(score, (0, 1)) for score in SCORES]
-)
+PEAK_SCORES = ("relevance_mass_accuracy", "relevance_mass_gain", "mirrored_mass_accuracy", "fpr")
+REGION_SCORES = ("region_rank_correlation", "region_share", "tpr_strong", "tpr_weak")
+SCORES = VOXEL_SCORES + PEAK_SCORES + REGION_SCORES
+RANGES = np.array([SCORE_RANGES.get(score, (0, 1)) for score in SCORES])
 CHUNK = 32  # mean maps of resamples in memory at once
 INTERVAL_VOXELS = 40_000  # intervals of mean maps are computed on at most about as many voxels
 
@@ -61,14 +62,18 @@ class TruthScorer:
     ) -> None:
         self.mask, self._labels, self._regions = mask, labels[mask], regions
         self._real = truth[mask]
-        self._away_mm = (ndimage.distance_transform_edt(~truth)[mask] * grid_mm).astype(np.float32)
+        away_mm = (ndimage.distance_transform_edt(~truth) * grid_mm).astype(np.float32)
+        self._away_mm, self._peaks = away_mm[mask], PeakTruth.of(away_mm, mask)
+        self.smooth = Smoother(mask, grid_mm)
 
     def thinned(self, at_most: int = INTERVAL_VOXELS) -> TruthScorer:
         """Return a scorer of every n-th brain voxel, at most about `at_most` of them; see `step`."""
         other = copy(self)
         other.__dict__.pop("_voxels", None)
-        for name in ("_real", "_away_mm", "_labels"):
-            setattr(other, name, getattr(self, name)[:: self.step(at_most)])
+        step = self.step(at_most)
+        parts = {name: getattr(self, name)[::step] for name in ("_real", "_away_mm", "_labels")}
+        for name, part in {**parts, "_peaks": self._peaks.thinned(step)}.items():
+            setattr(other, name, part)
         return other
 
     def step(self, at_most: int = INTERVAL_VOXELS) -> int:
@@ -90,18 +95,25 @@ class TruthScorer:
         localisation_error_mm: mean distance of the relevance from the truth.
         region_rank_correlation: Spearman between the mean m of regions and the |log-Jacobian| imposed on them.
         region_share: share of the relevance of all named regions in those on which something was imposed.
+        relevance_mass_accuracy, relevance_mass_gain, mirrored_mass_accuracy, fpr, tpr_strong, tpr_weak: see
+        truth_peaks.py.
         """
         return dict(zip(SCORES, self.score(relevance[self.mask]).tolist(), strict=True))
 
-    def score(self, found: np.ndarray) -> np.ndarray:
-        """Return the (SCORES,) of one map as (n,) values of the brain voxels."""
+    def score(self, found: np.ndarray, smoothed: np.ndarray | None = None) -> np.ndarray:
+        """Return the (SCORES,) of one map as (n,) values of the brain voxels.
+
+        Args:
+            smoothed: the same after `smooth`, which has to be given where the scorer is thinned.
+        """
         found, real = found.astype(np.float32), self._real
         if not found.sum(dtype=np.float64) > 0:
             return np.full(len(SCORES), np.nan)
         positives = int(real.sum())
-        voxelwise = [np.nan] * len(VOXEL_SCORES)
+        voxelwise = [np.nan] * len(VOXEL_SCORES + PEAK_SCORES)
         if 0 < positives < len(real):
-            voxelwise = self._voxelwise(found, real, positives)
+            smoothed = self.smooth(found) if smoothed is None else smoothed
+            voxelwise = self._voxelwise(found, real, positives) + self._peaks.score(smoothed)
         return np.array([*voxelwise, *self._by_region(found)])
 
     def _voxelwise(self, found: np.ndarray, real: np.ndarray, positives: int) -> list[float]:
@@ -130,11 +142,12 @@ class TruthScorer:
         counted = self._regions.named & (self._voxels > 0)
         size, total = self._regions.size[counted], sums[counted].sum()
         if not total > 0 or not size.any():
-            return [np.nan, np.nan]
+            return [np.nan] * len(REGION_SCORES)
         means = sums[counted] / self._voxels[counted]
         return [
             rank_correlation(means, size),
             sums[counted][size > 0].sum() / total,
+            *region_hits(means, size > 0),
         ]
 
 
@@ -170,13 +183,14 @@ class MeanMap:
     def __init__(self, scorer: TruthScorer, subjects: int) -> None:
         self._scorer, self._thin, self._step = scorer, scorer.thinned(), scorer.step()
         self._total = np.zeros(int(scorer.mask.sum()))
-        self._sums = np.zeros((subjects, len(range(0, len(self._total), self._step))), np.float32)
+        size = (subjects, len(range(0, len(self._total), self._step)))
+        self._sums, self._smooth_sums = np.zeros(size, np.float32), np.zeros(size, np.float32)
 
-    def add(self, subject: int, relevance: np.ndarray, weight: float) -> None:
-        """Add a map (x, y, z) of a subject."""
-        values = weight * relevance[self._scorer.mask]
-        self._total += values
-        self._sums[subject] += values[:: self._step]
+    def add(self, subject: int, values: np.ndarray, smoothed: np.ndarray, weight: float) -> None:
+        """Add a map of a subject, as it is and smoothed: (n,) values of the brain voxels each."""
+        self._total += weight * values
+        self._sums[subject] += weight * values[:: self._step]
+        self._smooth_sums[subject] += weight * smoothed[:: self._step]
 
     def value(self) -> np.ndarray:
         """Return the (SCORES,) of the mean over all maps."""
@@ -185,8 +199,12 @@ class MeanMap:
     def drawn(self, counts: np.ndarray) -> np.ndarray:
         """Return the (n, SCORES) of the mean with each subject as often as a row of `counts` (n, subjects) says."""
         weights = counts.astype(np.float32)
-        chunks = [weights[start : start + CHUNK] @ self._sums for start in range(0, len(weights), CHUNK)]
-        return np.array([self._thin.score(one) for maps in chunks for one in maps])
+        found = []
+        for start in range(0, len(weights), CHUNK):
+            drawn = weights[start : start + CHUNK]
+            pairs = zip(drawn @ self._sums, drawn @ self._smooth_sums, strict=True)  # a sum of smoothed maps is smooth
+            found += [self._thin.score(one, smoothed) for one, smoothed in pairs]
+        return np.array(found)
 
 
 @dataclass

@@ -36,6 +36,7 @@ from engine.training.checkpoints import load_model, model_card, write_model
 from engine.training.objective import Classification
 from engine.training.parallel import train_all
 from engine.training.trainer import TrainingSetup
+from store.keys import BASELINES, TRAINING_MAPS
 from store.spec import MODELS_FOLDER
 
 UNTRAINED, NULL = "untrained", "null"
@@ -91,6 +92,8 @@ class References:
 
     def missing(self, method: str, model_set: str) -> str:
         """Return why there are no references of a method; empty where there are."""
+        if not METHODS[method].explanation:
+            return "the map is the same for any network"
         if self._job is None:
             return "the run has no fixed test set, of which references are"
         if model_set != HELD_OUT:
@@ -145,3 +148,30 @@ class References:
         """Return the held-out network's job with another seed, without test scans; it explains what it is asked."""
         seed = 2_000_000 + 1000 * self._run.config.seed + number
         return replace(self._own_job, model=f"{NULL}-{number + 1}", seed=seed, test=(), explain=())
+
+
+class Baselines:
+    """Maps of the fixed test set that are the same for any network, made when they are asked for and not stored."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._job = next((job for job in run.jobs if job.model == HELD_OUT), None)
+
+    @property
+    def names(self) -> list[str]:
+        """Return the baselines that can be made; none without a fixed test set."""
+        if self._job is None:
+            return []
+        trained = bool(self._job.train)  # imported networks: on what is not known
+        return [name for name in BASELINES if trained or name not in TRAINING_MAPS]
+
+    @cached_property
+    def _held_out(self) -> Explainable:
+        assert self._job is not None
+        network, normalisation, _ = load_model(self._run.staging / MODELS_FOLDER, HELD_OUT, self._run.mask)
+        device = torch.device(choose_device(self._run.device))
+        return Explainable(network.to(device).eval(), normalisation, self._job)
+
+    def maps(self, method: str, scans: pd.DataFrame) -> Iterator[np.ndarray]:
+        """Compute a map (x, y, z) for each row of the predictions of the held-out network, in order."""
+        return (found for _, found in explain_again(self._run, self._held_out, method, scans["scan"].tolist()))

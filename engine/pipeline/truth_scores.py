@@ -4,6 +4,7 @@ Reference: the same method on networks that know nothing of the disease (truth_r
 Ceilings: the score of the truth's own map, and that of the best map there is in the data, the absolute difference of
 the groups' means over the training volumes. Scores are of the positive group's scans in test sets; scans of the
 negative group, in which nothing was imposed, are scored against the same truth and stand in rows of their own.
+Baselines, maps that are the same for any network, stand beside the methods, whether or not the run has stored them.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from engine.analysis.truth import (
 )
 from engine.pipeline.aggregate import explained, scale_for, stored_series
 from engine.pipeline.run import Run
-from engine.pipeline.truth_references import NULL, UNTRAINED, References
+from engine.pipeline.truth_references import HELD_OUT, NULL, UNTRAINED, Baselines, References
 from engine.relevance import METHODS
 from store import RunReader
 from store.keys import are_retrained
@@ -45,15 +46,19 @@ def score_run(run: Run, reader: RunReader) -> list[dict]:
     """Return rows of the truth_scores table; none for a cohort without imposed change."""
     if not (run.cohort.simulated and reader.has_array(TRUTH_VISIBLE.path)):
         return []
-    truth, references = Truth(run, reader), References(run)
+    truth, references, baselines = Truth(run, reader), References(run), Baselines(run)
     series = stored_series(reader).drop_duplicates(["model_set", "method"])
+    more = [name for name in baselines.names if name not in set(series.loc[series["model_set"] == HELD_OUT, "method"])]
     rows = []
-    with run.progress.task("truth scores", len(series) * len(run.groups)) as task:
+    with run.progress.task("truth scores", (len(series) + len(more)) * len(run.groups)) as task:
         for model_set in series["model_set"].drop_duplicates():
             for diagnosis in run.groups:
                 scored = Scored(truth, references, model_set, diagnosis)
                 for method in series.loc[series["model_set"] == model_set, "method"]:
                     rows += scored.rows(method)
+                    task.advance()
+                for method in more if model_set == HELD_OUT else ():
+                    rows += scored.rows(method, baselines)
                     task.advance()
     return rows
 
@@ -117,21 +122,28 @@ class Scored:
         self._subjects = {name: place for place, name in enumerate(self._scans["subject"].drop_duplicates())}
         self._scorers = {scan: truth.scan(scan, diagnosis) for scan in self._scans["scan"].drop_duplicates()}
 
-    def rows(self, method: str) -> list[dict]:
-        """Return the rows of one method."""
+    def rows(self, method: str, baselines: Baselines | None = None) -> list[dict]:
+        """Return the rows of one method.
+
+        Args:
+            baselines: what makes its maps; default: they are stored.
+        """
         target, reader = self._run.groups[0], self._truth.reader
         scale = scale_for(self._run, method)
         stored = "margin" if scale == "relative" else scale
 
         def maps(again: str | None) -> Iterator[np.ndarray]:
+            if baselines is not None:
+                yield from baselines.maps(method, self._scans)
+                return
             for row in self._scans.itertuples():
                 yield reader.heatmap(again or row.model, method, row.scan, target=target, scale=stored)
 
-        networks = [self._samples(method, maps(again)) for again in (None, *self._retrained)]
+        networks = [self._samples(method, maps(again)) for again in (None, *self._retrained(method))]
         note = self._references.missing(method, self._model_set)
-        if self._diagnosis != target:
+        if self._diagnosis != target and METHODS[method].explanation:
             note = "references are of the positive group"
-        elif scale == "probability" and METHODS[method].gradient:
+        elif scale == "probability" and METHODS[method].gradient and not note:
             note = "references have no gradients of the probability"
         references = {} if note else self._reference_samples(method, stored)
         analysis = self._run.config.analysis
@@ -144,9 +156,12 @@ class Scored:
             rows += self._level_rows(method, level, scores, sum(one.empty for one in networks), note)
         return rows
 
+    def _retrained(self, method: str) -> list[str]:
+        """Return the networks that were trained again and explain the same scans otherwise."""
+        return self._trained_again if METHODS[method].explanation else []
+
     @cached_property
-    def _retrained(self) -> list[str]:
-        """Return the networks that were trained again and explain the same scans."""
+    def _trained_again(self) -> list[str]:
         rows = self._truth.reader.table("predictions", model_set=self._model_set)
         return sorted(rows.loc[are_retrained(rows["model"]), "model"].unique())
 
@@ -161,9 +176,10 @@ class Scored:
             if not total > 0:
                 found.empty += 1
                 continue
-            scorer = self._scorers[row.scan]
-            found.scan.add(subject, scorer.score(relevance[scorer.mask]), weight)
-            found.group.add(subject, relevance / np.float32(total) if relative else relevance, weight)
+            values, size = relevance[self._run.mask], np.float32(total if relative else 1)
+            smoothed = self._truth.cohort.smooth(values)
+            found.scan.add(subject, self._scorers[row.scan].score(values, smoothed), weight)
+            found.group.add(subject, values / size, smoothed / size, weight)
         return found
 
     def _reference_samples(self, method: str, scale: str) -> dict[str, list[_Samples]]:
@@ -185,7 +201,7 @@ class Scored:
                 "score": score, "value": scores.value[i], "value_low": scores.low[i], "value_high": scores.high[i],
                 "ceiling": self._ceilings[level][score], "group_difference": self._group_differences[level][score],
                 "scans": len(self._scans), "subjects": len(self._subjects), "empty": empty, "note": note,
-                "networks": 1 + len(self._retrained),
+                "networks": 1 + len(self._retrained(method)),
             }  # fmt: skip
             for kind, prefix in PREFIX.items():
                 compared = scores.compared.get(kind)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from store.reading.reader import RunReader
 
 FRACTION, PERCENTILE = 0.25, 99.9
+SCORE_RANGES = {  # of the scores in the table truth_scores; all others are between 0 and 1
+    "region_rank_correlation": (-1, 1), "localisation_error_mm": (0, np.inf), "relevance_mass_gain": (0, np.inf),
+}  # fmt: skip
 SCAN_UNIT = 1e-4  # of white matter intensity, of the integers in truth/scan_changes
 OF_SCAN, OF_COHORT, OF_EARLIER = "scan", "cohort", "earlier"
 

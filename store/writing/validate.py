@@ -18,7 +18,7 @@ from store.files.manifest import problems as manifest_problems
 from store.files.shards import declared_dimensions
 from store.reading import plausible
 from store.reading.descriptions import FULL_GRID, array_problems, readable, shape_problem
-from store.reading.truth import binary_of
+from store.reading.truth import SCORE_RANGES, binary_of
 from store.spec import (
     ARRAYS,
     CELLS,
@@ -199,9 +199,8 @@ def _truth_problems(folder: Folder, manifest: dict[str, Any], data: dict[str, pa
 
 def _score_problems(scores: pd.DataFrame) -> Iterator[str]:
     """Report truth scores that are out of their range, and intervals whose ends are the wrong way round."""
-    ranges = {"localisation_error_mm": (0, np.inf), "region_rank_correlation": (-1, 1)}
     for score, rows in scores.groupby("score"):
-        low, high = ranges.get(score, (0, 1))
+        low, high = SCORE_RANGES.get(score, (0, 1))
         if ((rows["value"] < low - 1e-6) | (rows["value"] > high + 1e-6)).any():
             yield f"table truth_scores: {score} has values outside {low:g} to {high:g}"
     for name in ("value", "difference", "null_difference"):

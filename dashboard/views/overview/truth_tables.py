@@ -8,12 +8,16 @@ import numpy as np
 import pandas as pd
 
 from dashboard.text.formatting import MODEL_SETS, NONE, count, method_name, three
+from store.keys import explains
 
 SCORES = {
     "voxel_auc": "Voxel AUC", "average_precision": "Average precision", "mass_accuracy": "Share of relevance inside",
     "rank_accuracy": "Strongest voxels inside", "pointing_game": "Strongest voxel inside",
     "localisation_error_mm": "Mean distance from it, mm", "region_rank_correlation": "Regions, rank correlation",
-    "region_share": "Share in imposed regions",
+    "region_share": "Share in imposed regions", "relevance_mass_accuracy": "Relevance mass accuracy, top 1 %",
+    "relevance_mass_gain": "Relevance mass gain, times by chance", "mirrored_mass_accuracy": "The same with its mirror",
+    "fpr": "False positive beyond 20 mm", "tpr_strong": "Most relevant region imposed on",
+    "tpr_weak": "One of the first three imposed on",
 }  # fmt: skip
 LEVELS = {"group": "mean heatmap", "scan": "each scan"}
 SHOWN = {"voxel_auc": "Voxel AUC, visible change", "region_rank_correlation": "Rank correlation, imposed regions"}
@@ -48,7 +52,8 @@ def say_answer(own: pd.DataFrame) -> str:
     Args:
         own: of `select_patients`.
     """
-    rows = own[(own["score"] == "voxel_auc") & own["value"].notna()]
+    known = own[(own["score"] == "voxel_auc") & own["value"].notna()]
+    rows = known[known["method"].map(explains).astype(bool)]
     if rows.empty:
         return "No heatmap of these patients holds relevance, so there is no score."
     best = max(rows.itertuples(), key=lambda row: row.value)
@@ -64,6 +69,21 @@ def say_answer(own: pd.DataFrame) -> str:
     if pd.isna(low):
         return f"{text}; the interval of this difference is not known."
     return f"{text}. **That is no better than those networks.**"
+
+
+def say_baseline(own: pd.DataFrame) -> str:
+    """Say what the best map reaches that asks no network; empty where there is none.
+
+    Args:
+        own: of `select_patients`.
+    """
+    rows = own[(own["score"] == "voxel_auc") & own["value"].notna()]
+    rows = rows[~rows["method"].map(explains).astype(bool)]
+    if rows.empty:
+        return ""
+    best = max(rows.itertuples(), key=lambda row: row.value)
+    value = _with_interval(best.value, best.value_low, best.value_high)
+    return f"The best map that asks no network is {method_name(best.method)}: voxel AUC {value}."
 
 
 def say_ceilings(own: pd.DataFrame) -> str:

@@ -49,9 +49,10 @@ class TrustScope:
 
     @cached_property
     def methods(self) -> list[str]:
-        """Return the methods that explain the fixed test set, in their order."""
+        """Return the methods that explain the fixed test set, in their order; baselines explain nothing."""
         series = stored_series(self.reader)
-        return series.loc[series["model_set"] == HELD_OUT, "method"].drop_duplicates().tolist()
+        names = series.loc[series["model_set"] == HELD_OUT, "method"].drop_duplicates()
+        return [name for name in names if METHODS[name].explanation]
 
     @cached_property
     def tested(self) -> pd.DataFrame:
