@@ -13,6 +13,7 @@ from store_factory import METHODS, REGIONS, make_larger_run, shared_store
 from streamlit.testing.v1 import AppTest
 from test_dashboard_views import copy_run, text_of
 from trust_factory import BASELINES, LAYERS, NETWORKS, add_trust, make_tables
+from trusted_store import make_trusted_run
 
 from dashboard.data import runs
 from dashboard.drawing import planes
@@ -24,7 +25,8 @@ from dashboard.views.trust import maps as trust_maps
 from dashboard.views.trust import tables as trust_tables
 from dashboard.views.trust.page import PARTS
 from dashboard.views.trust.tables import MEASURES
-from store import list_runs
+from store import list_runs, open_run
+from store.reading.trust import trust_lines
 
 VIEW = "views/trust/page.py"
 NAMES = tuple(METHODS)
@@ -107,9 +109,9 @@ def test_randomisation_is_judged_when_all_layers_are_drawn_anew(tables):
 
 
 def test_methods_stand_from_best_to_worst_and_what_explains_nothing_below_them():
-    rows = pd.DataFrame({"method": ["a", "b", "c", "sobel"], "value": [0.2, np.nan, 0.5, 0.9]})
-    assert trust_tables.order(rows, ["a", "b", "c"]) == ["c", "a", "b", "sobel"]
-    assert trust_tables.order(rows, ["a", "b", "c"], low_is_good=True) == ["a", "c", "b", "sobel"]
+    rows = pd.DataFrame({"method": ["lrp", "deeplift", "occlusion", "sobel"], "value": [0.2, np.nan, 0.5, 0.9]})
+    assert trust_tables.order(rows) == ["occlusion", "lrp", "deeplift", "sobel"]
+    assert trust_tables.order(rows, low_is_good=True) == ["lrp", "occlusion", "deeplift", "sobel"]
 
 
 def test_the_matrix_of_networks_is_symmetric_and_begins_with_the_held_out_one(tables):
@@ -132,15 +134,31 @@ def test_the_hippocampus_is_shown_however_weak_its_correlation():
 def test_the_leaderboard_has_a_row_a_method_and_says_which_explain_nothing(run):
     found = leaderboard.measured(run)
     assert list(found) == list(MEASURES)[:1] + list(MEASURES)[2:]  # the factory has no score of mass
-    table = trust_tables.leaderboard_table({key: series[0] for key, series in found.items()}, NAMES)
-    assert table.Method.tolist()[-2:] == ["Smooth random (explains nothing)", "Sobel (explains nothing)"]
+    table = trust_tables.leaderboard_table({key: series[0] for key, series in found.items()})
+    assert table.Method.tolist()[-2:] == ["Edges (no explanation)", "Random map (no explanation)"]
     assert len(table) == len(NAMES) + 2
     cell = table.loc[0, MEASURES["randomisation"].axis]
     assert cell == "0.100 (0.060 to 0.140); reference 0.300, n = 20"
     assert "nothing imposed 0.550, difference +0.050" in table.loc[0, MEASURES["auc"].axis]
-    long = trust_tables.leaderboard({key: pd.concat(series) for key, series in found.items()}, NAMES)
+    long = trust_tables.leaderboard({key: pd.concat(series) for key, series in found.items()})
     assert len(long[long.measure == "anatomy"]) == 2 * 6
     assert not long[long.method == "sobel"].explains.any()
+
+
+def test_verdicts_stand_from_the_most_trusted_method_to_what_explains_nothing(tmp_path):
+    run = open_run(tmp_path, make_trusted_run(tmp_path).name)
+    lines = trust_lines(run)
+    order = trust_tables.verdict_order(lines)
+    assert order == ["sensitivity", "occlusion", "guided_backprop", "area_occlusion", "smooth_random"]
+    table = trust_tables.verdict_table(lines, order).set_index("Method")
+    assert list(table) == ["Truth", "Randomisation", "Stability", "Faithfulness"]
+    assert table.loc["Guided backpropagation", "Randomisation"].startswith(":red[:material/cancel:")
+    assert table.loc["Occlusion", "Truth"].startswith(":orange[:material/help:")
+    assert table.loc["Brain area occlusion", "Randomisation"].startswith(":gray[")
+    assert table.iloc[-1].tolist() == [":gray[no explanation]"] * 4
+    file = trust_tables.verdict_file(lines).set_index(["method", "figure"])
+    assert file.verdict["guided_backprop", "randomisation"] == "fails"
+    assert len(file) == 4 * 4
 
 
 # -- charts -------------------------------------------------------------------------------------------------------
@@ -148,8 +166,8 @@ def test_the_leaderboard_has_a_row_a_method_and_says_which_explain_nothing(run):
 
 def test_dots_have_intervals_references_numbers_and_a_gap_before_what_explains_nothing(tables):
     rows = trust_tables.stability(tables["stability"], "dice", "all")
-    methods = trust_tables.order(rows, NAMES)
-    figure = validated(trust_charts.dots([rows], methods, NAMES, MEASURES["dice"]))
+    methods = trust_tables.order(rows)
+    figure = validated(trust_charts.dots([rows], methods, MEASURES["dice"]))
     references, dots = figure.data[0], figure.data[-1]
     assert list(references.x) == [0.25] * 6
     assert list(dots.y) == pytest.approx([0, 1, 2, 3, 4.9, 5.9])
@@ -163,7 +181,7 @@ def test_dots_have_intervals_references_numbers_and_a_gap_before_what_explains_n
 
 def test_a_method_without_a_number_has_no_dot():
     rows = pd.DataFrame({"method": ["lrp", "deeplift"], "value": [0.5, np.nan]}).reindex(columns=trust_tables.COLUMNS)
-    figure = validated(trust_charts.dots([rows], ["lrp", "deeplift"], ["lrp", "deeplift"], MEASURES["random"]))
+    figure = validated(trust_charts.dots([rows], ["lrp", "deeplift"], MEASURES["random"]))
     assert list(figure.data[-1].x) == [0.5]
     assert [note.text for note in figure.layout.annotations][:2] == ["+0.50", "–"]
 

@@ -30,7 +30,7 @@ HOW = (
 
 def section(run: Run) -> list[Download]:
     """Show the regions of a method, and the hippocampus by all methods."""
-    table, explaining = queries.table(run, "anatomy"), queries.explaining(run)
+    table = queries.table(run, "anatomy")
     if table.empty:
         words.nothing(run, "How far the relevance of each region follows its tissue", "anatomy")
         return []
@@ -38,7 +38,7 @@ def section(run: Run) -> list[Download]:
     groups = runs.manifest(run)["groups"]
     row = st.columns([1.4, 1.2, 1], vertical_alignment="bottom", gap="small")
     method = url_state.choose(
-        "t_method", "Method", trust_tables.methods_of(table, explaining), words=method_name, place=row[0]
+        "t_method", "Method", trust_tables.methods_of(table), words=method_name, place=row[0]
     )  # fmt: skip
     diagnoses = trust_tables.diagnoses_of(table, groups)
     whom = url_state.choose("t_whom", "Subjects of", diagnoses, widget="segmented", words=words.people, place=row[1])
@@ -53,8 +53,8 @@ def section(run: Run) -> list[Download]:
     series = [trust_tables.anatomy(table, whom, region) for region in marked[:2]]
     if series:
         right.markdown("**Hippocampus, all methods**")
-        methods = trust_tables.order(series[0], explaining, low_is_good=True)
-        chart = trust_charts.dots(series, methods, explaining, MEASURES["anatomy"])
+        methods = trust_tables.order(series[0], low_is_good=True)
+        chart = trust_charts.dots(series, methods, MEASURES["anatomy"])
         display.chart(right, chart, "trust-hippocampus")
     else:
         right.caption("The atlas of this run names no hippocampus.")

@@ -11,6 +11,7 @@ from dashboard.drawing import palette
 from dashboard.drawing.chart import FAINT, GRID, Chart
 from dashboard.text.formatting import method_name, signed, three
 from dashboard.views.trust.tables import EXPLAINS_NOTHING, Measure
+from store.keys import explains
 
 ROW, APART = 27, 0.9  # pixels of a row; rows between methods and what explains nothing
 NAME, LABEL = 12, 11  # pixels of names and of numbers
@@ -21,7 +22,7 @@ SIDES = ("circle", "square")
 
 
 def dots(
-    series: Sequence[pd.DataFrame], methods: Sequence[str], explaining: Collection[str], measure: Measure,
+    series: Sequence[pd.DataFrame], methods: Sequence[str], measure: Measure,
     ends: Sequence[float] = (),
 ) -> Chart:  # fmt: skip
     """Draw one row a method: dot, interval as a thin line, its references as open marks, its number at the right.
@@ -33,14 +34,14 @@ def dots(
         methods: in the order of the rows; those that explain nothing last.
         ends: of the axis, where charts share one.
     """
-    places = _places(methods, explaining)
+    places = _places(methods)
     chart = Chart()
     spread = [(number - (len(series) - 1) / 2) * 0.34 for number in range(len(series))]
     for rows, offset, symbol in zip(series, spread, SIDES, strict=False):
         own = rows.set_index("method").reindex(list(methods))
         for name, mark in REFERENCES.items():
             chart.add(**_reference(own[name], places, mark))
-        chart.add(**_values(own, [place + offset for place in places], symbol, explaining))
+        chart.add(**_values(own, [place + offset for place in places], symbol))
     numbers = [rows.set_index("method")["value"].reindex(list(methods)) for rows in series]
     for method, place in zip(methods, places, strict=True):
         texts = [_number(values[method], measure.zero) for values in numbers]
@@ -51,8 +52,8 @@ def dots(
     if measure.zero:
         chart.line(x=0, **CHANCE)
     last = places[-1] if places else 0
-    names = [method_name(method) for method in methods]
-    nothing = [place for method, place in zip(methods, places, strict=True) if method not in explaining]
+    names = [bare_name(method) for method in methods]
+    nothing = [place for method, place in zip(methods, places, strict=True) if not explains(method)]
     ticks = [*places, *(place - 0.9 for place in nothing[:1])]
     chart.y(
         tickvals=ticks, ticktext=[*names, f"<i>{EXPLAINS_NOTHING}</i>"][: len(ticks)], range=[last + 0.6, -0.6],
@@ -68,9 +69,14 @@ def dots(
     return chart.finish(plot=ROW * (last + 1.2), margin={"r": NUMBERS_ROOM, "b": 26 + 15 * len(words)})
 
 
-def _places(methods: Sequence[str], explaining: Collection[str]) -> list[float]:
+def _places(methods: Sequence[str]) -> list[float]:
     """Return the row of each method; a gap stands before what explains nothing."""
-    return [place + APART * (method not in explaining) for place, method in enumerate(methods)]
+    return [place + APART * (not explains(method)) for place, method in enumerate(methods)]
+
+
+def bare_name(method: str) -> str:
+    """Return the name of a method without the words that say that it is no explanation, where its place says so."""
+    return method_name(method).removesuffix(" (no explanation)")
 
 
 def axis_range(series: Sequence[pd.DataFrame]) -> list[float]:
@@ -98,10 +104,10 @@ def _reference(values: pd.Series, places: Sequence[float], symbol: str) -> dict[
     }  # fmt: skip
 
 
-def _values(own: pd.DataFrame, places: Sequence[float], symbol: str, explaining: Collection[str]) -> dict[str, Any]:
+def _values(own: pd.DataFrame, places: Sequence[float], symbol: str) -> dict[str, Any]:
     kept = own["value"].notna().to_numpy(bool)
     rows, at = own[kept], [p for p, known in zip(places, kept, strict=True) if known]
-    colours = [palette.method_colour(m) if m in explaining else palette.QUIET for m in rows.index]
+    colours = [palette.method_colour(m) if explains(m) else palette.QUIET for m in rows.index]
     texts = [pointer(str(method), row) for method, row in rows.iterrows()]
     return {
         "x": rows["value"].tolist(), "y": at, "mode": "markers", "cliponaxis": False, "hovertext": texts,
@@ -213,7 +219,7 @@ def strip(table: pd.DataFrame, methods: Sequence[str], low: float) -> Chart:
         tickvals=list(range(len(names))), ticktext=names, side="top", range=[-0.5, len(names) - 0.5],
         title={"text": "layers drawn anew, from the output on", "font": {"size": LABEL}}, **common,
     ).y(
-        tickvals=list(range(len(methods))), ticktext=[method_name(m) for m in methods],
+        tickvals=list(range(len(methods))), ticktext=[bare_name(m) for m in methods],
         range=[len(methods) - 0.5, -0.5], tickfont={"size": NAME},
     )  # fmt: skip
     return chart.finish(plot=CELL * max(len(methods), 1))

@@ -42,10 +42,10 @@ def section(run: Run) -> list[Download]:
         words.nothing(run, "How the decision changes when what a heatmap marks is deleted", "faithfulness")
         return []
     st.markdown(HOW)
-    known, explaining = areas if len(areas) else curves, queries.explaining(run)
+    known = areas if len(areas) else curves
     groups = runs.manifest(run)["groups"]
     row = st.columns([1.6, 1, 1.2], vertical_alignment="bottom", gap="small")
-    methods = trust_tables.methods_of(known, explaining)
+    methods = trust_tables.methods_of(known)
     method = url_state.choose("t_method", "Method", methods, words=method_name, place=row[0])
     units = [unit for unit in UNITS if (known["unit"] == unit).any()]
     unit = url_state.choose("t_unit", "Unit", units, widget="segmented", words=UNITS.__getitem__, place=row[1])
@@ -63,7 +63,7 @@ def section(run: Run) -> list[Download]:
     st.caption(
         f"{words.n_of(own)}. Replaced by the mean brain; the margin goes from 0, all replaced, to 1, the whole scan."
     )
-    _gains(areas, unit, whom, explaining)
+    _gains(areas, unit, whom)
     name = f"{run.run_id}_trust"
     return [
         Download.csv("Curves, CSV", f"{name}-curves", lambda: curves),
@@ -71,7 +71,7 @@ def section(run: Run) -> list[Download]:
     ]
 
 
-def _gains(areas, unit: str, whom: str, explaining: list[str]) -> None:
+def _gains(areas, unit: str, whom: str) -> None:
     """Show by how much the own order of every method beats the others."""
     direction = url_state.choose(
         "t_direction", "Gain of every method", list(DIRECTIONS), widget="segmented", words=DIRECTIONS.__getitem__
@@ -85,6 +85,6 @@ def _gains(areas, unit: str, whom: str, explaining: list[str]) -> None:
     for place, (order, rows) in zip(st.columns(3, gap="medium"), found.items(), strict=False):
         place.markdown(f"**Gain {AGAINST[order]}**")
         measure = Measure(AGAINST[order], f"gain in area, {direction} by {UNITS[unit].lower()}", zero=True)
-        methods = trust_tables.order(rows, explaining)
-        display.chart(place, trust_charts.dots([rows], methods, explaining, measure, ends), f"trust-gain-{order}")
+        methods = trust_tables.order(rows)
+        display.chart(place, trust_charts.dots([rows], methods, measure, ends), f"trust-gain-{order}")
     st.caption("Right of 0 the method’s own order is better. Lines: 95 % CI over subjects.")

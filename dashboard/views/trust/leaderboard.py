@@ -10,15 +10,21 @@ from dashboard.data import runs
 from dashboard.data.runs import Run
 from dashboard.shell import display, url_state
 from dashboard.shell.page import Download
-from dashboard.text.formatting import count
+from dashboard.text.formatting import count, method_name, plain
 from dashboard.views.trust import charts as trust_charts
 from dashboard.views.trust import queries, words
 from dashboard.views.trust import tables as trust_tables
 from dashboard.views.trust.tables import MEASURES
+from store.reading.trust import TrustLine
 
 COLUMNS = 3  # charts in a row
 OWN_ORDER = "own"
 ANYTHING, NETWORKS = "Each method by each measure of trust", "--set trust.networks=4"
+VERDICTS = (
+    ":green[:material/check_circle:] holds: the whole 95 % interval of its difference from what knows nothing is on "
+    "the right side. :orange[:material/help:] unclear: the interval holds no difference, too. :red[:material/cancel:] "
+    "fails: it is no better. The same line stands under every heatmap; rules: docs/definitions.md, Trust line."
+)
 HOW = (
     "A dot is a method, the line its 95 % interval over subjects; open marks are what it must differ from. Where the "
     "interval holds the open mark, or 0 where 0 is marked, nothing is shown by this measure.\n\n"
@@ -55,11 +61,13 @@ def _whom(table: pd.DataFrame, positive: str) -> str:
 
 def section(run: Run) -> list[Download]:
     """Show the leaderboard, and return what can be taken away of it."""
-    found, explaining = measured(run), queries.explaining(run)
+    found = measured(run)
     if not found:
         words.nothing(run, ANYTHING, "randomisation", NETWORKS)
         return []
     st.markdown(HOW)
+    lines = _verdicts(run)
+    st.subheader("Measure by measure", anchor=False)
     order = url_state.choose(
         "t_order", "Order of the methods", [OWN_ORDER, *found],
         words=lambda key: "each chart by its own values" if key == OWN_ORDER else MEASURES[key].title,
@@ -69,7 +77,7 @@ def section(run: Run) -> list[Download]:
     for number, key in enumerate(found):
         if number % COLUMNS == 0:
             place = list(st.columns(COLUMNS, gap="medium"))
-        _chart(place[number % COLUMNS], key, order if order in found else key, found, explaining)
+        _chart(place[number % COLUMNS], key, order if order in found else key, found)
     missing = [MEASURES[key].title for key in MEASURES if key not in found]
     st.caption(_small_print(run, found, missing))
     if not queries.was_measured(run):
@@ -77,27 +85,45 @@ def section(run: Run) -> list[Download]:
     first = {key: series[0] for key, series in found.items()}
     box = url_state.fold("t_numbers", "All numbers")
     if box is not None:
-        display.table(box, trust_tables.leaderboard_table(first, explaining))
+        display.table(box, trust_tables.leaderboard_table(first))
         box.caption("Value (95 % CI over subjects); its reference, the difference from it, and n.")
 
     def make() -> pd.DataFrame:
         sides = {key: pd.concat(series, ignore_index=True) for key, series in found.items()}
-        return trust_tables.leaderboard(sides, explaining)
+        return trust_tables.leaderboard(sides)
 
-    return [Download.csv("Leaderboard, CSV", f"{run.run_id}_trust-leaderboard", make)]
+    judged = trust_tables.verdict_file(lines)
+    return [
+        Download.csv("Leaderboard, CSV", f"{run.run_id}_trust-leaderboard", make),
+        *([Download.csv("Verdicts, CSV", f"{run.run_id}_trust-verdicts", lambda: judged)] if len(judged) else []),
+    ]
 
 
-def _chart(
-    place: DeltaGenerator, key: str, by: str, found: dict[str, list[pd.DataFrame]], explaining: list[str]
-) -> None:
+def _verdicts(run: Run) -> dict[str, TrustLine]:
+    """Show one row a method, its four figures judged as in the line under its heatmaps; return the lines."""
+    lines = queries.verdicts(run)
+    if not lines:
+        return lines
+    methods = trust_tables.verdict_order(lines)
+    table = trust_tables.verdict_table(lines, methods)
+    st.table(table.set_index("Method"), border="horizontal")
+    st.caption(VERDICTS)
+    box = url_state.fold("t_verdicts", "Each verdict in a sentence")
+    if box is not None:
+        for method in methods:
+            box.markdown(f"**{plain(method_name(method))}**\n\n{' '.join(map(plain, lines[method].sentences()))}")
+    return lines
+
+
+def _chart(place: DeltaGenerator, key: str, by: str, found: dict[str, list[pd.DataFrame]]) -> None:
     """Show one measure in the order of another, or its own; methods that this one does not have stand last."""
     measure, series = MEASURES[key], found[key]
-    methods = trust_tables.order(found[by][0], explaining, low_is_good=MEASURES[by].low_is_good or by == "anatomy")
+    methods = trust_tables.order(found[by][0], low_is_good=MEASURES[by].low_is_good or by == "anatomy")
     own = set(series[0]["method"])
     methods = [m for m in methods if m in own] + [m for m in series[0]["method"] if m not in methods]
-    methods = sorted(methods, key=lambda m: m not in explaining)
+    methods = trust_tables.nothing_last(methods)
     place.markdown(f"**{measure.title}**")
-    display.chart(place, trust_charts.dots(series, methods, explaining, measure), f"trust-{key}")
+    display.chart(place, trust_charts.dots(series, methods, measure), f"trust-{key}")
 
 
 def _small_print(run: Run, found: dict[str, list[pd.DataFrame]], missing: list[str]) -> str:

@@ -9,6 +9,8 @@ from dashboard.data import runs
 from dashboard.data.runs import Run
 from dashboard.shell import public
 from store.files.tables import known_table
+from store.keys import explains
+from store.reading.trust import TrustLine, trust_lines
 
 TABLES = (
     "randomisation", "stability", "stability_pairs", "faithfulness", "faithfulness_curves", "false_positives",
@@ -61,6 +63,16 @@ def truth_scores(run: Run) -> pd.DataFrame:
     return public.large_cells(found[found["model_set"] == "holdout"])
 
 
-def explaining(run: Run) -> list[str]:
-    """Return the relevance methods of the held-out network, in the fixed order; other maps explain nothing."""
-    return runs.available(run).get("holdout", [])
+def maps_of(run: Run) -> list[str]:
+    """Return what has mean maps of the fixed test set: methods in the fixed order, then what explains nothing."""
+    return sorted(runs.available(run).get("holdout", []), key=lambda method: not explains(method))
+
+
+def verdicts(run: Run) -> dict[str, TrustLine]:
+    """Return method -> what is known of how far it can be trusted, as this reader may know it."""
+    return _verdicts(run, public.fewest())
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _verdicts(run: Run, fewest: int) -> dict[str, TrustLine]:
+    return trust_lines(runs.opened(run), fewest=fewest)

@@ -31,7 +31,7 @@ HOW = (
 
 def section(run: Run) -> list[Download]:
     """Show the strip of all methods, and the chosen one against its reference."""
-    table, explaining = queries.table(run, "randomisation"), queries.explaining(run)
+    table = queries.table(run, "randomisation")
     if table.empty:
         words.nothing(run, "How heatmaps change when layers of the network are drawn anew", "randomisation")
         return []
@@ -43,9 +43,9 @@ def section(run: Run) -> list[Download]:
     )  # fmt: skip
     own = table[table["measure"] == measure]
     last = trust_tables.randomisation(table, measure)
-    methods = trust_tables.order(last, explaining, low_is_good=True)
+    methods = trust_tables.order(last, low_is_good=True)
     method = url_state.choose(
-        "t_method", "Method", trust_tables.methods_of(own, explaining), words=method_name, place=row[1]
+        "t_method", "Method", trust_tables.methods_of(own), words=method_name, place=row[1]
     )  # fmt: skip
     left, right = st.columns([1.35, 1], gap="medium")
     left.markdown(f"**{MEASURES[measure]} to the map before, all methods**")

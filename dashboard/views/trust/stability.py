@@ -44,7 +44,7 @@ def section(run: Run) -> list[Download]:
                       "--set trust.networks=4")  # fmt: skip
         return []
     st.markdown(HOW)
-    groups, explaining = runs.manifest(run)["groups"], queries.explaining(run)
+    groups = runs.manifest(run)["groups"]
     row = st.columns([1.7, 1.2, 1.2], vertical_alignment="bottom", gap="small")
     measures = [measure for measure in MEASURES if (table["measure"] == measure).any()]
     measure = url_state.choose(
@@ -59,20 +59,20 @@ def section(run: Run) -> list[Download]:
     if not found:
         st.info("This run has no such agreement: choose another level or group.")
     first = next(iter(found.values()), pd.DataFrame(columns=trust_tables.COLUMNS))
-    methods = trust_tables.order(first, explaining)
+    methods = trust_tables.order(first)
     ends = trust_charts.axis_range(list(found.values())) if found else []
     for pair in _two_by_two(list(found)):
         for place, change in zip(st.columns(2, gap="medium"), pair, strict=False):
             place.markdown(f"**{CHANGES[change]}**")
             words_of = Measure(CHANGES[change], MEASURES[measure], REFERENCE[level])
             own = [m for m in methods if m in set(found[change]["method"])]
-            chart = trust_charts.dots([found[change]], own, explaining, words_of, ends)
+            chart = trust_charts.dots([found[change]], own, words_of, ends)
             display.chart(place, chart, f"trust-stable-{change}")
     if "retrained" not in found:
         st.caption("This run has no networks that were trained again: `--set trust.networks=4` makes them.")
     own = table[(table["level"] == level) & (table["diagnosis"] == whom)]
     st.caption(f"{words.n_of(own)}. Lines: 95 % CI over subjects. All charts in the order of the first, on one scale.")
-    _matrix(run, pairs, measure, explaining)
+    _matrix(run, pairs, measure)
     name = f"{run.run_id}_trust"
     return [
         Download.csv("Stability, CSV", f"{name}-stability", lambda: table),
@@ -84,7 +84,7 @@ def _two_by_two(items: list[str]) -> list[list[str]]:
     return [items[place : place + 2] for place in range(0, len(items), 2)]
 
 
-def _matrix(run: Run, pairs: pd.DataFrame, measure: str, explaining: list[str]) -> None:
+def _matrix(run: Run, pairs: pd.DataFrame, measure: str) -> None:
     """Show networks against networks for one method."""
     st.subheader("Network against network", anchor=False)
     own = pairs[pairs["measure"] == measure]
@@ -93,7 +93,7 @@ def _matrix(run: Run, pairs: pd.DataFrame, measure: str, explaining: list[str]) 
         return
     left, right = st.columns([1, 1.4], gap="medium")
     method = url_state.choose(
-        "t_method", "Method", trust_tables.methods_of(own, explaining), words=method_name, place=left
+        "t_method", "Method", trust_tables.methods_of(own), words=method_name, place=left
     )  # fmt: skip
     diagnoses = trust_tables.diagnoses_of(own, runs.manifest(run)["groups"])
     whom = url_state.choose("t_pairs_of", "Pairs, scans of", diagnoses, words=words.people, place=left)

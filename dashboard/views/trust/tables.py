@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from dashboard.text.formatting import NONE, in_order, method_name, with_interval
+from dashboard.text.formatting import NONE, in_order, method_name, plain, with_interval
+from store.keys import explains
+from store.reading.trust import TrustLine
+from store.reading.trust_figures import FAILS, HOLDS, NOT_MEASURED, UNCLEAR
 
 ALL = "all"  # the diagnosis of all test scans together
 COLUMNS = [
@@ -132,33 +135,32 @@ def _rows(rows: pd.DataFrame) -> pd.DataFrame:
     return found.drop_duplicates("method").reset_index(drop=True)
 
 
-def order(rows: pd.DataFrame, explaining: Collection[str], *, low_is_good: bool = False) -> list[str]:
+def order(rows: pd.DataFrame, *, low_is_good: bool = False) -> list[str]:
     """Return the methods of rows from best to worst, those without a number last, then what explains nothing."""
     ranked = rows.assign(
-        nothing=~rows["method"].isin(list(explaining)), missing=rows["value"].isna(),
+        nothing=~rows["method"].map(explains).astype(bool), missing=rows["value"].isna(),
         best=rows["value"].fillna(0) * (1 if low_is_good else -1),
     ).sort_values(["nothing", "missing", "best"], kind="stable")  # fmt: skip
     return ranked["method"].tolist()
 
 
-def leaderboard(measured: Mapping[str, pd.DataFrame], explaining: Collection[str]) -> pd.DataFrame:
+def leaderboard(measured: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return all measures in one long frame, one row a method and measure, as a file to take away."""
     frames = [frame.assign(measure=key, means=MEASURES[key].axis) for key, frame in measured.items() if len(frame)]
     if not frames:
         return pd.DataFrame(columns=["method", "explains", "measure", "means", *COLUMNS[1:]])
     found = pd.concat(frames, ignore_index=True)
-    found["explains"] = found["method"].isin(list(explaining))
+    found["explains"] = found["method"].map(explains)
     return found[["method", "explains", "measure", "means", *COLUMNS[1:]]]
 
 
-def leaderboard_table(measured: Mapping[str, pd.DataFrame], explaining: Collection[str]) -> pd.DataFrame:
+def leaderboard_table(measured: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return one row a method in words, one column a measure: value with interval, reference and difference."""
-    methods = in_order([m for frame in measured.values() for m in frame["method"]])
-    methods = [m for m in methods if m in explaining] + [m for m in methods if m not in explaining]
+    methods = nothing_last(in_order([m for frame in measured.values() for m in frame["method"]]))
     by_method = {key: frame.set_index("method") for key, frame in measured.items() if len(frame)}
     rows = []
     for method in methods:
-        row = {"Method": method_name(method) + ("" if method in explaining else " (explains nothing)")}
+        row = {"Method": method_name(method)}
         for key, frame in by_method.items():
             row[MEASURES[key].axis] = _cell(frame.loc[method]) if method in frame.index else NONE
         rows.append(row)
@@ -179,10 +181,14 @@ def _cell(row: pd.Series) -> str:
     return f"{text}; {notes}" if notes and text != NONE else text
 
 
-def methods_of(table: pd.DataFrame, explaining: Collection[str]) -> list[str]:
+def methods_of(table: pd.DataFrame) -> list[str]:
     """Return the methods of a table in the fixed order, what explains nothing last."""
-    found = in_order(table["method"].tolist())
-    return [m for m in found if m in explaining] + [m for m in found if m not in explaining]
+    return nothing_last(in_order(table["method"].tolist()))
+
+
+def nothing_last(methods: Sequence[str]) -> list[str]:
+    """Return the methods that explain something before the others, else in their order."""
+    return sorted(methods, key=lambda method: not explains(method))
 
 
 def network_matrix(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -204,3 +210,50 @@ def strongest(rows: pd.DataFrame, marked: Collection[str], count: int | None) ->
     sizes = known["correlation"].abs().rank(ascending=False, method="first")
     kept = known if count is None else known[(sizes <= count) | known["region"].isin(list(marked))]
     return kept.sort_values("correlation", kind="stable")
+
+
+# Colour and shape of each verdict, so that it is read without colours, too.
+LOOKS = {
+    HOLDS: ("green", ":material/check_circle:"), UNCLEAR: ("orange", ":material/help:"),
+    FAILS: ("red", ":material/cancel:"), NOT_MEASURED: ("gray", ":material/do_not_disturb_on:"),
+}  # fmt: skip
+
+
+def verdict_order(lines: Mapping[str, TrustLine]) -> list[str]:
+    """Return methods by how few of their figures fail, then by how many hold; what explains nothing last."""
+
+    def rank(method: str) -> tuple[bool, int, int, str]:
+        found = [figure.verdict for figure in lines[method].figures]
+        return not explains(method), found.count(FAILS), -found.count(HOLDS), method
+
+    return sorted(lines, key=rank)
+
+
+def verdict_table(lines: Mapping[str, TrustLine], methods: Sequence[str]) -> pd.DataFrame:
+    """Return one row a method, one column a figure: its number in the colour and with the shape of its verdict.
+
+    Texts are Markdown. Of what explains nothing no figure is judged.
+    """
+    names = [figure.name for method in methods for figure in lines[method].figures]
+    rows = []
+    for method in methods:
+        row = {"Method": plain(method_name(method))} | dict.fromkeys(
+            (name.capitalize() for name in names), ":gray[no explanation]"
+        )
+        for figure in lines[method].figures:
+            colour, icon = LOOKS[figure.verdict]
+            row[figure.name.capitalize()] = f":{colour}[{icon} {plain(figure.short or figure.verdict)}]"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def verdict_file(lines: Mapping[str, TrustLine]) -> pd.DataFrame:
+    """Return one row a method and figure with value, interval, reference, n and verdict, for a file."""
+    return pd.DataFrame([
+        {
+            "method": method, "figure": figure.name, "verdict": figure.verdict, "value": figure.measured.value,
+            "low": figure.measured.low, "high": figure.measured.high, "reference": figure.reference,
+            "subjects": figure.subjects, "words": figure.words,
+        }
+        for method in verdict_order(lines) for figure in lines[method].figures
+    ])  # fmt: skip

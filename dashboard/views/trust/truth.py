@@ -94,7 +94,7 @@ def _controls(run: Run) -> tuple[tuple[str, ...], trust_maps.Cut]:
         "t_from", "Threshold", 50.0, 99.0, 90.0, 1.0, place=row[2], format="%d %%",
         help="Colour starts at this percentile of the values in the brain.",
     )  # fmt: skip
-    every = queries.explaining(run)
+    every = queries.maps_of(run)
     shown = url_state.choose_many(
         "t_methods", "Methods", every, words=method_name, place=row[3], placeholder="all"
     )  # fmt: skip

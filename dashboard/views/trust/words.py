@@ -47,7 +47,7 @@ def instead_of_all(run: Run) -> bool:
         )
         st.code(notices.MAKE_ONE, language=None)
         return True
-    if not queries.explaining(run):
+    if not queries.maps_of(run):
         st.info(
             f"{NO_MEASURE}: all of them are of the fixed test set, and no network of it explains this run. Give "
             f"{code('explain.holdout')} its methods and the cohort a fixed test set:"
