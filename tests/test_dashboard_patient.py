@@ -241,3 +241,27 @@ def test_a_wrong_decision_is_compared_with_both_groups_and_leads_to_its_evidence
     right = said[(said.model_set == "folds") & (said.correct == True)].iloc[0]  # noqa: E712
     link = {"set": "folds", "p_subject": access.pseudonym(right.subject), "p_scan": access.pseudonym(right["scan"])}
     assert not any("labelled" in one.value for one in open_view("views/patient/page.py", None, **link).info)
+
+
+def test_a_map_that_should_add_up_says_by_how_much_it_misses_that(opened, run, monkeypatch):
+    assert "except for 0.320 % of it." in patient_tables.say_completeness("integrated_gradients", 0.0032)
+    assert "more than the 1.00 % that is aimed at" in patient_tables.say_completeness("integrated_gradients", 0.031)
+    rows = runs.table(run, "heatmaps").assign(completeness_error=np.nan)
+    own = (rows.model == "fold-1") & (rows.scan == "a1-1") & (rows.method == "sensitivity")
+    rows.loc[own & (rows.target == "AD"), "completeness_error"] = 0.25
+    whole = runs.table
+    monkeypatch.setattr(runs, "table", lambda r, name, *more: rows if name == "heatmaps" else whole(r, name, *more))
+    assert patient_queries.completeness_error(run, "fold-1", "sensitivity", "a1-1") == 0.25
+    assert np.isnan(patient_queries.completeness_error(run, "fold-1", "sensitivity", "a1-2"))
+    assert np.isnan(patient_queries.completeness_error(run, "fold-1", "occlusion", "a1-1"))
+
+
+def test_the_page_says_it_below_the_method_that_is_shown(opened, monkeypatch):
+    def said() -> list[str]:
+        app = opened(set="folds")
+        return [caption.value for caption in app.caption if "adds up to" in caption.value]
+
+    assert said() == []  # the factory has no method whose map adds up
+    monkeypatch.setattr(patient_queries, "completeness_error", lambda run, model, method, scan: 0.004)
+    (line,) = said()
+    assert "except for 0.400 % of it." in line

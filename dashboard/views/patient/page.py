@@ -140,6 +140,13 @@ def how_to_read(method: str) -> None:
     )
 
 
+def adds_up(selection: Selection, model: str, row: pd.Series, method: str) -> None:
+    """Say by how much the map misses the change of the margin that it should add up to; nothing for other methods."""
+    missed = patient_queries.completeness_error(selection.run, model, method, row["scan"])
+    if pd.notna(missed):
+        st.caption(patient_tables.say_completeness(method, missed))
+
+
 def in_3d(selection: Selection, model: str, row: pd.Series, method: str, view: dict[str, Any]) -> None:
     """Show the main heatmap inside a transparent brain, on request."""
     if url_state.toggle("p_3d", f"Show {formatting.method_name(method).lower()} in 3D"):
@@ -206,6 +213,7 @@ def main() -> None:
         over_time(selection, visits)
     if other is not None and reference_groups.knows(against, method):
         reference_groups.pictures(other, selection, model, row, method)
+    adds_up(selection, model, row, method)
     same_slice(selection, visits, row, method, view)
     in_3d(selection, model, row, method, view)
     how_to_read(method)

@@ -48,6 +48,18 @@ def methods_of_scan(run: Run, model: str, scan: str) -> list[str]:
     return runs.in_order(table.method[(table.model == model) & (table.scan == scan)].tolist())
 
 
+def completeness_error(run: Run, model: str, method: str, scan: str) -> float:
+    """Return which share of the margin's change a heatmap misses that should add up to it; NaN for other methods.
+
+    Of the positive group's map; the other one is its negative.
+    """
+    table = runs.table(run, "heatmaps")
+    if "completeness_error" not in table:
+        return float("nan")
+    own = table[(table.model == model) & (table.method == method) & (table.scan == scan)]
+    return float(own["completeness_error"].max())
+
+
 def has_target(run: Run, model: str, scan: str, target: str) -> bool:
     """Say whether the target means a group for this scan; a new scan has no true group."""
     try:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dashboard.text.formatting import NONE, percent, plain, region_name
+from dashboard.text.formatting import NONE, method_name, percent, plain, region_name
 from dashboard.text.outputs import OutputDescription
 from store.keys import are_retrained
 
 FEWEST = 10  # below so many other subjects no percentile is given (docs/definitions.md, Percentile)
+COMPLETE_BELOW = 0.01  # share of the margin's change (docs/definitions.md, Completeness)
 SEX_LETTERS = {"F": "F", "M": "M"}
 
 
@@ -54,6 +55,18 @@ def top_regions(table: pd.DataFrame, atlas_regions: set[str], count: int = 10) -
     """Return the regions of the atlas with the largest share of a patient, the largest first."""
     known = table[table.region.isin(atlas_regions) & table.share.notna()]
     return known.nlargest(count, "share").reset_index(drop=True)
+
+
+def say_completeness(method: str, missed: float) -> str:
+    """Say by how much a map misses what it should add up to, and whether that is too much.
+
+    Args:
+        missed: share of the change of the margin from the training mean to the scan.
+    """
+    text = f"{method_name(method)}: the map adds up to the change of the margin except for {percent(missed)} of it"
+    if missed <= COMPLETE_BELOW:
+        return f"{text}."
+    return f"{text}, more than the {percent(COMPLETE_BELOW)} that is aimed at: read its amounts with care."
 
 
 def covariates(row: Mapping[str, Any]) -> str:
