@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from engine.cli.costs import FORWARD_S, _passes, _step, network_cost
+from engine.cli.network_costs import FORWARD_S, method_passes, network_cost, training_step
 from engine.cohort.splits import Job
 from engine.config.loading import load_config
 from engine.config.schema import NETWORK_NAMES, TrainingConfig
@@ -276,14 +276,14 @@ def test_a_plan_is_near_what_was_measured(name, grid_mm, forward_s, step_s):
     cost = network_cost(load_config(overrides={"training.network": name, "grid_mm": grid_mm}))
     forward = cost.forward * FORWARD_S[grid_mm]
     assert forward_s / 3 < forward < forward_s * 3
-    step = forward * _step(cost, grid_mm, "cpu")
+    step = forward * training_step(cost, grid_mm, "cpu")
     assert step_s / 2 < step < step_s * 2
-    assert forward * _step(cost, grid_mm, "cuda") == forward * 3
+    assert forward * training_step(cost, grid_mm, "cuda") == forward * 3
 
 
 def test_the_plan_counts_whole_passes_where_there_are_no_others():
     passes = {}
     for name in NETWORK_NAMES:
         config = load_config(overrides={"training.network": name})
-        passes[name] = _passes(config, network_cost(config), "area_occlusion")
+        passes[name] = method_passes(config, network_cost(config), "area_occlusion")
     assert passes["rieke2018"] < passes["korolev2017_plain"] < passes["korolev2017_residual"] == 120

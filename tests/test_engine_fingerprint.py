@@ -46,7 +46,8 @@ def test_the_threads_are_in_the_provenance(threads, words):
 
 def test_a_plan_counts_what_distances_over_the_whole_volume_compute_again(tmp_path):
     """Two passes over two gradient maps of each of the four held-out scans and two apply scans."""
-    from engine.cli.costs import FORWARD_S, GRADIENT_FACTOR, estimate_costs
+    from engine.cli.costs import estimate_costs
+    from engine.cli.network_costs import FORWARD_S, GRADIENT_FACTOR
     from engine.pipeline.stages import ingest
 
     seconds = []
@@ -63,7 +64,8 @@ def test_a_plan_counts_what_distances_over_the_whole_volume_compute_again(tmp_pa
 
 def test_a_plan_counts_the_networks_that_know_nothing(tmp_path):
     """Two gradient maps of each patient of the fixed test set by every untrained network; null networks train, too."""
-    from engine.cli.costs import FORWARD_S, GRADIENT_FACTOR, estimate_costs
+    from engine.cli.costs import estimate_costs
+    from engine.cli.network_costs import FORWARD_S, GRADIENT_FACTOR
     from engine.pipeline.stages import ingest
 
     def seconds(untrained: int, null: int) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.cli.costs import _passes, network_cost
+from engine.cli.network_costs import method_passes, network_cost
 from engine.config.loading import load_config
 from engine.errors import UserError
 from engine.pipeline.explain import build_method
@@ -94,7 +94,9 @@ def test_settings_reach_the_method():
     mask = torch.ones(2, 2, 2, dtype=torch.bool)
     method = build_method("segment_occlusion", config, Brain(mask, mask.to(torch.int16), 1, 4), BatchSize(1))
     assert method.parameters() == given | {"levels": (4, 9), "engine": "incremental"}
-    of_segments, of_areas = (_passes(config, network_cost(config), f"{kind}_occlusion") for kind in ("segment", "area"))
+    of_segments, of_areas = (
+        method_passes(config, network_cost(config), f"{kind}_occlusion") for kind in ("segment", "area")
+    )
     assert of_segments == pytest.approx(13 / 120 * of_areas)
 
 

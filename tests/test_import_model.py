@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from engine.cli import main
-from engine.cli.costs import NetworkCost, network_cost
+from engine.cli.network_costs import NetworkCost, network_cost
 from engine.config.loading import load_config
 from engine.config.model_card import Card, Imported, read_card
 from engine.config.schema import USUAL_METHODS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ import torch
 from engine.cohort.splits import Job
 from engine.pipeline.explain import build_brain, build_method
 from engine.pipeline.run import Run
-from engine.relevance import BatchSize
+from engine.relevance import BatchSize, IntegratedGradients
 from engine.training.normalisation import Normaliser
 from engine.training.volumes import STREAMED, Volumes, chunked
 
@@ -24,11 +24,14 @@ class Explainable:
 
     Attributes:
         job: whose training scans fill what occlusions take away.
+        trained: on what is explained. The margin of a network that was not hardly changes, so that sums of its maps
+            miss the change by much of it: integrated gradients do not take more steps for that.
     """
 
     network: torch.nn.Module
     normalisation: Normaliser
     job: Job
+    trained: bool = True
 
     @property
     def device(self) -> torch.device:
@@ -53,6 +56,8 @@ def explain_again(
     """
     brain = build_brain(run, one.job, one.normalisation, one.device, [method])
     explainer = build_method(method, run.config, brain, BatchSize(run.config.explain.batch_size))
+    if isinstance(explainer, IntegratedGradients) and not one.trained:
+        explainer = replace(explainer, most_steps=explainer.steps)
     reader, names, chunks = run.reader(), list(scans), chunked(list(scans), CHUNK)
     on_voxels = explainer.native_grid == "voxels"  # as they are, whether or not the run has stored some
     attributes = {} if on_voxels else reader.attributes(f"heatmaps/{one.job.model}/{method}/{run.groups[0]}/margin")

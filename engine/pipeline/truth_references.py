@@ -29,13 +29,12 @@ from engine.networks.device import choose_device, make_deterministic
 from engine.pipeline.explain import build_method, space, takes_whole_passes
 from engine.pipeline.explain_again import Explainable, explain_again
 from engine.pipeline.imposed_truth import twins
+from engine.pipeline.reference_networks import train_references
 from engine.pipeline.run import Run
 from engine.preprocessing.volume_cache import VolumeCache
 from engine.relevance import METHODS, BatchSize
-from engine.training.checkpoints import load_model, model_card, write_model
+from engine.training.checkpoints import load_model
 from engine.training.objective import Classification
-from engine.training.parallel import train_all
-from engine.training.trainer import TrainingSetup
 from store.keys import BASELINES, TRAINING_MAPS
 from store.spec import MODELS_FOLDER
 
@@ -79,7 +78,7 @@ class References:
         analysis = self._run.config.analysis
         found = {
             UNTRAINED: [self._untrained(number) for number in range(analysis.untrained_networks)],
-            NULL: self._null(analysis.null_networks, device) if analysis.null_networks else [],
+            NULL: self._null(analysis.null_networks) if analysis.null_networks else [],
         }
         for network in (one.network for networks in found.values() for one in networks):
             network.to(device)
@@ -125,24 +124,17 @@ class References:
         seed = 1_000_000 + 1000 * config.seed + number
         network = build_network(config.grid_mm, seed=seed, name=config.training.network).eval()
         _, normalisation, _ = load_model(self._run.staging / MODELS_FOLDER, HELD_OUT, self._run.mask)
-        return Explainable(network, normalisation, self._own_job)
+        return Explainable(network, normalisation, self._own_job, trained=False)
 
-    def _null(self, count: int, device: torch.device) -> list[Explainable]:
+    def _null(self, count: int) -> list[Explainable]:
         """Train networks where nothing was imposed; they go on from their checkpoints."""
-        run, config = self._run, self._run.config
+        run = self._run
         volumes = NullVolumes(run.cache, twins(run))
         groups = run.cohort.scans.set_index("scan")["group"]
         objective = Classification((groups == run.groups[0]).to_dict())
-        setup = TrainingSetup(
-            objective, volumes.read, run.mask, config.grid_mm, config.training, device, run.networks_folder
-        )
         jobs = [self._null_job(number) for number in range(count)]
-        with run.progress.task("training null networks, epochs", count * config.training.epochs) as task:
-            trained = train_all(jobs, setup, on_epoch=task.advance, say=run.progress.say)
-        card, folder = model_card(config.grid_mm, config.training, run.groups), run.work / NULL
-        for one in trained:
-            write_model(folder, one.job.model, one.weights, card)
-        return [Explainable(*load_model(folder, job.model, run.mask)[:2], self._own_job) for job in jobs]
+        trained = train_references(run, NULL, jobs, objective, volumes.read)
+        return [Explainable(*found, self._own_job, trained=False) for found in trained]
 
     def _null_job(self, number: int) -> Job:
         """Return the held-out network's job with another seed, without test scans; it explains what it is asked."""

@@ -30,6 +30,7 @@ class IntegratedGradients(RelevanceMethod):
     Attributes:
         steps: gradients on the way, at first.
         reference: where the way begins: mean (0, the training mean), nc_mean, blurred, other_subject or a number.
+        most_steps: up to which the number is doubled.
     """
 
     name: ClassVar[str] = "integrated_gradients"
@@ -40,6 +41,7 @@ class IntegratedGradients(RelevanceMethod):
 
     steps: int = 32
     reference: str | float = "mean"
+    most_steps: int = MOST_STEPS
 
     def attribute(self, model: nn.Module, volumes: Tensor, explained_class: int) -> Relevance:
         """Return (n, x, y, z) integrated gradients of the margin. See RelevanceMethod.attribute."""
@@ -49,7 +51,7 @@ class IntegratedGradients(RelevanceMethod):
             baseline = fill_volume(self.reference, volume, self.brain)
             steps, found = self.steps, self._integral(model, volume, baseline, explained_class, self.steps)
             error = completeness_error(model, volume, baseline, explained_class, found)
-            while error > TOLERANCE and steps < MOST_STEPS:
+            while error > TOLERANCE and steps < self.most_steps:
                 steps *= 2
                 found = self._integral(model, volume, baseline, explained_class, steps)
                 error = completeness_error(model, volume, baseline, explained_class, found)

@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 from engine.pipeline.run import Run
 from engine.pipeline.trust.anatomy import write_anatomy
+from engine.pipeline.trust.randomisation import write_randomisation
 from engine.pipeline.trust.scope import TrustScope
 
 # What trust.measures may name -> what writes its tables; see CONTRIBUTING.md, Where to add.
 MEASURES: dict[str, Callable[[TrustScope], None]] = {
+    "randomisation": write_randomisation,
     "anatomy": write_anatomy,
 }
 

@@ -1,0 +1,75 @@
+"""About how long the stage trust takes: a function for each measure, in MEASURE_COSTS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from engine.cli.network_costs import PATCHED, SEGMENTING_S, NetworkCost, method_passes, methods_of, training_step
+from engine.cohort.splits import Job
+from engine.networks.architectures import build_network
+from engine.networks.cascade import layers_from_output
+from engine.pipeline.run import Run
+from engine.pipeline.trust.randomisation import FULL_OCCLUSIONS_FROM_MM, OCCLUDED_SCANS, PAIRS
+from engine.pipeline.trust.scope import HELD_OUT
+from engine.training.imported import skeleton
+
+COMPARE_S = {1: 3.0, 2: 0.3, 3: 0.07, 4: 0.03}  # two maps: rank correlations and structural similarity, on the CPU
+
+
+@dataclass(frozen=True)
+class MeasureCost:
+    """What a measure of trust costs: forward passes, and seconds on the CPU that no network takes."""
+
+    passes: float = 0.0
+    seconds: float = 0.0
+
+
+def trust_seconds(run: Run, cost: NetworkCost, forward: float) -> float:
+    """Estimate the seconds of the stage trust of a run whose cohort is read and split.
+
+    Networks that are trained again are in the stages train and explain: they are among run.jobs.
+
+    Args:
+        forward: seconds of a forward pass of the network of Rieke et al. 2018 on the run's device.
+    """
+    job = next((job for job in run.jobs if job.model == HELD_OUT), None)
+    if job is None or run.cohort.target or run.last_stage != "trust":
+        return 0.0
+    asked = [MEASURE_COSTS[name](run, job, cost) for name in run.config.trust.measures if name in MEASURE_COSTS]
+    return sum(measure.passes * forward + measure.seconds for measure in asked)
+
+
+def randomisation_cost(run: Run, job: Job, cost: NetworkCost) -> MeasureCost:
+    """Estimate the cost of drawing layers anew and of networks on shuffled labels: pipeline/trust/randomisation.py."""
+    config, passes, seconds = run.config, 0.0, 0.0
+    shuffled = config.trust.shuffled_networks if job.train else 0
+    alterations = _layer_count(run) + shuffled
+    scans = min(config.trust.scans, len(job.test))
+    whole_passes = config.explain.engine == "dense" or cost.wider is None
+    for method in methods_of(config, job):
+        explained = scans
+        if method in PATCHED:
+            fine = config.grid_mm < FULL_OCCLUSIONS_FROM_MM
+            explained = 0 if whole_passes else min(scans, OCCLUDED_SCANS) if fine else scans
+        passes += alterations * explained * method_passes(config, cost, method)
+        pairs = min(PAIRS, explained * (explained - 1) // 2)
+        seconds += (alterations * explained + pairs) * COMPARE_S[config.grid_mm]
+        if method == "segment_occlusion":
+            seconds += alterations * explained * SEGMENTING_S[config.grid_mm]
+    step = training_step(cost, config.grid_mm, run.device)
+    return MeasureCost(passes + shuffled * len(job.train) * step * config.training.epochs, seconds)
+
+
+def _layer_count(run: Run) -> int:
+    """Count the layers that are drawn anew one after the other."""
+    with torch.device("meta"):
+        imported, config = run.config.imported, run.config
+        network = skeleton(imported.card) if imported else build_network(config.grid_mm, name=config.training.network)
+    return len(layers_from_output(network))
+
+
+# What trust.measures may name -> its cost; a measure that takes seconds has none.
+MEASURE_COSTS: dict[str, Callable[[Run, Job, NetworkCost], MeasureCost]] = {"randomisation": randomisation_cost}
