@@ -9,6 +9,12 @@ from sklearn.svm import SVC
 
 from engine.analysis import contrast
 from engine.analysis.contrast import contrast_groups
+from engine.cohort.splits import Job
+from engine.config.schema import RunConfig
+from engine.errors import RunError
+from engine.pipeline.inputs import needs_training_scans
+from engine.pipeline.training_maps import training_maps
+from store.keys import TRAINING_MAPS
 
 VOXELS = 300
 
@@ -66,3 +72,54 @@ def test_weights_cancel_what_is_no_signal_and_the_pattern_does_not_mark_it():
 def test_a_group_of_one_scan_is_refused(scans):
     with pytest.raises(ValueError, match="at least two training scans of each group"):
         contrast_groups(lambda some: np.stack([scans[name] for name in some]), ["s0"], ["s1", "s2"])
+
+
+class Cohort:
+    """As much of a run as maps of its training groups need; it counts how often scans are read."""
+
+    groups = ("AD", "NC")
+
+    def __init__(self, folder, scans: dict[str, np.ndarray]) -> None:
+        self.work, self.reads, self._scans = folder, 0, scans
+        self.mask = np.ones((10, 6, 5), bool)
+        self.mask[0] = False
+
+    def training_scans(self, job: Job):
+        def read(names):
+            self.reads += len(names)
+            return np.stack([self._scans[name].reshape(self.mask.shape) for name in names])
+
+        return {"AD": [s for s in job.train if int(s[1:]) < 10], "NC": [s for s in job.train if int(s[1:]) >= 10]}, read
+
+
+def _job(model: str, train) -> Job:
+    return Job(model, "holdout", 0, tuple(train), (), ())
+
+
+def test_maps_of_a_network_are_made_once_of_its_own_training_scans(tmp_path, scans):
+    run = Cohort(tmp_path, scans)
+    found = training_maps(run, _job("holdout", scans), lambda volumes: 2 * volumes)
+    reads = run.reads
+    again = training_maps(run, _job("holdout", scans), lambda volumes: 2 * volumes)
+    assert run.reads == reads > 0
+    assert tuple(found) == tuple(again) == TRAINING_MAPS
+    direct = contrast_groups(
+        lambda names: np.stack([2 * scans[n].reshape(run.mask.shape)[run.mask] for n in names]),
+        list(scans)[:10], list(scans)[10:],
+    )  # fmt: skip
+    for name in TRAINING_MAPS:
+        np.testing.assert_array_equal(found[name], again[name])
+        np.testing.assert_array_equal(found[name][run.mask], direct[name])
+        assert not found[name][~run.mask].any()
+    other = training_maps(run, _job("fold-1", list(scans)[2:20]), lambda volumes: volumes)
+    assert not np.allclose(other["t_map"], found["t_map"])
+    with pytest.raises(RunError, match=r"fold-2: .* take the baselines out of explain"):
+        training_maps(run, _job("fold-2", list(scans)[9:20]), lambda volumes: volumes)
+
+
+def test_training_scans_are_needed_only_where_a_method_of_a_trained_network_asks():
+    asked = {"holdout": ["sensitivity", "sobel"], "folds": ["t_map"]}
+    assert needs_training_scans(RunConfig(explain=asked))
+    assert not needs_training_scans(RunConfig(explain=asked, training={"models": ["holdout"]}))
+    assert needs_training_scans(RunConfig(explain={"occlusion": {"reference": "nc_mean"}}))
+    assert not needs_training_scans(RunConfig())

@@ -44,7 +44,6 @@ from engine.relevance.gradients import input_gradient
 from engine.relevance.hooks import guided_relus
 from engine.relevance.lrp import propagate
 from engine.relevance.occlusion import changing_positions, cube_at, position_shape
-from engine.relevance.smooth_random import FWHM_MM
 from engine.training.trainer import probability
 from store.files.geometry import nearest_positions
 from store.keys import BASELINES, explains
@@ -711,7 +710,7 @@ def test_the_random_map_is_the_scans_own_and_as_smooth_as_said(small_network, ba
     power = np.abs(np.fft.fftn(centred)) ** 2
     correlation = np.fft.ifftn(power).real / power.mean()
     lag = np.interp(0.5, correlation[:8, 0, 0][::-1], np.arange(8)[::-1]) * mm
-    assert lag == pytest.approx(FWHM_MM / 2 * np.sqrt(2), rel=0.12)
+    assert lag == pytest.approx(method.fwhm_mm / 2 * np.sqrt(2), rel=0.12)
 
 
 @pytest.mark.parametrize("method", [TMap, LinearWeights, LinearPattern])

@@ -14,8 +14,6 @@ from engine.images.grid import FWHM_TO_SIGMA
 from engine.relevance.base import Relevance, RelevanceMethod, check_volumes
 from engine.relevance.smoothgrad import seed_of
 
-FWHM_MM = 12.0
-
 
 @dataclass(frozen=True)
 class SmoothRandom(RelevanceMethod):
@@ -24,6 +22,9 @@ class SmoothRandom(RelevanceMethod):
     The seed is made from the scan, so that the same scan has the same map in every run, batch and order.
     Unit:   standard deviations of the map in the brain.
     Cost:   one smoothing on the CPU a scan; no pass of the network.
+
+    Attributes:
+        fwhm_mm: full width at half maximum of the smoothing.
     """
 
     name: ClassVar[str] = "smooth_random"
@@ -33,12 +34,14 @@ class SmoothRandom(RelevanceMethod):
     explanation: ClassVar[bool] = False
     own_unit: ClassVar[str] = "SD of the map"
 
+    fwhm_mm: float = 12.0
+
     def attribute(self, model: nn.Module, volumes: Tensor, explained_class: int) -> Relevance:
         """Return (n, x, y, z) smooth noise. See RelevanceMethod.attribute."""
         del model, explained_class  # the map is the same for any network and both classes
         check_volumes(volumes)
         found, mask = torch.zeros_like(volumes[:, 0]), self.brain.mask.cpu().numpy()
-        sigma = FWHM_MM * FWHM_TO_SIGMA / self.brain.grid_mm
+        sigma = self.fwhm_mm * FWHM_TO_SIGMA / self.brain.grid_mm
         for place, volume in enumerate(volumes[:, 0]):
             noise = np.random.default_rng(seed_of(volume)).standard_normal(mask.shape, dtype=np.float32)
             smooth = ndimage.gaussian_filter(noise, sigma, mode="wrap") * mask  # wrapped: as rough at the border
