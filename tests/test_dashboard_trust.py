@@ -20,7 +20,7 @@ from dashboard.drawing import planes
 from dashboard.drawing.palette import POSITIVE, QUIET
 from dashboard.shell import access, page, public
 from dashboard.views.trust import charts as trust_charts
-from dashboard.views.trust import leaderboard, queries
+from dashboard.views.trust import leaderboard, queries, similarity_charts
 from dashboard.views.trust import maps as trust_maps
 from dashboard.views.trust import tables as trust_tables
 from dashboard.views.trust.page import PARTS
@@ -179,6 +179,14 @@ def test_dots_have_intervals_references_numbers_and_a_gap_before_what_explains_n
     assert "○ maps of different scans" in written[-1]
 
 
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-0.2, 0.31), (0.43, 0.47), (-1, 1), (12, 950)])
+def test_narrow_axes_have_a_few_round_numbers(low, high):
+    found = trust_charts.round_numbers(low, high)
+    assert 2 <= len(found) <= 5
+    assert all(low <= number <= high for number in found)
+    assert len(set(np.round(np.diff(found), 9))) == 1
+
+
 def test_a_method_without_a_number_has_no_dot():
     rows = pd.DataFrame({"method": ["lrp", "deeplift"], "value": [0.5, np.nan]}).reindex(columns=trust_tables.COLUMNS)
     figure = validated(trust_charts.dots([rows], ["lrp", "deeplift"], MEASURES["random"]))
@@ -202,18 +210,18 @@ def test_curves_have_a_line_and_a_band_for_each_order(tables):
 
 def test_the_strip_has_a_column_a_layer_and_one_for_shuffled_labels(tables):
     own = tables["randomisation"].query("measure == 'ssim'")
-    figure = validated(trust_charts.strip(own, [*NAMES, *BASELINES], 0.0))
+    figure = validated(similarity_charts.strip(own, [*NAMES, *BASELINES], 0.0))
     z = np.array([[np.nan if v is None else v for v in row] for row in figure.data[0].z], float)
     assert z.shape == (6, len(LAYERS) + 2)
     assert z[0, len(LAYERS) - 1] == pytest.approx(0.1)
     assert np.isnan(z[:, len(LAYERS)]).all()
     assert list(figure.layout.xaxis.ticktext) == ["1", "2", "3", "4", "5", "6", "", "labels"]
     assert len(figure.data[1].text) == 6 * 7
-    one = validated(trust_charts.cascade(own[own.method == "occlusion"], "occlusion"))
+    one = validated(similarity_charts.cascade(own[own.method == "occlusion"], "occlusion"))
     assert one.layout.shapes[0].y0 == 0.3
     assert "maps of different scans" in [note.text for note in one.layout.annotations]
     without = own[own.kind == "cascade"]
-    assert len(validated(trust_charts.strip(without, NAMES, 0.0)).data[0].z[0]) == len(LAYERS)
+    assert len(validated(similarity_charts.strip(without, NAMES, 0.0)).data[0].z[0]) == len(LAYERS)
 
 
 def test_regions_mark_the_hippocampus(tables):
@@ -226,7 +234,7 @@ def test_regions_mark_the_hippocampus(tables):
 
 def test_networks_write_every_pair_and_leave_the_diagonal_empty():
     values = pd.DataFrame([[np.nan, 0.4], [0.4, np.nan]], ["holdout", "holdout-seed-1"], ["holdout", "holdout-seed-1"])
-    figure = validated(trust_charts.networks(values, 0, 1))
+    figure = validated(similarity_charts.networks(values, 0, 1))
     assert list(figure.data[1].text) == ["0.40", "0.40"]
     assert figure.data[0].z[0][0] is None
 

@@ -20,6 +20,10 @@ from store.reading.trust import TrustLine
 COLUMNS = 3  # charts in a row
 OWN_ORDER = "own"
 ANYTHING, NETWORKS = "Each method by each measure of trust", "--set trust.networks=4"
+STYLE = """<style>
+.st-key-trust-verdicts [data-testid="stTable"] {overflow-x: auto;}
+.st-key-trust-verdicts [data-testid="stTable"] :is(th, td) {white-space: nowrap;}
+</style>"""  # on a phone the table is moved sideways
 VERDICTS = (
     ":green[:material/check_circle:] holds: the whole 95 % interval of its difference from what knows nothing is on "
     "the right side. :orange[:material/help:] unclear: the interval holds no difference, too. :red[:material/cancel:] "
@@ -37,11 +41,12 @@ def measured(run: Run) -> dict[str, list[pd.DataFrame]]:
     """Return measure -> its rows for this reader, two frames for two sides; without measures that have no row."""
     positive, scores = runs.manifest(run)["groups"][0], queries.truth_scores(run)
     stability, faithful, along = (queries.table(run, name) for name in ("stability", "faithfulness", "anatomy"))
+    drawn = queries.table(run, "randomisation")
     whom, who = _whom(stability, positive), _whom(faithful, positive)
     found = {
         "auc": [trust_tables.truth(scores, positive, ("voxel_auc",))],
         "mass": [trust_tables.truth(scores, positive, trust_tables.MASS)],
-        "randomisation": [trust_tables.randomisation(queries.table(run, "randomisation"))],
+        "randomisation": [trust_tables.randomisation(drawn, measure) for measure in ("ssim", "ssim_absolute")],
         "stability": [trust_tables.stability(stability, "rank_correlation", whom)],
         "dice": [trust_tables.stability(stability, "dice", whom)],
         "random": [trust_tables.faithfulness(faithful, "random", who)],
@@ -106,7 +111,8 @@ def _verdicts(run: Run) -> dict[str, TrustLine]:
         return lines
     methods = trust_tables.verdict_order(lines)
     table = trust_tables.verdict_table(lines, methods)
-    st.table(table.set_index("Method"), border="horizontal")
+    st.html(STYLE)
+    st.container(key="trust-verdicts").table(table.set_index("Method"), border="horizontal")
     st.caption(VERDICTS)
     box = url_state.fold("t_verdicts", "Each verdict in a sentence")
     if box is not None:

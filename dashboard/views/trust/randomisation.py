@@ -8,8 +8,7 @@ from dashboard.data.runs import Run
 from dashboard.shell import display, url_state
 from dashboard.shell.page import Download
 from dashboard.text.formatting import correlation, method_name, plain
-from dashboard.views.trust import charts as trust_charts
-from dashboard.views.trust import queries, words
+from dashboard.views.trust import queries, similarity_charts, words
 from dashboard.views.trust import tables as trust_tables
 
 MEASURES = {
@@ -50,10 +49,10 @@ def section(run: Run) -> list[Download]:
     left, right = st.columns([1.35, 1], gap="medium")
     left.markdown(f"**{MEASURES[measure]} to the map before, all methods**")
     low = min(0.0, float(own["value"].min()))
-    display.chart(left, trust_charts.strip(own, methods, low), "trust-strip")
+    display.chart(left, similarity_charts.strip(own, methods, low), "trust-strip")
     drawn = own[own["method"] == method]
     right.markdown(f"**{plain(method_name(method))}**")
-    display.chart(right, trust_charts.cascade(drawn, method), "trust-cascade")
+    display.chart(right, similarity_charts.cascade(drawn, method), "trust-cascade")
     right.caption(_say(last[last["method"] == method]))
     empty = int(own["empty"].fillna(0).max())
     st.caption(

@@ -11,7 +11,7 @@ from dashboard.shell import display, url_state
 from dashboard.shell.page import Download
 from dashboard.text.formatting import method_name, plain
 from dashboard.views.trust import charts as trust_charts
-from dashboard.views.trust import queries, words
+from dashboard.views.trust import queries, similarity_charts, words
 from dashboard.views.trust import tables as trust_tables
 from dashboard.views.trust.tables import Measure
 
@@ -104,4 +104,4 @@ def _matrix(run: Run, pairs: pd.DataFrame, measure: str) -> None:
         "the one that every other page shows. A network that stands apart from the others has learned something else."
     )
     low, high = min(0.0, float(own["value"].min())), max(float(own["value"].max()), 0.1)
-    display.chart(right, trust_charts.networks(values, low, high), "trust-networks")
+    display.chart(right, similarity_charts.networks(values, low, high), "trust-networks")

@@ -47,7 +47,7 @@ MEASURES = {
     "mass": Measure("Puts its relevance there", "relevance mass accuracy", KNOWS_NOTHING),
     "randomisation": Measure(
         "Depends on what was learned", "SSIM after all layers were drawn anew, low is good",
-        "○ maps of different scans",
+        "● signed, ■ absolute maps, ○ □ of different scans",
         low_is_good=True,
     ),
     "stability": Measure(

@@ -22,6 +22,8 @@ from store.export import nifti
 from store.reading.truth import visible_change
 
 COLUMNS = 4  # pictures in a row
+STYLE = """<style>@media (max-width: 640px) {
+.st-key-trust-pictures [data-testid="stColumn"] {min-width: calc(50% - 0.5rem);}}</style>"""  # two in a row
 FORMULA = (
     r"\mathrm{RMA} = \frac{\sum_{v \in T} m_v}{\sum_{v \in \mathrm{brain}} m_v},"
     r"\quad T = \{v: c_v \ge 0.25\, Q_{99.9}(c)\}"
@@ -64,10 +66,12 @@ def section(run: Run) -> list[Download]:
         "AUC": trust_tables.truth(queries.truth_scores(run), positive, ("voxel_auc",)),
         "RMA": trust_tables.truth(queries.truth_scores(run), positive, trust_tables.MASS),
     }
+    st.html(STYLE)
+    rows = st.container(key="trust-pictures")
     place: list = []
     for number, (key, picture) in enumerate(drawn.items()):
         if number % COLUMNS == 0:
-            place = list(st.columns(COLUMNS, gap="small"))
+            place = list(rows.columns(COLUMNS, gap="small"))
         name = "Visible change" if key == trust_maps.CHANGE else method_name(key)
         axis = "xyz"[planes.PLANES[cut.plane][2]]
         said = f"{name} on a {cut.plane} section of the brain at {axis} {cut.mm:.0f} mm, the truth outlined."
