@@ -17,14 +17,18 @@ from dashboard.reports.subject import Subject
 from dashboard.text.formatting import in_order, mean_sd, method_name, three
 from dashboard.text.outputs import OutputDescription, answer_of
 from dashboard.views.patient import tables as patient_tables
+from dashboard.views.shared.patient_evidence import Explained, facts_of
+from dashboard.views.shared.patient_words import sentences
 from dashboard.views.shared.region_values import region_at
 from store import NotInRunError, RunReader
 from store.export import nifti
+from store.reading.trust import trust_line
 from store.reading.verdict import verdict
 
 NO_EVIDENCE = "what they say of a real scan is no evidence."
 COMPARED, MOST_METHODS = 4, 10  # methods whose regions are compared with the group; methods that fit
 READING, FOOT = 252.0, 280.0  # where the last words begin, in mm
+LEAST_HEIGHT = 31.0  # mm of a method that is compared: below it the names of ten regions run into each other
 COMPARISON, GAP, NAME = 126.0, 5.0, 4.0
 SHAPE = 2.62  # width / height of three planes and their colour bar
 PIXELS_PER_MM = 2
@@ -40,7 +44,7 @@ def patient_report(  # noqa: PLR0913 - what is on the page
     Args:
         target: a group, true or predicted.
         scale: margin or probability.
-        methods: in the usual order the first four are compared with the group, and the first ten are drawn.
+        methods: in the usual order the first, four at most, are compared with the group, and the first ten are drawn.
         mm: (x, y, z) of the crosshair.
         percentile: of the relevance in the brain, from which colour starts.
         created: ISO 8601, when the report was made; not printed if None.
@@ -68,6 +72,7 @@ def patient_page(
     page = Page()
     y = _heading(page, subject)
     y = _decision(page, subject, y)
+    y = _in_words(page, subject, next(iter(drawn)), y)
     y = _methods(page, subject, drawn, percentile, y)
     _reading(page, subject, y + 1)
     _provenance(page, subject, created)
@@ -122,6 +127,20 @@ def _decision(page: Page, subject: Subject, y: float) -> float:
     return y + 24
 
 
+def _in_words(page: Page, subject: Subject, method: str, y: float) -> float:
+    """Write the three sentences of the Patient page, of the first method; nothing where regions were not measured."""
+    people = subject.reference if subject.run.reference_run else subject.run
+    one = Explained(
+        subject.run, subject.model, method, subject.scan, subject.target, people, subject.simulated_networks,
+        verdict(people) if people else None, trust_line(people, method) if people else None,
+    )  # fmt: skip
+    try:
+        said = sentences(facts_of(one))
+    except NotInRunError:
+        return y
+    return page.paragraph(MARGIN, y + 2.4, " ".join(said), INNER, 6.8) + 1.5
+
+
 def _spread(said: pd.DataFrame, model: str, answer: OutputDescription) -> str:
     """Say in a line what the models answer."""
     n, values = len(said), said[answer.column]
@@ -146,32 +165,50 @@ def _methods(page: Page, subject: Subject, drawn: dict[str, map_images.MapImage]
     page.text(COMPARISON, y + 4, f"Strongest regions against the {group}", 9, weight="bold")
     page.text(COMPARISON, y + 8.2, "Share of the relevance in the brain, %", 6.8, color=QUIET)
     y += 10.5
-    main, more = list(drawn)[:COMPARED], list(drawn)[COMPARED:MOST_METHODS]
     small = (INNER - 2 * GAP) / 3
-    below = -(-len(more) // 3) * (NAME + small / SHAPE + 2)
-    height = min((READING - y - below) / len(main), 60.0)
+    compared, height, below = _heights(len(drawn), small, READING - y)
+    main, more = list(drawn)[:compared], list(drawn)[compared:MOST_METHODS]
     cuts = planes.sections_at(template(run), subject.mm)
     for method in main:
         width = min((height - NAME - 3) * SHAPE, left)
-        _picture(page, subject, cuts, (method, drawn[method]), percentile, (MARGIN, y, width))
+        _picture(page, subject, cuts, (method, drawn[method]), percentile, (MARGIN, y, width, left))
         comparison.draw(page, subject, method, (COMPARISON, y, MARGIN + INNER - COMPARISON, height - 2))
         y += height
     for number, method in enumerate(more):
-        place = (MARGIN + number % 3 * (small + GAP), y + number // 3 * (NAME + small / SHAPE + 2), small)
+        place = (MARGIN + number % 3 * (small + GAP), y + number // 3 * (NAME + small / SHAPE + 2), small, small)
         _picture(page, subject, cuts, (method, drawn[method]), percentile, place)
     return y + below
 
 
+def _heights(methods: int, small: float, room: float) -> tuple[int, float, float]:
+    """Return how many methods are compared with the group, the height of each, and that of all others together, in mm.
+
+    Args:
+        small: width of the pictures of the others, three in a row.
+        room: height for all.
+    """
+    for compared in range(min(COMPARED, methods), 0, -1):
+        below = -(-max(min(methods, MOST_METHODS) - compared, 0) // 3) * (NAME + small / SHAPE + 2)
+        height = min((room - below) / compared, 60.0)
+        if height >= LEAST_HEIGHT:
+            break
+    return compared, height, below
+
+
 def _picture(
     page: Page, subject: Subject, cuts: dict[str, planes.Sections], item: tuple[str, map_images.MapImage],
-    percentile: float, place: tuple[float, float, float],
+    percentile: float, place: tuple[float, float, float, float],
 ) -> None:  # fmt: skip
-    """Draw one method: its name, the share in the imposed change of a simulated brain, the planes."""
-    (method, found), (x, y, width) = item, place
+    """Draw one method: its name, the share in the imposed change of a simulated brain, the planes.
+
+    Args:
+        place: x, y, width of the planes, and width of the words above them, which may be wider; in mm.
+    """
+    (method, found), (x, y, width, room) = item, place
     page.text(x, y + 2.6, method_name(method), 7.5, weight="bold")
-    free = width - layout.text_mm(method_name(method), 7.5, "bold") - 3
+    free = room - layout.text_mm(method_name(method), 7.5, "bold") - 3
     truth = next((text for text in inside.words(subject, method, found.grid) if layout.text_mm(text, 6.2) < free), "")
-    page.text(x + width, y + 2.6, truth, 6.2, color=QUIET, ha="right")
+    page.text(x + room, y + 2.6, truth, 6.2, color=QUIET, ha="right")
     scale = map_images.colour_range([found], subject.run.mask, percentile)
     text = _text_pixels(cuts, width, (6.2 if width > 70 else 5) * layout.MM_PER_POINT)
     picture = planes.orthogonal(

@@ -122,6 +122,14 @@ def correlation(value: float | None) -> str:
     return f"{value:.2f}".replace("-", "−")
 
 
+AGREES, AGREES_IN_PART = 0.7, 0.4  # median rank correlation from which methods are said to agree
+
+
+def agreement_verdict(median: float) -> str:
+    """Say whether methods agree, by the median of their rank correlations: agree, agree in part, do not agree."""
+    return "agree" if median >= AGREES else "agree in part" if median >= AGREES_IN_PART else "do not agree"
+
+
 def mean_sd(mean: float | None, sd: float | None) -> str:
     """Write 0.770 ± 0.061: the spread with the decimals of the mean; the mean alone where there is no spread."""
     text = "0.000" if mean == 0 else three(mean)

@@ -13,7 +13,7 @@ from dashboard.data.selection import Selection, explained_scans
 from dashboard.drawing import palette
 from dashboard.shell import display, page, sidebar, url_state
 from dashboard.text import formatting
-from dashboard.views.patient import charts, choice, linked_viewer, pictures, reference_groups
+from dashboard.views.patient import charts, choice, in_words, linked_viewer, pictures, reference_groups
 from dashboard.views.patient import queries as patient_queries
 from dashboard.views.patient import tables as patient_tables
 from dashboard.views.patient.downloads import downloads
@@ -202,14 +202,16 @@ def main() -> None:
         }
         why_wrong(selection, row)
     view = linked_viewer.show(selection, model, row, tables | against.get(group, {}), group)
+    method = view["method"] if view["method"] in tables else next(iter(tables))
+    in_words.show(selection, model, row["scan"], method)
     left, right = st.columns([3, 2], gap="large")
     with left:
-        method = view["method"] if view["method"] in tables else next(iter(tables))
         top_regions = strongest(selection, tables[method])
         regions(row, method, top_regions, against, groups)
     with right:
         if other is not None and len(top_regions) and reference_groups.knows(against, method):
             reference_groups.percentiles(other, against, method, top_regions.region.tolist())
+        in_words.show_similar(selection, model, row["scan"], method)
         over_time(selection, visits)
     if other is not None and reference_groups.knows(against, method):
         reference_groups.pictures(other, selection, model, row, method)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from dashboard.text.formatting import agreement_verdict
 from store.measures import rank_correlation
 
 
@@ -40,7 +41,6 @@ def agreement(rankings: Mapping[str, pd.DataFrame], diagnosis: str) -> pd.DataFr
 
 
 SIZE_FREE = ("density", "gain")  # measures that do not grow with the volume of a region
-AGREES, AGREES_IN_PART = 0.7, 0.4  # median rank correlation from which methods are said to agree
 
 
 def by_size_alone(rankings: Mapping[str, pd.DataFrame], diagnosis: str, volumes: pd.Series) -> pd.Series:
@@ -67,8 +67,8 @@ def verdict_on_agreement(correlations: pd.DataFrame) -> str:
     if not known.size:
         return ""
     middle = float(np.median(known))
-    said = "agree" if middle >= AGREES else "agree in part" if middle >= AGREES_IN_PART else "do not agree"
-    return f"The methods {said} (median {middle:.2f}, {known.min():.2f} to {known.max():.2f}).".replace("-", "−")
+    spread = f"median {middle:.2f}, {known.min():.2f} to {known.max():.2f}".replace("-", "−")
+    return f"The methods {agreement_verdict(middle)} ({spread})."
 
 
 def choices(regions: pd.DataFrame) -> list[str]:

@@ -1,0 +1,115 @@
+"""A patient in three sentences, and the scans of other people that are explained most alike."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.data import reference_run, runs
+from dashboard.data.runs import Run
+from dashboard.data.selection import Selection, explained_scans
+from dashboard.shell import display, notices
+from dashboard.text import formatting
+from dashboard.text.outputs import OutputDescription
+from dashboard.views.shared import patient_evidence
+from dashboard.views.shared.patient_evidence import Explained
+from dashboard.views.shared.patient_links import draw_table_of_patients
+from dashboard.views.shared.patient_words import Facts, sentences
+from store import NotInRunError
+from store.reading.trust import TrustLine, trust_lines
+
+GRADIENTS = ("sensitivity", "smoothgrad", "guided_backprop")  # whose sign is a direction, not a contribution
+DIRECTION = " The sign of a gradient says where brighter tissue would move the answer, not what this tissue adds to it."
+
+
+def explained(run: Run, model: str, method: str, scan: str, target: str) -> Explained:
+    """Describe a scan for the sentences: a new scan is set among the people of the run whose networks explained it."""
+    other = reference_run.of(run)
+    people = run if other is None else other.run
+    return Explained(
+        runs.opened(run), model, method, scan, target, runs.opened(people) if people else None,
+        simulated_networks=bool(other and other.simulated and not runs.manifest(run)["simulated"]),
+        judged=reference_run.verdict(run), trust=_trust_lines(people).get(method) if people else None,
+    )  # fmt: skip
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _trust_lines(run: Run) -> dict[str, TrustLine]:
+    return trust_lines(runs.opened(run))
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def facts(run: Run, model: str, method: str, scan: str, target: str) -> Facts | None:
+    """Return the numbers of the sentences; None where regions of this scan were not measured."""
+    try:
+        return patient_evidence.facts_of(explained(run, model, method, scan, target))
+    except NotInRunError:
+        return None
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def similar(run: Run, model: str, method: str, scan: str, target: str) -> tuple[pd.DataFrame, Run | None]:
+    """Return the scans of other people that are most alike, and the run they are of; see `similar_scans`."""
+    one, other = explained(run, model, method, scan, target), reference_run.of(run)
+    people = run if other is None else other.run
+    if people is None:
+        return pd.DataFrame(), None
+    try:
+        found = patient_evidence.similar_scans(one, explained_scans(people, one.model_set), patient_evidence.SIMILAR)
+    except NotInRunError:
+        return pd.DataFrame(), people
+    return found, people
+
+
+def show(selection: Selection, model: str, scan: str, method: str) -> None:
+    """Show the three sentences."""
+    known = facts(selection.run, model, method, scan, selection.target)
+    if known is None:
+        return
+    st.subheader("In words", anchor=False)
+    st.markdown("\n\n".join(formatting.plain(sentence) for sentence in sentences(known)))
+    st.caption(
+        f"Made by rule from numbers of this run, {formatting.method_name(method).lower()}, model "
+        f"{formatting.plain(model)}: what the network’s answer rests on, which is no finding about the patient. "
+        "Percent: the region’s signed relevance of all |relevance| in the brain; percentile: of that among the other "
+        f"subjects of the group.{DIRECTION if method in GRADIENTS else ''} {notices.RESEARCH_ONLY}"
+    )
+
+
+def show_similar(selection: Selection, model: str, scan: str, method: str) -> None:
+    """Show the five scans of other people that are explained most alike, with their outcome; a row opens one."""
+    found, people = similar(selection.run, model, method, scan, selection.target)
+    st.subheader("Explained most alike", anchor=False)
+    if found.empty:
+        st.caption(
+            "Nobody to compare with: this scan has no relevance by this method, or the other scans are not here."
+        )
+        return
+    answer = runs.answer(people or selection.run)
+    table = similar_table(found, answer)
+    if people == selection.run:
+        draw_table_of_patients(st, table, found, "p-similar")
+        click = " Choose a row to open its patient."
+    else:
+        display.table(st.container(), table)
+        click = f" They are of {formatting.plain(people.run_id)}: open that run to see them." if people else ""
+    st.caption(
+        f"Of {formatting.count(len(found), 'other person')}, one scan each: Pearson’s correlation of the density of "
+        f"relevance over the atlas regions, {formatting.method_name(method).lower()}, same models and evidence. Alike "
+        f"in where the networks look, not in disease.{click}"
+    )
+
+
+def similar_table(found: pd.DataFrame, answer: OutputDescription) -> pd.DataFrame:
+    """Return the similar scans as text: who, diagnosis, what the network answers and decides, similarity."""
+    right = found.correct.map({True: "correct", False: "wrong"}).fillna("")
+    columns = {
+        "Patient": found.subject.astype(str), "Similarity": found.similarity.map(formatting.correlation),
+        "Diagnosis": found.diagnosis.astype(str), answer.axis: found[answer.column].map(answer.number),
+    }  # fmt: skip
+    if not answer.is_value:
+        decided = zip(found.predicted.astype(str), right, strict=True)
+        columns["Decided"] = [f"{group}, {how}" if how else group for group, how in decided]
+    elif found.observed.notna().any():
+        columns[f"True {answer.label}"] = found.observed.map(answer.number)
+    return pd.DataFrame(columns)
