@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from store_factory import GRID_MM, METHODS, affine, make_run, shared_store
+from store_factory import GRID_MM, METHODS, affine, make_run, make_run_of_four_networks, shared_store
 from streamlit.testing.v1 import AppTest
 
 import store
@@ -23,7 +23,7 @@ from dashboard.data import anatomy, averages, runs
 from dashboard.data.averages import Average
 from dashboard.data.byte_cache import ByteCache
 from dashboard.data.selection import Selection
-from dashboard.drawing import brain_maps, cuts
+from dashboard.drawing import brain_maps, cuts, planes
 from dashboard.drawing.planes import Range, Style
 from dashboard.shell import page as shell_page
 from dashboard.text import formatting
@@ -465,7 +465,9 @@ def test_pictures_are_offered_as_pages_and_their_clusters_as_a_table(open_view, 
     assert not open_view(PAGE, set="folds").exception
     text = offered["Clusters and peaks, CSV"].data()
     assert text.splitlines()[0].startswith("cluster,x_mm,y_mm,z_mm,value,cluster_mm3,region,method,map,unit,threshold")
-    assert len(text.splitlines()) > 1
+    found = pd.read_csv(io.StringIO(text))
+    assert set(found.method) == set(METHODS)  # each has some above its threshold, in the unit of the picture
+    assert (found.value.abs() > found.threshold).all()
     pages = [download for label, download in offered.items() if label.endswith("web page")]
     assert len(pages) == sum(label.endswith(", NIfTI") for label in offered)
     assert "SIMULATED" in pages[0].data()
@@ -481,3 +483,83 @@ def test_coarse_maps_do_not_claim_the_resolution_of_their_voxels(monkeypatch):
     assert averages.resolution(run, "folds", "sensitivity") == "units of the last convolution"
     averages.resolution.cache_clear()
     assert plain.endswith("mm voxels")
+
+
+# -- opacity by agreement ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def four_networks(tmp_path_factory):
+    """A run whose held-out network was trained again three times, by sensitivity alone."""
+    folder = tmp_path_factory.mktemp("agreement")
+    make_run_of_four_networks(folder, methods=("sensitivity", "area_occlusion"))
+    return folder
+
+
+def of_four(folder, **changes) -> Selection:
+    info = store.list_runs(folder)[0]
+    return Selection(runs.Run(str(folder), info.run, info.created), "holdout", "sensitivity", "AD").of(**changes)
+
+
+def test_alpha_is_multiplied_by_the_agreement(four_networks):
+    chosen = of_four(four_networks)
+    averages_of = map_grid.averages_by_method(chosen, look(agreement=True, methods=("sensitivity",)), {"AD": ("AD",)})
+    assert not average_pictures.make_ready(
+        map_grid.read_first(averages_of["sensitivity"].values()), Style(smooth=False), (-125.0,)
+    )
+    (panel,) = map_grid.panels("sensitivity", averages_of["sensitivity"], ["AD"], look(agreement=True))
+    (drawing,) = map_grid.drawings([panel], look(agreement=True, percentile=0.0), {}).values()
+    assert drawing.style.signed
+    faded, plain = (average_pictures.picture(one).pixels for one in (drawing, replace(drawing, opacity=None)))
+    stored = runs.opened(chosen.run).array("agreement/sensitivity/AD/AD")
+    assert (stored[1] == 0).any()
+    assert (faded != plain).any()
+    np.testing.assert_allclose(averages.volume(drawing.opacity), stored[1], atol=1e-6)
+    np.testing.assert_allclose(nib_values(map_grid.agreement_nifti(panel)), stored[1], atol=1e-6)
+    np.testing.assert_allclose(nib_values(map_grid.nifti_of(panel)), stored[0], atol=1e-9)
+
+
+def nib_values(data: bytes) -> np.ndarray:
+    return nib.Nifti1Image.from_bytes(gzip.decompress(data)).get_fdata()
+
+
+def test_a_place_where_no_network_agrees_stays_grey():
+    anatomy_of = cuts.Anatomy(np.ones((6, 6, 6)), np.ones((6, 6, 6), bool), affine())
+    sections = planes.sections(anatomy_of, "coronal", [-126.0])
+    on = planes.background(sections, affine(), Style())
+    heat = np.ones((1, 6, 6), np.float32)
+    scale = Range(0.1, 1.0, "")
+    opaque, half, none = (
+        planes.painted(on, heat, Style(), scale, None if share is None else np.full_like(heat, share))
+        for share in (None, 0.5, 0.0)
+    )
+    assert (none == on.pixels).all()
+    middle = (opaque.astype(float) + on.pixels) / 2
+    np.testing.assert_allclose(half, middle, atol=1.5)
+
+
+def test_the_switch_draws_where_networks_agree(four_networks, open_view):
+    app = open_view(PAGE, four_networks, g_agreement="on", dx="AD")
+    assert not app.exception
+    assert any("the mean over 4 networks" in caption.value for caption in app.caption)
+    assert any("no agreement of networks for this diagnosis" in info.value for info in app.info)  # area occlusion
+    assert not any(" − NC" in text for text in captions(app))
+
+
+@pytest.mark.parametrize(
+    ("query", "why"),
+    [
+        ({"set": "folds"}, "choose the held-out test set"),
+        ({"target": "predicted"}, "choose evidence for one group"),
+        ({"sex": "F"}, "a filter narrows these (women)"),
+    ],
+)
+def test_the_switch_says_where_agreement_cannot_be_shown(four_networks, open_view, query, why):
+    app = open_view(PAGE, four_networks, g_agreement="on", **query)
+    assert not app.exception
+    assert any(why in info.value for info in app.info), [info.value for info in app.info]
+
+
+def test_a_run_of_two_networks_says_what_to_run(open_view):
+    app = open_view(PAGE, shared_store(), g_agreement="on")
+    assert any("at least 3 networks" in i.value and "--set trust.networks=4" in i.value for i in app.info)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import replace
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from store_factory import shared_store
+from store_factory import make_run_of_four_networks, shared_store
 from streamlit.testing.v1 import AppTest
 
+from dashboard import viewer
 from dashboard.data import map_images, runs
 from dashboard.data.selection import Selection
 from dashboard.shell import access
@@ -18,6 +21,7 @@ from dashboard.views.patient import downloads, pictures
 from dashboard.views.patient import queries as patient_queries
 from dashboard.views.patient import tables as patient_tables
 from store import open_run
+from store.reading.agreement import scan_agreement
 
 
 @pytest.fixture
@@ -181,6 +185,37 @@ def test_the_saved_picture_has_a_row_for_each_method_and_says_whose_it_is(run):
     assert "a1-1" not in words
     wide = {**VIEW, "cluster": 500.0}
     assert b"500 mm" in pictures.sheet(selection, "holdout", "a1-1", ["sensitivity"], wide, label).svg()
+
+
+def test_the_page_says_the_patient_in_words_and_who_is_explained_most_alike(opened):
+    app = opened(set="holdout", target="AD", p_subject=access.pseudonym("a1"))
+    words = " ".join(one.value for one in app.markdown)
+    assert "The strongest evidence for AD, by Sensitivity analysis, lies in" in words or "For AD, by" in words
+    assert "How sure: the network decides" in words
+    assert [h.value for h in app.subheader].count("Explained most alike") == 1
+    assert any("Alike in where the networks look, not in disease" in one.value for one in app.caption)
+    assert any("Research use only" in one.value and "Made by rule" in one.value for one in app.caption)
+
+
+def test_networks_that_agree_are_drawn_and_taken_away(tmp_path, fresh_dashboard):
+    make_run_of_four_networks(tmp_path, methods=("sensitivity", "area_occlusion"))
+    reader = open_run(tmp_path)
+    place = runs.Run(str(tmp_path), reader.run_id, reader.manifest["created"])
+    selection, methods = Selection(place, "holdout", "sensitivity", "AD"), ["sensitivity", "area_occlusion"]
+    view = viewer.DEFAULTS | {"method": "sensitivity", "mm": [-91.0, -126.0, -73.0], "smooth": False, "threshold": 0.0}
+    drawn = [
+        pictures.sheet(selection, "holdout", "a1-1", methods, view | {"agreement": on}, "") for on in (False, True)
+    ]
+    words = [" ".join(text.words for text in one.texts) for one in drawn]
+    assert "mean of 4 networks, opacity: share of them that agree" not in words[0]
+    assert (
+        words[1].count("mean of 4 networks, opacity: share of them that agree") == 1
+    )  # area occlusion has one network
+    found = scan_agreement(reader, "holdout", "sensitivity", "a1-1", "AD")
+    for kind, values in (("mean", found.mean), ("agreement", found.share)):
+        data = downloads.agreement_nifti(reader, "holdout", "sensitivity", "a1-1", "AD", kind=kind)
+        image = nib.Nifti1Image.from_bytes(gzip.decompress(data))
+        np.testing.assert_allclose(image.get_fdata(), values, atol=1e-8)
 
 
 def test_a_threshold_holds_for_the_methods_of_its_unit(run):

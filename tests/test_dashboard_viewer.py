@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import zarr
 from starlette.routing import Router
-from store_factory import METHODS, SCANS, copy_of_shared_store, make_run, shared_store
+from store_factory import METHODS, SCANS, copy_of_shared_store, make_run, make_run_of_four_networks, shared_store
 
 import store
 from dashboard import viewer
@@ -21,6 +21,7 @@ from dashboard.data.runs import Run
 from dashboard.drawing import palette
 from dashboard.shell import locality
 from dashboard.viewer import component, serving, signing, volumes
+from store.reading.agreement import scan_agreement
 from store.reading.truth import voxel_truth
 
 ROOT = Path(__file__).parent.parent
@@ -323,6 +324,34 @@ def test_methods_without_a_heatmap_are_left_out(reader, place):
         viewer.patient_volumes(reader, place, "holdout-seed-2", SCAN, ["occlusion"], "AD")
     with pytest.raises(store.NotInRunError, match="no scan"):
         viewer.patient_volumes(reader, place, MODEL, "nobody", ["occlusion"], "AD")
+
+
+def test_the_mean_over_networks_and_their_agreement_arrive_behind_each_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(locality, "is_local", lambda headers, cookies: True)
+    make_run_of_four_networks(tmp_path, methods=("sensitivity", "area_occlusion"))
+    run = store.open_run(tmp_path)
+    own = Run(str(tmp_path), run.run_id, run.manifest["created"])
+    found = viewer.patient_volumes(run, own, "holdout", SCAN, ["sensitivity", "area_occlusion"], "NC")
+    sent, none = found.maps
+    assert none.agreement is None  # the networks that were trained again explain by sensitivity alone
+    assert sent.agreement.networks == 4
+    assert found.no_agreement == ""
+    expected = scan_agreement(run, "holdout", "sensitivity", SCAN, "NC")
+    values = fetched(sent.agreement.volume)
+    mean, count = np.split(values, 2)
+    scale = float(get(sent.agreement.volume.url)[1]["x-scale"])
+    inside = run.mask[1:-1]
+    np.testing.assert_allclose(count[inside] / scale, 4 * expected.share[1:-1][inside], atol=1e-5)
+    per_cm3 = 100 * 1000 / abs(np.linalg.det(run.affine()[:3, :3]))
+    np.testing.assert_allclose(mean[inside], per_cm3 * expected.mean[1:-1][inside], atol=scale)
+    folds = viewer.patient_volumes(run, own, "fold-1", SCAN, ["sensitivity"], "AD")
+    assert "choose the held-out test set" in folds.no_agreement
+
+
+def test_below_three_networks_there_is_no_agreement_and_the_scene_says_what_to_run(reader, place):
+    found = viewer.patient_volumes(reader, place, "holdout", SCAN, list(METHODS), "AD")
+    assert all(entry.agreement is None for entry in found.maps)
+    assert "trust.networks=4" in found.no_agreement
 
 
 def test_what_a_scene_is_told_apart_by(reader, place, scene):

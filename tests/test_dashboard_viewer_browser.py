@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -10,18 +11,20 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
 
 import numpy as np
 import pytest
-from store_factory import METHODS, shared_store
+from store_factory import METHODS, make_run_of_four_networks, shared_store
 
 import store
 from dashboard import viewer
 from dashboard.data import map_images
 from dashboard.drawing import palette
 from dashboard.views.patient import pictures
+from store.reading.agreement import scan_agreement
 from store.reading.truth import voxel_truth
 
 ROOT = Path(__file__).parent.parent
@@ -45,13 +48,19 @@ def reader():
 @pytest.fixture(scope="module")
 def server():
     """The address of the viewer alone on a page, on the tiny store, below a base path."""
+    with serving(shared_store(), MODEL) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def serving(folder: Path, model: str) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", "tests/helpers/viewer_harness.py", f"--server.port={port}",
                f"--server.baseUrlPath={BASE}", "--server.headless=true", "--server.fileWatcherType=none",
                "--browser.gatherUsageStats=false", "--server.address=localhost", "--", "--local"]  # fmt: skip
-    environment = os.environ | {"HARNESS_STORE": str(shared_store()), "HARNESS_MODEL": MODEL}
+    environment = os.environ | {"HARNESS_STORE": str(folder), "HARNESS_MODEL": model}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address = f"http://localhost:{port}/{BASE}/"
     try:
@@ -320,6 +329,61 @@ def test_the_truth_of_a_simulated_brain_is_outlined_by_a_switch_that_is_in_the_l
     assert again.ask("truth('coronal')") == expected
     switch.uncheck()
     assert page.ask("truth('coronal')") is None
+
+
+@pytest.fixture(scope="module")
+def four_networks(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("four")
+    make_run_of_four_networks(folder, methods=("sensitivity", "area_occlusion"))
+    return folder
+
+
+def test_opacity_by_agreement_is_a_switch_that_is_in_the_link(browser, four_networks):
+    found = scan_agreement(run := store.open_run(four_networks), "holdout", "sensitivity", SCAN, "AD")
+    counts = np.rint(4 * found.share).astype(int)
+    inside = np.argwhere(run.mask & (np.abs(found.mean) > np.quantile(np.abs(found.mean[run.mask]), 0.5)))
+    all_agree = inside[np.argmax(counts[tuple(inside.T)])]
+    none_agree = next(place for place in inside if counts[tuple(place)] == 0)
+    with serving(four_networks, "holdout") as address:
+        page = Page(browser, address, smooth="off", threshold="10", outlines="none", opacity="1", colours="hot")
+        switch = page.page.get_by_role("checkbox", name="Opacity by agreement")
+        assert page.ask("agreeing('sensitivity')") is None
+        switch.check()
+        page.page.wait_for_function(f"{VIEWER}.agreeing('sensitivity') !== null")
+        assert page.told(lambda view: view["agreement"])["agreement"] is True
+        scale, table = page.ask("threshold('sensitivity')"), palette.lookup("hot", True)
+        for place in (all_agree, none_agree):
+            mm = (run.affine() @ [*place, 1])[:3].tolist()
+            page.click("sagittal", mm)
+            page.click("coronal", mm)
+            assert page.ask("state")["mm"] == mm
+            assert page.ask("agreeing('sensitivity')") == counts[tuple(place)]
+            wanted = found.mean[tuple(place)] * 100 / (abs(np.linalg.det(run.affine()[:3, :3])) / 1000)
+            assert page.ask("value('sensitivity')") == pytest.approx(wanted, rel=1e-3)
+            assert f"{counts[tuple(place)]} of 4 networks agree" in page.page.locator(".cursor-panel").inner_text()
+            part = np.clip((abs(wanted) - scale["value"]) / (scale["top"] - scale["value"]), 0, 1)
+            *colour, alpha = table[palette.LEVELS + int(np.sign(wanted) * round(part * palette.LEVELS))]
+            alpha *= counts[tuple(place)] / 4
+            expected = 255 * np.array(colour) * alpha + grey_at(run, mm) * (1 - alpha)
+            for plane in ("coronal", "sagittal", "axial"):
+                np.testing.assert_allclose(page.ask(f"pixel('{plane}', {mm})"), expected, atol=GREY_TOLERANCE)
+        assert "One network alone: Brain area occlusion" in page.page.locator(".foot").inner_text()
+        with page.page.expect_download() as download:
+            page.page.get_by_role("button", name="Save SVG").click()
+        assert b"mean of 4 networks, opacity by agreement" in Path(download.value.path()).read_bytes()
+        again = Page(browser, address, agreement="on", smooth="off")
+        again.page.wait_for_function(f"{VIEWER}.agreeing('sensitivity') !== null")
+        assert not page.problems + again.problems
+        assert counts[tuple(all_agree)] > 0
+        for one in (page, again):
+            one.page.close()
+
+
+def test_without_three_networks_the_switch_is_off_and_says_what_to_run(opened):
+    page = opened(agreement="on")
+    assert page.page.get_by_role("checkbox", name="Opacity by agreement").is_disabled()
+    assert "--set trust.networks=4" in page.page.locator(".foot").inner_text()
+    assert page.told(lambda view: True)["agreement"] is False
 
 
 def test_a_pass_of_the_server_leaves_the_view_alone_until_it_says_otherwise(opened, reader):

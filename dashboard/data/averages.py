@@ -19,12 +19,13 @@ from dashboard.data.selection import Selection
 from dashboard.drawing import brain_maps
 from dashboard.drawing.brain_maps import BrainMap
 from dashboard.text import formatting
-from store import GroupMap
+from store import GroupMap, NotInRunError
 from store.export import nifti
 from store.keys import GroupKey
 from store.measures import percent_per_cm3
+from store.reading.agreement import group_agreement
 
-VALUES = ("size", "signed", "spread")
+AGREED, AGREEMENT = "agreed", "agreement"
 SHARED_UNIT = "% of the map / cm3"
 MIB = 1 << 20
 MAPS_LIMIT, FIGURES_LIMIT = 26 * MIB, 2 * MIB
@@ -37,7 +38,8 @@ class Average:
 
     Attributes:
         selection: method, target and scans.
-        value: size (|relevance|, for occlusions its positive part), signed (the mean) or spread (SD over scans).
+        value: size (|relevance|, for occlusions its positive part), signed (the mean) or spread (SD over scans); agreed
+            (the mean over networks that were trained again) or agreement (the share of them that agree).
         scale: margin, probability or relative; None: as in the run's own ranking of regions.
     """
 
@@ -70,7 +72,13 @@ def _average_of(run: Run, method: str, scale: str | None) -> tuple[str, str, str
 def measured(average: Average) -> tuple[str, str, str]:
     """Return scale, statistic and unit of an average."""
     chosen = average.selection
-    scale, statistic, unit = _average_of(chosen.run, chosen.method, average.scale)
+    if average.value == AGREEMENT:
+        return "networks", "mean", "share of networks"
+    scale, statistic, unit = _average_of(
+        chosen.run, chosen.method, "relative" if average.value == AGREED else average.scale
+    )
+    if average.value == AGREED:
+        return scale, "mean", unit
     if average.value == "size":
         return scale, statistic, unit
     unit = unit.replace("|", "")
@@ -81,6 +89,8 @@ def header_words(average: Average) -> str:
     """Say what the numbers of `volume` are, short enough for the header of a NIfTI file."""
     scale, statistic, _ = measured(average)
     chosen = average.selection
+    if average.value == AGREEMENT:
+        return "share of the networks that agree, 0 to 1"
     return nifti.average_words(runs.opened(chosen.run), chosen.method, statistic, scale)
 
 
@@ -120,6 +130,8 @@ def is_stored(average: Average) -> bool:
     Nor where such a filter takes some of the scans of a subject: in the cells they have the weights of all of them.
     """
     chosen = average.selection
+    if average.value in (AGREED, AGREEMENT):
+        return True
     if chosen.needs_streaming:
         return False
     scale = measured(average)[0]
@@ -137,6 +149,8 @@ def _cells_answer(run: Run, key: GroupKey, diagnosis: tuple[str, ...] | None, co
 def _question(average: Average) -> Callable[[Progress | None], GroupMap]:
     """Return what asks the store for an average; it asks nothing of the caches, so that it may run in any thread."""
     chosen = average.selection
+    if average.value in (AGREED, AGREEMENT):
+        return lambda _: _agreement(average)
     scale, statistic, _ = measured(average)
     key = GroupKey(chosen.model_set, chosen.method, chosen.target, scale)
     reader, group, wanted = runs.opened(chosen.run), chosen.scan_filter, [statistic]
@@ -147,11 +161,29 @@ def _question(average: Average) -> Callable[[Progress | None], GroupMap]:
     return lambda progress: reader.subset_map(key, pairs, statistics=wanted, progress=progress)
 
 
+def _agreement(average: Average) -> GroupMap:
+    """Read where the networks agree on a group, as the mean of a group map; NotInRunError says why it cannot be."""
+    chosen, diagnoses = average.selection, average.selection.scan_filter.diagnosis or ()
+    reader = runs.opened(chosen.run)
+    if len(diagnoses) != 1:
+        raise NotInRunError(
+            f"agreement is of one diagnosis, and this is {', '.join(diagnoses)}: choose one at the left"
+        )
+    target = reader.group_of(chosen.model_set, diagnoses[0]) if chosen.target == "true" else chosen.target
+    if target not in reader.groups:
+        raise NotInRunError("agreement is of the evidence for one group: choose it as the evidence at the left")
+    found = group_agreement(reader, chosen.method, target, diagnoses[0])
+    rows = chosen.rows()
+    rows = rows[rows.group.notna()]
+    values = found.mean if average.value == AGREED else found.share
+    return GroupMap(values, None, None, None, len(rows), rows.subject.nunique(), float(rows.subject.nunique()))
+
+
 def _maker(average: Average) -> Callable[[Progress | None], BrainMap]:
     """Return what makes the kept map of an average, in any thread."""
     run, ask = average.selection.run, _question(average)
     scale, statistic, _ = measured(average)
-    own, factor = brain(run), percent_per_cm3(runs.opened(run).affine()) if scale == "relative" else 1.0
+    own, factor = brain(run), _to_unit(run, scale)
 
     def make(progress: Progress | None) -> BrainMap:
         found = ask(progress)
@@ -159,6 +191,16 @@ def _maker(average: Average) -> Callable[[Progress | None], BrainMap]:
         return replace(packed, without_relevance=found.without_relevance)
 
     return make
+
+
+def _to_unit(run: Run, scale: str) -> float:
+    """Return the factor from the numbers of the store to the unit in which averages are shown."""
+    return percent_per_cm3(runs.opened(run).affine()) if scale == "relative" else 1.0
+
+
+def volume_as_shown(average: Average) -> np.ndarray:
+    """Compute the average anew on the working grid, (x, y, z) float32 in the unit that `measured` names."""
+    return volume(average) * np.float32(_to_unit(average.selection.run, measured(average)[0]))
 
 
 def volume(average: Average) -> np.ndarray:

@@ -14,6 +14,7 @@ from store.files.geometry import regions_to_voxels
 from store.keys import GroupKey, HeatmapKey
 from store.measures import percent_per_cm3
 from store.reading import heatmaps
+from store.reading.agreement import scan_agreement
 from store.reading.settings import average_scale
 
 TOP_PERCENTILE = 99.5  # a few voxels stand out by noise
@@ -33,6 +34,7 @@ class MapImage:
         smooth: whether to interpolate between its voxels.
         resolution: in words, where it is not that of `affine`.
         without_relevance: scans left out of an average of shares.
+        opacity: 0 to 1 on the grid of `volume`, which its alpha is multiplied by; None: opaque.
     """
 
     grid: np.ndarray
@@ -42,6 +44,7 @@ class MapImage:
     unit: str
     resolution: str | None = None
     without_relevance: int = 0
+    opacity: np.ndarray | None = None
 
     def of_size(self, gradient: bool) -> MapImage:
         """Return what region shares are made of: |h| of a gradient method, max(h, 0) of an occlusion."""
@@ -72,6 +75,14 @@ def signed_map(run: RunReader, model: str, method: str, scan: str, target: str, 
     if not run.is_gradient(method):
         return MapImage(grid, grid, run.affine(), False, unit, SEGMENTS)
     return MapImage(grid, grid, run.affine(), True, unit)
+
+
+def agreed_map(run: RunReader, model: str, method: str, scan: str, target: str) -> MapImage:
+    """Return the mean over the networks trained like `model`, as opaque as they agree; errors as `scan_agreement`."""
+    found = scan_agreement(run, model, method, scan, target)
+    mean = found.mean * np.float32(percent_per_cm3(run.affine()))
+    words = f"mean of {found.networks} networks, opacity: share of them that agree"
+    return MapImage(mean, mean, run.affine(), True, PER_CM3, words, opacity=found.share)
 
 
 def group_map(run: RunReader, model_set: str, method: str, target: str, group: str) -> tuple[MapImage, int, int]:

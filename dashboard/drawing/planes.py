@@ -45,6 +45,8 @@ class Layout:
         on: the `background` of these sections and this style, where it is drawn on more than once.
         outline: (sections, across, up) shares from 0 to 1 on the grid of the heatmap, outlined at a half by a dashed
             line.
+        opacity: 0 to 1, of the grid of what is drawn: its volume, or in `arrange` its sections. Alpha is multiplied by
+            it.
     """
 
     columns: int | None = None
@@ -56,6 +58,7 @@ class Layout:
     resolution: str | None = None
     on: Background | None = None
     outline: np.ndarray | None = None
+    opacity: np.ndarray | None = None
 
 
 def picture(
@@ -87,7 +90,7 @@ def arrange(
     layout = layout or Layout()
     text = layout.text
     on = layout.on or background(cuts, affine, style, layout.pixels_per_mm)
-    drawn = painted(on, heat, style, scale)
+    drawn = painted(on, heat, style, scale, layout.opacity)
     if layout.outline is not None:
         draw_outline(drawn, on, layout.outline, layout.pixels_per_mm)
     if layout.cross_mm is not None:
@@ -119,6 +122,9 @@ def orthogonal(
         heat = cut_all(
             volume, affine, plane, cut_anatomy.positions_mm, smooth=style.smooth, absolute=not style.signed
         )  # fmt: skip
+        if layout.opacity is not None:
+            faded = cut_all(layout.opacity, affine, plane, cut_anatomy.positions_mm, smooth=style.smooth)
+            inner = replace(inner, opacity=faded)
         parts.append(arrange(cut_anatomy, heat, affine, own, scale, inner))
     whole = beside(parts)
     whole = beside([whole, colour_bar(whole.height, style, scale, layout.text)])
@@ -172,13 +178,21 @@ def background(cuts: Sections, affine: np.ndarray, style: Style, pixels_per_mm: 
     return Background(pixels, grey, inside, (columns, rows))
 
 
-def painted(on: Background, heat: np.ndarray, style: Style, scale: Range) -> np.ndarray:
-    """Paint a heatmap (sections, across, up) on its background, (sections, height, width, 3) uint8."""
+def painted(
+    on: Background, heat: np.ndarray, style: Style, scale: Range, opacity: np.ndarray | None = None
+) -> np.ndarray:
+    """Paint a heatmap (sections, across, up) on its background, (sections, height, width, 3) uint8.
+
+    Args:
+        opacity: 0 to 1 of each value of `heat`; None: 1.
+    """
     pixels = on.pixels.copy()
     level = levels(_resampled(heat, on.heat, smooth=style.smooth), scale)
     seen = np.flatnonzero(level)  # the rest, most of a picture, stays grey
     colours = table(style)[level.ravel()[seen] + palette.LEVELS]
     under, alpha = on.grey.ravel()[seen, None], colours[:, 3:] * on.inside.ravel()[seen, None]
+    if opacity is not None:
+        alpha = alpha * _resampled(opacity, on.heat, smooth=style.smooth).ravel()[seen, None]
     pixels.reshape(-1, 3)[seen] = 255 * (under + (colours[:, :3] - under) * alpha) + 0.5
     return pixels
 

@@ -69,11 +69,12 @@ def show(
 
 
 def _known(view: dict[str, Any], scene: Scene) -> dict[str, Any]:
-    """Fit the options to the scene: the first method where it lacks the chosen one, as the browser does; a truth or
-    none.
+    """Fit the options to the scene: the first method where it lacks the chosen one, as the browser does; a truth and
+    agreement only where it has them.
     """
     methods = [entry.method for entry in scene.maps]
     view = view if scene.truth else view | {"truth": False}
+    view = view | {"agreement": False} if scene.no_agreement else view
     return view if view["method"] in methods else view | {"method": methods[0]}
 
 

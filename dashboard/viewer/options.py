@@ -29,6 +29,7 @@ DEFAULTS: dict[str, Any] = {
     "sign": "signed",
     "smooth": True,
     "outlines": "cursor",
+    "agreement": False,  # the mean over networks trained again, as opaque as they agree
     "truth": False,  # the outline of what was imposed on a simulated brain
     "scale": "own",
     "convention": "neurological",
@@ -67,6 +68,7 @@ def _checks(absolute: bool) -> dict[str, Callable[[Any], Any]]:
         "opacity": _number(0, 1),
         "smooth": _switch,
         "truth": _switch,
+        "agreement": _switch,
     }
 
 

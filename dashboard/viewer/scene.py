@@ -14,9 +14,12 @@ from dashboard.text import formatting
 from dashboard.viewer import serving, volumes
 from store import BrokenRunError, NotInRunError, RunReader
 from store.files.encoding import array_path
+from store.keys import ModelName
+from store.reading.agreement import FEWEST_NETWORKS, HOW_TO_MAKE, networks_of_scan
 from store.reading.truth import has_truth
 from store.spec import HEATMAPS, TRUTH_SCANS, TRUTH_VISIBLE_BINARY
 
+AGREED_UNIT = "% of relevance per cm³"  # as of one scale for all methods
 Point = tuple[float, float, float]  # mm
 
 
@@ -35,10 +38,23 @@ class Volume:
 
 
 @dataclass(frozen=True)
+class MapAgreement:
+    """The mean of a method over several networks, and behind it along x how many of them agree on each voxel.
+
+    `networks`: how many there are.
+    """
+
+    volume: Volume
+    networks: int
+    unit: str
+
+
+@dataclass(frozen=True)
 class Map:
     """A heatmap of one method: a volume, or one value a region (atlas index -> value).
 
     `positive_only`: m is max(h, 0) as for occlusions, else |h|. `stride`: of positions, in voxels of the working grid.
+    `agreement` is None where fewer than three networks explain the scan by this method.
     """
 
     method: str
@@ -51,6 +67,7 @@ class Map:
     positive_only: bool
     native_grid: str
     stride: int | None = None
+    agreement: MapAgreement | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +97,7 @@ class Scene:
     the grid.
 
     `regions`: name by atlas index; `rest`: the indices that are no area of the atlas (Ventricles, Unlabelled).
+    `no_agreement`: why no map has an `agreement`, in words.
     """
 
     identity: str
@@ -93,6 +111,7 @@ class Scene:
     rest: tuple[int, ...]
     maps: tuple[Map, ...]
     truth: Truth | None = None
+    no_agreement: str = ""
 
 
 def patient_volumes(  # noqa: PLR0913 - which heatmaps, and who looks
@@ -135,6 +154,7 @@ def patient_volumes(  # noqa: PLR0913 - which heatmaps, and who looks
         rest=tuple(int(i) for i in regions["index"][~regions.in_atlas.astype(bool)]),
         maps=tuple(maps),
         truth=_truth(run, place, wanted, scan),
+        no_agreement="" if any(one.agreement for one in maps) else _no_agreement(model),
     )
 
 
@@ -182,7 +202,27 @@ def _map(run: RunReader, place: Run, wanted: volumes.VolumeRequest, scan: str, r
         positive_only=not run.is_gradient(row.method),
         native_grid=row.native_grid,
         stride=stride,
+        agreement=_agreement(run, place, replace(asked, kind="agreement"), scan),
     )
+
+
+def _agreement(run: RunReader, place: Run, wanted: volumes.VolumeRequest, scan: str) -> MapAgreement | None:
+    """Return the mean over the networks trained like that of the map, and where they agree; None below three."""
+    networks = networks_of_scan(run, wanted.model, wanted.method, scan)
+    if len(networks) < FEWEST_NETWORKS:
+        return None
+    one = _volume(run, place, wanted, "grid/mask", "int16", None)
+    x, y, z = one.shape
+    return MapAgreement(replace(one, shape=(2 * x, y, z)), len(networks), AGREED_UNIT)
+
+
+def _no_agreement(model: str) -> str:
+    if ModelName(model).fold is not None:
+        return (
+            "Opacity by agreement is of the held-out network and those trained like it: choose the held-out test set "
+            f"at the left; where it has fewer than {FEWEST_NETWORKS} networks, {HOW_TO_MAKE}"
+        )
+    return f"Opacity by agreement needs at least {FEWEST_NETWORKS} networks of this scan: {HOW_TO_MAKE}"
 
 
 def _resolution(run: RunReader, row: pd.Series, stride: int | None) -> str:

@@ -21,9 +21,11 @@ from dashboard.data.runs import Run
 from dashboard.viewer import signing
 from store import NotInRunError, RunReader
 from store.files.encoding import quantise
+from store.measures import percent_per_cm3
+from store.reading.agreement import scan_agreement
 from store.reading.truth import voxel_truth
 
-KINDS = ("anatomy", "atlas", "scan", "heatmap", "truth")
+KINDS = ("anatomy", "atlas", "scan", "heatmap", "truth", "agreement")
 OWN, COHORT = "own", "cohort"  # the truth of the scan itself, or of the patients of its run
 NO_BRAIN = 255  # in the volume of a truth
 OUTSIDE = -32768  # in a heatmap: not brain, so neither relevance nor its absence
@@ -136,6 +138,8 @@ def read(wanted: VolumeRequest) -> tuple[np.ndarray, float]:
     if wanted.kind == "truth":
         found = voxel_truth(reader, scan if wanted.method == OWN else None).binary[box]
         return np.where(inside, found, NO_BRAIN).astype(np.uint8), 1.0
+    if wanted.kind == "agreement":
+        return _agreement(reader, wanted, scan, box)
     values = reader.heatmap(
         wanted.model, wanted.method, scan, target=wanted.target, scale=wanted.scale, full=False
     )  # fmt: skip
@@ -146,6 +150,19 @@ def read(wanted: VolumeRequest) -> tuple[np.ndarray, float]:
     integers, scale = quantise(np.where(inside, values[box], np.float32(0)))
     integers[~inside] = OUTSIDE
     return integers, scale
+
+
+def _agreement(reader: RunReader, wanted: VolumeRequest, scan: str, box: Box) -> tuple[np.ndarray, float]:
+    """Return mean and agreement of the networks of a scan, one behind the other along x, and the factor of the mean.
+
+    The second half counts the networks that agree. Both are OUTSIDE where there is no brain.
+    """
+    found = scan_agreement(reader, wanted.model, wanted.method, scan, wanted.target)
+    outside = reader.array("grid/mask")[box] == 0
+    mean, scale = quantise(found.mean[box] * np.float32(percent_per_cm3(reader.affine())))
+    count = np.rint(found.share[box] * found.networks).astype(np.int16)
+    mean[outside] = count[outside] = OUTSIDE
+    return np.concatenate([mean, count]), scale
 
 
 def _windowed(volume: np.ndarray, inside: np.ndarray) -> np.ndarray:

@@ -51,6 +51,11 @@ def networks_of_scan(run: RunReader, model: str, method: str, scan: str) -> list
     return sorted(name for name in found if ModelName(name).fold is None)
 
 
+def networks_are_enough(run: RunReader, model: str, method: str, scan: str) -> bool:
+    """Return whether enough networks explain a scan by a method to say where they agree."""
+    return len(networks_of_scan(run, model, method, scan)) >= FEWEST_NETWORKS
+
+
 def scan_agreement(run: RunReader, model: str, method: str, scan: str, target: str) -> Agreement:
     """Compute from the stored heatmaps of a scan where the networks trained like `model` agree.
 

@@ -1,5 +1,6 @@
 // A read-only handle for tests and measurements.
 
+import { agreeing } from "./agreement.js";
 import { PLANES } from "./geometry.js";
 
 export function handle(viewer) {
@@ -9,7 +10,7 @@ export function handle(viewer) {
       return { ...viewer.view, mm: viewer.scene ? viewer.mm : null, region: viewer.scene ? viewer.regionName : null };
     },
     get ready() {
-      return viewer.root.dataset.state === "ready" && !viewer.waiting;
+      return viewer.root.dataset.state === "ready" && !viewer.waiting && viewer.maps.every(({ map }) => map);
     },
     value: (method) => viewer.maps.find(({ entry }) => entry.method === method)?.map?.valueAt(viewer.index) ?? null,
     threshold: (method) => {
@@ -35,6 +36,8 @@ export function handle(viewer) {
       const ratio = canvas.width / box.width;
       return [...context.getImageData(Math.floor((x - box.left) * ratio), Math.floor((y - box.top) * ratio), 1, 1).data].slice(0, 3);
     },
+    // How many networks agree under the crosshair; null where that is not shown.
+    agreeing: (method) => agreeing(viewer.maps.find(({ entry }) => entry.method === method)?.map, viewer.index),
     removed: (method) => viewer.maps.find(({ entry }) => entry.method === method).map.removed?.reduce((a, b) => a + b, 0) ?? 0,
     measure: (kind, frames) => measure(viewer, kind, frames),
   });

@@ -11,7 +11,7 @@ const TOP_PERCENTILE = 99.9; // the brightest colour; a few outliers shall not d
 export class HeatMap {
   constructor(entry, loaded, lattice, working) {
     Object.assign(this, { entry, lattice, removed: null, removedVersion: 0 });
-    this.method = entry.method;
+    this.method = this.key = entry.method;
     if (entry.native_grid === "regions") this.useRegions(entry.region_values);
     else this.useVolume(entry, loaded, working);
     this.upTo = new Float64Array(LARGEST + 1); // voxels with |h| at or below each stored number

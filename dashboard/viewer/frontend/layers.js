@@ -1,5 +1,6 @@
 // Slice pictures at the resolution of the lattice, kept until something they depend on changes.
 
+import { fade } from "./agreement.js";
 import { Field } from "./fields.js";
 import { ColourTable } from "./colours.js";
 
@@ -60,7 +61,7 @@ export class Layers {
 
   // `look`: sign, smooth; threshold and top as stored numbers; colours and their name.
   overlay(map, plane, index, look) {
-    const layer = this.layer(map.method, plane);
+    const layer = this.layer(map.key, plane);
     const limit = map.removed ? look.threshold : 0;
     const sliceKey = [index, look.sign, look.smooth, map.removedVersion, limit].join("/");
     const colourKey = this.colourKey(look);
@@ -68,9 +69,14 @@ export class Layers {
     if (layer.sliceKey !== sliceKey) {
       const labels = this.lattice.labelSlice(plane, index);
       map.slice(plane, index, labels, layer.values, { sign: look.sign, smooth: look.smooth, limit });
+      if (map.opacity) {
+        layer.counts ??= new Float32Array(layer.values.length);
+        map.opacity.slice(plane, index, labels, layer.counts, { smooth: look.smooth });
+      }
     }
     [layer.sliceKey, layer.colourKey] = [sliceKey, colourKey];
     this.table(map, look, colourKey).paint(layer.values, layer.pixels);
+    if (map.opacity) fade(layer.pixels, layer.counts, map.networks);
     layer.show();
     return layer.canvas;
   }
@@ -80,10 +86,10 @@ export class Layers {
   }
 
   table(map, look, key) {
-    const kept = this.tables.get(map.method);
+    const kept = this.tables.get(map.key);
     if (kept?.key === key) return kept.table;
     const table = new ColourTable(look.colours, look.sign, look.threshold, look.top);
-    this.tables.set(map.method, { key, table });
+    this.tables.set(map.key, { key, table });
     return table;
   }
 }

@@ -30,7 +30,7 @@ class MethodPanel {
     const { entry } = this.entry;
     this.swatch.style.background = entry.colour;
     this.name.textContent = entry.title;
-    this.resolution.textContent = entry.resolution;
+    this.resolution.textContent = (this.entry.map?.entry ?? entry).resolution;
     this.title.setAttribute("aria-pressed", String(entry.method === this.viewer.view.method));
   }
 

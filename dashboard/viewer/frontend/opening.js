@@ -1,5 +1,6 @@
 // Brings a patient's volumes to the viewer, says how far it is, and what went wrong.
 
+import { agreedMap } from "./agreement.js";
 import { element } from "./dom.js";
 import { Grid, Lattice } from "./geometry.js";
 import { HeatMap } from "./heatmaps.js";
@@ -94,6 +95,24 @@ export class Opening {
       const { data } = await loadVolume(volume, (part) => this.say(`Loading the truth: ${Math.floor(100 * part)} %`), signal);
       if (signal.aborted) return;
       scene.truth = new TruthOutline(data, Grid.of(volume), scene.lattice);
+      this.message.replaceChildren();
+    } catch (error) {
+      if (!signal.aborted) this.fail(error);
+    }
+    this.viewer.restyle();
+  }
+
+  // The mean over networks and where they agree, of every method that has it, when it is first wanted.
+  async openAgreement(entries, scene) {
+    const { signal } = this.abort;
+    try {
+      const progress = (part) => this.say(`Loading the networks: ${Math.floor(100 * part)} %`);
+      for (const [i, entry] of entries.entries()) {
+        if (!entry.agreement) continue;
+        const loaded = await loadVolume(entry.agreement.volume, progress, signal);
+        if (signal.aborted) return;
+        this.viewer.useAgreed(i, agreedMap(entry, loaded, scene.lattice));
+      }
       this.message.replaceChildren();
     } catch (error) {
       if (!signal.aborted) this.fail(error);

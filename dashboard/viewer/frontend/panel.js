@@ -1,5 +1,6 @@
 // What lies under the cursor: place, region, value, and the region among the other people of the group.
 
+import { agreeing } from "./agreement.js";
 import { element } from "./dom.js";
 import { ordinal, percent, position, three } from "./words.js";
 
@@ -39,7 +40,9 @@ export class CursorPanel {
     const look = main && viewer.look(main);
     write(this.value, main ? this.valueWords(main, look, index) : "Loading");
     const figures = main && viewer.figures(main.method, label);
-    write(this.share, label === 0 ? "" : `Region share ${percent(figures?.share)}`);
+    // Shares of regions are of the network alone, whatever is drawn.
+    const whose = main?.opacity ? "By this network alone: region share" : "Region share";
+    write(this.share, label === 0 ? "" : `${whose} ${percent(figures?.share)}`);
     write(this.group, label === 0 ? "" : this.groupWords(figures));
     this.updateTable(label, index);
   }
@@ -47,7 +50,9 @@ export class CursorPanel {
   valueWords(map, look, index) {
     const value = map.valueAt(index);
     if (value === null) return "No relevance outside the brain";
-    return `${three((value / map.scale) * look.factor)} ${look.unit}`;
+    const count = agreeing(map, index);
+    const networks = count === null ? "" : `, ${count} of ${map.networks} networks agree`;
+    return `${three((value / map.scale) * look.factor)} ${look.unit}${networks}`;
   }
 
   groupWords(figures) {

@@ -70,7 +70,9 @@ function draw(viewer, context, text) {
   return height;
 }
 
-function drawPanel(viewer, context, text, { entry, map }, rect) {
+function drawPanel(viewer, context, text, shown, rect) {
+  const { map } = shown;
+  const entry = map?.entry ?? shown.entry;
   const { scene, index: cursor, view } = viewer;
   const look = map && viewer.look(map);
   context.fillStyle = entry.colour;

@@ -31,7 +31,7 @@ export class Sieve {
   }
 
   ask(map, wish) {
-    const key = map.method;
+    const { key } = map;
     const volume = this.maps.get(key) === map ? undefined : volumeOf(map);
     this.maps.set(key, map);
     this.busy.set(map, null);

@@ -1,5 +1,6 @@
 // The viewer: one patient, one state, one crosshair. Built once; Streamlit calls `mount` again in each of its passes.
 
+import { AgreementSwitch, ShownMap } from "./agreement.js";
 import { ColourBar } from "./colourbar.js";
 import { Controls } from "./controls.js";
 import { handle } from "./debug.js";
@@ -51,6 +52,7 @@ class Viewer {
     this.methods = new Methods(this);
     this.dialog = new HelpDialog();
     this.truth = new TruthSwitch(this);
+    this.agreement = new AgreementSwitch(this);
     this.planes = Object.keys(PLANES).map((plane) => new PlaneView(this, { plane: () => plane, map: () => this.main }));
     this.strips = Object.keys(PLANES).map((plane) => new ProfileStrip(this, plane));
     this.bar = new ColourBar(this, "upright");
@@ -71,7 +73,7 @@ class Viewer {
       button("Save SVG", () => this.save(svg, "svg"), "Save this view as a drawing with editable text"),
       button("Keys", () => this.help(), "What mouse and keyboard do (?)"),
     );
-    const foot = element("div", { className: "foot" }, element("div", {}, this.notes, this.truth.element), tools);
+    const foot = element("div", { className: "foot" }, element("div", {}, this.notes, this.agreement.element, this.truth.element), tools);
     const stage = element("div", { className: "stage" }, picture, foot);
     const top = element("div", { className: "top" }, stage, this.panel.element);
     const parts = [this.controls.element, top, this.methods.element, this.dialog.element];
@@ -94,9 +96,9 @@ class Viewer {
   }
 
   open(scene) {
-    this.maps = scene.maps.map((entry) => ({ entry, map: null }));
+    this.maps = scene.maps.map((entry) => new ShownMap(this, entry));
     this.scene = null;
-    this.scanAsked = this.truthAsked = false;
+    this.scanAsked = this.truthAsked = this.agreementAsked = false;
     this.reserve(scene);
     this.opening.open(scene);
   }
@@ -109,7 +111,13 @@ class Viewer {
   }
 
   useMap(place, map) {
-    this.maps[place].map = map;
+    this.maps[place].own = map;
+    if (map === this.main) this.place();
+    this.restyle();
+  }
+
+  useAgreed(place, map) {
+    this.maps[place].agreed = map;
     if (map === this.main) this.place();
     this.restyle();
   }
@@ -178,6 +186,16 @@ class Viewer {
     const means = key === "threshold_kind" || (this.view.threshold_kind === "absolute" && ["method", "scale"].includes(key));
     if (means && this.main && uncoloured !== undefined) this.view.threshold = thresholdFor(uncoloured, this.main, this.view);
     this.set({});
+  }
+
+  // The mean over networks has another unit: a threshold in values becomes the same part of the brain.
+  chooseAgreement(agreement) {
+    const uncoloured = this.main?.rank(this.look(this.main).threshold);
+    if (this.view.threshold_kind === "absolute" && uncoloured !== undefined) {
+      this.view.threshold_kind = "percentile";
+      this.view.threshold = thresholdFor(uncoloured, this.main, this.view);
+    }
+    this.set({ agreement });
   }
 
   moveTo(index) {
@@ -257,9 +275,11 @@ class Viewer {
     this.methods.update();
     this.notes.textContent = this.noteWords();
     this.truth.update();
+    this.agreement.update();
     if (!this.scene) return;
     this.wantScan();
     this.wantTruth();
+    this.wantAgreement();
     for (const { map } of this.maps) {
       if (!map) continue;
       const { threshold } = this.look(map);
@@ -281,10 +301,16 @@ class Viewer {
     this.opening.openTruth(truth, this.scene);
   }
 
+  wantAgreement() {
+    if (this.agreementAsked || !this.view.agreement) return;
+    this.agreementAsked = true;
+    this.opening.openAgreement(this.data.scene.maps, this.scene);
+  }
+
   noteWords() {
     const { scene } = this.data;
     const under = this.view.anatomy === "scan" ? `this scan, ${scene.step[0]} mm` : "the template, 1 mm";
-    const { title, resolution } = scene.maps.find(({ method }) => method === this.view.method);
+    const { title, resolution } = this.main?.entry ?? scene.maps.find(({ method }) => method === this.view.method);
     return `${this.sideWords}. ${title}: ${resolution}, over ${under}.`;
   }
 

@@ -21,24 +21,33 @@ from dashboard.shell import access, display, page, sidebar, url_state
 from dashboard.shell.page import Download
 from dashboard.text import formatting
 from dashboard.text.outputs import OutputDescription
-from dashboard.views.group_maps import tables
+from dashboard.views.group_maps import agreement, tables
 from dashboard.views.shared import average_pictures, map_controls, map_grid, region_values
 from dashboard.views.shared.average_pictures import Drawing
 from dashboard.views.shared.map_controls import MapStyle
 from dashboard.views.shared.map_grid import Panel
 from dashboard.views.shared.patient_links import draw_table_of_patients
 
-VALUE_WORDS = {"size": "Mean relevance", "signed": "Mean signed relevance", "spread": "Spread (SD) of relevance"}
+VALUE_WORDS = {
+    "size": "Mean relevance",
+    "signed": "Mean signed relevance",
+    "spread": "Spread (SD) of relevance",
+    "agreed": "Mean over the networks that were trained again",
+}
 MEANING = {
     "size": "A bright place changed the decision much, on average over the subjects of the group.",
     "signed": "Warm colours are places that speak for the explained group, cool colours against it, on average over "
     "the subjects.",
     "spread": "A bright place is one where the heatmaps of the subjects differ much from each other.",
+    "agreed": "Warm colours speak for the explained group, cool colours against it, on average over networks that were "
+    "trained alike but for the seed; a place is faint where only some of them have it among their strongest.",
 }  # fmt: skip
 FORMULA = {
     "size": r"\bar m(v) = \frac{\sum_i w_i\, m_i(v)}{\sum_i w_i},\quad m = |h| \text{ (gradients)},\ "
     r"m = \max(h, 0) \text{ (occlusions)},\quad w_i = \frac{1}{\text{explained scans of the subject}}",
     "signed": r"\bar h(v) = \frac{\sum_i w_i\, h_i(v)}{\sum_i w_i}",
+    "agreed": r"\bar g(v) = \frac1K \sum_k g_k(v),\quad \text{opacity}(v) = \frac1K\, \#\{k: "
+    r"\operatorname{sign} g_k(v) = \operatorname{sign} \bar g(v),\ |g_k(v)| \text{ in the top } 5\,\%\}",
     "spread": r"s(v) = \sqrt{\frac{\sum_i w_i\, h_i(v)^2}{\sum_i w_i} - \bar h(v)^2}",
 }
 
@@ -136,7 +145,7 @@ def show_grid(selection: Selection, look: MapStyle, columns: dict[str, tuple[str
     All methods are drawn together where they share a scale or where a threshold is typed.
     """
     averages = map_grid.averages_by_method(selection, look, columns)
-    every = [average for own in averages.values() for average in own.values()]
+    every = map_grid.read_first(average for own in averages.values() for average in own.values())
     progress = Reading(every, look)
     thresholds = st.container()
     places = {method: st.container(key=f"maps-row-{method}") for method in averages}
@@ -144,7 +153,7 @@ def show_grid(selection: Selection, look: MapStyle, columns: dict[str, tuple[str
     drawn: dict[Panel, Drawing] = {}
     at_once = not alone or all(average_pictures.is_ready(average, look.style, look.positions) for average in every)
     for batch in [list(averages)] if at_once else [[method] for method in averages]:
-        asked = [average for method in batch for average in averages[method].values()]
+        asked = map_grid.read_first(average for method in batch for average in averages[method].values())
         impossible = average_pictures.make_ready(asked, look.style, look.positions, progress.step)
         ready = {m: {n: a for n, a in averages[m].items() if a not in impossible} for m in batch}
         grid = [panel for m in batch for panel in map_grid.panels(m, ready[m], columns, look)]
@@ -160,6 +169,19 @@ def show_grid(selection: Selection, look: MapStyle, columns: dict[str, tuple[str
         drawn |= new
     progress.end()
     return drawn
+
+
+def choose_agreement(selection: Selection, columns: dict[str, tuple[str, ...]]) -> bool:
+    """Let the reader draw maps as opaque as retrained networks agree; say why it cannot be where it cannot."""
+    why = agreement.why_not(selection)
+    wanted = url_state.toggle("g_agreement", "Opacity by agreement of the networks", help=why or agreement.HELP)
+    if not wanted:
+        return False
+    if why:
+        st.info(f"The maps below are of one network. {why}")
+        return False
+    st.caption(agreement.reading(runs.opened(selection.run), list(columns)))
+    return True
 
 
 def numbers(run: runs.Run, drawn: dict[Panel, Drawing]) -> tuple[list[tables.Numbers], list[str]]:
@@ -208,14 +230,22 @@ def downloads(selection: Selection, look: MapStyle, drawn: dict[Panel, Drawing])
     run = selection.run
     filtered = "_filtered" if replace(selection.scan_filter, diagnosis=None).active() else ""
     name = f"{run.run_id}_{selection.model_set}_{selection.target}{filtered}"
-    title = f"{run.run_id}: {VALUE_WORDS[look.value].lower()}, evidence for {selection.evidence_as_text()}"
-    note = map_grid.note_of_pictures(selection, map_controls.small_print(look))
+    value = VALUE_WORDS["agreed" if look.agreement else look.value].lower()
+    title = f"{run.run_id}: {value}, evidence for {selection.evidence_as_text()}"
+    small = map_controls.small_print(look)
+    note = map_grid.note_of_pictures(selection, f"{agreement.ON_PICTURES} {small}" if look.agreement else small)
     found = [
         *map_grid.picture_files("Grid", f"{name}_groups", lambda: map_grid.sheet(drawn, title, note)),
         Download.csv("Numbers, CSV", f"{name}_groups", lambda: tables.numbers(*numbers(run, drawn))),
         Download.csv("Clusters and peaks, CSV", f"{name}_clusters", lambda: map_grid.clusters_of(drawn)),
     ]
     for panel, drawing in drawn.items():
+        if panel.opacity is not None:
+            found.append(Download.nifti(
+                f"{formatting.method_name(panel.method)}, {panel.heading}, agreement of networks, NIfTI",
+                f"{name}_{panel.method}_{panel.heading.replace(' ', '-')}_agreement",
+                functools.partial(map_grid.agreement_nifti, panel),
+            ))  # fmt: skip
         scale, statistic, _ = data_averages.measured(panel.averages[0])
         heading = panel.heading.replace(" − ", "-minus-").replace(" ", "-")
         found.append(Download.nifti(
@@ -253,6 +283,7 @@ def main() -> None:
         columns = {name: own for name, own in columns.items() if name not in nobody}
     st.html(map_controls.ROWS)
     st.caption(f"{also_explained(selection, columns)}{map_controls.small_print(look)}")
+    look = replace(look, agreement=choose_agreement(selection, columns))
     drawn = show_grid(selection, look, columns)
     in_3d(selection.method, drawn)
     box = url_state.fold("g_numbers", "Numbers behind the pictures")
@@ -260,9 +291,10 @@ def main() -> None:
         display.table(box, tables.table(*numbers(run, drawn)))
     if access.may_see_patients():
         scans_behind(rows, runs.answer(run))
+    shown = "agreed" if look.agreement else look.value
     page.how_to_read(
-        f"{MEANING[look.value]} The difference is the first group minus the second: warm where the first has more, "
-        "cool where the second has more.", FORMULA[look.value],
+        f"{MEANING[shown]} The difference is the first group minus the second: warm where the first has more, "
+        "cool where the second has more.", FORMULA[shown],
         "Figure 1 of Rieke et al. 2018 shows the same averages. Gradients: each scan is divided by its sum of |h| "
         "first unless chosen otherwise, so that an unsure network weighs as much as a sure one. Colour starts at the "
         "marked value of the bar and ends at the 99.5th percentile of the maps that share the scale.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,21 @@ from dashboard.text import formatting
 from dashboard.views.patient import tables as patient_tables
 from dashboard.views.patient.pictures import crosshair, sheet, threshold_of
 from dashboard.views.shared import map_grid
+from store import RunReader
 from store.export import nifti
+from store.reading.agreement import networks_are_enough, scan_agreement
+
+AGREEMENT = {  # what networks that were trained again show together: name of the file, and what is in it
+    "mean": ("Mean over networks", "mean h over networks, share of relevance per voxel"),
+    "agreement": ("Agreement of networks", "share of the networks that agree, 0 to 1"),
+}
+
+
+def agreement_nifti(reader: RunReader, model: str, method: str, scan: str, target: str, *, kind: str) -> bytes:
+    """Return the mean over the networks of a scan, or the share of them that agree, as NIfTI."""
+    found = scan_agreement(reader, model, method, scan, target)
+    values = found.mean if kind == "mean" else found.share
+    return nifti.nifti_bytes(values, reader.affine(), simulated=reader.simulated, unit=AGREEMENT[kind][1])
 
 
 def label(selection: Selection, model: str, row: Mapping[str, Any]) -> str:
@@ -81,6 +96,14 @@ def downloads(
         ),
         Download.nifti("Scan, NIfTI (MNI)", f"{name}_scan", lambda: nifti.volume_nifti(reader, scan)),
     ]  # fmt: skip
+    if networks_are_enough(reader, model, method, scan):
+        found += [
+            Download.nifti(
+                f"{label}, {formatting.method_name(method)}, NIfTI (MNI)", f"{of_method}_{kind}",
+                functools.partial(agreement_nifti, reader, model, method, scan, target, kind=kind),
+            )
+            for kind, (label, _) in AGREEMENT.items()
+        ]  # fmt: skip
     if reader.has_native(scan):
         found.insert(5, Download.nifti(
             "The same heatmap in the patient's own space, NIfTI", f"{of_method}_native",

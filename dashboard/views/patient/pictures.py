@@ -19,6 +19,7 @@ from dashboard.drawing.glass import glass_brain
 from dashboard.text import formatting
 from store import RunReader
 from store.measures import percent_per_cm3
+from store.reading.agreement import networks_are_enough
 
 TOP_PERCENTILE = 99.9  # as in the viewer
 SHARED_UNIT = "% of relevance per cm3"  # as in the viewer
@@ -38,14 +39,19 @@ def sheet(
     main = view["method"] if view["method"] in methods else methods[0]
     mm = crosshair(reader, model, main, scan, selection.target, view)
     cuts = planes.sections_at(anatomy(selection.run), mm)
-    found = {m: map_images.signed_map(reader, model, m, scan, selection.target, "margin") for m in methods}
+    agreed = [m for m in methods if view.get("agreement") and networks_are_enough(reader, model, m, scan)]
+    found = {
+        m: map_images.agreed_map(reader, model, m, scan, selection.target) if m in agreed
+        else map_images.signed_map(reader, model, m, scan, selection.target, "margin")
+        for m in methods
+    }  # fmt: skip
     scales = ranges(found, main, view, reader)
     for method, one in found.items():
         drawn_map = one if view["sign"] == "signed" else one.of_size(reader.is_gradient(method))
         style = replace(style_of(view), smooth=bool(view["smooth"]) and one.smooth)
         drawn = planes.orthogonal(
             cuts, drawn_map.volume * np.float32(scales[method].factor), one.affine, style, scales[method].scale,
-            planes.Layout(text=TEXT, resolution=one.resolution),
+            planes.Layout(text=TEXT, resolution=one.resolution, opacity=one.opacity),
         )  # fmt: skip
         rows.append(pictures.titled(drawn, formatting.method_name(method), TEXT + 3))
     notes = (label, reference_run.warning(selection.run).strip(), _cluster_note(view))

@@ -29,13 +29,18 @@ WORKERS = 2  # pictures drawn at once
 
 @dataclass(frozen=True)
 class Drawing:
-    """One picture of the grid: an average, or the difference of two, each times its factor."""
+    """One picture of the grid: an average, or the difference of two, each times its factor.
+
+    Attributes:
+        opacity: an average of shares, 0 to 1, which the alpha of every colour is multiplied by; None: nothing.
+    """
 
     averages: tuple[Average, ...]
     factors: tuple[float, ...]
     positions: tuple[float, ...]
     style: planes.Style
     scale: planes.Range
+    opacity: Average | None = None
 
 
 @st.cache_resource(show_spinner=False)
@@ -137,7 +142,8 @@ def _prepare(drawing: Drawing) -> Callable[[], pictures.Picture]:
     sharp, style = min(SHARPEST, WIDTH / wide), drawing.style
     key = (run, style.plane, style.convention, drawing.positions, sharp)
     on = _grounds().get(key, lambda: planes.background(cut, affine, style, sharp))
-    layout = planes.Layout(columns=columns, text=TEXT, small_print=False, on=on)
+    opacity = None if drawing.opacity is None else _planes(drawing.opacity, style, drawing.positions)
+    layout = planes.Layout(columns=columns, text=TEXT, small_print=False, on=on, opacity=opacity)
     return lambda: planes.arrange(cut, heat, affine, style, drawing.scale, layout)
 
 

@@ -39,6 +39,7 @@ class MapStyle:
         shared: one colour scale for all methods, as a share of each map.
         percentile: of the brain, where colour starts; None: at a value.
         methods: those shown.
+        agreement: the mean over networks that were trained again, as opaque as they agree.
     """
 
     style: planes.Style
@@ -49,6 +50,7 @@ class MapStyle:
     percentile: float | None
     difference: bool
     methods: tuple[str, ...]
+    agreement: bool = False
 
 
 def choose_sections(prefix: str, run: Run, columns: Sequence[DeltaGenerator]) -> tuple[str, tuple[float, ...]]:

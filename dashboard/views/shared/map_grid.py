@@ -27,13 +27,18 @@ TITLE_SIZE = 26  # pixels of a heading in a saved picture
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture: an average, or the first of two averages minus the second, each times its factor."""
+    """One picture: an average, or the first of two averages minus the second, each times its factor.
+
+    Attributes:
+        opacity: where networks agree, which the picture is as opaque as; None where it is opaque.
+    """
 
     method: str
     heading: str
     averages: tuple[Average, ...]
     factors: tuple[float, ...]
     unit: str
+    opacity: Average | None = None
 
     @property
     def is_difference(self) -> bool:
@@ -68,7 +73,7 @@ def averages_by_method(
         method: {
             name: Average(
                 selection.of(method=method, scan_filter=replace(selection.scan_filter, diagnosis=diagnoses)),
-                look.value,
+                data_averages.AGREED if look.agreement else look.value,
                 look.scale,
             )
             for name, diagnoses in columns.items()
@@ -77,15 +82,26 @@ def averages_by_method(
     }
 
 
+def read_first(averages: Iterable[Average]) -> list[Average]:
+    """Return what must be read to draw some averages: these, and where networks agree on them."""
+    found = list(averages)
+    return [*found, *(opacity for average in found if (opacity := opacity_of(average)) is not None)]
+
+
+def opacity_of(average: Average) -> Average | None:
+    """Return where the networks agree whose mean an average is; None for an average of one network's maps."""
+    return replace(average, value=data_averages.AGREEMENT) if average.value == data_averages.AGREED else None
+
+
 def panels(method: str, averages: Mapping[str, Average], headings: Iterable[str], look: MapStyle) -> list[Panel]:
     """Return the pictures of a method: its averages by heading, and the difference of the first two headings."""
     factors = {name: data_averages.share_factor(a) if look.shared else 1.0 for name, a in averages.items()}
     units = {
         name: data_averages.SHARED_UNIT if look.shared else data_averages.measured(a)[2] for name, a in averages.items()
     }
-    found = [Panel(method, name, (a,), (factors[name],), units[name]) for name, a in averages.items()]
+    found = [Panel(method, name, (a,), (factors[name],), units[name], opacity_of(a)) for name, a in averages.items()]
     pair = tuple(headings)[:2]
-    if look.difference and len(pair) == 2 and all(name in averages for name in pair):
+    if look.difference and not look.agreement and len(pair) == 2 and all(name in averages for name in pair):
         both = tuple(averages[name] for name in pair)
         found.append(Panel(method, " − ".join(pair), both, tuple(factors[name] for name in pair), units[pair[0]]))
     return found
@@ -115,8 +131,8 @@ def drawings(grid: Sequence[Panel], look: MapStyle, typed: Mapping[str, float]) 
             scales[key] = brain_maps.colour_range(
                 [p.levels() for p in same_scale], panel.unit, percentile, typed.get(panel.unit)
             )  # fmt: skip
-        style = replace(look.style, signed=True) if panel.is_difference else look.style
-        found[panel] = Drawing(panel.averages, panel.factors, look.positions, style, scales[key])
+        style = replace(look.style, signed=True) if panel.is_difference or panel.opacity else look.style
+        found[panel] = Drawing(panel.averages, panel.factors, look.positions, style, scales[key], panel.opacity)
     return found
 
 
@@ -129,7 +145,7 @@ def draw_available(
         averages: method -> heading -> average.
         headings: the difference is that of the first two.
     """
-    asked = [average for own in averages.values() for average in own.values()]
+    asked = read_first(average for own in averages.values() for average in own.values())
     missing = average_pictures.make_ready(asked, look.style, look.positions)
     grid = [
         panel
@@ -175,11 +191,21 @@ def nifti_of(panel: Panel) -> bytes:
     return nifti.nifti_bytes(values, reader.affine(), simulated=reader.simulated, unit=unit)
 
 
+def agreement_nifti(panel: Panel) -> bytes:
+    """Return the share of networks that agree on a picture on the working grid as NIfTI."""
+    assert panel.opacity is not None
+    reader = runs.opened(panel.opacity.selection.run)
+    return nifti.nifti_bytes(
+        data_averages.volume(panel.opacity), reader.affine(), simulated=reader.simulated,
+        unit=data_averages.header_words(panel.opacity),
+    )  # fmt: skip
+
+
 def map_of(panel: Panel, drawing: Drawing) -> interactive.ShownMap:
     """Return the map of a picture in its own unit, from the same threshold as drawn, for a page or a table."""
-    values = panel.factors[0] * data_averages.volume(panel.averages[0])
+    values = panel.factors[0] * data_averages.volume_as_shown(panel.averages[0])
     if panel.is_difference:
-        values = values - panel.factors[1] * data_averages.volume(panel.averages[1])
+        values = values - panel.factors[1] * data_averages.volume_as_shown(panel.averages[1])
     warning = reference_run.warning(panel.averages[0].selection.run)
     title = f"{warning}{formatting.method_name(panel.method)}, {panel.heading}, {panel.unit}"
     return interactive.ShownMap(values, drawing.scale.low, title, two_sided=bool(values.min() < 0))
