@@ -168,6 +168,25 @@ _SCAN = (STRING, "key of the scans table")
 _SUBJECT = (STRING, "person")
 _DIAGNOSIS = (STRING, "clinical label, or the group where rules are expressions and in a regression")
 _REGION = (STRING, "key of the regions table; in merged rows the name without its side")
+_MEASURED = ("requested", "achieved")
+_TRUTH_REGION = {
+    "imposed": (
+        BOOLEAN,
+        "at least half of the region lies where a change of volume was imposed; of a change that follows no regions "
+        "(blobs), the region holds at least a tenth of one of its places",
+    ),
+    "log_jacobian": (
+        FLOAT,
+        "mean of truth/log_jacobian in the region; of a change that follows no regions, of its part in those places, "
+        "the rest of the region counting 0",
+    ),
+    "requested": (
+        FLOAT,
+        "relative change of volume that was asked for at severity 1, of the region's tissue or fluid that was to "
+        "change; missing where nothing was imposed",
+    ),
+    "achieved": (FLOAT, "the same as measured: the volume of that tissue or fluid after the deformation, relative"),
+}
 
 TABLES = (
     TableSpec(
@@ -190,6 +209,7 @@ TABLES = (
             "cdr_sb": (FLOAT, "Clinical Dementia Rating, sum of boxes, 0 to 18"),
             "icv": (FLOAT, "intracranial volume, mm3"),
             "severity": (FLOAT, "imposed severity; simulated scans only"),
+            "subtype": (STRING, "imposed pattern; simulated scans of a scenario with several only, else empty"),
             "simulated": (BOOLEAN, "true if the change in this scan was imposed"),
             "holdout": (BOOLEAN, "in the fixed test set"),
             "fold": (INTEGER, "fold whose model explains this scan, from 1"),
@@ -197,7 +217,7 @@ TABLES = (
             "source_hash": (STRING, "fingerprint of the input, not its path"),
         },
         "one row a scan that was used",
-        later=("screening_diagnosis", "cdr_sb", "clinical_label"),
+        later=("screening_diagnosis", "cdr_sb", "clinical_label", "subtype"),
     ),
     TableSpec(
         "exclusions",
@@ -547,10 +567,17 @@ TABLES = (
         ("region",),
         {
             "region": _REGION,
-            "imposed": (BOOLEAN, "at least half of the region lies where a change of volume was imposed"),
-            "log_jacobian": (FLOAT, "mean of truth/log_jacobian in the region"),
+            **_TRUTH_REGION,
         },
-        "region truth: where the change was imposed; simulated runs only",
+        "region truth: where the change was imposed, the mean over patients; simulated runs only",
+        optional=True,
+        later=_MEASURED,
+    ),
+    TableSpec(
+        "truth_subtypes",
+        ("subtype", "region"),
+        {"subtype": (STRING, "as in the scans table"), "region": _REGION, **_TRUTH_REGION},
+        "region truth of the patients of one subtype; simulated runs of a scenario with several subtypes only",
         optional=True,
     ),
     TableSpec(

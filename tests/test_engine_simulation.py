@@ -185,8 +185,9 @@ def test_every_subject_of_both_groups_has_a_sham_of_its_own(effect):
 
 def test_a_sham_is_as_large_as_the_imposed_displacement():
     body = base_anatomy(SIMULATION, 4)
-    moved = np.sqrt((body.imposed.displacement(1.0) ** 2).sum(axis=0)) * body.solve_mm
-    assert body.sham_rms_mm == pytest.approx(np.sqrt((moved[body.mask & body.imposed.reach] ** 2).mean()), rel=0.02)
+    flow = body.imposed["typical_ad"]
+    moved = np.sqrt((flow.displacement(1.0) ** 2).sum(axis=0)) * body.solve_mm
+    assert body.sham_rms_mm == pytest.approx(np.sqrt((moved[body.mask & flow.reach] ** 2).mean()), rel=0.02)
 
 
 def test_a_twin_differs_from_its_scan_by_the_imposed_change_alone(cohort, preparer, tmp_path):
@@ -240,7 +241,7 @@ def test_a_nuisance_left_out_changes_nothing_else(cohort, preparer, name):
 
 
 def test_achieved_changes_are_those_published():
-    achieved = base_anatomy(SIMULATION, 4).imposed.achieved
+    achieved = base_anatomy(SIMULATION, 4).imposed["typical_ad"].achieved
     for name, asked in AD_CHANGE.items():
         assert achieved[name] == pytest.approx(asked, rel=0.1), name
 

@@ -26,9 +26,10 @@ from engine.config.cohort_schema import CohortConfig, Simulation
 from engine.config.schema import AtlasConfig
 from engine.images.template import brain_mask
 from engine.networks.architectures import build_network
-from engine.pipeline.imposed_truth import changed_places, imposed_regions
 from engine.relevance import METHODS, BatchSize, Brain
 from engine.simulation.cohort import SimulatedPreparer, imposed_truth, read
+from engine.simulation.imposed import changed_places, imposed_regions
+from engine.simulation.scenarios import SCENARIOS
 from engine.simulation.twins import visible_change
 from store.reading.truth import binary_of
 
@@ -96,7 +97,9 @@ def atlas():
 @pytest.fixture(scope="module")
 def regions(simulated, atlas):
     """The table truth_regions."""
-    return imposed_regions(atlas, imposed_truth(simulated[0])[1], changed_places(4))
+    preparer = simulated[0]
+    changed = changed_places(preparer, SCENARIOS["typical_ad"].patterns[0], 4)
+    return imposed_regions(atlas, imposed_truth(preparer)[1], changed)
 
 
 @pytest.fixture(scope="module")

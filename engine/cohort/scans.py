@@ -25,6 +25,7 @@ COLUMNS = {
     "cdr_sb": "float64",  # sum of boxes
     "icv": "float64",  # mm3
     "severity": "float64",  # simulated scans only
+    "subtype": "string",  # simulated scans of a scenario with several patterns only
     "simulated": "bool",
     "path": "string",  # input file; empty for simulated scans
     "source_hash": "string",  # fingerprint of the input

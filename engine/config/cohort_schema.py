@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from engine.config.section import Section
 
@@ -16,6 +16,10 @@ USUAL_LABELS = {
     "NC": ["NC", "CN", "NL", "HC", "Control", "Healthy control", "Cognitively normal"],
 }
 USUAL_APPLY = ["MCI", "EMCI", "LMCI", "Converted"]
+ScenarioName = Literal[
+    "typical_ad", "left_hippocampus", "temporal_pole_right", "diffuse_cortex", "ventricles_only", "subtypes",
+    "two_regions", "blobs", "confound", "suppressor", "null",
+]  # fmt: skip
 SIMULATION_VERSION = 2  # raised when the same settings give other brains
 
 
@@ -27,7 +31,10 @@ class Simulation(Section):
     positive_scans: int | None = Field(None, ge=1, description="scans in all; default one a subject")
     negative_scans: int | None = Field(None, ge=1, description="scans in all; default one a subject")
     apply_mci: int = Field(0, ge=0, description="further subjects with half the change, explained but not trained on")
-    effect: float = Field(1.0, ge=0, description="multiplies the published volume changes; 0 is a null cohort")
+    scenario: ScenarioName = Field(
+        "typical_ad", description="what is imposed on patients (docs/simulation.md, Scenarios)"
+    )
+    effect: float = Field(1.0, ge=0, description="multiplies the scenario's volume changes; 0 is a null cohort")
     severity_sd: float = Field(0.5, ge=0, description="spread of the severity between positive subjects, mean 1")
     age_mean: float = Field(75.0, description="years, both groups alike")
     age_sd: float = Field(6.0, ge=0, description="years")
@@ -38,6 +45,14 @@ class Simulation(Section):
     bias_sd: float = Field(0.04, ge=0, description="of the smooth multiplicative bias field, all scans together")
     noise_sd: float = Field(0.03, ge=0, description="per voxel, relative to white matter, all scans together")
     solve_mm: Literal[2, 4] = Field(2, description="grid on which the deformations are solved")
+
+    @model_serializer(mode="wrap")
+    def _without_default_scenario(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the scenario out where it is the default: cohorts of before there were others keep their identity."""
+        values = serialise(self)
+        if self.scenario == type(self).model_fields["scenario"].default:
+            del values["scenario"]
+        return values
 
 
 class Join(Section):

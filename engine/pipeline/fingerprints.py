@@ -23,6 +23,8 @@ def digest(*parts: object) -> str:
 def data_fingerprint(cohort: Cohort, accepted: frozenset[str] = frozenset()) -> str:
     """Return the fingerprint of what the scans are and say, not of where they lie, and of a person's decisions."""
     scans = cohort.scans.drop(columns="path").sort_values("scan")
+    if (scans["subtype"] == "").all():  # cohorts of before there were subtypes keep their identity
+        scans = scans.drop(columns="subtype")
     left_out = cohort.exclusions.sort_values(["scan", "reason"])
     return digest(scans.to_csv(index=False), left_out.to_csv(index=False), *cohort.groups, *sorted(accepted))
 

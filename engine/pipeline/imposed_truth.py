@@ -13,8 +13,6 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from engine.atlas.aal import load_atlas
-from engine.config.schema import AtlasConfig
 from engine.images.grid import Grid
 from engine.pipeline.inputs import preparer_for
 from engine.pipeline.run import Run
@@ -22,8 +20,9 @@ from engine.preprocessing.cohort import Preparation, prepare_cohort
 from engine.preprocessing.scan import PreparedScan
 from engine.preprocessing.volume_cache import VolumeCache
 from engine.progress import Progress
-from engine.simulation.atrophy import AD_CHANGE
 from engine.simulation.cohort import SimulatedPreparer, imposed_truth
+from engine.simulation.imposed import changed_places, imposed_regions, measure_change
+from engine.simulation.scenarios import scenario_of
 from engine.simulation.twins import counterfactual_twin
 from store.reading.truth import binary_of
 
@@ -66,13 +65,14 @@ def twins(run: Run) -> VolumeCache:
 
 
 def write_truth(run: Run) -> None:
-    """Write truth/* and the table truth_regions; nothing where nothing was imposed.
+    """Write truth/* and the tables truth_regions and truth_subtypes; nothing where nothing was imposed.
 
     A regression has no such truth: what was imposed on patients is not what it looks for.
     """
     preparer, _ = preparer_for(run.config)
     assert isinstance(preparer, SimulatedPreparer)
-    imposed = imposed_truth(preparer)
+    shares = _shares(run)
+    imposed = imposed_truth(preparer, shares)
     if imposed is None or run.cohort.target:
         return
     grid, log_jacobian = Grid(run.config.grid_mm), imposed[1].astype(np.float32)
@@ -81,7 +81,47 @@ def write_truth(run: Run) -> None:
     run.writer.put_array("truth/visible_change", change, affine=grid.affine, unit="white matter intensity")
     run.writer.put_array("truth/visible_binary", binary, affine=grid.affine, unit="1 where the change is visible")
     run.writer.put_array("truth/log_jacobian", log_jacobian, affine=grid.affine, unit="log volume ratio")
-    run.writer.put_table("truth_regions", imposed_regions(run.atlas, log_jacobian, changed_places(grid.mm)))
+    tables = {name: region_truth(run, preparer, name) for name in shares}
+    run.writer.put_table("truth_regions", mean_truth(tables, shares))
+    if len(tables) > 1:
+        run.writer.put_table("truth_subtypes", pd.concat([t.assign(subtype=name) for name, t in tables.items()]))
+
+
+def _shares(run: Run) -> dict[str, float]:
+    """Return pattern -> share of the patients of the cohort who have it."""
+    patients = run.cohort.scans[run.cohort.scans["group"] == run.groups[0]].drop_duplicates("subject")
+    if (patients["subtype"] == "").all():
+        return {run.config.cohort.simulation.scenario: 1.0}
+    return {str(name): float(share) for name, share in patients["subtype"].value_counts(normalize=True).items()}
+
+
+def region_truth(run: Run, preparer: SimulatedPreparer, pattern_name: str) -> pd.DataFrame:
+    """Gather what one pattern imposes on each region, asked for and reached: columns as in truth_regions."""
+    imposed = imposed_truth(preparer, {pattern_name: 1.0})
+    assert imposed is not None
+    pattern = next(p for p in scenario_of(preparer.simulation).patterns if p.name == pattern_name)
+    changed = changed_places(preparer, pattern, run.config.grid_mm)
+    regions = imposed_regions(run.atlas, imposed[1].astype(np.float32), changed)
+    measured = measure_change(preparer, pattern, run.atlas, regions.loc[regions["imposed"], "region"].tolist())
+    return regions.merge(measured, on="region", how="left")
+
+
+def mean_truth(tables: dict[str, pd.DataFrame], shares: dict[str, float]) -> pd.DataFrame:
+    """Average the region truth over patients; a region is imposed on where it is in any of them.
+
+    Args:
+        tables: pattern -> region truth, the same regions in the same order.
+        shares: pattern -> share of the patients.
+    """
+    first, *others = tables.values()
+    if not others:
+        return first
+    imposed = np.any([table["imposed"] for table in tables.values()], axis=0)
+    mean = first[["region"]].assign(imposed=imposed)
+    for column in ("log_jacobian", "requested", "achieved"):
+        mean[column] = sum(share * tables[name][column].fillna(0) for name, share in shares.items())
+    mean.loc[~imposed, ["requested", "achieved"]] = np.nan
+    return mean
 
 
 def _write_scan_changes(run: Run) -> np.ndarray:
@@ -99,31 +139,3 @@ def _write_scan_changes(run: Run) -> np.ndarray:
                 total += weight[row] * change
             task.advance()
     return (total / weight.sum()).astype(np.float32)
-
-
-def changed_places(mm: int) -> np.ndarray:
-    """Mark where a change of volume is asked for, (x, y, z) bool on the `mm` grid."""
-    atlas = load_atlas(AtlasConfig(), mm)  # in the atlas of the simulation, whatever the run's
-    return np.any([atlas.mask(name) for name, change in AD_CHANGE.items() if change], axis=0)
-
-
-def imposed_regions(atlas: Any, log_jacobian: np.ndarray, changed: np.ndarray) -> pd.DataFrame:
-    """Gather what was imposed on each region: the table truth_regions.
-
-    A region counts as imposed on where at least half of it is asked to change. What a shrinking region loses, its
-    surroundings gain; that is in the log-Jacobian of other regions and was not imposed on them.
-
-    Args:
-        atlas: labels (x, y, z) and regions of the run.
-        log_jacobian: (x, y, z) imposed.
-        changed: (x, y, z) bool, see changed_places.
-    """
-    index = atlas.regions["index"].to_numpy(int)
-    length = index.max() + 1
-    labels = atlas.labels.ravel()
-    voxels = np.maximum(np.bincount(labels, minlength=length), 1)
-    means = np.bincount(labels, log_jacobian.ravel(), minlength=length) / voxels
-    share = np.bincount(labels, changed.ravel(), minlength=length) / voxels
-    return pd.DataFrame(
-        {"region": atlas.regions["region"], "imposed": share[index] >= 0.5, "log_jacobian": means[index]}
-    )

@@ -22,12 +22,14 @@ from scipy import optimize, stats
 from sklearn.metrics import roc_auc_score
 
 from engine.cohort.splits import Job
+from engine.config.cohort_schema import Simulation
 from engine.config.schema import RunConfig
 from engine.errors import UserError
 from engine.images.template import brain_mask
 from engine.networks.device import make_deterministic
 from engine.progress import Progress
-from engine.simulation.cohort import NUISANCES, POSITIVE, SimulatedPreparer, read
+from engine.simulation.cohort import NUISANCES, POSITIVE, SHARED_FACTOR, SimulatedPreparer, read
+from engine.simulation.scenarios import is_imposed, scenario_of
 from engine.training.objective import Classification
 from engine.training.trainer import TrainedNetwork, Trainer, TrainingSetup, predict_margins
 from engine.training.volumes import STREAMED, Volumes
@@ -63,23 +65,33 @@ class Question:
     Attributes:
         first, second: how each is rendered, as arguments of SimulatedPreparer.volume; the AUC is above 0.5 where the
             first is called AD more.
-        disease: True where they should differ.
+        differ: True where the network should tell them apart: the imposed change, and a confound.
     """
 
     name: str
     first: tuple[bool, tuple[str, ...]]
     second: tuple[bool, tuple[str, ...]]
-    disease: bool = False
+    differ: bool = False
 
 
-def questions(effect: float) -> list[Question]:
-    """Return all that is asked; without an effect there is no disease to find."""
+def questions(simulation: Simulation) -> list[Question]:
+    """Return all that is asked; where nothing is imposed there is no disease to find.
+
+    Where patients are older, the network must take age for the disease: that is what such a cohort is for.
+    """
+    scenario, imposed = scenario_of(simulation), is_imposed(simulation)
     healthy, ill = (False, ()), (True, ())
-    asked = [Question(IMPOSED, ill, healthy, disease=True)] if effect else []
+    asked = [Question(IMPOSED, ill, healthy, differ=True)] if imposed else []
     asked.append(Question(SHAM, healthy, (False, ("sham",))))
-    if effect:  # of the ill: a sham that hides or feigns the disease
+    if imposed:  # of the ill: a sham that hides or feigns the disease
         asked.append(Question("nuisance_sham", ill, (True, ("sham",))))
-    asked += [Question(f"nuisance_{name}", healthy, (False, (name,))) for name in NUISANCES if name != "sham"]
+    confound = "ageing" if scenario.years_older and simulation.effect else ""
+    names = [*NUISANCES, *([SHARED_FACTOR] if scenario.shared else [])]
+    asked += [
+        Question(f"nuisance_{name}", healthy, (False, (name,)), differ=name == confound)
+        for name in names
+        if name != "sham"
+    ]
     return asked
 
 
@@ -88,7 +100,7 @@ def check(config: RunConfig, extent: Extent, device: torch.device, progress: Pro
 
     Returns:
         auc: question -> AUC; interval: -> [low, high] of 95 %; n: -> scans on each side; share_called_AD: -> of each
-        side; passed: -> bool; and what it was measured with.
+        side; passed: -> bool; expected: questions whose AUC must be above 0.5; and what it was measured with.
     Raises:
         UserError: the cohort is not simulated, or on too fine a grid.
     """
@@ -103,7 +115,7 @@ def check(config: RunConfig, extent: Extent, device: torch.device, progress: Pro
     trained = _networks(config, extent, preparer, device, progress)
     margins = _margins(config, extent, trained, device, progress)
     report: dict[str, Any] = {name: {} for name in ("auc", "interval", "n", "share_called_AD", "passed")}
-    asked = questions(config.cohort.simulation.effect)
+    asked = questions(config.cohort.simulation)
     for question in asked:
         first, second = margins[question.first], margins[question.second]
         auc = float(np.mean([_auc(a, b) for a, b in zip(first, second, strict=True)]))
@@ -112,12 +124,14 @@ def check(config: RunConfig, extent: Extent, device: torch.device, progress: Pro
         report["interval"][question.name] = [round(low, 4), round(high, 4)]
         report["n"][question.name] = [extent.people, extent.people]
         report["share_called_AD"][question.name] = [round(float((side >= 0).mean()), 4) for side in (first, second)]
-        if not question.disease:  # many are asked, and one of them would be beyond 95 % by chance
+        if not question.differ:  # many are asked, and one of them would be beyond 95 % by chance
             low, high = auc_interval(auc, extent.people, extent.people, level=1 - 0.05 / len(asked))
-        report["passed"][question.name] = low > 0.5 if question.disease else low <= 0.5 <= high
+        report["passed"][question.name] = low > 0.5 if question.differ else low <= 0.5 <= high
+    report["expected"] = [question.name for question in asked if question.differ]
     report |= {
         "networks": extent.networks, "training_scans": len(_training_rows(config, extent)),
-        "effect": config.cohort.simulation.effect, "grid_mm": config.grid_mm, "seed": config.seed,
+        "scenario": config.cohort.simulation.scenario, "effect": config.cohort.simulation.effect,
+        "grid_mm": config.grid_mm, "seed": config.seed,
         "seconds": round(time.monotonic() - started, 1),
     }  # fmt: skip
     return report
@@ -144,6 +158,8 @@ def sentence(report: dict[str, Any]) -> str:
         said = f"AUC {auc:.2f}, 95 % interval {low:.2f} to {high:.2f}"
         if name == IMPOSED:
             wrong.append(f"the network does not find the imposed change ({said})")
+        elif name in report.get("expected", ()):
+            wrong.append(f"the network does not find that patients are older ({said})")
         else:
             wrong.append(
                 f"the network takes {name.removeprefix('nuisance_').replace('_', ' ')} for the disease ({said})"
@@ -216,7 +232,7 @@ def _margins(
     scans = read(config.cohort.model_copy(update={"simulation": people}), seed).scans
     rows = scans[scans["group"] == POSITIVE].to_dict("records")
     preparer = SimulatedPreparer(settings, config.grid_mm, seed)  # the settings of the training: one solution of them
-    ways = list(dict.fromkeys(way for q in questions(settings.effect) for way in (q.first, q.second)))
+    ways = list(dict.fromkeys(way for q in questions(settings) for way in (q.first, q.second)))
     found = {}
     with progress.task("asking about unseen people, scans", len(ways) * len(rows)) as task:
         for imposed, without in ways:

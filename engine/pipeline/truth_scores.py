@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 
 from engine.analysis.cells import scan_weights
 from engine.analysis.distances import mass
@@ -69,22 +70,30 @@ class Truth:
     def __init__(self, run: Run, reader: RunReader) -> None:
         self.run, self.reader = run, reader
         self.change = visible_change(reader)
-        regions = reader.table("truth_regions").set_index("region").loc[run.atlas.regions["region"]]
-        imposed = regions["imposed"].to_numpy(bool)
-        self._regions = RegionTruth(
-            np.where(imposed, np.abs(regions["log_jacobian"].to_numpy(float)), 0.0),
-            (run.atlas.regions["region"] != "Unlabelled").to_numpy(bool),
-        )
+        self._regions = self._region_truth(reader.table("truth_regions"))
+        self._subtypes: dict[str, RegionTruth] = {}
+        self._subtype_of: dict[str, str] = {}
+        if reader.has_table("truth_subtypes"):
+            tables = reader.table("truth_subtypes").groupby("subtype")
+            self._subtypes = {str(subtype): self._region_truth(table) for subtype, table in tables}
+            self._subtype_of = reader.table("scans", ["scan", "subtype"]).set_index("scan")["subtype"].to_dict()
+
+    def _region_truth(self, table: pd.DataFrame) -> RegionTruth:
+        of_atlas = self.run.atlas.regions["region"]
+        regions = table.set_index("region").loc[of_atlas]
+        size = np.where(regions["imposed"], np.abs(regions["log_jacobian"].to_numpy(float)), 0.0)
+        return RegionTruth(size, (of_atlas != "Unlabelled").to_numpy(bool))
 
     @cached_property
     def cohort(self) -> TruthScorer:
         """Return what scores maps against the mean visible change."""
-        return self._scorer(self.change)
+        return self._scorer(self.change, self._regions)
 
     def scan(self, name: str, diagnosis: str) -> TruthScorer:
-        """Return what scores a scan's maps against its own visible change, or the mean one if it has none."""
+        """Return what scores a scan's maps against its own change and subtype, or the mean ones if it has none."""
         own = diagnosis == self.run.groups[0] and self.reader.has_array(TRUTH_SCANS.path)
-        return self._scorer(scan_change(self.reader, name)) if own else self.cohort
+        regions = self._subtypes.get(self._subtype_of.get(name, ""), self._regions)
+        return self._scorer(scan_change(self.reader, name), regions) if own else self.cohort
 
     def own_map(self, name: str | None = None) -> np.ndarray:
         """Return the visible change of the cohort or a scan as a map, (x, y, z)."""
@@ -96,9 +105,9 @@ class Truth:
         """Return the size of the imposed change painted on the regions, (x, y, z)."""
         return np.concatenate([[0.0], self._regions.size])[self.run.atlas.labels]
 
-    def _scorer(self, change: np.ndarray) -> TruthScorer:
+    def _scorer(self, change: np.ndarray, regions: RegionTruth) -> TruthScorer:
         run = self.run
-        return TruthScorer(binary_of(change, run.mask), run.mask, run.atlas.labels, self._regions, run.config.grid_mm)
+        return TruthScorer(binary_of(change, run.mask), run.mask, run.atlas.labels, regions, run.config.grid_mm)
 
 
 @dataclass

@@ -116,7 +116,7 @@ def solve_flow(
             f"{LARGEST_LOSS / change[largest]:.2f} times this one"
         )
     names = [name for name in change if change[name] and regions[name].any()]
-    targets = {name: regions[name] & _substance(brain, change[name]) for name in names}
+    targets = {name: regions[name] & tissue_that_changes(brain, change[name]) for name in names}
     gain = {name: float(np.log1p(change[name])) for name in names}
     halo, taper = _surroundings(np.any(list(targets.values()), axis=0), mm)
     velocity = np.zeros((3, *brain.shape), np.float32)
@@ -134,7 +134,7 @@ def solve_flow(
     return _flow(velocity, achieved, lowest, highest, taper > 0)
 
 
-def _substance(brain: np.ndarray, change: float) -> np.ndarray:
+def tissue_that_changes(brain: np.ndarray, change: float) -> np.ndarray:
     """Return where a change takes hold: tissue shrinks, fluid grows."""
     return brain > 0.45 if change < 0 else (brain > 0) & (brain < 0.6)
 

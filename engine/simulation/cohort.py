@@ -1,4 +1,4 @@
-"""Simulated cohorts: the template brain with imposed regional change, and nuisance that both groups share.
+"""Simulated cohorts: the template brain with imposed change (scenarios.py), and nuisance that both groups share.
 
 Every subject of both groups gets an individual anatomy, an age, a global size and a sham warp: random, all over the
 brain, as large as the imposed displacement within its reach, without a change of volume. Every scan gets a
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -30,12 +30,15 @@ from engine.images.template import brain_mask, template_brain
 from engine.preprocessing.scan import PreparedScan, quality_metrics
 from engine.preprocessing.steps import scale_to_white_matter
 from engine.progress import Progress
-from engine.simulation.atrophy import AD_CHANGE, AGEING_CHANGE, Flow, sample, solve_flow, truth_map
+from engine.simulation.atrophy import AGEING_CHANGE, Flow, sample, solve_flow, truth_map
+from engine.simulation.fields import control_points, smooth_field
+from engine.simulation.scenarios import DEFAULT, is_imposed, scenario_of
 
 POSITIVE, NEGATIVE, MCI = "AD", "NC", "MCI"
 MCI_SEVERITY = 0.5
 MAX_SEVERITY = 2.0
 MAX_DECADES = 2.0
+MAX_FACTOR = 2.0
 YEARS_BETWEEN_SESSIONS = 0.5
 SEVERITY_A_YEAR = 0.1
 ANATOMY_MM, SHAM_MM, BIAS_MM = 24, 16, 60  # spacing of the control points of each smooth random field
@@ -46,6 +49,12 @@ STRONGEST = np.sqrt(3)
 MEAN_ICV_MM3 = 1.45e6
 # What differs between scans beside the imposed change, in both groups alike.
 NUISANCES = ("anatomy", "ageing", "size", "misregistration", "sham", "intensity", "gamma", "bias_field", "noise")
+SHARED_FACTOR = "shared_factor"  # a nuisance of scenarios that have one
+
+
+def nuisances_of(simulation: Simulation) -> tuple[str, ...]:
+    """Return the names of what differs between scans beside the imposed change."""
+    return (*NUISANCES, SHARED_FACTOR) if scenario_of(simulation).shared else NUISANCES
 
 
 def read(config: CohortConfig, seed: int = 0) -> Cohort:
@@ -62,7 +71,10 @@ def read(config: CohortConfig, seed: int = 0) -> Cohort:
         for number in range(subjects):
             rows += _subject_rows(simulation, seed, diagnosis, first + number, _sessions(number, subjects, scans))
         first += subjects
-    return Cohort(config.name or "Simulated", scan_table(rows), exclusion_table([]), (POSITIVE, NEGATIVE))
+    scenario = scenario_of(simulation)
+    said = () if scenario.name == DEFAULT else (f"Scenario {scenario.name}: {scenario.words}",)
+    groups = (POSITIVE, NEGATIVE)
+    return Cohort(config.name or "Simulated", scan_table(rows), exclusion_table([]), groups, warnings=said)
 
 
 def _sessions(number: int, subjects: int, scans: int | None) -> int:
@@ -72,12 +84,14 @@ def _sessions(number: int, subjects: int, scans: int | None) -> int:
 
 
 def _subject_rows(simulation: Simulation, seed: int, diagnosis: str, index: int, sessions: int) -> list[dict]:
-    random = np.random.default_rng([seed, 1, index])
-    age = float(np.clip(random.normal(simulation.age_mean, simulation.age_sd), 20, 100))
+    random, scenario = np.random.default_rng([seed, 1, index]), scenario_of(simulation)
+    older = scenario.years_older * simulation.effect if diagnosis == POSITIVE else 0.0
+    age = float(np.clip(random.normal(simulation.age_mean + older, simulation.age_sd), 20, 100))
     severity = float(np.clip(random.normal(1.0, simulation.severity_sd), 0.2, MAX_SEVERITY))
     severity *= {POSITIVE: 1.0, MCI: MCI_SEVERITY, NEGATIVE: 0.0}[diagnosis]
     sex, size = random.choice(["F", "M"]), random.normal(0, simulation.scaling_sd)
     clinical = random.normal(size=2)
+    subtype = scenario.draw_subtype(seed, index) if diagnosis != NEGATIVE and is_imposed(simulation) else ""
     rows = []
     for session in range(sessions):
         years = session * YEARS_BETWEEN_SESSIONS
@@ -96,7 +110,8 @@ def _subject_rows(simulation: Simulation, seed: int, diagnosis: str, index: int,
                 "sex": sex,
                 "mmse": float(np.clip(round(29 - 6 * current + clinical[0]), 0, 30)),
                 "icv": MEAN_ICV_MM3 * float(np.exp(3 * size)),
-                "severity": current * simulation.effect,
+                "severity": current * simulation.effect if is_imposed(simulation) else 0.0,
+                "subtype": subtype,
                 "simulated": True,
                 "source_hash": hashlib.blake2b(
                     f"{SIMULATION_VERSION} {simulation.model_dump_json()} {seed} {scan}".encode(), digest_size=16
@@ -143,10 +158,10 @@ class SimulatedPreparer:
         Args:
             row: of the scans table.
             imposed: False leaves a patient's imposed change out.
-            without: names of NUISANCES to leave out.
+            without: names of nuisances to leave out, see nuisances_of.
         """
         base = base_anatomy(self.simulation, self.grid_mm)
-        wanted = {name: name not in without for name in NUISANCES}
+        wanted = {name: name not in without for name in nuisances_of(self.simulation)}
         scan = self._scan_draws(row)
         healthy = self._coordinates(row, wanted, scan.normal(0, JITTER_MM, 3))
         coordinates = self._add_disease(row, healthy) if imposed else healthy
@@ -172,28 +187,33 @@ class SimulatedPreparer:
         shift_mm = shift_mm if wanted["misregistration"] else np.zeros(3)
         coordinates = _resize(base.identity, size if wanted["size"] else 0.0, shift_mm, base)
         if wanted["anatomy"]:
-            coordinates += _scale(_smooth(anatomy, grid_mm, ANATOMY_MM), of_anatomy * simulation.anatomy_mm, base)
+            coordinates += _scale(smooth_field(anatomy, grid_mm, ANATOMY_MM), of_anatomy * simulation.anatomy_mm, base)
         if wanted["sham"]:
             coordinates += np.float32(of_sham) * _sham(sham, base)
         if wanted["ageing"]:
             decades = np.clip((row["age"] - simulation.age_mean) / 10, -MAX_DECADES, MAX_DECADES)
             coordinates += _at(base.ageing.displacement(decades * simulation.ageing), coordinates, base)
+        if base.shared is not None and wanted[SHARED_FACTOR]:
+            factor = np.random.default_rng([self.seed, 4, int(row["subject"].removeprefix("sim-"))]).normal()
+            factor = np.clip(factor, -MAX_FACTOR, MAX_FACTOR)
+            coordinates += _at(base.shared.displacement(factor), coordinates, base)
         return coordinates
 
     def _add_disease(self, row: dict, coordinates: np.ndarray) -> np.ndarray:
         """Add the imposed change to coordinates: the last step, in the frame of the template, which has the regions."""
         base = base_anatomy(self.simulation, self.grid_mm)
-        if base.imposed is None or not row["severity"] > 0:
+        if not base.imposed or not row["severity"] > 0:
             return coordinates
+        flow = base.imposed[row.get("subtype") or self.simulation.scenario]
         severity = min(row["severity"] / self.simulation.effect, MAX_SEVERITY)
-        return coordinates + _at(base.imposed.displacement(severity), coordinates, base)
+        return coordinates + _at(flow.displacement(severity), coordinates, base)
 
     def _intensities(
         self, volume: np.ndarray, base: BaseAnatomy, wanted: dict[str, bool], scan: np.random.Generator
     ) -> np.ndarray:
         simulation = self.simulation
         gain, gamma = np.exp(scan.normal(0, simulation.contrast_sd, 2))
-        bias = _smooth(scan.normal(size=(1, *control_points(BIAS_MM))), self.grid_mm, BIAS_MM)[0]
+        bias = smooth_field(scan.normal(size=(1, *control_points(BIAS_MM))), self.grid_mm, BIAS_MM)[0]
         noise = scan.standard_normal(volume.shape, dtype=np.float32)
         of_bias, of_noise = scan.uniform(0, STRONGEST, 2)
         bias = np.exp(bias * (of_bias * simulation.bias_sd / bias[base.mask].std()))
@@ -213,47 +233,54 @@ class BaseAnatomy:
     mask: np.ndarray
     identity: np.ndarray  # (3, x, y, z) of the working grid, in 1 mm voxels
     centre: np.ndarray  # (3, 1, 1, 1) of the brain mask, in 1 mm voxels
-    imposed: Flow | None  # None in a null cohort
+    imposed: Mapping[str, Flow]  # pattern -> flow; empty where nothing is imposed
     ageing: Flow
+    shared: Flow | None  # the factor that people of both groups have alike, where the scenario has one
     sham_rms_mm: float
     reach: np.ndarray  # (x, y, z) of the solving grid, 1 where the imposed change may move tissue, else 0
     unmoved_scale: float  # white matter of the whole brain, where that outside the reach is 1
 
 
-def control_points(spacing_mm: int) -> tuple[int, ...]:
-    """Return the shape of a lattice of control points over the 1 mm grid."""
-    return tuple(n // spacing_mm + 2 for n in Grid(1).shape)
-
-
 @lru_cache(maxsize=1)
 def base_anatomy(simulation: Simulation, grid_mm: int) -> BaseAnatomy:
     """Solve and build what all subjects of a simulated cohort share."""
-    solve_mm = simulation.solve_mm
+    solve_mm, scenario = simulation.solve_mm, scenario_of(simulation)
     atlas = load_atlas(AtlasConfig(), solve_mm)
     brain = template_brain(solve_mm)
 
-    def flow(changes: dict[str, float], times: float, lowest: float, highest: float) -> Flow:
-        regions = {name: atlas.mask(name) for name in changes}
+    def flow(changes: Mapping[str, float], times: float, lowest: float, highest: float) -> Flow:
+        regions = scenario.places(changes, atlas.mask, solve_mm)
         return solve_flow(brain, regions, {n: c * times for n, c in changes.items()}, solve_mm, lowest, highest)
 
-    shape = flow(AD_CHANGE, simulation.effect or 1.0, 0, MAX_SEVERITY)
+    # Where nothing is imposed, the shams are those of the default at effect 1. In other scenarios they do not grow with
+    # the effect: a larger change of one place would come with larger shams all over the brain.
+    times = simulation.effect if is_imposed(simulation) else 1.0
+    shapes = {pattern.name: flow(pattern.change, times, 0, MAX_SEVERITY) for pattern in scenario.shape}
     ageing = flow(AGEING_CHANGE, 1.0, -MAX_DECADES, MAX_DECADES)
-    moved = np.sqrt((shape.displacement(1.0) ** 2).sum(axis=0)) * solve_mm  # a null cohort's shams are like others'
-    imposed = shape if simulation.effect else None
+    shared = flow(scenario.shared, 1.0, -MAX_FACTOR, MAX_FACTOR) if scenario.shared else None
+    imposed = shapes if is_imposed(simulation) else {}
     sigma = FWHM_TO_SIGMA * np.sqrt(max(grid_mm**2 - 1, 0))
     template = ndimage.gaussian_filter(template_brain(1), sigma) if sigma else template_brain(1)
     identity = np.indices(Grid(grid_mm).shape, dtype=np.float32) * grid_mm
-    rms = float(np.sqrt((moved[brain_mask(solve_mm) & shape.reach] ** 2).mean()))
-    mask, reach = brain_mask(grid_mm), shape.reach.astype(np.float32)
+    sham_at = 1.0 if scenario.name == DEFAULT else 1 / times
+    rms = float(np.sqrt(np.mean([_mean_squared_mm(shape, sham_at, solve_mm) for shape in shapes.values()])))
+    mask = brain_mask(grid_mm)
+    reach = np.any([shape.reach for shape in shapes.values()], axis=0).astype(np.float32)
     centre = np.array([np.mean(where) for where in np.nonzero(mask)], np.float32)[:, None, None, None] * grid_mm
     base = BaseAnatomy(
-        grid_mm, solve_mm, template, mask, identity, centre, imposed, ageing, rms, reach, 1.0
+        grid_mm, solve_mm, template, mask, identity, centre, imposed, ageing, shared, rms, reach, 1.0
     )  # fmt: skip
     still = ndimage.map_coordinates(template, identity, order=1)
     by_unmoved, by_whole = (
         scale_to_white_matter(still, where) for where in (mask & ~_mark_reached(base, identity), mask)
     )
     return replace(base, unmoved_scale=float(by_unmoved.sum() / by_whole.sum()))
+
+
+def _mean_squared_mm(flow: Flow, severity: float, solve_mm: int) -> float:
+    """Return the mean squared displacement of the brain within reach, mm2."""
+    moved = np.sqrt((flow.displacement(severity) ** 2).sum(axis=0)) * solve_mm
+    return (moved[brain_mask(solve_mm) & flow.reach] ** 2).mean()
 
 
 def outside_reach(preparer: SimulatedPreparer, margin_mm: float = 0.0) -> np.ndarray:
@@ -275,10 +302,25 @@ def _mark_reached(base: BaseAnatomy, coordinates: np.ndarray) -> np.ndarray:
     return ndimage.map_coordinates(base.reach, coordinates / base.solve_mm, order=1, mode="nearest") > 0
 
 
-def imposed_truth(preparer: SimulatedPreparer) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return (binary, log_jacobian) on the working grid; None for a null cohort."""
+def imposed_truth(
+    preparer: SimulatedPreparer, shares: Mapping[str, float] | None = None
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return (binary, log_jacobian) on the working grid, the mean over patterns; None where nothing is imposed.
+
+    Args:
+        shares: pattern -> share of the patients; default: as the scenario deals them out.
+    """
     base = base_anatomy(preparer.simulation, preparer.grid_mm)
-    return truth_map(base.imposed, base.mask, base.solve_mm, preparer.grid_mm) if base.imposed else None
+    if not base.imposed:
+        return None
+    patterns = scenario_of(preparer.simulation).patterns
+    shares = shares or {pattern.name: pattern.share for pattern in patterns}
+    first, *others = (name for name, share in shares.items() if share)
+    flow = base.imposed[first]
+    if others:
+        weighted = [share * base.imposed[name].log_jacobian for name, share in shares.items()]
+        flow = replace(flow, log_jacobian=np.sum(weighted, axis=0) / sum(shares.values()))
+    return truth_map(flow, base.mask, base.solve_mm, preparer.grid_mm)
 
 
 def _resize(coordinates: np.ndarray, log_size: float, shift_mm: np.ndarray, base: BaseAnatomy) -> np.ndarray:
@@ -293,28 +335,9 @@ def _at(field: np.ndarray, coordinates: np.ndarray, base: BaseAnatomy) -> np.nda
     return sample(field, coordinates / base.solve_mm) * base.solve_mm
 
 
-@lru_cache(maxsize=8)
-def _spline_basis(grid_mm: int, spacing_mm: int) -> tuple[np.ndarray, ...]:
-    """Return cubic B-splines at the voxels of the working grid, per axis (voxels, control points)."""
-    bases = []
-    for voxels, points in zip(Grid(grid_mm).shape, control_points(spacing_mm), strict=True):
-        distance = np.abs(np.arange(voxels)[:, None] * grid_mm / spacing_mm + 0.5 - np.arange(points)[None, :])
-        inner, outer = 2 / 3 - distance**2 + distance**3 / 2, (2 - np.minimum(distance, 2)) ** 3 / 6
-        bases.append(np.where(distance < 1, inner, outer).astype(np.float32))
-    return tuple(bases)
-
-
-def _smooth(points: np.ndarray, grid_mm: int, spacing_mm: int) -> np.ndarray:
-    """Smooth random fields (k, x, y, z) on the working grid from control points (k, ...)."""
-    fields = points.astype(np.float32)
-    for basis in _spline_basis(grid_mm, spacing_mm):
-        fields = np.tensordot(fields, basis, axes=(1, 1))  # each turn consumes the first axis and appends its voxels
-    return fields
-
-
 def _sham(points: np.ndarray, base: BaseAnatomy) -> np.ndarray:
     """Return a displacement that changes no volume (a curl), as large as the imposed one within its reach, mm."""
-    a, b, c = _smooth(points, base.grid_mm, SHAM_MM)
+    a, b, c = smooth_field(points, base.grid_mm, SHAM_MM)
     da, db, dc = np.gradient(a), np.gradient(b), np.gradient(c)
     curl = np.stack([dc[1] - db[2], da[2] - dc[0], db[0] - da[1]])
     return _scale(curl, base.sham_rms_mm, base)

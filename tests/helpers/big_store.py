@@ -38,10 +38,10 @@ from engine.pipeline.aggregate import write_cells, write_group_regions, write_re
 from engine.pipeline.compare import write_comparisons, write_truth_scores
 from engine.pipeline.evaluate import evaluation_tables, prediction_rows
 from engine.pipeline.explain import DROP_UNITS, GRADIENT_UNITS
-from engine.pipeline.imposed_truth import imposed_regions
 from engine.pipeline.run import NOTICES, Run
 from engine.preprocessing.pictures import contact_sheets, overlay
 from engine.progress import Progress, duration
+from engine.simulation.imposed import ChangedPlaces, imposed_regions
 from store import RunWriter
 from store.keys import HeatmapKey
 from store.reading.truth import binary_of
@@ -244,7 +244,7 @@ def _write_space(run: BigRun) -> None:
     put("truth/visible_change", np.abs(change), affine=space.grid.affine, unit="white matter intensity")
     put("truth/visible_binary", binary, affine=space.grid.affine, unit="1 where the change is visible")
     put("truth/log_jacobian", change, affine=space.grid.affine, unit="log volume ratio")
-    regions = imposed_regions(space.atlas, change, np.abs(change) > 0.05)
+    regions = imposed_regions(space.atlas, change, ChangedPlaces(np.abs(change) > 0.05))
     run.real_writer.put_table("truth_regions", regions)
 
 
