@@ -294,6 +294,11 @@ def set_pages(pages: Mapping[str, Any]) -> None:
     st.session_state[_PAGES] = dict(pages)
 
 
+def has_page(name: str) -> bool:
+    """Return whether `go` knows a page."""
+    return name in st.session_state.get(_PAGES, {})
+
+
 def go(name: str, values: Mapping[str, Any]) -> None:
     """Open another page, e.g. "patient", with these values of its widgets. This does not return."""
     st.session_state[_KEPT].update(values)

@@ -11,9 +11,15 @@ from typing import Any
 
 from store.keys import explains
 from store.reading.reader import RunReader
-from store.reading.trust_figures import FAILS, FIGURES, Facts, TrustFigure
+from store.reading.trust_figures import FAILS, FIGURES, NOT_MEASURED, Facts, TrustFigure
 
 TABLES = ("truth_scores", "randomisation", "stability", "faithfulness", "false_positives", "anatomy")
+FAILURES = {
+    "truth": "finds the imposed change no better than networks that know nothing of it",
+    "randomisation": "does not show what the network learned",
+    "stability": "gives another map after another training",
+    "faithfulness": "marks other places than those the network uses most",
+}
 NO_EXPLANATION = "no explanation: this map would be the same for any network"
 
 
@@ -36,6 +42,11 @@ class TrustLine:
         """Return the names of the figures that fail."""
         return tuple(figure.name for figure in self.figures if figure.verdict == FAILS)
 
+    @property
+    def failure(self) -> str:
+        """Say what the figures that fail mean: "does not show what the network learned"; empty where none fails."""
+        return "; ".join(FAILURES[name] for name in self.failing)
+
     def heading(self, model_set: str = "holdout") -> str:
         """Return the first words of the line: of which networks and scans the figures are."""
         parts = [f"networks of {self.source}"] if self.source else []
@@ -50,7 +61,14 @@ class TrustLine:
         """
         if not self.figures:
             return f"{self.heading(model_set)}: {NO_EXPLANATION}"
-        return f"{self.heading(model_set)}: {' · '.join(figure.text for figure in self.figures)}"
+        fails = f". This method {self.failure}." if self.failing else ""
+        return f"{self.heading(model_set)}: {' · '.join(figure.text for figure in self.figures)}{fails}"
+
+    def marks(self) -> str:
+        """Write the verdicts alone, for small pictures: "truth ✓ · randomisation ✗ fails"."""
+        if not self.figures:
+            return "no explanation"
+        return " · ".join(figure.mark for figure in self.figures if figure.verdict != NOT_MEASURED)
 
     def sentences(self) -> list[str]:
         """Write what stands behind the figures, a sentence each."""

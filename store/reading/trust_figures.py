@@ -16,6 +16,7 @@ from store.reading.reader import RunReader
 
 HOLDS, UNCLEAR, FAILS, NOT_MEASURED = "holds", "unclear", "fails", "not measured"
 MARKS = {HOLDS: "\N{CHECK MARK}", UNCLEAR: "~", FAILS: "\N{BALLOT X}", NOT_MEASURED: "\N{EN DASH}"}
+ENDINGS = {FAILS: " fails", UNCLEAR: " unclear"}
 # Thresholds, all of them; docs/definitions.md, Trust line, says why.
 LEAST_AGREEMENT = 0.5  # of the maps of two networks trained alike: Spearman's correlation, and Dice of the marked 5 %
 NO_GAIN = 0.0  # truth and faithfulness: the difference from what knows nothing of the network must be above it
@@ -68,10 +69,12 @@ class TrustFigure:
     @property
     def text(self) -> str:
         """Write the figure as in the line, with the mark of its verdict."""
-        if self.verdict == NOT_MEASURED:
-            return f"{self.name} {self.short or NOT_MEASURED} {MARKS[NOT_MEASURED]}"
-        ending = {FAILS: " fails", UNCLEAR: " unclear"}.get(self.verdict, "")
-        return f"{self.name} {self.short} {MARKS[self.verdict]}{ending}"
+        return f"{self.name} {self.short or self.verdict} {MARKS[self.verdict]}{ENDINGS.get(self.verdict, '')}"
+
+    @property
+    def mark(self) -> str:
+        """Write the verdict alone: "truth ✓"."""
+        return f"{self.name} {MARKS[self.verdict]}{ENDINGS.get(self.verdict, '')}"
 
 
 def judge(difference: Measured) -> str:

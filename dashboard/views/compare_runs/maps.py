@@ -14,7 +14,7 @@ from dashboard.data.selection import ScanFilter, Selection
 from dashboard.drawing import planes
 from dashboard.shell import display, url_state
 from dashboard.text import formatting
-from dashboard.views.shared import average_pictures, map_controls, map_grid
+from dashboard.views.shared import average_pictures, map_controls, map_grid, trust_line
 from dashboard.views.shared.average_pictures import Drawing
 from dashboard.views.shared.map_controls import MapStyle
 from dashboard.views.shared.map_grid import Panel
@@ -82,5 +82,7 @@ def maps(choice: Choice) -> list[tuple[Panel, Drawing]]:
     for name, average in asked.items():
         if average in impossible:
             next(columns).info(f"**{formatting.plain(name)}**: {formatting.plain(impossible[average])}")
+    for run in choice.runs:
+        trust_line.show(run, choice.model_set, choice.method, name=run.run_id)
     st.caption(map_controls.small_print(look))
     return list(drawn.items())

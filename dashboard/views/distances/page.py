@@ -16,7 +16,7 @@ from dashboard.text import paper as text_paper
 from dashboard.views.distances import charts as figures
 from dashboard.views.distances import tables as between
 from dashboard.views.shared import charts as shared_charts
-from dashboard.views.shared import wording
+from dashboard.views.shared import trust_line, wording
 from dashboard.views.shared.patient_links import draw_chart_of_patients
 from store import NotInRunError
 
@@ -196,6 +196,8 @@ def main() -> None:
         pictures(table, shown, level, column)
         if level == "group":
             clustering(table, shown)
+    methods = list(dict.fromkeys([*of_pairs["method_a"], *of_pairs["method_b"]]))
+    trust_line.show_all(selection.run, selection.model_set, formatting.in_order(methods))
     explain()
     page.provenance(
         selection.run, formatting.MODEL_SETS[selection.model_set],

@@ -22,7 +22,7 @@ from dashboard.shell.page import Download
 from dashboard.text import formatting
 from dashboard.text.outputs import OutputDescription
 from dashboard.views.group_maps import agreement, tables
-from dashboard.views.shared import average_pictures, map_controls, map_grid, region_values
+from dashboard.views.shared import average_pictures, map_controls, map_grid, region_values, trust_line
 from dashboard.views.shared.average_pictures import Drawing
 from dashboard.views.shared.map_controls import MapStyle
 from dashboard.views.shared.map_grid import Panel
@@ -166,6 +166,7 @@ def show_grid(selection: Selection, look: MapStyle, columns: dict[str, tuple[str
             missing = {n: impossible[a] for n, a in averages[method].items() if a in impossible}
             own = {panel: picture for panel, picture in ready_pictures.items() if panel.method == method}
             show_row(places[method], title_of(selection.of(method=method)), look, own, missing)
+            trust_line.show(selection.run, selection.model_set, method, places[method])
         drawn |= new
     progress.end()
     return drawn
@@ -285,6 +286,7 @@ def main() -> None:
     st.caption(f"{also_explained(selection, columns)}{map_controls.small_print(look)}")
     look = replace(look, agreement=choose_agreement(selection, columns))
     drawn = show_grid(selection, look, columns)
+    trust_line.leave_for_page_of(selection.run)
     in_3d(selection.method, drawn)
     box = url_state.fold("g_numbers", "Numbers behind the pictures")
     if box is not None:

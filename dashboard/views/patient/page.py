@@ -17,6 +17,7 @@ from dashboard.views.patient import charts, choice, in_words, linked_viewer, pic
 from dashboard.views.patient import queries as patient_queries
 from dashboard.views.patient import tables as patient_tables
 from dashboard.views.patient.downloads import downloads
+from dashboard.views.shared import trust_line
 
 TOP = 10
 VISIT_WIDTH = 320  # pixels of a visit's slice
@@ -203,6 +204,7 @@ def main() -> None:
         why_wrong(selection, row)
     view = linked_viewer.show(selection, model, row, tables | against.get(group, {}), group)
     method = view["method"] if view["method"] in tables else next(iter(tables))
+    trust_line.show_beside(selection.run, selection.model_set, method, methods)
     in_words.show(selection, model, row["scan"], method)
     left, right = st.columns([3, 2], gap="large")
     with left:

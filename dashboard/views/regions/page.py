@@ -23,7 +23,7 @@ from dashboard.views.regions import ranking as region_ranking
 from dashboard.views.regions import tables as regional
 from dashboard.views.regions.ranking import MEASURES, Measure
 from dashboard.views.shared import charts as shared_charts
-from dashboard.views.shared import region_relevance, wording
+from dashboard.views.shared import region_relevance, trust_line, wording
 from store import NotInRunError
 from store.export.csv import neutralised
 
@@ -164,6 +164,7 @@ def ranking(selection: Selection, choice: Choice, rankings: dict[str, pd.DataFra
             clickable(
                 place, chart_of(selection, choice, method, rankings[method], **look), f"r-ranking-{method}", "region"
             )
+            trust_line.show(selection.run, selection.model_set, method, place)
     without = regional.say_left_out({m: rankings[m] for m in methods}, formatting.method_name)
     said = (*reading(selection, choice), outside(choice, rankings, methods), without)
     st.caption(" ".join(part for part in said if part))
@@ -299,6 +300,10 @@ def main() -> None:
         head.finish()
         return
     downloads = part_of_page(selection, choice, rankings, regions)
+    if choice.part == "region":
+        trust_line.show(selection.run, selection.model_set, selection.method)
+    elif choice.part != "ranking":
+        trust_line.show_all(selection.run, selection.model_set, list(rankings))
     explain(choice)
     page.provenance(
         selection.run, formatting.MODEL_SETS[selection.model_set], f"evidence for {selection.evidence()}",

@@ -9,7 +9,7 @@ import streamlit as st
 from dashboard.shell import page, sidebar, url_state
 from dashboard.shell.page import Download
 from dashboard.text import formatting
-from dashboard.views.shared import wording
+from dashboard.views.shared import trust_line, wording
 from dashboard.views.variability import lobes, outliers, regions, similarity, spread
 from dashboard.views.variability.patients import Patients
 from store import NotInRunError
@@ -56,6 +56,7 @@ def main() -> None:
     except NotInRunError as error:
         st.info(f"{formatting.plain(error)}. It is made by the stage aggregate of run_pipeline.py.")
         files = []
+    trust_line.show(selection.run, selection.model_set, selection.method)
     page.provenance(selection.run, formatting.MODEL_SETS[selection.model_set], f"evidence for {selection.evidence()}")
     head.finish(files)
 

@@ -1,0 +1,26 @@
+"""How far the heatmaps of each method can be trusted, as the line under them says it."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from dashboard.data import reference_run, runs
+from dashboard.data.runs import Run
+from store.reading.trust import TrustLine, trust_lines
+
+
+def lines(run: Run, fewest: int) -> dict[str, TrustLine]:
+    """Return method -> line; of new scans that of the run whose networks explain them. Empty where nothing is known.
+
+    Args:
+        fewest: subjects; figures of fewer are not given.
+    """
+    known = reference_run.of(run)
+    if known is None:
+        return _lines(run, fewest, "")
+    return _lines(known.run, fewest, known.run_id) if known.run else {}
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _lines(run: Run, fewest: int, source: str) -> dict[str, TrustLine]:
+    return trust_lines(runs.opened(run), fewest=fewest, source=source)
