@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from kill_pipeline import differences, published, rounds
+from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from engine.pipeline import replication
@@ -273,6 +275,93 @@ def test_truth_scores_stand_between_references_and_ceilings(run):
     assert others["reference"].isna().all()  # missing, never 0
     assert (others["note"] != "").all()
     assert (known["note"] == "").all()
+
+
+def test_stability_equals_direct_computation(run):
+    """By SciPy and sets from the stored maps, for one network pair after another."""
+    models = ["holdout", "holdout-seed-1", "holdout-seed-2"]
+    scans, atlas, mask = run.table("scans"), run.atlas[run.mask], run.mask
+    tested = scans[scans["holdout"] & (scans["role"] == "cohort")].set_index("scan")["diagnosis"]
+    regions = range(1, int(run.table("regions")["in_atlas"].sum()) + 1)
+    stability, of_pairs, of_scans = (run.table(f"stability{end}") for end in ("", "_pairs", "_scans"))
+    assert set(stability["change"]) == {"retrained", "noise", "shift", "bias_field"}
+    assert set(stability["diagnosis"]) == {"AD", "NC", "all"}
+    for method, gradient in (("sensitivity", True), ("occlusion", False)):
+
+        def compared(first: tuple[str, str], second: tuple[str, str], method: str = method, gradient: bool = gradient):
+            maps = [run.heatmap(m, method, s, target="AD")[mask].astype(float) for m, s in (first, second)]
+            masses = [np.abs(one) if gradient else np.maximum(one, 0) for one in maps]
+            top = [set(np.flatnonzero((m >= np.sort(m)[-round(0.05 * m.size)]) & (m > 0))) for m in masses]
+            density = [{r: m[atlas == r].mean() for r in regions if (atlas == r).any()} for m in masses]
+            ten = [{r for r in sorted(d, key=d.get, reverse=True)[:10] if d[r] > 0} for d in density]
+            return (
+                stats.spearmanr(*maps).statistic,
+                2 * len(top[0] & top[1]) / (len(top[0]) + len(top[1])) if all(top) else np.nan,
+                len(ten[0] & ten[1]) / max(map(len, ten)) if all(ten) else np.nan,
+            )
+
+        pairs = list(itertools.combinations(models, 2))
+        direct = {s: np.array([compared((a, s), (b, s)) for a, b in pairs]) for s in tested.index}
+        measures = ["rank_correlation", "dice", "top_regions"]
+        own = of_scans[(of_scans["method"] == method) & (of_scans["change"] == "retrained")]
+        for scan, values in direct.items():
+            stored = own[own["scan"] == scan].set_index("measure").loc[measures, "value"]
+            np.testing.assert_allclose(stored, np.nanmean(values, axis=0), atol=1e-5)
+        chosen = stability[(stability["method"] == method) & (stability["change"] == "retrained")]
+        chosen = chosen[(chosen["level"] == "scan") & (chosen["diagnosis"] == "AD")].set_index("measure").loc[measures]
+        patients = [np.nanmean(direct[s], axis=0) for s in tested.index[tested == "AD"]]
+        np.testing.assert_allclose(chosen["value"], np.nanmean(patients, axis=0), atol=1e-5)
+        first, second = tested.index[tested == "AD"]  # in whatever order: measures are symmetric
+        others = [compared((model, first), (model, second)) for model in models]
+        np.testing.assert_allclose(chosen["reference"], np.nanmean(others, axis=0), atol=1e-5)
+        assert chosen["value_low"].isna().all()  # of two subjects
+        assert set(chosen["networks"]) == {3}
+        last = of_pairs[(of_pairs["method"] == method) & (of_pairs["model_b"] == models[2])]
+        last = last[(last["model_a"] == models[1]) & (last["diagnosis"] == "all")].set_index("measure").loc[measures]
+        np.testing.assert_allclose(last["value"], np.nanmean([v[2] for v in direct.values()], axis=0), atol=1e-5)
+
+
+def test_agreement_maps_equal_direct_computation(run):
+    models = ["holdout", "holdout-seed-1", "holdout-seed-2"]
+    scans = run.table("scans")
+    patients = scans.loc[scans["holdout"] & (scans["diagnosis"] == "AD"), "scan"]
+    averages = []
+    for model in models:
+        maps = [run.heatmap(model, "guided_backprop", s, target="AD")[run.mask].astype(float) for s in patients]
+        averages.append(np.mean([one / np.abs(one).sum() for one in maps], axis=0))
+    mean, share = run.array("agreement/guided_backprop/AD/AD")
+    np.testing.assert_allclose(mean[run.mask], np.mean(averages, axis=0), atol=1e-9)
+    tops = [np.abs(one) >= np.sort(np.abs(one))[-round(0.05 * one.size)] for one in averages]
+    signs = [np.sign(one) == np.sign(np.mean(averages, axis=0)) for one in averages]
+    np.testing.assert_allclose(share[run.mask], np.mean(np.array(tops) & np.array(signs), axis=0), atol=1e-6)
+    assert not mean[~run.mask].any()
+    assert share.max() == 1
+
+
+def test_anatomy_equals_direct_computation(run):
+    scans, regions = run.table("scans"), run.table("regions")
+    healthy = scans.loc[~scans["holdout"] & (scans["group"] == "NC") & (scans["role"] == "cohort"), "scan"]
+    hippocampus = run.atlas == int(regions.set_index("region").loc["Hippocampus_L", "index"])
+    inside = regions["in_atlas"] & (regions["voxels"] > 0)
+    assert hippocampus.sum() == regions.set_index("region").loc["Hippocampus_L", "voxels"]
+
+    def tissue(scan: str) -> np.ndarray:
+        volume = run.volume(scan)
+        white = np.percentile(volume[run.mask & (volume > 0)], 90)
+        share = np.clip((volume / white - 0.3) / 0.3, 0, 1)
+        return np.array([share[run.atlas == i].sum() for i in regions.loc[inside, "index"]])
+
+    reference = np.array([tissue(scan) for scan in healthy])
+    frame = run.table("anatomy_scans")
+    for row in frame[frame["method"] == "guided_backprop"].itertuples():
+        varies = reference.std(axis=0, ddof=1) > 1e-9 * reference.mean(axis=0)  # a region may be full of tissue in all
+        away = (tissue(row.scan) - reference.mean(axis=0))[varies] / reference.std(axis=0, ddof=1)[varies]
+        heatmap = run.heatmap("holdout", "guided_backprop", row.scan, target="AD")
+        relevance = [heatmap[run.atlas == i].mean() for i in regions.loc[inside, "index"]]
+        direct = stats.spearmanr(np.array(relevance)[varies], away).statistic
+        assert row.correlation == pytest.approx(direct, abs=5e-3)  # stored volumes are rounded
+    assert set(run.table("anatomy")["subjects"]) == {2, 4}
+    assert run.table("anatomy")["correlation"].isna().all()  # fewer than five subjects
 
 
 def test_provenance(run):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.images.template import WHITE_MATTER_PERCENTILE
+from engine.images.template import white_matter_level
 from store.accuracy import LEAST_SUBJECTS
 from store.measures import ENDS
 
@@ -25,11 +25,8 @@ def tissue_share(volume: np.ndarray, mask: np.ndarray) -> np.ndarray:
     Args:
         volume: (x, y, z) intensities of a T1-weighted scan; white matter is the 90th percentile of the brain.
     """
-    inside = volume[mask]
-    positive = inside[inside > 0]
-    if not positive.size:
-        return np.zeros(len(inside))
-    relative = inside / np.percentile(positive, WHITE_MATTER_PERCENTILE)
+    level = white_matter_level(volume, mask)
+    relative = np.zeros(int(mask.sum())) if np.isnan(level) else volume[mask] / level
     return np.clip((relative - FLUID) / (GREY - FLUID), 0, 1)
 
 

@@ -12,8 +12,10 @@ from engine.cohort.splits import Job
 from engine.networks.architectures import build_network
 from engine.networks.cascade import layers_from_output
 from engine.pipeline.run import Run
+from engine.pipeline.trust.changed_scans import CHANGES
 from engine.pipeline.trust.randomisation import FULL_OCCLUSIONS_FROM_MM, OCCLUDED_SCANS, PAIRS
 from engine.pipeline.trust.scope import HELD_OUT
+from engine.pipeline.trust.stability import OCCLUSIONS_FROM_MM, UNTRAINED, UNTRAINED_OCCLUSIONS
 from engine.training.imported import skeleton
 
 COMPARE_S = {1: 3.0, 2: 0.3, 3: 0.07, 4: 0.03}  # two maps: rank correlations and structural similarity, on the CPU
@@ -63,6 +65,24 @@ def randomisation_cost(run: Run, job: Job, cost: NetworkCost) -> MeasureCost:
     return MeasureCost(passes + shuffled * len(job.train) * step * config.training.epochs, seconds)
 
 
+def stability_cost(run: Run, job: Job, cost: NetworkCost) -> MeasureCost:
+    """Estimate the cost of maps of changed scans and by untrained networks: pipeline/trust/stability.py."""
+    config, passes, seconds = run.config, 0.0, 0.0
+    scans, networks = min(config.trust.scans, len(job.test)), 1 + config.trust.networks
+    whole_passes = config.explain.engine == "dense" or cost.wider is None
+    for method in methods_of(config, job):
+        untrained = UNTRAINED
+        if method in PATCHED:
+            untrained = 0 if whole_passes or config.grid_mm < OCCLUSIONS_FROM_MM else UNTRAINED_OCCLUSIONS
+        again = len(CHANGES) + (untrained if job.train and config.trust.networks else 0)
+        passes += again * scans * method_passes(config, cost, method)
+        stored = networks * len(job.test) if config.trust.networks else 0
+        seconds += (stored + 2 * len(CHANGES) * scans) * COMPARE_S[config.grid_mm]
+        if method == "segment_occlusion":
+            seconds += again * scans * SEGMENTING_S[config.grid_mm]
+    return MeasureCost(passes, seconds)
+
+
 def _layer_count(run: Run) -> int:
     """Count the layers that are drawn anew one after the other."""
     with torch.device("meta"):
@@ -72,4 +92,7 @@ def _layer_count(run: Run) -> int:
 
 
 # What trust.measures may name -> its cost; a measure that takes seconds has none.
-MEASURE_COSTS: dict[str, Callable[[Run, Job, NetworkCost], MeasureCost]] = {"randomisation": randomisation_cost}
+MEASURE_COSTS: dict[str, Callable[[Run, Job, NetworkCost], MeasureCost]] = {
+    "randomisation": randomisation_cost,
+    "stability": stability_cost,
+}

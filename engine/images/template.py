@@ -53,6 +53,12 @@ def brain_mask(mm: int) -> np.ndarray:
     return _freeze(coarsen_labels(_full() > 0, 1, mm))
 
 
+def white_matter_level(volume: np.ndarray, mask: np.ndarray) -> float:
+    """Return the intensity of white matter: the 90th percentile of the positive voxels in the mask; nan without any."""
+    positive = volume[mask & (volume > 0)]
+    return float(np.percentile(positive, WHITE_MATTER_PERCENTILE)) if positive.size else float("nan")
+
+
 def _freeze(array: np.ndarray) -> np.ndarray:
     array.setflags(write=False)
     return array

@@ -17,7 +17,7 @@ from nibabel.processing import resample_to_output
 from engine.errors import RunError
 from engine.images.grid import Grid, smooth_to
 from engine.images.nifti import open_scan
-from engine.images.template import WHITE_MATTER_PERCENTILE, template_brain
+from engine.images.template import template_brain, white_matter_level
 
 N4_MM = 8.0  # bias fields are far smoother; 2 mm would take seven times as long
 SEED = 1  # of the voxels that the registration metric samples
@@ -170,10 +170,10 @@ def scale_to_white_matter(volume: np.ndarray, mask: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: no positive voxel in the mask.
     """
-    positive = volume[mask & (volume > 0)]
-    if not positive.size:
+    level = white_matter_level(volume, mask)
+    if np.isnan(level):
         raise ValueError("no positive intensity inside the brain mask")
-    return (volume / np.percentile(positive, WHITE_MATTER_PERCENTILE)).astype(np.float32)
+    return (volume / level).astype(np.float32)
 
 
 def to_ants(data: np.ndarray, affine: np.ndarray):

@@ -8,10 +8,12 @@ from engine.pipeline.run import Run
 from engine.pipeline.trust.anatomy import write_anatomy
 from engine.pipeline.trust.randomisation import write_randomisation
 from engine.pipeline.trust.scope import TrustScope
+from engine.pipeline.trust.stability import write_stability
 
 # What trust.measures may name -> what writes its tables; see CONTRIBUTING.md, Where to add.
 MEASURES: dict[str, Callable[[TrustScope], None]] = {
     "randomisation": write_randomisation,
+    "stability": write_stability,
     "anatomy": write_anatomy,
 }
 
