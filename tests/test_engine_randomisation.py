@@ -17,12 +17,15 @@ from engine.config.loading import load_config
 from engine.networks.architectures import build_network
 from engine.networks.cascade import drawn_anew, layers_from_output
 from engine.networks.cnn3d import CNN3D
+from engine.pipeline import explain_again as explaining
 from engine.pipeline.explain_again import Explainable
 from engine.pipeline.run import Run
 from engine.pipeline.trust import randomisation
 from engine.pipeline.trust.randomisation import draw_pairs, write_randomisation
 from engine.pipeline.trust.shuffled_labels import deal_labels
 from engine.progress import Progress
+from engine.relevance import IntegratedGradients
+from engine.relevance.base import Relevance
 from engine.relevance.gradients import input_gradient
 
 SHAPE = (20, 22, 18)
@@ -258,7 +261,7 @@ def test_a_method_that_ignores_the_network_stays_at_1_and_fails(network, mask, t
 def test_values_and_references_are_means_of_single_similarities(network, mask, tmp_path):
     scope = Scope(network, mask, tmp_path)
     write_randomisation(scope)
-    table = scope.tables["randomisation"].set_index(["method", "step", "measure"])
+    table = scope.tables["randomisation"].set_index(["method", "step", "measure"]).sort_index()
     changed = drawn_anew(network, layers_from_output(network)[:3], seed=randomisation.SEED)
     scans, mask = scope.scans["scan"], scope.run.mask
     trained = {scan: scope.stored_map("sensitivity", scan) for scan in scans}
@@ -303,6 +306,29 @@ def test_maps_without_relevance_are_missing_and_counted(network, mask, tmp_path,
     assert set(table["empty"]) == {1}
     assert set(table["scans"]) == set(table["subjects"]) == {5}
     assert table["value"].notna().all()
+
+
+@pytest.mark.parametrize(("trained", "most_steps"), [(True, 256), (False, 32)])
+def test_integrated_gradients_of_networks_that_learned_nothing_take_no_further_steps(
+    network, mask, brain, batch, monkeypatch, trained, most_steps
+):
+    asked = []
+
+    def attribute(self, model, volumes, explained_class):
+        asked.append(self.most_steps)
+        return Relevance(volumes[:, 0])
+
+    monkeypatch.setattr(IntegratedGradients, "attribute", attribute)
+    monkeypatch.setattr(explaining, "build_brain", lambda *_: brain)
+    run = SimpleNamespace(
+        config=load_config(preset="smoke"), mask=mask, groups=("AD", "NC"), reader=lambda: None,
+        cache=SimpleNamespace(read=lambda scans: np.ones((len(scans), *SHAPE), np.float32)),
+    )  # fmt: skip
+    job = Job("holdout", "holdout", 0, ("t",), ("s",), ("s",))
+    one = Explainable(network, lambda volumes: volumes, job, trained)
+    ((scan, heatmap),) = explaining.explain_again(run, one, "integrated_gradients", ["s"])
+    assert (scan, asked) == ("s", [most_steps])
+    np.testing.assert_array_equal(heatmap, mask)
 
 
 def test_pairs_are_of_different_subjects_and_none_twice():

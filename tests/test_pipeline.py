@@ -85,6 +85,19 @@ def test_retrained_networks_explain_the_test_set_and_count_in_no_average(run):
     assert not run.table("region_relevance", model_set="holdout")["model"].isin(again).any()
 
 
+def test_every_method_is_randomised_layer_by_layer_and_by_shuffled_labels(run):
+    table = run.table("randomisation")
+    methods = set(run.table("heatmaps", model="holdout")["method"])
+    assert set(table["method"]) == methods == {"sensitivity", "guided_backprop", "occlusion", "area_occlusion"}
+    for _, rows in table.groupby(["method", "measure"]):
+        cascade = rows[rows["kind"] == "cascade"].sort_values("step")
+        assert cascade["layer"].tolist() == ["fc3", "fc2", "fc1", "conv4", "conv3", "conv2", "conv1"]
+        assert cascade["step"].tolist() == list(range(1, 8))
+        assert rows.loc[rows["kind"] == "shuffled_labels", "step"].tolist() == [0]
+    assert table["value"].between(-1, 1).all()
+    assert (table["scans"] + table["empty"] == 4).all()
+
+
 def test_the_store_is_valid_and_nothing_is_left_in_the_workshop(smoke, run):
     assert validate(smoke[1] / run.run_id) == []
     assert not [p for p in (smoke[1] / ".work").iterdir() if p.is_dir()]

@@ -18,7 +18,7 @@ from engine.pipeline.trust.scope import HELD_OUT
 from engine.pipeline.trust.stability import OCCLUSIONS_FROM_MM, UNTRAINED, UNTRAINED_OCCLUSIONS
 from engine.training.imported import skeleton
 
-COMPARE_S = {1: 3.0, 2: 0.3, 3: 0.07, 4: 0.03}  # two maps: rank correlations and structural similarity, on the CPU
+COMPARE_S = {1: 1.5, 2: 0.15, 3: 0.04, 4: 0.02}  # two maps: rank correlations and structural similarity, on the CPU
 
 
 @dataclass(frozen=True)
