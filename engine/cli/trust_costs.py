@@ -57,7 +57,7 @@ def randomisation_cost(run: Run, job: Job, cost: NetworkCost) -> MeasureCost:
             fine = config.grid_mm < FULL_OCCLUSIONS_FROM_MM
             explained = 0 if whole_passes else min(scans, OCCLUDED_SCANS) if fine else scans
         passes += alterations * explained * method_passes(config, cost, method)
-        pairs = min(PAIRS, explained * (explained - 1) // 2)
+        pairs = min(PAIRS, scans * (scans - 1) // 2) if explained else 0
         seconds += (alterations * explained + pairs) * COMPARE_S[config.grid_mm]
         if method == "segment_occlusion":
             seconds += alterations * explained * SEGMENTING_S[config.grid_mm]

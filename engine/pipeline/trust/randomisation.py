@@ -22,7 +22,7 @@ import pandas as pd
 from engine.analysis.regions import bootstrap_interval
 from engine.analysis.similarity import SIMILARITIES, similarities
 from engine.errors import RunError
-from engine.networks.cascade import drawn_anew, layers_from_output
+from engine.networks.cascade import Layer, drawn_anew, layers_from_output
 from engine.pipeline.explain import build_method, takes_whole_passes
 from engine.pipeline.explain_again import Explainable
 from engine.pipeline.trust.parts import Rows, once
@@ -79,7 +79,7 @@ class Altered:
         return replace(held_out, network=network, trained=False)
 
     @cached_property
-    def _layers(self) -> list:
+    def _layers(self) -> list[Layer]:
         try:
             return layers_from_output(self._scope.held_out.network)
         except ValueError as error:
@@ -101,7 +101,7 @@ def write_randomisation(scope: TrustScope) -> None:
         if scans.empty:
             continue
         compared = _compare_method(scope, altered, method, scans["scan"].tolist())
-        rows += _rows_of(scope, method, scans, compared, reference_similarity(scope, method, scans))
+        rows += _rows_of(scope, method, scans, compared, reference_similarity(scope, method))
     if rows:
         scope.run.writer.put_table("randomisation", pd.DataFrame(rows))
 
@@ -122,13 +122,13 @@ def scans_for(scope: TrustScope, method: str) -> pd.DataFrame:
     return scans.groupby("group", sort=False).head(each).reset_index(drop=True)
 
 
-def reference_similarity(scope: TrustScope, method: str, scans: pd.DataFrame) -> np.ndarray:
+def reference_similarity(scope: TrustScope, method: str) -> np.ndarray:
     """Return the (SIMILARITIES,) mean over pairs of maps of different subjects by the network as it was trained.
 
     PAIRS pairs drawn from all of them, or all where there are fewer; nan where no pair has a similarity.
     """
-    pairs = draw_pairs(scans["subject"].tolist(), scope.run.config.seed)
-    names, mask = scans["scan"].tolist(), scope.run.mask
+    pairs = draw_pairs(scope.scans["subject"].tolist(), scope.run.config.seed)
+    names, mask = scope.scans["scan"].tolist(), scope.run.mask
     found = [
         similarities(scope.stored_map(method, names[i]), scope.stored_map(method, names[j]), mask) for i, j in pairs
     ]
