@@ -309,7 +309,7 @@ def test_plans_are_of_its_own_layers(folder, capsys):
         found[name] = json.loads(said.out)
         assert "in all about" in said.err
         assert "GiB, disk about" in said.err
-    assert list(found["own"]["seconds"]) == ["preprocess", "import", "explain", "aggregate and compare"]
+    assert list(found["own"]["seconds"]) == ["preprocess", "import", "explain", "aggregate and compare", "trust"]
     assert found["own"]["memory_mib"] > 0
     assert found["own"]["disk_mib"] > 0
     assert found["strided"]["seconds"]["import"] < found["own"]["seconds"]["import"]

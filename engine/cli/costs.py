@@ -73,7 +73,7 @@ def estimate_costs(run: Run) -> Estimate:
             run.networks_from: forward * (_training(run, cost) if trains else sum(len(j.explain) for j in jobs)),
             "explain": passes * forward + segmented * SEGMENTING_S[config.grid_mm],
             "aggregate and compare": maps * voxels * 1e-7 + (again + _of_references(run, cost)) * forward + 10,
-            "trust": trust_seconds(run, cost, forward),
+            **({"trust": trust_seconds(run, cost, forward)} if run.last_stage == "trust" else {}),
         },
         BASE_MIB + resident + copies * voxels * 4 / 2**20,
         (maps + 2 * scans) * volume_mib + 100,
