@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import get_args
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -19,6 +21,7 @@ from engine.config.loading import load_config
 from engine.config.schema import AtlasConfig
 from engine.images.template import brain_mask
 from engine.pipeline import simulation_check as check
+from engine.pipeline import truth_scores
 from engine.pipeline.fingerprints import data_fingerprint, volumes_fingerprint
 from engine.pipeline.imposed_truth import mean_truth
 from engine.simulation.cohort import (
@@ -194,6 +197,35 @@ def test_the_truth_of_subtypes_is_the_mean_over_patients(atlas):
     assert mean.loc["Angular_L", "log_jacobian"] == pytest.approx(direct)
     field = imposed_truth(preparer, shares)[1]
     assert field[atlas.mask("Angular_L")].mean() == pytest.approx(direct, abs=1e-5)
+
+
+def test_each_scan_is_scored_against_the_regions_of_its_own_subtype(atlas, monkeypatch):
+    """A map of the parietal lobe is right about a hippocampal-sparing patient and wrong about a limbic one."""
+    names = atlas.regions["region"]
+
+    def table(**imposed):
+        of = {subtype: names.str.startswith(start) for subtype, start in imposed.items()}
+        rows = [
+            pd.DataFrame({"subtype": subtype, "region": names, "imposed": where, "log_jacobian": -0.2 * where})
+            for subtype, where in of.items()
+        ]
+        return pd.concat(rows)
+
+    tables = {
+        "truth_regions": table(all=("Parietal", "Hippocampus")).drop(columns="subtype"),
+        "truth_subtypes": table(sparing="Parietal", limbic="Hippocampus"),
+        "scans": pd.DataFrame({"scan": ["a", "b", "c"], "subtype": ["sparing", "limbic", ""]}),
+    }
+    reader = SimpleNamespace(
+        table=lambda name, *_: tables[name], has_table=tables.__contains__, has_array=lambda _: True
+    )
+    mask, parietal = brain_mask(4), np.isin(atlas.labels, np.flatnonzero(names.str.startswith("Parietal")) + 1)
+    run = SimpleNamespace(atlas=atlas, mask=mask, groups=("AD", "NC"), config=SimpleNamespace(grid_mm=4))
+    monkeypatch.setattr(truth_scores, "visible_change", lambda _: parietal.astype(np.float32))
+    monkeypatch.setattr(truth_scores, "scan_change", lambda *_: parietal.astype(np.float32))
+    truth = truth_scores.Truth(run, reader)
+    share = {scan: truth.scan(scan, "AD")(parietal.astype(float))["region_share"] for scan in "abc"}
+    assert share == pytest.approx({"a": 1.0, "b": 0.0, "c": 1.0})
 
 
 @pytest.mark.parametrize("name", WITHOUT)
