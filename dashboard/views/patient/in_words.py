@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from dashboard.data import reference_run, runs
+from dashboard.data import reference_run, runs, trust
 from dashboard.data.runs import Run
 from dashboard.data.selection import Selection, explained_scans
-from dashboard.shell import display, notices
+from dashboard.shell import display, notices, public
 from dashboard.text import formatting
 from dashboard.text.outputs import OutputDescription
 from dashboard.views.shared import patient_evidence
@@ -16,7 +16,6 @@ from dashboard.views.shared.patient_evidence import Explained
 from dashboard.views.shared.patient_links import draw_table_of_patients
 from dashboard.views.shared.patient_words import Facts, sentences
 from store import NotInRunError
-from store.reading.trust import TrustLine, trust_lines
 
 GRADIENTS = ("sensitivity", "smoothgrad", "guided_backprop")  # whose sign is a direction, not a contribution
 DIRECTION = " The sign of a gradient says where brighter tissue would move the answer, not what this tissue adds to it."
@@ -29,13 +28,8 @@ def explained(run: Run, model: str, method: str, scan: str, target: str) -> Expl
     return Explained(
         runs.opened(run), model, method, scan, target, runs.opened(people) if people else None,
         simulated_networks=bool(other and other.simulated and not runs.manifest(run)["simulated"]),
-        judged=reference_run.verdict(run), trust=_trust_lines(people).get(method) if people else None,
+        judged=reference_run.verdict(run), trust=trust.lines(run, public.fewest()).get(method),
     )  # fmt: skip
-
-
-@st.cache_data(max_entries=8, show_spinner=False)
-def _trust_lines(run: Run) -> dict[str, TrustLine]:
-    return trust_lines(runs.opened(run))
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
