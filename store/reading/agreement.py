@@ -1,6 +1,6 @@
 """Where networks that were trained alike but for their seeds mark the same voxels, of a group or of one scan.
 
-docs/definitions.md, Trust.
+docs/definitions.md, Agreement of networks.
 """
 
 from __future__ import annotations

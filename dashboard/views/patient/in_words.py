@@ -90,20 +90,20 @@ def show_similar(selection: Selection, model: str, scan: str, method: str) -> No
     st.caption(
         f"Of {formatting.count(len(found), 'other person')}, one scan each: Pearson’s correlation of the density of "
         f"relevance over the atlas regions, {formatting.method_name(method).lower()}, same models and evidence. Alike "
-        f"in where the networks look, not in disease.{click}"
+        f"in where the networks look, not in disease. ✓: decided as labelled, ✗: not.{click}"
     )
 
 
 def similar_table(found: pd.DataFrame, answer: OutputDescription) -> pd.DataFrame:
     """Return the similar scans as text: who, diagnosis, what the network answers and decides, similarity."""
-    right = found.correct.map({True: "correct", False: "wrong"}).fillna("")
+    right = found.correct.map({True: "✓", False: "✗"}).fillna("")
     columns = {
         "Patient": found.subject.astype(str), "Similarity": found.similarity.map(formatting.correlation),
         "Diagnosis": found.diagnosis.astype(str), answer.axis: found[answer.column].map(answer.number),
     }  # fmt: skip
     if not answer.is_value:
         decided = zip(found.predicted.astype(str), right, strict=True)
-        columns["Decided"] = [f"{group}, {how}" if how else group for group, how in decided]
+        columns["Decided"] = [f"{group} {how}".strip() for group, how in decided]
     elif found.observed.notna().any():
         columns[f"True {answer.label}"] = found.observed.map(answer.number)
     return pd.DataFrame(columns)
