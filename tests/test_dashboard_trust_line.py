@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from new_scans_factory import make_new_scans
 from store_factory import make_larger_run
 from trusted_store import VERDICTS, add_trust_tables
 
+from dashboard.data import map_images
 from dashboard.data.runs import Run
+from dashboard.reports.cohort import cohort_pages
+from dashboard.reports.patient import patient_page
+from dashboard.reports.subject import Subject
 from dashboard.views.shared import trust_line
 from store import open_run
+from store.export import figure_1
+from store.export.interactive import ShownMap, map_page
+from store.export.nifti import export_nifti
 from store.reading.trust import NO_EXPLANATION, TrustLine, trust_lines
 
 RUN, BARE, REAL, NEW = "trusted-1", "bare-1", "real-1", "scans-1"
@@ -115,3 +124,51 @@ def test_the_lines_of_a_run_are_derived_once(store, monkeypatch, fresh_dashboard
     for _ in range(3):
         trust.lines(run, 0)
     assert len(made) == 1
+
+
+def on_paper(pages) -> str:
+    return "\n".join(text.get_text() for page in pages for text in page.figure.texts)
+
+
+def test_the_cohort_report_has_the_line_of_every_method(store):
+    said = on_paper(cohort_pages(open_run(store, RUN), "holdout", "AD", None)).replace("\n", " ")
+    assert "Trust: truth 0.75 (+0.20 over untrained) ✓" in said
+    assert "gives another map after another training" in said
+    assert "Trust" not in on_paper(cohort_pages(open_run(store, BARE), "holdout", "AD", None))
+
+
+@pytest.mark.parametrize(("run", "expected"), [(RUN, True), (BARE, False)])
+def test_the_patient_report_has_the_verdicts_of_every_method(store, run, expected):
+    reader = open_run(store, run)
+    drawn = {m: map_images.patient_map(reader, "holdout", m, "AD1-1", "AD", "margin") for m in METHODS}
+    said = on_paper([patient_page(Subject(reader, "holdout", "AD1-1", "AD", "x", (0, 0, 0)), drawn, 90.0, None)])
+    assert ("stability ✗ fails" in said or "stability 0.45 ✗ fails" in said) is expected
+
+
+def test_exported_maps_have_a_sidecar_with_the_line(store, tmp_path):
+    paths = export_nifti(open_run(store, RUN), tmp_path)
+    image = next(
+        path for path in paths if path.name.startswith(f"{RUN}_folds_area_occlusion_AD") and path.suffix == ".gz"
+    )
+    content = json.loads((tmp_path / f"{image.name.removesuffix('.nii.gz')}.json").read_text())
+    assert content["Trust"].startswith("Trust (of the fixed test set): ")
+    assert "stability 0.45 ✗ fails" in content["Trust"]
+    assert len(content["TrustSentences"]) == 4
+    assert "stability 0.45" in (tmp_path / "averages.csv").read_text()
+    assert not [path for path in export_nifti(open_run(store, BARE), tmp_path / "bare") if path.suffix == ".json"]
+
+
+def test_the_sidecar_of_new_scans_names_the_run_of_their_networks(store):
+    from store.export.sidecar import lines_of, trust_words
+
+    run = open_run(store, NEW)
+    assert RUN in trust_words(run, "sensitivity", "holdout", lines_of(run))
+
+
+def test_figure_1_and_web_pages_have_it(store, monkeypatch):
+    run = open_run(store, RUN)
+    with_lines = figure_1.figure_one(run, kind="svg")
+    monkeypatch.setattr(figure_1, "lines_of", lambda run: {})
+    assert len(with_lines) > len(figure_1.figure_one(run, kind="svg"))
+    shown = ShownMap(np.zeros(run.mask.shape, np.float32), 0.1, "map", False, "Trust: truth 0.75")
+    assert "Trust: truth 0.75" in map_page(run, shown)

@@ -13,9 +13,11 @@ from dashboard.reports.layout import INNER, MARGIN, QUIET, Page
 from dashboard.text import formatting
 from dashboard.text.formatting import count, method_name
 from store import NotInRunError
+from store.reading.trust import trust_lines
 
 PERCENTILE = 50  # of the brain, from which colour starts: the median, as on the pages
 TEXT, GAP = 26.0, 14  # pixels
+TRUST_SIZE, TRUST_STEP = 6.2, 3.1  # points and mm of the lines of trust
 
 
 Found = dict[str, tuple[map_images.MapImage, int, int]]  # group -> average, scans, subjects
@@ -23,7 +25,7 @@ Found = dict[str, tuple[map_images.MapImage, int, int]]  # group -> average, sca
 
 def figure(data: CohortReportData) -> list[Page]:
     """Draw group averages of each method on the paper's three coronal slices, both groups on one range of colours."""
-    run = data.run
+    run, trust = data.run, trust_lines(data.run, fewest=data.fewest)
     anatomy = template(run)
     positions = slices.paper_positions(anatomy.brain.shape[1], anatomy.affine)
     cuts = planes.sections(anatomy, "coronal", positions).cropped()
@@ -36,7 +38,10 @@ def figure(data: CohortReportData) -> list[Page]:
             continue
         parts = _row(cuts, found, run.mask)
         picture = pictures.beside(parts)
-        height = 6.5 + INNER * picture.height / picture.width
+        line = trust.get(method)
+        said = layout.wrapped(line.text(data.model_set), INNER, TRUST_SIZE) if line else []
+        drawn = 4.5 + INNER * picture.height / picture.width
+        height = drawn + 2 + TRUST_STEP * len(said)
         if y + height > END or _people(found) != people:
             page, y = _page(data)
             pages.append(page)
@@ -51,6 +56,8 @@ def figure(data: CohortReportData) -> list[Page]:
         start = MARGIN + layout.text_mm(name, 8, "bold") + 3
         page.text(start, y + 3, formatting.HOW_TO_READ.get(method, ""), 6.5, color=QUIET)
         page.picture(picture, MARGIN, y + 4.5, INNER)
+        for number, words in enumerate(said):
+            page.text(MARGIN, y + drawn + TRUST_STEP * (number + 0.8), words, TRUST_SIZE, color=QUIET)
         y += height
     return pages
 

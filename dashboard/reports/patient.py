@@ -215,7 +215,13 @@ def _picture(
         cuts, found.volume, found.affine, planes.Style(smooth=found.smooth), scale,
         planes.Layout(pixels_per_mm=PIXELS_PER_MM, text=text, resolution=found.resolution),
     )  # fmt: skip
-    page.picture(picture, x, y + NAME, width)
+    height = page.picture(picture, x, y + NAME, width)
+    line = trust_line(subject.compared_run, method) if subject.networks_known else None
+    if line is not None:
+        size = 5.6 if width > 70 else 4.4
+        known = (line.text(subject.model_set), f"Trust: {line.marks()}", line.marks())
+        said = next((words for words in known if layout.text_mm(words, size) <= width), known[-1])
+        page.text(x, y + NAME + height + 0.42 * size, layout.shortened(said, room, size), size, color=QUIET)
 
 
 def _text_pixels(cuts: dict[str, planes.Sections], width: float, size: float) -> float:

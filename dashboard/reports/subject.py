@@ -53,6 +53,11 @@ class Subject:
         return self.run.target_of(self.model, self.scan, self.target)
 
     @property
+    def networks_known(self) -> bool:
+        """Whether the run whose networks explain the scan is at hand."""
+        return self.reference is not None or not self.run.reference_run
+
+    @property
     def compared_run(self) -> RunReader:
         """The run of the people that the scan is compared with."""
         return self.reference or self.run

@@ -20,6 +20,7 @@ from store.export.nifti import (
     paper_model_set,
     paper_statistic,
 )
+from store.export.sidecar import lines_of
 from store.files.atomic import write_bytes
 from store.keys import GroupKey
 from store.reading.reader import RunReader
@@ -132,7 +133,7 @@ def _draw(run: RunReader, model_set: str, target: str, slices: list[int], panels
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    template, mask = run.array("template"), run.array("mask")
+    template, mask, trust = run.array("template"), run.array("mask"), lines_of(run)
     window = _window(mask)
     width, height = (part.stop - part.start for part in window)
     count = len(slices)
@@ -156,6 +157,10 @@ def _draw(run: RunReader, model_set: str, target: str, slices: list[int], panels
                     axes.set_title(f"y = {_millimetres(run, y):g} mm", fontsize=8, color="0.3", pad=3)
         title = METHOD_TITLES.get(content.method, content.method.replace("_", " ").capitalize())
         figure.text((left - 0.15) / size[0], (bottom + row / 2) / size[1], title, ha="right", va="center", fontsize=9.5)
+        if content.method in trust:
+            words = trust[content.method].marks().replace(" · ", "\n")
+            place = ((left - 0.15) / size[0], (bottom + row / 2 - 0.24) / size[1])
+            figure.text(*place, words, ha="right", va="top", fontsize=5.5, color="0.3")
         _colour_bar(figure, size, (size[0] - 0.62, bottom + 0.12 * row, 0.09, 0.76 * row))
     _words_around(figure, size, run, model_set, target, panels, (left, count * panel, gap))
     buffer = io.BytesIO()

@@ -28,12 +28,14 @@ class ShownMap:
         threshold: smaller sizes are not shown.
         title: what it is, in words; texts of others are taken as they are, never as HTML.
         two_sided: negative values are shown and searched, too.
+        trust: how far its method can be trusted, in words; empty where nothing is known.
     """
 
     values: np.ndarray
     threshold: float
     title: str
     two_sided: bool
+    trust: str = ""
 
 
 def map_page(run: RunReader, shown: ShownMap) -> str:
@@ -47,7 +49,7 @@ def map_page(run: RunReader, shown: ShownMap) -> str:
     step = BACKGROUND_STEP
     background, affine = run.array("template")[::step, ::step, ::step].astype(np.float32), run.affine("template").copy()
     affine[:3, :3] *= step
-    words = [shown.title, f"run {run.run_id}", "SIMULATED" if run.simulated else "", f"{DISCLAIMER}."]
+    words = [shown.title, shown.trust, f"run {run.run_id}", "SIMULATED" if run.simulated else "", f"{DISCLAIMER}."]
     view = plotting.view_img(
         nib.Nifti1Image(np.asarray(shown.values, dtype=np.float32), run.affine()),
         bg_img=nib.Nifti1Image(background, affine),

@@ -13,9 +13,10 @@ import pandas as pd
 
 from store.errors import NoRelevanceError, NotInRunError
 from store.export.csv import csv_text
+from store.export.sidecar import lines_of, trust_words, write_sidecar
 from store.files.atomic import write_bytes
 from store.files.encoding import path_part
-from store.keys import GroupKey
+from store.keys import GroupKey, ModelName
 from store.reading.group_maps import GroupMap
 from store.reading.native_space import to_native
 from store.reading.reader import RunReader
@@ -155,10 +156,11 @@ def export_nifti(run: RunReader, folder: str | Path) -> list[Path]:
 
     Target, scale and weights are those of the run's settings.
     <run>_<model set>_<method>_<group>_for-<target>_<statistic>_<scale>.nii.gz: scans of that group. averages.csv lists
-    them, with their settings, scans and subjects, and the groups that have no average, with the reason.
+    them, with their settings, scans and subjects, and the groups that have no average, with the reason. Where the run
+    knows how far a method can be trusted, it stands there and in a JSON file of the same name.
     """
     settings = AnalysisSettings.of(run)
-    paths, rows = [], []
+    paths, rows, trust = [], [], lines_of(run)
     for model_set, method in group_families(run):
         statistic, scale = paper_statistic(run, model_set, method), average_scale(run, model_set, method)
         for group in run.groups:
@@ -179,13 +181,15 @@ def export_nifti(run: RunReader, folder: str | Path) -> list[Path]:
             unit = average_words(run, method, statistic, scale)
             values = getattr(found, statistic)
             write_bytes(paths[-1], nifti_bytes(values, run.affine(), simulated=run.simulated, unit=unit))
+            file = paths[-1].name
+            paths += write_sidecar(run, paths[-1], method, model_set, trust)
             counts: dict[str, Any] = {
                 "scans": found.scans, "subjects": found.subjects, "without_relevance": found.without_relevance,
-                "file": paths[-1].name,
+                "file": file, "trust": trust_words(run, method, model_set, trust),
             }  # fmt: skip
             rows.append({**row, **counts, "note": ""})
     columns = ["file", "model_set", "method", "group", "target", "scale", "statistic", "unit", "weights", "scans",
-               "subjects", "without_relevance", "note"]  # fmt: skip
+               "subjects", "without_relevance", "note", "trust"]  # fmt: skip
     table = pd.DataFrame(rows, columns=columns)
     table = table.astype(dict.fromkeys(["scans", "subjects", "without_relevance"], "Int64"))
     paths.append(Path(folder) / AVERAGES)
@@ -218,7 +222,8 @@ def export_native(run: RunReader, folder: str | Path, scans: Sequence[str]) -> l
     """
     for scan in scans:
         run.native_geometry(scan)  # all or nothing: a misspelt name costs no waiting
-    paths = []
+    paths: list[Path] = []
+    trust, methods = lines_of(run), {}
     plain = {scan: file_name(run.run_id, scan) for scan in scans}
     if len(set(plain.values())) < len(plain):  # "sub 1" beside "sub-1"
         plain = {scan: f"{file_name(run.run_id)}_{path_part(scan).replace(' ', '%20')}" for scan in scans}
@@ -228,9 +233,11 @@ def export_native(run: RunReader, folder: str | Path, scans: Sequence[str]) -> l
         for row in rows.itertuples():
             name = f"{part}_{file_name(row.model, row.method, row.target)}"
             makers[name] = functools.partial(heatmap_native_nifti, run, row.model, row.method, scan, target=row.target)
+            methods[name] = row.method, ModelName(row.model).model_set
         for name, make in makers.items():
             paths.append(Path(folder) / f"{name}.nii.gz")
             write_bytes(paths[-1], make())
+            paths += write_sidecar(run, paths[-1], *methods[name], trust) if name in methods else []
     return paths
 
 

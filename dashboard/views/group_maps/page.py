@@ -17,7 +17,7 @@ from dashboard.data.averages import Average
 from dashboard.data.cohort import ordered_diagnoses
 from dashboard.data.selection import Selection, explained_scans
 from dashboard.drawing.pictures import ScreenPicture
-from dashboard.shell import access, display, page, sidebar, url_state
+from dashboard.shell import access, display, page, public, sidebar, url_state
 from dashboard.shell.page import Download
 from dashboard.text import formatting
 from dashboard.text.outputs import OutputDescription
@@ -257,7 +257,7 @@ def downloads(selection: Selection, look: MapStyle, drawn: dict[Panel, Drawing])
         found.append(Download.html(
             f"{formatting.method_name(panel.method)}, {panel.heading}, web page",
             f"{name}_{panel.method}_{heading}",
-            functools.partial(map_grid.page_of, panel, drawing),
+            functools.partial(map_grid.page_of, panel, drawing, public.fewest()),
         ))  # fmt: skip
     return found
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dashboard.data import averages as data_averages
-from dashboard.data import reference_run, runs
+from dashboard.data import reference_run, runs, trust
 from dashboard.data.averages import Average
 from dashboard.data.selection import Selection
 from dashboard.drawing import brain_maps, pictures, planes
@@ -211,9 +211,16 @@ def map_of(panel: Panel, drawing: Drawing) -> interactive.ShownMap:
     return interactive.ShownMap(values, drawing.scale.low, title, two_sided=bool(values.min() < 0))
 
 
-def page_of(panel: Panel, drawing: Drawing) -> str:
-    """Return a picture as a web page that opens without this dashboard."""
-    return interactive.map_page(runs.opened(panel.averages[0].selection.run), map_of(panel, drawing))
+def page_of(panel: Panel, drawing: Drawing, fewest: int) -> str:
+    """Return a picture as a web page that opens without this dashboard, with the line of trust.
+
+    Args:
+        fewest: subjects, of whom figures are given.
+    """
+    selection = panel.averages[0].selection
+    line = trust.lines(selection.run, fewest).get(panel.method)
+    shown = replace(map_of(panel, drawing), trust=line.text(selection.model_set) if line else "")
+    return interactive.map_page(runs.opened(selection.run), shown)
 
 
 def clusters_of(drawn: dict[Panel, Drawing]) -> pd.DataFrame:
