@@ -14,6 +14,7 @@ from engine.analysis.stability import (
     agreement,
     known_mean,
     networks_in_agreement,
+    scan_interval,
     scan_mean,
 )
 from engine.images.template import brain_mask, template_brain, white_matter_level
@@ -102,14 +103,14 @@ def test_means_over_scans_weigh_people_and_leave_out_what_is_missing():
     values = np.array([[1.0], [3.0], [4.0], [np.nan], [0.0], [2.0]])
     people = People(np.array([0, 0, 1, 2, 3, 4]), np.array([0.5, 0.5, 1, 1, 1, 1]), np.full(6, "AD", object))
     draws = draw_subjects(5, 400, 1)
-    mean, low, high = scan_mean(values, people, draws)[:, 0]
-    assert mean == pytest.approx((2 + 4 + 0 + 2) / 4)
+    assert scan_mean(values, people)[0] == pytest.approx((2 + 4 + 0 + 2) / 4)
+    low, high = (end[0] for end in scan_interval(values, people, draws))
     of_subjects = np.array([2, 4, np.nan, 0, 2])
     direct = [np.nanmean(np.repeat(of_subjects, draw)) for draw in draws]
     assert [low, high] == pytest.approx(np.percentile(direct, [2.5, 97.5]))
-    few = scan_mean(values[:3], people.of(np.arange(6) < 3), draw_subjects(2, 10, 0))
-    assert few[0, 0] == pytest.approx(3)
-    assert np.isnan(few[1:]).all()
+    few = people.of(np.arange(6) < 3)
+    assert scan_mean(values[:3], few)[0] == pytest.approx(3)
+    assert np.isnan(scan_interval(values[:3], few, draw_subjects(2, 10, 0))).all()
 
 
 def test_group_averages_and_their_resamples_by_brute_force():

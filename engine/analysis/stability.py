@@ -144,25 +144,27 @@ class People:
         return draws[:, self.subjects] * self.weights
 
 
-def scan_mean(values: np.ndarray, people: People, draws: np.ndarray) -> np.ndarray:
-    """Return mean, low and high of a measure over scans, (3, k); scans without a value do not count.
+def scan_mean(values: np.ndarray, people: People) -> np.ndarray:
+    """Return the mean of a measure over scans, (k,) of (scans, k); scans without a value do not count."""
+    return _weighted_means(values, people.weights[None])[0]
 
-    The interval is the 2.5 and 97.5 percentile over draws of subjects; nan below five subjects.
+
+def scan_interval(values: np.ndarray, people: People, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the 2.5 and 97.5 percentile of the mean over scans, (k,) each; nan below five subjects.
 
     Args:
         values: (scans, k); draws: (resamples, subjects), how often each is in a draw.
     """
-    known = np.isfinite(values)
-    filled = np.where(known, values, 0)
-
-    def means(weights: np.ndarray) -> np.ndarray:
-        total = weights @ known
-        return np.divide(weights @ filled, total, out=np.full(total.shape, np.nan), where=total > 0)
-
-    mean = means(people.weights[None])[0]
     if people.count < LEAST_SUBJECTS:
-        return np.stack([mean, *np.full((2, values.shape[1]), np.nan)])
-    return np.stack([mean, *interval_of_draws(means(people.drawn(draws)))])
+        return np.full(values.shape[1], np.nan), np.full(values.shape[1], np.nan)
+    return interval_of_draws(_weighted_means(values, people.drawn(draws)))
+
+
+def _weighted_means(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the means of what is known of (scans, k) for each row of weights (draws, scans), (draws, k)."""
+    known = np.isfinite(values)
+    total = weights @ known
+    return np.divide(weights @ np.where(known, values, 0), total, out=np.full(total.shape, np.nan), where=total > 0)
 
 
 class ScanAgreement:

@@ -22,6 +22,7 @@ from engine.analysis.stability import (
     ScanAgreement,
     known_mean,
     networks_in_agreement,
+    scan_interval,
     scan_mean,
 )
 from engine.images.grid import Grid
@@ -142,7 +143,8 @@ class Comparison:
             if not chosen.any():
                 continue
             draws = draw_subjects(people.count, config.analysis.bootstrap, config.seed)
-            value, low, high = scan_mean(of_scans[chosen], people, draws)
+            value = scan_mean(of_scans[chosen], people)
+            low, high = scan_interval(of_scans[chosen], people, draws)
             counts = {
                 "networks": 1 if self._change != RETRAINED else self._versions,
                 "scans": int(chosen.sum()),
@@ -168,7 +170,7 @@ class Comparison:
             chosen = self._people.within(group)
             people = self._people.of(chosen)
             for number, (first, second) in enumerate(combinations(models, 2)):
-                values = scan_mean(self._agreement.pairs[chosen, number], people, np.zeros((0, people.count)))[0]
+                values = scan_mean(self._agreement.pairs[chosen, number], people)
                 rows += self._rows({"diagnosis": diagnosis, "model_a": first, "model_b": second}, value=values)
         return rows
 
