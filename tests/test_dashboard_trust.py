@@ -310,6 +310,15 @@ def test_a_run_with_one_measure_shows_that_one(open_page, tmp_path):
     assert "would be here" in open_page(tmp_path, t_part="deletion").info[0].value
 
 
+def test_too_few_subjects_for_a_correlation_are_said(open_page, tmp_path):
+    folder = add_trust(copy_run(tmp_path, "four"), methods=NAMES, regions=REGIONS, subjects=4)
+    file = folder / "tables/anatomy.parquet"
+    pd.read_parquet(file).assign(correlation=np.nan).to_parquet(file)
+    app = open_page(tmp_path, t_part="anatomy")
+    assert "No region has a correlation here, n = 4 subjects" in app.info[0].value
+    assert not charts_of(app)
+
+
 def test_real_scans_have_no_truth_and_the_page_says_so(open_page, tmp_path):
     folder = copy_run(tmp_path, "real", simulated=False)
     add_trust(folder, methods=NAMES, regions=REGIONS)
@@ -350,7 +359,7 @@ def test_all_pictures_are_cut_at_one_place_with_the_same_outline(run, store, ope
     assert {tuple(t.words for t in one.texts if t.words.endswith("mm")) for one in drawn.values()} == {("z -74 mm",)}
     app = open_page(store, t_part="truth", t_plane="axial", t_z="-74", t_methods=["occlusion", "sensitivity"])
     assert not app.exception
-    assert [image.caption.split(":")[0] for element in app.get("image") for image in element.proto.imgs] == [
+    assert [image.caption.split(",")[0] for element in app.get("image") for image in element.proto.imgs] == [
         "Visible change", "Sensitivity analysis", "Occlusion",
     ]  # fmt: skip
 

@@ -13,6 +13,7 @@ from dashboard.views.trust import charts as trust_charts
 from dashboard.views.trust import queries, words
 from dashboard.views.trust import tables as trust_tables
 from dashboard.views.trust.tables import MEASURES
+from store.accuracy import LEAST_SUBJECTS
 
 COUNTS = {"15": 15, "30": 30, "all": None}
 FORMULA = r"r_R = \mathrm{corr}_s\left(\sum_{v \in R} h_{sv},\ V_{sR}\right)"
@@ -44,6 +45,13 @@ def section(run: Run) -> list[Download]:
     whom = url_state.choose("t_whom", "Subjects of", diagnoses, widget="segmented", words=words.people, place=row[1])
     shown = url_state.choose("t_regions", "Regions", list(COUNTS), widget="segmented", place=row[2])
     own = table[(table["method"] == method) & (table["diagnosis"] == whom)]
+    files = [Download.csv("Anatomy, CSV", f"{run.run_id}_trust-anatomy", lambda: table)]
+    if own["correlation"].isna().all():
+        st.info(
+            f"No region has a correlation here, {words.n_of(own)}: of fewer than {LEAST_SUBJECTS} subjects none is "
+            "computed, nor where relevance or volume does not vary. Choose other subjects or another method."
+        )
+        return files
     marked = trust_tables.hippocampi(table)
     rows = trust_tables.strongest(own, marked, COUNTS[shown])
     left, right = st.columns([1.25, 1], gap="medium")
@@ -61,4 +69,4 @@ def section(run: Run) -> list[Download]:
     unknown = int(own["correlation"].isna().sum())
     more = f" {unknown} regions have no correlation: their relevance or volume does not vary." if unknown else ""
     st.caption(f"{words.n_of(own)}, {len(own) - unknown} regions.{more} Lines: 95 % CI over subjects.")
-    return [Download.csv("Anatomy, CSV", f"{run.run_id}_trust-anatomy", lambda: table)]
+    return files

@@ -82,7 +82,7 @@ def _gains(areas, unit: str, whom: str) -> None:
         if (areas["order"] == order).any()
     }
     ends = trust_charts.axis_range(list(found.values())) if found else []
-    for place, (order, rows) in zip(st.columns(3, gap="medium"), found.items(), strict=False):
+    for place, (order, rows) in zip(words.board("gains", len(found)), found.items(), strict=True):
         place.markdown(f"**Gain {AGAINST[order]}**")
         measure = Measure(AGAINST[order], f"gain in area, {direction} by {UNITS[unit].lower()}", zero=True)
         methods = trust_tables.order(rows)

@@ -17,12 +17,11 @@ from dashboard.views.trust import tables as trust_tables
 from dashboard.views.trust.tables import MEASURES
 from store.reading.trust import TrustLine
 
-COLUMNS = 3  # charts in a row
 OWN_ORDER = "own"
 ANYTHING, NETWORKS = "Each method by each measure of trust", "--set trust.networks=4"
 STYLE = """<style>
 .st-key-trust-verdicts [data-testid="stTable"] {overflow-x: auto;}
-.st-key-trust-verdicts [data-testid="stTable"] :is(th, td) {white-space: nowrap;}
+.st-key-trust-verdicts [data-testid="stTable"] :is(th, td, td *) {white-space: nowrap;}
 </style>"""  # on a phone the table is moved sideways
 VERDICTS = (
     ":green[:material/check_circle:] holds: the whole 95 % interval of its difference from what knows nothing is on "
@@ -76,13 +75,10 @@ def section(run: Run) -> list[Download]:
     order = url_state.choose(
         "t_order", "Order of the methods", [OWN_ORDER, *found],
         words=lambda key: "each chart by its own values" if key == OWN_ORDER else MEASURES[key].title,
-        place=st.columns(COLUMNS, gap="medium")[0],
+        place=st.columns(3, gap="medium")[0],
     )  # fmt: skip
-    place: list = []
-    for number, key in enumerate(found):
-        if number % COLUMNS == 0:
-            place = list(st.columns(COLUMNS, gap="medium"))
-        _chart(place[number % COLUMNS], key, order if order in found else key, found)
+    for place, key in zip(words.board("leaderboard", len(found)), found, strict=True):
+        _chart(place, key, order if order in found else key, found)
     missing = [MEASURES[key].title for key in MEASURES if key not in found]
     st.caption(_small_print(run, found, missing))
     if not queries.was_measured(run):

@@ -110,8 +110,8 @@ def pictures_of(run: Run, asked: dict[str, Average], cut: Cut, with_change: bool
     drawn = {}
     for key in keys:
         found = _map_of(run, key, asked)
-        unit = CHANGE_UNIT if key == CHANGE else data_averages.measured(asked[key])[2]
-        scale = brain_maps.colour_range([found.levels], unit, cut.percentile)
+        # Without its unit, which would lie on the numbers of so small a bar: it stands below the picture.
+        scale = brain_maps.colour_range([found.levels], "", cut.percentile)
         heat = np.abs(place.cut(found.values(), smooth=True))
         drawn[key] = planes.arrange(sections, heat, own.affine, cut.style, scale, layout)
     return drawn
@@ -124,13 +124,25 @@ def on_screen(run: Run, methods: tuple[str, ...], diagnoses: tuple[str, ...], cu
     return {key: ScreenPicture.of(picture) for key, picture in drawn.items()}
 
 
+def name_of(key: str) -> str:
+    """Return what a picture shows."""
+    return "Visible change" if key == CHANGE else method_name(key)
+
+
+def unit_of(run: Run, key: str) -> str:
+    """Return the unit of the colour bar of a picture."""
+    if key == CHANGE:
+        return CHANGE_UNIT
+    return runs.average_of(runs.opened(run), key)[2]
+
+
 def sheet(
     run: Run, methods: Sequence[str], diagnoses: tuple[str, ...], cut: Cut, title: str, note: str
 ) -> pictures.Picture:  # fmt: skip
     """Draw all pictures as one, for a file."""
     drawn = pictures_of(run, averages(run, methods, diagnoses), replace(cut), has_change(run))
     tiles = [
-        pictures.titled(picture, "Visible change" if key == CHANGE else method_name(key), TEXT)
+        pictures.titled(picture, f"{name_of(key)}, {unit_of(run, key)}", TEXT)
         for key, picture in drawn.items()
     ]  # fmt: skip
     rows = [pictures.beside(tiles[place : place + 4]) for place in range(0, len(tiles), 4)]

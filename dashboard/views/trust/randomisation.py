@@ -36,15 +36,16 @@ def section(run: Run) -> list[Download]:
         return []
     st.markdown(HOW)
     measures = [measure for measure in MEASURES if (table["measure"] == measure).any()]
-    row = st.columns([1.4, 1], vertical_alignment="bottom", gap="small")
+    row = st.container(horizontal=True, gap="medium", vertical_alignment="bottom")
     measure = url_state.choose(
-        "t_similarity", "Similarity", measures, widget="segmented", words=MEASURES.__getitem__, place=row[0]
+        "t_similarity", "Similarity", measures, widget="segmented", words=MEASURES.__getitem__, place=row,
+        width="content",
     )  # fmt: skip
     own = table[table["measure"] == measure]
     last = trust_tables.randomisation(table, measure)
     methods = trust_tables.order(last, low_is_good=True)
     method = url_state.choose(
-        "t_method", "Method", trust_tables.methods_of(own), words=method_name, place=row[1]
+        "t_method", "Method", trust_tables.methods_of(own), words=method_name, place=row, width=320
     )  # fmt: skip
     left, right = st.columns([1.35, 1], gap="medium")
     left.markdown(f"**{MEASURES[measure]} to the map before, all methods**")

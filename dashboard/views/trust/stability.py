@@ -45,15 +45,19 @@ def section(run: Run) -> list[Download]:
         return []
     st.markdown(HOW)
     groups = runs.manifest(run)["groups"]
-    row = st.columns([1.7, 1.2, 1.2], vertical_alignment="bottom", gap="small")
+    row = st.container(horizontal=True, gap="medium", vertical_alignment="bottom")
     measures = [measure for measure in MEASURES if (table["measure"] == measure).any()]
     measure = url_state.choose(
-        "t_agreement", "Agreement", measures, words=MEASURES.__getitem__, place=row[0], widget="segmented"
+        "t_agreement", "Agreement", measures, words=MEASURES.__getitem__, place=row, widget="segmented", width="content"
     )
     levels = [level for level in LEVELS if (table["level"] == level).any()]
-    level = url_state.choose("t_level", "Of", levels, words=LEVELS.__getitem__, place=row[1], widget="segmented")
+    level = url_state.choose(
+        "t_level", "Of", levels, words=LEVELS.__getitem__, place=row, widget="segmented", width="content"
+    )
     diagnoses = trust_tables.diagnoses_of(table[table["level"] == level], groups)
-    whom = url_state.choose("t_whom", "Scans of", diagnoses, words=words.people, place=row[2], widget="segmented")
+    whom = url_state.choose(
+        "t_whom", "Scans of", diagnoses, words=words.people, place=row, widget="segmented", width="content"
+    )
     found = {change: trust_tables.stability(table, measure, whom, change, level) for change in CHANGES}
     found = {change: rows for change, rows in found.items() if rows["value"].notna().any()}
     if not found:

@@ -72,10 +72,10 @@ def section(run: Run) -> list[Download]:
     for number, (key, picture) in enumerate(drawn.items()):
         if number % COLUMNS == 0:
             place = list(rows.columns(COLUMNS, gap="small"))
-        name = "Visible change" if key == trust_maps.CHANGE else method_name(key)
+        name = trust_maps.name_of(key)
         axis = "xyz"[planes.PLANES[cut.plane][2]]
         said = f"{name} on a {cut.plane} section of the brain at {axis} {cut.mm:.0f} mm, the truth outlined."
-        caption = f"{name}{_scores_of(key, scores)}"
+        caption = f"{name}, {trust_maps.unit_of(run, key)}{_scores_of(key, scores)}"
         display.brain_picture(place[number % COLUMNS], picture, caption, said)
     n = data_averages.figures(trust_maps.averages(run, methods[:1], own)[methods[0]])
     st.caption(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.data import reference_run, runs
 from dashboard.data.runs import Run
@@ -12,7 +13,20 @@ from dashboard.text.formatting import code, plain
 from dashboard.views.trust import queries
 from dashboard.views.trust.tables import ALL
 
+BOARD = """<style>
+[class*="st-key-trust-board"] > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] {flex-wrap: wrap;}
+@media (min-width: 1251px) {[class*="st-key-trust-board"] [data-testid="stColumn"] {
+    min-width: calc(33.33% - 1.5rem); max-width: calc(33.33% - 1rem);}}
+@media (min-width: 641px) and (max-width: 1250px) {[class*="st-key-trust-board"] [data-testid="stColumn"] {
+    min-width: calc(50% - 1rem); max-width: calc(50% - 0.75rem);}}
+</style>"""
 NO_MEASURE = "No measure of trust was computed for this run"
+
+
+def board(name: str, count: int) -> list[DeltaGenerator]:
+    """Return places for charts: three in a row, two on a narrower screen, one on a phone; no row leaves a gap."""
+    st.html(BOARD)
+    return list(st.container(key=f"trust-board-{name}").columns(count, gap="medium")) if count else []
 
 
 def nothing(run: Run, what: str, table: str, more: str = "") -> None:
