@@ -20,7 +20,7 @@ from dashboard.drawing import planes
 from dashboard.drawing.palette import POSITIVE, QUIET
 from dashboard.shell import access, page, public
 from dashboard.views.trust import charts as trust_charts
-from dashboard.views.trust import leaderboard, queries, similarity_charts
+from dashboard.views.trust import leaderboard, queries, randomisation, similarity_charts
 from dashboard.views.trust import maps as trust_maps
 from dashboard.views.trust import tables as trust_tables
 from dashboard.views.trust.page import PARTS
@@ -106,6 +106,15 @@ def test_randomisation_is_judged_when_all_layers_are_drawn_anew(tables):
     assert found.reference.tolist() == [0.3] * 6
     shorter = tables["randomisation"].query("method != 'sensitivity' or step < 4")
     assert trust_tables.randomisation(shorter).set_index("method").value["sensitivity"] == pytest.approx(0.55)
+
+
+@pytest.mark.parametrize(
+    ("value", "high", "said"),
+    [(0.1, 0.2, "it falls below them"), (0.2, 0.4, "unclear"), (0.2, np.nan, "unclear"), (0.3, 0.4, "does not fall")],
+)
+def test_an_end_below_the_reference_is_claimed_only_where_its_whole_interval_is(value, high, said):
+    row = pd.DataFrame({"value": [value], "low": [2 * value - high], "high": [high], "reference": [0.3]})
+    assert said in randomisation.say_end(row).split("**")[1]
 
 
 def test_methods_stand_from_best_to_worst_and_what_explains_nothing_below_them():

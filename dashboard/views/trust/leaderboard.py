@@ -15,6 +15,7 @@ from dashboard.views.trust import charts as trust_charts
 from dashboard.views.trust import queries, words
 from dashboard.views.trust import tables as trust_tables
 from dashboard.views.trust.tables import MEASURES
+from store.accuracy import LEAST_SUBJECTS
 from store.reading.trust import TrustLine
 
 OWN_ORDER = "own"
@@ -25,8 +26,9 @@ STYLE = """<style>
 </style>"""  # on a phone the table is moved sideways
 VERDICTS = (
     ":green[:material/check_circle:] holds: the whole 95 % interval of its difference from what knows nothing is on "
-    "the right side. :orange[:material/help:] unclear: the interval holds no difference, too. :red[:material/cancel:] "
-    "fails: it is no better. The same line stands under every heatmap; rules: docs/definitions.md, Trust line."
+    "the right side. :orange[:material/help:] unclear: the interval holds no difference, too, or is not known. "
+    ":red[:material/cancel:] fails: it is no better. The same line stands under every heatmap; rules: "
+    "docs/definitions.md, Trust line."
 )
 HOW = (
     "A dot is a method, the line its 95 % interval over subjects; open marks are what it must differ from. Where the "
@@ -134,7 +136,7 @@ def _small_print(run: Run, found: dict[str, list[pd.DataFrame]], missing: list[s
     for key, series in found.items():
         counted.setdefault(words.n_of(series[0]), []).append(MEASURES[key].title)
     said = [f"{n} ({', '.join(titles)})" if len(counted) > 1 else n for n, titles in counted.items()]
-    text = f"{'; '.join(said)}. Lines: 95 % CI over subjects."
+    text = f"{'; '.join(said)}. Lines: 95 % CI over subjects, none of fewer than {LEAST_SUBJECTS}."
     if not runs.manifest(run)["simulated"]:
         text += " These are real scans: nobody knows where a heatmap should point, so there is no truth to be found."
         missing = [title for title in missing if title not in (MEASURES["auc"].title, MEASURES["mass"].title)]

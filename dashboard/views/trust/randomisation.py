@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import streamlit as st
 
 from dashboard.data.runs import Run
@@ -10,10 +11,15 @@ from dashboard.shell.page import Download
 from dashboard.text.formatting import correlation, method_name, plain
 from dashboard.views.trust import queries, similarity_charts, words
 from dashboard.views.trust import tables as trust_tables
+from store.reading.trust_figures import FAILS, HOLDS, UNCLEAR, Measured, judge
 
 MEASURES = {
     "ssim": "SSIM", "ssim_absolute": "SSIM of |h|", "rank_correlation": "Spearman",
     "rank_correlation_absolute": "Spearman of |h|",
+}  # fmt: skip
+SAID = {
+    HOLDS: "it falls below them", FAILS: "it does not fall below them",
+    UNCLEAR: "whether it falls below them is unclear",
 }  # fmt: skip
 FORMULA = r"\mathrm{SSIM}\left(h_{\theta}, h_{\theta_k}\right),\quad \theta_k:\ k\ \mathrm{layers\ drawn\ anew}"
 SOURCE = (
@@ -54,7 +60,7 @@ def section(run: Run) -> list[Download]:
     drawn = own[own["method"] == method]
     right.markdown(f"**{plain(method_name(method))}**")
     display.chart(right, similarity_charts.cascade(drawn, method), "trust-cascade")
-    right.caption(_say(last[last["method"] == method]))
+    right.caption(say_end(last[last["method"] == method]))
     empty = int(own["empty"].fillna(0).max())
     st.caption(
         f"{words.n_of(own)}. *labels*: networks trained on labels that were dealt out anew. Band: 95 % CI over "
@@ -63,8 +69,8 @@ def section(run: Run) -> list[Download]:
     return [Download.csv("Randomisation, CSV", f"{run.run_id}_trust-randomisation", lambda: table)]
 
 
-def _say(row) -> str:
-    """Say where a method ends up, beside its reference."""
+def say_end(row: pd.DataFrame) -> str:
+    """Say where a method ends up beside its reference, by the rule of the line under its heatmaps."""
     if row.empty or row["value"].isna().all() or row["reference"].isna().all():
         return "After all layers were drawn anew no similarity is known."
     one = row.iloc[0]
@@ -72,5 +78,5 @@ def _say(row) -> str:
     known = one["low"] == one["low"]
     interval = f" ({correlation(one['low'])} to {correlation(one['high'])})" if known else ""
     reference = f"maps of different scans {correlation(one['reference'])}"
-    fails = one["value"] >= one["reference"]
-    return f"{end}{interval}, {reference}: **{'it does not fall below them' if fails else 'it falls below them'}**."
+    found = Measured(one["value"], one["low"], one["high"])
+    return f"{end}{interval}, {reference}: **{SAID[judge(found.minus(one['reference']).negative())]}**."
