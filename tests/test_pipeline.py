@@ -461,3 +461,50 @@ def test_real_files_from_a_table(tmp_path):
     assert "12 of 13 scans flagged by the limits of preprocessing.quality" in done.stderr
     assert validate(published(tmp_path / "store")) == []
     assert str(data) not in (published(tmp_path / "store") / "manifest.json").read_text()
+
+
+@pytest.mark.parametrize("direction", ["deletion", "insertion"])
+def test_areas_of_faithfulness_are_those_of_a_plain_loop(smoke, run, direction):
+    """The stored network, scan and heatmap; regions replaced one after the other, every volume a whole pass."""
+    import torch
+
+    from engine.training.checkpoints import load_model
+
+    network, normalisation, _ = load_model(published(smoke[1]) / "models", "holdout", run.mask)
+
+    def margin(volume: np.ndarray) -> float:
+        with torch.no_grad():
+            logits = network(torch.from_numpy(volume.astype(np.float32))[None, None])[0]
+        return float(logits[1] - logits[0])
+
+    table = run.table("faithfulness_scans", method="sensitivity", order="method", unit="region")
+    row = table[table["direction"] == direction].dropna(subset="area").iloc[0]
+    whole = normalisation(run.volume(row["scan"])[None])[0]
+    high, low = margin(whole), margin(np.zeros_like(whole))
+    heatmap = np.abs(run.heatmap("holdout", "sensitivity", row["scan"], target="AD"))
+    labels = run.array("grid/atlas")
+    means = {region: heatmap[labels == region].mean() for region in np.unique(labels[run.mask])}
+    marked, margins, shares = np.zeros_like(run.mask), [high if direction == "deletion" else low], [0.0]
+    for region in sorted(means, key=lambda name: -means[name]):
+        marked |= labels == region
+        margins.append(margin(np.where(marked == (direction == "deletion"), 0, whole)))
+        shares.append((marked & run.mask).sum() / run.mask.sum())
+    area = np.trapezoid((np.array(margins) - low) / (high - low), shares)
+    assert row["area"] == pytest.approx(area, abs=0.01)
+
+
+def test_faithfulness_has_every_order_and_curves_between_their_ends(run):
+    table, curves = run.table("faithfulness", diagnosis="all"), run.table("faithfulness_curves", diagnosis="all")
+    assert set(table["order"]) == {"method", "random", "group_difference", "untrained"}
+    assert (table["scans"] + table["left_out"] == 4).all()
+    assert (table.loc[table["order"] == "method", "gain"] == 0).all()
+    for _, curve in curves.groupby(["method", "unit", "direction", "order"]):
+        ends = curve.sort_values("step")["margin"].iloc[[0, -1]].tolist()
+        assert sorted(ends) == pytest.approx([0, 1], abs=1e-4)
+        assert (ends[0] > ends[1]) == (curve["direction"].iloc[0] == "deletion")
+    scans = run.table("faithfulness_scans", method="occlusion", order="random", unit="voxel", direction="deletion")
+    row = table.set_index(["method", "unit", "direction", "order"]).loc["occlusion", "voxel", "deletion", "random"]
+    assert row["area"] == pytest.approx(scans["area"].mean())  # one scan a subject
+    beside = run.table("false_positives", diagnosis="AD")
+    assert beside["share_outside"].between(0, 1).all()
+    assert beside["difference"].to_numpy() == pytest.approx((beside["marked"] - beside["mirrored"]).to_numpy())

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import torch
 
+from engine.analysis.faithfulness import DIRECTIONS, FRACTIONS
 from engine.cli.network_costs import PATCHED, SEGMENTING_S, NetworkCost, method_passes, methods_of, training_step
 from engine.cohort.splits import Job
 from engine.networks.architectures import build_network
 from engine.networks.cascade import layers_from_output
 from engine.pipeline.run import Run
 from engine.pipeline.trust.changed_scans import CHANGES
+from engine.pipeline.trust.faithfulness import RANDOM_DRAWS
 from engine.pipeline.trust.randomisation import FULL_OCCLUSIONS_FROM_MM, OCCLUDED_SCANS, PAIRS
 from engine.pipeline.trust.scope import HELD_OUT
 from engine.pipeline.trust.stability import OCCLUSIONS_FROM_MM, UNTRAINED, UNTRAINED_OCCLUSIONS
@@ -83,6 +85,24 @@ def stability_cost(run: Run, job: Job, cost: NetworkCost) -> MeasureCost:
     return MeasureCost(passes, seconds)
 
 
+def faithfulness_cost(run: Run, job: Job, cost: NetworkCost) -> MeasureCost:
+    """Estimate the cost of replacing parts of scans: pipeline/trust/replaced.py and false_positives.py."""
+    config = run.config
+    scans, methods = min(config.trust.scans, len(job.test)), methods_of(config, job)
+    local = config.explain.engine == "incremental" and cost.wider is not None
+    # Regions one after the other cost what occluding each of them does.
+    an_order = len(DIRECTIONS) * (method_passes(config, cost, "area_occlusion") + len(FRACTIONS))
+    orders, passes = len(methods), 0.0
+    if job.train:
+        orders += 1
+        for method in methods:
+            slow = method in PATCHED and (config.grid_mm < OCCLUSIONS_FROM_MM or not local)
+            orders += not slow
+            passes += 0 if slow else method_passes(config, cost, method)
+    passes += (orders + RANDOM_DRAWS) * an_order + 3 * len(methods)
+    return MeasureCost(scans * passes)
+
+
 def _layer_count(run: Run) -> int:
     """Count the layers that are drawn anew one after the other."""
     with torch.device("meta"):
@@ -94,5 +114,6 @@ def _layer_count(run: Run) -> int:
 # What trust.measures may name -> its cost; a measure that takes seconds has none.
 MEASURE_COSTS: dict[str, Callable[[Run, Job, NetworkCost], MeasureCost]] = {
     "randomisation": randomisation_cost,
+    "faithfulness": faithfulness_cost,
     "stability": stability_cost,
 }

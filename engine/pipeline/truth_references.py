@@ -77,7 +77,7 @@ class References:
         make_deterministic(device)
         analysis = self._run.config.analysis
         found = {
-            UNTRAINED: [self._untrained(number) for number in range(analysis.untrained_networks)],
+            UNTRAINED: [untrained_network(self._run, self._own_job, k) for k in range(analysis.untrained_networks)],
             NULL: self._null(analysis.null_networks) if analysis.null_networks else [],
         }
         for network in (one.network for networks in found.values() for one in networks):
@@ -101,15 +101,7 @@ class References:
             return "how the network was trained is not known"
         if not self.networks:
             return "none were asked for"
-        if METHODS[method].gradient:
-            return ""
-        if self._run.config.grid_mm < OCCLUSIONS_FROM_MM:
-            return f"occlusions of reference networks take too long below {OCCLUSIONS_FROM_MM} mm"
-        network = next(iter(self.networks.values()))[0].network
-        brain = space(self._run, torch.device("cpu"))
-        if takes_whole_passes(build_method(method, self._run.config, brain, BatchSize(1)), network):
-            return "occlusions of this network by reference networks take too long"
-        return ""
+        return too_slow(self._run, method, next(iter(self.networks.values()))[0].network)
 
     def maps(self, one: Explainable, method: str, scale: str, scans: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
         """Compute (scan, signed heatmap (x, y, z)) for the positive group, in the order of `scans`.
@@ -118,13 +110,6 @@ class References:
             scale: margin or probability, of occlusions.
         """
         return explain_again(self._run, one, method, scans["scan"].tolist(), scale)
-
-    def _untrained(self, number: int) -> Explainable:
-        config = self._run.config
-        seed = 1_000_000 + 1000 * config.seed + number
-        network = build_network(config.grid_mm, seed=seed, name=config.training.network).eval()
-        _, normalisation, _ = load_model(self._run.staging / MODELS_FOLDER, HELD_OUT, self._run.mask)
-        return Explainable(network, normalisation, self._own_job, trained=False)
 
     def _null(self, count: int) -> list[Explainable]:
         """Train networks where nothing was imposed; they go on from their checkpoints."""
@@ -167,3 +152,27 @@ class Baselines:
     def maps(self, method: str, scans: pd.DataFrame) -> Iterator[np.ndarray]:
         """Compute a map (x, y, z) for each row of the predictions of the held-out network, in order."""
         return (found for _, found in explain_again(self._run, self._held_out, method, scans["scan"].tolist()))
+
+
+def untrained_network(run: Run, job: Job, number: int) -> Explainable:
+    """Return a network like the held-out one with weights drawn at random, on the CPU; the same for the same number.
+
+    Args:
+        job: the held-out network's, whose normalisation it has.
+    """
+    config = run.config
+    seed = 1_000_000 + 1000 * config.seed + number
+    network = build_network(config.grid_mm, seed=seed, name=config.training.network).eval()
+    _, normalisation, _ = load_model(run.staging / MODELS_FOLDER, HELD_OUT, run.mask)
+    return Explainable(network, normalisation, job, trained=False)
+
+
+def too_slow(run: Run, method: str, network: torch.nn.Module) -> str:
+    """Return why a method takes too long to explain reference networks; empty where it does not."""
+    if METHODS[method].gradient:
+        return ""
+    if run.config.grid_mm < OCCLUSIONS_FROM_MM:
+        return f"occlusions of reference networks take too long below {OCCLUSIONS_FROM_MM} mm"
+    if takes_whole_passes(build_method(method, run.config, space(run, torch.device("cpu")), BatchSize(1)), network):
+        return "occlusions of this network by reference networks take too long"
+    return ""

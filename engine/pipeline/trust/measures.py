@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from engine.pipeline.run import Run
 from engine.pipeline.trust.anatomy import write_anatomy
+from engine.pipeline.trust.faithfulness import write_faithfulness
 from engine.pipeline.trust.randomisation import write_randomisation
 from engine.pipeline.trust.scope import TrustScope
 from engine.pipeline.trust.stability import write_stability
@@ -14,6 +15,7 @@ from engine.pipeline.trust.stability import write_stability
 MEASURES: dict[str, Callable[[TrustScope], None]] = {
     "randomisation": write_randomisation,
     "stability": write_stability,
+    "faithfulness": write_faithfulness,
     "anatomy": write_anatomy,
 }
 
