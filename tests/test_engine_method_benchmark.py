@@ -10,9 +10,12 @@ import pytest
 from scipy import stats
 
 from engine.errors import UserError
-from engine.pipeline.method_benchmark.cells import ALL, CELLS, FULL, QUICK, chosen
+from engine.pipeline.method_benchmark.cells import ALL, CELLS, DISTRIBUTED, FULL, NONE, QUICK, Cell, Extent, chosen
+from engine.pipeline.method_benchmark.command import Request, run_benchmark
 from engine.pipeline.method_benchmark.findings import findings, markdown
 from engine.pipeline.method_benchmark.leaderboard import detectable, leaderboard, null_test, rank_agreement
+from engine.progress import Progress
+from store import list_runs
 from store.benchmark import CELLS as CELL_TABLE
 from store.benchmark import TABLES, Benchmark, write_benchmark
 from store.errors import BrokenRunError, StoreNotFoundError
@@ -152,3 +155,29 @@ def test_a_key_twice_is_not_written(tmp_path):
 
 def test_markdown_has_a_line_a_row():
     assert markdown(pd.DataFrame({"a": [1], "b": ["x"]})) == "| a | b |\n| --- | --- |\n| 1 | x |"
+
+
+def test_a_small_benchmark_from_cohort_to_findings(tmp_path):
+    """Two cohorts, twice: the second time nothing is computed again, and the same is found."""
+    settings = {"cohort.simulation.solve_mm": 4, "training.epochs": 2, "split.folds": 2, "trust.scans": 2,
+                "analysis.bootstrap": 100, "analysis.untrained_networks": 2}  # fmt: skip
+    cells = (Cell("typical_ad", 1.0, DISTRIBUTED, ("stability",)), Cell("null", 0.0, NONE, ()))
+    extent = Extent(cells, subjects=6, tested=2, networks=2, settings=settings)
+    request = Request(extent, tmp_path, tmp_path / "benchmark", "cpu", "a test", methods=("sensitivity", "lrp"))
+    first = run_benchmark(request, Progress(quiet=True))
+    scores = first.table("truth_scores")
+    assert set(scores["cell"]) == {"typical_ad-1"}
+    assert {"sensitivity", "lrp", "sobel"} <= set(scores["method"])
+    assert first.table("cells")["networks"].tolist() == [2, 2]
+    assert first.table("cells")["tested"].tolist() == [2, 2]
+    peaks = first.table("peaks")
+    assert peaks["within"].dropna().between(0, 1).all()
+    assert set(first.table("stability")["change"]) >= {"retrained"}
+    runs = {info.run for info in list_runs(tmp_path)}
+    assert len(runs) == 2
+    again = run_benchmark(request, Progress(quiet=True))
+    assert {info.run for info in list_runs(tmp_path)} == runs
+    for name in TABLES:
+        pd.testing.assert_frame_equal(again.table(name), first.table(name))
+    text = (tmp_path / "benchmark" / "findings.md").read_text()
+    assert "do not find what was imposed" in text or "find what was imposed in all of them" in text

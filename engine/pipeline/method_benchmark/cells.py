@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from engine.config.loading import load_config
 from engine.config.schema import TRUST_MEASURES, RunConfig
@@ -42,13 +43,14 @@ class Extent:
     Attributes:
         subjects, tested: of each group: in the cohort, and of these in the fixed test set.
         networks: trained alike but for the seed.
-        epochs: default that of the preset.
+        settings: dotted key -> value, over those of the preset.
     """
 
     cells: Sequence[Cell]
     subjects: int
     tested: int
     networks: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 ALL = tuple(TRUST_MEASURES)
@@ -101,4 +103,4 @@ def configuration(cell: Cell, extent: Extent, seed: int, methods: Sequence[str] 
     }  # fmt: skip
     if methods:
         overrides["explain.holdout"] = list(methods)
-    return load_config(None, PRESET, overrides)
+    return load_config(None, PRESET, overrides | dict(extent.settings))

@@ -17,8 +17,8 @@ from engine.pipeline.method_benchmark.leaderboard import (
     null_test,
     rank_agreement,
 )
-from engine.relevance import METHODS
 from store.benchmark import IMPOSED, PHENOTYPE, Benchmark
+from store.keys import explains
 
 RMA, AUC = "relevance_mass_accuracy", "voxel_auc"
 # Mean relevance mass accuracy over 13 tasks in Siegel et al. 2025 (arXiv 2508.02560).
@@ -250,11 +250,6 @@ def _peaks(benchmark: Benchmark) -> list[str]:
 
 
 # -- words ---------------------------------------------------------------------------------------------------------
-
-
-def explains(method: str) -> bool:
-    """Return whether a name is that of a method that explains a network, and not of a map for comparison."""
-    return method in METHODS and getattr(METHODS[method], "explanation", True)
 
 
 def _label(method: str) -> str:
