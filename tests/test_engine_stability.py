@@ -163,12 +163,12 @@ def test_two_equal_networks_agree_fully_on_scans_and_groups():
 
 
 def test_where_networks_agree_by_hand():
-    # Forty voxels, the 5 % are two. 0: both networks; 1: other signs; 2: the second network alone.
+    # Forty voxels, the 5 % are two. 0: both networks; 1: both, with other signs; 2: neither.
     one, two = np.full((2, 40), 0.001)
-    one[:3], two[:3] = (0.5, 0.4, 0.01), (0.3, -0.1, 0.2)
+    one[:3], two[:3] = (0.5, 0.4, 0.01), (0.3, -0.25, 0.2)
     mean, share = networks_in_agreement(np.array([one, two]))
-    assert mean[:4] == pytest.approx([0.4, 0.15, 0.105, 0.001])
-    assert share[:4].tolist() == [1, 0.5, 0.5, 0]
+    assert mean[:4] == pytest.approx([0.4, 0.075, 0.105, 0.001])
+    assert share[:4].tolist() == [1, 0.5, 0, 0]
     mean, share = networks_in_agreement(np.array([one, np.full(40, np.nan)]))  # a network without relevance
     assert mean == pytest.approx(one, rel=1e-6)
     assert share[:3].tolist() == [0.5, 0.5, 0]
