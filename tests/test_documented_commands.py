@@ -85,7 +85,7 @@ def understood(words: list[str]) -> None:
     job = jobs.JOBS.get(known[0]) if known else None
     parser = job.parser() if job else command.parser(STAGES)
     options = parser.parse_args(known[1:] if job else known)
-    keys = overrides_of(options)
+    keys = overrides_of(options) if "overrides" in options else {}
     assert all(exists(key) for key in keys), keys
     if job is None and options.config is None:
         configuration(options)

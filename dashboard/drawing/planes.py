@@ -216,7 +216,7 @@ def draw_outline(drawn: np.ndarray, on: Background, inside: np.ndarray, pixels_p
 
 
 def _grown(mask: np.ndarray, pixels: int) -> np.ndarray:
-    """Widen each section (sections, height, width) of a mask by some pixels on its four sides."""
+    """Draw each section (sections, height, width) of a mask larger by some pixels on its four sides."""
     for _ in range(pixels):
         wider = mask.copy()
         wider[:, 1:] |= mask[:, :-1]

@@ -85,7 +85,7 @@ def has_trust(run: RunReader) -> bool:
 def trust_lines(
     run: RunReader, *, benchmark: Mapping[str, Mapping[str, Any]] | None = None, fewest: int = 0, source: str = ""
 ) -> dict[str, TrustLine]:
-    """Derive the line of every method of a run from its tables; empty where it has none of them.
+    """Return the line of every method of a run from its tables; empty where it has none of them.
 
     Args:
         benchmark: method -> a row as of truth_scores (voxel AUC, level group), from simulated cohorts, with `kind`: of
@@ -103,5 +103,5 @@ def trust_lines(
 
 
 def trust_line(run: RunReader, method: str, **options: Any) -> TrustLine | None:
-    """Derive the line of one method; None where nothing is known of it. Options as for `trust_lines`."""
+    """Return the line of one method; None where nothing is known of it. Options as for `trust_lines`."""
     return trust_lines(run, **options).get(method)

@@ -125,7 +125,7 @@ def _where(table: pd.DataFrame, keep: Mapping[str, str]) -> pd.DataFrame:
 
 
 def _named(rows: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Call the value of a table and its interval as all rows here do."""
+    """Name the value of a table and its interval as all rows here do."""
     return rows.rename(columns={name: "value", f"{name}_low": "low", f"{name}_high": "high"})
 
 

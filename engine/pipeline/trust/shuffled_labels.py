@@ -36,7 +36,7 @@ def shuffled_networks(scope: TrustScope) -> list[Explainable]:
 
 
 def deal_labels(scans: pd.DataFrame, job: Job, positive_group: str, seed: int) -> dict[str, bool]:
-    """Deal the labels of a network's subjects out anew: scan -> called positive.
+    """Draw the labels of a network's subjects anew: scan -> called positive.
 
     A subject's scans keep one label, and a subject with scans in both groups counts as positive, as in the split. The
     training subjects exchange their labels among themselves, and those of the validation likewise, so that each part
@@ -50,7 +50,7 @@ def deal_labels(scans: pd.DataFrame, job: Job, positive_group: str, seed: int) -
 
 
 def _deal(rows: pd.DataFrame, positive_group: str, random: np.random.Generator) -> dict[str, bool]:
-    """Exchange the labels of the subjects of some scans: scan -> called positive."""
+    """Draw the labels of the subjects of some scans: scan -> called positive."""
     positive = (rows["group"] == positive_group).groupby(rows["subject"], sort=False).any()
     dealt = pd.Series(random.permutation(positive.to_numpy()), positive.index)
     return rows["subject"].map(dealt).astype(bool).to_dict()
