@@ -244,7 +244,7 @@ def stability(facts: Facts, method: str) -> TrustFigure:
 
 
 def _judge_stability(found: Measured, overlap: Measured, reference: float) -> str:
-    """Judge: fail where neither measure reaches a half or scans differ less than networks; hold where both surely do."""
+    """Judge: fail where neither measure reaches a half or scans differ less than networks; hold if both surely do."""
     halves = [judge(one.minus(LEAST_AGREEMENT)) for one in (found, overlap)]
     against = judge(found.minus(reference)) if math.isfinite(reference) else UNCLEAR
     if against == FAILS or (halves[0] == FAILS and halves[1] in (FAILS, NOT_MEASURED)):
