@@ -11,7 +11,7 @@ from browser import go_to, menu, new_page, open_page, problems, settled, shot
 from store_factory import shared_store
 
 PAGES = (
-    "Overview", "Group maps", "Patient", "Variability", "Regions", "Clinical", "Distances", "Compare runs",
+    "Overview", "Group maps", "Patient", "Variability", "Regions", "Clinical", "Distances", "Trust", "Compare runs",
     "Provenance",
 )  # fmt: skip
 CANVASES = {"Patient", "Provenance"}  # the viewer, tables that scroll
