@@ -86,8 +86,8 @@ def test_of_a_linear_network_the_order_by_contribution_is_the_best_of_all(unit):
 
 def test_steps_by_hand():
     rng = np.random.default_rng(0)
-    steps = region_steps(np.array([1.0, 3, 2, 9, 0, 0]), np.array([4, 4, 4, 2, 7, 7]), rng)
-    assert steps.of_voxel.tolist() == [2, 2, 2, 1, 3, 3]  # means 2, 9, 0
+    steps = region_steps(np.array([1.0, 3, 2, 5, 0, 0]), np.array([4, 4, 4, 2, 7, 7]), rng)
+    assert steps.of_voxel.tolist() == [2, 2, 2, 1, 3, 3]  # means 2, 5, 0; the sum would put the first region first
     assert steps.fractions.tolist() == pytest.approx([0, 1 / 6, 4 / 6, 1])
     steps = voxel_steps(np.arange(200.0), rng)
     assert np.flatnonzero(steps.of_voxel == 1).tolist() == [198, 199]  # 1 %
