@@ -155,6 +155,7 @@ TRUST_TABLES = (
         },
         "does deleting what a heatmap marks change the decision",
         optional=True,
+        later=("left_out",),
     ),
     TableSpec(
         "faithfulness_curves",
@@ -217,6 +218,7 @@ TRUST_TABLES = (
         },
         "does the network use what a heatmap marks beside the truth; simulated runs only",
         optional=True,
+        later=("left_out",),
     ),
     TableSpec(
         "anatomy",

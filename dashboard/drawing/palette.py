@@ -26,12 +26,12 @@ METHODS = {
     "guided_grad_cam": "#C789C5",
 }
 BASELINES = {  # maps that explain nothing: without a hue, from dark to light
-    "sobel": "#1E1E1E",
-    "intensity": "#434343",
-    "smooth_random": "#686868",
-    "t_map": "#8C8C8C",
-    "linear_weights": "#B0B0B0",
-    "linear_pattern": "#CFCFCF",
+    "sobel": "#191919",
+    "intensity": "#3A3A3A",
+    "smooth_random": "#5E5E5E",
+    "t_map": "#858585",
+    "linear_weights": "#AEAEAE",
+    "linear_pattern": "#D7D7D7",
 }
 # Relevance from the threshold (0) to the top of the scale (1).
 HOT_STOPS = np.array([0.0, 0.45, 1.0])

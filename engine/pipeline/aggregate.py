@@ -135,10 +135,10 @@ def write_region_relevance(run: Run) -> None:
     """Write the relevance of every region in every scan, for both groups as target."""
     reader, frames = run.reader(), []
     methods = stored_series(reader).drop_duplicates(["model_set", "method"])
-    total = sum(len(explained(reader, row.model_set)) for row in methods.itertuples())
+    total = sum(len(reader.table("predictions", model_set=row.model_set)) for row in methods.itertuples())
     with run.progress.task("regions of scans", total) as task:
         for series in methods.itertuples():
-            rows = explained(reader, series.model_set).to_dict("records")
+            rows = reader.table("predictions", model_set=series.model_set).to_dict("records")  # also trained again
             adder = region_sums_of(run, reader, series, rows[0])
 
             def sums_of(row: dict, series: Any = series, adder: RegionSums = adder) -> np.ndarray:
@@ -207,6 +207,7 @@ def write_group_regions(run: Run) -> None:
         for series in methods:
             predictions = explained(reader, series["model_set"])
             relevance = reader.table("region_relevance", model_set=series["model_set"], method=series["method"])
+            relevance = relevance[~are_retrained(relevance["model"])]
             for target in (*run.groups, *TARGETS):
                 chosen = _for_target(relevance, predictions, target)
 

@@ -48,7 +48,8 @@ def make_tables(
         **_faithfulness(quality, common, diagnoses),
         "false_positives": _frame([
             common | _around("difference", 0.02 * q) | {"method": m, "diagnosis": "AD", "marked": 0.1 * q,
-                                                        "mirrored": 0.08 * q, "share_outside": 1 - q}
+                                                        "mirrored": 0.08 * q, "share_outside": 1 - q,
+                                                        "left_out": 0}
             for m, q in quality.items()
         ]),
         "anatomy": _frame([
@@ -99,7 +100,8 @@ def _faithfulness(quality: dict[str, float], common: dict, diagnoses: Sequence[s
         strength = {"method": 0.2 + 0.4 * q, "random": 0.25, "group_difference": 0.4, "untrained": 0.3}[order]
         own = 0.2 + 0.4 * q
         row = common | {
-            "method": method, "diagnosis": diagnosis, "unit": unit, "direction": direction, "order": order
+            "method": method, "diagnosis": diagnosis, "unit": unit, "direction": direction, "order": order,
+            "left_out": 0,
         }  # fmt: skip
         gain = 0.0 if order == "method" else own - strength
         area = 1 - strength if direction == "deletion" else strength
