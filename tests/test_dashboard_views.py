@@ -184,7 +184,7 @@ def test_a_run_deleted_while_open_is_missed_on_every_view(open_app, tmp_path):
     app = open_app(tmp_path)
     shutil.rmtree(run)
     for name, text in views_of(app):  # the list of runs is some seconds old
-        known = name in ("Overview", "Compare runs", "Provenance")
+        known = name in ("Overview", "Trust", "Compare runs", "Provenance")
         assert known or "is missing: copy or build the run again" in text, name
     runs.runs.clear()
     for name, text in views_of(app):
