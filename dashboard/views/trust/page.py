@@ -47,6 +47,7 @@ def main() -> None:
     run = run_picker.current_run()
     head = page.Header(TITLE, words.set_words(run))
     if words.instead_of_all(run):
+        page.provenance(run)
         head.finish()
         return
     chosen = url_state.choose(
