@@ -53,7 +53,7 @@ def test_a_page_of_the_menu_opens_and_its_words_stand_out(visits, name, colours)
     visit = visits[name, colours]
     assert visit.problems == []
     assert len(visit.words) > 20
-    assert bool(visit.drawn) == (name in CANVASES)
+    assert visit.drawn or name not in CANVASES
     faint = {(word.colour, word.behind): word for word in (*visit.words, *visit.drawn) if not word.is_readable}
     assert not faint, "\n".join(map(str, faint.values()))
 

@@ -17,7 +17,7 @@ from engine.pipeline.method_benchmark.leaderboard import detectable, leaderboard
 from engine.progress import Progress
 from store import list_runs
 from store.benchmark import CELLS as CELL_TABLE
-from store.benchmark import TABLES, Benchmark, write_benchmark
+from store.benchmark import TABLES, Benchmark, cited, write_benchmark
 from store.errors import BrokenRunError, StoreNotFoundError
 
 METHODS = {"sensitivity": 0.30, "guided_backprop": 0.10, "occlusion": 0.20, "lrp": 0.25}
@@ -64,6 +64,16 @@ def written(folder, scores: pd.DataFrame | None = None) -> Benchmark:
     }  # fmt: skip
     frames = {"cells": cell_frame(), "truth_scores": score_frame() if scores is None else scores}
     return write_benchmark(folder, manifest, frames)
+
+
+def test_trust_lines_cite_the_group_average_of_typical_ad(benchmark, tmp_path):
+    found = cited(benchmark)
+    assert {method: row["value"] for method, row in found.items()} == METHODS
+    assert {row["cell"] for row in found.values()} == {"typical_ad-1.4"}
+    assert found["lrp"]["kind"] == "simulated atrophy of typical AD, 1.4 times the published change"
+    assert cited(None) == {}
+    lost = cell_frame().assign(auc_low=0.4)
+    assert cited(write_benchmark(tmp_path / "chance", {}, {"cells": lost, "truth_scores": score_frame()})) == {}
 
 
 def test_the_cohorts_cover_every_scenario_and_three_effects_of_the_usual_one():

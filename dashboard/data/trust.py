@@ -6,6 +6,7 @@ import streamlit as st
 
 from dashboard.data import reference_run, runs
 from dashboard.data.runs import Run
+from store.benchmark import cited_of_packaged
 from store.reading.trust import TrustLine, trust_lines
 
 
@@ -23,4 +24,4 @@ def lines(run: Run, fewest: int) -> dict[str, TrustLine]:
 
 @st.cache_data(max_entries=16, show_spinner=False)
 def _lines(run: Run, fewest: int, source: str) -> dict[str, TrustLine]:
-    return trust_lines(runs.opened(run), fewest=fewest, source=source)
+    return trust_lines(runs.opened(run), benchmark=cited_of_packaged(), fewest=fewest, source=source)

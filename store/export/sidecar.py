@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from store.benchmark import cited_of_packaged
 from store.files.atomic import write_bytes
 from store.reading.reader import RunReader
 from store.reading.trust import TrustLine, trust_lines
@@ -31,7 +32,7 @@ def write_sidecar(run: RunReader, image: Path, method: str, model_set: str, know
 
 def lines_of(run: RunReader) -> dict[str, TrustLine]:
     """Return method -> line of a run; empty for new scans, whose networks are another run's."""
-    return {} if run.reference_run else trust_lines(run)
+    return {} if run.reference_run else trust_lines(run, benchmark=cited_of_packaged())
 
 
 def trust_words(run: RunReader, method: str, model_set: str, known: dict[str, TrustLine]) -> str:

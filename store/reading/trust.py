@@ -85,7 +85,7 @@ def has_trust(run: RunReader) -> bool:
 def trust_lines(
     run: RunReader, *, benchmark: Mapping[str, Mapping[str, Any]] | None = None, fewest: int = 0, source: str = ""
 ) -> dict[str, TrustLine]:
-    """Return the line of every method of a run from its tables; empty where it has none of them.
+    """Return the line of every method of a run; empty where neither its tables nor a benchmark say anything of it.
 
     Args:
         benchmark: method -> a row as of truth_scores (voxel AUC, level group), from simulated cohorts, with `kind`: of
@@ -93,7 +93,7 @@ def trust_lines(
         fewest: figures of fewer subjects are not given, for readers who may see no single patients.
         source: the run whose networks these are, where another run shows them.
     """
-    if not has_trust(run):
+    if not has_trust(run) and (run.simulated or not benchmark):
         return {}
     facts = Facts(run, fewest, benchmark)
     return {

@@ -283,9 +283,12 @@ def main() -> None:
         st.info(sidebar.nobody(selection, nobody))
         columns = {name: own for name, own in columns.items() if name not in nobody}
     st.html(map_controls.ROWS)
-    st.caption(f"{also_explained(selection, columns)}{map_controls.small_print(look)}")
+    others = also_explained(selection, columns)
+    if others:
+        st.caption(others)
     look = replace(look, agreement=choose_agreement(selection, columns))
     drawn = show_grid(selection, look, columns)
+    st.caption(map_controls.small_print(look))  # below: a phone shows a brain before it
     trust_line.leave_for_page_of(selection.run)
     in_3d(selection.method, drawn)
     box = url_state.fold("g_numbers", "Numbers behind the pictures")
