@@ -319,6 +319,18 @@ def test_a_run_with_one_measure_shows_that_one(open_page, tmp_path):
     assert "would be here" in open_page(tmp_path, t_part="deletion").info[0].value
 
 
+def test_marks_beside_the_truth_are_below_the_curves_of_simulated_runs(open_page, tmp_path):
+    tables = ["faithfulness", "faithfulness_curves", "false_positives"]
+    add_trust(copy_run(tmp_path / "with", "one"), methods=NAMES, regions=REGIONS, tables=tables)
+    add_trust(copy_run(tmp_path / "without", "two"), methods=NAMES, regions=REGIONS, tables=tables[:2])
+    app = open_page(tmp_path / "with", t_part="deletion", t_whom="NC")
+    assert "What is marked beside the truth**, AD" in text_of(app)
+    assert len(charts_of(app)) == 7
+    app = open_page(tmp_path / "without", t_part="deletion")
+    assert "beside the truth" not in text_of(app)
+    assert len(charts_of(app)) == 5
+
+
 def test_too_few_subjects_for_a_correlation_are_said(open_page, tmp_path):
     folder = add_trust(copy_run(tmp_path, "four"), methods=NAMES, regions=REGIONS, subjects=4)
     file = folder / "tables/anatomy.parquet"

@@ -31,6 +31,7 @@ TINY = [
     "cohort.simulation.positive=6", "cohort.simulation.negative=6", "cohort.simulation.apply_mci=1",
     "training.epochs=2", "explain.occlusion={half_width_mm: 48, stride_mm: 80}", "explain.folds=[sensitivity]",
     "explain.holdout=[sensitivity, guided_backprop, occlusion]",
+    "trust={networks: 1, scans: 2, measures: [randomisation, stability]}",
 ]  # fmt: skip
 
 

@@ -212,6 +212,15 @@ def test_a_run_without_any_table_has_no_line(tmp_path):
     assert trust_lines(run) == {}
 
 
+def test_real_scans_without_any_table_have_what_a_benchmark_says(tmp_path):
+    make_run(tmp_path, run_id=RUN, simulated=False, methods=("sensitivity", "occlusion"))
+    row = trust_tables()["truth_scores"].iloc[0].to_dict() | {"kind": "typical_ad"}
+    lines = trust_lines(open_run(tmp_path, RUN), benchmark={"sensitivity": row})
+    assert figure(lines["sensitivity"], "truth").short.startswith("benchmark 0.75")
+    assert figure(lines["occlusion"], "truth").verdict == NOT_MEASURED
+    assert lines["sensitivity"].figures[1].verdict == NOT_MEASURED
+
+
 def test_real_scans_have_the_truth_of_the_benchmark_labelled_so(tmp_path):
     folder = make_run(tmp_path, run_id=RUN, simulated=False, methods=("sensitivity",))
     add_trust_tables(folder, {"sensitivity": VERDICTS["sensitivity"]})

@@ -89,11 +89,12 @@ def trust_lines(
 
     Args:
         benchmark: method -> a row as of truth_scores (voxel AUC, level group), from simulated cohorts, with `kind`: of
-            which truth, in words. Stands in runs of real scans, where nothing is known of the truth.
+            which truth, in words. Stands in runs that classify real scans, where nothing is known of the truth.
         fewest: figures of fewer subjects are not given, for readers who may see no single patients.
         source: the run whose networks these are, where another run shows them.
     """
-    if not has_trust(run) and (run.simulated or not benchmark):
+    benchmark = {} if run.simulated or run.task == "regression" else benchmark
+    if not has_trust(run) and not benchmark:
         return {}
     facts = Facts(run, fewest, benchmark)
     return {

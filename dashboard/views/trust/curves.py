@@ -9,8 +9,8 @@ from dashboard.data.runs import Run
 from dashboard.shell import display, url_state
 from dashboard.shell.page import Download
 from dashboard.text.formatting import method_name, plain
+from dashboard.views.trust import beside_truth, queries, words
 from dashboard.views.trust import charts as trust_charts
-from dashboard.views.trust import queries, words
 from dashboard.views.trust import tables as trust_tables
 from dashboard.views.trust.tables import Measure
 
@@ -68,6 +68,7 @@ def section(run: Run) -> list[Download]:
     return [
         Download.csv("Curves, CSV", f"{name}-curves", lambda: curves),
         Download.csv("Areas and gains, CSV", f"{name}-faithfulness", lambda: areas),
+        *beside_truth.section(run, whom),
     ]
 
 

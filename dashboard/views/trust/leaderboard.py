@@ -111,7 +111,7 @@ def _verdicts(run: Run) -> dict[str, TrustLine]:
     table = trust_tables.verdict_table(lines, methods)
     st.html(STYLE)
     st.container(key="trust-verdicts").table(table.set_index("Method"), border="horizontal")
-    st.caption(VERDICTS)
+    st.markdown(f":small[{VERDICTS}]")
     box = url_state.fold("t_verdicts", "Each verdict in a sentence")
     if box is not None:
         for method in methods:

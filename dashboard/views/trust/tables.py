@@ -109,6 +109,12 @@ def faithfulness(
     return _rows(_named(_where(table, keep), "gain"))
 
 
+def false_positives(table: pd.DataFrame, diagnosis: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return by how much more marks beside the truth change the margin than their mirror image, and their share."""
+    rows = _where(table, {"diagnosis": diagnosis})
+    return _rows(_named(rows, "difference")), _rows(rows.rename(columns={"share_outside": "value"}))
+
+
 def anatomy(table: pd.DataFrame, diagnosis: str, region: str) -> pd.DataFrame:
     """Return the correlation over subjects of a region's relevance and its tissue volume, a row a method."""
     return _rows(_named(_where(table, {"diagnosis": diagnosis, "region": region}), "correlation"))
