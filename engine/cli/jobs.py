@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.cli.options import DEFAULT_STORE, add_cohort, add_common, configuration, overrides_of
+from engine.cli.phenotypes import make_phenotypes, phenotypes_parser
 from engine.errors import RunError, UserError
 from engine.pipeline.run import Run
 from engine.progress import Progress
@@ -209,4 +210,5 @@ JOBS: dict[str, AnyCommand] = {
     "import-model": Command(import_parser, start_import),
     "check-simulation": CheckCommand(check_parser, check_simulation),
     "benchmark": CheckCommand(benchmark_parser, run_method_benchmark),
+    "phenotypes": CheckCommand(phenotypes_parser, make_phenotypes),
 }
