@@ -20,6 +20,7 @@ SETTINGS = [
     "explain.occlusion.stride_mm=40", "explain.holdout=[sensitivity, guided_backprop, occlusion, area_occlusion]",
     "analysis.untrained_networks=0", "analysis.distance_volume=whole", "analysis.target=predicted",
     "analysis.gradient_scale=probability", "analysis.occlusion_scale=probability", "analysis.weights=scan",
+    "trust={networks: 0, measures: []}",
 ]  # fmt: skip
 
 

@@ -19,7 +19,7 @@ AS_THEY_ARE = (
 COHORT = (
     "cohort.reader=table", "cohort.diagnosis={AD: [Dementia], NC: [CN]}", "split.folds=2", "split.holdout_per_group=1",
     "training.epochs=1", "explain.occlusion={half_width_mm: 48, stride_mm: 80}", "explain.folds=[sensitivity]",
-    "explain.holdout=[sensitivity, guided_backprop, occlusion, area_occlusion]",
+    "explain.holdout=[sensitivity, guided_backprop, occlusion, area_occlusion]", "trust.measures=[]",
 )  # fmt: skip
 SUBJECTS = 10
 
