@@ -503,7 +503,9 @@ def of_four(folder, **changes) -> Selection:
 
 def test_alpha_is_multiplied_by_the_agreement(four_networks):
     chosen = of_four(four_networks)
-    averages_of = map_grid.averages_by_method(chosen, look(agreement=True, methods=("sensitivity",)), {"AD": ("AD",)})
+    averages_of = map_grid.averages_by_method(
+        chosen, look(agreement=True, methods=("sensitivity",)), map_grid.filters_of({"AD": ("AD",)})
+    )
     assert not average_pictures.make_ready(
         map_grid.read_first(averages_of["sensitivity"].values()), Style(smooth=False), (-125.0,)
     )

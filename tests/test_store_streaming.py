@@ -203,3 +203,23 @@ def test_reading_ahead_keeps_order_and_holds_a_handful():
     assert len(begun) <= 3 + WORKERS
     found.close()
     assert list(ahead(str, [])) == []
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("statistic", "size"), [("mean", lambda h: h), ("mean_abs", np.abs),
+                                                 ("mean_positive", lambda h: np.maximum(h, 0))])  # fmt: skip
+def test_subjects_have_the_mean_of_their_scans_in_blocks(run, method, statistic, size):
+    found = run.subject_maps(GroupKey("folds", method, "AD", "margin"), PICKED, statistic=statistic)
+    assert found.subjects == ("a1", "n1", "m1", "a2")
+    assert found.models == ("fold-1", "fold-2", "fold-1", "fold-2")
+    maps = [size(run.heatmap("fold-1", method, scan, target="AD")) for scan in ("a1-1", "a1-3")]
+    volume = found.to_volume(found.values[0])
+    inside = run.mask != 0
+    expected = np.mean(maps, axis=0)
+    if METHODS[method].native_grid == "voxels":  # of 2 mm: blocks of two voxels a side
+        corners = np.indices(inside.shape) // 2
+        labels = np.ravel_multi_index(tuple(corners), tuple(corners.reshape(3, -1).max(axis=1) + 1))
+        sums, counts = (np.bincount(labels[inside], w) for w in (expected[inside], np.ones(inside.sum())))
+        expected = np.where(inside, (sums / np.maximum(counts, 1))[labels.clip(max=len(sums) - 1)], 0)
+    if statistic == "mean" or METHODS[method].native_grid != "positions":  # sizes of positions, then spread out
+        assert volume[inside] == pytest.approx(expected[inside], abs=1e-5)

@@ -37,6 +37,7 @@ class ScanFilter:
     subject: tuple[str, ...] | None = None
     screening_diagnosis: tuple[str, ...] | None = None
     clinical_label: tuple[str, ...] | None = None
+    site: tuple[str, ...] | None = None
 
     @property
     def needs_streaming(self) -> bool:
@@ -72,6 +73,8 @@ class ScanFilter:
             parts.append(f"{', '.join(map(say, self.screening_diagnosis))} at screening")
         if self.clinical_label:
             parts.append(f"labelled {', '.join(map(say, self.clinical_label))}")
+        if self.site:
+            parts.append(f"site {', '.join(map(say, self.site))}")
         if self.subject:
             parts.append(formatting.count(len(self.subject), "hand-picked subject"))
         return ", ".join(parts)

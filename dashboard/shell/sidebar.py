@@ -69,6 +69,9 @@ def _choose_filter(run: Run, rows: pd.DataFrame) -> ScanFilter:
     sessions = sorted(fill_missing(rows.session).unique())
     if len(sessions) > 1:
         session = url_state.choose_many("ses", "Session", sessions, placeholder="all")
+    site, sites = (), sorted(fill_missing(rows.site).unique())
+    if len(sites) > 1:
+        site = url_state.choose_many("site", "Site", sites, placeholder="all")
     if access.may_see_patients():
         subject = url_state.choose_many(
             "sub", "Subjects", list(dict.fromkeys(rows.subject)), link_words=access.pseudonym, placeholder="all"
@@ -76,17 +79,18 @@ def _choose_filter(run: Run, rows: pd.DataFrame) -> ScanFilter:
     verdict = {"all": None, "correct": True, "wrong": False}[correct]
     return ScanFilter(
         diagnosis or None, verdict, sex or None, age, session or None, subject or None, screening or None,
-        label or None,
+        label or None, site or None,
     )  # fmt: skip
 
 
 FILTER_KEYS = {
     "diagnosis": "dx", "correct": "ok", "sex": "sex", "age": "age", "session": "ses", "subject": "sub",
-    "screening_diagnosis": "scr", "clinical_label": "cl",
+    "screening_diagnosis": "scr", "clinical_label": "cl", "site": "site",
 }  # fmt: skip
 FILTER_WORDS = {
     "diagnosis": "diagnosis", "correct": "decision", "sex": "sex", "age": "age", "session": "session",
     "subject": "subjects", "screening_diagnosis": "diagnosis at screening", "clinical_label": "clinical label",
+    "site": "site",
 }  # fmt: skip
 
 

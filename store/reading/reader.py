@@ -507,6 +507,21 @@ class RunReader:
         """
         return streaming.subset_map(self, key, pairs, statistics, progress)
 
+    def subject_maps(
+        self, key: GroupKey, pairs: Sequence[tuple[str, str]], *, statistic: str = "mean_abs", block_mm: float = 4.0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> streaming.SubjectMaps:  # fmt: skip
+        """Read one map a subject, the mean over its scans, as coarse as a test over subjects can tell.
+
+        Args:
+            key, pairs, progress: as for `subset_map`.
+            statistic: mean_abs, mean_positive or mean: what is averaged of each scan.
+            block_mm: voxels of a fine grid are averaged in cubes with at most this edge.
+        Raises:
+            NotInRunError, BrokenRunError: as for `subset_map`.
+        """
+        return streaming.subject_maps(self, key, pairs, statistic, block_mm, progress)
+
     def group_of(self, model_set: str, diagnosis: str) -> str | None:
         """Return the group of a diagnosis; None where it is of no group (apply scans)."""
         if diagnosis in self.groups:

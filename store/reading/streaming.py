@@ -1,4 +1,4 @@
-"""Statistics over any set of scans, whose heatmaps are read one after another.
+"""Statistics over any set of scans, and one map a subject; heatmaps are read one after another.
 
 docs/definitions.md, Group cells and averages.
 """
@@ -136,3 +136,72 @@ def _native(values: np.ndarray, shape: tuple[int, ...], brain: np.ndarray | None
     volume = np.zeros(shape, np.float32)
     volume.ravel()[brain] = values
     return volume
+
+
+@dataclass(frozen=True)
+class SubjectMaps:
+    """One map a subject, coarse enough to be tested: the mean over its scans.
+
+    Attributes:
+        subjects: in the order of their first scan.
+        models: that explain each subject; "" where several do.
+        values: (subjects, units) float32; a unit is a block of voxels, a position or a region.
+        left_out: scans without relevance, which have no share.
+    """
+
+    subjects: tuple[str, ...]
+    models: tuple[str, ...]
+    values: np.ndarray
+    left_out: int
+    to_volume: Callable[[np.ndarray], np.ndarray]
+
+
+def subject_maps(
+    run: OpenRun, key: GroupKey, pairs: Sequence[tuple[str, str]], statistic: str, block_mm: float,
+    progress: Progress | None,
+) -> SubjectMaps:  # fmt: skip
+    """Read one coarse map a subject; see RunReader.subject_maps."""
+    rows = _chosen(run, key, pairs)
+    found = [_locate(run, key, model, scan) for model, scan in zip(rows["model"], rows["scan"], strict=True)]
+    kept = [key.scale != "relative" or place.absolute_sum > 0 for place in found]
+    left_out = int(rows["scan"][[not one for one in kept]].nunique())
+    rows, places = rows[kept].reset_index(drop=True), list(itertools.compress(found, kept))
+    if rows.empty:
+        raise weights.nothing_to_average(run, key.method, left_out)
+    attributes, shape = run.attributes(places[0].path), run.shape(places[0].path)[1:]
+    is_fine = attributes["native_grid"] == "voxels"
+    brain = np.flatnonzero(run.mask) if is_fine else None
+    labels = _blocks(run, block_mm) if is_fine else np.arange(int(np.prod(shape)))
+    sizes = np.bincount(labels)
+    subjects = tuple(dict.fromkeys(rows["subject"].astype(str)))
+    number, values = {name: n for n, name in enumerate(subjects)}, np.zeros((len(subjects), len(sizes)), np.float32)
+    with closing(ahead(lambda place: _flat(run, place, brain), places, WORKERS)) as maps:
+        for done, (subject, place, numbers) in enumerate(zip(rows["subject"], places, maps, strict=True), 1):
+            factor = place.factor / (place.absolute_sum if key.scale == "relative" else 1.0)
+            one = _sized(numbers * np.float32(factor), statistic)
+            values[number[str(subject)]] += np.bincount(labels, one, len(sizes)) / sizes
+            if progress is not None:
+                progress(done, len(places))
+    values /= rows.groupby("subject", sort=False).size().to_numpy()[:, None]
+    by_subject = rows.groupby("subject", sort=False)["model"].unique()
+    models = tuple(str(names[0]) if len(names) == 1 else "" for names in by_subject)
+
+    def to_volume(units: np.ndarray) -> np.ndarray:
+        native = units[labels].astype(np.float32)
+        return run.full(_native(native, shape, brain), attributes)
+
+    return SubjectMaps(subjects, models, values, left_out, to_volume)
+
+
+def _sized(numbers: np.ndarray, statistic: str) -> np.ndarray:
+    """Return what a statistic is the mean of: |h|, the positive part of h, or h."""
+    if statistic == "mean_abs":
+        return np.abs(numbers)
+    return np.maximum(numbers, 0) if statistic == "mean_positive" else numbers
+
+
+def _blocks(run: OpenRun, block_mm: float) -> np.ndarray:
+    """Return for each voxel of the brain the number of its block, a cube with an edge of at most block_mm."""
+    edge = max(int(block_mm / run.manifest["grid_mm"]), 1)
+    corner = np.argwhere(run.mask) // edge
+    return np.unique(corner, axis=0, return_inverse=True)[1].ravel()

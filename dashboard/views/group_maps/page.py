@@ -14,14 +14,15 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard.data import averages as data_averages
 from dashboard.data import runs
 from dashboard.data.averages import Average
-from dashboard.data.cohort import ordered_diagnoses
-from dashboard.data.selection import Selection, explained_scans
+from dashboard.data.selection import Selection
 from dashboard.drawing.pictures import ScreenPicture
 from dashboard.shell import access, display, page, public, sidebar, url_state
 from dashboard.shell.page import Download
 from dashboard.text import formatting
 from dashboard.text.outputs import OutputDescription
-from dashboard.views.group_maps import agreement, tables
+from dashboard.views.group_maps import agreement, comparison, tables
+from dashboard.views.group_maps import columns as group_columns
+from dashboard.views.group_maps.columns import Columns
 from dashboard.views.shared import average_pictures, map_controls, map_grid, region_values, trust_line
 from dashboard.views.shared.average_pictures import Drawing
 from dashboard.views.shared.map_controls import MapStyle
@@ -81,37 +82,14 @@ class Reading:
         self._bar.empty()
 
 
-def columns_of(selection: Selection) -> dict[str, tuple[str, ...]]:
-    """Return heading -> diagnoses of the columns."""
-    groups = data_averages.diagnoses_of_groups(selection.run, selection.model_set)
-    return map_grid.columns_of(groups, selection.scan_filter.diagnosis or others(selection, groups))
-
-
-def others(selection: Selection, groups: dict[str, tuple[str, ...]]) -> list[str]:
-    """Return the diagnoses of a run whose scans belong to no group: new scans."""
-    if any(groups.values()):
-        return []
-    return ordered_diagnoses(explained_scans(selection.run, selection.model_set), list(groups))
-
-
-def also_explained(selection: Selection, columns: dict[str, tuple[str, ...]]) -> str:
-    """Say which diagnoses have maps and no column."""
-    rows = explained_scans(selection.run, selection.model_set)
-    shown = [d for diagnoses in columns.values() for d in diagnoses]
-    more = [d for d in ordered_diagnoses(rows, runs.manifest(selection.run)["groups"]) if d not in shown]
-    return (
-        f"Also explained: {', '.join(map(formatting.plain, more))}; choose it under Diagnosis at the left. "
-        if more
-        else ""
-    )
-
-
-def sentence(selection: Selection, rows: pd.DataFrame, columns: dict[str, tuple[str, ...]]) -> str:
+def sentence(selection: Selection, rows: dict[str, pd.DataFrame]) -> str:
     """Say in a sentence whose maps are averaged, as evidence for what and by which models."""
+    groups = set(runs.manifest(selection.run)["groups"])
     people = [
-        formatting.count(rows.subject[rows.diagnosis.isin(diagnoses)].nunique(), f"{formatting.plain(name)} subject")
-        for name, diagnoses in columns.items()
-    ]
+        formatting.count(own.subject.nunique(), f"{formatting.plain(name)} subject")
+        if name in groups else f"{formatting.count(own.subject.nunique(), 'subject')} ({formatting.plain(name)})"
+        for name, own in rows.items()
+    ]  # fmt: skip
     whom = replace(selection.scan_filter, diagnosis=None).in_words()
     return (
         f"Average heatmaps of {', '.join(people)}{f' ({whom})' if whom else ''}; evidence for "
@@ -139,7 +117,7 @@ def show_row(
         next(columns).info(f"**{formatting.plain(name)}**: {formatting.plain(why)}")
 
 
-def show_grid(selection: Selection, look: MapStyle, columns: dict[str, tuple[str, ...]]) -> dict[Panel, Drawing]:
+def show_grid(selection: Selection, look: MapStyle, columns: Columns) -> dict[Panel, Drawing]:
     """Show every method as soon as its averages are read, and return what was drawn.
 
     All methods are drawn together where they share a scale or where a threshold is typed.
@@ -172,12 +150,19 @@ def show_grid(selection: Selection, look: MapStyle, columns: dict[str, tuple[str
     return drawn
 
 
-def choose_agreement(selection: Selection, columns: dict[str, tuple[str, ...]]) -> bool:
-    """Let the reader draw maps as opaque as retrained networks agree; say why it cannot be where it cannot."""
+def agreement_switch(selection: Selection) -> None:
+    """Let the reader draw maps as opaque as retrained networks agree."""
     why = agreement.why_not(selection)
-    wanted = url_state.toggle("g_agreement", "Opacity by agreement of the networks", help=why or agreement.HELP)
-    if not wanted:
+    url_state.toggle("g_agreement", "Opacity by agreement of the networks", help=why or agreement.HELP)
+
+
+def wants_agreement(selection: Selection, columns: Columns) -> bool:
+    """Say how pictures with the networks' agreement are read, or why it cannot be shown though it is asked for."""
+    if not url_state.kept("g_agreement"):
         return False
+    why = agreement.why_not(selection)
+    if any(one.active() != ["diagnosis"] for one in columns.values()) and not why:
+        why = "Agreement is of whole diagnoses: put the groups side by side."
     if why:
         st.info(f"The maps below are of one network. {why}")
         return False
@@ -269,28 +254,33 @@ def main() -> None:
         st.title("Group maps", anchor=False)
         page.nothing_explained()
         return
-    run, rows = selection.run, selection.rows()
-    columns = columns_of(selection)
-    rows = rows[rows.diagnosis.isin([d for own in columns.values() for d in own])].reset_index(drop=True)
-    head = page.Header("Group maps", sentence(selection, rows, columns))
-    look = map_controls.choose("g_", run, runs.available(run)[selection.model_set])
+    run = selection.run
+    place = st.container(gap=None)  # the head names what is chosen below it
+    look = map_controls.choose(
+        "g_", run, runs.available(run)[selection.model_set], lambda: agreement_switch(selection)
+    )  # fmt: skip
+    columns = group_columns.choose(selection)
+    by_column = group_columns.rows_of(selection, columns)
+    with place:
+        head = page.Header("Group maps", sentence(selection, by_column))
+    rows = pd.concat(by_column.values()).drop_duplicates(["model", "scan"]).reset_index(drop=True)
     if rows.empty:
         sidebar.nothing_passes(", so there is nothing to average")
         head.finish([])
         return
-    nobody = [name for name, own in columns.items() if not rows.diagnosis.isin(own).any()]
+    nobody = [name for name, own in by_column.items() if own.empty]
     if nobody:
         st.info(sidebar.nobody(selection, nobody))
-        columns = {name: own for name, own in columns.items() if name not in nobody}
+        columns = {name: one for name, one in columns.items() if name not in nobody}
     st.html(map_controls.ROWS)
-    others = also_explained(selection, columns)
-    if others:
-        st.caption(others)
-    look = replace(look, agreement=choose_agreement(selection, columns))
+    if more := group_columns.also_explained(selection, columns):
+        st.caption(f"Also explained: {', '.join(map(formatting.plain, more))}; choose it under Diagnosis at the left.")
+    look = replace(look, agreement=wants_agreement(selection, columns))
     drawn = show_grid(selection, look, columns)
     st.caption(map_controls.small_print(look))  # below: a phone shows a brain before it
     trust_line.leave_for_page_of(selection.run)
     in_3d(selection.method, drawn)
+    compared = comparison.section(selection, look, columns)
     box = url_state.fold("g_numbers", "Numbers behind the pictures")
     if box is not None:
         display.table(box, tables.table(*numbers(run, drawn)))
@@ -305,7 +295,7 @@ def main() -> None:
         "marked value of the bar and ends at the 99.5th percentile of the maps that share the scale.",
     )  # fmt: skip
     page.provenance(run, formatting.MODEL_SETS[selection.model_set], f"evidence for {selection.evidence()}")
-    head.finish(downloads(selection, look, drawn))
+    head.finish([*downloads(selection, look, drawn), *compared])
 
 
 page.body(main)

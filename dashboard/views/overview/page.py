@@ -81,7 +81,8 @@ def group_averages(run: Run, model_set: str, target: str, groups: list[str]) -> 
     if not columns:
         st.info(f"Its groups are of {access.FEW} subjects: their averages are {access.ONLY_FOR_ROLE}.")
         return
-    averages = map_grid.averages_by_method(Selection(run, model_set, methods[0], target), look, columns)
+    filters = map_grid.filters_of(columns)
+    averages = map_grid.averages_by_method(Selection(run, model_set, methods[0], target), look, filters)
     with st.spinner("Drawing group averages", show_time=True):
         drawn = map_grid.draw_available(averages, columns, look)
     for method in methods:

@@ -12,7 +12,7 @@ from dashboard.data import runs
 from dashboard.data.averages import Average
 from dashboard.data.reference_run import Reference
 from dashboard.data.runs import Run
-from dashboard.data.selection import OneHeatmap, ScanFilter, Selection
+from dashboard.data.selection import OneHeatmap, Selection
 from dashboard.drawing import palette
 from dashboard.shell import display, url_state
 from dashboard.text import formatting
@@ -135,7 +135,7 @@ def _of_groups(reference: Reference, selection: Selection, look: MapStyle) -> di
     """Return heading -> average of a group of the reference run, of the same models, method and target."""
     groups = data_averages.diagnoses_of_groups(reference.run, selection.model_set)
     columns = {f"{name} of {reference.run_id}": who for name, who in map_grid.columns_of(groups, None).items()}
-    wanted = map_grid.averages_by_method(selection.of(run=reference.run, scan_filter=ScanFilter()), look, columns)
+    wanted = map_grid.averages_by_method(selection.of(run=reference.run), look, map_grid.filters_of(columns))
     return wanted[selection.method]
 
 

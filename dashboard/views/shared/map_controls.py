@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import streamlit as st
@@ -99,14 +99,17 @@ def choose_percentile(prefix: str, place: DeltaGenerator) -> float:
     )  # fmt: skip
 
 
-def choose(prefix: str, run: Run, methods: Sequence[str]) -> MapStyle:
-    """Choose how maps are drawn, by one row of controls, the rest behind More."""
+def choose(
+    prefix: str, run: Run, methods: Sequence[str], more: Callable[[], None] = lambda: None
+) -> MapStyle:  # fmt: skip
+    """Choose how maps are drawn, by one row of controls, the rest behind More, where `more` adds controls."""
     row = st.container(key="map-controls")
     columns = row.columns([1.05, 1.05, 1.1, 1.1, 1, 1.1, 0.85], vertical_alignment="bottom", gap="small")
     plane, positions = choose_sections(prefix, run, columns)
     with columns[6].popover("More", width="stretch"):
         value, scale, rule, difference, shown = _what(prefix, run, methods)
         smooth, colours, convention = choose_drawing(prefix)
+        more()
     percentile = None
     if rule == "percentile":
         percentile = choose_percentile(prefix, columns[3])

@@ -11,7 +11,7 @@ import pandas as pd
 from dashboard.data import averages as data_averages
 from dashboard.data import reference_run, runs, trust
 from dashboard.data.averages import Average
-from dashboard.data.selection import Selection
+from dashboard.data.selection import ScanFilter, Selection
 from dashboard.drawing import brain_maps, pictures, planes
 from dashboard.drawing.planes import Range
 from dashboard.shell import notices
@@ -22,6 +22,7 @@ from dashboard.views.shared.average_pictures import Drawing
 from dashboard.views.shared.map_controls import MapStyle
 from store.export import interactive, nifti
 
+EVERYONE = ScanFilter()
 TITLE_SIZE = 26  # pixels of a heading in a saved picture
 
 
@@ -65,18 +66,25 @@ def columns_of(groups: Mapping[str, Sequence[str]], chosen: Sequence[str] | None
     return {group: tuple(diagnoses) for group, diagnoses in groups.items() if diagnoses}
 
 
+def filters_of(
+    columns: Mapping[str, tuple[str, ...]], scan_filter: ScanFilter = EVERYONE
+) -> dict[str, ScanFilter]:  # fmt: skip
+    """Return heading -> the filter of its scans: those of its diagnoses that pass a filter."""
+    return {name: replace(scan_filter, diagnosis=diagnoses) for name, diagnoses in columns.items()}
+
+
 def averages_by_method(
-    selection: Selection, look: MapStyle, columns: Mapping[str, tuple[str, ...]]
+    selection: Selection, look: MapStyle, columns: Mapping[str, ScanFilter]
 ) -> dict[str, dict[str, Average]]:
     """Return method -> heading -> average, as the controls say."""
     return {
         method: {
             name: Average(
-                selection.of(method=method, scan_filter=replace(selection.scan_filter, diagnosis=diagnoses)),
+                selection.of(method=method, scan_filter=scan_filter),
                 data_averages.AGREED if look.agreement else look.value,
                 look.scale,
             )
-            for name, diagnoses in columns.items()
+            for name, scan_filter in columns.items()
         }
         for method in look.methods
     }

@@ -1,0 +1,206 @@
+"""A against B on Group maps: which sets stand side by side, and whether they differ by more than chance."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from store_factory import make_larger_run
+
+import store
+from dashboard.data import comparison, runs
+from dashboard.data.averages import Average
+from dashboard.data.comparison import CannotCompareError
+from dashboard.data.selection import ScanFilter, Selection, explained_scans
+from dashboard.shell import access
+from dashboard.views.group_maps import columns
+from store.reading.streaming import SubjectMaps
+
+PAGE = "views/group_maps/page.py"
+
+pytestmark = pytest.mark.usefixtures("fresh_dashboard")
+
+
+@pytest.fixture(scope="module")
+def larger(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("larger")
+    make_larger_run(folder)
+    return folder
+
+
+@pytest.fixture
+def selection(larger) -> Selection:
+    info = store.list_runs(larger)[0]
+    return Selection(runs.Run(str(larger), info.run, info.created), "holdout", "sensitivity", "AD")
+
+
+def pair(selection: Selection, **changes) -> tuple[Average, Average]:
+    of = lambda diagnosis: Average(  # noqa: E731
+        selection.of(scan_filter=ScanFilter(diagnosis=(diagnosis,))), **{"value": "signed", "scale": "margin"} | changes
+    )
+    return of("AD"), of("NC")
+
+
+def quiet(*_) -> None:
+    pass
+
+
+# -- which sets -------------------------------------------------------------------------------------------------------
+
+
+def test_two_sets_part_the_scans_that_pass_the_other_filters(selection):
+    rows = explained_scans(selection.run, selection.model_set)
+    for by in (columns.DECISION, columns.SEX, columns.AGE):
+        if not columns.can_part(rows, by):
+            continue
+        found = columns.parted(ScanFilter(), rows, by)
+        first, second = (set(rows.scan[one.passing(rows)]) for one in found.values())
+        assert first
+        assert second
+        assert not first & second, by
+        known = rows if by != columns.DECISION else rows[rows.correct.notna()]
+        assert first | second == set(known.scan), by
+
+
+def test_ages_are_parted_at_the_median_over_subjects_within_the_filter():
+    rows = pd.DataFrame({"subject": list("abcde"), "age": [60.0, 61, 70, 80, 90], "scan": list("abcde")})
+    younger, older = columns.parted(ScanFilter(), rows, columns.AGE).values()
+    assert (younger.age, older.age) == ((60, 70), (80, 90))
+    same = rows.assign(age=[60.0, 90, 90, 90, 90])
+    assert [one.age for one in columns.parted(ScanFilter(), same, columns.AGE).values()] == [(60, 60), (90, 90)]
+
+
+def test_sites_are_two_that_are_chosen():
+    rows = pd.DataFrame({"site": ["a", "b", "c"], "subject": [1, 2, 3]})
+    found = columns.parted(ScanFilter(sex=("F",)), rows, columns.SITE, "c", "a")
+    assert found == {"c": ScanFilter(sex=("F",), site=("c",)), "a": ScanFilter(sex=("F",), site=("a",))}
+
+
+# -- the test ---------------------------------------------------------------------------------------------------------
+
+
+def test_t_is_that_of_two_samples_of_subjects(selection, monkeypatch):
+    monkeypatch.setattr(comparison, "BLOCK_MM", 2.0)  # the grid's own voxels
+    first, second = pair(selection)
+    found = comparison.difference(first, second, quiet)
+    reader = runs.opened(selection.run)
+    by_subject = []
+    for one in (first, second):
+        rows = one.selection.rows()
+        maps = [
+            reader.heatmap(r.model, "sensitivity", r.scan, target="AD")[reader.mask != 0] for r in rows.itertuples()
+        ]
+        by_subject.append(pd.DataFrame(maps).groupby(rows.subject.to_numpy()).mean().to_numpy())
+    expected = stats.ttest_ind(*by_subject).statistic
+    assert found.t.values()[:-1] == pytest.approx(expected, abs=0.01)
+    assert found.subjects == tuple(map(len, by_subject))
+    assert not found.adjusted
+    # Noise: the largest of all |t| is no rarer than the level of the test, and larger ones have smaller p.
+    order = np.argsort(np.abs(expected))
+    assert (np.diff(found.p.values()[:-1][order]) <= 1e-3).all()
+    assert found.smallest == pytest.approx(found.p.values()[:-1].min(), abs=1e-3)
+
+
+def test_a_planted_difference_is_found_and_noise_is_not(selection, monkeypatch):
+    random, first, second = np.random.default_rng(3), *pair(selection)
+    names = [list(dict.fromkeys(one.selection.rows().subject.astype(str))) for one in (first, second)]
+    size = int((runs.opened(selection.run).mask != 0).sum())
+    values = random.normal(size=(sum(map(len, names)), size)).astype(np.float32)
+
+    def asked(planted: float):
+        moved = values.copy()
+        moved[: len(names[0]), 5] += planted
+        inside = runs.opened(selection.run).mask != 0
+
+        def to_volume(units: np.ndarray) -> np.ndarray:
+            volume = np.zeros(inside.shape, np.float32)
+            volume[inside] = units
+            return volume
+
+        maps = SubjectMaps(tuple(names[0] + names[1]), ("m",) * len(moved), moved, 0, to_volume)
+        monkeypatch.setattr(store.RunReader, "subject_maps", lambda *_, **__: maps)
+        return comparison._tested(first, second, quiet)
+
+    found = asked(5.0)
+    assert found.significant == 1
+    assert found.t.values()[5] == pytest.approx(found.t.peak, rel=1e-3)
+    assert found.t.peak > found.critical > 3
+    assert found.smallest == pytest.approx(1 / 1001)
+    nothing = asked(0.0)
+    assert nothing.significant == 0
+    assert nothing.smallest > 0.05
+    assert nothing.critical == pytest.approx(found.critical, rel=0.1)
+
+
+def test_networks_that_explain_different_subjects_are_a_confound(selection, monkeypatch):
+    first, second = pair(selection)
+    names = [list(dict.fromkeys(one.selection.rows().subject.astype(str))) for one in (first, second)]
+    models = ["x"] * (len(names[0]) - 1) + ["y"] + ["x"] + ["y"] * (len(names[1]) - 1)
+    values = np.random.default_rng(0).normal(size=(len(models), 30)).astype(np.float32)
+    values[np.array(models) == "x"] += 8  # of the network, not of the set
+    size = int((runs.opened(selection.run).mask != 0).sum())
+
+    def to_volume(units: np.ndarray) -> np.ndarray:
+        volume = np.zeros(runs.opened(selection.run).mask.shape, np.float32)
+        volume.ravel()[np.flatnonzero(runs.opened(selection.run).mask)[:30]] = units
+        return volume
+
+    assert size > 30
+    for known, expected in ((tuple(models), 0), (("x",) * len(models), 30)):
+        maps = SubjectMaps(tuple(names[0] + names[1]), known, values, 0, to_volume)
+        monkeypatch.setattr(store.RunReader, "subject_maps", lambda *_, maps=maps, **__: maps)
+        found = comparison._tested(first, second, quiet)
+        assert found.adjusted == (expected == 0)
+        assert found.significant == expected
+
+
+def test_subjects_in_both_sets_are_left_out_and_too_few_are_refused(selection):
+    first, second = pair(selection)
+    everyone = Average(selection.of(scan_filter=ScanFilter()), value="signed", scale="margin")
+    with pytest.raises(CannotCompareError, match="12 subjects with scans in both are left out"):
+        comparison.sets_of(first, everyone)
+    with pytest.raises(CannotCompareError, match="choose the magnitude"):
+        comparison.difference(*pair(selection, value="spread"), quiet)
+    few = replace(first, selection=first.selection.of(scan_filter=ScanFilter(subject=("AD0", "AD1"))))
+    with pytest.raises(CannotCompareError, match="these have 2 and 12: widen"):
+        comparison.difference(few, second, quiet)
+
+
+def test_regions_have_the_false_discovery_rate(selection):
+    first, second = pair(selection)
+    rows = explained_scans(selection.run, selection.model_set)
+    names = pd.DataFrame({"region": ["a", "b", "c"], "name": ["A", "B", "C"]})
+    random = np.random.default_rng(0)
+    sums = random.uniform(1, 2, (len(rows), 3))
+    sums[rows.diagnosis.eq("AD").to_numpy(), 0] += 4
+    found = comparison.regions(first, second, sums, rows, names)
+    shares = pd.DataFrame(sums / sums.sum(axis=1, keepdims=True)).groupby([rows.diagnosis, rows.subject]).mean()
+    expected = stats.ttest_ind(shares.loc["AD"], shares.loc["NC"], equal_var=False)
+    assert found.set_index("region").loc[["a", "b", "c"], "p"].to_numpy() == pytest.approx(expected.pvalue)
+    assert found.q.to_numpy() == pytest.approx(stats.false_discovery_control(found.p))
+    assert found.region.iloc[0] == "a"
+    assert found.difference.iloc[0] > 0
+
+
+# -- the page ---------------------------------------------------------------------------------------------------------
+
+
+def test_women_stand_beside_men_and_are_tested(open_view, larger):
+    app = open_view(PAGE, larger, set="holdout", g_by="sex", g_test="open", g_value="signed")
+    assert not app.exception
+    assert app.query_params["g_by"] == "sex"
+    text = "\n".join(one.value for one in [*app.markdown, *app.caption])
+    assert "(Women)" in text
+    assert "Nothing says that Women and Men differ" in text or "differ in" in text
+    assert "**By region**" in text
+
+
+def test_readers_without_the_role_have_groups_alone_and_no_test(open_view, larger, monkeypatch):
+    monkeypatch.setattr(access, "may_see_patients", lambda: False)
+    app = open_view(PAGE, larger, set="holdout", g_by="sex", g_test="open")
+    assert not app.exception
+    assert not any("differ by more than chance" in box.label for box in app.expander)
+    assert "(Women)" not in "\n".join(one.value for one in app.markdown)
