@@ -22,7 +22,8 @@ Version 1.3  adds to metrics intervals and the number of folds, and the table ba
              Adds without_relevance to cells and group_regions: maps that are 0 everywhere have no share.
 Version 1.4  adds what the stage trust writes of the fixed test set: the tables of store/trust_tables.py, agreement/* of
              the networks that were trained again; completeness_error to heatmaps, and scores and rows of maps that
-             explain nothing to truth_scores.
+             explain nothing to truth_scores. Adds phenotypes: the column phenotype of scans, phenotype/*, and
+             truth_scores of runs that predict one.
 
 A minor version adds things a reader MAY ignore; a major version means: build the store again.
 """
@@ -117,6 +118,22 @@ TRUTH_DIFFERENCE = ArraySpec(
     VOLUME_ATTRIBUTES,
     True,
 )
+PHENOTYPE_REGIONS = ArraySpec(
+    "phenotype/regions",
+    SPACE,
+    "uint8",
+    "1 in the regions of the atlas whose volume is the phenotype that a regression predicts: the truth of truth_scores",
+    VOLUME_ATTRIBUTES,
+    True,
+)
+PHENOTYPE_ASSOCIATION = ArraySpec(
+    "phenotype/association",
+    SPACE,
+    "float32",
+    "Pearson's r of intensity and phenotype over the training scans of the held-out network (without one: all scans)",
+    VOLUME_ATTRIBUTES,
+    True,
+)
 HEATMAPS = ArraySpec(
     "heatmaps/{model}/{method}/{target}/{scale}",
     ("scan", "..."),
@@ -157,7 +174,7 @@ AGREEMENT = ArraySpec(
 ARRAYS = (
     TEMPLATE, MASK, ATLAS, GRID_TEMPLATE, GRID_MASK, GRID_ATLAS, SCANS, NATIVE,
     TRUTH_VISIBLE, TRUTH_VISIBLE_BINARY, TRUTH_SCANS, TRUTH_LOG_JACOBIAN, TRUTH_BINARY, TRUTH_DIFFERENCE,
-    HEATMAPS, CELLS, AGREEMENT,
+    PHENOTYPE_REGIONS, PHENOTYPE_ASSOCIATION, HEATMAPS, CELLS, AGREEMENT,
 )  # fmt: skip
 
 _MODEL = (STRING, "fold-1..fold-k, holdout, holdout-seed-k")
@@ -208,6 +225,7 @@ TABLES = (
             "cdr": (FLOAT, "Clinical Dementia Rating"),
             "cdr_sb": (FLOAT, "Clinical Dementia Rating, sum of boxes, 0 to 18"),
             "icv": (FLOAT, "intracranial volume, mm3"),
+            "phenotype": (FLOAT, "what a regression of a phenotype predicts, z score; other runs have none"),
             "severity": (FLOAT, "imposed severity; simulated scans only"),
             "subtype": (STRING, "imposed pattern; simulated scans of a scenario with several only, else empty"),
             "simulated": (BOOLEAN, "true if the change in this scan was imposed"),
@@ -217,7 +235,7 @@ TABLES = (
             "source_hash": (STRING, "fingerprint of the input, not its path"),
         },
         "one row a scan that was used",
-        later=("screening_diagnosis", "cdr_sb", "clinical_label", "subtype"),
+        later=("screening_diagnosis", "cdr_sb", "clinical_label", "subtype", "phenotype"),
     ),
     TableSpec(
         "exclusions",
@@ -588,7 +606,8 @@ TABLES = (
             "method": _METHOD,
             "diagnosis": (
                 STRING,
-                "positive group: against what was imposed; negative group: against what was imposed on the others",
+                "positive group: against what was imposed; negative group: against what was imposed on the others; of "
+                "phenotypes each group against the phenotype's regions",
             ),
             "level": (
                 STRING,
@@ -635,7 +654,8 @@ TABLES = (
                 "the value is the mean over so many networks trained alike, and its interval is over them, too",
             ),
         },
-        "how well heatmaps find the imposed change; simulated runs only",
+        "how well heatmaps find the imposed change of a simulated run, or (visible change and log-Jacobian replaced by "
+        "phenotype/regions) the structure whose phenotype is predicted; no other runs",
         optional=True,
         later=(
             "value_low", "value_high", "difference_low", "difference_high", "null_reference", "null_reference_sd",

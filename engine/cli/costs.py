@@ -106,9 +106,10 @@ def _of_references(run: Run, cost: NetworkCost) -> float:
     """Return the forward passes of networks that know nothing of the disease: engine/pipeline/truth_references.py."""
     config = run.config
     job = next((job for job in run.jobs if job.model == HELD_OUT), None)
-    if job is None or not run.cohort.simulated or run.networks_from != "train":
+    known = run.cohort.simulated or config.phenotype is not None
+    if job is None or not known or run.networks_from != "train":
         return 0.0
-    kinds = (config.analysis.untrained_networks, config.analysis.null_networks)
+    kinds = (config.analysis.untrained_networks, config.analysis.null_networks if run.cohort.simulated else 0)
     scans = run.cohort.scans.set_index("scan")["group"].reindex(job.explain)
     patients = int((scans == run.groups[0]).sum())
     occluded = (

@@ -27,9 +27,10 @@ AUTOMATIC = {
     "cdr_sb": ("cdrsb", "cdrsumofboxes"),
     "screening_diagnosis": ("screeningdiagnosis", "screendiagnosis", "diagnosissc", "dxbl"),
     "icv": ("icv", "etiv", "tiv"),
+    "phenotype": ("phenotype",),
     "path": ("path", "filepath", "file", "filename", "image", "nifti"),
 }
-NUMBERS = ("age", "mmse", "cdr", "cdr_sb", "icv")
+NUMBERS = ("age", "mmse", "cdr", "cdr_sb", "icv", "phenotype")
 
 
 def alias(name: str) -> str | None:

@@ -11,8 +11,8 @@ from engine.cohort.scans import Cohort, Target, exclude
 from engine.config.schema import TARGETS
 from engine.errors import UserError
 
-LABELS = {"age": "age", "mmse": "MMSE", "cdr": "CDR", "cdr_sb": "CDR-SB", "icv": "ICV"}
-UNITS = {"age": "years", "icv": "mm3"}
+LABELS = {"age": "age", "mmse": "MMSE", "cdr": "CDR", "cdr_sb": "CDR-SB", "icv": "ICV", "phenotype": "phenotype"}
+UNITS = {"age": "years", "icv": "mm3", "phenotype": "SD"}
 
 
 def groups_of(column: str) -> tuple[str, str]:
@@ -44,11 +44,14 @@ def with_values(cohort: Cohort, column: str) -> Cohort:
     return exclude(everyone, reasons, "ingest")
 
 
-def by_median(cohort: Cohort, column: str) -> Cohort:
+def by_median(cohort: Cohort, column: str, label: str = "") -> Cohort:
     """Put scans into groups above and below the median over subjects, which are the diagnosis, too.
 
     A subject counts with the mean of its scans; each scan is then of the group of its own value. Where subjects have
     the median itself, they go together to the side that makes the groups more alike in size, else to the higher one.
+
+    Args:
+        label: of the target, for people; default: the usual one of the column.
 
     Raises:
         UserError: every subject has the same value.
@@ -65,7 +68,7 @@ def by_median(cohort: Cohort, column: str) -> Cohort:
     return dataclasses.replace(
         cohort,
         scans=scans.assign(group=group, diagnosis=group),
-        target=Target(column, LABELS[column], UNITS.get(column, ""), threshold),
+        target=Target(column, label or LABELS[column], UNITS.get(column, ""), threshold),
     )
 
 

@@ -24,6 +24,7 @@ COLUMNS = {
     "cdr": "float64",
     "cdr_sb": "float64",  # sum of boxes
     "icv": "float64",  # mm3
+    "phenotype": "float64",  # z score; of a regression on one only
     "severity": "float64",  # simulated scans only
     "subtype": "string",  # simulated scans of a scenario with several patterns only
     "simulated": "bool",

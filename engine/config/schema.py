@@ -26,7 +26,7 @@ Method = Literal[
 METHOD_NAMES = get_args(Method)
 USUAL_METHODS = METHOD_NAMES[:4]  # the paper's
 LATER_METHODS = ("integrated_gradients", "smoothgrad", "deeplift", "lrp")  # with settings, since 0.2.0
-Target = Literal["age", "mmse", "cdr", "cdr_sb", "icv"]
+Target = Literal["age", "mmse", "cdr", "cdr_sb", "icv", "phenotype"]
 TARGETS = get_args(Target)
 TrustMeasure = Literal["randomisation", "stability", "faithfulness", "anatomy"]
 TRUST_MEASURES = get_args(TrustMeasure)
@@ -220,6 +220,13 @@ class TrustConfig(Section):
     shuffled_networks: int = Field(1, ge=0, description="trained on labels that were dealt out anew; randomisation")
 
 
+class PhenotypeConfig(Section):
+    """What a regression with target=phenotype predicts, and where that lies."""
+
+    name: str = Field(min_length=1, max_length=60, description="of the structure, for people")
+    regions: list[str] = Field(min_length=1, description="of the atlas: the truth of the heatmaps")
+
+
 class StoreConfig(Section):
     scans: bool = Field(True, description="publish the preprocessed scans; they identify people")
 
@@ -232,6 +239,7 @@ class RunConfig(Section):
     grid_mm: Literal[1, 2, 3, 4] = 4
     task: Literal["classification", "regression"] = "classification"
     target: Target | None = Field(None, description="column of the scans that a regression predicts")
+    phenotype: PhenotypeConfig | None = Field(None, description="with target=phenotype: its structure")
     cohort: CohortConfig = CohortConfig()
     atlas: AtlasConfig = AtlasConfig()
     preprocessing: PreprocessingConfig = PreprocessingConfig()
@@ -257,6 +265,11 @@ class RunConfig(Section):
             raise ValueError(f"task=regression needs the target that is to be predicted: {', '.join(TARGETS)}")
         if self.task == "classification" and (self.target or self.cohort.target):
             raise ValueError("a target is for task=regression; set both, or neither")
+        if (self.target == "phenotype") != (self.phenotype is not None):
+            raise ValueError(
+                "target=phenotype needs phenotype.name and phenotype.regions, and no other target has them; the "
+                "phenotype itself is the column that cohort.columns.phenotype names"
+            )
         if self.cohort.target != self.target:
             raise ValueError("cohort.target follows from target; set target alone")
         if self.target and "probability" in (self.analysis.gradient_scale, self.analysis.occlusion_scale):
@@ -287,6 +300,8 @@ class RunConfig(Section):
         """Return the configuration as plain JSON values, without where the data lie."""
         values = self.model_dump(mode="json")
         values["cohort"]["data"] = None
+        if self.phenotype is None:  # runs of before there were phenotypes keep their identity
+            del values["phenotype"]
         if self.imported:  # nothing was split and trained
             del values["training"], values["split"]
         for method in LATER_METHODS:  # runs of before they existed keep their identity

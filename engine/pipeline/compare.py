@@ -284,7 +284,7 @@ def _known_sum(shares: np.ndarray) -> float:
 
 
 def write_truth_scores(run: Run) -> None:
-    """Write the table truth_scores of a simulated run; none where nothing was imposed."""
+    """Write the table truth_scores; none where no truth is known."""
     rows = score_run(run, run.reader())
     if rows:
         run.writer.put_table("truth_scores", pd.DataFrame(rows))

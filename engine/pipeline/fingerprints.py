@@ -25,6 +25,8 @@ def data_fingerprint(cohort: Cohort, accepted: frozenset[str] = frozenset()) -> 
     scans = cohort.scans.drop(columns="path").sort_values("scan")
     if (scans["subtype"] == "").all():  # cohorts of before there were subtypes keep their identity
         scans = scans.drop(columns="subtype")
+    if scans["phenotype"].isna().all():  # nor phenotypes
+        scans = scans.drop(columns="phenotype")
     left_out = cohort.exclusions.sort_values(["scan", "reason"])
     return digest(scans.to_csv(index=False), left_out.to_csv(index=False), *cohort.groups, *sorted(accepted))
 

@@ -48,7 +48,8 @@ def read_cohort(config: RunConfig, store: Path, progress: Progress, inspect: boo
         cohort = convert_series(cohort, store / CACHE_FOLDER / "dicom", progress)
         cohort = inspect_all(cohort, config.cohort, progress, store / WORK_FOLDER / "files.json")
         cohort = without_unplaced(cohort, config.preprocessing.registration)
-    return by_median(cohort, config.target) if config.target else cohort
+    label = f"phenotype of the {config.phenotype.name}" if config.phenotype else ""
+    return by_median(cohort, config.target, label) if config.target else cohort
 
 
 def limits_for(config: RunConfig) -> Limits:

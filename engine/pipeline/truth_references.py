@@ -78,7 +78,7 @@ class References:
         analysis = self._run.config.analysis
         found = {
             UNTRAINED: [untrained_network(self._run, self._own_job, k) for k in range(analysis.untrained_networks)],
-            NULL: self._null(analysis.null_networks) if analysis.null_networks else [],
+            NULL: self._null(analysis.null_networks) if analysis.null_networks and self._run.cohort.simulated else [],
         }
         for network in (one.network for networks in found.values() for one in networks):
             network.to(device)

@@ -1,4 +1,6 @@
-"""Scores of a simulated run's heatmaps against what was imposed, between their reference and their ceiling.
+"""Scores of heatmaps against a known truth, between their reference and their ceiling.
+
+The truth is what was imposed on a simulated cohort, or the regions whose phenotype is predicted (phenotype_truth.py).
 
 Reference: the same method on networks that know nothing of the disease (truth_references.py); the difference counts.
 Ceilings: the score of the truth's own map, and that of the best map there is in the data, the absolute difference of
@@ -30,6 +32,7 @@ from engine.analysis.truth import (
     with_intervals,
 )
 from engine.pipeline.aggregate import explained, scale_for, stored_series
+from engine.pipeline.phenotype_truth import PhenotypeTruth
 from engine.pipeline.run import Run
 from engine.pipeline.truth_references import HELD_OUT, NULL, UNTRAINED, Baselines, References
 from engine.relevance import METHODS
@@ -44,10 +47,15 @@ PREFIX = {UNTRAINED: "", NULL: "null_"}  # of the columns of a kind of reference
 
 
 def score_run(run: Run, reader: RunReader) -> list[dict]:
-    """Return rows of the truth_scores table; none for a cohort without imposed change."""
-    if not (run.cohort.simulated and reader.has_array(TRUTH_VISIBLE.path)):
+    """Return rows of the truth_scores table; none for a cohort without a known truth."""
+    truth: Truth | PhenotypeTruth
+    if run.config.phenotype:
+        truth = PhenotypeTruth(run, reader)
+    elif run.cohort.simulated and reader.has_array(TRUTH_VISIBLE.path):
+        truth = Truth(run, reader)
+    else:
         return []
-    truth, references, baselines = Truth(run, reader), References(run), Baselines(run)
+    references, baselines = References(run), Baselines(run)
     series = stored_series(reader).drop_duplicates(["model_set", "method"])
     more = [name for name in baselines.names if name not in set(series.loc[series["model_set"] == HELD_OUT, "method"])]
     rows = []
@@ -65,7 +73,13 @@ def score_run(run: Run, reader: RunReader) -> list[dict]:
 
 
 class Truth:
-    """The truth of a run: of the cohort, and of each scan where it is stored."""
+    """What was imposed on a simulated cohort, and on each scan where it is stored.
+
+    Attributes:
+        own_group: explained is the evidence for the positive group, in scans of the other, too.
+    """
+
+    own_group = False
 
     def __init__(self, run: Run, reader: RunReader) -> None:
         self.run, self.reader = run, reader
@@ -122,11 +136,12 @@ class _Samples:
 class Scored:
     """The explained scans of one model set and diagnosis, and what is computed for them once, whatever the method."""
 
-    def __init__(self, truth: Truth, references: References, model_set: str, diagnosis: str) -> None:
+    def __init__(self, truth: Truth | PhenotypeTruth, references: References, model_set: str, diagnosis: str) -> None:
         self._truth, self._references, self._run = truth, references, truth.run
         self._model_set, self._diagnosis = model_set, diagnosis
         predictions = explained(truth.reader, model_set)
         self._scans = predictions[predictions["diagnosis"] == diagnosis].reset_index(drop=True)
+        self._target = diagnosis if truth.own_group else self._run.groups[0]
         self._weights = scan_weights(self._scans, self._run.config.analysis.weights)
         self._subjects = {name: place for place, name in enumerate(self._scans["subject"].drop_duplicates())}
         self._scorers = {scan: truth.scan(scan, diagnosis) for scan in self._scans["scan"].drop_duplicates()}
@@ -137,7 +152,7 @@ class Scored:
         Args:
             baselines: what makes its maps; default: they are stored.
         """
-        target, reader = self._run.groups[0], self._truth.reader
+        target, reader = self._target, self._truth.reader
         scale = scale_for(self._run, method)
         stored = "margin" if scale == "relative" else scale
 
@@ -150,7 +165,7 @@ class Scored:
 
         networks = [self._samples(method, maps(again)) for again in (None, *self._retrained(method))]
         note = self._references.missing(method, self._model_set)
-        if self._diagnosis != target and METHODS[method].explanation:
+        if self._diagnosis != self._run.groups[0] and METHODS[method].explanation:
             note = "references are of the positive group"
         elif scale == "probability" and METHODS[method].gradient and not note:
             note = "references have no gradients of the probability"

@@ -1,4 +1,4 @@
-"""What the stage preprocess writes into a run: template, atlas, scans, tables, native spaces, imposed truth."""
+"""What the stage preprocess writes into a run: template, atlas, scans, tables, native spaces, known truth."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import numpy as np
 from engine.images.grid import Grid
 from engine.images.template import brain_mask, template_brain
 from engine.pipeline.imposed_truth import write_truth
+from engine.pipeline.phenotype_truth import write_phenotype_truth
 from engine.pipeline.run import Run
 from engine.preprocessing.native_space import native_spaces
 
@@ -19,6 +20,8 @@ def write_inputs(run: Run) -> None:
         write_truth(run)
     elif run.config.preprocessing.keep_transforms:
         write_native_spaces(run)
+    if run.config.phenotype:
+        write_phenotype_truth(run)
 
 
 def _write_space(run: Run) -> None:

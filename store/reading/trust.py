@@ -15,7 +15,7 @@ from store.reading.trust_figures import FAILS, FIGURES, NOT_MEASURED, Facts, Tru
 
 TABLES = ("truth_scores", "randomisation", "stability", "faithfulness", "false_positives", "anatomy")
 FAILURES = {
-    "truth": "finds the imposed change no better than networks that know nothing of it",
+    "truth": "finds what is known to be there no better than networks that know nothing of it",
     "randomisation": "does not show what the network learned",
     "stability": "gives another map after another training",
     "faithfulness": "marks other places than those the network uses most",

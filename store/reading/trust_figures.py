@@ -96,6 +96,8 @@ class Facts:
     def __init__(self, run: RunReader, fewest: int, benchmark: Mapping[str, Mapping[str, Any]] | None) -> None:
         self.fewest, self.benchmark = fewest, benchmark
         self.simulated, self.positive = run.simulated, run.groups[0]
+        self.predicts_value = run.task == "regression"
+        self.phenotype = bool(run.target and run.target["column"] == "phenotype")
         found = ("truth_scores", "randomisation", "stability", "faithfulness")
         self.tables = {name: run.table(name) for name in found if run.has_table(name)}
         named = pd.concat([run.table("cells", ["method"]), *(frame[["method"]] for frame in self.tables.values())])
@@ -125,6 +127,10 @@ class Facts:
         """Return a figure that this run does not have, with the reason."""
         if name in self.tables:
             return not_measured(figure, "for this method, on the fixed test set")
+        if self.predicts_value:
+            return not_measured(
+                figure, "in this run: it is of networks that tell two groups apart, these predict a value"
+            )
         return not_measured(figure, "in this run: it is made by the stage trust of run_pipeline.py")
 
 
@@ -141,10 +147,13 @@ def _too_few(name: str, facts: Facts) -> TrustFigure:
 
 
 def truth(facts: Facts, method: str) -> TrustFigure:
-    """Judge by how much the mean map of the positive group exceeds networks that know nothing of the change."""
+    """Judge by how much the mean map of the positive group exceeds networks that know nothing of the truth.
+
+    The truth is the imposed change of a simulated run, or the structure whose phenotype the networks predict.
+    """
     row = facts.row("truth_scores", method=method, diagnosis=facts.positive, level="group", score="voxel_auc")
     of = ""
-    if row is None and not facts.simulated:
+    if row is None and not (facts.simulated or facts.phenotype):
         row, of = (facts.benchmark or {}).get(method), "benchmark "
         if row is None:
             words = "Truth: not known, for these are real scans, and no benchmark of this method is at hand."
@@ -162,7 +171,8 @@ def truth(facts: Facts, method: str) -> TrustFigure:
     known = {words: one for words, one in known.items() if math.isfinite(one.value)}
     kind = f" ({row['kind']})" if of and row.get("kind") else ""
     whose = f"in the benchmark{kind} the" if of else "the"
-    start = f"Truth: {whose} mean map finds the imposed change with a voxel AUC of {_say(found)}"
+    place = "the structure whose phenotype is predicted" if facts.phenotype else "the imposed change"
+    start = f"Truth: {whose} mean map finds {place} with a voxel AUC of {_say(found)}"
     short = f"{of}{_two(found.value)}"
     if not math.isfinite(found.value):
         return not_measured("truth", "for this method: its maps hold no relevance")

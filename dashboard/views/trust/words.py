@@ -55,9 +55,11 @@ def instead_of_all(run: Run) -> bool:
         )
         return True
     if runs.answer(run).is_value:
+        known = runs.opened(run).has_table("truth_scores")
+        line = " How well they find the structure is in the line under each heatmap." if known else ""
         st.info(
             f"{NO_MEASURE}: it predicts a value. Measures of trust are of networks that tell two groups apart, so "
-            "nothing on this page was measured here. A run that has them:"
+            f"nothing on this page was measured here.{line} A run that has them:"
         )
         st.code(notices.MAKE_ONE, language=None)
         return True
