@@ -23,7 +23,7 @@ Version 1.3  adds to metrics intervals and the number of folds, and the table ba
 Version 1.4  adds what the stage trust writes of the fixed test set: the tables of store/trust_tables.py, agreement/* of
              the networks that were trained again; completeness_error to heatmaps, and scores and rows of maps that
              explain nothing to truth_scores. Adds phenotypes: the column phenotype of scans, phenotype/*, and
-             truth_scores of runs that predict one.
+             truth_scores of runs that predict one; truth_heads of simulated runs on real heads.
 
 A minor version adds things a reader MAY ignore; a major version means: build the store again.
 """
@@ -596,6 +596,18 @@ TABLES = (
         ("subtype", "region"),
         {"subtype": (STRING, "as in the scans table"), "region": _REGION, **_TRUTH_REGION},
         "region truth of the patients of one subtype; simulated runs of a scenario with several subtypes only",
+        optional=True,
+    ),
+    TableSpec(
+        "truth_heads",
+        ("subject", "region"),
+        {
+            "subject": (STRING, "patient, as in the scans table"),
+            "region": _REGION,
+            "requested": (FLOAT, "relative change of volume asked of the region of this person's own head, severity 1"),
+            "achieved": (FLOAT, "the same, measured by carrying the region of the person's own segmentation along"),
+        },
+        "what was imposed on each patient's own head, by region; simulated runs on real heads only",
         optional=True,
     ),
     TableSpec(

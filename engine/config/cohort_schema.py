@@ -23,8 +23,31 @@ ScenarioName = Literal[
 SIMULATION_VERSION = 2  # raised when the same settings give other brains
 
 
+class Heads(Section):
+    """Real people's heads, each with its own segmentation, that take the place of the template."""
+
+    data: Path | None = Field(None, description="their table, or a folder with one table in it")
+    path: str = Field("{path}", description="pattern of a head's T1, relative to the table, with its columns in braces")
+    segmentation: str = Field("{segmentation}", description="the same of its segmentation")
+    labels: str = Field("labels.csv", description="table of the segmentation's labels, columns name and index")
+    columns: dict[str, str] = Field(default_factory=dict, description="our column -> the table's column")
+    regions: dict[str, list[str]] = Field(
+        default_factory=dict, description="region of a scenario -> names of labels; default: by name, or those of MUSE"
+    )
+    brain: Literal["extraction", "segmentation"] = Field(
+        "extraction", description="what tells brain from skull: preprocessing.brain_extraction, or any label"
+    )
+    registration: Literal["affine", "none"] = Field("affine", description="none: they lie in MNI space already")
+    note: str = Field("", description="where they come from and under which licence; it goes into the run's notices")
+
+    @model_serializer(mode="wrap")
+    def _without_place(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out where the heads lie: what they are decides a cohort's identity, by the hash of each."""
+        return {**serialise(self), "data": None}
+
+
 class Simulation(Section):
-    """A cohort of template brains with imposed change (engine/simulation)."""
+    """A cohort of template brains, or of people's heads, with imposed change (engine/simulation)."""
 
     positive: int = Field(100, ge=1, description="subjects with imposed change")
     negative: int = Field(100, ge=1, description="subjects without imposed change")
@@ -45,13 +68,15 @@ class Simulation(Section):
     bias_sd: float = Field(0.04, ge=0, description="of the smooth multiplicative bias field, all scans together")
     noise_sd: float = Field(0.03, ge=0, description="per voxel, relative to white matter, all scans together")
     solve_mm: Literal[2, 4] = Field(2, description="grid on which the deformations are solved")
+    heads: Heads | None = Field(None, description="real heads instead of the template (docs/simulation.md, Real heads)")
 
     @model_serializer(mode="wrap")
-    def _without_default_scenario(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave the scenario out where it is the default: cohorts of before there were others keep their identity."""
+    def _without_later_defaults(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what came later where it is the default: cohorts of before keep their identity."""
         values = serialise(self)
-        if self.scenario == type(self).model_fields["scenario"].default:
-            del values["scenario"]
+        for name in ("scenario", "heads"):
+            if getattr(self, name) == type(self).model_fields[name].default:
+                del values[name]
         return values
 
 

@@ -7,6 +7,7 @@ import hashlib
 from engine.cohort.scans import Cohort
 from engine.config.cohort_schema import SIMULATION_VERSION
 from engine.config.schema import RunConfig
+from engine.simulation.heads import HEAD_VERSION
 from store import SPEC_VERSION
 
 VERSION = "0.2.0"
@@ -54,10 +55,13 @@ def run_fingerprint(config: RunConfig, data: str, computing: str) -> str:
 
 def volumes_fingerprint(config: RunConfig) -> str:
     """Return the fingerprint of all that decides a volume, its input aside."""
+    made_of: list[object] = []
     if config.cohort.reader == "simulated":
         made_of = [SIMULATION_VERSION, config.cohort.simulation.model_dump_json(), config.seed]
-    else:
-        made_of = [config.preprocessing.model_dump_json(exclude={"processes", "keep_transforms", "quality"})]
+    if config.cohort.reader == "simulated" and config.cohort.simulation.heads:
+        made_of.append(HEAD_VERSION)
+    if config.cohort.reader != "simulated" or config.cohort.simulation.heads:
+        made_of.append(config.preprocessing.model_dump_json(exclude={"processes", "keep_transforms", "quality"}))
     return digest("volumes", PREPROCESSING_VERSION, config.grid_mm, *made_of)
 
 

@@ -21,8 +21,10 @@ from engine.preprocessing.scan import PreparedScan
 from engine.preprocessing.volume_cache import VolumeCache
 from engine.progress import Progress
 from engine.simulation.cohort import SimulatedPreparer, imposed_truth
+from engine.simulation.head_cohort import HeadPreparer
+from engine.simulation.head_truth import change_of_head, regions_of
 from engine.simulation.imposed import changed_places, imposed_regions, measure_change
-from engine.simulation.scenarios import scenario_of
+from engine.simulation.scenarios import is_imposed, scenario_of
 from engine.simulation.twins import counterfactual_twin
 from store.reading.truth import binary_of
 
@@ -53,7 +55,7 @@ class TwinPreparer:
 
 def twins(run: Run) -> VolumeCache:
     """Render the twins of all scans with imposed change, or find them where an earlier run has left them."""
-    preparer, processes = preparer_for(run.config)
+    preparer, processes = preparer_for(run.config, run.store)
     assert isinstance(preparer, SimulatedPreparer)
     scans = run.cohort.scans
     changed = replace(run.cohort, scans=scans[scans["severity"] > 0].reset_index(drop=True))
@@ -69,19 +71,24 @@ def write_truth(run: Run) -> None:
 
     A regression has no such truth: what was imposed on patients is not what it looks for.
     """
-    preparer, _ = preparer_for(run.config)
+    preparer, _ = preparer_for(run.config, run.store)
     assert isinstance(preparer, SimulatedPreparer)
     shares = _shares(run)
-    imposed = imposed_truth(preparer, shares)
-    if imposed is None or run.cohort.target:
+    if not is_imposed(preparer.simulation) or run.cohort.target:
         return
-    grid, log_jacobian = Grid(run.config.grid_mm), imposed[1].astype(np.float32)
+    if isinstance(preparer, HeadPreparer):
+        log_jacobian, tables = _truth_on_heads(run, preparer, shares)
+    else:
+        imposed = imposed_truth(preparer, shares)
+        assert imposed is not None
+        log_jacobian = imposed[1].astype(np.float32)
+        tables = {name: region_truth(run, preparer, name) for name in shares}
+    grid = Grid(run.config.grid_mm)
     change = _write_scan_changes(run)
     binary = binary_of(change, run.mask).astype(np.uint8)
     run.writer.put_array("truth/visible_change", change, affine=grid.affine, unit="white matter intensity")
     run.writer.put_array("truth/visible_binary", binary, affine=grid.affine, unit="1 where the change is visible")
     run.writer.put_array("truth/log_jacobian", log_jacobian, affine=grid.affine, unit="log volume ratio")
-    tables = {name: region_truth(run, preparer, name) for name in shares}
     run.writer.put_table("truth_regions", mean_truth(tables, shares))
     if len(tables) > 1:
         run.writer.put_table("truth_subtypes", pd.concat([t.assign(subtype=name) for name, t in tables.items()]))
@@ -93,6 +100,39 @@ def _shares(run: Run) -> dict[str, float]:
     if (patients["subtype"] == "").all():
         return {run.config.cohort.simulation.scenario: 1.0}
     return {str(name): float(share) for name, share in patients["subtype"].value_counts(normalize=True).items()}
+
+
+def _truth_on_heads(
+    run: Run, preparer: HeadPreparer, shares: dict[str, float]
+) -> tuple[np.ndarray, dict[str, pd.DataFrame]]:
+    """Measure what was imposed on each patient's own head and write it, table truth_heads.
+
+    Returns:
+        (x, y, z) float32 imposed log-Jacobian, the mean over patients; pattern -> region truth, the mean over those
+        who have it.
+    """
+    scans = run.cohort.scans[run.cohort.scans["group"] == run.groups[0]].drop_duplicates("subject")
+    mean, people, tables = np.zeros(run.mask.shape, np.float32), [], {}
+    with run.progress.task("measuring what was imposed on heads", len(scans)) as task:
+        for name, share in shares.items():
+            pattern = next(p for p in scenario_of(preparer.simulation).patterns if p.name == name)
+            rows = (scans[scans["subtype"] == name] if len(shares) > 1 else scans).to_dict("records")
+            of_pattern, total = [], np.zeros(run.mask.shape, np.float32)
+            regions = regions_of(pattern, run.atlas)
+            for row in rows:
+                log_jacobian, measured = change_of_head(preparer, row, regions)
+                total += log_jacobian / len(rows)
+                of_pattern.append(measured)
+                task.advance()
+            imposed = imposed_regions(run.atlas, total, changed_places(preparer, pattern, run.config.grid_mm))
+            measured = pd.concat(of_pattern)
+            averages = measured.groupby("region")[["requested", "achieved"]].mean().reset_index()
+            tables[name] = imposed.merge(averages, on="region", how="left")
+            tables[name].loc[~tables[name]["imposed"], ["requested", "achieved"]] = np.nan
+            people.append(measured)
+            mean += np.float32(share) * total
+    run.writer.put_table("truth_heads", pd.concat(people, ignore_index=True))
+    return mean, tables
 
 
 def region_truth(run: Run, preparer: SimulatedPreparer, pattern_name: str) -> pd.DataFrame:

@@ -20,10 +20,12 @@ from engine.preprocessing.scan import ScanPreparer
 from engine.progress import Progress
 from engine.simulation.cohort import SimulatedPreparer
 from engine.simulation.cohort import read as read_simulated
+from engine.simulation.head_cohort import HeadPreparer, read_on_heads
 from store.keys import TRAINING_MAPS
 from store.spec import CACHE_FOLDER, WORK_FOLDER
 
 OF_THE_NEGATIVE_GROUP = {"nc_mean", "other_subject"}  # what replaces tissue, made of its training scans
+HEADS_FOLDER = "heads"  # in the cache of the store
 PARALLEL_FROM_MM = 3  # simulated volumes finer than this are worth worker processes
 
 
@@ -37,7 +39,8 @@ def read_cohort(config: RunConfig, store: Path, progress: Progress, inspect: boo
         UserError: see the reader.
     """
     if config.cohort.reader == "simulated":
-        cohort = read_simulated(config.cohort, config.seed)
+        read = read_on_heads if config.cohort.simulation.heads else read_simulated
+        cohort = read(config.cohort, config.seed)
         return by_median(with_values(cohort, config.target), config.target) if config.target else cohort
     if config.cohort.data is None:
         raise UserError(f"--data: the folder of the scans is needed with cohort.reader={config.cohort.reader}")
@@ -59,8 +62,16 @@ def limits_for(config: RunConfig) -> Limits:
     return limits_of(config.preprocessing, accepted(config.cohort))
 
 
-def preparer_for(config: RunConfig) -> tuple[ScanPreparer | SimulatedPreparer, int]:
-    """Return what prepares the scans of a cohort, and by how many processes."""
+def preparer_for(config: RunConfig, store: Path) -> tuple[ScanPreparer | SimulatedPreparer, int]:
+    """Return what prepares the scans of a cohort, and by how many processes.
+
+    Args:
+        store: where prepared heads and their changes are kept, for simulated cohorts on real heads.
+    """
+    if config.cohort.reader == "simulated" and config.cohort.simulation.heads:
+        folder = store / CACHE_FOLDER / HEADS_FOLDER
+        on_heads = HeadPreparer(config.cohort.simulation, config.grid_mm, config.seed, config.preprocessing, folder)
+        return on_heads, config.preprocessing.processes
     if config.cohort.reader == "simulated":
         fine = config.grid_mm < PARALLEL_FROM_MM
         simulated = SimulatedPreparer(config.cohort.simulation, config.grid_mm, config.seed)

@@ -107,6 +107,11 @@ def check(config: RunConfig, extent: Extent, device: torch.device, progress: Pro
     started = time.monotonic()
     if config.cohort.reader != "simulated":
         raise UserError(f"cohort.reader: {config.cohort.reader}; check-simulation is of simulated cohorts")
+    if config.cohort.simulation.heads:
+        raise UserError(
+            "cohort.simulation.heads: check-simulation makes up people whom no network has seen, and real heads cannot "
+            "be made up; it is of template cohorts (docs/simulation.md, Real heads, has the check of real ones)"
+        )
     if config.grid_mm < FINEST_MM:
         raise UserError(f"grid_mm: {config.grid_mm}; the check takes hours on it, use 2 or 4")
     make_deterministic(device)

@@ -34,7 +34,7 @@ def ingest(run: Run) -> None:
 
 def preprocess(run: Run) -> None:
     """Prepare volumes on one grid, with quality figures, folds and the fixed test set."""
-    preparer, processes = preparer_for(run.config)
+    preparer, processes = preparer_for(run.config, run.store)
     settings = (run.volumes_folder, run.preprocessing_fingerprint, run.progress, processes, limits_for(run.config))
     prepared = prepare_cohort(run.cohort, Preparation(preparer, *settings))
     run.cache, run.quality, run.flags = prepared.cache, prepared.quality, prepared.flags

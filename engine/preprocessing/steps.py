@@ -123,6 +123,14 @@ def sample(data: np.ndarray, affine: np.ndarray, registration: Registration, mm:
     return _ants().apply_transforms(fixed, moving, list(registration.forward), interpolator="linear").numpy()
 
 
+def sample_labels(labels: np.ndarray, affine: np.ndarray, registration: Registration, mm: int) -> np.ndarray:
+    """Carry integer labels of a scan to Grid(mm), each voxel that of the nearest; (x, y, z) int32."""
+    fixed = to_ants(np.zeros(Grid(mm).shape), Grid(mm).affine)
+    moving = to_ants(labels, affine)  # float32, in which labels up to 2^24 are exact
+    moved = _ants().apply_transforms(fixed, moving, list(registration.forward), interpolator="nearestNeighbor")
+    return np.rint(moved.numpy()).astype(np.int32)
+
+
 def back_to_scan(volume: np.ndarray, mm: int, transforms: Path, scan: Path) -> nib.Nifti1Image:
     """Bring a volume of Grid(mm), such as a heatmap, to the scan's own space, axes as by `load_upright`.
 

@@ -117,21 +117,40 @@ def solve_flow(
         )
     names = [name for name in change if change[name] and regions[name].any()]
     targets = {name: regions[name] & tissue_that_changes(brain, change[name]) for name in names}
-    gain = {name: float(np.log1p(change[name])) for name in names}
-    halo, taper = _surroundings(np.any(list(targets.values()), axis=0), mm)
-    velocity = np.zeros((3, *brain.shape), np.float32)
-    for _ in range(MAX_CORRECTIONS):
-        velocity = _velocity(targets, gain, halo, mm) * taper
-        jacobian = np.exp(_log_jacobian(_integrate(velocity, 1.0, 2)))  # of the forward map, where the tissue was
-        achieved = {name: float(jacobian[targets[name]].mean()) - 1 for name in names}
-        if all(abs(achieved[name] / change[name] - 1) < TOLERANCE / 2 for name in names):
-            break
-        for name in names:
-            gain[name] *= float(np.clip(np.log1p(change[name]) / np.log1p(achieved[name]), 0.5, 2.0))
+    halo, taper = surroundings(np.any(list(targets.values()), axis=0), mm)
+    velocity, achieved = solve_velocity(targets, change, halo, taper, mm)
     wrong = [name for name in names if abs(achieved[name] / change[name] - 1) > TOLERANCE]
     if wrong:
         raise RunError(f"the deformation cannot reach the requested change in {', '.join(wrong)}; ask for less")
-    return _flow(velocity, achieved, lowest, highest, taper > 0)
+    return flow_along(velocity, achieved, lowest, highest, taper > 0)
+
+
+def solve_velocity(
+    targets: Mapping[str, np.ndarray], change: Mapping[str, float], halo: np.ndarray, taper: np.ndarray, mm: int
+) -> tuple[np.ndarray, dict[str, float]]:
+    """Find the velocity whose flow changes the volume of each target as asked, as nearly as can be.
+
+    Args:
+        targets: name -> (x, y, z) bool, none empty; what is to change.
+        change: name -> relative change of volume after one unit of time, not 0.
+        halo, taper: (x, y, z) float32, see `surroundings`.
+        mm: voxel size of the grid.
+    Returns:
+        (3, x, y, z) float32, voxels; name -> relative change of volume that was reached.
+    Raises:
+        RunError: the change folds space.
+    """
+    gain = {name: float(np.log1p(change[name])) for name in targets}
+    velocity, achieved = np.zeros((3, *halo.shape), np.float32), dict.fromkeys(targets, 0.0)
+    for _ in range(MAX_CORRECTIONS):
+        velocity = _velocity(targets, gain, halo, mm) * taper
+        jacobian = np.exp(log_jacobian(_integrate(velocity, 1.0, 2)))  # of the forward map, where the tissue was
+        achieved = {name: float(jacobian[targets[name]].mean()) - 1 for name in targets}
+        if all(abs(achieved[name] / change[name] - 1) < TOLERANCE / 2 for name in targets):
+            break
+        for name in targets:
+            gain[name] *= float(np.clip(np.log1p(change[name]) / np.log1p(achieved[name]), 0.5, 2.0))
+    return velocity, achieved
 
 
 def tissue_that_changes(brain: np.ndarray, change: float) -> np.ndarray:
@@ -139,9 +158,16 @@ def tissue_that_changes(brain: np.ndarray, change: float) -> np.ndarray:
     return brain > 0.45 if change < 0 else (brain > 0) & (brain < 0.6)
 
 
-def _surroundings(changed: np.ndarray, mm: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return (halo, taper), (x, y, z) float32: what gains the loss of changed tissue; 1 beside it to 0 at the reach."""
+def surroundings(changed: np.ndarray, mm: int, yielding: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return (halo, taper), (x, y, z) float32: what gains the loss of changed tissue; 1 beside it to 0 at the reach.
+
+    Args:
+        changed: (x, y, z) bool.
+        mm: voxel size.
+        yielding: (x, y, z) how readily each voxel gains, above 0; default: all alike.
+    """
     halo = ndimage.binary_dilation(changed, iterations=max(1, round(HALO_MM / mm))) & ~changed
+    halo = halo if yielding is None else halo * yielding
     away_mm = ndimage.distance_transform_edt(~changed) * mm
     near = np.clip((REACH_MM - away_mm) / (REACH_MM - HALO_MM), 0, 1).astype(np.float32)
     return ndimage.gaussian_filter(halo.astype(np.float32), 1.0), near * near * (3 - 2 * near)
@@ -191,7 +217,7 @@ def sample(field: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
         return np.stack(list(threads.map(one, field)))
 
 
-def _log_jacobian(displacement: np.ndarray) -> np.ndarray:
+def log_jacobian(displacement: np.ndarray) -> np.ndarray:
     """Return the log determinant of the gradient of x + displacement(x), (x, y, z)."""
     gradient = np.stack([np.stack(np.gradient(part)) for part in displacement])
     matrix = np.moveaxis(gradient, (0, 1), (-2, -1)) + np.eye(3, dtype=np.float32)
@@ -201,10 +227,17 @@ def _log_jacobian(displacement: np.ndarray) -> np.ndarray:
     return np.log(determinant).astype(np.float32)
 
 
-def _flow(
+def flow_along(
     velocity: np.ndarray, achieved: Mapping[str, float], lowest: float, highest: float, reach: np.ndarray
 ) -> Flow:
-    """Walk from severity 0 both ways, keeping the pull-back displacement at every STEP."""
+    """Walk along a velocity (3, x, y, z) from severity 0 both ways, keeping the displacement at every STEP.
+
+    Args:
+        velocity: of severity 1 in one unit of time.
+        achieved: region -> relative change of volume at severity 1.
+        lowest, highest: range of severities to keep, lowest <= 0 < highest.
+        reach: (x, y, z) bool, see Flow.
+    """
     identity = np.indices(velocity.shape[1:], dtype=np.float32)
 
     def walk(end: float) -> list[np.ndarray]:
@@ -219,7 +252,7 @@ def _flow(
     displacements = np.stack([*below, np.zeros_like(velocity), *above])
     severities = STEP * (np.arange(len(displacements)) - len(below))
     at_one = displacements[len(below) + round(1 / STEP)]
-    return Flow(severities, displacements, achieved, -_log_jacobian(at_one), reach)
+    return Flow(severities, displacements, achieved, -log_jacobian(at_one), reach)
 
 
 def truth_map(flow: Flow, mask: np.ndarray, solve_mm: int, mm: int) -> tuple[np.ndarray, np.ndarray]:
@@ -229,10 +262,10 @@ def truth_map(flow: Flow, mask: np.ndarray, solve_mm: int, mm: int) -> tuple[np.
     """
     grid = Grid(mm)
     if mm % solve_mm == 0:
-        log_jacobian = coarsen(flow.log_jacobian, solve_mm, mm)
+        imposed = coarsen(flow.log_jacobian, solve_mm, mm)
     else:
         coordinates = np.indices(grid.shape, dtype=np.float32) * (mm / solve_mm)
-        log_jacobian = ndimage.map_coordinates(flow.log_jacobian, coordinates, order=1, mode="nearest")
-    log_jacobian[~mask] = 0
-    size = np.abs(log_jacobian)
-    return size >= TRUTH_FRACTION * size.max(), log_jacobian
+        imposed = ndimage.map_coordinates(flow.log_jacobian, coordinates, order=1, mode="nearest")
+    imposed[~mask] = 0
+    size = np.abs(imposed)
+    return size >= TRUTH_FRACTION * size.max(), imposed

@@ -4,8 +4,7 @@ Every subject of both groups gets an individual anatomy, an age, a global size a
 brain, as large as the imposed displacement within its reach, without a change of volume. Every scan gets a
 misregistration, an intensity scale, a gamma, a bias field and noise. Patients get the imposed flow at their severity on
 top, and nothing else tells the groups apart: a sham that only controls had would itself be the label. All displacements
-are composed, and the template is interpolated once. Source: docs/definitions.md,
-Known truth.
+are composed, and the template is interpolated once. Source: docs/definitions.md, Known truth.
 """
 
 from __future__ import annotations
@@ -61,29 +60,33 @@ def read(config: CohortConfig, seed: int = 0) -> Cohort:
     """Return the scans of a simulated cohort; their volumes are made by SimulatedPreparer."""
     simulation = config.simulation
     rows = []
-    plan = (
-        (POSITIVE, simulation.positive, simulation.positive_scans),
-        (NEGATIVE, simulation.negative, simulation.negative_scans),
-        (MCI, simulation.apply_mci, None),
-    )
-    first = 0
-    for diagnosis, subjects, scans in plan:
-        for number in range(subjects):
-            rows += _subject_rows(simulation, seed, diagnosis, first + number, _sessions(number, subjects, scans))
-        first += subjects
+    for index, (diagnosis, scans) in enumerate(planned(simulation)):
+        rows += subject_rows(simulation, seed, diagnosis, index, scans)
     scenario = scenario_of(simulation)
     said = () if scenario.name == DEFAULT else (f"Scenario {scenario.name}: {scenario.words}",)
     groups = (POSITIVE, NEGATIVE)
     return Cohort(config.name or "Simulated", scan_table(rows), exclusion_table([]), groups, warnings=said)
 
 
+def planned(simulation: Simulation) -> list[tuple[str, int]]:
+    """Return (diagnosis, number of scans) of every subject, patients first."""
+    s = simulation
+    groups = (
+        (POSITIVE, s.positive, s.positive_scans),
+        (NEGATIVE, s.negative, s.negative_scans),
+        (MCI, s.apply_mci, None),
+    )
+    return [(name, _sessions(number, people, scans)) for name, people, scans in groups for number in range(people)]
+
+
 def _sessions(number: int, subjects: int, scans: int | None) -> int:
     """Return the number of scans of the subject: `scans` dealt out evenly, at least one each."""
-    total = max(scans or subjects, subjects)
-    return total // subjects + (number < total % subjects)
+    more, rest = divmod(max(scans or subjects, subjects), subjects)
+    return more + (number < rest)
 
 
-def _subject_rows(simulation: Simulation, seed: int, diagnosis: str, index: int, sessions: int) -> list[dict]:
+def subject_rows(simulation: Simulation, seed: int, diagnosis: str, index: int, sessions: int) -> list[dict]:
+    """Draw a subject: rows of its scans, as in the scans table."""
     random, scenario = np.random.default_rng([seed, 1, index]), scenario_of(simulation)
     older = scenario.years_older * simulation.effect if diagnosis == POSITIVE else 0.0
     age = float(np.clip(random.normal(simulation.age_mean + older, simulation.age_sd), 20, 100))
@@ -162,17 +165,18 @@ class SimulatedPreparer:
         """
         base = base_anatomy(self.simulation, self.grid_mm)
         wanted = {name: name not in without for name in nuisances_of(self.simulation)}
-        scan = self._scan_draws(row)
+        scan = self.scan_draws(row)
         healthy = self._coordinates(row, wanted, scan.normal(0, JITTER_MM, 3))
         coordinates = self._add_disease(row, healthy) if imposed else healthy
         volume = ndimage.map_coordinates(base.template, coordinates, order=1, mode="constant", cval=0.0)
-        volume = np.maximum(self._intensities(volume, base, wanted, scan), 0).astype(np.float32)
+        volume = np.maximum(self.intensities(volume, base, wanted, scan), 0).astype(np.float32)
         volume[~base.mask] = 0
         # White matter that the imposed change reaches would make the scale of the whole scan depend on the group.
-        unmoved = base.mask & ~_mark_reached(base, healthy)
+        unmoved = base.mask & ~mark_reached(base, healthy)
         return scale_to_white_matter(volume, unmoved) / np.float32(base.unmoved_scale)
 
-    def _scan_draws(self, row: dict) -> np.random.Generator:
+    def scan_draws(self, row: dict) -> np.random.Generator:
+        """Return the draws of a scan: shift, intensity and gamma, bias field, noise, in this order."""
         session = int(row["session"].removeprefix("ses-"))
         return np.random.default_rng([self.seed, 3, int(row["subject"].removeprefix("sim-")), session])
 
@@ -185,18 +189,18 @@ class SimulatedPreparer:
         of_anatomy, of_sham = subject.uniform(0, STRONGEST, 2)
         size = np.log(row["icv"] / MEAN_ICV_MM3) / 3
         shift_mm = shift_mm if wanted["misregistration"] else np.zeros(3)
-        coordinates = _resize(base.identity, size if wanted["size"] else 0.0, shift_mm, base)
+        coordinates = resize(base.identity, size if wanted["size"] else 0.0, shift_mm, base)
         if wanted["anatomy"]:
             coordinates += _scale(smooth_field(anatomy, grid_mm, ANATOMY_MM), of_anatomy * simulation.anatomy_mm, base)
         if wanted["sham"]:
-            coordinates += np.float32(of_sham) * _sham(sham, base)
+            coordinates += np.float32(of_sham) * sham_field(sham, base)
         if wanted["ageing"]:
             decades = np.clip((row["age"] - simulation.age_mean) / 10, -MAX_DECADES, MAX_DECADES)
-            coordinates += _at(base.ageing.displacement(decades * simulation.ageing), coordinates, base)
+            coordinates += displacement_at(base.ageing.displacement(decades * simulation.ageing), coordinates, base)
         if base.shared is not None and wanted[SHARED_FACTOR]:
             factor = np.random.default_rng([self.seed, 4, int(row["subject"].removeprefix("sim-"))]).normal()
             factor = np.clip(factor, -MAX_FACTOR, MAX_FACTOR)
-            coordinates += _at(base.shared.displacement(factor), coordinates, base)
+            coordinates += displacement_at(base.shared.displacement(factor), coordinates, base)
         return coordinates
 
     def _add_disease(self, row: dict, coordinates: np.ndarray) -> np.ndarray:
@@ -206,11 +210,12 @@ class SimulatedPreparer:
             return coordinates
         flow = base.imposed[row.get("subtype") or self.simulation.scenario]
         severity = min(row["severity"] / self.simulation.effect, MAX_SEVERITY)
-        return coordinates + _at(flow.displacement(severity), coordinates, base)
+        return coordinates + displacement_at(flow.displacement(severity), coordinates, base)
 
-    def _intensities(
+    def intensities(
         self, volume: np.ndarray, base: BaseAnatomy, wanted: dict[str, bool], scan: np.random.Generator
     ) -> np.ndarray:
+        """Add what a scanner adds: intensity and gamma, bias field and noise, drawn in this order."""
         simulation = self.simulation
         gain, gamma = np.exp(scan.normal(0, simulation.contrast_sd, 2))
         bias = smooth_field(scan.normal(size=(1, *control_points(BIAS_MM))), self.grid_mm, BIAS_MM)[0]
@@ -272,7 +277,7 @@ def base_anatomy(simulation: Simulation, grid_mm: int) -> BaseAnatomy:
     )  # fmt: skip
     still = ndimage.map_coordinates(template, identity, order=1)
     by_unmoved, by_whole = (
-        scale_to_white_matter(still, where) for where in (mask & ~_mark_reached(base, identity), mask)
+        scale_to_white_matter(still, where) for where in (mask & ~mark_reached(base, identity), mask)
     )
     return replace(base, unmoved_scale=float(by_unmoved.sum() / by_whole.sum()))
 
@@ -294,10 +299,10 @@ def outside_reach(preparer: SimulatedPreparer, margin_mm: float = 0.0) -> np.nda
     base = base_anatomy(preparer.simulation, preparer.grid_mm)
     away_mm = ndimage.distance_transform_edt(base.reach == 0) * base.solve_mm
     away_mm = ndimage.map_coordinates(away_mm, base.identity / base.solve_mm, order=1, mode="nearest")
-    return base.mask & ~_mark_reached(base, base.identity) & (away_mm > margin_mm)
+    return base.mask & ~mark_reached(base, base.identity) & (away_mm > margin_mm)
 
 
-def _mark_reached(base: BaseAnatomy, coordinates: np.ndarray) -> np.ndarray:
+def mark_reached(base: BaseAnatomy, coordinates: np.ndarray) -> np.ndarray:
     """Mark voxels whose place in the template, before the imposed change, is within its reach; (x, y, z)."""
     return ndimage.map_coordinates(base.reach, coordinates / base.solve_mm, order=1, mode="nearest") > 0
 
@@ -323,19 +328,19 @@ def imposed_truth(
     return truth_map(flow, base.mask, base.solve_mm, preparer.grid_mm)
 
 
-def _resize(coordinates: np.ndarray, log_size: float, shift_mm: np.ndarray, base: BaseAnatomy) -> np.ndarray:
+def resize(coordinates: np.ndarray, log_size: float, shift_mm: np.ndarray, base: BaseAnatomy) -> np.ndarray:
     """Scale coordinates about the brain's centre and shift them: larger brains pull from nearer the centre."""
     return (
         (coordinates - base.centre) * np.float32(np.exp(-log_size)) + base.centre + shift_mm[:, None, None, None]
     ).astype(np.float32)
 
 
-def _at(field: np.ndarray, coordinates: np.ndarray, base: BaseAnatomy) -> np.ndarray:
+def displacement_at(field: np.ndarray, coordinates: np.ndarray, base: BaseAnatomy) -> np.ndarray:
     """Interpolate a displacement of the solving grid at 1 mm coordinates; the result is in 1 mm voxels."""
     return sample(field, coordinates / base.solve_mm) * base.solve_mm
 
 
-def _sham(points: np.ndarray, base: BaseAnatomy) -> np.ndarray:
+def sham_field(points: np.ndarray, base: BaseAnatomy) -> np.ndarray:
     """Return a displacement that changes no volume (a curl), as large as the imposed one within its reach, mm."""
     a, b, c = smooth_field(points, base.grid_mm, SHAM_MM)
     da, db, dc = np.gradient(a), np.gradient(b), np.gradient(c)

@@ -96,7 +96,7 @@ def measure_change(preparer: SimulatedPreparer, pattern: Pattern, atlas: Atlas, 
         tissue = (labels == index[region]) & (asked != 0)
         row = {"region": region, "requested": np.nan, "achieved": np.nan}
         if tissue.any():
-            row |= {"requested": float(asked[tissue].mean()), "achieved": _warped_volume(tissue, pulled) - 1}
+            row |= {"requested": float(asked[tissue].mean()), "achieved": warped_volume(tissue, pulled) - 1}
         rows.append(row)
     return pd.DataFrame(rows, columns=["region", "requested", "achieved"])
 
@@ -113,7 +113,7 @@ def _asked_for(preparer: SimulatedPreparer, pattern: Pattern) -> np.ndarray:
     return asked
 
 
-def _warped_volume(tissue: np.ndarray, pulled: np.ndarray) -> float:
+def warped_volume(tissue: np.ndarray, pulled: np.ndarray) -> float:
     """Return the volume of marked tissue after a deformation, relative to that before.
 
     Args:
