@@ -602,12 +602,14 @@ TABLES = (
         "truth_heads",
         ("subject", "region"),
         {
-            "subject": (STRING, "patient, as in the scans table"),
+            "subject": (STRING, "as in the scans table"),
             "region": _REGION,
-            "requested": (FLOAT, "relative change of volume asked of the region of this person's own head, severity 1"),
+            "requested": (FLOAT, "relative change of volume asked of this patient's own region at severity 1"),
             "achieved": (FLOAT, "the same, measured by carrying the region of the person's own segmentation along"),
+            "volume": (FLOAT, "cm3 in the person's own head, after the affine registration, before the change"),
+            "changed_volume": (FLOAT, "cm3 after the change at the patient's severity; of controls as before"),
         },
-        "what was imposed on each patient's own head, by region; simulated runs on real heads only",
+        "what was imposed on each person's own head, by region; simulated runs on real heads only",
         optional=True,
     ),
     TableSpec(

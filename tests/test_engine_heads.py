@@ -197,6 +197,9 @@ def test_each_region_of_a_head_changes_as_asked(preparer):
     log_jacobian, table = change_of_head(preparer, row, regions_of(pattern, atlas))
     assert len(table) >= 25
     assert (table["achieved"] / table["requested"] - 1).abs().max() < 0.1
+    own_severity = table["changed_volume"] / table["volume"] - 1  # a milder or a stronger case of the same
+    expected = np.log1p(table["achieved"]) * row["severity"]
+    assert np.log1p(own_severity).to_numpy() == pytest.approx(expected.to_numpy(), rel=0.25)
     # Another way: label eight random points of each voxel of the deformed head by the nearest voxel before, and count.
     body = preparer.body(row)
     flow, asked = preparer.flow(row, body)

@@ -22,7 +22,7 @@ from engine.preprocessing.volume_cache import VolumeCache
 from engine.progress import Progress
 from engine.simulation.cohort import SimulatedPreparer, imposed_truth
 from engine.simulation.head_cohort import HeadPreparer
-from engine.simulation.head_truth import change_of_head, regions_of
+from engine.simulation.head_truth import change_of_head, regions_of, volumes_of_head
 from engine.simulation.imposed import changed_places, imposed_regions, measure_change
 from engine.simulation.scenarios import is_imposed, scenario_of
 from engine.simulation.twins import counterfactual_twin
@@ -105,7 +105,7 @@ def _shares(run: Run) -> dict[str, float]:
 def _truth_on_heads(
     run: Run, preparer: HeadPreparer, shares: dict[str, float]
 ) -> tuple[np.ndarray, dict[str, pd.DataFrame]]:
-    """Measure what was imposed on each patient's own head and write it, table truth_heads.
+    """Measure what was imposed on each patient's own head and write it with everybody's volumes, table truth_heads.
 
     Returns:
         (x, y, z) float32 imposed log-Jacobian, the mean over patients; pattern -> region truth, the mean over those
@@ -131,6 +131,9 @@ def _truth_on_heads(
             tables[name].loc[~tables[name]["imposed"], ["requested", "achieved"]] = np.nan
             people.append(measured)
             mean += np.float32(share) * total
+    changed = sorted({region for measured in people for region in measured["region"]})
+    others = run.cohort.scans[run.cohort.scans["group"] == run.groups[1]].drop_duplicates("subject")
+    people += [volumes_of_head(preparer, row, changed) for row in others.to_dict("records")]
     run.writer.put_table("truth_heads", pd.concat(people, ignore_index=True))
     return mean, tables
 

@@ -11,9 +11,11 @@ import pandas as pd
 
 from engine.atlas.aal import Atlas
 from engine.errors import UserError
+from engine.images.grid import Grid
 from engine.images.template import brain_mask
 from engine.simulation.atrophy import sample, truth_map
 from engine.simulation.head_cohort import HeadPreparer
+from engine.simulation.heads import Body
 from engine.simulation.imposed import warped_volume
 from engine.simulation.scenarios import Pattern
 
@@ -25,7 +27,7 @@ def regions_of(pattern: Pattern, atlas: Atlas) -> list[str]:
 
 
 def change_of_head(preparer: HeadPreparer, row: dict, regions: list[str]) -> tuple[np.ndarray, pd.DataFrame]:
-    """Measure the change imposed on a patient's head at severity 1.
+    """Measure the change imposed on a patient's head at severity 1, and volumes before and after their own change.
 
     Args:
         preparer: of the cohort.
@@ -33,7 +35,8 @@ def change_of_head(preparer: HeadPreparer, row: dict, regions: list[str]) -> tup
         regions: whose change to measure.
     Returns:
         (x, y, z) float32 log-Jacobian on the working grid, 0 outside the brain mask; and a table: subject, region,
-        requested, achieved, relative changes of volume, missing where the segmentation has nothing of the region.
+        requested, achieved (relative changes of volume, missing where the segmentation has nothing of the region),
+        volume, changed_volume (cm3 on the grid, after the affine registration; the second at the patient's severity).
     """
     body = preparer.body(row)
     flow, asked = preparer.flow(row, body)
@@ -43,21 +46,30 @@ def change_of_head(preparer: HeadPreparer, row: dict, regions: list[str]) -> tup
     for name, change in asked.change.items():
         wanted[asked.fine[name]] = change
     at = np.indices(body.labels.shape, dtype=np.float32) * (body.mm / asked.mm)
-    pulled = sample(flow.displacement(1.0), at) * (asked.mm / body.mm)
-    rows = []
-    for region in regions:
-        tissue = _own_region(preparer, body.labels, region) & (body.cover > 0.5)
-        measured = {"subject": row["subject"], "region": region, "requested": np.nan, "achieved": np.nan}
+    severity = row["severity"] / preparer.simulation.effect
+    at_one, at_own = (sample(flow.displacement(s), at) * (asked.mm / body.mm) for s in (1.0, severity))
+    table = volumes_of_head(preparer, row, regions)
+    for index, region in enumerate(table["region"]):
+        tissue = _own_region(preparer, body, region)
         if (tissue & (wanted != 0)).any():
-            asked_for = float(wanted[tissue & (wanted != 0)].mean())
-            measured |= {"requested": asked_for, "achieved": warped_volume(tissue, pulled) - 1}
-        rows.append(measured)
-    return log_jacobian, pd.DataFrame(rows, columns=["subject", "region", "requested", "achieved"])
+            table.loc[index, "requested"] = float(wanted[tissue & (wanted != 0)].mean())
+            table.loc[index, "achieved"] = warped_volume(tissue, at_one) - 1
+            table.loc[index, "changed_volume"] = table.loc[index, "volume"] * warped_volume(tissue, at_own)
+    return log_jacobian, table
 
 
-def _own_region(preparer: HeadPreparer, labels: np.ndarray, region: str) -> np.ndarray:
+def volumes_of_head(preparer: HeadPreparer, row: dict, regions: list[str]) -> pd.DataFrame:
+    """Measure the regions of a head before any change: the table of `change_of_head`, nothing requested."""
+    body = preparer.body(row)
+    volumes = [_own_region(preparer, body, region).sum() * Grid(body.mm).voxel_cm3 for region in regions]
+    found = pd.Series(volumes, dtype=float).replace(0.0, np.nan)
+    table = pd.DataFrame({"subject": row["subject"], "region": regions, "requested": np.nan, "achieved": np.nan})
+    return table.assign(volume=found, changed_volume=found)
+
+
+def _own_region(preparer: HeadPreparer, body: Body, region: str) -> np.ndarray:
     """Mark a region of the atlas in a person's segmentation; nothing where it has no such region."""
     try:
-        return np.isin(labels, preparer.labels(region))
+        return np.isin(body.labels, preparer.labels(region)) & (body.cover > 0.5)
     except UserError:
-        return np.zeros(labels.shape, bool)
+        return np.zeros(body.labels.shape, bool)
