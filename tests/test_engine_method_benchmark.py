@@ -7,13 +7,33 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from phenotype_factory import OF_HEADS, make_heads
 from scipy import stats
 
+from engine.config.loading import parse_override
 from engine.errors import UserError
-from engine.pipeline.method_benchmark.cells import ALL, CELLS, DISTRIBUTED, FULL, NONE, QUICK, Cell, Extent, chosen
+from engine.pipeline.method_benchmark.cells import (
+    ALL,
+    CELLS,
+    DISTRIBUTED,
+    FULL,
+    NONE,
+    QUICK,
+    Cell,
+    Extent,
+    chosen,
+    configuration,
+    phenotype_cells,
+)
 from engine.pipeline.method_benchmark.command import Request, run_benchmark
 from engine.pipeline.method_benchmark.findings import findings, markdown
-from engine.pipeline.method_benchmark.leaderboard import detectable, leaderboard, null_test, rank_agreement
+from engine.pipeline.method_benchmark.leaderboard import (
+    contradictions,
+    detectable,
+    leaderboard,
+    null_test,
+    rank_agreement,
+)
 from engine.progress import Progress
 from store import list_runs
 from store.benchmark import CELLS as CELL_TABLE
@@ -191,3 +211,111 @@ def test_a_small_benchmark_from_cohort_to_findings(tmp_path):
         pd.testing.assert_frame_equal(again.table(name), first.table(name))
     text = (tmp_path / "benchmark" / "findings.md").read_text()
     assert "do not find what was imposed" in text or "find what was imposed in all of them" in text
+
+
+# -- the second kind of truth --------------------------------------------------------------------------------------
+
+ON_PHENOTYPES = {"sensitivity": 0.10, "guided_backprop": 0.30, "occlusion": 0.20, "lrp": 0.15}
+
+
+def with_phenotypes(folder, of_phenotypes: dict[str, float] = ON_PHENOTYPES, width: float = 0.05) -> Benchmark:
+    """The benchmark above and two phenotypes, of which the networks predict the first."""
+    cells = [
+        {"cell": f"phenotype-{name}", "truth": "phenotype", "scenario": name, "effect": np.nan, "extent": "focal",
+         "subjects": 120, "tested": 20, "networks": 5, "r2": r2, "r2_low": r2 - 0.2, "r2_high": r2 + 0.2, "run": "r",
+         "seed": 0, "seconds": 60.0}
+        for name, r2 in (("ventricles", 0.5), ("pallidum", 0.05))
+    ]  # fmt: skip
+    scores = score_frame(**of_phenotypes).query("cell == 'typical_ad-1.4'").assign(diagnosis="higher phenotype")
+    for what in ("value", "difference"):
+        scores[f"{what}_low"], scores[f"{what}_high"] = scores[what] - width, scores[what] + width
+    scores = scores.assign(null_difference=np.nan, null_reference=np.nan)
+    others = score_frame().assign(null_reference=0.1)
+    # Those of the other group have no references; and no benchmark may mix them up with the positive one.
+    lower = scores.assign(diagnosis="lower phenotype", value=0.9, reference=np.nan, difference=np.nan)
+    own = [part.assign(cell="phenotype-ventricles") for part in (scores, lower)]
+    lost = scores.assign(cell="phenotype-pallidum", difference=5.0)
+    frames = {
+        "cells": pd.concat([cell_frame(), pd.DataFrame(cells)], ignore_index=True),
+        "truth_scores": pd.concat([others, *own, lost], ignore_index=True),
+    }
+    manifest = written(folder / "imposed").manifest
+    return write_benchmark(folder, {key: value for key, value in manifest.items() if key != "format"}, frames)
+
+
+def test_phenotypes_count_where_their_r2_is_above_a_tenth(tmp_path):
+    benchmark = with_phenotypes(tmp_path)
+    assert detectable(benchmark, truth="phenotype") == ["phenotype-ventricles"]
+    assert detectable(benchmark, truth="imposed") == ["typical_ad-1.4", "left_hippocampus-2"]
+    board = leaderboard(benchmark, "relevance_mass_accuracy", detectable(benchmark, truth="phenotype"))
+    assert dict(zip(board["method"], board["mean"], strict=True)) == pytest.approx(ON_PHENOTYPES)
+    both = leaderboard(benchmark, "relevance_mass_accuracy", detectable(benchmark), "value").set_index("method")
+    assert both.loc["lrp", "mean"] == pytest.approx((0.25 + 0.25 + 0.15) / 3)  # each cell by its own positive group
+    assert set(cited(benchmark)) == set(METHODS)  # trust lines go on citing the simulated disease
+
+
+def test_findings_lay_both_kinds_of_truth_beside_each_other(tmp_path):
+    said = findings(with_phenotypes(tmp_path / "a"))
+    assert "phenotypes are of **real heads**" in said
+    assert "| ventricles | 0.50 (0.30 to 0.70) | yes |" in said
+    assert "| pallidum | 0.05 (-0.15 to 0.25) | no |" in said
+    assert "mean over 2 imposed changes and 1 phenotypes" in said
+    expected = stats.spearmanr([0.30, 0.10, 0.25, 0.25], list(ON_PHENOTYPES.values())).statistic
+    assert f"Relevance mass accuracy: Spearman {expected:.2f} over 4 methods (target 0.8)." in said
+    assert "of 6 pairs of methods" in said
+    assert "do not find what was imposed in blobs-2" in said
+    alike = findings(with_phenotypes(tmp_path / "b", METHODS))
+    assert "Below the target" not in alike.split("Voxel AUC: ")[1].split("## ")[0] or "Spearman 0." in alike
+    assert "Phenotypes of real heads" not in findings(written(tmp_path / "c"))
+
+
+def test_only_methods_that_both_kinds_tell_apart_can_contradict_each_other():
+    def board(**values):
+        rows = [{"method": m, "mean": v, "low": v - 0.05, "high": v + 0.05} for m, v in values.items()]
+        return pd.DataFrame(rows)
+
+    first = board(a=0.1, b=0.3, c=0.32)
+    assert contradictions(first, board(a=0.3, b=0.1, c=0.5)) == (2, 1)  # b and c are not told apart by the first
+    assert contradictions(first, first) == (2, 0)
+    assert contradictions(first, board(a=0.3, b=0.3, c=0.3)) == (0, 0)
+
+
+def test_cells_of_phenotypes_are_read_beside_their_table(tmp_path):
+    table = tmp_path / "made.csv"
+    with pytest.raises(UserError, match=r"made\.json beside it does not say what its phenotypes are"):
+        phenotype_cells(table, tmp_path, {})
+    table.with_suffix(".json").write_text(json.dumps({"phenotypes": {"putamen": {"regions": ["Putamen_L"]}}}))
+    cells = phenotype_cells(table, tmp_path / "heads", {"explain.folds": [], "training.epochs": 7})
+    assert [cell.name for cell in cells] == ["phenotype-putamen"]
+    config = configuration(cells[0], QUICK, 3, ["lrp"])
+    assert (config.target, config.phenotype.regions, config.training.epochs) == ("phenotype", ["Putamen_L"], 7)
+    assert config.cohort.columns["phenotype"] == "putamen"
+    assert config.cohort.data == tmp_path / "heads"
+    assert (config.split.holdout_per_group, config.trust.networks) == (QUICK.tested, QUICK.networks - 1)
+    assert config.explain.holdout == ["lrp"]
+    assert [cell.scenario for cell in chosen(QUICK, ["putamen", "null"], cells).cells] == ["null", "putamen"]
+    assert len(chosen(QUICK, [], cells).cells) == len(QUICK.cells) + 1
+    with pytest.raises(UserError, match=r"--scenarios caudate: there are .*putamen"):
+        chosen(QUICK, ["caudate"], cells)
+
+
+def test_a_benchmark_of_real_heads_from_cohort_to_findings(tmp_path):
+    values = np.random.default_rng(1).normal(size=14)
+    table = make_heads(tmp_path, values)
+    table.with_suffix(".json").write_text(
+        json.dumps({"phenotypes": {"inside": {"regions": ["Putamen_L", "Putamen_R"]}}})
+    )
+    settings = dict(parse_override(text) for text in OF_HEADS)
+    settings |= {"cohort.path": "{path}", "cohort.columns": {"subject": "subject"}, "training.epochs": 2,
+                 "split.folds": 2, "analysis.bootstrap": 100, "analysis.untrained_networks": 2}  # fmt: skip
+    cells = phenotype_cells(table, tmp_path, settings)
+    extent = Extent(cells, subjects=6, tested=2, networks=2)
+    request = Request(extent, tmp_path / "s", tmp_path / "b", "cpu", "a test", methods=("sensitivity", "lrp"))
+    made = run_benchmark(request, Progress(quiet=True))
+    (row,) = made.table("cells").to_dict("records")
+    assert (row["cell"], row["truth"], row["subjects"], row["networks"]) == ("phenotype-inside", "phenotype", 13, 2)
+    assert np.isfinite(row["r2"])
+    assert np.isnan(row["auc"])
+    scores = made.table("truth_scores")
+    assert {"sensitivity", "lrp", "sobel"} <= set(scores["method"])
+    assert "Phenotypes of real heads" in (tmp_path / "b" / "findings.md").read_text()

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import nibabel as nib
 import numpy as np
-import pandas as pd
 import pytest
+from phenotype_factory import OF_HEADS, make_heads
 from test_dashboard_views import VIEWS, text_of
 from test_pipeline import job, published, settings
 
 from engine.config.loading import load_config
 from engine.errors import UserError
-from engine.images.grid import Grid
-from engine.images.template import template_brain
 from store import open_run
 from store.reading.trust import trust_line
 from store.reading.truth import has_truth
@@ -21,9 +18,8 @@ from store.writing.validate import validate
 PEOPLE, REGIONS = 16, ["Putamen_L", "Putamen_R"]
 OF_ITS_OWN = [
     "task=regression", "target=phenotype", f"phenotype={{name: putamen, regions: [{', '.join(REGIONS)}]}}",
-    "cohort.reader=table", "cohort.columns={phenotype: inside}", "preprocessing.registration=none",
-    "preprocessing.brain_extraction=none", "preprocessing.n4=false", "preprocessing.intensity=none",
-    "preprocessing.processes=1", "explain.holdout=[sensitivity, area_occlusion]", "explain.folds=[sensitivity]",
+    *OF_HEADS, "cohort.reader=table", "cohort.columns={phenotype: inside}",
+    "explain.holdout=[sensitivity, area_occlusion]", "explain.folds=[sensitivity]",
     "training.epochs=1", "analysis.null_networks=0", "trust.networks=1",
 ]  # fmt: skip
 
@@ -36,18 +32,8 @@ def values():
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, values):
     """(finished process, store): brains whose putamen is as bright as the phenotype is large; one person has none."""
-    from engine.atlas.aal import load_atlas
-    from engine.config.schema import AtlasConfig
-
-    data, brain, rng = tmp_path_factory.mktemp("heads"), template_brain(4), np.random.default_rng(0)
-    inside = load_atlas(AtlasConfig(), 4).mask("Putamen")
-    rows = []
-    for i, value in enumerate(values):
-        volume = brain * (1 + 0.02 * rng.normal(size=brain.shape)) * np.where(inside, 1 + 0.1 * value, 1)
-        nib.save(nib.Nifti1Image(volume.astype(np.float32), Grid(4).affine), data / f"scan{i}.nii.gz")
-        shown = "" if i == 0 else f"{value:.6f}"
-        rows.append({"path": f"scan{i}.nii.gz", "subject": f"p{i}", "age": 30 + i, "sex": "FM"[i % 2], "inside": shown})
-    pd.DataFrame(rows).to_csv(data / "cohort.csv", index=False)
+    data = tmp_path_factory.mktemp("heads")
+    make_heads(data, values)
     store = tmp_path_factory.mktemp("phenotype")
     done = job(store, "--preset", "smoke", "--name", "mine", "--data", data, *settings(OF_ITS_OWN))
     assert done.returncode == 0, done.stderr

@@ -162,7 +162,12 @@ def benchmark_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
     )
     p.add_argument("--quick", action="store_true", help="three cohorts of 60 subjects a group")
-    p.add_argument("--scenarios", metavar="NAMES", help="some of them, with commas between")
+    p.add_argument("--scenarios", metavar="NAMES", help="some of them or of the phenotypes, with commas between")
+    p.add_argument("--phenotypes", type=Path, metavar="COHORT.csv", help="real heads, too: a cohort for each phenotype "
+                   "of this table, made by `phenotypes`; with --data")  # fmt: skip
+    p.add_argument("--data", type=Path, metavar="PATH", help="folder of the scans of --phenotypes")
+    p.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
+                   help="a setting of the runs of --phenotypes, over the preset phenotype")  # fmt: skip
     p.add_argument("--methods", metavar="NAMES", help="some of them, with commas between (default: all)")
     p.add_argument("--seed", type=int, default=0, help="of cohorts and networks (default: 0)")
     p.add_argument("--store", type=Path, default=DEFAULT_STORE, metavar="PATH",
@@ -176,19 +181,26 @@ def benchmark_parser() -> argparse.ArgumentParser:
 
 def run_method_benchmark(options: argparse.Namespace, device: str, progress: Progress) -> int:
     """Run `benchmark`."""
-    from engine.pipeline.method_benchmark.cells import FULL, QUICK, chosen  # noqa: PLC0415
+    from engine.pipeline.method_benchmark.cells import FULL, QUICK, chosen, phenotype_cells  # noqa: PLC0415
     from engine.pipeline.method_benchmark.command import Request, plan_lines, run_benchmark  # noqa: PLC0415
     from engine.pipeline.run import check_store  # noqa: PLC0415
 
     scenarios, methods = (_names(text) for text in (options.scenarios, options.methods))
-    store = options.store.resolve()
+    store, phenotypes = options.store.resolve(), []
+    if options.phenotypes:
+        if options.data is None:
+            raise UserError("--data: the folder of the scans is needed with --phenotypes")
+        phenotypes = phenotype_cells(options.phenotypes, options.data, overrides_of(options))
+    elif options.data or options.overrides:
+        raise UserError("--data and --set are for --phenotypes COHORT.csv: give it, too, or leave them out")
     words = [
         f"--{name} {getattr(options, name)}" for name in ("scenarios", "methods", "seed") if getattr(options, name)
     ]
+    words += [f"--phenotypes {options.phenotypes.name}"] if options.phenotypes else []
     command = " ".join(["python run_pipeline.py benchmark", *(["--quick"] if options.quick else []), *words])
     request = Request(
-        chosen(QUICK if options.quick else FULL, scenarios), store, (options.output or store / "benchmark").resolve(),
-        device, command, options.seed, methods,
+        chosen(QUICK if options.quick else FULL, scenarios, phenotypes), store,
+        (options.output or store / "benchmark").resolve(), device, command, options.seed, methods,
     )  # fmt: skip
     if options.plan:
         for line in plan_lines(request):

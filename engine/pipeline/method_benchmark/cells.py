@@ -1,16 +1,19 @@
-"""Which cohorts the benchmark has: scenarios of the simulation, each at one effect or at several."""
+"""Which cohorts the benchmark has: scenarios of the simulation, at one effect or several; phenotypes of real heads."""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from engine.config.loading import load_config
 from engine.config.schema import TRUST_MEASURES, RunConfig
 from engine.errors import UserError
 
-PRESET = "benchmark"
+PRESET, OF_PHENOTYPES = "benchmark", "phenotype"
 FOCAL, DISTRIBUTED, NONE = "focal", "distributed", "none"
 
 
@@ -19,23 +22,25 @@ class Cell:
     """One cohort of the benchmark.
 
     Attributes:
-        scenario: of cohort.simulation.scenario.
-        effect: times the published change.
+        scenario: of cohort.simulation.scenario; of a phenotype its name.
+        effect: times the published change; nan for a phenotype.
         extent: of the imposed change: focal, distributed or none.
         measures: of trust, beside the scores against the truth.
         settings: dotted key -> value, of this cohort alone.
+        regions: of a phenotype: where it lies; empty for imposed changes.
     """
 
     scenario: str
     effect: float
     extent: str
     measures: tuple[str, ...] = ("stability",)
-    settings: tuple[tuple[str, float], ...] = ()
+    settings: tuple[tuple[str, Any], ...] = field(default=(), hash=False)
+    regions: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        """Return the name in tables: typical_ad-1.4."""
-        return f"{self.scenario}-{self.effect:g}"
+        """Return the name in tables: typical_ad-1.4, phenotype-putamen."""
+        return f"{OF_PHENOTYPES}-{self.scenario}" if self.regions else f"{self.scenario}-{self.effect:g}"
 
 
 @dataclass(frozen=True)
@@ -80,18 +85,46 @@ FULL = Extent(CELLS, subjects=100, tested=20, networks=5)
 QUICK = Extent(tuple(c for c in CELLS if c.name in ("typical_ad-1.4", "two_regions-2", "null-0")), 60, 12, 5)
 
 
-def chosen(extent: Extent, scenarios: Sequence[str]) -> Extent:
-    """Return the extent with some scenarios alone.
+def phenotype_cells(table: Path, data: Path, settings: Mapping[str, Any]) -> list[Cell]:
+    """Return a cell for each phenotype of a table that `phenotypes` has written.
+
+    Args:
+        table: of the cohort; what its phenotypes are is in the JSON beside it.
+        data: folder of the scans.
+        settings: dotted key -> value, of all of them.
 
     Raises:
-        UserError: there is no such scenario.
+        UserError: there is no such file, or it says nothing of phenotypes.
     """
-    known = {cell.scenario for cell in CELLS}
+    beside = table.with_suffix(".json")
+    try:
+        found = json.loads(beside.read_text(encoding="utf-8"))["phenotypes"]
+        regions = {str(name): tuple(map(str, made["regions"])) for name, made in found.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(
+            f"--phenotypes {table}: {beside.name} beside it does not say what its phenotypes are; make both with "
+            "run_pipeline.py phenotypes"
+        ) from None
+    common = {"cohort.data": str(data.absolute()), "cohort.table": str(table.absolute())} | dict(settings)
+    return [
+        Cell(name, math.nan, FOCAL, (), (*common.items(), ("cohort.columns.phenotype", name)), places)
+        for name, places in regions.items()
+    ]
+
+
+def chosen(extent: Extent, scenarios: Sequence[str], phenotypes: Sequence[Cell] = ()) -> Extent:
+    """Return the extent with some scenarios and phenotypes alone; all of the extent and all phenotypes by default.
+
+    Raises:
+        UserError: there is no such scenario or phenotype.
+    """
+    known = {cell.scenario for cell in (*CELLS, *phenotypes)}
     for name in scenarios:
         if name not in known:
             raise UserError(f"--scenarios {name}: there are {', '.join(sorted(known))}")
-    cells = [cell for cell in (CELLS if scenarios else extent.cells) if not scenarios or cell.scenario in scenarios]
-    return replace(extent, cells=cells)
+    if not scenarios:
+        return replace(extent, cells=[*extent.cells, *phenotypes])
+    return replace(extent, cells=[cell for cell in (*CELLS, *phenotypes) if cell.scenario in scenarios])
 
 
 def configuration(cell: Cell, extent: Extent, seed: int, methods: Sequence[str] = ()) -> RunConfig:
@@ -101,12 +134,21 @@ def configuration(cell: Cell, extent: Extent, seed: int, methods: Sequence[str] 
         methods: default all.
     """
     name = f"{PRESET}-{cell.name}".replace(".", "_")
-    overrides = {
-        "name": name, "seed": seed, "cohort.simulation.scenario": cell.scenario,
-        "cohort.simulation.effect": cell.effect, "cohort.simulation.positive": extent.subjects,
-        "cohort.simulation.negative": extent.subjects, "split.holdout_per_group": extent.tested,
+    overrides: dict[str, Any] = {
+        "name": name, "seed": seed, "split.holdout_per_group": extent.tested,
         "trust.networks": extent.networks - 1, "trust.measures": list(cell.measures),
     }  # fmt: skip
     if methods:
         overrides["explain.holdout"] = list(methods)
+    if cell.regions:
+        overrides |= {
+            "phenotype": {"name": cell.scenario, "regions": list(cell.regions)}, "training.models": ["holdout"],
+            "store.scans": False,
+        }  # fmt: skip
+        of_all = {key: value for key, value in extent.settings.items() if not key.startswith("cohort.")}
+        return load_config(None, OF_PHENOTYPES, overrides | of_all | dict(cell.settings))
+    overrides |= {
+        "cohort.simulation.scenario": cell.scenario, "cohort.simulation.effect": cell.effect,
+        "cohort.simulation.positive": extent.subjects, "cohort.simulation.negative": extent.subjects,
+    }  # fmt: skip
     return load_config(None, PRESET, overrides | dict(cell.settings) | dict(extent.settings))

@@ -14,7 +14,7 @@ from engine.pipeline.aggregate import stored_series
 from engine.pipeline.method_benchmark.cells import Cell
 from engine.relevance import METHODS
 from store import RunReader, open_run
-from store.benchmark import IMPOSED, OF_RUNS
+from store.benchmark import IMPOSED, OF_RUNS, PHENOTYPE
 from store.reading.truth import has_truth, voxel_truth
 
 HELD_OUT = "holdout"
@@ -47,15 +47,16 @@ PEAK_COLUMNS = ["cell", "method", "within", "within_low", "within_high", "patien
 
 def _cell_row(cell: Cell, run: RunReader) -> dict:
     predictions, metrics = run.table("predictions", model_set=HELD_OUT), run.table("metrics", classifier="cnn")
-    auc = metrics[(metrics["metric"] == "auc") & (metrics["level"] == "subject")].set_index("model")
-    networks = predictions["model"].unique()
-    of_held_out = auc.loc[HELD_OUT]
+    name, networks = "r2" if cell.regions else "auc", predictions["model"].unique()
+    metric = metrics[(metrics["metric"] == name) & (metrics["level"] == "subject")].set_index("model")
+    of_held_out = metric.loc[HELD_OUT]
     return {
-        "cell": cell.name, "truth": IMPOSED, "scenario": cell.scenario, "effect": cell.effect, "extent": cell.extent,
+        "cell": cell.name, "truth": PHENOTYPE if cell.regions else IMPOSED,
+        "scenario": cell.scenario, "effect": cell.effect, "extent": cell.extent,
         "subjects": run.table("scans")["subject"].nunique(),
         "tested": predictions.loc[predictions["group"] == run.groups[0], "subject"].nunique(),
-        "networks": len(networks), "auc": float(auc.loc[list(networks), "value"].mean()),
-        "auc_low": of_held_out["low"], "auc_high": of_held_out["high"], "run": run.run_id,
+        "networks": len(networks), name: float(metric.loc[list(networks), "value"].mean()),
+        f"{name}_low": of_held_out["low"], f"{name}_high": of_held_out["high"], "run": run.run_id,
         "seed": run.manifest["seeds"]["run"], "seconds": float(sum(run.manifest["seconds"].values())),
     }  # fmt: skip
 

@@ -97,10 +97,9 @@ def plan_lines(request: Request) -> list[str]:
         f"benchmark of {len(extent.cells)} cohorts, {extent.subjects} subjects a group, {extent.tested} of each in the "
         f"fixed test set, {extent.networks} networks; nothing is computed"
     ]
-    lines += [
-        f"  {cell.name}: {cell.extent}; {', '.join(cell.measures) or 'scores against the truth'}"
-        for cell in extent.cells
-    ]
+    for cell in extent.cells:
+        what = f"real heads; {', '.join(cell.regions)}" if cell.regions else cell.extent
+        lines.append(f"  {cell.name}: {what}; {', '.join(cell.measures) or 'scores against the truth'}")
     return lines
 
 

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from store.benchmark import Benchmark
+from store.benchmark import PHENOTYPE, Benchmark
 
 Z = stats.norm.ppf(0.975)
 CHANCE = 0.5
+LEAST_R2 = 0.1  # of a phenotype whose heatmaps are of any use
 UNTRAINED, NULL, VALUE = "difference", "null_difference", "value"
 
 
 def detectable(benchmark: Benchmark, extent: str | None = None, truth: str | None = None) -> list[str]:
-    """Return the cells whose networks find something: the 95 % interval of the AUC lies above 0.5.
+    """Return the cells whose networks find something.
+
+    Imposed changes: the 95 % interval of the AUC lies above 0.5. Phenotypes: R2 on the fixed test set is above 0.1.
 
     Args:
         extent: focal or distributed; default both.
         truth: kind of truth; default both.
     """
     cells = benchmark.table("cells")
-    chosen = cells[(cells["auc_low"] > CHANCE) & (cells["extent"] != "none")]
+    finds = np.where(cells["truth"] == PHENOTYPE, cells["r2"] > LEAST_R2, cells["auc_low"] > CHANCE)
+    chosen = cells[finds & (cells["extent"] != "none")]
     if extent:
         chosen = chosen[chosen["extent"] == extent]
     if truth:
@@ -41,9 +47,8 @@ def leaderboard(
     """
     table = benchmark.table("truth_scores")
     table = table[table["cell"].isin(cells) & (table["score"] == score) & (table["level"] == level)]
-    table = table[table["diagnosis"] == positive(table)]
     rows = []
-    for method, part in table.groupby("method", sort=False):
+    for method, part in of_positive(table).groupby("method", sort=False):
         known = part[part[what].notna()]
         if len(known):
             error = (known[f"{what}_high"] - known[f"{what}_low"]) / (2 * Z)
@@ -54,8 +59,14 @@ def leaderboard(
     return frame.sort_values("mean", ascending=score == "localisation_error_mm", ignore_index=True)
 
 
+def of_positive(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the scores of the positive group of each cell."""
+    groups = {cell: positive(part) for cell, part in table.groupby("cell")}
+    return table[table["diagnosis"] == table["cell"].map(groups)]
+
+
 def positive(table: pd.DataFrame) -> str:
-    """Return the positive group of scores: the one that has references."""
+    """Return the positive group of the scores of one cell: the one that has references."""
     own = table[table["reference"].notna()]
     return str(own["diagnosis"].iloc[0] if len(own) else table["diagnosis"].iloc[0] if len(table) else "")
 
@@ -66,6 +77,27 @@ def rank_agreement(first: pd.DataFrame, second: pd.DataFrame) -> tuple[float, in
     if len(both) < 3:
         return np.nan, len(both)
     return float(stats.spearmanr(both["mean_a"], both["mean_b"]).statistic), len(both)
+
+
+def contradictions(first: pd.DataFrame, second: pd.DataFrame) -> tuple[int, int]:
+    """Count pairs of methods that both leaderboards tell apart, and those of them that stand in the other order.
+
+    Told apart: the 95 % intervals of the two methods do not overlap.
+    """
+    both = first.merge(second, on="method", suffixes=("_a", "_b")).to_dict("records")
+    told, turned = 0, 0
+    for one, other in combinations(both, 2):
+        signs = [_sign(one, other, side) for side in ("a", "b")]
+        told += 0 not in signs
+        turned += signs[0] * signs[1] < 0
+    return told, turned
+
+
+def _sign(one: dict, other: dict, side: str) -> int:
+    """Return 1 if a method is surely above another, -1 if it is surely below, else 0."""
+    if one[f"low_{side}"] > other[f"high_{side}"]:
+        return 1
+    return -1 if one[f"high_{side}"] < other[f"low_{side}"] else 0
 
 
 def null_test(benchmark: Benchmark, cells: list[str], score: str = "voxel_auc") -> pd.DataFrame:
@@ -80,7 +112,7 @@ def null_test(benchmark: Benchmark, cells: list[str], score: str = "voxel_auc") 
     table = table[table["cell"].isin(cells) & (table["score"] == score) & (table["level"] == "group")]
     sizes = benchmark.manifest["reference_networks"]
     rows = []
-    for method, part in table[table["diagnosis"] == positive(table)].groupby("method", sort=False):
+    for method, part in of_positive(table).groupby("method", sort=False):
         known = part.dropna(subset=["null_reference", "null_reference_sd", "reference", "reference_sd"])
         if known.empty:
             continue
