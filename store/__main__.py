@@ -77,7 +77,8 @@ def _parser() -> argparse.ArgumentParser:
         )
     export.add_argument(
         "--paper", action="store_true",
-        help="only tables 1 and 2 (CSV, LaTeX) and figure 1 (PNG, SVG) in the format of Rieke et al. 2018",
+        help="only tables 1 and 2 (CSV, LaTeX) and figure 1 (PNG, SVG) in the format of Rieke et al. 2018, and the "
+        "methods in words",
     )  # fmt: skip
     export.add_argument(
         "--native", nargs="+", metavar="SCAN", default=[],

@@ -37,7 +37,7 @@ CURIOUS = {
     "dx": "MCI", "scr": "MCI", "ok": "wrong", "sex": "F", "age": "71~72", "ses": "1", "cl": "x", "target": "predicted",
     "set": "folds", "g_scale": "probability", "g_value": "spread", "g_numbers": "open", "g_scans": "open",
     "r_numbers": "open", "r_by": "gain", "d_level": "scan", "o_metrics": "open", "cl_numbers": "open",
-    "c_settings": "open", "c_metrics": "open",
+    "c_settings": "open", "c_metrics": "open", "site": "one", "g_by": "sex", "g_test": "open",
 }  # fmt: skip
 VISITS = [
     *((name, {}) for name in PAGES), *((name, CURIOUS) for name in PAGES),

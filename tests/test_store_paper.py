@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import xml.etree.ElementTree as ElementTree
+import zipfile
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -12,9 +15,11 @@ from store_factory import METHODS, copy_of_shared_store, shared_store
 from store import open_run
 from store.__main__ import main
 from store.errors import NotInRunError
-from store.export.paper_tables import export_paper, methods_of, table_one, table_two
+from store.export.methods_text import methods_text
+from store.export.paper_tables import export_paper, methods_of, paper_archive, table_one, table_two
 
-FILES = {"table1.csv", "table1.tex", "table2.csv", "table2.tex", "figure1.png", "figure1.svg"}  # after the run's name
+# After the name of the run.
+FILES = {"table1.csv", "table1.tex", "table2.csv", "table2.tex", "figure1.png", "figure1.svg", "methods.md"}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +60,7 @@ def test_the_command_writes_all_files_and_the_same_bytes_again(run, tmp_path, ca
     assert main(["export", str(shared_store()), "--paper"]) == 0
     folder = tmp_path / f"{run.run_id}-export" / "paper"
     assert {path.name for path in folder.iterdir()} == {f"{run.run_id}_{name}" for name in FILES}
-    assert f"6 files written to {run.run_id}-export" in capsys.readouterr().out
+    assert f"7 files written to {run.run_id}-export" in capsys.readouterr().out
     again = {path.name: path.read_bytes() for path in export_paper(run, tmp_path / "again")}
     assert again == {path.name: path.read_bytes() for path in folder.iterdir()}
     assert ElementTree.fromstring(again[f"{run.run_id}_figure1.svg"]).tag.endswith("svg")
@@ -71,6 +76,34 @@ def test_latex_is_escaped_balanced_and_says_simulated(run, tmp_path):
         rows = [line for line in text.splitlines() if line.endswith(r"\\")]
         assert len({row.count("&") for row in rows}) == 1
         assert "_" not in text.replace(r"\_", "")
+
+
+def test_the_methods_follow_from_the_settings_of_the_run(run):
+    text = methods_text(run)
+    assert "SIMULATED DATA" in text
+    scans = run.table("scans")
+    assert f"{scans['subject'].nunique()} subjects" in text
+    assert "learning rate" not in text  # not stored with this run: not guessed
+    training = {"network": "korolev2017_residual", "epochs": 7, "learning_rate": 0.0031, "dropout": 0.25}
+    preprocessing = {"registration": "affine", "n4": True, "brain_extraction": "none"}
+    config = {"training": training, "preprocessing": preprocessing, "analysis": {"weights": "scan"}}
+    told = {**run.manifest, "config": config, "simulated": False, "seeds": {"run": 11}}
+    with mock.patch.object(run, "manifest", told), mock.patch.object(run, "simulated", False):
+        other = methods_text(run)
+    assert "SIMULATED" not in other
+    for words in ("7 epochs", "learning rate 0.0031", "dropout 0.25", "residual", "an affine registration", "(N4)",
+                  "every scan weighs the same", "seed 11", "arXiv 1701.06643", "N4ITK"):  # fmt: skip
+        assert words in other, words
+    assert "brain-extracted" not in other
+    assert text.count("arXiv 1312.6034") == 1
+
+
+def test_the_archive_holds_all_files_and_is_the_same_again(run):
+    made = paper_archive(run)
+    assert made == paper_archive(run)
+    with zipfile.ZipFile(io.BytesIO(made)) as archive:
+        assert set(archive.namelist()) == {f"{run.run_id}_{name}" for name in FILES}
+        assert archive.read(f"{run.run_id}_methods.md").decode() == methods_text(run)
 
 
 def test_a_run_without_the_model_set_is_said(run, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -11,6 +13,7 @@ import pandas as pd
 from store.errors import NotInRunError
 from store.export.csv import csv_text
 from store.export.figure_1 import figure_one
+from store.export.methods_text import methods_text
 from store.export.nifti import METHOD_TITLES, diagnoses_of, file_name, group_families, paper_model_set
 from store.files.atomic import write_bytes
 from store.reading.reader import RunReader
@@ -91,7 +94,15 @@ def methods_of(run: RunReader, model_set: str) -> list[str]:
 
 
 def export_paper(run: RunReader, folder: str | Path) -> list[Path]:
-    """Write <run>_table1 and _table2 (.csv, .tex) and _figure1 (.png, .svg); returns the files."""
+    """Write <run>_table1 and _table2 (.csv, .tex), _figure1 (.png, .svg) and _methods.md; returns the files."""
+    paths = {Path(folder) / name: data for name, data in paper_files(run).items()}
+    for path, data in paths.items():
+        write_bytes(path, data)
+    return list(paths)
+
+
+def paper_files(run: RunReader) -> dict[str, bytes]:
+    """Return file name -> content of all that a paper on a run needs: tables, figure and methods."""
     model_set = paper_model_set(run)
     first, second = table_one(run, model_set), table_two(run, model_set)
     contents = {
@@ -101,11 +112,18 @@ def export_paper(run: RunReader, folder: str | Path) -> list[Path]:
         "table2.tex": _tex_two(run, model_set, second).encode(),
         "figure1.png": figure_one(run, model_set=model_set),
         "figure1.svg": figure_one(run, model_set=model_set, kind="svg"),
+        "methods.md": methods_text(run).encode(),
     }
-    paths = {Path(folder) / f"{file_name(run.run_id)}_{name}": data for name, data in contents.items()}
-    for path, data in paths.items():
-        write_bytes(path, data)
-    return list(paths)
+    return {f"{file_name(run.run_id)}_{name}": data for name, data in contents.items()}
+
+
+def paper_archive(run: RunReader) -> bytes:
+    """Return `paper_files` as one ZIP archive; the same run gives the same bytes."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in paper_files(run).items():
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data, zipfile.ZIP_DEFLATED)
+    return made.getvalue()
 
 
 def _csv(run: RunReader, model_set: str, table: pd.DataFrame) -> bytes:

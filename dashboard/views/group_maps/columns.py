@@ -58,7 +58,10 @@ def choose_sites(rows: pd.DataFrame) -> tuple[str, str]:
 def of_groups(selection: Selection) -> Columns:
     """Return a column for each group, or each diagnosis that is chosen at the left."""
     groups = data_averages.diagnoses_of_groups(selection.run, selection.model_set)
-    wanted = map_grid.columns_of(groups, selection.scan_filter.diagnosis or others(selection, groups))
+    chosen = selection.scan_filter.diagnosis
+    if chosen == ():  # no group is large enough for this reader
+        return {}
+    wanted = map_grid.columns_of(groups, chosen or others(selection, groups))
     return map_grid.filters_of(wanted, selection.scan_filter)
 
 

@@ -92,7 +92,7 @@ def sentence(selection: Selection, rows: dict[str, pd.DataFrame]) -> str:
     ]  # fmt: skip
     whom = replace(selection.scan_filter, diagnosis=None).in_words()
     return (
-        f"Average heatmaps of {', '.join(people)}{f' ({whom})' if whom else ''}; evidence for "
+        f"Average heatmaps of {', '.join(people) or 'no subject'}{f' ({whom})' if whom else ''}; evidence for "
         f"{selection.evidence()}. {formatting.SET_SENTENCES[selection.model_set]}"
     )
 
@@ -263,11 +263,11 @@ def main() -> None:
     by_column = group_columns.rows_of(selection, columns)
     with place:
         head = page.Header("Group maps", sentence(selection, by_column))
-    rows = pd.concat(by_column.values()).drop_duplicates(["model", "scan"]).reset_index(drop=True)
-    if rows.empty:
+    if all(own.empty for own in by_column.values()):
         sidebar.nothing_passes(", so there is nothing to average")
         head.finish([])
         return
+    rows = pd.concat(by_column.values()).drop_duplicates(["model", "scan"]).reset_index(drop=True)
     nobody = [name for name, own in by_column.items() if own.empty]
     if nobody:
         st.info(sidebar.nobody(selection, nobody))

@@ -22,7 +22,8 @@ from dashboard.views.overview import classification, new_scans, regression
 from dashboard.views.overview import truth as overview_truth
 from dashboard.views.overview.tables import subjects_in_ranking
 from dashboard.views.shared import map_controls, map_grid
-from store.export import figure_1
+from store import StoreError
+from store.export import figure_1, nifti, paper_tables
 
 
 def sentence(manifest: dict[str, Any], scans: pd.DataFrame) -> str:
@@ -172,6 +173,7 @@ def downloads(run: Run, tables: dict[str, pd.DataFrame], model_set: str | None, 
                 "Figure 1, group averages, PNG", figure,
                 lambda: figure_1.figure_one(reader, model_set=model_set, target=target),
             ),
+            *for_the_paper(run, f"{name}_for-the-paper"),
             *files,
         ]  # fmt: skip
     files += overview_truth.downloads(run)
@@ -182,6 +184,21 @@ def downloads(run: Run, tables: dict[str, pd.DataFrame], model_set: str | None, 
             Download.csv("Left out, by scan, CSV", f"{name}_exclusions", lambda: tables["exclusions"]),
         ]
     return files
+
+
+def for_the_paper(run: Run, name: str) -> list[Download]:
+    """Offer tables, figure and methods in one file, where this reader may see what they are made of."""
+    reader = runs.opened(run)
+    try:
+        model_set = nifti.paper_model_set(reader)
+        has_distances = not reader.table("distances", ["level"], model_set=model_set, level="group").empty
+    except StoreError:
+        return []
+    if not has_distances or not access.may_see_patients():  # the text names the youngest and the oldest
+        return []
+    return [
+        Download("For the paper, ZIP", f"{name}.zip", lambda: paper_tables.paper_archive(reader), "application/zip")
+    ]
 
 
 def main() -> None:
