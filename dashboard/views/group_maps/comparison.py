@@ -139,7 +139,8 @@ def _show_regions(box: DeltaGenerator, table: pd.DataFrame, first: str, second: 
         "Region": [formatting.region_name(region) for region in shown["region"]],
         first: shown["first"].map(percent), second: shown["second"].map(percent),
         "Difference (95 % CI), percentage points": [
-            formatting.with_interval(100 * r.difference, 100 * r.low, 100 * r.high) for r in shown.itertuples()
+            formatting.with_interval(100 * r.difference, 100 * r.low, 100 * r.high).replace("-", "−")
+            for r in shown.itertuples()
         ],
         "p": shown["p"].map(formatting.three), "q": shown["q"].map(formatting.three),
     }))  # fmt: skip
