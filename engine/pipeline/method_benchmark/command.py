@@ -29,7 +29,7 @@ class Request:
     Attributes:
         store: where the runs go.
         output: folder of the tables and findings.
-        methods: default all.
+        methods: default those of the extent.
         command: as it was typed, for the record.
     """
 
