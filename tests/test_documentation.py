@@ -22,7 +22,7 @@ DOCUMENTS = {file.relative_to(ROOT).as_posix(): file.read_text(encoding="utf-8")
              for file in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]}  # fmt: skip
 DEFINITIONS = (
     "Margin and evidence", "Share and density", "Gain", "Percentile", "A patient in words",
-    "Group cells and averages", "Weights", "Distances", "Variability", "Known truth", "Trust",
+    "Group cells and averages", "Two sets of scans", "Weights", "Distances", "Variability", "Known truth", "Trust",
     "Accuracy and intervals", "Splits", "Completeness", "Occlusion",
     "Segments", "Preprocessing quality",
 )  # fmt: skip

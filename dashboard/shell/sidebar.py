@@ -17,6 +17,7 @@ from dashboard.shell import access, url_state
 from dashboard.text import formatting
 
 CURRENT = "_selection"
+BARS = 24  # of a histogram above a filter, at most
 CORRECT = {"all": "all", "correct": "correct", "wrong": "wrong"}
 SET_WORDS = {"holdout": "Held-out", "folds": "All folds"}
 SET_NAMES = {"holdout": "held-out test set", "folds": "folds"}
@@ -64,8 +65,13 @@ def _choose_filter(run: Run, rows: pd.DataFrame) -> ScanFilter:
     known = rows.age.dropna()
     if len(known) and np.floor(known.min()) < np.ceil(known.max()):
         ends = int(np.floor(known.min())), int(np.ceil(known.max()))
-        chosen = url_state.slide_range("age", "Age, years", *ends, 1)
+        drawn = st.container(gap=None)
+        chosen = url_state.slide_range("age", "Age, years", *ends, 1, label_visibility="collapsed")
         age = chosen if tuple(chosen) != ends else None
+        drawn.html(
+            '<div style="font-size: 0.875rem; padding-bottom: 0.3rem">Age, years</div>'
+            + histogram(rows.drop_duplicates("scan").age.dropna(), chosen)
+        )
     sessions = sorted(fill_missing(rows.session).unique())
     if len(sessions) > 1:
         session = url_state.choose_many("ses", "Session", sessions, placeholder="all")
@@ -81,6 +87,23 @@ def _choose_filter(run: Run, rows: pd.DataFrame) -> ScanFilter:
         diagnosis or None, verdict, sex or None, age, session or None, subject or None, screening or None,
         label or None, site or None,
     )  # fmt: skip
+
+
+def histogram(values: pd.Series, chosen: tuple[float, float]) -> str:
+    """Draw how many scans have each value as small bars, HTML; those within the chosen range stand out."""
+    low, high = float(np.floor(values.min())), float(np.ceil(values.max()))
+    counts, edges = np.histogram(values, bins=min(BARS, int(high - low)), range=(low, high))
+    most = max(int(counts.max()), 1)
+    bars = "".join(
+        f'<span style="flex: 1; height: {100 * count / most:.0f}%; background: currentColor; '
+        f'opacity: {0.75 if first <= chosen[1] and last > chosen[0] else 0.25}"></span>'
+        for count, first, last in zip(counts, edges[:-1], edges[1:], strict=True)
+    )
+    said = f"Ages of {formatting.count(len(values), 'scan')}, {low:g} to {high:g} years; at most {most} in a bar."
+    return (
+        f'<div role="img" aria-label="{said}" style="display: flex; align-items: flex-end; gap: 1px; height: 24px; '
+        f'padding: 0 0.4rem">{bars}</div>'
+    )
 
 
 FILTER_KEYS = {
