@@ -35,11 +35,8 @@ from engine.simulation.scenarios import DEFAULT, is_imposed, scenario_of
 
 POSITIVE, NEGATIVE, MCI = "AD", "NC", "MCI"
 MCI_SEVERITY = 0.5
-MAX_SEVERITY = 2.0
-MAX_DECADES = 2.0
-MAX_FACTOR = 2.0
-YEARS_BETWEEN_SESSIONS = 0.5
-SEVERITY_A_YEAR = 0.1
+MAX_SEVERITY = MAX_DECADES = MAX_FACTOR = 2.0
+YEARS_BETWEEN_SESSIONS, SEVERITY_A_YEAR = 0.5, 0.1
 ANATOMY_MM, SHAM_MM, BIAS_MM = 24, 16, 60  # spacing of the control points of each smooth random field
 JITTER_MM = 0.3
 # Each scan has its own strength of anatomy, sham, bias field and noise, from 0 to this: root mean square 1. A network

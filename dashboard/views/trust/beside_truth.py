@@ -48,7 +48,7 @@ def section(run: Run, diagnosis: str) -> list[Download]:
     for place, rows, key in ((left, used, "marked"), (right, outside, "outside")):
         place.markdown(f"**{MEASURES[key].title}**")
         display.chart(place, trust_charts.dots([rows], methods, MEASURES[key]), f"trust-{key}")
-    st.caption(f"{words.n_of(own)}.{_left_out(own)} Lines: 95 % CI over subjects. docs/definitions.md, False positives")
+    st.caption(f"{words.n_of(own)}.{_left_out(own)} Lines: 95 % CI over subjects. docs/definitions.md, Faithfulness")
     return [Download.csv("False positives, CSV", f"{run.run_id}_trust-false-positives", lambda: table)]
 
 
