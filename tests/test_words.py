@@ -26,8 +26,8 @@ Carry Concatenate Convert Correlate Count Crop Cut Delete Describe Divide Do Dra
 Find Fit Flip Forget Gather Give Hand Import Interpolate Join Judge Keep Lay Leave Let List Load Look Loosen Make
 Map Mark Measure Move Multiply Name Offer Open Pack Paint Pair Parse Pass Place Prepare Print Put Raise Rank
 Read Reduce Register Regress Remember Remove Rename Render Replace Report Resample Reshape Return Round Run
-Sample Save Say Scale Score See Select Send Set Shorten Show Smooth Solve Sort Split Spread Stand Start Subtract Summarise
-Take Tell Test Threshold Time Train Turn Unpack Validate Wait Walk Warn Write Yield Zoom
+Sample Save Say Scale Score See Select Send Set Shorten Show Smooth Solve Sort Split Spread Stand
+Start Subtract Summarise Take Tell Test Threshold Time Train Turn Unpack Validate Wait Walk Warn Write Yield Zoom
         """,
     )
 )
