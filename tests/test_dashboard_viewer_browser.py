@@ -489,8 +489,14 @@ def test_saved_pictures_have_the_colours_of_the_viewer(opened, reader, options):
     for method, drawn in scales.items():
         shown = page.ask(f"threshold('{method}')")
         one = {"value": drawn.scale.low, "top": drawn.scale.high, "unit": drawn.scale.unit.replace("cm3", "cm³")}
-        # The viewer measures what is coarser than the template on the template's voxels; these maps are noise.
-        near = 0.01 if reader.is_gradient(method) and "scale" not in options else 0.25
-        assert one["top"] == pytest.approx(shown["top"], rel=near), method
-        assert one["value"] == pytest.approx(shown["value"], rel=near, abs=near * shown["top"]), method
+        if reader.is_gradient(method):
+            assert one["value"] == pytest.approx(shown["value"], rel=0.01, abs=0.01 * shown["top"]), method
+            assert "scale" in options or one["top"] == pytest.approx(shown["top"], rel=0.01), method
+        elif "scale" not in options:
+            # The viewer measures what is coarser than the template on the template's voxels. Such a map has a dozen
+            # values here: the same part of the brain is coloured, give or take one of them.
+            assert one["top"] == pytest.approx(shown["top"], rel=0.2), method
+            sizes = np.abs(found[method].grid[reader.mask != 0])
+            coloured = [float((sizes > 1.0005 * value).mean()) for value in (one["value"], shown["value"])]
+            assert coloured[0] == pytest.approx(coloured[1], abs=0.15), method
         assert one["unit"] == shown["unit"]
