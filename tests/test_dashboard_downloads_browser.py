@@ -25,7 +25,7 @@ from store.keys import GroupKey
 
 RUN, OTHER = "one-1", "two-1"
 PAGES = {
-    "overview": {"csv", "pdf", "png"}, "group_maps": {"csv", "html", "nii.gz", "png", "svg"},
+    "overview": {"csv", "pdf", "png", "zip"}, "group_maps": {"csv", "html", "nii.gz", "png", "svg"},
     "patient": {"csv", "nii.gz", "pdf", "png", "svg"}, "variability": {"csv"},
     "variability?v_view=spread&set=folds": {"nii.gz", "png", "svg"}, "regions": {"csv"},
     "regions?r_part=paper": {"csv", "tex"}, "clinical": {"csv"}, "distances": {"csv"},

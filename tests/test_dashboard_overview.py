@@ -172,11 +172,11 @@ def test_the_page_opens_with_its_pictures_and_downloads(run, offered):
         assert part in written
     names = [item.file_name.removeprefix(run.run_id) for item in offered]
     assert names == [
-        "_cohort-report_holdout.pdf", "_figure-1_holdout.png", "_metrics.csv", "_cohort.csv", "_left-out.csv",
-        "_truth-scores.csv", "_scans.csv", "_predictions.csv", "_exclusions.csv",
+        "_cohort-report_holdout.pdf", "_figure-1_holdout.png", "_for-the-paper.zip", "_metrics.csv", "_cohort.csv",
+        "_left-out.csv", "_truth-scores.csv", "_scans.csv", "_predictions.csv", "_exclusions.csv",
     ]  # fmt: skip
     assert offered[1].data().startswith(b"\x89PNG")
-    assert len(offered[7].data().splitlines()) == 1 + len(runs.table(run, "predictions"))
+    assert len(offered[8].data().splitlines()) == 1 + len(runs.table(run, "predictions"))
 
 
 def test_the_report_is_of_the_chosen_models(run, offered):

@@ -231,8 +231,11 @@ def test_a_threshold_holds_for_the_methods_of_its_unit(run):
     scales = pictures.ranges(found, "sensitivity", typed, reader)
     assert scales["sensitivity"].scale.low == pytest.approx(value)
     assert scales["guided_backprop"].scale.low == pytest.approx(value)
-    below = (sizes["occlusion"] <= scales["occlusion"].scale.low).mean()
-    assert below == pytest.approx((sizes["sensitivity"] <= value).mean(), abs=0.1)
+    low, share = scales["occlusion"].scale.low, (sizes["sensitivity"] <= value).mean()
+    # Occlusion has a dozen values here: the share lies in the step of one of them.
+    assert (
+        (sizes["occlusion"] < 0.9999 * low).mean() - 0.01 <= share <= (sizes["occlusion"] <= 1.0001 * low).mean() + 0.01
+    )
     empty = {"sensitivity": replace(found["sensitivity"], grid=0 * found["sensitivity"].grid)}
     assert pictures.ranges(empty, "sensitivity", VIEW, reader)["sensitivity"].scale.high > 0
 

@@ -295,8 +295,9 @@ def test_the_command_line_writes_all_heatmaps_of_the_scans(store, tmp_path, caps
         names |= {f"{scan}_{model}_{method}_AD" for model in models[scan]}
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     run = open_run(store, "real").run_id
-    assert files == {f"native/{run}_{name}.nii.gz" for name in names}
-    assert f"{len(names)} files written" in capsys.readouterr().out
+    # Beside a map stands what is known of its method, where the benchmark that ships has it.
+    assert {name for name in files if not name.endswith(".json")} == {f"native/{run}_{name}.nii.gz" for name in names}
+    assert f"{len(files)} files written" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

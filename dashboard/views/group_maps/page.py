@@ -84,10 +84,10 @@ class Reading:
 
 def sentence(selection: Selection, rows: dict[str, pd.DataFrame]) -> str:
     """Say in a sentence whose maps are averaged, as evidence for what and by which models."""
-    groups = set(runs.manifest(selection.run)["groups"])
+    diagnoses = {*runs.manifest(selection.run)["groups"], *(d for own in rows.values() for d in own.diagnosis)}
     people = [
         formatting.count(own.subject.nunique(), f"{formatting.plain(name)} subject")
-        if name in groups else f"{formatting.count(own.subject.nunique(), 'subject')} ({formatting.plain(name)})"
+        if name in diagnoses else f"{formatting.count(own.subject.nunique(), 'subject')} ({formatting.plain(name)})"
         for name, own in rows.items()
     ]  # fmt: skip
     whom = replace(selection.scan_filter, diagnosis=None).in_words()
