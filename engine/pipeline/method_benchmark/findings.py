@@ -299,6 +299,11 @@ def _null(benchmark: Benchmark) -> list[str]:
             "find no more of the truths than untrained ones, by any method"
         )  # fmt: skip
         parts.append(f"Networks trained on twins without the change {said} (Welch's t, Holm, p < 0.05).")
+        if beats:
+            parts.append(
+                "They were never told of the change, and normalise scans by training scans that had none: it is "
+                "further from their mean than anything they know, and maps that follow the input mark the unusual."
+            )
     return parts if len(parts) > 1 else []
 
 
