@@ -17,6 +17,7 @@ from engine.cohort.phenotypes import (
 from engine.cohort.tables import hint, read_table
 from engine.errors import UserError
 from engine.progress import Progress
+from store.export.csv import csv_text
 from store.files.atomic import write_bytes
 
 
@@ -71,7 +72,7 @@ def make_phenotypes(options: argparse.Namespace, _device: str, progress: Progres
         people.set_index(people[key].astype(str)), volumes, options.icv, asked, Covariates(columns, options.components)
     )
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(options.out, table.to_csv(index=False, lineterminator="\n").encode())
+    write_bytes(options.out, csv_text(table).encode())
     beside = options.out.with_suffix(".json")
     write_bytes(beside, (json.dumps(made, indent=1) + "\n").encode())
     for reason, count in made["left_out"].items():
