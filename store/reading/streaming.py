@@ -66,18 +66,9 @@ def subset_map(
 ) -> GroupMap:  # fmt: skip
     """Average the heatmaps of any set of scans; see RunReader.subset_map."""
     quantities = quantities_for(statistics)
-    rows = _chosen(run, key, pairs)
-    found = [_locate(run, key, model, scan) for model, scan in zip(rows["model"], rows["scan"], strict=True)]
-    has_share = [key.scale != "relative" or place.absolute_sum > 0 for place in found]
-    left_out = int(rows["scan"][[not has for has in has_share]].nunique())
-    rows = rows[has_share]
-    if rows.empty:
-        raise weights.nothing_to_average(run, key.method, left_out)
+    rows, places, left_out = _with_relevance(run, key, pairs)
     rows = rows.assign(weight=weights.equal_weights(rows, weights.scans_weigh_alike(run, key.model_set)))
-    members = [
-        Member(place, place.factor / (place.absolute_sum if key.scale == "relative" else 1.0), w)
-        for place, w in zip(itertools.compress(found, has_share), rows["weight"], strict=True)
-    ]
+    members = [Member(place, _factor(key, place), w) for place, w in zip(places, rows["weight"], strict=True)]
     attributes = run.attributes(members[0].place.path)
     brain = np.flatnonzero(run.mask) if attributes["native_grid"] == "voxels" else None
     shape = run.shape(members[0].place.path)[1:]
@@ -116,6 +107,28 @@ def _chosen(run: OpenRun, key: GroupKey, pairs: Sequence[tuple[str, str]]) -> pd
         if rows.empty:
             raise NotInRunError("none of these scans belongs to a group, so there is no true target: choose a group")
     return rows
+
+
+def _with_relevance(
+    run: OpenRun, key: GroupKey, pairs: Sequence[tuple[str, str]]
+) -> tuple[pd.DataFrame, list[StoredHeatmap], int]:
+    """Return the rows of the pairs whose heatmaps can be averaged, where these lie, and how many scans cannot.
+
+    A heatmap without relevance has no share.
+    """
+    rows = _chosen(run, key, pairs)
+    found = [_locate(run, key, model, scan) for model, scan in zip(rows["model"], rows["scan"], strict=True)]
+    has_share = [key.scale != "relative" or place.absolute_sum > 0 for place in found]
+    left_out = int(rows["scan"][[not has for has in has_share]].nunique())
+    rows = rows[has_share].reset_index(drop=True)
+    if rows.empty:
+        raise weights.nothing_to_average(run, key.method, left_out)
+    return rows, list(itertools.compress(found, has_share)), left_out
+
+
+def _factor(key: GroupKey, place: StoredHeatmap) -> float:
+    """Return heatmap / stored number, in the scale of the average."""
+    return place.factor / (place.absolute_sum if key.scale == "relative" else 1.0)
 
 
 def _locate(run: OpenRun, key: GroupKey, model: str, scan: str) -> StoredHeatmap:
@@ -161,13 +174,7 @@ def subject_maps(
     progress: Progress | None,
 ) -> SubjectMaps:  # fmt: skip
     """Read one coarse map a subject; see RunReader.subject_maps."""
-    rows = _chosen(run, key, pairs)
-    found = [_locate(run, key, model, scan) for model, scan in zip(rows["model"], rows["scan"], strict=True)]
-    kept = [key.scale != "relative" or place.absolute_sum > 0 for place in found]
-    left_out = int(rows["scan"][[not one for one in kept]].nunique())
-    rows, places = rows[kept].reset_index(drop=True), list(itertools.compress(found, kept))
-    if rows.empty:
-        raise weights.nothing_to_average(run, key.method, left_out)
+    rows, places, left_out = _with_relevance(run, key, pairs)
     attributes, shape = run.attributes(places[0].path), run.shape(places[0].path)[1:]
     is_fine = attributes["native_grid"] == "voxels"
     brain = np.flatnonzero(run.mask) if is_fine else None
@@ -177,8 +184,7 @@ def subject_maps(
     number, values = {name: n for n, name in enumerate(subjects)}, np.zeros((len(subjects), len(sizes)), np.float32)
     with closing(ahead(lambda place: _flat(run, place, brain), places, WORKERS)) as maps:
         for done, (subject, place, numbers) in enumerate(zip(rows["subject"], places, maps, strict=True), 1):
-            factor = place.factor / (place.absolute_sum if key.scale == "relative" else 1.0)
-            one = _sized(numbers * np.float32(factor), statistic)
+            one = _sized(numbers * np.float32(_factor(key, place)), statistic)
             values[number[str(subject)]] += np.bincount(labels, one, len(sizes)) / sizes
             if progress is not None:
                 progress(done, len(places))
@@ -203,5 +209,6 @@ def _sized(numbers: np.ndarray, statistic: str) -> np.ndarray:
 def _blocks(run: OpenRun, block_mm: float) -> np.ndarray:
     """Return for each voxel of the brain the number of its block, a cube with an edge of at most block_mm."""
     edge = max(int(block_mm / run.manifest["grid_mm"]), 1)
-    corner = np.argwhere(run.mask) // edge
-    return np.unique(corner, axis=0, return_inverse=True)[1].ravel()
+    corner = [axis // edge for axis in np.nonzero(run.mask)]
+    numbers = np.ravel_multi_index(corner, [int(axis.max()) + 1 for axis in corner])
+    return np.unique(numbers, return_inverse=True)[1].ravel()
