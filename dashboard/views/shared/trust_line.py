@@ -11,14 +11,10 @@ from dashboard.data import trust
 from dashboard.data.runs import Run
 from dashboard.shell import public, url_state
 from dashboard.text import formatting
+from dashboard.text.verdicts import LOOKS
 from store.reading.trust import NO_EXPLANATION, TrustLine
-from store.reading.trust_figures import FAILS, HOLDS, NOT_MEASURED, UNCLEAR, TrustFigure
+from store.reading.trust_figures import FAILS, UNCLEAR, TrustFigure
 
-# Colour and shape of each verdict, so that it is read without colours, too.
-LOOKS = {
-    HOLDS: ("green", ":material/check_circle:"), UNCLEAR: ("orange", ":material/help:"),
-    FAILS: ("red", ":material/cancel:"), NOT_MEASURED: ("gray", ":material/do_not_disturb_on:"),
-}  # fmt: skip
 ENDINGS = {UNCLEAR: ", unclear", FAILS: ", **fails**"}
 PAGE = "trust"
 LISTED = 4  # lines that are shown at once

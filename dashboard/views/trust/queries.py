@@ -5,12 +5,12 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from dashboard.data import runs
+from dashboard.data import runs, trust
 from dashboard.data.runs import Run
 from dashboard.shell import public
 from store.files.tables import known_table
 from store.keys import explains
-from store.reading.trust import TrustLine, trust_lines
+from store.reading.trust import TrustLine
 
 TABLES = (
     "randomisation", "stability", "stability_pairs", "faithfulness", "faithfulness_curves", "false_positives",
@@ -70,9 +70,4 @@ def maps_of(run: Run) -> list[str]:
 
 def verdicts(run: Run) -> dict[str, TrustLine]:
     """Return method -> what is known of how far it can be trusted, as this reader may know it."""
-    return _verdicts(run, public.fewest())
-
-
-@st.cache_data(max_entries=16, show_spinner=False)
-def _verdicts(run: Run, fewest: int) -> dict[str, TrustLine]:
-    return trust_lines(runs.opened(run), fewest=fewest)
+    return trust.lines(run, public.fewest())

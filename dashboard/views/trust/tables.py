@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from dashboard.text.formatting import NONE, in_order, method_name, plain, with_interval
+from dashboard.text.verdicts import LOOKS
 from store.keys import explains
 from store.reading.trust import TrustLine
-from store.reading.trust_figures import FAILS, HOLDS, NOT_MEASURED, UNCLEAR
+from store.reading.trust_figures import FAILS, HOLDS
 
 ALL = "all"  # the diagnosis of all test scans together
 COLUMNS = [
@@ -216,13 +217,6 @@ def strongest(rows: pd.DataFrame, marked: Collection[str], count: int | None) ->
     sizes = known["correlation"].abs().rank(ascending=False, method="first")
     kept = known if count is None else known[(sizes <= count) | known["region"].isin(list(marked))]
     return kept.sort_values("correlation", kind="stable")
-
-
-# Colour and shape of each verdict, so that it is read without colours, too.
-LOOKS = {
-    HOLDS: ("green", ":material/check_circle:"), UNCLEAR: ("orange", ":material/help:"),
-    FAILS: ("red", ":material/cancel:"), NOT_MEASURED: ("gray", ":material/do_not_disturb_on:"),
-}  # fmt: skip
 
 
 def verdict_order(lines: Mapping[str, TrustLine]) -> list[str]:
