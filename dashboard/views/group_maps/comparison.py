@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -44,13 +45,11 @@ def section(selection: Selection, look: MapStyle, columns: Columns) -> list[Down
     box = url_state.fold("g_test", f"Do {first} and {second} differ by more than chance? ({method})")
     if box is None:
         return []
-    averages = map_grid.averages_by_method(selection, look, columns)[selection.method] if (
-        selection.method in look.methods
-    ) else {}  # fmt: skip
-    if not averages:
+    if selection.method not in look.methods:
         box.info(f"{method} is not shown above: choose it under Methods, or another one at the left.")
         return []
-    a, b = averages[first], averages[second]
+    averages = map_grid.averages_by_method(selection, replace(look, methods=(selection.method,)), columns)
+    a, b = (averages[selection.method][name] for name in (first, second))
     box.markdown(HOW)
     try:
         found = _test(box, a, b)
@@ -63,7 +62,8 @@ def section(selection: Selection, look: MapStyle, columns: Columns) -> list[Down
         _picture(box, found, a, look, first, second)
     box.caption(_small_print(found))
     _show_regions(box, table, first, second)
-    name = f"{selection.run.run_id}_{selection.model_set}_{selection.method}_{_slug(first)}-against-{_slug(second)}"
+    sets = f"{nifti.file_name(first)}-against-{nifti.file_name(second)}"
+    name = f"{selection.run.run_id}_{selection.model_set}_{selection.method}_{sets}"
     return _files(name, found, a, table, first, second)
 
 
@@ -113,8 +113,7 @@ def _picture(box: DeltaGenerator, found: Difference, average: Average, look: Map
     layout = planes.Layout(pixels_per_mm=SHARP, text=TEXT, small_print=False)
     drawn = planes.arrange(
         average_pictures.sections(run, style.plane, look.positions), heat, own.affine,
-        planes.Style(style.plane, False, style.colours, True, style.opacity, style.convention),
-        Range(found.critical, top, "t"), layout,
+        replace(style, smooth=False, signed=True), Range(found.critical, top, "t"), layout,
     )  # fmt: skip
     left, _ = box.columns([2, 1])
     words = f"t, warm: {first} has more; cool: {second} has more; coloured where p < {ALPHA:g}"
@@ -155,11 +154,9 @@ def _files(
     reader, own = runs.opened(run), brain(run)
 
     def volume(packed: brain_maps.BrainMap, around: float) -> np.ndarray:
-        whole = np.full(reader.mask.shape, around, np.float32)
-        inside = np.full(own.mask.shape, around, np.float32)
-        inside[own.mask] = packed.values()[:-1]
-        whole[own.box] = inside
-        return whole
+        whole = np.zeros(reader.mask.shape, np.float32)
+        whole[own.box] = own.spread_out(packed.values()[:-1] - np.float32(around))
+        return whole + np.float32(around)
 
     def clusters() -> pd.DataFrame:
         title = f"t, {first} against {second}, {measured(average)[2]}"
@@ -177,7 +174,3 @@ def _files(
         Download.csv("A against B, clusters, CSV", f"{name}_clusters", clusters),
         Download.csv("A against B, regions, CSV", f"{name}_regions", lambda: table),
     ]
-
-
-def _slug(text: str) -> str:
-    return "".join(letter if letter.isalnum() else "-" for letter in text).strip("-")
