@@ -12,9 +12,9 @@ from engine.cohort.phenotypes import (
     VolumesTable,
     parse_phenotype,
     phenotype_table,
+    read_people,
     read_volumes,
 )
-from engine.cohort.tables import hint, read_table
 from engine.errors import UserError
 from engine.progress import Progress
 from store.export.csv import csv_text
@@ -57,13 +57,7 @@ def make_phenotypes(options: argparse.Namespace, _device: str, progress: Progres
     if options.out.suffix.lower() != ".csv":
         raise UserError(f"--out {options.out}: the table is a CSV; let its name end in .csv")
     asked = [parse_phenotype(text) for text in options.phenotype] if options.phenotype else list(USUAL)
-    people = read_table(options.people)
-    key = options.key or str(people.columns[0])
-    if key not in people:
-        raise UserError(f"{options.people.name}: no column {key} (--key){hint(key, people)}")
-    twice = people.index[people[key].duplicated() | people[key].isna()]
-    if len(twice):
-        raise UserError(f"{options.people.name} row {twice[0]}: the person ({key}) is missing or there twice")
+    people, key = read_people(options.people, options.key, "--key")
     volumes = read_volumes(
         VolumesTable(options.volumes, options.labels, options.volumes_key, options.icv, options.sums_from)
     )

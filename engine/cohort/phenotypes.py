@@ -111,19 +111,29 @@ def parse_phenotype(text: str) -> Phenotype:
     return Phenotype(name.strip(), *parts)
 
 
+def read_people(file: Path, key: str | None, option: str) -> tuple[pd.DataFrame, str]:
+    """Return a table of one row a person, and the column that names the person: the first unless `key` names it.
+
+    Raises:
+        UserError: there is no such column, or a person is missing or there twice.
+    """
+    rows = read_table(file)
+    key = key or str(rows.columns[0])
+    if key not in rows:
+        raise UserError(f"{file.name}: no column {key} ({option}){hint(key, rows)}")
+    twice = rows.index[rows[key].duplicated() | rows[key].isna()]
+    if len(twice):
+        raise UserError(f"{file.name} row {twice[0]}: the person ({key}) is missing or there twice")
+    return rows, key
+
+
 def read_volumes(table: VolumesTable) -> pd.DataFrame:
     """Return volumes as numbers: a row a person, a column a region under its name; without sums, with the whole.
 
     Raises:
         UserError: a table, column or value that is missing or wrong.
     """
-    rows = read_table(table.file)
-    key = table.key or str(rows.columns[0])
-    if key not in rows:
-        raise UserError(f"{table.file.name}: no column {key} (--volumes-key){hint(key, rows)}")
-    twice = rows.index[rows[key].duplicated() | rows[key].isna()]
-    if len(twice):
-        raise UserError(f"{table.file.name} row {twice[0]}: the person ({key}) is missing or there twice")
+    rows, key = read_people(table.file, table.key, "--volumes-key")
     names = _names(table, [column for column in rows.columns if column != key])
     if table.whole not in names.values():
         raise UserError(f"{table.file.name}: no volume {table.whole}; name the intracranial volume with --icv")

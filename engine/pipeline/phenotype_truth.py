@@ -47,8 +47,7 @@ def write_phenotype_truth(run: Run) -> None:
 def region_mask(run: Run) -> np.ndarray:
     """Return where the phenotype's regions lie, (x, y, z) bool."""
     assert run.config.phenotype is not None
-    chosen = run.atlas.regions["region"].isin(run.config.phenotype.regions)
-    return np.isin(run.atlas.labels, run.atlas.regions.loc[chosen, "index"].to_numpy()) & run.mask
+    return np.any([run.atlas.mask(name) for name in run.config.phenotype.regions], axis=0) & run.mask
 
 
 def association_map(run: Run) -> np.ndarray:

@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from store.benchmark import PHENOTYPE, Benchmark
+from store.benchmark import CHANCE, PHENOTYPE, Benchmark
 
 Z = stats.norm.ppf(0.975)
-CHANCE = 0.5
 LEAST_R2 = 0.1  # of a phenotype whose heatmaps are of any use
 UNTRAINED, NULL, VALUE = "difference", "null_difference", "value"
 
