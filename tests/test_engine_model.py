@@ -22,7 +22,7 @@ from engine.networks.cnn3d import CNN3D, POOLS, feature_shape, margins, paramete
 from engine.networks.device import choose_device
 from engine.training import trainer
 from engine.training.checkpoints import load_model, model_card, pack_model
-from engine.training.normalisation import fit_normalisation
+from engine.training.normalisation import Normalisation, fit_normalisation
 from engine.training.objective import Classification
 from engine.training.trainer import Trainer, TrainingSetup, predict_margins, probability
 from engine.training.volumes import STREAMED, Volumes, chunked
@@ -150,6 +150,15 @@ def test_training_learns_and_is_deterministic(cohort, trained, tmp_path):
     assert _same(trained.network, again.network)
     assert trained.curve[-1]["loss"] < trained.curve[0]["loss"]
     assert [row["epoch"] for row in trained.curve] == [1, 2]
+
+
+def test_a_normalisation_that_is_given_is_not_fitted(cohort, tmp_path):
+    given = Normalisation(np.zeros(cohort.mask.shape, np.float32), np.ones(cohort.mask.shape, np.float32), cohort.mask)
+    config = TrainingConfig(epochs=1, batch_size=3)
+    setup = TrainingSetup(
+        cohort.objective, cohort.read, cohort.mask, 4, config, torch.device("cpu"), tmp_path, normalisation=given
+    )
+    assert Trainer(setup, cohort.job).train().normalisation is given
 
 
 def test_interrupted_training_ends_in_the_same_network(cohort, trained, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,10 +24,12 @@ from engine.analysis.truth import (
     with_intervals,
 )
 from engine.atlas.aal import load_atlas
+from engine.cohort.splits import Job
 from engine.config.cohort_schema import CohortConfig, Simulation
 from engine.config.schema import AtlasConfig
 from engine.images.template import brain_mask
 from engine.networks.architectures import build_network
+from engine.pipeline import truth_references
 from engine.relevance import METHODS, BatchSize, Brain
 from engine.simulation.cohort import SimulatedPreparer, imposed_truth, read
 from engine.simulation.imposed import changed_places, imposed_regions
@@ -258,3 +262,26 @@ def test_a_network_without_a_score_does_not_count():
     some.add(0, np.full(len(SCORES), 0.5), 1.0)
     assert OverNetworks([some, none]).value() == pytest.approx(0.5)
     assert np.isnan(OverNetworks([none, none]).value()).all()
+
+
+def test_null_networks_are_normalised_as_the_trained_one(monkeypatch):
+    """By statistics of the twins they were trained on, each patient's change would be an outlier to them alone."""
+    asked, normalisation = [], object()
+
+    def train(run, kind, jobs, objective, read, given):
+        asked.append((kind, [job.test for job in jobs], given))
+        return [(torch.nn.Identity(), given) for _ in jobs]
+
+    monkeypatch.setattr(truth_references, "twins", lambda run: {})
+    monkeypatch.setattr(truth_references, "held_out_normalisation", lambda run: normalisation)
+    monkeypatch.setattr(truth_references, "train_references", train)
+    scans = pd.DataFrame({"scan": ["a", "b"], "group": ["AD", "NC"]})
+    job = Job("holdout", "holdout", 0, ("a", "b"), (), ("a",), ("a",))
+    analysis = SimpleNamespace(untrained_networks=0, null_networks=2)
+    run = SimpleNamespace(
+        jobs=[job], device="cpu", groups=("AD", "NC"), cache=None,
+        config=SimpleNamespace(analysis=analysis, seed=0), cohort=SimpleNamespace(simulated=True, scans=scans),
+    )  # fmt: skip
+    (networks,) = truth_references.References(run).networks.values()
+    assert asked == [("null", [(), ()], normalisation)]
+    assert [one.normalisation for one in networks] == [normalisation] * 2

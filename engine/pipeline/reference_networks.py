@@ -23,6 +23,7 @@ def train_references(
     jobs: Sequence[Job],
     objective: Classification,
     read: Callable[[Sequence[str]], np.ndarray],
+    normalisation: Normaliser | None = None,
 ) -> list[tuple[torch.nn.Module, Normaliser]]:
     """Train a network for each job by the run's settings: (network in eval mode on the CPU, its normalisation) each.
 
@@ -32,10 +33,14 @@ def train_references(
     Args:
         kind: a word for them in the progress, and for their folder.
         objective: what they learn; read: scans -> volumes (n, x, y, z).
+        normalisation: of the volumes; default: fitted to each network's training scans.
     """
     device, config = torch.device(choose_device(run.device)), run.config
     make_deterministic(device)
-    setup = TrainingSetup(objective, read, run.mask, config.grid_mm, config.training, device, run.networks_folder)
+    setup = TrainingSetup(
+        objective, read, run.mask, config.grid_mm, config.training, device, run.networks_folder,
+        normalisation=normalisation,
+    )  # fmt: skip
     with run.progress.task(f"training {kind} networks, epochs", len(jobs) * config.training.epochs) as task:
         trained = train_all(jobs, setup, on_epoch=task.advance, say=run.progress.say)
     card, folder = model_card(config.grid_mm, config.training, run.groups), run.work / kind

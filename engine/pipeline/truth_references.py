@@ -8,6 +8,8 @@ null: trained as the run's network for the fixed test set is, on the same people
     patient's scan replaced by its twin without the imposed change (imposed_truth.py). The groups of such a cohort are
     the same, so these networks know brains and learning by heart, and no disease. (Labels permuted over the scans as
     they are would leave the disease in the pictures, where it most tells people apart, and so is what to remember.)
+    They are normalised as the trained network, too: by statistics of the twins a patient's change would be further
+    from the mean than anything seen in training, and maps that follow the input would mark it, learned or not.
 
 Both are computed for the patients of the fixed test set: of the folds' scans they would cost as much again as the whole
 cross-validation. Occlusions have them on coarse grids, where a map takes a fraction of a second, and of fewer networks.
@@ -34,6 +36,7 @@ from engine.pipeline.run import Run
 from engine.preprocessing.volume_cache import VolumeCache
 from engine.relevance import METHODS, BatchSize
 from engine.training.checkpoints import load_model
+from engine.training.normalisation import Normaliser
 from engine.training.objective import Classification
 from store.keys import BASELINES, TRAINING_MAPS
 from store.spec import MODELS_FOLDER
@@ -118,13 +121,16 @@ class References:
         groups = run.cohort.scans.set_index("scan")["group"]
         objective = Classification((groups == run.groups[0]).to_dict())
         jobs = [self._null_job(number) for number in range(count)]
-        trained = train_references(run, NULL, jobs, objective, volumes.read)
+        trained = train_references(run, NULL, jobs, objective, volumes.read, held_out_normalisation(run))
         return [Explainable(*found, self._own_job, trained=False) for found in trained]
 
     def _null_job(self, number: int) -> Job:
-        """Return the held-out network's job with another seed, without test scans; it explains what it is asked."""
+        """Return the held-out network's job with another seed, without test scans; it explains what it is asked.
+
+        The name tells its checkpoint from those of versions that normalised by the twins.
+        """
         seed = 2_000_000 + 1000 * self._run.config.seed + number
-        return replace(self._own_job, model=f"{NULL}-{number + 1}", seed=seed, test=(), explain=())
+        return replace(self._own_job, model=f"{NULL}-as-trained-{number + 1}", seed=seed, test=(), explain=())
 
 
 class Baselines:
@@ -163,8 +169,13 @@ def untrained_network(run: Run, job: Job, number: int) -> Explainable:
     config = run.config
     seed = 1_000_000 + 1000 * config.seed + number
     network = build_network(config.grid_mm, seed=seed, name=config.training.network).eval()
+    return Explainable(network, held_out_normalisation(run), job, trained=False)
+
+
+def held_out_normalisation(run: Run) -> Normaliser:
+    """Read how the held-out network normalises its volumes."""
     _, normalisation, _ = load_model(run.staging / MODELS_FOLDER, HELD_OUT, run.mask)
-    return Explainable(network, normalisation, job, trained=False)
+    return normalisation
 
 
 def too_slow(run: Run, method: str, network: torch.nn.Module) -> str:

@@ -42,6 +42,7 @@ class TrainingSetup:
         folder: of the checkpoints.
         threads: of the CPU for each network; None: as torch has it.
         share: of the memory for resident volumes that each network may take.
+        normalisation: of the volumes; None: fitted to each network's training scans.
     """
 
     objective: Objective
@@ -53,6 +54,7 @@ class TrainingSetup:
     folder: Path
     threads: int | None = None
     share: float = 1.0
+    normalisation: Normaliser | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,8 @@ class Trainer:
     ) -> None:
         self.setup, self.job, self._on_epoch, self._say = setup, job, on_epoch, say
         config = setup.config
-        self.normalisation, self.objective = _fit_normaliser(setup, job), setup.objective.fitted(job.train)
+        self.normalisation = setup.normalisation or _fit_normaliser(setup, job)
+        self.objective = setup.objective.fitted(job.train)
         network = build_network(setup.grid_mm, config.dropout, job.seed, config.network).to(setup.device)
         self._fused = config.engine == "auto" and setup.device.type == "cpu" and fuses(network)
         self._channels_last = config.channels_last or self._fused
