@@ -109,6 +109,7 @@ def test_the_cohorts_cover_every_scenario_and_three_effects_of_the_usual_one():
 
 def test_some_scenarios_alone_and_unknown_ones_refused():
     assert {cell.scenario for cell in chosen(QUICK, ["blobs"]).cells} == {"blobs"}
+    assert [cell.name for cell in chosen(QUICK, ["typical_ad-2", "null"]).cells] == ["typical_ad-2", "null-0"]
     assert tuple(chosen(QUICK, []).cells) == tuple(QUICK.cells)
     with pytest.raises(UserError, match=r"--scenarios blob: there are .*blobs"):
         chosen(FULL, ["blob"])

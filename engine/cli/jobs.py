@@ -162,7 +162,8 @@ def benchmark_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
     )
     p.add_argument("--quick", action="store_true", help="three cohorts of 60 subjects a group")
-    p.add_argument("--scenarios", metavar="NAMES", help="some of them or of the phenotypes, with commas between")
+    p.add_argument("--scenarios", metavar="NAMES", help="some of them, of the phenotypes, or single cohorts "
+                   "(typical_ad-1.4), with commas between")  # fmt: skip
     p.add_argument("--phenotypes", type=Path, metavar="COHORT.csv", help="real heads, too: a cohort for each phenotype "
                    "of this table, made by `phenotypes`; with --data")  # fmt: skip
     p.add_argument("--data", type=Path, metavar="PATH", help="folder of the scans of --phenotypes")

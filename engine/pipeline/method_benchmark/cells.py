@@ -122,16 +122,23 @@ def phenotype_cells(table: Path, data: Path, settings: Mapping[str, Any]) -> lis
 def chosen(extent: Extent, scenarios: Sequence[str], phenotypes: Sequence[Cell] = ()) -> Extent:
     """Return the extent with some scenarios and phenotypes alone; all of the extent and all phenotypes by default.
 
+    Args:
+        scenarios: each the name of a scenario, of which all effects are meant, of a phenotype, or of one cohort
+            (`typical_ad-1.4`).
+
     Raises:
-        UserError: there is no such scenario or phenotype.
+        UserError: there is no such scenario, phenotype or cohort.
     """
     known = {cell.scenario for cell in (*CELLS, *phenotypes)}
+    cohorts = {cell.name for cell in (*CELLS, *phenotypes)}
     for name in scenarios:
-        if name not in known:
-            raise UserError(f"--scenarios {name}: there are {', '.join(sorted(known))}")
+        if name not in known | cohorts:
+            raise UserError(
+                f"--scenarios {name}: there are {', '.join(sorted(known))}; or one cohort, as {CELLS[0].name}"
+            )
     if not scenarios:
         return replace(extent, cells=[*extent.cells, *phenotypes])
-    return replace(extent, cells=[cell for cell in (*CELLS, *phenotypes) if cell.scenario in scenarios])
+    return replace(extent, cells=[c for c in (*CELLS, *phenotypes) if {c.scenario, c.name} & set(scenarios)])
 
 
 def configuration(cell: Cell, extent: Extent, seed: int, methods: Sequence[str] = ()) -> RunConfig:
