@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from nilearn.mass_univariate import permuted_ols
 from scipy import stats
 from store_factory import make_larger_run
 
 import store
-from dashboard.data import comparison, runs
+from dashboard.data import comparison, permutations, runs
 from dashboard.data.averages import Average
 from dashboard.data.comparison import CannotCompareError
 from dashboard.data.selection import ScanFilter, Selection, explained_scans
@@ -102,6 +103,36 @@ def test_t_is_that_of_two_samples_of_subjects(selection, monkeypatch):
     order = np.argsort(np.abs(expected))
     assert (np.diff(found.p.values()[:-1][order]) <= 1e-3).all()
     assert found.smallest == pytest.approx(found.p.values()[:-1].min(), abs=1e-3)
+
+
+@pytest.mark.parametrize("networks", [0, 5])
+def test_all_permutations_at_once_equal_nilearns_one_by_one(networks):
+    random, subjects = np.random.default_rng(0), 40
+    values = random.normal(size=(subjects, permutations.UNITS_AT_ONCE + 7)).astype(np.float32)
+    is_first = (np.arange(subjects) < 15).astype(float)
+    values[:15, -1] += 1
+    others = np.eye(networks)[np.arange(subjects) % networks][:, 1:] if networks else None
+    found = permuted_ols(
+        is_first[:, None], values, others, n_perm=20, two_sided_test=True, random_state=7, output_type="dict"
+    )
+    stream = np.random.RandomState(np.random.RandomState(7).randint(1, np.iinfo(np.int32).max - 1))
+    dealt = [np.arange(subjects)]  # nilearn deals out what it has dealt before
+    for _ in range(20):
+        dealt.append(dealt[-1][stream.permutation(subjects)])
+    t, largest = permutations.t_of_difference(is_first, values, others, np.array(dealt[1:]))
+    assert t == pytest.approx(found["t"][0], abs=1e-5)
+    assert largest == pytest.approx(found["h0_max_t"].ravel(), abs=1e-4)
+
+
+def test_a_confound_that_others_add_up_to_changes_nothing():
+    random = np.random.default_rng(1)
+    values, is_first = random.normal(size=(30, 50)), (np.arange(30) < 12).astype(float)
+    networks = np.eye(3)[np.arange(30) % 3]
+    dealt = permutations.draw(30, 10, 0)
+    assert (np.sort(dealt, axis=1) == np.arange(30)).all()
+    twice, once = (permutations.t_of_difference(is_first, values, z, dealt) for z in (networks, networks[:, 1:]))
+    assert twice[0] == pytest.approx(once[0])
+    assert twice[1] == pytest.approx(once[1], rel=1e-4)
 
 
 def test_a_planted_difference_is_found_and_noise_is_not(selection, monkeypatch):

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard.data import runs
+from dashboard.data import permutations, runs
 from dashboard.data.anatomy import brain
 from dashboard.data.averages import MIB, Average, measured
 from dashboard.data.byte_cache import ByteCache
@@ -22,7 +22,7 @@ from dashboard.text import formatting
 from store.errors import NotInRunError
 from store.keys import GroupKey
 
-PERMUTATIONS, BATCH = 1000, 100
+PERMUTATIONS, SEED = 1000, 0
 LEAST_SUBJECTS = 5  # in each set: 252 ways to deal ten subjects out, so that p can fall below 0.05
 ALPHA = 0.05
 BLOCK_MM = 4.0
@@ -97,8 +97,8 @@ def difference(first: Average, second: Average, progress: Progress) -> Differenc
     """Test two averages of one run, method, target, value and scale against each other.
 
     A subject counts once, by the mean of its maps in blocks of 4 mm. Networks that explain different subjects (folds)
-    are confounds. Two-sided; 1,000 permutations after Freedman and Lane 1983 by nilearn's permuted_ols, the same ones
-    for the same question.
+    are confounds. Two-sided; 1,000 permutations after Freedman and Lane 1983 (`permutations`), the same ones for the
+    same question.
 
     Args:
         progress: called as progress(done, all, what is done).
@@ -109,8 +109,6 @@ def difference(first: Average, second: Average, progress: Progress) -> Differenc
 
 
 def _tested(first: Average, second: Average, progress: Progress) -> Difference:
-    from nilearn.mass_univariate import permuted_ols  # noqa: PLC0415 - half a second, for this alone
-
     if first.value not in ("size", "signed"):
         raise CannotCompareError("means are tested: choose the magnitude or the signed mean under More")
     a, b, in_both = sets_of(first, second)
@@ -134,16 +132,11 @@ def _tested(first: Average, second: Average, progress: Progress) -> Difference:
     if not varies.any():
         raise CannotCompareError("these maps do not differ between subjects at all")
     networks = _networks(maps.models)
-    largest, t = [], np.zeros(0)
-    for batch in range(PERMUTATIONS // BATCH):
-        found = permuted_ols(
-            is_first[:, None], maps.values[:, varies], networks, n_perm=BATCH, two_sided_test=True,
-            random_state=batch, output_type="dict",
-        )  # fmt: skip
-        t = found["t"][0]
-        largest.append(found["h0_max_t"].ravel())
-        progress((batch + 1) * BATCH, PERMUTATIONS, "Permuting subjects")
-    null = np.sort(np.concatenate(largest))
+    t, largest = permutations.t_of_difference(
+        is_first, maps.values[:, varies], networks, permutations.draw(len(is_first), PERMUTATIONS, SEED),
+        lambda done, count: progress(done, count, f"Testing units, {PERMUTATIONS:,} permutations each"),
+    )  # fmt: skip
+    null = np.sort(largest)
     p = (1 + len(null) - np.searchsorted(null, np.abs(t) - 1e-6)) / (1 + len(null))
     own, people = brain(chosen.run), sum(counts)
     t_map, p_map = (
