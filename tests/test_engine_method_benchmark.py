@@ -26,7 +26,8 @@ from engine.pipeline.method_benchmark.cells import (
     phenotype_cells,
 )
 from engine.pipeline.method_benchmark.command import Request, run_benchmark
-from engine.pipeline.method_benchmark.findings import findings, markdown
+from engine.pipeline.method_benchmark.findings import findings
+from engine.pipeline.method_benchmark.kinds_of_truth import is_free_in_place
 from engine.pipeline.method_benchmark.leaderboard import (
     contradictions,
     detectable,
@@ -34,6 +35,7 @@ from engine.pipeline.method_benchmark.leaderboard import (
     null_test,
     rank_agreement,
 )
+from engine.pipeline.method_benchmark.words import markdown
 from engine.progress import Progress
 from store import list_runs
 from store.benchmark import CELLS as CELL_TABLE
@@ -266,6 +268,11 @@ def test_findings_lay_both_kinds_of_truth_beside_each_other(tmp_path):
     assert "of 6 pairs of methods" in said
     assert "do not find what was imposed in blobs-2" in said
     assert "Phenotypes of real heads" not in findings(written(tmp_path / "c"))
+
+
+def test_methods_that_mark_whole_regions_are_not_compared_on_structures_that_are_none():
+    names = ["sensitivity", "occlusion", "area_occlusion", "segment_occlusion", "t_map"]
+    assert [name for name in names if is_free_in_place(name)] == ["sensitivity", "occlusion", "segment_occlusion"]
 
 
 def test_only_methods_that_both_kinds_tell_apart_can_contradict_each_other():

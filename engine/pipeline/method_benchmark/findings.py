@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
+from engine.pipeline.method_benchmark.kinds_of_truth import AUC, RMA, both_kinds
 from engine.pipeline.method_benchmark.leaderboard import (
     LEAST_R2,
     NULL,
     UNTRAINED,
     VALUE,
-    contradictions,
     detectable,
     leaderboard,
     null_test,
     rank_agreement,
 )
+from engine.pipeline.method_benchmark.words import interval_words, label, markdown, with_ends
 from store.benchmark import IMPOSED, PHENOTYPE, Benchmark
 from store.keys import explains
 
-RMA, AUC = "relevance_mass_accuracy", "voxel_auc"
-TARGET_AGREEMENT = 0.8  # of both kinds of truth, Spearman
 # Mean relevance mass accuracy over 13 tasks in Siegel et al. 2025 (arXiv 2508.02560).
 PUBLISHED = {
     "smoothgrad": 0.293, "input_x_gradient": 0.263, "deeplift": 0.257, "lrp": 0.191, "guided_backprop": 0.155,
@@ -40,7 +36,7 @@ def findings(benchmark: Benchmark) -> str:
         f"{manifest['seconds'] / 60:.0f} min); the text is made from the tables by `engine/pipeline/method_benchmark`. "
         + _whose(benchmark),
         *_cells(benchmark), *_phenotypes(benchmark), *_standing(benchmark), *_guided(benchmark), *_focal(benchmark),
-        *_kinds(benchmark), *_stable(benchmark), *_randomised(benchmark), *_null(benchmark), *_peaks(benchmark),
+        *both_kinds(benchmark), *_stable(benchmark), *_randomised(benchmark), *_null(benchmark), *_peaks(benchmark),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
@@ -68,7 +64,7 @@ def _phenotypes(benchmark: Benchmark) -> list[str]:
     usable = detectable(benchmark, truth=PHENOTYPE)
     table = pd.DataFrame({
         "phenotype": cells["scenario"],
-        "R² on the fixed test set": [_with_ends(r.r2, r.r2_low, r.r2_high) for r in cells.itertuples()],
+        "R² on the fixed test set": [with_ends(r.r2, r.r2_low, r.r2_high) for r in cells.itertuples()],
         "usable": ["yes" if name in usable else "no" for name in cells["cell"]],
         "people": cells["subjects"], "scored": cells["tested"], "networks": cells["networks"],
     })  # fmt: skip
@@ -86,7 +82,7 @@ def _cells(benchmark: Benchmark) -> list[str]:
         return []
     table = pd.DataFrame({
         "cohort": cells["scenario"], "effect": cells["effect"].map("{:g}".format), "extent": cells["extent"],
-        "AUC of the networks": [_with_ends(r.auc, r.auc_low, r.auc_high) for r in cells.itertuples()],
+        "AUC of the networks": [with_ends(r.auc, r.auc_low, r.auc_high) for r in cells.itertuples()],
         "subjects": cells["subjects"], "scored patients": cells["tested"], "networks": cells["networks"],
     })  # fmt: skip
     lost = sorted(set(cells.loc[cells["extent"] != "none", "cell"]) - set(detectable(benchmark, truth=IMPOSED)))
@@ -111,9 +107,9 @@ def _standing(benchmark: Benchmark) -> list[str]:
         ("mass accuracy", "more than untrained", "more than trained on nothing", "voxel AUC, more than untrained"),
         (*boards, auc), strict=True,
     ):  # fmt: skip
-        joined[name] = joined["method"].map(_words(board)).fillna("–")
+        joined[name] = joined["method"].map(interval_words(board)).fillna("–")
     joined["published mass accuracy"] = joined["method"].map(PUBLISHED).map("{:.3f}".format, na_action="ignore")
-    joined["method"] = [_label(method) for method in joined["method"]]
+    joined["method"] = [label(method) for method in joined["method"]]
     shared = boards[0][boards[0]["method"].isin(PUBLISHED)]
     sentences = [_place(boards[1], "sensitivity", "The plain gradient")]
     sentences += [
@@ -150,7 +146,7 @@ def _place(board: pd.DataFrame, method: str, label: str) -> str:
         verdict = "less than untrained networks"
     else:
         verdict = "no more than untrained networks can be told"
-    gain = _with_ends(row["mean"], row["low"], row["high"], sign=True)
+    gain = with_ends(row["mean"], row["low"], row["high"], sign=True)
     return f"{label} is number {where[0] + 1} of {len(ranked)} ({gain}: {verdict})."
 
 
@@ -166,7 +162,7 @@ def _guided(benchmark: Benchmark) -> list[str]:
             if len(place):
                 row = board.iloc[place[0]]
                 rows.append({"score": score, "taken": name,
-                             "guided backprop": _with_ends(row["mean"], row["low"], row["high"]),
+                             "guided backprop": with_ends(row["mean"], row["low"], row["high"]),
                              "place": f"{place[0] + 1} of {len(board)}", "best": board["method"].iloc[0]})  # fmt: skip
     if not rows:
         return []
@@ -192,9 +188,9 @@ def _focal(benchmark: Benchmark) -> list[str]:
     agreement, methods = rank_agreement(*boards.values())
     both = boards["focal"].merge(boards["distributed"], on="method", suffixes=("_f", "_d"))
     table = pd.DataFrame({
-        "method": both["method"].map(_label),
-        "focal": [_with_ends(r.mean_f, r.low_f, r.high_f, sign=True) for r in both.itertuples()],
-        "distributed": [_with_ends(r.mean_d, r.low_d, r.high_d, sign=True) for r in both.itertuples()],
+        "method": both["method"].map(label),
+        "focal": [with_ends(r.mean_f, r.low_f, r.high_f, sign=True) for r in both.itertuples()],
+        "distributed": [with_ends(r.mean_d, r.low_d, r.high_d, sign=True) for r in both.itertuples()],
     })  # fmt: skip
     return [
         "## Focal or distributed?",
@@ -202,46 +198,6 @@ def _focal(benchmark: Benchmark) -> list[str]:
         "is right. Mass accuracy, more than untrained networks:",
         markdown(table), f"Both orders of {methods} methods agree with Spearman {agreement:.2f}.",
     ]  # fmt: skip
-
-
-def _kinds(benchmark: Benchmark) -> list[str]:
-    """Say whether both kinds of truth rank the methods alike."""
-    kinds = {"imposed changes": IMPOSED, "phenotypes": PHENOTYPE}
-    cells = {words: detectable(benchmark, truth=kind) for words, kind in kinds.items()}
-    parts = []
-    for score, words in ((RMA, "Relevance mass accuracy"), (AUC, "Voxel AUC")):
-        boards = {name: leaderboard(benchmark, score, own) for name, own in cells.items()}
-        boards = {name: board[board["method"].map(explains).astype(bool)] for name, board in boards.items()}
-        if all(len(board) for board in boards.values()):
-            parts += _agreement(words, boards)
-    if not parts:
-        return []
-    counted = " and ".join(f"{len(own)} {name}" for name, own in cells.items())
-    return [
-        "## Do both kinds of truth rank the methods alike?",
-        f"Group averages, more than untrained networks, mean over {counted}; methods that explain.",
-        *parts,
-    ]
-
-
-def _agreement(score: str, boards: dict[str, pd.DataFrame]) -> list[str]:
-    """Lay the leaderboards of two kinds of truth beside each other and say how far they agree."""
-    first, second = boards.values()
-    agreement, methods = rank_agreement(first, second)
-    told, turned = contradictions(first, second)
-    words = {name: _words(board) for name, board in boards.items()}
-    shared = [method for method in first["method"] if method in words[list(boards)[1]]]
-    table = pd.DataFrame({"method": shared, **{name: [own[m] for m in shared] for name, own in words.items()}})
-    if not math.isfinite(agreement):
-        return [f"{score}: {methods} methods have both, too few for a rank correlation.", markdown(table)]
-    said = f"{score}: Spearman {agreement:.2f} over {methods} methods (target 0.8)."
-    if agreement < TARGET_AGREEMENT:
-        said += (
-            f" Below the target: of {methods * (methods - 1) // 2} pairs of methods, both kinds tell {told} apart "
-            f"(intervals that do not overlap), and {turned} of these stand in the other order; the order of all others "
-            "is open in one kind at least."
-        )
-    return [said, markdown(table)]
 
 
 def _stable(benchmark: Benchmark) -> list[str]:
@@ -255,7 +211,7 @@ def _stable(benchmark: Benchmark) -> list[str]:
     wide.columns = [f"{measure}, {level}" for level, measure in wide.columns]
     wide = wide.sort_values(wide.columns[0], ascending=False)
     shown = wide.map("{:.2f}".format).reset_index()
-    shown["method"] = shown["method"].map(_label)
+    shown["method"] = shown["method"].map(label)
     most, least = wide.index[0], wide.index[-1]
     return [
         "## How stable under training again?",
@@ -291,7 +247,7 @@ def _null(benchmark: Benchmark) -> list[str]:
     null = cells[cells["scenario"] == "null"]
     for row in null.itertuples():
         verdict = "chance" if row.auc_low <= 0.5 <= row.auc_high else "NOT chance"
-        parts.append(f"The null cohort ends at AUC {_with_ends(row.auc, row.auc_low, row.auc_high)}: {verdict}.")
+        parts.append(f"The null cohort ends at AUC {with_ends(row.auc, row.auc_low, row.auc_high)}: {verdict}.")
     test = null_test(benchmark, detectable(benchmark, truth=IMPOSED))
     if len(test):
         beats = test.loc[test["p_holm"] < 0.05, "method"].tolist()
@@ -301,8 +257,8 @@ def _null(benchmark: Benchmark) -> list[str]:
         parts.append(f"Networks trained on twins without the change {said} (Welch's t, Holm, p < 0.05).")
         if beats:
             parts.append(
-                "They were never told of the change, and normalise scans by training scans that had none: it is "
-                "further from their mean than anything they know, and maps that follow the input mark the unusual."
+                "They were never told of the change: what these methods find of it they find without knowledge. For "
+                "them the difference from null networks counts, not the score."
             )
     return parts if len(parts) > 1 else []
 
@@ -316,34 +272,7 @@ def _peaks(benchmark: Benchmark) -> list[str]:
     best = peaks.sort_values("within", ascending=False).groupby("cell", sort=False).head(1)
     table = pd.DataFrame({
         "cohort": best["cell"], "best method": best["method"],
-        "peak within 10 mm": [_with_ends(r.within, r.within_low, r.within_high) for r in best.itertuples()],
+        "peak within 10 mm": [with_ends(r.within, r.within_low, r.within_high) for r in best.itertuples()],
         "patients": best["patients"],
     })  # fmt: skip
     return ["## Does the peak lie at the truth?", "Of correctly classified patients:", markdown(table)]
-
-
-# -- words ---------------------------------------------------------------------------------------------------------
-
-
-def _label(method: str) -> str:
-    return method if explains(method) else f"*{method}* (no explanation)"
-
-
-def _words(board: pd.DataFrame) -> dict[str, str]:
-    return {row.method: _with_ends(row.mean, row.low, row.high) for row in board.itertuples()}
-
-
-def _with_ends(value: float, low: float, high: float, sign: bool = False) -> str:
-    """Write a value with its interval: 0.31 (0.25 to 0.37)."""
-    form = "{:+.2f}" if sign else "{:.2f}"
-    if not math.isfinite(value):
-        return "–"
-    ends = f" ({form.format(low)} to {form.format(high)})" if math.isfinite(low) else ""
-    return form.format(value) + ends
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """Write a table as Markdown."""
-    lines: list[Sequence[str]] = [list(map(str, table.columns)), ["---"] * len(table.columns)]
-    lines += [[str(value) for value in row] for row in table.itertuples(index=False)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
