@@ -18,15 +18,21 @@ import pandas as pd
 import pytest
 import store_factory
 from store_factory import METHODS, make_run
+from volume_routes import fetched, get
 
+from dashboard import viewer
 from dashboard.data import runs as data_runs
+from dashboard.data.averages import Average
 from dashboard.data.cohort import cohort_table
+from dashboard.data.selection import ScanFilter, Selection
 from dashboard.reports import cohort
 from dashboard.shell import access, page, public, sidebar
 from dashboard.views.regions import one_region
 from dashboard.views.regions import one_region_charts as charts
 from dashboard.views.regions import tables as regions_tables
-from store import open_run
+from store import NotInRunError, list_runs, open_run
+from store.keys import GroupKey
+from store.measures import percent_per_cm3
 
 pytestmark = pytest.mark.usefixtures("anonymous")
 PAGES = ("overview", "group_maps", "patient", "variability", "regions", "clinical", "distances", "trust",
@@ -41,6 +47,7 @@ CURIOUS = {
 }  # fmt: skip
 VISITS = [
     *((name, {}) for name in PAGES), *((name, CURIOUS) for name in PAGES),
+    ("group_maps", CURIOUS | {"g_as": "viewer", "g_by": "sex"}),
     *(("regions", CURIOUS | {"r_part": part, "target": "AD"}) for part in ("methods", "paper", "region")),
 ]  # fmt: skip
 REASONS = {
@@ -220,6 +227,72 @@ def test_no_average_of_few_is_shown_or_given(seen):
     assert "MCI" not in "".join(found.files)
     assert "n = 3 subjects" not in found.text
     assert len([name for name in found.files if name.endswith(".nii.gz")]) == 2 * 3
+
+
+def test_the_viewer_of_groups_is_given_what_the_slices_show_and_nothing_else(seen, crowd, monkeypatch):
+    scenes: list[viewer.Scene] = []
+    real = viewer.show
+    monkeypatch.setattr(viewer, "show", lambda scene, **options: (scenes.append(scene), real(scene, **options))[1])
+    seen("group_maps", g_as="viewer", sex="F", age="71~72", ok="wrong", dx="MCI", g_scale="probability", g_by="sex")
+    (scene,) = scenes
+    assert [one.title for one in scene.maps] == ["AD", "NC", "AD − NC"]
+    run = open_run(crowd, scene.label.split()[1])
+    method = next(iter(METHODS))
+    scale, statistic, _ = data_runs.average_of(run, method)
+    key = GroupKey("holdout", method, "AD", scale)
+    wanted = {d: getattr(run.group_map(key, diagnosis=(d,)), statistic) for d in ("AD", "NC")}
+    wanted["AD − NC"] = wanted["AD"] - wanted["NC"]
+    factor = percent_per_cm3(run.affine()) if scale == "relative" else 1.0
+    for one in scene.maps:
+        found = fetched(one.volume)
+        values, exact = found[np.isfinite(found)], factor * wanted[one.title][run.mask]
+        np.testing.assert_allclose(values, exact, atol=2e-3 * np.abs(exact).max())
+        assert np.abs(values).max() > 0
+
+
+def test_no_average_of_chosen_scans_gets_an_address_without_the_role(crowd, monkeypatch, fresh_dashboard):
+    info = list_runs(crowd)[0]
+    run = data_runs.Run(str(crowd), info.run, info.created)
+    selection = Selection(run, "holdout", next(iter(METHODS)), "AD")
+
+    def average(scale=None, target="AD", **whom) -> Average:
+        return Average(
+            selection.of(target=target, scan_filter=ScanFilter(**{"diagnosis": ("AD",)} | whom)), "size", scale
+        )
+
+    hidden = {
+        "women": average(sex=("F",)), "wrong": average(correct=False), "one": average(subject=(f"{NAME}-AD0",)),
+        "few": average(diagnosis=("MCI",)), "all, and so the few": average(diagnosis=None),
+        "another scale": average("margin"), "evidence for the predicted group": average(target="predicted"),
+    }  # fmt: skip
+
+    def scene(one: Average) -> viewer.Scene:
+        picture = viewer.GroupPicture("A", "n = 1 subject", (one,), (1.0,), "u", "#000000", True)
+        return viewer.group_scene(data_runs.opened(run), run, [picture], "")
+
+    assert scene(average()).maps[0].title == "A"
+    for why, one in hidden.items():
+        assert not public.may_see_average(one), why
+        with pytest.raises(NotInRunError, match="may see single patients"):
+            scene(one)
+    monkeypatch.setattr(access, "may_see_patients", lambda: True)
+    monkeypatch.setattr(access, "reader", lambda headers, cookies: "who holds the role")
+    given = {why: scene(one).maps[0].volume.url for why, one in hidden.items()}
+    assert {get(url)[0] for url in given.values()} == {200}
+    for nobody in ("", "somebody else"):
+        monkeypatch.setattr(access, "reader", lambda headers, cookies, reader=nobody: reader)
+        assert {get(url)[0] for url in given.values()} == {403}
+
+
+def test_nothing_of_one_person_gets_an_address_for_those_who_are_not_signed_in(crowd, fresh_dashboard):
+    info = list_runs(crowd)[0]
+    run = data_runs.Run(str(crowd), info.run, info.created)
+    reader = data_runs.opened(run)
+    maps = reader.table("heatmaps")
+    scene = viewer.patient_volumes(reader, run, maps.model[0], maps.scan[0], list(METHODS)[:2], "AD")
+    own = [one.volume for one in scene.maps] + ([scene.scan] if scene.scan else [])
+    assert {get(one.url)[0] for one in own} == {403}
+    assert get(scene.anatomy.url)[0] == 200
 
 
 @pytest.mark.parametrize("name", ["overview", "compare_runs"])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import gzip
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from starlette.routing import Router
 from store_factory import METHODS, SCANS, copy_of_shared_store, make_run, make_run_of_four_networks, shared_store
+from volume_routes import fetched, get
 
 import store
 from dashboard import viewer
@@ -43,37 +41,6 @@ def scene(reader, place):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(locality, "is_local", lambda headers, cookies: True)
         return viewer.patient_volumes(reader, place, MODEL, SCAN, list(METHODS), "AD")
-
-
-def get(url: str, base: str = "") -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body of an address, from the routes alone."""
-    path, _, query = url.partition("?")
-    scope = {
-        "type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "query_string": query.encode(),
-        "headers": [], "root_path": "", "scheme": "http", "server": ("localhost", 80),
-    }  # fmt: skip
-    sent = []
-
-    async def receive():
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message):
-        sent.append(message)
-
-    asyncio.run(Router(viewer.routes(base))(scope, receive, send))
-    headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-    return sent[0]["status"], headers, b"".join(message.get("body", b"") for message in sent[1:])
-
-
-def fetched(volume: viewer.Volume) -> np.ndarray:
-    """The numbers of a volume as the browser gets them, times their scale; NaN outside the brain."""
-    status, headers, body = get(volume.url)
-    assert status == 200
-    assert headers["content-encoding"] == "gzip"
-    assert headers["cache-control"].startswith("private")
-    integers = np.frombuffer(gzip.decompress(body), np.dtype(volume.dtype).newbyteorder("<")).reshape(volume.shape)
-    scale = float(headers["x-scale"]) if volume.scale is None else volume.scale
-    return np.where(integers == volumes.OUTSIDE, np.nan, integers * scale)
 
 
 def token_of(volume: viewer.Volume) -> str:

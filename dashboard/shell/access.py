@@ -26,6 +26,7 @@ LOGIN_COOKIES = "_streamlit_user"  # and its continuations
 KEY_FILE = "BRAINWHY_LINK_KEY_FILE"  # environment variable: where the key of the pseudonyms lies
 OLD_KEY_FILE = "BRAINWHY_LINK_KEY"  # the same, as it was called before
 PSEUDONYM_DIGITS = 10
+ANYONE = "anyone"  # for whom an address is that every reader may use, signed in or not
 FEWEST = 10  # subjects of a group, and of a count, that readers without the role are shown
 FEW = f"fewer than {FEWEST}"
 ONLY_FOR_ROLE = "for readers who may see single patients"

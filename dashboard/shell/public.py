@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from dashboard.data import runs
+from dashboard.data.averages import Average
 from dashboard.data.runs import Run
 from dashboard.data.selection import explained_scans
 from dashboard.shell import access
@@ -54,6 +55,24 @@ def has_both_groups(run: Run, model_set: str) -> bool:
         return True
     rows = explained_scans(run, model_set)
     return all(rows.subject[rows.group == group].nunique() >= least for group in runs.manifest(run)["groups"])
+
+
+def may_see_average(average: Average) -> bool:
+    """Return whether this reader may be given an average: without the role, those of whole large groups as published.
+
+    That is what the pages offer such a reader; what is served under an address of its own is checked again by this.
+    """
+    least, chosen = fewest(), average.selection
+    if not least:
+        return True
+    if set(chosen.scan_filter.active()) - {"diagnosis"} or average.scale is not None or chosen.needs_streaming:
+        return False
+    own = runs.explained_target(chosen.run)
+    if chosen.target != own and not {own, chosen.target} <= set(runs.manifest(chosen.run)["groups"]):
+        return False
+    rows = chosen.rows()
+    people = rows.groupby("diagnosis").subject.nunique()
+    return len(people) > 0 and bool((people >= least).all())
 
 
 def large_cells(table: pd.DataFrame, together: str = "all") -> pd.DataFrame:

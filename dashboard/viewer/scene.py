@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -54,7 +55,9 @@ class Map:
     """A heatmap of one method: a volume, or one value a region (atlas index -> value).
 
     `positive_only`: m is max(h, 0) as for occlusions, else |h|. `stride`: of positions, in voxels of the working grid.
-    `agreement` is None where fewer than three networks explain the scan by this method.
+    `agreement` is None where fewer than three networks explain the scan by this method. Maps with the same
+    `scale_group` share threshold and top of the colours; "" has its own. `one_sided`: no value is below 0, so that
+    colours have one side.
     """
 
     method: str
@@ -68,6 +71,8 @@ class Map:
     native_grid: str
     stride: int | None = None
     agreement: MapAgreement | None = None
+    scale_group: str = ""
+    one_sided: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,11 +98,10 @@ class RegionFigures:
 
 @dataclass(frozen=True)
 class Scene:
-    """The content of the viewer for one patient. `label` stands on saved pictures; `origin`, `step` (mm) are those of
-    the grid.
+    """The content of the viewer. `label` stands on saved pictures; `origin`, `step` (mm) are those of the grid.
 
     `regions`: name by atlas index; `rest`: the indices that are no area of the atlas (Ventricles, Unlabelled).
-    `no_agreement`: why no map has an `agreement`, in words.
+    `no_agreement`: why no map has an `agreement`, in words. `kind`: "patient", the maps are methods, or "groups".
     """
 
     identity: str
@@ -112,6 +116,7 @@ class Scene:
     maps: tuple[Map, ...]
     truth: Truth | None = None
     no_agreement: str = ""
+    kind: str = "patient"
 
 
 def patient_volumes(  # noqa: PLR0913 - which heatmaps, and who looks
@@ -137,25 +142,39 @@ def patient_volumes(  # noqa: PLR0913 - which heatmaps, and who looks
     maps = [_map(run, place, wanted, scan, row) for row in _stored(run, model, scan, methods, group, scale)]
     if not maps:
         raise NotInRunError(f"run {run.run_id} has no heatmap of scan {scan} by model {model} for {group}")
-    origin, step = _origin_and_step(run, "grid/mask")
-    regions = run.table("regions", ["index", "region", "in_atlas"])
     identity = volumes.VolumeRequest(
         wanted.place, "heatmap", wanted.row, model, ",".join(m.method for m in maps), group, scale
     )
     return Scene(
         identity=identity.token(),
         label=f"Brainwhy {run.run_id}{' (simulated)' if run.simulated else ''} · model {model} · evidence for {group}",
-        anatomy=_volume(run, place, _like(wanted, "anatomy"), "template", "uint8"),
-        atlas=_volume(run, place, _like(wanted, "atlas"), "atlas", volumes.atlas_dtype(run)),
         scan=_scan(run, place, wanted),
-        origin=origin,
-        step=step,
-        regions={int(i): formatting.region_name(str(r)) for i, r in zip(regions["index"], regions.region, strict=True)},
-        rest=tuple(int(i) for i in regions["index"][~regions.in_atlas.astype(bool)]),
         maps=tuple(maps),
-        truth=_truth(run, place, wanted, scan),
         no_agreement="" if any(one.agreement for one in maps) else _no_agreement(model),
+        **common_parts(run, place, scan),
     )
+
+
+def common_parts(run: RunReader, place: Run, scan: str | None) -> dict[str, Any]:
+    """Return what scenes of one run have in common, by field of Scene: anatomy, atlas, grid, regions and truth.
+
+    Args:
+        scan: whose truth is outlined; None: that of the patients of the run.
+    """
+    origin, step = _origin_and_step(run, "grid/mask")
+    regions = run.table("regions", ["index", "region", "in_atlas"])
+    token = volumes.place_token(place)
+    return {
+        "anatomy": _volume(run, place, volumes.VolumeRequest(token, "anatomy"), "template", "uint8"),
+        "atlas": _volume(run, place, volumes.VolumeRequest(token, "atlas"), "atlas", volumes.atlas_dtype(run)),
+        "origin": origin,
+        "step": step,
+        "regions": {
+            int(i): formatting.region_name(str(r)) for i, r in zip(regions["index"], regions.region, strict=True)
+        },
+        "rest": tuple(int(i) for i in regions["index"][~regions.in_atlas.astype(bool)]),
+        "truth": _truth(run, place, token, scan),
+    }
 
 
 def _stored(run: RunReader, model: str, scan: str, methods: Sequence[str], group: str, scale: str) -> list[pd.Series]:
@@ -245,29 +264,29 @@ def _scan(run: RunReader, place: Run, wanted: volumes.VolumeRequest) -> Volume |
     return _volume(run, place, asked, "grid/mask", "uint8")
 
 
-def _truth(run: RunReader, place: Run, wanted: volumes.VolumeRequest, scan: str) -> Truth | None:
-    """Return what is known to have been imposed: on this brain, or on patients where nothing was imposed on it."""
+def _truth(run: RunReader, place: Run, token: str, scan: str | None) -> Truth | None:
+    """Return what is known to have been imposed: on a brain, or on patients where nothing was imposed on it.
+
+    Args:
+        token: of the run, in addresses.
+        scan: None: what was imposed on the patients of the run.
+    """
     if not (run.simulated and has_truth(run)):
         return None
-    changed = bool((run.table("scans", ["severity"], scan=scan).severity > 0).any())
-    own = changed and run.has_array(TRUTH_SCANS.path)
+    own, row, unchanged = False, 0, ""
+    if scan is not None:
+        row = int(np.flatnonzero(run.table("scans", ["scan"]).scan == scan)[0])
+        changed = bool((run.table("scans", ["severity"], scan=scan).severity > 0).any())
+        own = changed and run.has_array(TRUTH_SCANS.path)
+        unchanged = "" if changed else "; nothing was imposed on this brain"
     if own:
         text = "where the imposed change is visible in this brain"
     elif run.has_array(TRUTH_VISIBLE_BINARY.path):
         text = "where the change imposed on patients is visible"
     else:
         text = "where tissue of patients was changed, by its imposed log-Jacobian, which shows at its borders alone"
-    if not changed:
-        text += "; nothing was imposed on this brain"
-    asked = volumes.VolumeRequest(
-        wanted.place, "truth", wanted.row if own else 0, method=volumes.OWN if own else volumes.COHORT
-    )
-    return Truth(_volume(run, place, asked, "grid/mask", "uint8"), f"{text} (SIMULATED)")
-
-
-def _like(wanted: volumes.VolumeRequest, kind: str) -> volumes.VolumeRequest:
-    """Ask for what is the same for every scan of the run, so that the browser fetches it once."""
-    return volumes.VolumeRequest(wanted.place, kind)
+    asked = volumes.VolumeRequest(token, "truth", row if own else 0, method=volumes.OWN if own else volumes.COHORT)
+    return Truth(_volume(run, place, asked, "grid/mask", "uint8"), f"{text}{unchanged} (SIMULATED)")
 
 
 def _volume(

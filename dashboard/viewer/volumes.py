@@ -25,7 +25,7 @@ from store.measures import percent_per_cm3
 from store.reading.agreement import scan_agreement
 from store.reading.truth import voxel_truth
 
-KINDS = ("anatomy", "atlas", "scan", "heatmap", "truth", "agreement")
+KINDS = ("anatomy", "atlas", "scan", "heatmap", "truth", "agreement", "average")
 OWN, COHORT = "own", "cohort"  # the truth of the scan itself, or of the patients of its run
 NO_BRAIN = 255  # in the volume of a truth
 OUTSIDE = -32768  # in a heatmap: not brain, so neither relevance nor its absence
@@ -61,6 +61,14 @@ class VolumeRequest:
         if wanted.kind not in KINDS:
             raise ValueError(f"{wanted.kind} is no kind of volume")
         return wanted
+
+
+def is_of_groups(wanted: VolumeRequest) -> bool:
+    """Return whether a volume is of no single person, so that an address may be for readers who are not signed in.
+
+    Averages get an address for the readers alone who may see them: see `group_scene`.
+    """
+    return wanted.kind in ("anatomy", "atlas", "average") or (wanted.kind == "truth" and wanted.method == COHORT)
 
 
 _places: OrderedDict[str, Run] = OrderedDict()

@@ -60,6 +60,7 @@ export class AgreementSwitch {
   // Show the state and how it is read; or, where it cannot be shown, why.
   update() {
     const { maps, no_agreement: why } = this.viewer.data.scene;
+    this.element.hidden = this.viewer.ofGroups;
     const on = Boolean(this.viewer.view.agreement);
     this.box.disabled = Boolean(why);
     this.box.checked = on;

@@ -51,6 +51,8 @@ export class Controls {
 
   build() {
     const rows = Object.entries(MORE).map(([key, [name]]) => labelled(name, this.more[key]));
+    // Averages of groups share a scale, and stand over the template.
+    this.ofPatients = rows.filter((_, i) => ["scale", "anatomy"].includes(Object.keys(MORE)[i]));
     const more = element(
       "details",
       {
@@ -109,12 +111,13 @@ export class Controls {
     this.drawing.value = view.smooth ? "smooth" : "voxels";
     if (active !== this.cluster) this.cluster.value = view.cluster;
     for (const [key, select] of Object.entries(this.more)) select.value = view[key];
+    for (const row of this.ofPatients) row.hidden = this.viewer.ofGroups;
     this.more.anatomy.disabled = !this.viewer.data.scene.scan;
   }
 
   words(look) {
     const { view } = this.viewer;
-    const value = look ? `|h| > ${three(look.threshold * look.factor)}` : "";
+    const value = look ? `${this.viewer.ofGroups ? "|value|" : "|h|"} > ${three(look.threshold * look.factor)}` : "";
     if (view.threshold_kind === "absolute") return value;
     const percentile = Number.isInteger(view.threshold) ? ordinal(view.threshold) : `${view.threshold.toFixed(1)}th`;
     return `${percentile} percentile${value ? `, ${value}` : ""}`;

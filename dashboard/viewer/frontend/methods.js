@@ -14,7 +14,7 @@ class MethodPanel {
     this.name = element("span");
     this.title = element(
       "button",
-      { type: "button", className: "title", title: "Show this method above", onclick: () => viewer.choose("method", method) },
+      { type: "button", className: "title", title: "Show this map above", onclick: () => viewer.choose("method", method) },
       this.swatch, this.name,
     );
     this.resolution = element("span", { className: "resolution" });
@@ -53,16 +53,18 @@ export class Methods {
     this.grid = element("div", { className: "method-grid" });
     this.plane = element(
       "div",
-      { className: "switch", role: "group", ariaLabel: "Plane of all methods" },
+      { className: "switch", role: "group", ariaLabel: "Plane of all maps" },
       ...["coronal", "sagittal", "axial"].map((plane) =>
         element("button", { type: "button", onclick: () => viewer.set({ plane }), "data-plane": plane }, plane),
       ),
     );
-    const head = element("div", { className: "methods-head" }, element("h4", {}, "All methods, one crosshair"), this.plane);
-    this.element = element("section", { className: "methods", ariaLabel: "All methods" }, head, this.grid);
+    this.heading = element("h4");
+    const head = element("div", { className: "methods-head" }, this.heading, this.plane);
+    this.element = element("section", { className: "methods", ariaLabel: "All maps" }, head, this.grid);
   }
 
   update() {
+    this.heading.textContent = this.viewer.ofGroups ? "Groups and their difference, one crosshair" : "All methods, one crosshair";
     const wanted = this.viewer.maps.map(({ entry }) => entry.method);
     if (this.panels.map((panel) => panel.method).join() !== wanted.join()) {
       for (const panel of this.panels) panel.stop();

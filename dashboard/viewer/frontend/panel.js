@@ -14,12 +14,8 @@ export class CursorPanel {
     this.table = element(
       "table",
       {},
-      element("caption", {}, "Same region, all methods"),
-      element(
-        "thead",
-        {},
-        element("tr", {}, ...["Method", "Value", "Share"].map((words) => heading(words)), heading("Perc.", "Percentile in the group")),
-      ),
+      (this.caption = element("caption")),
+      element("thead", {}, (this.head = element("tr"))),
       this.rows,
     );
     this.live = element("p", { className: "unseen", role: "status" });
@@ -34,6 +30,7 @@ export class CursorPanel {
   update() {
     const { viewer } = this;
     const { index, main, mm } = viewer;
+    this.updateHead(viewer.ofGroups);
     const label = viewer.label;
     write(this.region, viewer.regionName);
     write(this.place, position(mm));
@@ -45,6 +42,18 @@ export class CursorPanel {
     write(this.share, label === 0 ? "" : `${whose} ${percent(figures?.share)}`);
     write(this.group, label === 0 ? "" : this.groupWords(figures));
     this.updateTable(label, index);
+  }
+
+  // Of groups there is a value each: shares and percentiles are of single people.
+  updateHead(ofGroups) {
+    write(this.caption, ofGroups ? "Same place, all maps" : "Same region, all methods");
+    if (this.head.childElementCount === (ofGroups ? 2 : 4)) return;
+    const columns = ofGroups
+      ? [heading("Map"), heading("Value")]
+      : [heading("Method"), heading("Value"), heading("Share"), heading("Perc.", "Percentile in the group")];
+    this.head.replaceChildren(...columns);
+    this.rows.replaceChildren();
+    this.share.hidden = this.group.hidden = ofGroups;
   }
 
   valueWords(map, look, index) {
@@ -69,7 +78,7 @@ export class CursorPanel {
     const maps = viewer.maps;
     while (this.rows.children.length > maps.length) this.rows.lastChild.remove();
     maps.forEach(({ entry, map }, i) => {
-      const row = this.rows.children[i] ?? this.rows.appendChild(newRow());
+      const row = this.rows.children[i] ?? this.rows.appendChild(newRow(viewer.ofGroups ? 1 : 3));
       const [name, value, share, percentile] = row.children;
       const figures = viewer.figures(entry.method, label);
       write(name.lastChild, entry.title);
@@ -77,8 +86,8 @@ export class CursorPanel {
       const here = map?.valueAt(index) ?? null;
       write(value, here === null ? "\u2013" : three((here / map.scale) * viewer.look(map).factor));
       value.title = map ? viewer.look(map).unit : "";
-      write(share, figures ? percent(figures.share) : "\u2013");
-      write(percentile, figures?.percentile == null ? "\u2013" : ordinal(figures.percentile));
+      if (share) write(share, figures ? percent(figures.share) : "\u2013");
+      if (percentile) write(percentile, figures?.percentile == null ? "\u2013" : ordinal(figures.percentile));
       row.className = entry.method === viewer.view.method ? "main" : "";
     });
   }
@@ -93,9 +102,9 @@ function heading(words, title = "") {
   return element("th", { scope: "col", title }, words);
 }
 
-function newRow() {
+function newRow(values) {
   const name = element("th", { scope: "row" }, element("i", { className: "swatch" }), element("span"));
-  return element("tr", {}, name, element("td"), element("td"), element("td"));
+  return element("tr", {}, name, ...Array.from({ length: values }, () => element("td")));
 }
 
 function write(target, text) {

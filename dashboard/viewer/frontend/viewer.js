@@ -1,4 +1,4 @@
-// The viewer: one patient, one state, one crosshair. Built once; Streamlit calls `mount` again in each of its passes.
+// The viewer: one patient or some groups, one state, one crosshair. Built once; Streamlit calls `mount` again in each of its passes.
 
 import { AgreementSwitch, ShownMap } from "./agreement.js";
 import { ColourBar } from "./colourbar.js";
@@ -13,6 +13,7 @@ import { Opening } from "./opening.js";
 import { CursorPanel } from "./panel.js";
 import { png, save, svg } from "./picture.js";
 import { PlaneView, planeFigure } from "./planes.js";
+import { Pool } from "./pools.js";
 import { ProfileStrip } from "./profile.js";
 import { Sieve } from "./sieve.js";
 import { TruthSwitch } from "./truth.js";
@@ -165,11 +166,17 @@ class Viewer {
     return row && { share: row[0], percentile: row[1], n: row[2], mean: row[3] };
   }
 
+  get ready() {
+    return this.maps.map((one) => one.map).filter(Boolean);
+  }
+
+  // The averages of groups under one crosshair, in the place of the methods of a patient.
+  get ofGroups() {
+    return this.data.scene.kind === "groups";
+  }
+
   look(map) {
-    if (!this.looks.has(map)) {
-      const ready = this.maps.map((one) => one.map).filter(Boolean);
-      this.looks.set(map, lookOf(map, this.main ?? map, ready, this.view, this.data.colours));
-    }
+    if (!this.looks.has(map)) this.looks.set(map, lookOf(map, this.main ?? map, this.ready, this.view, this.data.colours));
     return this.looks.get(map);
   }
 
@@ -181,21 +188,32 @@ class Viewer {
 
   // As `set`, for choices that change what a threshold means: the same part of the brain stays coloured.
   choose(key, value) {
-    const uncoloured = this.main?.rank(this.look(this.main).threshold);
+    const uncoloured = this.uncoloured();
     this.view[key] = value;
-    const means = key === "threshold_kind" || (this.view.threshold_kind === "absolute" && ["method", "scale"].includes(key));
-    if (means && this.main && uncoloured !== undefined) this.view.threshold = thresholdFor(uncoloured, this.main, this.view);
+    // Averages of groups have one unit: a value means the same in each.
+    const scaled = this.ofGroups ? [] : ["method", "scale"];
+    const means = key === "threshold_kind" || (this.view.threshold_kind === "absolute" && scaled.includes(key));
+    if (means && uncoloured !== undefined) this.keepUncoloured(uncoloured);
     this.set({});
   }
 
   // The mean over networks has another unit: a threshold in values becomes the same part of the brain.
   chooseAgreement(agreement) {
-    const uncoloured = this.main?.rank(this.look(this.main).threshold);
+    const uncoloured = this.uncoloured();
     if (this.view.threshold_kind === "absolute" && uncoloured !== undefined) {
       this.view.threshold_kind = "percentile";
-      this.view.threshold = thresholdFor(uncoloured, this.main, this.view);
+      this.keepUncoloured(uncoloured);
     }
     this.set({ agreement });
+  }
+
+  // How much of the brain the threshold leaves without colour, in percent.
+  uncoloured() {
+    return this.main ? Pool.of(this.main, this.ready).rank(this.look(this.main).threshold) : undefined;
+  }
+
+  keepUncoloured(percent) {
+    if (this.main) this.view.threshold = thresholdFor(percent, Pool.of(this.main, this.ready), this.view);
   }
 
   moveTo(index) {
@@ -282,8 +300,8 @@ class Viewer {
     this.wantAgreement();
     for (const { map } of this.maps) {
       if (!map) continue;
-      const { threshold } = this.look(map);
-      this.sieve.want(map, { minimum: this.view.cluster, threshold, sign: this.view.sign });
+      const { threshold, sign } = this.look(map);
+      this.sieve.want(map, { minimum: this.view.cluster, threshold, sign });
     }
   }
 
@@ -348,7 +366,8 @@ class Viewer {
   async save(make, ending) {
     if (!this.main) return;
     const place = this.mm.map((mm, axis) => `${AXES[axis]}${Math.round(mm)}`).join("_");
-    save(await make(this), `brainwhy_${this.view.method}_${place}.${ending}`);
+    const what = this.view.method.replace(/\u2212/g, "minus").replace(/[^\p{L}\p{N}._-]+/gu, "-");
+    save(await make(this), `brainwhy_${what}_${place}.${ending}`);
   }
 
   stop() {

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
-from collections.abc import Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -13,16 +11,16 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.data import averages as data_averages
 from dashboard.data import runs
-from dashboard.data.averages import Average
 from dashboard.data.selection import Selection
 from dashboard.drawing.pictures import ScreenPicture
 from dashboard.shell import access, display, page, public, sidebar, url_state
 from dashboard.shell.page import Download
 from dashboard.text import formatting
 from dashboard.text.outputs import OutputDescription
-from dashboard.views.group_maps import agreement, comparison, tables
+from dashboard.views.group_maps import agreement, comparison, linked_viewer, tables
 from dashboard.views.group_maps import columns as group_columns
 from dashboard.views.group_maps.columns import Columns
+from dashboard.views.group_maps.reading import Reading
 from dashboard.views.shared import average_pictures, map_controls, map_grid, region_values, trust_line
 from dashboard.views.shared.average_pictures import Drawing
 from dashboard.views.shared.map_controls import MapStyle
@@ -51,35 +49,6 @@ FORMULA = {
     r"\operatorname{sign} g_k(v) = \operatorname{sign} \bar g(v),\ |g_k(v)| \text{ in the top } 5\,\%\}",
     "spread": r"s(v) = \sqrt{\frac{\sum_i w_i\, h_i(v)^2}{\sum_i w_i} - \bar h(v)^2}",
 }
-
-
-class Reading:
-    """A progress bar over all heatmaps that must be read, with the time left."""
-
-    def __init__(self, averages: Sequence[Average], look: MapStyle) -> None:
-        waiting = [
-            average
-            for average in averages
-            if not average_pictures.is_ready(average, look.style, look.positions)
-            and not data_averages.is_stored(average)
-        ]
-        self._all = sum(len(a.selection.rows()) for a in waiting)
-        self._before = 0
-        self._started = time.monotonic()
-        self._bar = st.empty()
-
-    def step(self, done: int, count: int) -> None:
-        """Move the bar after a scan of an average."""
-        now = self._before + done
-        left = (time.monotonic() - self._started) / now * (self._all - now)
-        text = f"Averaging the chosen scans: {now} of {self._all} heatmaps, {formatting.duration(left)} left"
-        self._bar.progress(min(now / max(self._all, 1), 1.0), text)
-        if done == count:
-            self._before += count
-
-    def end(self) -> None:
-        """Remove the bar."""
-        self._bar.empty()
 
 
 def sentence(selection: Selection, rows: dict[str, pd.DataFrame]) -> str:
@@ -124,7 +93,7 @@ def show_grid(selection: Selection, look: MapStyle, columns: Columns) -> dict[Pa
     """
     averages = map_grid.averages_by_method(selection, look, columns)
     every = map_grid.read_first(average for own in averages.values() for average in own.values())
-    progress = Reading(every, look)
+    progress = Reading([a for a in every if not average_pictures.is_ready(a, look.style, look.positions)])
     thresholds = st.container()
     places = {method: st.container(key=f"maps-row-{method}") for method in averages}
     alone = not look.shared and look.percentile is not None
@@ -256,10 +225,15 @@ def main() -> None:
         return
     run = selection.run
     place = st.container(gap=None)  # the head names what is chosen below it
-    look = map_controls.choose(
-        "g_", run, runs.available(run)[selection.model_set], lambda: agreement_switch(selection)
-    )  # fmt: skip
-    columns = group_columns.choose(selection)
+    controls, row = st.container(), st.container(horizontal=True, vertical_alignment="center", gap="small")
+    in_viewer, methods = linked_viewer.is_wanted(row), runs.available(run)[selection.model_set]
+    with row.container():
+        columns = group_columns.choose(selection)
+    if in_viewer:
+        look = linked_viewer.choose_what(run, methods, row)
+    else:
+        with controls:
+            look = map_controls.choose("g_", run, methods, lambda: agreement_switch(selection))
     by_column = group_columns.rows_of(selection, columns)
     with place:
         head = page.Header("Group maps", sentence(selection, by_column))
@@ -275,9 +249,13 @@ def main() -> None:
     st.html(map_controls.ROWS)
     if more := group_columns.also_explained(selection, columns):
         st.caption(f"Also explained: {', '.join(map(formatting.plain, more))}; choose it under Diagnosis at the left.")
-    look = replace(look, agreement=wants_agreement(selection, columns))
-    drawn = show_grid(selection, look, columns)
-    st.caption(map_controls.small_print(look))  # below: a phone shows a brain before it
+    if in_viewer:
+        title = title_of(selection.of(method=linked_viewer.method_of(selection, look)))
+        look, drawn = linked_viewer.show(selection, look, columns, title)
+    else:
+        look = replace(look, agreement=wants_agreement(selection, columns))
+        drawn = show_grid(selection, look, columns)
+        st.caption(map_controls.small_print(look))  # below: a phone shows a brain before it
     trust_line.leave_for_page_of(selection.run)
     in_3d(selection.method, drawn)
     compared = comparison.section(selection, look, columns)

@@ -1,74 +1,15 @@
-"""The linked viewer of the Patient page: its options in the link, and what it writes under the cursor."""
+"""The linked viewer of the Patient page: what it shows, and what it writes under the cursor."""
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import pandas as pd
-import streamlit as st
 
 from dashboard import viewer
 from dashboard.data import runs
 from dashboard.data.selection import Selection
-from dashboard.shell import url_state
-
-SIDEBAR_METHOD, REVISION = "_p_sidebar_method", "_p_revision"
-
-STRONGEST = "strongest"  # in a link: the crosshair is at the strongest voxel
-
-
-def _text(value: Any) -> str:
-    """Write the value of an option of the viewer as a link writes it."""
-    if value is None:
-        return STRONGEST
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, list | tuple):
-        return ",".join(f"{v:g}" for v in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _parsed(name: str, text: str, kind: str) -> Any:
-    """Read an option of the viewer from the text of a link.
-
-    Raises:
-        ValueError: with the allowed values.
-    """
-    if name == "mm" and text == STRONGEST:
-        return None
-    clean, ignored = viewer.clean_options({"threshold_kind": kind, name: text})
-    if ignored:
-        raise ValueError(ignored[0])
-    return clean[name]
-
-
-def view_options(methods: list[str], wanted: str) -> dict[str, Any]:
-    """Return the options of the viewer, from the link or from before.
-
-    A method newly chosen in the sidebar comes first.
-    """
-    session = st.session_state
-    default = wanted if wanted in methods else methods[0]
-    kind = url_state.value("p_threshold_kind", "percentile", lambda text: _parsed("threshold_kind", text, text))
-    options = {"threshold_kind": kind}
-    for name, value in (viewer.DEFAULTS | {"method": default}).items():
-        if name != "threshold_kind":
-            check = functools.partial(_parsed, name, kind=kind)
-            options[name] = url_state.value(f"p_{name}", _text(value), check)
-    if session.get(SIDEBAR_METHOD, wanted) != wanted:
-        session[REVISION] = session.get(REVISION, 0) + 1
-        options["method"] = default
-        url_state.put("p_method", default)
-    session[SIDEBAR_METHOD] = wanted
-    return options | {"revision": session.get(REVISION, 0)}
-
-
-def remember(view: dict[str, Any]) -> None:
-    """Put what the viewer says into the link."""
-    for name in viewer.DEFAULTS:
-        if view.get(name) is not None:
-            url_state.put(f"p_{name}", _text(view[name]))
+from dashboard.views.shared import viewer_link
 
 
 def viewer_figures(selection: Selection, tables: dict[str, pd.DataFrame]) -> dict[str, dict[int, Any]]:
@@ -97,7 +38,7 @@ def show(
     scene = viewer.patient_volumes(runs.opened(run), run, model, row["scan"], methods, selection.target)
     view = viewer.show(
         scene, figures=viewer_figures(selection, tables), group_words=group_words,
-        options=view_options(methods, selection.method), key="p_viewer",
+        options=viewer_link.options("p_", methods, selection.method), key="p_viewer",
     )  # fmt: skip
-    remember(view)
+    viewer_link.remember("p_", view)
     return view

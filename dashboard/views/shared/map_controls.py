@@ -107,7 +107,10 @@ def choose(
     columns = row.columns([1.05, 1.05, 1.1, 1.1, 1, 1.1, 0.85], vertical_alignment="bottom", gap="small")
     plane, positions = choose_sections(prefix, run, columns)
     with columns[6].popover("More", width="stretch"):
-        value, scale, rule, difference, shown = _what(prefix, run, methods)
+        value, scale, difference, shown = choose_what(prefix, run, methods)
+        rule = url_state.choose(
+            f"{prefix}rule", "Threshold is a", list(THRESHOLDS), widget="segmented", words=THRESHOLDS.__getitem__
+        )
         smooth, colours, convention = choose_drawing(prefix)
         more()
     percentile = None
@@ -118,13 +121,18 @@ def choose(
     opacity = url_state.slide(
         f"{prefix}opacity", "Opacity", 0.1, 1.0, 1.0, 0.05, place=columns[4], format="percent"
     )  # fmt: skip
-    shared = url_state.choose(
-        f"{prefix}range", "Colour scale", list(RANGES), words=RANGES.__getitem__, place=columns[5],
+    shared = choose_shared(prefix, columns[5])
+    style = planes.Style(plane, smooth, colours, value == "signed", opacity, convention)
+    return MapStyle(style, positions, value, scale, shared, percentile, difference, shown)
+
+
+def choose_shared(prefix: str, place: DeltaGenerator) -> bool:
+    """Choose whether all methods share one scale of colours, as a share of each map."""
+    return url_state.choose(
+        f"{prefix}range", "Colour scale", list(RANGES), words=RANGES.__getitem__, place=place,
         help="Per method: its groups share one scale, in the unit of the method. Shared: every map in "
         "percent of its own sum per cm3, all methods on one scale.",
     ) == "shared"  # fmt: skip
-    style = planes.Style(plane, smooth, colours, value == "signed", opacity, convention)
-    return MapStyle(style, positions, value, scale, shared, percentile, difference, shown)
 
 
 def small_print(look: MapStyle) -> str:
@@ -136,8 +144,8 @@ def small_print(look: MapStyle) -> str:
     return f"{side}. {'Interpolated between voxels' if look.style.smooth else 'True voxels'}, over the 1 mm template."
 
 
-def _what(prefix: str, run: Run, methods: Sequence[str]) -> tuple[str, str | None, str, bool, tuple[str, ...]]:
-    """Choose value, scale, rule of the threshold, difference and methods."""
+def choose_what(prefix: str, run: Run, methods: Sequence[str]) -> tuple[str, str | None, bool, tuple[str, ...]]:
+    """Choose value, scale, difference and methods."""
     value = url_state.choose(
         f"{prefix}value", "What is averaged", list(VALUES), widget="segmented", words=VALUES.__getitem__,
         help="Magnitude: |relevance|, for occlusions its positive part, as in the paper. Signed: evidence for minus "
@@ -152,14 +160,11 @@ def _what(prefix: str, run: Run, methods: Sequence[str]) -> tuple[str, str | Non
         help="Run default: as in the run’s own group averages and rankings. Share: each scan divided by its sum of "
         "|relevance|.",
     )  # fmt: skip
-    rule = url_state.choose(
-        f"{prefix}rule", "Threshold is a", list(THRESHOLDS), widget="segmented", words=THRESHOLDS.__getitem__
-    )
     difference = url_state.toggle(f"{prefix}difference", "Difference of the first two groups", True)
     shown = url_state.choose_many(
         f"{prefix}methods", "Methods", methods, words=formatting.method_name, placeholder="all"
     )  # fmt: skip
-    return value, None if scale == "run" else scale, rule, difference, shown or tuple(methods)
+    return value, None if scale == "run" else scale, difference, shown or tuple(methods)
 
 
 def choose_drawing(prefix: str) -> tuple[bool, str, str]:

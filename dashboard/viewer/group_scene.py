@@ -1,0 +1,83 @@
+"""What the viewer shows of groups: their averages and the difference of two, by one method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dashboard.data.anatomy import brain
+from dashboard.data.averages import Average
+from dashboard.data.runs import Run
+from dashboard.shell import access, public
+from dashboard.viewer import group_volumes, serving, volumes
+from dashboard.viewer.group_volumes import GroupVolume
+from dashboard.viewer.scene import Map, Scene, Volume, common_parts
+from store import NotInRunError, RunReader
+
+GROUPS = "groups"  # the kind of such a scene
+
+
+@dataclass(frozen=True)
+class GroupPicture:
+    """A map that the viewer shows of groups.
+
+    Attributes:
+        heading: who is averaged, or "A − B".
+        people: how many they are, in words.
+        factors: of the averages, in the unit of the picture.
+        colour: beside the heading, "#rrggbb".
+        one_sided: no value is below 0.
+    """
+
+    heading: str
+    people: str
+    averages: tuple[Average, ...]
+    factors: tuple[float, ...]
+    unit: str
+    colour: str
+    one_sided: bool
+
+
+def group_scene(run: RunReader, place: Run, pictures: Sequence[GroupPicture], label: str) -> Scene:
+    """Describe what the viewer needs to show averages of groups; sign addresses for this reader, read no heatmap.
+
+    Averages of one set of scans each share a scale of colours; differences have one of their own.
+
+    Args:
+        label: stands on saved pictures.
+    Raises:
+        NotInRunError: there is nothing to show, or this reader may not see it.
+    """
+    for average in (average for picture in pictures for average in picture.averages):
+        if not public.may_see_average(average):
+            raise NotInRunError(f"averages of chosen scans are {access.ONLY_FOR_ROLE}")
+    if not pictures:
+        raise NotInRunError(f"run {run.run_id} has no average of these scans")
+    token = volumes.place_token(place)
+    maps = tuple(_map(place, token, picture) for picture in pictures)
+    # The volumes are told apart by their names, which stay the same for the same averages.
+    identity = "/".join([token, *(one.volume.url.partition("?")[0] for one in maps if one.volume)])
+    return Scene(
+        identity=identity, label=label, scan=None, maps=maps, kind=GROUPS,
+        no_agreement="Opacity by agreement of the networks is drawn on the slices.", **common_parts(run, place, None),
+    )  # fmt: skip
+
+
+def _map(place: Run, token: str, picture: GroupPicture) -> Map:
+    own = brain(place)
+    volume = GroupVolume(picture.averages, picture.factors)
+    wanted = volumes.VolumeRequest(token, group_volumes.KIND, method=group_volumes.remember(volume))
+    x, y, z = own.mask.shape
+    return Map(
+        method=picture.heading,
+        title=picture.heading,
+        colour=picture.colour,
+        unit=picture.unit,
+        resolution=picture.people,
+        volume=Volume(serving.volume_url(wanted), (x, y, z), "int16", None, own.affine.tolist()),
+        region_values=None,
+        positive_only=False,
+        native_grid="voxels",
+        scale_group="" if len(picture.averages) == 2 else "averages",
+        one_sided=picture.one_sided,
+    )

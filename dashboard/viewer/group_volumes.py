@@ -1,0 +1,73 @@
+"""The volumes of group averages: which ones pages have shown, and their numbers as small integers.
+
+An address names an average by a keyed hash: no filter of scans, which may name subjects or sites, leaves the server.
+Only what a page asked for in the name of its reader is known here.
+"""
+
+from __future__ import annotations
+
+import hmac
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+
+from dashboard.data import averages as data_averages
+from dashboard.data.anatomy import brain
+from dashboard.data.averages import Average
+from dashboard.viewer import signing
+from dashboard.viewer.volumes import OUTSIDE, VolumeRequest
+from store import NotInRunError
+from store.files.encoding import quantise
+
+KIND = "average"
+KEPT = 2048  # small questions, no volumes
+
+
+@dataclass(frozen=True)
+class GroupVolume:
+    """An average, or the first of two averages minus the second, each times its factor."""
+
+    averages: tuple[Average, ...]
+    factors: tuple[float, ...]
+
+    def values(self) -> np.ndarray:
+        """Return the values of the brain's voxels of the working grid, (voxels,) float32."""
+        found = data_averages.brain_map(self.averages[0]).values()[:-1] * np.float32(self.factors[0])
+        if len(self.averages) == 2:
+            found -= data_averages.brain_map(self.averages[1]).values()[:-1] * np.float32(self.factors[1])
+        return found
+
+
+_known: OrderedDict[str, GroupVolume] = OrderedDict()
+_lock = threading.Lock()
+
+
+def remember(volume: GroupVolume) -> str:
+    """Return a name for a volume that says nothing about it; the volume is remembered among the last ones."""
+    token = hmac.new(signing.KEY, repr(volume).encode(), "sha256").hexdigest()[:32]
+    with _lock:
+        _known[token] = volume
+        _known.move_to_end(token)
+        while len(_known) > KEPT:
+            _known.popitem(last=False)
+    return token
+
+
+def read(wanted: VolumeRequest) -> tuple[np.ndarray, float]:
+    """Return an average that a page has shown, (x, y, z) int16 on the grid of `anatomy.brain`, and its factor.
+
+    Voxels outside the brain are OUTSIDE.
+
+    Raises:
+        NotInRunError: no page of this server has shown it lately.
+    """
+    with _lock:
+        volume = _known.get(wanted.method)
+    if volume is None:
+        raise NotInRunError("this server no longer remembers the average of this address: reload the page")
+    own = brain(volume.averages[0].selection.run)
+    integers, scale = quantise(own.spread_out(volume.values()))
+    integers[~own.mask] = OUTSIDE
+    return integers, scale

@@ -1,0 +1,72 @@
+"""The options of a linked viewer in the link of its page."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from dashboard import viewer
+from dashboard.shell import url_state
+
+STRONGEST = "strongest"  # in a link: the crosshair is at the strongest voxel
+
+
+def options(prefix: str, maps: Sequence[str], wanted: str) -> dict[str, Any]:
+    """Return the options of a viewer, from the link or from before, and the revision that they are of.
+
+    Args:
+        prefix: of the names of its options in the link.
+        maps: what the viewer can show large.
+        wanted: which of them the page wants; it comes first whenever this changes.
+    """
+    session, said, revision = st.session_state, f"_{prefix}wanted", f"_{prefix}revision"
+    default = wanted if wanted in maps else maps[0]
+    kind = url_state.value(
+        f"{prefix}threshold_kind", "percentile", lambda text: _parsed("threshold_kind", text, text)
+    )  # fmt: skip
+    found = {"threshold_kind": kind}
+    for name, value in (viewer.DEFAULTS | {"method": default}).items():
+        if name != "threshold_kind":
+            check = functools.partial(_parsed, name, kind=kind)
+            found[name] = url_state.value(f"{prefix}{name}", _text(value), check)
+    if session.get(said, wanted) != wanted:
+        session[revision] = session.get(revision, 0) + 1
+        found["method"] = default
+        url_state.put(f"{prefix}method", default)
+    session[said] = wanted
+    return found | {"revision": session.get(revision, 0)}
+
+
+def remember(prefix: str, view: dict[str, Any]) -> None:
+    """Put what a viewer says into the link."""
+    for name in viewer.DEFAULTS:
+        if view.get(name) is not None:
+            url_state.put(f"{prefix}{name}", _text(view[name]))
+
+
+def _text(value: Any) -> str:
+    """Write the value of an option of the viewer as a link writes it."""
+    if value is None:
+        return STRONGEST
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, list | tuple):
+        return ",".join(f"{v:g}" for v in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _parsed(name: str, text: str, kind: str) -> Any:
+    """Read an option of the viewer from the text of a link.
+
+    Raises:
+        ValueError: with the allowed values.
+    """
+    if name == "mm" and text == STRONGEST:
+        return None
+    clean, ignored = viewer.clean_options({"threshold_kind": kind, name: text})
+    if ignored:
+        raise ValueError(ignored[0])
+    return clean[name]
