@@ -13,6 +13,8 @@ _METHOD = (STRING, "relevance method, or a map that explains nothing, for compar
 _TARGET = (STRING, "group that is explained: the positive one")
 _DIAGNOSIS = (STRING, "clinical label; all: of all test scans together")
 _SCAN = (STRING, "key of the scans table")
+_OF_METHOD = {"model_set": _MODEL_SET, "method": _METHOD, "target": _TARGET}
+_OF_DIAGNOSIS = {**_OF_METHOD, "diagnosis": _DIAGNOSIS}
 _LOW, _HIGH = (FLOAT, "2.5 %, bootstrap over subjects"), (FLOAT, "97.5 %")
 _SCANS, _SUBJECTS = (INTEGER, "behind the value"), (INTEGER, "behind the interval")
 _SIMILARITY = (
@@ -45,9 +47,7 @@ TRUST_TABLES = (
         "randomisation",
         ("model_set", "method", "target", "kind", "step", "measure"),
         {
-            "model_set": _MODEL_SET,
-            "method": _METHOD,
-            "target": _TARGET,
+            **_OF_METHOD,
             "kind": (
                 STRING,
                 "cascade: layers drawn anew, from the output on; shuffled_labels: networks trained on labels that were "
@@ -75,9 +75,7 @@ TRUST_TABLES = (
         "stability",
         ("model_set", "method", "target", "change", "level", "diagnosis", "measure"),
         {
-            "model_set": _MODEL_SET,
-            "method": _METHOD,
-            "target": _TARGET,
+            **_OF_METHOD,
             "change": _CHANGE,
             "level": (STRING, "scan: mean over scans; group: of the averages of the diagnosis"),
             "diagnosis": _DIAGNOSIS,
@@ -97,9 +95,7 @@ TRUST_TABLES = (
         "stability_scans",
         ("method", "target", "change", "scan", "measure"),
         {
-            "model_set": _MODEL_SET,
-            "method": _METHOD,
-            "target": _TARGET,
+            **_OF_METHOD,
             "change": _CHANGE,
             "scan": _SCAN,
             "measure": _AGREEMENT,
@@ -112,10 +108,7 @@ TRUST_TABLES = (
         "stability_pairs",
         ("method", "target", "diagnosis", "model_a", "model_b", "measure"),
         {
-            "model_set": _MODEL_SET,
-            "method": _METHOD,
-            "target": _TARGET,
-            "diagnosis": _DIAGNOSIS,
+            **_OF_DIAGNOSIS,
             "model_a": (STRING, "network"),
             "model_b": (STRING, "network"),
             "measure": _AGREEMENT,
@@ -128,10 +121,7 @@ TRUST_TABLES = (
         "faithfulness",
         ("model_set", "method", "target", "diagnosis", "unit", "direction", "order"),
         {
-            "model_set": _MODEL_SET,
-            "method": _METHOD,
-            "target": _TARGET,
-            "diagnosis": _DIAGNOSIS,
+            **_OF_DIAGNOSIS,
             "unit": _UNIT,
             "direction": _DIRECTION,
             "order": _ORDER,
@@ -161,10 +151,7 @@ TRUST_TABLES = (
         "faithfulness_curves",
         ("model_set", "method", "target", "diagnosis", "unit", "direction", "order", "step"),
         {
-            "model_set": _MODEL_SET,
-            "method": _METHOD,
-            "target": _TARGET,
-            "diagnosis": _DIAGNOSIS,
+            **_OF_DIAGNOSIS,
             "unit": _UNIT,
             "direction": _DIRECTION,
             "order": _ORDER,
@@ -182,9 +169,7 @@ TRUST_TABLES = (
         "faithfulness_scans",
         ("method", "target", "scan", "unit", "direction", "order"),
         {
-            "model_set": _MODEL_SET,
-            "method": _METHOD,
-            "target": _TARGET,
+            **_OF_METHOD,
             "scan": _SCAN,
             "unit": _UNIT,
             "direction": _DIRECTION,
@@ -198,10 +183,7 @@ TRUST_TABLES = (
         "false_positives",
         ("model_set", "method", "target", "diagnosis"),
         {
-            "model_set": _MODEL_SET,
-            "method": _METHOD,
-            "target": _TARGET,
-            "diagnosis": _DIAGNOSIS,
+            **_OF_DIAGNOSIS,
             "marked": (
                 FLOAT,
                 "mean |change| of the margin when what the heatmap marks outside the visible change (of its 1 % most "
@@ -224,10 +206,7 @@ TRUST_TABLES = (
         "anatomy",
         ("model_set", "method", "target", "diagnosis", "region"),
         {
-            "model_set": _MODEL_SET,
-            "method": _METHOD,
-            "target": _TARGET,
-            "diagnosis": _DIAGNOSIS,
+            **_OF_DIAGNOSIS,
             "region": (STRING, "key of the regions table"),
             "correlation": (FLOAT, "Pearson, over subjects, of the region's signed relevance and its tissue volume"),
             "correlation_low": _LOW,
@@ -241,9 +220,7 @@ TRUST_TABLES = (
         "anatomy_scans",
         ("method", "target", "scan"),
         {
-            "model_set": _MODEL_SET,
-            "method": _METHOD,
-            "target": _TARGET,
+            **_OF_METHOD,
             "scan": _SCAN,
             "correlation": (
                 FLOAT,

@@ -82,7 +82,7 @@ class Patch:
 
 @dataclass(frozen=True)
 class RelevanceMethod(ABC):
-    """A way to say which parts of a volume speak for a class. A subclass is final and one file.
+    """A way to say which parts of a volume speak for a class. A method is one file.
 
     Class attributes:
         name: key in METHODS and in the store.

@@ -7,11 +7,12 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from engine.relevance.base import Relevance, RelevanceMethod, check_volumes
+from engine.relevance.base import Relevance, check_volumes
+from engine.relevance.baseline import Baseline
 
 
 @dataclass(frozen=True)
-class Intensity(RelevanceMethod):
+class Intensity(Baseline):
     """|z|: how far each voxel is from the training mean, whatever the network does: a baseline, no explanation.
 
     Methods that multiply by the input (input x gradient, integrated gradients, LRP) have this as a factor.
@@ -20,10 +21,6 @@ class Intensity(RelevanceMethod):
     """
 
     name: ClassVar[str] = "intensity"
-    native_grid: ClassVar[str] = "voxels"
-    antisymmetric: ClassVar[bool] = False
-    gradient: ClassVar[bool] = True
-    explanation: ClassVar[bool] = False
     own_unit: ClassVar[str] = "z-score"
 
     def attribute(self, model: nn.Module, volumes: Tensor, explained_class: int) -> Relevance:

@@ -11,12 +11,13 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from engine.images.grid import FWHM_TO_SIGMA
-from engine.relevance.base import Relevance, RelevanceMethod, check_volumes
+from engine.relevance.base import Relevance, check_volumes
+from engine.relevance.baseline import Baseline
 from engine.relevance.smoothgrad import seed_of
 
 
 @dataclass(frozen=True)
-class SmoothRandom(RelevanceMethod):
+class SmoothRandom(Baseline):
     """Gaussian noise in the brain, smoothed by 12 mm (FWHM), whatever the network does: a baseline, no explanation.
 
     The seed is made from the scan, so that the same scan has the same map in every run, batch and order.
@@ -28,10 +29,6 @@ class SmoothRandom(RelevanceMethod):
     """
 
     name: ClassVar[str] = "smooth_random"
-    native_grid: ClassVar[str] = "voxels"
-    antisymmetric: ClassVar[bool] = False
-    gradient: ClassVar[bool] = True
-    explanation: ClassVar[bool] = False
     own_unit: ClassVar[str] = "SD of the map"
 
     fwhm_mm: float = 12.0

@@ -9,13 +9,14 @@ import torch
 from scipy import ndimage
 from torch import Tensor, nn
 
-from engine.relevance.base import Relevance, RelevanceMethod, check_volumes
+from engine.relevance.base import Relevance, check_volumes
+from engine.relevance.baseline import Baseline
 
 WEIGHTS = 32.0  # of a Sobel filter in 3D: 4 x 4 by smoothing along two axes, 2 voxels apart along the third
 
 
 @dataclass(frozen=True)
-class Sobel(RelevanceMethod):
+class Sobel(Baseline):
     """Where the scan has edges, whatever the network does: a baseline, no explanation.
 
     Heatmaps that look like anatomy may be no more than this: Adebayo et al. 2018 (arXiv 1810.03292), section 5.
@@ -24,10 +25,6 @@ class Sobel(RelevanceMethod):
     """
 
     name: ClassVar[str] = "sobel"
-    native_grid: ClassVar[str] = "voxels"
-    antisymmetric: ClassVar[bool] = False
-    gradient: ClassVar[bool] = True
-    explanation: ClassVar[bool] = False
     own_unit: ClassVar[str] = "intensity per mm"
 
     def attribute(self, model: nn.Module, volumes: Tensor, explained_class: int) -> Relevance:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor, nn
-
-from engine.relevance.base import Relevance, RelevanceMethod
-from engine.relevance.training_groups import training_map
+from engine.relevance.baseline import GroupMap
 
 
 @dataclass(frozen=True)
-class TMap(RelevanceMethod):
+class TMap(GroupMap):
     """Welch's t of each voxel between the training groups, whatever the network does: a baseline, no explanation.
 
     What voxel-based morphometry would show of the same scans; of a map for both groups, its size |t| counts.
@@ -22,17 +19,4 @@ class TMap(RelevanceMethod):
     """
 
     name: ClassVar[str] = "t_map"
-    native_grid: ClassVar[str] = "voxels"
-    antisymmetric: ClassVar[bool] = True
-    gradient: ClassVar[bool] = True
-    explanation: ClassVar[bool] = False
     own_unit: ClassVar[str] = "t"
-
-    def attribute(self, model: nn.Module, volumes: Tensor, explained_class: int) -> Relevance:
-        """Return (n, x, y, z), the same map for each scan. See RelevanceMethod.attribute.
-
-        Raises:
-            ValueError: the brain was built without the training groups.
-        """
-        del model  # the map is the same for any network
-        return training_map(self.name, self.brain, volumes, explained_class)

@@ -29,7 +29,7 @@ from dashboard.text import paper as text_paper
 from dashboard.text.paper import PAPER_METRICS
 from dashboard.views.overview import queries as overview_queries
 from dashboard.views.overview import tables as judged
-from store.export.csv import neutralised
+from dashboard.views.overview.all_metrics import draw_all_metrics
 from store.keys import are_of_folds
 
 
@@ -81,15 +81,12 @@ def accuracy(run: Run, metrics: pd.DataFrame, figures: dict[str, Chart]) -> None
             display.chart(place, figures[metric], metric)
     else:
         st.caption("This run was not cross-validated: what follows is of the held-out test set.")
-    box = url_state.fold("o_metrics", "All metrics")
-    if box is not None:
-        for level, table in judged.all_metrics(run).items():
-            box.caption(
-                f"By {level}. {formatting.CLASSIFIERS['cnn']}, and linear models in the same folds. CI: bootstrap over "
-                "subjects, widened to the score interval where it is wider, so that 1.000 is no certainty; none of "
-                "fewer than 5 subjects a group. The AUC of all folds counts pairs of the same fold."
-            )
-            box.dataframe(neutralised(table), hide_index=True)
+    draw_all_metrics(
+        run,
+        f"{formatting.CLASSIFIERS['cnn']}, and linear models in the same folds. CI: bootstrap over subjects, widened "
+        "to the score interval where it is wider, so that 1.000 is no certainty; none of fewer than 5 subjects a "
+        "group. The AUC of all folds counts pairs of the same fold.",
+    )
 
 
 def networks(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame, figures: dict[str, Chart]) -> None:

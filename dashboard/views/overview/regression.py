@@ -17,12 +17,11 @@ from dashboard.data.accuracy import (
 )
 from dashboard.data.runs import Run
 from dashboard.drawing.chart import Chart
-from dashboard.shell import access, display, public, url_state
+from dashboard.shell import access, display, public
 from dashboard.text import formatting
 from dashboard.text.outputs import OutputDescription
 from dashboard.views.overview import regression_charts
-from dashboard.views.overview import tables as judged
-from store.export.csv import neutralised
+from dashboard.views.overview.all_metrics import draw_all_metrics
 from store.keys import are_of_folds
 
 
@@ -95,11 +94,7 @@ def how_well(run: Run, metrics: pd.DataFrame, figures: dict[str, Chart]) -> None
             display.chart(place, figures[metric], metric)
     else:
         st.caption("This run was not cross-validated: what follows is of the held-out test set.")
-    box = url_state.fold("o_metrics", "All metrics")
-    if box is not None:
-        for level, table in judged.all_metrics(run).items():
-            box.caption(f"By {level}. Errors in {answer.unit or 'points'}.")
-            box.dataframe(neutralised(table), hide_index=True)
+    draw_all_metrics(run, f"Errors in {answer.unit or 'points'}.")
     left, right = st.columns(2, gap="large")
     model_set = judged_set(predictions)
     left.markdown(
