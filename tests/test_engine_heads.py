@@ -86,7 +86,7 @@ def test_subjects_are_different_heads_with_codes_and_the_note_of_their_licence(f
     assert sorted(cohort.scans["age"]) == [60, 62, 64, 66, 68, 70]  # to the year
     assert len({head.key for head in drawn_heads(simulation, 0)}) == HEADS
     assert not cohort.scans.astype(str).apply(lambda column: column.str.contains("anna")).any().any()
-    assert any("6 real heads. Made up, CC0." in line for line in cohort.warnings)
+    assert any("6 real heads. Made up, CC0." in line for line in cohort.remarks)
 
 
 def test_fewer_heads_than_subjects_is_one_clear_error(folder):

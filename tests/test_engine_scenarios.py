@@ -75,6 +75,7 @@ def test_the_default_keeps_the_identity_of_cohorts_made_before_there_were_scenar
     cohort = read(config.cohort, 0)
     assert data_fingerprint(cohort) == "e4371c4159d2ccf13d70c8e7eb27536d101a6c2eb06b154d814e452ce8719ac9"
     assert "scenario" not in config.stored()["cohort"]["simulation"]
+    assert not cohort.remarks
     assert not cohort.warnings
     named = load_config(None, "demo", {"cohort.simulation.scenario": "typical_ad"})
     assert named.fingerprint() == config.fingerprint()
@@ -88,7 +89,7 @@ def test_another_scenario_is_another_cohort():
         found |= {config.fingerprint(), volumes_fingerprint(config), data_fingerprint(cohort)}
         assert config.stored()["cohort"]["simulation"].get("scenario", "typical_ad") == name
         if name != "typical_ad":
-            assert SCENARIOS[name].words in cohort.warnings[0]
+            assert SCENARIOS[name].words in cohort.remarks[0]
     assert len(found) == 3 * len(SCENARIOS)
 
 

@@ -110,6 +110,7 @@ def _as_json(run: Run) -> dict:
         "scans": {str(name): int(count) for name, count in scans["diagnosis"].value_counts(sort=False).items()},
         "subjects": int(scans["subject"].nunique()),
         "exclusions": run.cohort.exclusions[["scan", "reason"]].to_dict("records"),
+        "remarks": list(run.cohort.remarks),
         "warnings": list(run.cohort.warnings),
         "test_set": _test_set(scans)["subject"].drop_duplicates().tolist(),
         "models": {j.model: {"training_scans": len(j.train), "test_scans": len(j.test)} for j in planned},
@@ -134,6 +135,7 @@ def _cohort_lines(cohort: Cohort) -> list[str]:
         f"{scans['subject'].nunique()} subjects, {len(cohort.exclusions)} excluded",
         *_target_line(cohort),
         *(f"    found: {note}" for note in cohort.notes),
+        *(f"    {remark}" for remark in cohort.remarks),
         *(f"    WARNING: {warning}" for warning in cohort.warnings),
         *(
             f"    {name}: {count} scan{'s' * (count > 1)}"

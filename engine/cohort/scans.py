@@ -62,6 +62,7 @@ class Cohort:
         groups: (positive, negative), e.g. ("AD", "NC").
         defining: columns the group rules read; not to be used as covariates.
         notes: what the reader found and chose, a line each, for --plan.
+        remarks: what a reader must know of the cohort, a line each; published, like warnings.
         warnings: what a person should look at, a line each, without identifiers of people: they are published.
         target: of a regression; the two groups are then those above and below its median.
     """
@@ -72,6 +73,7 @@ class Cohort:
     groups: tuple[str, str]
     defining: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
+    remarks: tuple[str, ...] = field(default=())
     warnings: tuple[str, ...] = field(default=())
     target: Target | None = None
 

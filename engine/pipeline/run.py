@@ -218,8 +218,8 @@ class Run:
         flagged = undecided(self.flags) if self.flags is not None else 0
         among = len(self.quality) if flagged else 0
         beyond = [f"{flagged} of {among} scans lie beyond preprocessing.quality.flag and were used."]
-        warnings = self.cohort.warnings if self.cohort else ()
-        return [*NOTICES, *warnings, *(beyond if flagged else []), *self.atlas.notes]
+        said = (*self.cohort.remarks, *self.cohort.warnings) if self.cohort else ()
+        return [*NOTICES, *said, *(beyond if flagged else []), *self.atlas.notes]
 
     def manifest(self) -> dict:
         """Return the provenance; the writer adds the specification and the table of contents."""

@@ -27,6 +27,8 @@ def ingest(run: Run) -> None:
         f"  {run.cohort.name}: {len(run.cohort.scans)} scans of {people} subjects ({found}); "
         f"{len(run.cohort.exclusions)} excluded"
     )
+    for remark in run.cohort.remarks:
+        run.progress.say(f"  {remark}")
     for warning in run.cohort.warnings:
         run.progress.say(f"  WARNING: {warning}")
     run.data_fingerprint = data_fingerprint(run.cohort, accepted(run.config.cohort))

@@ -62,7 +62,7 @@ def read(config: CohortConfig, seed: int = 0) -> Cohort:
     scenario = scenario_of(simulation)
     said = () if scenario.name == DEFAULT else (f"Scenario {scenario.name}: {scenario.words}",)
     groups = (POSITIVE, NEGATIVE)
-    return Cohort(config.name or "Simulated", scan_table(rows), exclusion_table([]), groups, warnings=said)
+    return Cohort(config.name or "Simulated", scan_table(rows), exclusion_table([]), groups, remarks=said)
 
 
 def planned(simulation: Simulation) -> list[tuple[str, int]]:

@@ -72,7 +72,7 @@ def read_on_heads(config: CohortConfig, seed: int = 0) -> Cohort:
     said = [] if scenario.name == DEFAULT else [f"Scenario {scenario.name}: {scenario.words}"]
     said.append(f"Heads: changes are imposed on {len(people)} real heads. {simulation.heads.note}".strip())
     groups = (POSITIVE, NEGATIVE)
-    return Cohort(config.name or "Simulated", scan_table(rows), exclusion_table([]), groups, warnings=tuple(said))
+    return Cohort(config.name or "Simulated", scan_table(rows), exclusion_table([]), groups, remarks=tuple(said))
 
 
 def _check(simulation: Simulation) -> None:
