@@ -81,3 +81,16 @@ def test_a_plan_counts_the_networks_that_know_nothing(tmp_path):
     patients = 2
     assert seconds(3, 0) - seconds(0, 0) == pytest.approx(3 * 2 * patients * GRADIENT_FACTOR * FORWARD_S[4], rel=0.01)
     assert seconds(0, 1) - seconds(0, 0) > seconds(1, 0) - seconds(0, 0) > 0
+
+
+def test_a_plan_counts_the_work_on_real_heads():
+    """Each is registered and changed, which takes a hundred times what a template brain does."""
+    from engine.cli.costs import PREPARE_S, seconds_of_a_scan
+
+    plain = load_config(preset="smoke")
+    heads = load_config(preset="smoke", overrides={"cohort.simulation.heads": {"data": "heads.csv"}})
+    there = load_config(
+        preset="smoke", overrides={"cohort.simulation.heads": {"data": "heads.csv", "registration": "none"}}
+    )
+    assert seconds_of_a_scan(heads) > seconds_of_a_scan(plain) + PREPARE_S["affine"]
+    assert seconds_of_a_scan(plain) < seconds_of_a_scan(there) < seconds_of_a_scan(heads)

@@ -32,6 +32,7 @@ from engine.training.parallel import processes_for
 # Orders of magnitude measured on two CPU cores.
 SIMULATE_S = {1: 6.0, 2: 0.9, 3: 0.3, 4: 0.1}
 PREPARE_S = {"syn_quick": 20.0, "affine": 10.0, "none": 2.0}
+HEAD_S = 3.5  # to change a real head and measure it, at solve_mm 4; half of them are patients
 BRAIN_SHARE = 0.22
 PACKED_BYTES = 0.5  # of a stored int16 volume after compression, of its brain voxels' two bytes
 BASE_MIB = 1500
@@ -69,7 +70,7 @@ def estimate_costs(run: Run) -> Estimate:
     copies = max(training, explaining) * cost.footprint * BACKWARD_COPIES + WORKING_COPIES
     return Estimate(
         {
-            "preprocess": _a_scan(config) * scans / config.preprocessing.processes + 30,
+            "preprocess": seconds_of_a_scan(config) * scans / config.preprocessing.processes + 30,
             run.networks_from: forward * (_training(run, cost) if trains else sum(len(j.explain) for j in jobs)),
             "explain": passes * forward + segmented * SEGMENTING_S[config.grid_mm],
             "aggregate and compare": maps * voxels * 1e-7 + (again + _of_references(run, cost)) * forward + 10,
@@ -89,10 +90,12 @@ def cost_lines(estimate: Estimate) -> list[str]:
     ]
 
 
-def _a_scan(config: RunConfig) -> float:
+def seconds_of_a_scan(config: RunConfig) -> float:
     """Return the seconds that the preparation of one scan takes."""
     if config.cohort.reader == "simulated":
-        return SIMULATE_S[config.grid_mm]
+        heads = config.cohort.simulation.heads
+        of_heads = PREPARE_S[heads.registration] + HEAD_S if heads else 0
+        return SIMULATE_S[config.grid_mm] + of_heads
     return PREPARE_S[config.preprocessing.registration]
 
 
