@@ -34,6 +34,18 @@ def test_on_a_gpu_the_threads_of_the_host_do_not_count():
     assert fingerprints(1, "cuda") == fingerprints(2, "cuda")
 
 
+def test_null_networks_that_are_made_otherwise_make_runs_with_them_new(monkeypatch):
+    def found() -> list[str]:
+        configs = [load_config(preset="smoke", overrides={"analysis.null_networks": count}) for count in (1, 0)]
+        return [Run(config, Path("nowhere"), "cpu", Progress()).fingerprint for config in configs]
+
+    before = found()
+    monkeypatch.setattr("engine.pipeline.fingerprints.NULL_VERSION", "otherwise")
+    after = found()
+    assert before[0] != after[0]
+    assert before[1] == after[1]
+
+
 @pytest.mark.parametrize(("threads", "words"), [(1, "cpu, 1 thread"), (2, "cpu, 2 threads")])
 def test_the_threads_are_in_the_provenance(threads, words):
     before = torch.get_num_threads()

@@ -13,6 +13,7 @@ from store import SPEC_VERSION
 VERSION = "0.2.0"
 TRAINING_VERSION = "0.1.0"  # of how networks are trained: whoever changes it makes all cached networks new
 PREPROCESSING_VERSION = 1  # raised when the same settings give other volumes
+NULL_VERSION = "null networks 2"  # raised when null networks are made otherwise; runs without them do not know of it
 STRETCHED_VERSION = "stretched atlas 2"  # raised when a stretched atlas lies elsewhere; placed ones do not know of it
 
 
@@ -50,6 +51,8 @@ def run_fingerprint(config: RunConfig, data: str, computing: str) -> str:
     parts = [config.fingerprint(), data, computing, VERSION, SPEC_VERSION]
     if config.atlas.placement == "stretched":
         parts.append(STRETCHED_VERSION)
+    if config.cohort.reader == "simulated" and config.analysis.null_networks:
+        parts.append(NULL_VERSION)
     return digest(*parts)
 
 
