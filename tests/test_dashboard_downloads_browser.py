@@ -92,7 +92,7 @@ def words_in_pdf(data: bytes) -> str:
             content = zlib.decompress(stream)
         except zlib.error:
             continue
-        for line in re.findall(rb"\[(.*?)\] TJ", content, re.DOTALL):
+        for line in re.findall(rb"\[(.*?)\]\s+TJ", content, re.DOTALL):
             strings = re.findall(rb"\(((?:\\.|[^\\()])*)\)", line, re.DOTALL)
             plain = b"".join(re.sub(rb"\\(.)", rb"\1", string, flags=re.DOTALL) for string in strings)
             lines.append(plain.decode("utf-16-be", errors="replace"))

@@ -1,4 +1,4 @@
-"""Pictures of pixels with words on them: as an array, PNG, or SVG in which the words stay text."""
+"""Pictures of pixels with words on them: as an array, PNG, or SVG and PDF in which the words stay text."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 
 ANCHORS = {"l": "start", "m": "middle", "r": "end"}
 RISES = {"t": 0.78, "m": 0.36, "s": 0.0}  # from the anchor to the base line, in heights of the text
 SHIFTS = {"l": "0", "r": "-100%", "t": "0", "m": "-50%", "s": "-82%"}  # from the anchor to the corner of HTML text
+PDF_DPI = 144  # twice the points of a PDF: a picture comes out at the size that it has on the page
+ACROSS, UP = {"l": "left", "m": "center", "r": "right"}, {"t": "top", "m": "center", "s": "baseline"}
 SMALLEST_PX, LARGEST_PX = 10, 14  # of words on the page
 _MINUS = re.compile(r"(?<![\w.])-(?=[\d.])")  # a true minus; the letters of pixels have none
 Colour = tuple[int, int, int]
@@ -87,6 +89,26 @@ class Picture:
             "</g></svg>\n",
         ]
         return "\n".join(parts).encode()
+
+    def pdf(self) -> bytes:
+        """Return a PDF of one page at 144 pixels an inch: the pixels as an image, the words as text."""
+        import matplotlib  # noqa: PLC0415
+        from matplotlib.figure import Figure  # noqa: PLC0415
+
+        figure = Figure(figsize=(self.width / PDF_DPI, self.height / PDF_DPI), dpi=PDF_DPI, facecolor="black")
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.imshow(self.pixels, extent=(0, self.width, self.height, 0), interpolation="none", aspect="auto")
+        axes.set_axis_off()
+        for text in self.texts:
+            across, up = ("m", "m") if text.upright else tuple(text.anchor)
+            axes.text(
+                text.x, text.y, _plain(text), fontsize=text.size * 72 / PDF_DPI, color=_hex(text.colour),
+                ha=ACROSS[across], va=UP[up], rotation=90 if text.upright else 0, parse_math=False,
+            )  # fmt: skip
+        stream = io.BytesIO()
+        with matplotlib.rc_context({"pdf.fonttype": 42}):  # letters that can be searched and edited
+            figure.savefig(stream, format="pdf", dpi=PDF_DPI, facecolor="black", metadata={"CreationDate": None})
+        return stream.getvalue()
 
 
 @dataclass(frozen=True)
@@ -224,7 +246,12 @@ def _hex(colour: Colour) -> str:
 
 
 def _written(text: Text) -> str:
-    return escape(_MINUS.sub("−", text.words).replace("cm3", "cm³"))
+    return escape(_plain(text))
+
+
+def _plain(text: Text) -> str:
+    """Return words with a true minus and a raised 3, which the letters of pixels lack."""
+    return _MINUS.sub("−", text.words).replace("cm3", "cm³")
 
 
 @functools.lru_cache(maxsize=32)

@@ -1,10 +1,12 @@
-"""The three-plane viewer: a canvas component, and the signed routes that bring volumes to it."""
+"""The three-plane viewer and the cortical surface: components, and the routes that bring volumes to them."""
 
 from dashboard.viewer.component import show
 from dashboard.viewer.group_scene import GroupPicture, group_scene
 from dashboard.viewer.options import DEFAULTS, clean_options
 from dashboard.viewer.scene import Map, RegionFigures, Scene, Volume, patient_volumes
 from dashboard.viewer.serving import routes
+from dashboard.viewer.surface import SurfacePicture
+from dashboard.viewer.surface import show as show_surface
 
 __all__ = [
     "DEFAULTS",
@@ -12,10 +14,12 @@ __all__ = [
     "Map",
     "RegionFigures",
     "Scene",
+    "SurfacePicture",
     "Volume",
     "clean_options",
     "group_scene",
     "patient_volumes",
     "routes",
     "show",
+    "show_surface",
 ]

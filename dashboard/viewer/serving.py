@@ -1,4 +1,4 @@
-"""The routes of the viewer: signed volumes, and its own JavaScript modules."""
+"""The routes of the viewer: signed volumes, its own JavaScript modules, and what lies behind the pixels of surfaces."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from dashboard.data import workers
 from dashboard.shell import access
-from dashboard.viewer import group_volumes, signing, volumes
+from dashboard.viewer import group_volumes, signing, surface_places, volumes
 from store import StoreError
 
 PREFIX = "/brainwhy"
@@ -38,6 +38,7 @@ def routes(base: str = "") -> list[Route]:
     return [
         Route(f"{start}/volume/{{token}}", volume, methods=["GET"]),
         Route(f"{start}/frontend/{{version}}/{{name}}", frontend, methods=["GET"]),
+        Route(f"{start}/surface/{{version}}/{{surface}}/{{convention}}", surface, methods=["GET"]),
     ]
 
 
@@ -52,6 +53,12 @@ def volume_url(wanted: volumes.VolumeRequest) -> str:
 def module_url() -> str:
     """Return the address of the viewer's main module; it changes with its code."""
     return f"{base_path()}{PREFIX}/frontend/{_version()}/viewer.js"
+
+
+def surface_url(surface: str, convention: str) -> str:
+    """Return the address of the vertices behind the pixels of a surface; it changes with them."""
+    version = surface_places.version(surface, convention)
+    return f"{base_path()}{PREFIX}/surface/{version}/{surface}/{convention}"
 
 
 async def volume(request: Request) -> Response:
@@ -91,6 +98,21 @@ async def frontend(request: Request) -> Response:
         return _words(404, "There is no such file in this version: reload the page.")
     headers = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
     return Response(file.read_bytes(), media_type=MEDIA[file.suffix], headers=headers)
+
+
+async def surface(request: Request) -> Response:
+    """Answer with the vertices behind the pixels of a surface; they hold nothing of any run."""
+    wanted = request.path_params["surface"], request.path_params["convention"]
+    if not surface_places.is_known(*wanted):
+        return _words(404, "There is no such surface.")
+    loop = asyncio.get_running_loop()
+    if request.path_params["version"] != await loop.run_in_executor(None, surface_places.version, *wanted):
+        return _words(404, "There is no such surface in this version: reload the page.")
+    headers = {
+        "Content-Encoding": "gzip", "Cache-Control": "public, max-age=31536000, immutable",
+        "X-Content-Type-Options": "nosniff",
+    }  # fmt: skip
+    return Response(surface_places.packed(*wanted), media_type="application/octet-stream", headers=headers)
 
 
 def _files() -> list[Path]:

@@ -29,6 +29,8 @@ class ShownMap:
         title: what it is, in words; texts of others are taken as they are, never as HTML.
         two_sided: negative values are shown and searched, too.
         trust: how far its method can be trusted, in words; empty where nothing is known.
+        picture: an SVG element that a page shows below the planes; empty for none.
+        picture_words: what the picture shows.
     """
 
     values: np.ndarray
@@ -36,6 +38,8 @@ class ShownMap:
     title: str
     two_sided: bool
     trust: str = ""
+    picture: str = ""
+    picture_words: str = ""
 
 
 def map_page(run: RunReader, shown: ShownMap) -> str:
@@ -60,7 +64,17 @@ def map_page(run: RunReader, shown: ShownMap) -> str:
         resampling_interpolation="nearest",
         black_bg=True,
     )
-    return ICON.sub("", str(view.get_standalone()))
+    return ICON.sub("", str(view.get_standalone())).replace("</body>", f"{_below(shown)}</body>")
+
+
+def _below(shown: ShownMap) -> str:
+    """Return HTML of the picture of a map with its words; empty where it has none."""
+    if not shown.picture:
+        return ""
+    words = html.escape(shown.picture_words, quote=True)
+    fitting = shown.picture.replace("<svg ", f'<svg role="img" aria-label="{words}" style="width:100%;height:auto" ', 1)
+    style = "max-width:900px;margin:1em auto;font-family:sans-serif"
+    return f'<figure style="{style}">{fitting}<figcaption>{words}</figcaption></figure>'
 
 
 def clusters(run: RunReader, shown: ShownMap, smallest_mm3: float = 0.0) -> pd.DataFrame:

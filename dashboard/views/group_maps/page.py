@@ -17,7 +17,7 @@ from dashboard.shell import access, display, page, public, sidebar, url_state
 from dashboard.shell.page import Download
 from dashboard.text import formatting
 from dashboard.text.outputs import OutputDescription
-from dashboard.views.group_maps import agreement, comparison, linked_viewer, tables
+from dashboard.views.group_maps import agreement, comparison, linked_viewer, surface, tables
 from dashboard.views.group_maps import columns as group_columns
 from dashboard.views.group_maps.columns import Columns
 from dashboard.views.group_maps.reading import Reading
@@ -258,6 +258,7 @@ def main() -> None:
         st.caption(map_controls.small_print(look))  # below: a phone shows a brain before it
     trust_line.leave_for_page_of(selection.run)
     in_3d(selection.method, drawn)
+    on_surface = surface.section(selection, drawn)
     compared = comparison.section(selection, look, columns)
     box = url_state.fold("g_numbers", "Numbers behind the pictures")
     if box is not None:
@@ -273,7 +274,7 @@ def main() -> None:
         "marked value of the bar and ends at the 99.5th percentile of the maps that share the scale.",
     )  # fmt: skip
     page.provenance(run, formatting.MODEL_SETS[selection.model_set], f"evidence for {selection.evidence()}")
-    head.finish([*downloads(selection, look, drawn), *compared])
+    head.finish([*downloads(selection, look, drawn), *on_surface, *compared])
 
 
 page.body(main)

@@ -13,7 +13,7 @@ from dashboard.data.selection import Selection, explained_scans
 from dashboard.drawing import palette
 from dashboard.shell import display, page, sidebar, url_state
 from dashboard.text import formatting
-from dashboard.views.patient import charts, choice, in_words, linked_viewer, pictures, reference_groups
+from dashboard.views.patient import charts, choice, in_words, linked_viewer, pictures, reference_groups, surface
 from dashboard.views.patient import queries as patient_queries
 from dashboard.views.patient import tables as patient_tables
 from dashboard.views.patient.downloads import downloads
@@ -220,9 +220,10 @@ def main() -> None:
     adds_up(selection, model, row, method)
     same_slice(selection, visits, row, method, view)
     in_3d(selection, model, row, method, view)
+    on_surface = surface.section(selection, model, row, method, view)
     how_to_read(method)
     page.provenance(selection.run, f"model {model}", f"evidence for {selection.evidence()}")
-    head.finish(downloads(selection, model, row, tables, view, against))
+    head.finish([*downloads(selection, model, row, tables, view, against), *on_surface])
 
 
 page.body(main)

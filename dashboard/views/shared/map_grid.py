@@ -12,12 +12,12 @@ from dashboard.data import averages as data_averages
 from dashboard.data import reference_run, runs, trust
 from dashboard.data.averages import Average
 from dashboard.data.selection import ScanFilter, Selection
-from dashboard.drawing import brain_maps, pictures, planes
+from dashboard.drawing import brain_maps, pictures, planes, surface, surface_mesh
 from dashboard.drawing.planes import Range
 from dashboard.shell import notices
 from dashboard.shell.page import Download
 from dashboard.text import formatting
-from dashboard.views.shared import average_pictures
+from dashboard.views.shared import average_pictures, surface_maps
 from dashboard.views.shared.average_pictures import Drawing
 from dashboard.views.shared.map_controls import MapStyle
 from store.export import interactive, nifti
@@ -220,7 +220,7 @@ def map_of(panel: Panel, drawing: Drawing) -> interactive.ShownMap:
 
 
 def page_of(panel: Panel, drawing: Drawing, fewest: int) -> str:
-    """Return a picture as a web page that opens without this dashboard, with the line of trust.
+    """Return a picture as a web page that opens without this dashboard, with the cortex and the line of trust.
 
     Args:
         fewest: subjects, of whom figures are given.
@@ -228,6 +228,12 @@ def page_of(panel: Panel, drawing: Drawing, fewest: int) -> str:
     selection = panel.averages[0].selection
     line = trust.lines(selection.run, fewest).get(panel.method)
     shown = replace(map_of(panel, drawing), trust=line.text(selection.model_set) if line else "")
+    values = surface_maps.of_averages(panel.averages, panel.factors)
+    if np.isfinite(values).any():
+        opacity = None if panel.opacity is None else surface_maps.of_averages((panel.opacity,), (1.0,))
+        drawn = surface.picture(values, surface_mesh.SURFACES[0], drawing.style, drawing.scale, opacity)
+        words = f"{shown.title}, on the inflated cortex of fsaverage5, left and right, lateral and medial."
+        shown = replace(shown, picture=drawn.svg().decode(), picture_words=words)
     return interactive.map_page(runs.opened(selection.run), shown)
 
 

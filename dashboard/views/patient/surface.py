@@ -1,0 +1,58 @@
+"""The main heatmap of a patient on the cortical surface, drawn as the viewer draws it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from dashboard.data import map_images, reference_run, runs
+from dashboard.data.selection import Selection
+from dashboard.shell import access, notices, url_state
+from dashboard.shell.page import Download
+from dashboard.text import formatting
+from dashboard.views.patient import pictures
+from dashboard.views.patient.downloads import label
+from dashboard.views.shared import surface_maps, surface_view
+from dashboard.views.shared.surface_view import SurfaceMap
+from store.reading.agreement import networks_are_enough
+
+
+def section(
+    selection: Selection, model: str, row: pd.Series, method: str, view: Mapping[str, Any]
+) -> list[Download]:  # fmt: skip
+    """Show the main heatmap on the surface, on request; return the files."""
+    box = url_state.fold("p_surface_open", f"On the surface: {formatting.method_name(method)}")
+    if box is None:
+        return []
+    shape = surface_view.choose_surface("p_", box)
+    with box, st.spinner("Opening the cortical surface"):
+        one = _map(selection, model, row, method, view)
+        surface_view.show(box, selection.run, [one], shape, "p-surface")
+    name = f"{selection.run.run_id}_{access.pseudonym(row['scan'])}_{model}_{method}_{selection.target}"
+    return surface_view.files(name, [one], shape, [reference_run.warning(selection.run).strip()])
+
+
+def _map(selection: Selection, model: str, row: pd.Series, method: str, view: Mapping[str, Any]) -> SurfaceMap:
+    run, scan, target = selection.run, row["scan"], selection.target
+    reader = runs.opened(run)
+    agreed = bool(view.get("agreement")) and networks_are_enough(reader, model, method, scan)
+    found = (
+        map_images.agreed_map(reader, model, method, scan, target)
+        if agreed
+        else map_images.signed_map(reader, model, method, scan, target, "margin")
+    )
+    scale = pictures.ranges({method: found}, method, view, reader)[method]
+    key = (model, method, scan, target, agreed)
+    sizes = found if view["sign"] == "signed" else found.of_size(reader.is_gradient(method))
+    key = (*key, view["sign"])
+    values = surface_maps.of_volume(run, sizes.grid, key) * np.float32(scale.factor)
+    opacity = None if found.opacity is None else surface_maps.of_volume(run, found.opacity, (*key, "opacity"))
+    style = replace(pictures.style_of(view), smooth=bool(view["smooth"]) and found.smooth)
+    heading = formatting.method_name(method)
+    caption = label(selection, model, row).removesuffix(notices.RESEARCH_ONLY).rstrip()
+    return SurfaceMap((run, key, scale.factor), heading, caption, values, style, scale.scale, opacity)
