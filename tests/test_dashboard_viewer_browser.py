@@ -152,6 +152,107 @@ def brain_position(reader, offset: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return index, index * np.diag(reader.affine())[:3] + reader.affine()[:3, 3]
 
 
+def length(page: Page, plane: str) -> float:
+    """How long a line of some mm is drawn."""
+    one, other = (page.ask(f"point('{plane}', {mm})") for mm in ([-80, -120, -70], [-90, -128, -76]))
+    return float(np.hypot(*np.subtract(one, other)))
+
+
+def test_a_wheel_with_ctrl_zooms_all_planes_around_the_pointer_and_the_right_button_moves_them(opened, reader):
+    page = opened()
+    mm, crosshair = brain_position(reader, 9)[1].tolist(), page.ask("state")["mm"]
+    before, other, wide = page.ask(f"point('coronal', {mm})"), page.ask(f"point('axial', {mm})"), length(page, "axial")
+    page.page.mouse.move(*before)
+    page.page.keyboard.down("Control")
+    page.page.mouse.wheel(0, -200)
+    page.page.keyboard.up("Control")
+    state = page.ask("state")
+    assert state["zoom"] == pytest.approx(np.exp(0.8), abs=0.01)
+    assert state["mm"] == crosshair
+    assert page.ask(f"point('coronal', {mm})") == pytest.approx(before, abs=1)
+    assert length(page, "axial") == pytest.approx(wide * state["zoom"], rel=0.02)
+    page.page.mouse.down(button="right")
+    page.page.mouse.move(before[0] + 20, before[1] - 12, steps=3)
+    page.page.mouse.up(button="right")
+    assert page.ask(f"point('coronal', {mm})") == pytest.approx([before[0] + 20, before[1] - 12], abs=1.5)
+    assert page.ask("state")["mm"] == crosshair
+    told = page.told(lambda view: view["zoom"] > 1)
+    again = opened(zoom=told["zoom"], centre=",".join(map(str, told["centre"])), mm=",".join(map(str, crosshair)))
+    assert again.ask(f"point('axial', {mm})") == pytest.approx(page.ask(f"point('axial', {mm})"), abs=1)
+    page.canvas("coronal").press("0")
+    assert page.ask("state")["zoom"] == 1
+    assert page.ask(f"point('axial', {mm})") == pytest.approx(other, abs=0.5)
+    assert page.told(lambda view: view["zoom"] == 1)["centre"] is None
+
+
+def test_zero_goes_to_the_whole_brain_first_and_to_the_strongest_point_then(opened, reader):
+    page = opened(mm=",".join(f"{v:g}" for v in brain_position(reader)[1]))
+    start = page.ask("state")["mm"]
+    page.canvas("coronal").press("+")
+    page.canvas("coronal").press("0")
+    assert page.ask("state")["zoom"] == 1
+    assert page.ask("state")["mm"] == start
+    page.canvas("coronal").press("0")
+    assert page.ask("state")["mm"] != start
+
+
+def test_the_hand_moves_a_zoomed_picture_with_the_left_button_and_the_crosshair_stays_in_sight(opened, reader):
+    page = opened()
+    mm, crosshair = brain_position(reader, 9)[1].tolist(), page.ask("state")["mm"]
+    for key in ("+", "+", "h"):
+        page.canvas("sagittal").press(key)
+    start = page.ask(f"point('sagittal', {mm})")
+    page.page.mouse.move(*start)
+    page.page.mouse.down()
+    page.page.mouse.move(start[0] - 10, start[1] + 6, steps=3)
+    page.page.mouse.up()
+    assert page.ask("state")["mm"] == crosshair
+    assert page.ask(f"point('sagittal', {mm})") == pytest.approx([start[0] - 10, start[1] + 6], abs=1.5)
+    for key in ["+"] * 4 + ["Shift+ArrowRight"] * 3:
+        page.canvas("coronal").press(key)
+    here, box = page.ask(f"point('coronal', {page.ask('state')['mm']})"), page.canvas("coronal").bounding_box()
+    assert box["x"] <= here[0] <= box["x"] + box["width"]
+
+
+PINCH = """canvas => {
+    const box = canvas.getBoundingClientRect();
+    const [x, clientY] = [box.left + box.width / 2, box.top + box.height / 2];
+    const send = (type, pointerId, dx) => canvas.dispatchEvent(new PointerEvent(type,
+        {pointerId, pointerType: 'touch', clientX: x + dx, clientY, button: type === 'pointermove' ? -1 : 0}));
+    send('pointerdown', 11, -20);
+    send('pointerdown', 12, 20);
+    send('pointermove', 11, -40);
+    send('pointermove', 12, 40);
+    send('pointerup', 11, -40);
+    send('pointerup', 12, 40);
+}"""
+
+
+def test_two_fingers_zoom(opened):
+    page = opened()
+    page.canvas("coronal").evaluate(PINCH)
+    assert page.ask("state")["zoom"] == pytest.approx(2, abs=0.1)
+
+
+def test_the_window_of_the_anatomy_makes_it_darker_and_lighter(opened, reader):
+    page = opened(opacity="0")
+    _, mm = voxel_with(reader, "sensitivity", rank=0.5)
+    page.click("coronal", mm)
+    page.click("axial", mm)
+    page.click("coronal", [mm[0] + 8, mm[1], mm[2]])
+    usual = page.ask(f"pixel('coronal', {mm})")[0]
+    page.page.get_by_text("More", exact=True).click()
+    page.slide("Anatomy is black below", 30)
+    darker = page.ask(f"pixel('coronal', {mm})")[0]
+    page.slide("Anatomy is black below", 0)
+    page.slide("and white above", 60)
+    lighter = page.ask(f"pixel('coronal', {mm})")[0]
+    assert darker < usual < lighter
+    page.slide("Anatomy is black below", 80)
+    assert page.ask("state")["black"] == page.ask("state")["white"] - 1
+    assert page.told(lambda view: view["white"] == 60)["black"] == 59
+
+
 def test_a_click_moves_the_crosshair_there_and_python_hears_of_it(opened, reader):
     page = opened()
     _, mm = brain_position(reader)

@@ -65,7 +65,8 @@ def show(
     # A view from before the last revision is not what the browser is about to show.
     if not isinstance(view, dict) or view.get(REVISION) != revision:
         return start
-    return _known(start | clean_options(view)[0], scene)
+    unset = {"centre": None} if view.get("centre") is None else {}
+    return _known(start | unset | clean_options(view)[0], scene)
 
 
 def _known(view: dict[str, Any], scene: Scene) -> dict[str, Any]:

@@ -35,7 +35,12 @@ DEFAULTS: dict[str, Any] = {
     "convention": "neurological",
     "anatomy": "template",
     "plane": "coronal",
+    "zoom": 1.0,
+    "centre": None,  # of a zoomed picture, mm; the crosshair
+    "black": 0.0,  # percent of the range of the anatomy
+    "white": 100.0,
 }
+MOST_ZOOM = 10
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -66,6 +71,10 @@ def _checks(absolute: bool) -> dict[str, Callable[[Any], Any]]:
         "threshold": _number(0, highest),
         "cluster": _number(0, LARGEST_CLUSTER),
         "opacity": _number(0, 1),
+        "zoom": _number(1, MOST_ZOOM),
+        "centre": _position,
+        "black": _number(0, 99),
+        "white": _number(1, 100),
         "smooth": _switch,
         "truth": _switch,
         "agreement": _switch,

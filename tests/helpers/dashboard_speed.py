@@ -11,6 +11,7 @@ are counted apart. Memory: of the server's process, while patients are opened on
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -246,6 +247,8 @@ def measure_viewer(browser: Browser, address: str) -> dict[str, Any] | None:
     page = new_page(browser)
     open_page(page, address)
     found = None
+    with contextlib.suppress(TookTooLong):
+        page.wait_for_function("__viewers().length && __viewers()[0].__viewer.ready", timeout=20_000)
     if page.evaluate("__viewers().length"):
         call = f"kind => __viewers()[0].__viewer.measure(kind, {FRAMES})"
         found = {kind: page.evaluate(call, kind) for kind in ("crosshair", "threshold")}
@@ -271,6 +274,11 @@ def measure(store: str, changes: int, patients: int, wanted: list[str]) -> dict[
             result["rss_mib"]["end"] = round(server.rss_mib, 1)
             if "Patient" in addresses:
                 result["viewer"] = measure_viewer(browser, addresses["Patient"])
+            if "Group maps" in addresses:
+                address = addresses["Group maps"]
+                result["viewer of groups"] = measure_viewer(
+                    browser, f"{address}{'&' if '?' in address else '?'}g_as=viewer"
+                )
             result["errors"] = server.errors()
             result["load"].append(_load())
         finally:
@@ -323,9 +331,10 @@ def report(result: dict[str, Any]) -> str:
         growth = memory[str(counts[1])] - memory[str(counts[0])]
         marked = _marked(round(growth), TARGETS["growth"], 0)
         lines.append(f"growth from patient {counts[0]} to {counts[1]}: {marked} MiB")
-    for kind, found in (result.get("viewer") or {}).items():
+    timed = [(name, *one) for name in ("viewer", "viewer of groups") for one in (result.get(name) or {}).items()]
+    for name, kind, found in timed:
         lines.append(
-            f"viewer, {kind}: {found['framesPerSecond']:.0f} frames/s, drawing {found['drawMedian']:.1f} ms "
+            f"{name}, {kind}: {found['framesPerSecond']:.0f} frames/s, drawing {found['drawMedian']:.1f} ms "
             f"(95 %: {found['draw95']:.1f})"
         )
     load = "load of each core before and after: {} and {}; above 1, times say little".format(*result["load"])

@@ -37,6 +37,11 @@ export class Controls {
       type: "range", min: 0, max: 1, step: 0.01, oninput: () => viewer.set({ opacity: Number(this.opacity.value) }),
     });
     this.opacityWords = element("output");
+    const window = (key, other) =>
+      element("input", { type: "range", min: 0, max: 100, step: 1, oninput: (event) => this.useWindow(key, other, event) });
+    this.black = window("black", "white");
+    this.white = window("white", "black");
+    this.windowWords = { black: element("output"), white: element("output") };
     this.colours = choice(COLOURS, (colours) => viewer.set({ colours }));
     this.sign = choice(SIGNS, (sign) => viewer.set({ sign }));
     this.drawing = choice(DRAWING, (drawing) => viewer.set({ smooth: drawing === "smooth" }));
@@ -67,7 +72,13 @@ export class Controls {
         },
       },
       element("summary", {}, "More"),
-      element("div", { className: "sheet" }, ...rows),
+      element(
+        "div",
+        { className: "sheet" },
+        ...rows,
+        labelled("Anatomy is black below", this.black, this.windowWords.black),
+        labelled("and white above", this.white, this.windowWords.white),
+      ),
     );
     return element(
       "div",
@@ -84,6 +95,15 @@ export class Controls {
 
   useThreshold() {
     this.viewer.set({ threshold: Number(this.threshold.value) });
+  }
+
+  // Black stays below white.
+  useWindow(key, other, { target }) {
+    const value = Number(target.value);
+    const bound = this.viewer.view[other];
+    const kept = key === "black" ? Math.min(value, bound - 1) : Math.max(value, bound + 1);
+    target.value = kept;
+    this.viewer.set({ [key]: kept });
   }
 
   useCluster() {
@@ -106,6 +126,10 @@ export class Controls {
     this.threshold.setAttribute("aria-valuetext", this.words(look));
     this.opacity.value = view.opacity;
     this.opacityWords.value = `${Math.round(100 * view.opacity)} %`;
+    for (const key of ["black", "white"]) {
+      this[key].value = view[key];
+      this.windowWords[key].value = `${Math.round(view[key])} %`;
+    }
     this.colours.value = view.colours;
     this.sign.value = view.sign;
     this.drawing.value = view.smooth ? "smooth" : "voxels";

@@ -47,9 +47,10 @@ export class Grid {
   }
 }
 
-// Where a plane of the lattice lies in a rectangle of a canvas: the whole plane at one scale, in the middle.
+// Where a plane of the lattice lies in a rectangle of a canvas: the whole plane at one scale, in the middle, or a part.
 export class Placement {
-  constructor(grid, plane, rect, convention, pixelsPerMm = null) {
+  // `zoom`: times the whole plane, around `centre` in mm.
+  constructor(grid, plane, rect, { convention, zoom = 1, centre = null }, pixelsPerMm = null) {
     const { across, up } = PLANES[plane];
     this.grid = grid;
     this.across = across;
@@ -57,11 +58,18 @@ export class Placement {
     this.flip = convention === "radiological" && across === 0;
     const width = grid.extent(across);
     const height = grid.extent(up);
-    this.scale = pixelsPerMm ?? Math.min(rect.width / (width + 2 * MARGIN_MM), rect.height / (height + 2 * MARGIN_MM));
+    const whole = pixelsPerMm ?? Math.min(rect.width / (width + 2 * MARGIN_MM), rect.height / (height + 2 * MARGIN_MM));
+    this.scale = whole * zoom;
+    this.half = [rect.width / 2, rect.height / 2];
+    this.middle = [rect.x + rect.width / 2, rect.y + rect.height / 2];
     this.width = width * this.scale;
     this.height = height * this.scale;
     this.left = rect.x + (rect.width - this.width) / 2;
     this.top = rect.y + (rect.height - this.height) / 2;
+    if (zoom !== 1 && centre) {
+      this.left += this.middle[0] - this.x(grid.place(across, centre[across]));
+      this.top += this.middle[1] - this.y(grid.place(up, centre[up]));
+    }
   }
 
   x(index) {

@@ -5,10 +5,12 @@ import { element } from "./dom.js";
 const KEYS = [
   ["Click, drag", "move the crosshair; on a profile: the slice"],
   ["Wheel", "next or previous slice"],
-  ["Touch", "tap to move the crosshair, drag it to follow; swipe elsewhere to scroll"],
+  ["Ctrl and wheel, + and -", "zoom all planes"],
+  ["Right or middle button", "drag a zoomed picture; with H, the hand, the left button does"],
+  ["Touch", "tap to move the crosshair, drag it to follow; two fingers zoom; swipe elsewhere to scroll"],
   ["Arrow keys", "crosshair by 1 mm, with Shift by 10 mm"],
   ["Page up, page down", "slice by 1 mm, with Shift by 10 mm"],
-  ["0, double click", "strongest relevance of the main method"],
+  ["0, double click", "the whole brain again where it is zoomed, else the strongest relevance of the main map"],
   ["?", "this help"],
 ];
 

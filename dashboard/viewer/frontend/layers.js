@@ -41,18 +41,21 @@ export class Layers {
     return this.layers.get(key);
   }
 
-  anatomy(plane, index, { anatomy, smooth }) {
+  // `black`, `white`: percent of the range of the anatomy.
+  anatomy(plane, index, { anatomy, smooth, black, white }) {
     const layer = this.layer("anatomy", plane);
     const scan = anatomy === "scan" && this.scan;
-    const key = `${index}/${scan ? smooth : "template"}`;
+    const key = `${index}/${scan ? smooth : "template"}/${black}/${white}`;
     if (layer.sliceKey === key) return layer.canvas;
     layer.sliceKey = key;
     const labels = this.lattice.labelSlice(plane, index);
     if (scan) scan.slice(plane, index, labels, layer.values, { smooth });
     else this.lattice.take(this.lattice.brain, plane, index, layer.values);
-    const factor = (255 * BRIGHTNESS) / (scan ? 255 : this.brightest);
+    const most = scan ? 255 : this.brightest;
+    const [low, range] = [(black / 100) * most, (Math.max(white - black, 1) / 100) * most];
+    const factor = (255 * BRIGHTNESS) / range;
     for (let i = 0; i < layer.values.length; i++) {
-      const grey = Math.round(layer.values[i] * factor);
+      const grey = Math.round(Math.min(Math.max(layer.values[i] - low, 0), range) * factor);
       layer.pixels[i] = layer.values[i] > 0 ? ((255 << 24) | (grey << 16) | (grey << 8) | grey) >>> 0 : 0;
     }
     layer.show();

@@ -11,6 +11,8 @@ export const TRUTH = "#FF7AE6";
 const TRUTH_SHADE = "rgba(0, 0, 0, 0.75)"; // under it, so that it stands out on any colour
 const TRUTH_WIDTH = 1.8; // pixels
 const TRUTH_DASH = [5, 3];
+export const TEXT_SHADE = "rgba(0, 0, 0, 0.75)"; // around letters that may stand over a zoomed brain
+export const TEXT_SHADE_WIDTH = 3;
 const GAP = 7; // pixels around the centre of the crosshair
 
 // `scene`: lattice, layers, outlines. `cursor`: lattice indices. `look`: see layers.js, null without a map.
@@ -18,7 +20,7 @@ const GAP = 7; // pixels around the centre of the crosshair
 export function paintPlane(context, rect, plane, { scene, cursor, map, look, view, small = false, text = null }) {
   const { lattice, layers } = scene;
   const { axis } = PLANES[plane];
-  const placement = new Placement(lattice.grid, plane, rect, view.convention, rect.pixelsPerMm);
+  const placement = new Placement(lattice.grid, plane, rect, view, rect.pixelsPerMm);
   context.save();
   context.beginPath();
   context.rect(rect.x, rect.y, rect.width, rect.height);
@@ -102,13 +104,17 @@ export function font(pixels, weight = 400) {
 }
 
 export function canvasText(context) {
-  return (words, x, y, { size = 12, align = "left", baseline = "alphabetic", colour = INK, weight = 400, upright } = {}) => {
+  return (words, x, y, { size = 12, align = "left", baseline = "alphabetic", colour = INK, weight = 400, upright, shade = false } = {}) => {
     context.save();
     context.translate(x, y);
     if (upright) context.rotate(-Math.PI / 2);
     context.font = font(size, weight);
     context.textAlign = align;
     context.textBaseline = baseline;
+    if (shade) {
+      Object.assign(context, { strokeStyle: TEXT_SHADE, lineWidth: TEXT_SHADE_WIDTH, lineJoin: "round" });
+      context.strokeText(words, 0, 0);
+    }
     context.fillStyle = colour;
     context.fillText(words, 0, 0);
     context.restore();
@@ -120,13 +126,13 @@ function letters(text, rect, placement, plane, grid, cursor, small) {
   const size = small ? 11 : 13;
   const ends = placement.flip ? [...ENDS[across]].reverse() : ENDS[across];
   const [right, middle] = [rect.x + rect.width, rect.y + rect.height / 2];
-  text(ends[0], rect.x + 5, middle, { size, baseline: "middle", weight: 600 });
-  text(ends[1], right - 5, middle, { size, align: "right", baseline: "middle", weight: 600 });
+  text(ends[0], rect.x + 5, middle, { size, baseline: "middle", weight: 600, shade: true });
+  text(ends[1], right - 5, middle, { size, align: "right", baseline: "middle", weight: 600, shade: true });
   if (!small) {
     const centre = rect.x + rect.width / 2;
-    text(ENDS[up][1], centre, rect.y + 5, { size, align: "center", baseline: "top", weight: 600 });
-    text(ENDS[up][0], centre, rect.y + rect.height - 5, { size, align: "center", baseline: "bottom", weight: 600 });
+    text(ENDS[up][1], centre, rect.y + 5, { size, align: "center", baseline: "top", weight: 600, shade: true });
+    text(ENDS[up][0], centre, rect.y + rect.height - 5, { size, align: "center", baseline: "bottom", weight: 600, shade: true });
   }
   const words = `${AXES[axis]} ${whole(grid.mm(axis, cursor[axis]))} mm`;
-  text(words, rect.x + 6, rect.y + rect.height - 5, { size: small ? 11 : 12, baseline: "bottom" });
+  text(words, rect.x + 6, rect.y + rect.height - 5, { size: small ? 11 : 12, baseline: "bottom", shade: true });
 }

@@ -2,7 +2,7 @@
 
 import { paintBar } from "./colourbar.js";
 import { MARGIN_MM, PLANES } from "./geometry.js";
-import { canvasText, paintPlane } from "./paint.js";
+import { TEXT_SHADE, TEXT_SHADE_WIDTH, canvasText, paintPlane } from "./paint.js";
 import { position, three } from "./words.js";
 
 const WIDTH = 1600;
@@ -117,12 +117,13 @@ export async function svg(viewer) {
   return new Blob([markup.join("\n")], { type: "image/svg+xml" });
 }
 
-function textElement([words, x, y, { size = 12, align = "left", baseline, colour = "#CDD3D6", weight = 400, upright } = {}]) {
+function textElement([words, x, y, { size = 12, align = "left", baseline, colour = "#CDD3D6", weight = 400, upright, shade } = {}]) {
   const anchor = { left: "start", center: "middle", right: "end" }[align];
   const drop = { top: 0.8 * size, middle: 0.35 * size, bottom: -0.15 * size }[baseline] ?? 0;
   const turn = upright ? ` transform="rotate(-90 ${x} ${y})"` : "";
   const place = `x="${x.toFixed(1)}" y="${(y + drop).toFixed(1)}" font-size="${size}" font-weight="${weight}"`;
-  return `<text ${place} text-anchor="${anchor}" fill="${colour}"${turn}>${escaped(words)}</text>`;
+  const under = shade ? ` paint-order="stroke" stroke="${TEXT_SHADE}" stroke-width="${TEXT_SHADE_WIDTH}" stroke-linejoin="round"` : "";
+  return `<text ${place} text-anchor="${anchor}" fill="${colour}"${turn}${under}>${escaped(words)}</text>`;
 }
 
 function escaped(words) {

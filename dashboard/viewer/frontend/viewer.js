@@ -17,6 +17,7 @@ import { Pool } from "./pools.js";
 import { ProfileStrip } from "./profile.js";
 import { Sieve } from "./sieve.js";
 import { TruthSwitch } from "./truth.js";
+import { Zoom } from "./zoom.js";
 
 const TELL_AFTER = 400; // ms of rest before the server hears of a change
 const SLOW = 28; // ms between frames from which a computer is slow: then fine pixels and small panels wait
@@ -46,6 +47,8 @@ class Viewer {
   constructor(root) {
     Object.assign(this, { root, scene: null, maps: [], view: null, waiting: false, told: "", looks: new Map() });
     Object.assign(this, { styled: false, pace: 0, hurried: false, frameAt: 0, methodsAt: 0, drawMs: 0 });
+    this.zoom = new Zoom(this);
+    this.hand = false;
     this.opening = new Opening(this);
     this.sieve = new Sieve(() => this.restyle());
     this.controls = new Controls(this);
@@ -70,6 +73,10 @@ class Viewer {
       "div",
       { className: "tools" },
       button("Strongest point", () => this.goToStrongest(), "Move the crosshair to the strongest relevance (0)"),
+      button("+", () => this.zoom.step(1), "Zoom in (+, ctrl and wheel, two fingers)"),
+      button("\u2212", () => this.zoom.step(-1), "Zoom out (-)"),
+      button("Whole brain", () => this.zoom.reset(), "Show the whole brain again (0)"),
+      (this.handButton = button("Hand", () => this.useHand(), "Drag moves the picture when it is zoomed (H); so do the right and the middle button")),
       button("Save PNG", () => this.save(png, "png"), "Save this view as a picture"),
       button("Save SVG", () => this.save(svg, "svg"), "Save this view as a drawing with editable text"),
       button("Keys", () => this.help(), "What mouse and keyboard do (?)"),
@@ -223,8 +230,20 @@ class Viewer {
     if (next.every((value, axis) => value === this.index[axis])) return;
     this.index = next;
     this.view.mm = this.mm;
+    this.zoom.follow();
     this.redraw();
     this.tellLater();
+  }
+
+  // Of a zoomed picture back to the whole brain, else to the strongest relevance.
+  home() {
+    if (this.view.zoom > 1) this.zoom.reset();
+    else this.goToStrongest();
+  }
+
+  useHand() {
+    this.hand = !this.hand;
+    this.restyle();
   }
 
   goToStrongest() {
@@ -239,6 +258,7 @@ class Viewer {
     const before = String(this.view.mm);
     this.index = this.view.mm?.map((mm, axis) => grid.clamped(axis, mm)) ?? [...this.main.strongest()];
     this.view.mm = this.mm;
+    if (this.view.zoom > 1) this.view.centre ??= this.mm;
     if (String(this.mm) !== before) this.tellLater();
   }
 
@@ -292,6 +312,8 @@ class Viewer {
     this.controls.update();
     this.methods.update();
     this.notes.textContent = this.noteWords();
+    this.handButton.setAttribute("aria-pressed", String(this.hand));
+    this.root.dataset.hand = this.hand && this.view.zoom > 1 ? "on" : "off";
     this.truth.update();
     this.agreement.update();
     if (!this.scene) return;

@@ -11,7 +11,8 @@ import streamlit as st
 from dashboard import viewer
 from dashboard.shell import url_state
 
-STRONGEST = "strongest"  # in a link: the crosshair is at the strongest voxel
+# In a link: the crosshair is at the strongest voxel, and a zoomed picture has its middle at the crosshair.
+UNSET = {"mm": "strongest", "centre": "crosshair"}
 
 
 def options(prefix: str, maps: Sequence[str], wanted: str) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def options(prefix: str, maps: Sequence[str], wanted: str) -> dict[str, Any]:
     for name, value in (viewer.DEFAULTS | {"method": default}).items():
         if name != "threshold_kind":
             check = functools.partial(_parsed, name, kind=kind)
-            found[name] = url_state.value(f"{prefix}{name}", _text(value), check)
+            found[name] = url_state.value(f"{prefix}{name}", _text(name, value), check)
     if session.get(said, wanted) != wanted:
         session[revision] = session.get(revision, 0) + 1
         found["method"] = default
@@ -43,14 +44,14 @@ def options(prefix: str, maps: Sequence[str], wanted: str) -> dict[str, Any]:
 def remember(prefix: str, view: dict[str, Any]) -> None:
     """Put what a viewer says into the link."""
     for name in viewer.DEFAULTS:
-        if view.get(name) is not None:
-            url_state.put(f"{prefix}{name}", _text(view[name]))
+        if view.get(name) is not None or (name == "centre" and name in view):
+            url_state.put(f"{prefix}{name}", _text(name, view[name]))
 
 
-def _text(value: Any) -> str:
+def _text(name: str, value: Any) -> str:
     """Write the value of an option of the viewer as a link writes it."""
     if value is None:
-        return STRONGEST
+        return UNSET[name]
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, list | tuple):
@@ -64,7 +65,7 @@ def _parsed(name: str, text: str, kind: str) -> Any:
     Raises:
         ValueError: with the allowed values.
     """
-    if name == "mm" and text == STRONGEST:
+    if UNSET.get(name) == text:
         return None
     clean, ignored = viewer.clean_options({"threshold_kind": kind, name: text})
     if ignored:
