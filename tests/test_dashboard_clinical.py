@@ -252,7 +252,7 @@ def test_all_pairs_are_in_the_table_with_their_tests_counted(opened, store):
     app = opened(store, set="folds")
     table = table_of(app)
     assert set(table["among"]) == {"AD", "NC", "all"}
-    assert set(table["feature"]) == {"p(AD)", "Hippocampus", "Temporal Mid"}
+    assert set(table["feature"]) == {"p(AD)", "Hippocampus", "Middle temporal gyrus"}
     assert set(table["score"]) == set(correlated.SCORES.values())
     assert len(table) == 3 * 3 * 4
     said = text_of(app)
@@ -272,7 +272,7 @@ def test_numbers_of_the_page_are_those_of_the_tables(opened, store):
     means = own[own.diagnosis == "AD"].groupby("subject")[["own", "mmse"]].mean()
     rho = stats.spearmanr(means["own"], means["mmse"]).statistic
     table = table_of(app)
-    row = table[(table.among == "AD") & (table.score == "MMSE") & (table.feature == "Hippocampus L")].iloc[0]
+    row = table[(table.among == "AD") & (table.score == "MMSE") & (table.feature == "Hippocampus, left")].iloc[0]
     assert len(means) == row.subjects == 12
     assert row.rho == pytest.approx(rho)
 

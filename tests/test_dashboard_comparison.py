@@ -17,7 +17,8 @@ from dashboard.data.averages import Average
 from dashboard.data.comparison import CannotCompareError
 from dashboard.data.selection import ScanFilter, Selection, explained_scans
 from dashboard.shell import access
-from dashboard.views.group_maps import columns
+from dashboard.views.group_maps import peaks
+from dashboard.views.shared import two_sets as columns
 from store.reading.streaming import SubjectMaps
 
 PAGE = "views/group_maps/page.py"
@@ -203,7 +204,7 @@ def test_subjects_in_both_sets_are_left_out_and_too_few_are_refused(selection):
 def test_regions_have_the_false_discovery_rate(selection):
     first, second = pair(selection)
     rows = explained_scans(selection.run, selection.model_set)
-    names = pd.DataFrame({"region": ["a", "b", "c"], "name": ["A", "B", "C"]})
+    names = pd.DataFrame({"region": ["a", "b", "c"], "in_atlas": True})
     random = np.random.default_rng(0)
     sums = random.uniform(1, 2, (len(rows), 3))
     sums[rows.diagnosis.eq("AD").to_numpy(), 0] += 4
@@ -227,6 +228,46 @@ def test_women_stand_beside_men_and_are_tested(open_view, larger):
     assert "(Women)" in text
     assert "Nothing says that Women and Men differ" in text or "differ in" in text
     assert "**By region**" in text
+
+
+def test_the_peak_is_named_and_its_cluster_listed(selection, monkeypatch):
+    first, second = pair(selection)
+    reader = runs.opened(selection.run)
+    inside = np.argwhere(reader.mask != 0)
+    at = len(inside) // 2
+    values = np.random.default_rng(3).normal(size=(24, len(inside))).astype(np.float32)
+    values[:12, at] -= 5
+    names = [name for one in (first, second) for name in dict.fromkeys(one.selection.rows().subject.astype(str))]
+
+    def to_volume(units: np.ndarray) -> np.ndarray:
+        volume = np.zeros(reader.mask.shape, np.float32)
+        volume[reader.mask != 0] = units
+        return volume
+
+    maps = SubjectMaps(tuple(names), ("m",) * 24, values, 0, to_volume)
+    monkeypatch.setattr(store.RunReader, "subject_maps", lambda *_, **__: maps)
+    found = peaks.Compared(comparison._tested(first, second, quiet), first, second, ("AD", "NC"))
+    mm = reader.affine()[:3, :3] @ inside[at] + reader.affine()[:3, 3]
+    assert peaks.place_of_peak(selection.run, found.found.t) == pytest.approx(tuple(mm))
+    words = peaks.in_words(found)
+    assert f"MNI {peaks.mm(mm)}, t = −" in words or f"outside the atlas, MNI {peaks.mm(mm)}" in words
+    assert words.endswith("p = 0.001; NC has more there.")
+    table = peaks.clusters(found)
+    assert table[["x_mm", "y_mm", "z_mm"]].to_numpy(float)[0] == pytest.approx(mm)
+    assert len(table) == 1
+    assert table.p[0] == pytest.approx(1 / 1001, abs=1e-4)
+    assert table.value[0] == pytest.approx(found.found.t.peak)
+    # A row of the list leads there: the picture of the test, and the slices of the page.
+    chosen = {}
+    monkeypatch.setattr(peaks.st, "session_state", {"g-clusters": {"selection": {"rows": [0]}}})
+    monkeypatch.setattr(peaks.url_state, "set_before_next_pass", chosen.update)
+    monkeypatch.setattr(peaks, "extent", lambda *_: (-100.0, 100.0))
+    peaks._jump(selection.run, table, "axial")
+    assert chosen == {"g_place": "_".join(f"{v:g}" for v in mm), "g_n": "3", "g_z": round(mm[2])}
+    assert peaks._place(chosen["g_place"]) == pytest.approx(tuple(mm))
+    for wrong in ("1_2", "a_b_c", "1_2_999"):
+        with pytest.raises(ValueError, match="mm"):
+            peaks._place(wrong)
 
 
 def test_readers_without_the_role_have_groups_alone_and_no_test(open_view, larger, monkeypatch):

@@ -146,7 +146,7 @@ def test_top_regions_are_ranked_by_the_positive_group():
         for r, s, rank in (("Temporal_Mid", values[0], 2), ("Fusiform", values[1], 1))
     ])  # fmt: skip
     top = top_region_shares(table, "folds", "m", "AD", GROUPS, 5)
-    assert top.region.tolist() == ["Fusiform", "Temporal Mid"]
+    assert top.region.tolist() == ["Fusiform gyrus", "Middle temporal gyrus"]
     assert top.positive.tolist() == pytest.approx([30, 10])
     assert top.negative.tolist() == pytest.approx([5, 20])
     assert top_region_shares(table, "holdout", "m", "AD", GROUPS).empty

@@ -332,7 +332,7 @@ def test_peaks_are_named_by_region():
     atlas[1, 2, 1] = 7
     regions = pd.DataFrame({"region": ["Temporal_Mid_L"], "index": [7]})
     mm = affine()[:3, :3] @ [1, 2, 1] + affine()[:3, 3]
-    assert region_values.region_at(atlas, affine(), regions, mm) == "Temporal Mid L"
+    assert region_values.region_at(atlas, affine(), regions, mm) == "Middle temporal gyrus, left"
     assert region_values.region_at(atlas, affine(), regions, mm + 2) == "–"
     assert region_values.region_at(atlas, affine(), regions, mm + 200) == "–"
 
@@ -464,7 +464,9 @@ def test_pictures_are_offered_as_pages_and_their_clusters_as_a_table(open_view, 
     )
     assert not open_view(PAGE, set="folds").exception
     text = offered["Clusters and peaks, CSV"].data()
-    assert text.splitlines()[0].startswith("cluster,x_mm,y_mm,z_mm,value,cluster_mm3,region,method,map,unit,threshold")
+    assert text.splitlines()[0].startswith(
+        "cluster,x_mm,y_mm,z_mm,value,cluster_mm3,region,region_words,method,map,unit,threshold"
+    )
     found = pd.read_csv(io.StringIO(text))
     assert set(found.method) == set(METHODS)  # each has some above its threshold, in the unit of the picture
     assert (found.value.abs() > found.threshold).all()

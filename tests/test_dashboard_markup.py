@@ -15,7 +15,11 @@ from store_factory import SCANS
 from test_dashboard_public import PAGES, elements
 
 from dashboard.drawing.chart import Chart
-from dashboard.text import formatting
+from dashboard.shell import page
+from dashboard.text import formatting, region_names
+from engine.atlas.aal import load_atlas
+from engine.atlas.names import merged_name
+from engine.config.schema import AtlasConfig
 
 LINK = "[Sign in again](https://evil.example/)"
 PLANT = (
@@ -128,7 +132,7 @@ def test_code_cannot_be_left():
 
 def test_names_of_methods_and_regions_have_no_marks():
     assert formatting.method_name("sensitivity") == "Sensitivity analysis"
-    assert formatting.region_name("Temporal_Mid_L") == "Temporal Mid L"
+    assert formatting.region_name("Temporal_Mid_L") == "Middle temporal gyrus, left"
     for name in (formatting.method_name(PLANT), formatting.region_name(PLANT)):
         assert not set("[]<>*`$!:@") & set(name)
 
@@ -140,3 +144,23 @@ def test_a_chart_has_no_tags_but_ours():
     for tag in ("<a ", "<img", "<script", "</a>"):
         assert tag not in spec
     assert "<b>ours</b><br>&lt;img src=x>" in json.loads(spec)["data"][0]["name"]
+
+
+def test_every_area_of_the_atlas_has_a_plain_name_of_its_own():
+    regions = load_atlas(AtlasConfig(), 4).regions
+    areas = {merged_name(region) for region in regions.region[regions.in_atlas]}
+    assert areas <= set(region_names.AREAS)
+    current = [region_names.AREAS[area] for area in areas]
+    assert len(set(current)) == len(current)
+    assert formatting.region_name("Hippocampus_R") == "Hippocampus, right"
+    assert formatting.region_name("ctx-lh-insula") == "ctx-lh-insula"
+    assert formatting.region_with_code("Temporal_Mid_L") == "Middle temporal gyrus, left (Temporal_Mid_L)"
+    assert formatting.region_with_code("ctx-lh-insula") == "ctx-lh-insula"
+    assert region_names.within_sentence("Heschl_L") == "left Heschl’s gyrus"
+
+
+def test_files_have_the_code_and_the_name():
+    file = page.Download.csv("x", "x", lambda: pd.DataFrame({"region": ["Temporal_Mid_L", ""], "value": [1, 2]}))
+    assert file.data().splitlines() == [
+        "region,region_words,value", 'Temporal_Mid_L,"Middle temporal gyrus, left",1', ",,2",
+    ]  # fmt: skip

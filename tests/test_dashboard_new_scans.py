@@ -23,6 +23,7 @@ from dashboard.reports.layout import Page
 from dashboard.reports.patient import patient_page
 from dashboard.reports.subject import Subject
 from dashboard.shell import access
+from dashboard.text.formatting import region_name
 from dashboard.text.outputs import answer_of
 from dashboard.views.overview import new_scans as overview_new_scans
 from dashboard.views.patient import charts as patient_charts
@@ -101,9 +102,9 @@ def test_percentiles_are_among_the_subjects_of_the_reference(opened, store, meth
     app = opened(store, **link)
     table = table_of(app)
     for group in ("AD", "NC"):
-        expected = percentiles(store, "new-1", method, group)
+        expected = percentiles(store, "new-1", method, group).rename(region_name)
         for region, value in table[f"Percentile of {group}"].items():
-            assert float(value) == pytest.approx(expected[region.replace(" ", "_")], abs=0.51), (group, region)
+            assert float(value) == pytest.approx(expected[region], abs=0.51), (group, region)
     assert f"among the 12 AD and 12 NC subjects of {REFERENCE}" in text_of(app)
 
 

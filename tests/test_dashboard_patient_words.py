@@ -36,13 +36,13 @@ def facts(**changes) -> Facts:
 def test_networks_and_methods_that_agree():
     speaks_for, against, sure = sentences(facts())
     assert speaks_for == (
-        "The strongest evidence for AD, by Occlusion, lies in the left Hippocampus (+4.20 % of all relevance in the "
-        "brain; percentile 93 among 92 AD and 99 among 90 NC) and the right Temporal Mid (+1.00 %; percentile 50 among "
-        "92 AD and 80 among 90 NC)."
+        "The strongest evidence for AD, by Occlusion, lies in the left hippocampus (+4.20 % of all relevance in the "
+        "brain; percentile 93 among 92 AD and 99 among 90 NC) and the right middle temporal gyrus (+1.00 %; percentile "
+        "50 among 92 AD and 80 among 90 NC)."
     )
     assert against == (
-        "The strongest evidence against AD, and so for NC, lies in the left Putamen (−2.00 % of all relevance in the "
-        "brain; percentile 4 among 92 AD) and the right Insula (−0.500 %; percentile 40 among 92 AD and 60 among 90 "
+        "The strongest evidence against AD, and so for NC, lies in the left putamen (−2.00 % of all relevance in the "
+        "brain; percentile 4 among 92 AD) and the right insula (−0.500 %; percentile 40 among 92 AD and 60 among 90 "
         "NC)."
     )
     assert sure == (
@@ -104,8 +104,9 @@ def test_the_sentences_claim_neither_cause_nor_disease():
 
 
 def test_sides_are_written_in_front():
-    assert region_in_words("Frontal_Sup_L") == "left Frontal Sup"
-    assert region_in_words("Vermis_9") == "Vermis 9"
+    assert region_in_words("Frontal_Sup_L") == "left superior frontal gyrus"
+    assert region_in_words("Vermis_9") == "vermis, lobule IX"
+    assert region_in_words("ctx-lh-insula_L") == "left ctx-lh-insula"
 
 
 @pytest.fixture(scope="module")

@@ -208,9 +208,15 @@ def test_the_papers_regions_stand_under_ours_with_their_rank_here():
     table["paper"] = ["FrontalMid", "TemporalMid", "Ventricles"]
     paper = {"occlusion": [("FrontalMid", 4.2), ("Insula", 4.7)]}
     shown = table_1.beside_paper({"occlusion": ranked_frame()}, "AD", table, paper)
-    assert shown.iloc[0].tolist() == ["Occlusion", "Temporal Mid 25.0 %", "Frontal Mid 2 10.0 %", "–", "–"]
+    assert shown.iloc[0].tolist() == [
+        "Occlusion",
+        "Middle temporal gyrus 25.0 %",
+        "Middle frontal gyrus 10.0 %",
+        "–",
+        "–",
+    ]
     assert shown.iloc[1].tolist()[:3] == [
-        text_paper.SHORT, "Frontal Mid 2 4.2 % (2)", "Insula 4.7 % (not in this atlas)",
+        text_paper.SHORT, "Middle frontal gyrus 4.2 % (2)", "Insula 4.7 % (not in this atlas)",
     ]  # fmt: skip
     assert len(table_1.beside_paper({"occlusion": ranked_frame()}, "AD", table, {})) == 1
 
@@ -239,7 +245,7 @@ def test_the_ranking_draws_intervals_in_the_unit():
     rows = frame[frame.diagnosis == "NC"].set_index("region").loc[order]
     assert list(figure.data[1].x) == pytest.approx(100 * rows["value"].to_numpy())
     assert list(figure.data[1].error_x.array) == pytest.approx(100 * (rows["high"] - rows["value"]).to_numpy())
-    assert list(figure.layout.yaxis.ticktext) == [name.replace("_", " ") for name in order]
+    assert list(figure.layout.yaxis.ticktext) == ["Hippocampus", "Vermis, lobule III"]
     assert figure.layout.xaxis.title.text == "share, %"
     assert figure.data[0].marker.symbol != figure.data[1].marker.symbol
     gains = validated(regions.gains(frame.assign(value=2.0, low=1.5, high=3.0), order, GROUPS, "AD / NC"))

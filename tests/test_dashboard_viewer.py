@@ -228,7 +228,7 @@ def test_regions_are_sent_as_numbers(scene, reader):
     wanted = reader.heatmap(MODEL, "area_occlusion", SCAN, target="AD", full=False)
     assert entry.volume is None
     assert entry.region_values == {i: pytest.approx(float(v)) for i, v in enumerate(wanted, 1)}
-    assert scene.regions[1] == "Hippocampus L"
+    assert scene.regions[1] == "Hippocampus, left"
     assert scene.rest == (5, 6)
 
 

@@ -23,6 +23,7 @@ import store
 from dashboard import viewer
 from dashboard.data import map_images
 from dashboard.drawing import palette
+from dashboard.text.formatting import region_name
 from dashboard.views.patient import pictures
 from store.reading.agreement import scan_agreement
 from store.reading.truth import voxel_truth
@@ -279,7 +280,7 @@ def test_the_value_under_the_cursor_is_that_of_the_store(opened, reader):
 
 def viewer_region(reader, index) -> str:
     names = reader.table("regions").set_index("index").region
-    return names[int(reader.atlas[tuple(index)])].replace("_", " ")
+    return region_name(names[int(reader.atlas[tuple(index)])])
 
 
 def voxel_with(reader, method: str, *, rank: float) -> tuple[float, list[float]]:

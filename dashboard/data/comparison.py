@@ -169,7 +169,7 @@ def regions(first: Average, second: Average, sums: np.ndarray, rows: pd.DataFram
     Args:
         sums: (rows, regions) what enters the average of each explained scan, in the order of `rows`.
         rows: `explained_scans` of the model set.
-        names: the regions table.
+        names: the regions table; areas that are none of the atlas (ventricles, the rest) are not tested.
 
     Returns: regions from the smallest p on: region, name, first, second, difference with its 95 % interval, t, p, q.
 
@@ -184,7 +184,7 @@ def regions(first: Average, second: Average, sums: np.ndarray, rows: pd.DataFram
         raise CannotCompareError("too few subjects have relevance in the regions")
     found = stats.ttest_ind(values[0], values[1], equal_var=False)
     interval, p = found.confidence_interval(), np.asarray(found.pvalue)
-    known = np.isfinite(p)
+    known = np.isfinite(p) & names["in_atlas"].to_numpy(bool)
     q = np.full(len(p), np.nan)
     q[known] = stats.false_discovery_control(p[known])
     mean = [part.mean(axis=0) for part in values]

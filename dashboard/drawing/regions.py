@@ -10,7 +10,7 @@ import pandas as pd
 
 from dashboard.drawing import palette
 from dashboard.drawing.chart import GRID, MARKERS_STAY, PAD, Chart, text_width
-from dashboard.text.formatting import NONE, count, method_name, region_name, three
+from dashboard.text.formatting import NONE, count, method_name, region_name, region_with_code, three
 from store.accuracy import LEAST_SUBJECTS
 
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")  # in the order of the diagnoses
@@ -80,7 +80,7 @@ def _dots(
     n = int(subjects.iloc[0]) if len(subjects) else LEAST_SUBJECTS
     few = f"<br>{count(n, 'subject')}: too few for an interval" if n < LEAST_SUBJECTS else ""
     texts = [
-        f"{region_name(region)}, {name}: {f'{three(mean)} {unit}'.strip() if np.isfinite(mean) else NONE}"
+        f"{region_with_code(region)}, {name}: {f'{three(mean)} {unit}'.strip() if np.isfinite(mean) else NONE}"
         + (f"<br>95 % CI {three(start)} to {three(end)}" if np.isfinite(start) else few)
         + (f"<br>rank {rank}" if pd.notna(rank) else "")
         for region, mean, start, end, rank in zip(rows.index, value, low, high, rows["rank"], strict=True)
@@ -186,7 +186,7 @@ def _nodes(ranks: pd.DataFrame, places: pd.DataFrame, colours: Sequence[str], co
         "text": [str(rank[cell]) for cell in cells], "textfont": {"size": 10}, "showlegend": False,
         "customdata": [ranks.index[i] for i, _ in cells], "hoverinfo": "text",
         "hovertext": [
-            f"{region_name(ranks.index[i])}, {method_name(methods[j])}: rank {rank[i, j]}" for i, j in cells
+            f"{region_with_code(ranks.index[i])}, {method_name(methods[j])}: rank {rank[i, j]}" for i, j in cells
         ],
         "marker": {
             "size": 19, "opacity": 1, "symbol": "circle",

@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 from dashboard.data import reference_run, runs
 from dashboard.data.runs import Run
 from dashboard.shell import notices, run_picker, sidebar, url_state
 from dashboard.shell.components.share import share_button
-from dashboard.text.formatting import plain
+from dashboard.text.formatting import plain, region_name
 from store import StoreError
 from store.export.csv import csv_text
 
@@ -37,6 +38,16 @@ def body(main: Callable[[], None]) -> None:
     alone()
 
 
+def with_region_words(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with a column `region_words`, the plain name of its column `region`, where that is there alone."""
+    if "region" not in table or "region_words" in table:
+        return table
+    words = [region_name(region) if isinstance(region, str) else region for region in table["region"]]
+    found = table.copy()
+    found.insert(found.columns.get_loc("region") + 1, "region_words", words)
+    return found
+
+
 @dataclass(frozen=True)
 class Download:
     """A file that a page offers; `data` may be a function, which is called on the click."""
@@ -48,8 +59,11 @@ class Download:
 
     @classmethod
     def csv(cls, label: str, name: str, make: Callable[[], Any]) -> Download:
-        """Offer a data frame as CSV, texts neutralised for spreadsheets; `make` returns the frame."""
-        return cls(label, f"{name}.csv", lambda: csv_text(make()), "text/csv")
+        """Offer a data frame as CSV, texts neutralised for spreadsheets; `make` returns the frame.
+
+        Beside a column `region`, which holds the codes of the atlas, goes one with their plain names.
+        """
+        return cls(label, f"{name}.csv", lambda: csv_text(with_region_words(make())), "text/csv")
 
     @classmethod
     def nifti(cls, label: str, name: str, make: Callable[[], bytes]) -> Download:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 
+from dashboard.text.region_names import known_name
+
 METHODS = {
     "sensitivity": "Sensitivity analysis",
     "guided_backprop": "Guided backpropagation",
@@ -87,8 +89,14 @@ def in_order(methods: list[str]) -> list[str]:
 
 
 def region_name(region: str) -> str:
-    """Write Temporal_Mid as Temporal Mid; a side stays a letter at the end."""
-    return _without_marks(region)
+    """Write Temporal_Mid_L as Middle temporal gyrus, left; a name of another atlas than AAL as it is, without marks."""
+    return known_name(region) or _without_marks(region)
+
+
+def region_with_code(region: str) -> str:
+    """Write the name of a region with its code in the atlas, for what appears under the pointer."""
+    name = region_name(region)
+    return name if known_name(region) in (None, region) else f"{name} ({region})"
 
 
 def _without_marks(name: str) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 from dashboard.drawing import palette
 from dashboard.drawing.chart import FAINT, GRID, Chart
 from dashboard.drawing.charts import CHANCE
-from dashboard.text.formatting import CLASSIFIERS, ERRORS, count, mean_sd, region_name
+from dashboard.text.formatting import CLASSIFIERS, ERRORS, count, mean_sd, region_name, region_with_code
 
 LABELS = 8
 WIDE, HIGH = 0.3, 0.06  # of the axes: the room of a label
@@ -87,7 +87,7 @@ def regions(compared: pd.DataFrame, names: tuple[str, str]) -> Chart:
     """
     top = 1.08 * max(float(compared[["share_a", "share_b"]].max().max()), 1e-9)
     chart = Chart().add(x=[0, top], y=[0, top], mode="lines", hoverinfo="skip", line=CHANCE)
-    custom = [(region_name(row.region), row.rank_a, row.rank_b) for row in compared.itertuples()]
+    custom = [(region_with_code(row.region), row.rank_a, row.rank_b) for row in compared.itertuples()]
     chart.add(
         x=compared.share_a, y=compared.share_b, mode="markers", customdata=custom, cliponaxis=False,
         marker={"size": 7, "color": palette.faint(palette.ACCENT, 0.75)},

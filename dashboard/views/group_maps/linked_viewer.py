@@ -18,12 +18,12 @@ from dashboard.data.selection import Selection
 from dashboard.drawing import palette, planes
 from dashboard.shell import url_state
 from dashboard.text import formatting
-from dashboard.views.group_maps.columns import Columns
 from dashboard.views.group_maps.reading import Reading
 from dashboard.views.shared import map_controls, map_grid, trust_line, viewer_link
 from dashboard.views.shared.average_pictures import Drawing
 from dashboard.views.shared.map_controls import MapStyle
 from dashboard.views.shared.map_grid import Panel
+from dashboard.views.shared.two_sets import Columns
 from store import NotInRunError
 
 KINDS = {"slices": "Slices", "viewer": "Viewer"}

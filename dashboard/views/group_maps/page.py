@@ -18,14 +18,14 @@ from dashboard.shell.page import Download
 from dashboard.text import formatting
 from dashboard.text.outputs import OutputDescription
 from dashboard.views.group_maps import agreement, comparison, linked_viewer, surface, tables
-from dashboard.views.group_maps import columns as group_columns
-from dashboard.views.group_maps.columns import Columns
 from dashboard.views.group_maps.reading import Reading
 from dashboard.views.shared import average_pictures, map_controls, map_grid, region_values, trust_line
+from dashboard.views.shared import two_sets as group_columns
 from dashboard.views.shared.average_pictures import Drawing
 from dashboard.views.shared.map_controls import MapStyle
 from dashboard.views.shared.map_grid import Panel
 from dashboard.views.shared.patient_links import draw_table_of_patients
+from dashboard.views.shared.two_sets import Columns
 
 VALUE_WORDS = {
     "size": "Mean relevance",

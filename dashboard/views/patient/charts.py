@@ -10,7 +10,7 @@ import pandas as pd
 from dashboard.drawing import palette, regions
 from dashboard.drawing.chart import GRID, Chart
 from dashboard.drawing.charts import CHANCE
-from dashboard.text.formatting import region_name, three
+from dashboard.text.formatting import region_name, region_with_code, three
 from dashboard.text.outputs import OutputDescription
 
 WHOLE = {"range": [-0.03, 1.03], "dtick": 0.5}  # of a probability
@@ -32,11 +32,11 @@ def against_group(table: pd.DataFrame, diagnosis: str, colour: str) -> Chart:
             x=100 * table["mean"], y=places, mode="markers", name=f"other {diagnosis}, mean ± SD, n = {n}",
             marker={"symbol": "line-ns-open", "size": 11, "color": palette.QUIET, "line": {"width": 2}},
             error_x={"array": (100 * table.sd).fillna(0), "color": palette.QUIET, "thickness": 1.6, "width": 0},
-            customdata=np.column_stack([table.region.map(region_name)]),
+            customdata=np.column_stack([table.region.map(region_with_code)]),
             hovertemplate="%{customdata[0]}: mean %{x:.3g} %<extra></extra>",
         )  # fmt: skip
     said = [
-        f"{region_name(row.region)}: {three(100 * row.share)} %"
+        f"{region_with_code(row.region)}: {three(100 * row.share)} %"
         + (f", percentile {row.percentile:.0f} of {row.n}" if np.isfinite(row.percentile) else "")
         for row in table.itertuples()
     ]
@@ -65,10 +65,10 @@ def against_groups(tables: Mapping[str, pd.DataFrame], colour: str, groups: Sequ
             x=100 * table["mean"], y=places + offset, mode="markers", name=f"{group}, mean ± SD, n = {n}",
             marker={"symbol": regions.symbol(group, list(tables)), "size": 7, "color": palette.faint(look, 0.75)},
             error_x={"array": (100 * table.sd).fillna(0), "color": look, "thickness": 1.3, "width": 0},
-            customdata=np.column_stack([table.region.map(region_name)]),
+            customdata=np.column_stack([table.region.map(region_with_code)]),
             hovertemplate=f"%{{customdata[0]}}, {group}: mean %{{x:.3g}} %<extra></extra>",
         )  # fmt: skip
-    said = [f"{region_name(row.region)}, this scan: {three(100 * row.share)} %" for row in first.itertuples()]
+    said = [f"{region_with_code(row.region)}, this scan: {three(100 * row.share)} %" for row in first.itertuples()]
     chart.add(
         x=100 * first.share, y=places, mode="markers", name="this scan", text=said, cliponaxis=False,
         marker={"symbol": "star", "size": 12, "color": colour}, hovertemplate="%{text}<extra></extra>",

@@ -204,7 +204,7 @@ def all_numbers(make: Callable[[], pd.DataFrame]) -> None:
     if box is not None:
         number = st.column_config.NumberColumn
         wide = {column: number(format="%.3g") for column in ("value", "low", "high")}
-        box.dataframe(neutralised(make()), hide_index=True, column_config=wide)
+        box.dataframe(neutralised(page.with_region_words(make())), hide_index=True, column_config=wide)
         box.caption(f"low, high: {region_ranking.INTERVAL_WORDS}. Shares in percent.")
 
 

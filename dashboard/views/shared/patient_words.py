@@ -13,6 +13,7 @@ import pandas as pd
 
 from dashboard.text.formatting import agreement_verdict, count, method_name, percent, region_name
 from dashboard.text.outputs import OutputDescription
+from dashboard.text.region_names import within_sentence
 
 NAMED = 3  # regions in a sentence
 FEWEST = 10  # subjects of a group below which no percentile is given (docs/definitions.md, Percentile)
@@ -65,7 +66,9 @@ def sentences(facts: Facts) -> tuple[str, str, str]:
 
 
 def region_in_words(region: str) -> str:
-    """Write Hippocampus_L as left Hippocampus."""
+    """Write Hippocampus_L as left hippocampus."""
+    if known := within_sentence(region):
+        return known
     for ending, side in SIDES.items():
         if region.endswith(ending):
             return side + region_name(region.removesuffix(ending))
