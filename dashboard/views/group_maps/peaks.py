@@ -20,7 +20,8 @@ from dashboard.drawing.pictures import ScreenPicture
 from dashboard.drawing.planes import Range
 from dashboard.shell import display, url_state
 from dashboard.text import formatting
-from dashboard.views.shared import map_controls, region_values
+from dashboard.views.group_maps import linked_viewer
+from dashboard.views.shared import map_controls, region_values, viewer_link
 from dashboard.views.shared.map_controls import MapStyle
 from store.export import interactive
 from store.export.csv import neutralised
@@ -141,7 +142,7 @@ def _places(table: pd.DataFrame) -> list[Place]:
 
 
 def _jump(run: Run, table: pd.DataFrame, plane: str) -> None:
-    """Lead the picture of the test and the slices of the page to the cluster of the chosen row, in the next pass."""
+    """Lead the test’s picture, the page’s slices and the viewer’s crosshair to the cluster of the chosen row."""
     rows = st.session_state["g-clusters"]["selection"]["rows"]
     if not rows:
         return
@@ -151,6 +152,7 @@ def _jump(run: Run, table: pd.DataFrame, plane: str) -> None:
     centre = min(max(round(place[through]), int(low)), int(high))
     url_state.set_before_next_pass({
         PLACE: "_".join(f"{v:g}" for v in place), "g_n": map_controls.THREE, f"g_{'xyz'[through]}": centre,
+        **viewer_link.led_to(linked_viewer.PREFIX, place),
     })  # fmt: skip
 
 

@@ -48,6 +48,12 @@ def remember(prefix: str, view: dict[str, Any]) -> None:
             url_state.put(f"{prefix}{name}", _text(name, view[name]))
 
 
+def led_to(prefix: str, mm: Sequence[float]) -> dict[str, str]:
+    """Return what puts the crosshair of a viewer at a place in mm in the next pass, for `set_before_next_pass`."""
+    st.session_state[f"_{prefix}revision"] = st.session_state.get(f"_{prefix}revision", 0) + 1
+    return {f"{prefix}mm": _text("mm", tuple(float(v) for v in mm))}
+
+
 def _text(name: str, value: Any) -> str:
     """Write the value of an option of the viewer as a link writes it."""
     if value is None:
