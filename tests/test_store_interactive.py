@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 
 import numpy as np
 import pytest
+from PIL import Image
 from store_factory import shared_store
 
 from store import open_run
 from store.export.interactive import ShownMap, clusters, map_page
+
+COLOURS = r'id="colorMap[^>]*?base64,([^"]+)"'
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +60,36 @@ def test_a_page_opens_offline_and_says_what_it_is(run):
     page = map_page(run, ShownMap(planted(run), 1.5, "A <script>alert(1)</script> map", two_sided=True))
     assert "<script>alert(1)" not in page
     assert "A &lt;script&gt;alert(1)" in page
-    assert "SIMULATED" in page
+    words = re.search(r"<body[^>]*><p[^>]*>(.*?)</p>", page)[1]  # a title over the planes would be cut off
+    assert "SIMULATED" in words
+    assert run.run_id in words
     assert "Research use only, not a medical device" in page
     assert run.run_id in page
     assert not re.findall(r"""src\s*=\s*["']https?://|<link[^>]+https?://|@import|fetch\(""", page), "it asks a server"
     assert len(page) < 8e6
+
+
+def test_a_page_ends_its_colours_where_it_is_told(run):
+    values = planted(run)
+    one, other = (map_page(run, ShownMap(values, 1.5, "made up", two_sided=True, top=top)) for top in (None, 3.25))
+    assert "3.25" not in one
+    assert "3.25" in other
+
+
+def test_a_page_has_the_colours_that_it_is_given(run):
+    green = np.tile([0.0, 1.0, 0.0], (255, 1))
+    page = map_page(run, ShownMap(planted(run), 1.5, "made up", two_sided=True, top=6.0, colours=green))
+    colours = Image.open(io.BytesIO(base64.b64decode(re.search(COLOURS, page)[1]))).convert("RGB")
+    found = {colour for _, colour in colours.getcolors()}
+    assert (0, 255, 0) in found
+    assert all(red == blue for red, _, blue in found)  # else grey, below the threshold
+
+
+def test_a_page_shows_the_picture_that_it_is_given(run):
+    picture = '<svg xmlns="http://www.w3.org/2000/svg" width="4" height="4"><text>Left</text></svg>'
+    shown = ShownMap(planted(run), 1.5, "made up", two_sided=True, picture=picture, picture_words='A "cortex" <b>')
+    page = map_page(run, shown)
+    assert '<svg role="img" aria-label="A &quot;cortex&quot; &lt;b&gt;"' in page
+    assert "<text>Left</text>" in page
+    assert "<figcaption>A &quot;cortex&quot; &lt;b&gt;</figcaption></figure></body>" in page
+    assert "<figure" not in map_page(run, ShownMap(planted(run), 1.5, "made up", two_sided=True))

@@ -6,6 +6,7 @@ import html
 import re
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from store.files.geometry import region_at
 from store.reading.reader import RunReader
 
 ICON = re.compile(r'<link rel="icon".*?>', re.DOTALL)  # lies on a server, which a page from a mail must not ask
+BODY, TITLE = re.compile(r"<body[^>]*>"), re.compile(r"<title>.*?</title>", re.DOTALL)
 BACKGROUND_STEP = 2  # every second voxel of the 1 mm template: a page of about 1 MB instead of 8
 COLUMNS = {"X": "x_mm", "Y": "y_mm", "Z": "z_mm", "Peak Stat": "value", "Cluster Size (mm3)": "cluster_mm3"}
 
@@ -28,7 +30,9 @@ class ShownMap:
         threshold: smaller sizes are not shown.
         title: what it is, in words; texts of others are taken as they are, never as HTML.
         two_sided: negative values are shown and searched, too.
+        top: the size from which the last colour is used; None: that of the largest value.
         trust: how far its method can be trusted, in words; empty where nothing is known.
+        colours: (steps, 3) red, green, blue, 0 to 1, from -top (0, if not two-sided) to top; None: those of nilearn.
         picture: an SVG element that a page shows below the planes; empty for none.
         picture_words: what the picture shows.
     """
@@ -38,6 +42,8 @@ class ShownMap:
     title: str
     two_sided: bool
     trust: str = ""
+    top: float | None = None
+    colours: np.ndarray | None = None
     picture: str = ""
     picture_words: str = ""
 
@@ -53,18 +59,32 @@ def map_page(run: RunReader, shown: ShownMap) -> str:
     step = BACKGROUND_STEP
     background, affine = run.array("template")[::step, ::step, ::step].astype(np.float32), run.affine("template").copy()
     affine[:3, :3] *= step
-    words = [shown.title, shown.trust, f"run {run.run_id}", "SIMULATED" if run.simulated else "", f"{DISCLAIMER}."]
+    words = [shown.title, shown.trust, f"run {run.run_id}", "SIMULATED" if run.simulated else "", DISCLAIMER]
     view = plotting.view_img(
         nib.Nifti1Image(np.asarray(shown.values, dtype=np.float32), run.affine()),
         bg_img=nib.Nifti1Image(background, affine),
         threshold=shown.threshold or 1e-6,
-        title=html.escape(". ".join(word for word in words if word)),
-        cmap="cold_hot" if shown.two_sided else "hot",
+        vmax=shown.top,
+        vmin=None if shown.two_sided or shown.top is None else 0,
+        cmap=_colours(shown),
         symmetric_cmap=shown.two_sided,
         resampling_interpolation="nearest",
         black_bg=True,
     )
-    return ICON.sub("", str(view.get_standalone())).replace("</body>", f"{_below(shown)}</body>")
+    # As a paragraph: nilearn cuts a title off where the first of the planes ends.
+    said = html.escape(" ".join(f"{word.rstrip('.')}." for word in words if word))
+    page = ICON.sub("", str(view.get_standalone())).replace("</body>", f"{_below(shown)}</body>")
+    page = TITLE.sub(lambda _: f"<title>{said}</title>", page, count=1)
+    return BODY.sub(lambda found: f'{found[0]}<p style="font-family:sans-serif">{said}</p>', page, count=1)
+
+
+def _colours(shown: ShownMap) -> Any:
+    """Return the colour map of a page, as nilearn takes it."""
+    if shown.colours is None:
+        return "cold_hot" if shown.two_sided else "hot"
+    from matplotlib.colors import ListedColormap  # noqa: PLC0415
+
+    return ListedColormap(np.clip(shown.colours, 0, 1), "as shown")
 
 
 def _below(shown: ShownMap) -> str:

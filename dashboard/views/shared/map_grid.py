@@ -12,7 +12,7 @@ from dashboard.data import averages as data_averages
 from dashboard.data import reference_run, runs, trust
 from dashboard.data.averages import Average
 from dashboard.data.selection import ScanFilter, Selection
-from dashboard.drawing import brain_maps, pictures, planes, surface, surface_mesh
+from dashboard.drawing import brain_maps, palette, pictures, planes, surface, surface_mesh
 from dashboard.drawing.planes import Range
 from dashboard.shell import notices
 from dashboard.shell.page import Download
@@ -216,7 +216,10 @@ def map_of(panel: Panel, drawing: Drawing) -> interactive.ShownMap:
         values = values - panel.factors[1] * data_averages.volume_as_shown(panel.averages[1])
     warning = reference_run.warning(panel.averages[0].selection.run)
     title = f"{warning}{formatting.method_name(panel.method)}, {panel.heading}, {panel.unit}"
-    return interactive.ShownMap(values, drawing.scale.low, title, two_sided=bool(values.min() < 0))
+    scale, two_sided = drawing.scale, bool(values.min() < 0)
+    steps = np.linspace(-scale.high if two_sided else 0, scale.high, 2 * palette.LEVELS + 1, dtype=np.float32)
+    colours = planes.coloured(steps, drawing.style, scale)[:, :3]
+    return interactive.ShownMap(values, scale.low, title, two_sided, top=scale.high, colours=colours)
 
 
 def page_of(panel: Panel, drawing: Drawing, fewest: int) -> str:
