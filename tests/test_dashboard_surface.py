@@ -18,7 +18,8 @@ from store_factory import make_run_on_cortex
 from test_dashboard_downloads_browser import words_in_pdf
 
 from dashboard import viewer
-from dashboard.drawing import palette, surface, surface_mesh
+from dashboard.data.runs import Run
+from dashboard.drawing import palette, projection, surface, surface_mesh
 from dashboard.drawing.brain_maps import Brain
 from dashboard.drawing.colours import Range, Style
 from dashboard.shell import page as shell_page
@@ -30,6 +31,7 @@ GROUP_MAPS, PATIENT = "views/group_maps/page.py", "views/patient/page.py"
 TEMPORAL = {"left": (-58.0, -30.0, -4.0), "right": (58.0, -30.0, -4.0)}  # middle temporal gyrus, MNI
 ORIGIN = (-96.0, -132.0, -78.0)
 SHAPES = {1: (193, 229, 193), 4: (49, 58, 49)}  # mm: the grids of runs
+RUN = Run("store", "run", "2026-01-02")
 BLANK = Range(0.5, 1.0, "u")
 
 
@@ -293,11 +295,48 @@ def test_true_values_are_not_interpolated():
     assert not ((smooth == grey).all(axis=1) | (smooth == top).all(axis=1)).all()
 
 
+# -- the glass brain --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", projection.AXES)
+def test_a_projection_has_the_strongest_value_of_every_line(brain, side):
+    values = np.random.default_rng(6).normal(size=brain.voxels).astype(np.float32)
+    volume = brain.spread_out(values)
+    x = brain.affine[0, 3] + 4 * np.arange(volume.shape[0])
+    half = {"left": x <= 0, "right": x >= 0}.get(side, np.ones_like(x, bool))
+    axis = projection.AXES[side]
+    part = np.moveaxis(volume[half], axis, 0)
+    wanted = np.where(part.max(axis=0) >= -part.min(axis=0), part.max(axis=0), part.min(axis=0)).T[::-1]
+    wanted = wanted[:, ::-1] if side == "left" else wanted
+    found = projection.projected(values, brain, side, "neurological")
+    np.testing.assert_array_equal(found.value, wanted)
+    assert ((found.thickness > 0) == (np.abs(wanted) > 0)).all()
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_left_stays_left_in_the_glass_brain(brain, side):
+    mm = np.stack(brain.mask.nonzero(), axis=-1) * 4 + brain.affine[:3, 3]
+    blob = np.exp(-(((mm - TEMPORAL[side]) / 12) ** 2).sum(axis=1)).astype(np.float32)
+    width, height = surface.TILE
+    for convention, at_left in (("neurological", side == "left"), ("radiological", side == "right")):
+        drawn = projection.picture(blob, brain, Style(convention=convention), Range(0.3, 1.0, "u"))
+        pixels = drawn.pixels[: 2 * height, : 2 * width].astype(int)
+        red = pixels[..., 0] - pixels[..., 2] > 60
+        halves, planes = red[:height], red[height:]
+        assert (np.nonzero(halves)[1] < width).all() == at_left
+        for plane in (planes[:, :width], planes[:, width:]):
+            columns = np.nonzero(plane)[1]
+            assert len(columns) > 50
+            assert ((columns < width / 2) == at_left).all()
+
+
 # -- words ------------------------------------------------------------------------------------------------------------
 
 
 def shown(values: np.ndarray, low: float = 0.5, **style) -> SurfaceMap:
-    return SurfaceMap("key", "AD − NC", "SIMULATED · run r.", values, Style(**style), Range(low, 1.0, "drop"))
+    return SurfaceMap(
+        "key", "AD − NC", "SIMULATED · run r.", values, Style(**style), Range(low, 1.0, "drop"), lambda: (values, None)
+    )  # fmt: skip
 
 
 def test_pictures_that_show_nothing_say_why():
@@ -322,7 +361,9 @@ def test_a_picture_is_described_in_words():
 def test_files_hold_their_words():
     values = np.linspace(-1, 1, 2 * surface_mesh.PER_HEMISPHERE, dtype=np.float32)
     one = shown(values, signed=True)
-    files = {d.file_name.rsplit(".")[-1]: d for d in surface_view.files("run", [one, one], "pial", ["A note. " * 40])}
+    files = {
+        d.file_name.rsplit(".")[-1]: d for d in surface_view.files("run", RUN, [one, one], "pial", ["A note. " * 40])
+    }
     assert set(files) == {"png", "svg", "pdf"}
     svg, pdf = files["svg"].data().decode(), words_in_pdf(files["pdf"].data())
     for words in ("SIMULATED", "Left, lateral", "Right, medial", "A note", "Research use only", "fsaverage5, pial"):
@@ -417,6 +458,12 @@ def test_a_page_has_the_surface_when_it_is_opened(open_view, place, offered, pag
     assert ("group average" in svg) == (page == GROUP_MAPS)
     assert "patient " in svg or page == GROUP_MAPS
     assert "a1" not in offered["Surface, PNG"].file_name
+    app = open_view(page, place, **{f"{key}_open": "open", key: "glass"})
+    assert not app.exception
+    said = " ".join(part.proto.body for part in app.get("html"))
+    assert "through a glass brain" in said
+    assert "Strongest:" in said
+    assert "Front to back" in offered["Glass brain, SVG"].data().decode()
 
 
 def test_a_run_without_cortex_says_so(open_view, monkeypatch):

@@ -15,9 +15,10 @@ import numpy as np
 
 import store
 from dashboard.data import averages, runs
+from dashboard.data.anatomy import brain
 from dashboard.data.averages import Average
 from dashboard.data.selection import ScanFilter, Selection
-from dashboard.drawing import surface
+from dashboard.drawing import projection, surface
 from dashboard.drawing.colours import Range, Style
 from dashboard.drawing.pictures import ScreenPicture
 from dashboard.viewer import surface_places
@@ -63,6 +64,10 @@ def main() -> None:
     print(f"first picture, with fsaverage5, its views, the atlas and the index: {timed(first):.0f} ms")
     further = [timed(lambda one=one: drawn(one, "inflated")) for one in every[1:]]
     print(f"{len(further)} further maps: {statistics.median(further):.0f} ms, slowest {max(further):.0f} ms")
+    own, style = brain(run), Style()
+    voxels = surface_maps.voxels_of_averages((every[0],), (1.0,))
+    glass = [timed(lambda: projection.picture(voxels, own, style, Range(0.1, 1.0, "u"))) for _ in range(5)]
+    print(f"glass brain: {statistics.median(glass):.0f} ms")
     print(f"first on the pial surface: {timed(lambda: drawn(every[0], 'pial')):.0f} ms")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import streamlit as st
 
 from dashboard.data import runs
@@ -20,7 +21,7 @@ from dashboard.views.shared.surface_view import SurfaceMap
 def section(selection: Selection, drawn: Mapping[Panel, Drawing]) -> list[Download]:
     """Show the method chosen at the left on the surface, on request; return the files."""
     method = formatting.method_name(selection.method)
-    box = url_state.fold("g_surface_open", f"On the surface: {method}")
+    box = url_state.fold("g_surface_open", f"On the surface and through a glass brain: {method}")
     if box is None:
         return []
     own = {panel: drawing for panel, drawing in drawn.items() if panel.method == selection.method}
@@ -28,12 +29,12 @@ def section(selection: Selection, drawn: Mapping[Panel, Drawing]) -> list[Downlo
         box.info(f"{method} has no map above: choose it under Methods, or another one at the left.")
         return []
     shape = surface_view.choose_surface("g_", box)
-    with box, st.spinner("Opening the cortical surface"):
+    with box, st.spinner("Opening the surface"):
         maps = [_map(selection, panel, drawing) for panel, drawing in own.items()]
         surface_view.show(box, selection.run, maps, shape, "g-surface")
     name = f"{selection.run.run_id}_{selection.model_set}_{selection.method}_{selection.target}"
     return surface_view.files(
-        name, maps, shape, [map_grid.note_of_pictures(selection).removesuffix(notices.RESEARCH_ONLY)]
+        name, selection.run, maps, shape, [map_grid.note_of_pictures(selection).removesuffix(notices.RESEARCH_ONLY)]
     )
 
 
@@ -46,6 +47,11 @@ def _map(selection: Selection, panel: Panel, drawing: Drawing) -> SurfaceMap:
         f"evidence for {selection.evidence_as_text()}", f"run {run.run_id}", f"made {manifest['created'][:10]}",
     ]  # fmt: skip
     opacity = None if drawing.opacity is None else surface_maps.of_averages((drawing.opacity,), (1.0,))
+
+    def voxels() -> tuple[np.ndarray, np.ndarray | None]:
+        shares = None if drawing.opacity is None else surface_maps.voxels_of_averages((drawing.opacity,), (1.0,))
+        return surface_maps.voxels_of_averages(drawing.averages, drawing.factors), shares
+
     values = surface_maps.of_averages(drawing.averages, drawing.factors)
-    key = (drawing.averages, drawing.factors)
-    return SurfaceMap(key, panel.heading, f"{' · '.join(parts)}.", values, drawing.style, drawing.scale, opacity)
+    key, caption = (drawing.averages, drawing.factors), f"{' · '.join(parts)}."
+    return SurfaceMap(key, panel.heading, caption, values, drawing.style, drawing.scale, voxels, opacity)

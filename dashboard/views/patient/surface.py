@@ -11,6 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.data import map_images, reference_run, runs
+from dashboard.data.anatomy import brain
 from dashboard.data.selection import Selection
 from dashboard.shell import access, notices, url_state
 from dashboard.shell.page import Download
@@ -26,15 +27,17 @@ def section(
     selection: Selection, model: str, row: pd.Series, method: str, view: Mapping[str, Any]
 ) -> list[Download]:  # fmt: skip
     """Show the main heatmap on the surface, on request; return the files."""
-    box = url_state.fold("p_surface_open", f"On the surface: {formatting.method_name(method)}")
+    box = url_state.fold(
+        "p_surface_open", f"On the surface and through a glass brain: {formatting.method_name(method)}"
+    )
     if box is None:
         return []
     shape = surface_view.choose_surface("p_", box)
-    with box, st.spinner("Opening the cortical surface"):
+    with box, st.spinner("Opening the surface"):
         one = _map(selection, model, row, method, view)
         surface_view.show(box, selection.run, [one], shape, "p-surface")
     name = f"{selection.run.run_id}_{access.pseudonym(row['scan'])}_{model}_{method}_{selection.target}"
-    return surface_view.files(name, [one], shape, [reference_run.warning(selection.run).strip()])
+    return surface_view.files(name, selection.run, [one], shape, [reference_run.warning(selection.run).strip()])
 
 
 def _map(selection: Selection, model: str, row: pd.Series, method: str, view: Mapping[str, Any]) -> SurfaceMap:
@@ -55,4 +58,10 @@ def _map(selection: Selection, model: str, row: pd.Series, method: str, view: Ma
     style = replace(pictures.style_of(view), smooth=bool(view["smooth"]) and found.smooth)
     heading = formatting.method_name(method)
     caption = label(selection, model, row).removesuffix(notices.RESEARCH_ONLY).rstrip()
-    return SurfaceMap((run, key, scale.factor), heading, caption, values, style, scale.scale, opacity)
+
+    def voxels() -> tuple[np.ndarray, np.ndarray | None]:
+        inside = brain(run).inside
+        shares = None if found.opacity is None else inside(found.opacity)
+        return inside(sizes.grid) * np.float32(scale.factor), shares
+
+    return SurfaceMap((run, key, scale.factor), heading, caption, values, style, scale.scale, voxels, opacity)

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import viewer
+from dashboard.data import runs
+from dashboard.data.anatomy import brain
 from dashboard.data.runs import Run
-from dashboard.drawing import surface
+from dashboard.drawing import projection, surface
 from dashboard.drawing.colours import Range, Style, short
 from dashboard.drawing.pictures import Picture, ScreenPicture
 from dashboard.drawing.surface_mesh import SURFACES
-from dashboard.shell import notices, url_state
+from dashboard.shell import display, notices, url_state
 from dashboard.shell.page import Download
 from dashboard.text import formatting
-from dashboard.views.shared import surface_maps
+from dashboard.views.shared import region_values, surface_maps
 
+GLASS = "glass brain"
+THROUGH = (
+    "The strongest value on every line of sight through the brain, from four sides: what lies deep is seen, too, but "
+    "not how deep. Colours, threshold and range are as above."
+)
 WHAT = (
     "The mean from the outer to the inner surface of the cortex of fsaverage5 (FreeSurfer), an average brain, brought "
     "to the template by FreeSurfer’s affine: places are right to a few mm, and what lies deeper, such as the "
-    "hippocampus, is not seen here. Colours, threshold and range are those of the sections."
+    "hippocampus, is not seen here. Colours, threshold and range are as above."
 )
 
 
@@ -36,6 +43,7 @@ class SurfaceMap:
         heading: what it is, short.
         caption: whose map, by which method, of which run.
         values: (vertices,) relevance, NaN where there is none.
+        voxels: returns the (voxels,) of the brain behind the values, and their opacity or None.
         opacity: (vertices,) 0 to 1, or None.
     """
 
@@ -45,6 +53,7 @@ class SurfaceMap:
     values: np.ndarray
     style: Style
     scale: Range
+    voxels: Callable[[], tuple[np.ndarray, np.ndarray | None]]
     opacity: np.ndarray | None = None
 
     @property
@@ -56,18 +65,23 @@ class SurfaceMap:
 def choose_surface(prefix: str, box: DeltaGenerator) -> str:
     """Choose the shape on which maps are drawn."""
     return url_state.choose(
-        f"{prefix}surface", "Surface", list(SURFACES), widget="segmented", words=str.capitalize, place=box,
-        help="Inflated: the sulci are seen, too. Pial: the cortex as it is folded.",
+        f"{prefix}surface", "Surface", [*SURFACES, GLASS], widget="segmented", words=str.capitalize, place=box,
+        link_words=lambda shape: shape.split()[0],
+        help="Inflated: the sulci are seen, too. Pial: the cortex as it is folded. Glass brain: the strongest value on "
+        "every line through the brain.",
     )  # fmt: skip
 
 
 def show(box: DeltaGenerator, run: Run, maps: Sequence[SurfaceMap], shape: str, key: str) -> None:
     """Show maps side by side; the region and the values under the cursor are named above them."""
+    if shape == GLASS:
+        _show_glass(box, run, maps)
+        return
     names, regions = surface_maps.names(run), surface_maps.regions(run)
     shown = [
         viewer.SurfacePicture(
-            one.heading, f"{one.caption}{empty(one)}", description(one, shape, regions, names), _on_screen(one, shape),
-            one.shown, one.scale.unit,
+            one.heading, f"{one.caption}{empty(one)}", description(one, shape, regions, names),
+            _on_screen(one, run, shape), one.shown, one.scale.unit,
         )
         for one in maps
     ]  # fmt: skip
@@ -76,20 +90,57 @@ def show(box: DeltaGenerator, run: Run, maps: Sequence[SurfaceMap], shape: str, 
     box.caption(f"{WHAT} {notices.RESEARCH_ONLY}")
 
 
-def files(name: str, maps: Sequence[SurfaceMap], shape: str, notes: Sequence[str]) -> list[Download]:
+def _show_glass(box: DeltaGenerator, run: Run, maps: Sequence[SurfaceMap]) -> None:
+    """Show projections through the brain side by side, with their strongest place in words."""
+    columns = box.columns([2, 1] if len(maps) == 1 else max(len(maps), 3))
+    for column, one in zip(columns, maps, strict=False):
+        column.markdown(f"**{formatting.plain(one.heading)}**")
+        caption = f"{one.caption}{_peak(one, run)}"
+        words = f"{one.heading} through a glass brain: left half, right half, front to back, top to bottom."
+        display.brain_picture(column, _on_screen(one, run, GLASS), caption, words)
+    box.caption(f"{THROUGH} {notices.RESEARCH_ONLY}")
+
+
+def _peak(one: SurfaceMap, run: Run) -> str:
+    """Say where the strongest value of the brain lies, or that there is none above the threshold."""
+    values, own, reader = one.voxels()[0], brain(run), runs.opened(run)
+    place = int(np.abs(values).argmax())
+    value = float(values[place] if one.style.signed else abs(values[place]))
+    if abs(value) <= one.scale.low:
+        return f" Nothing in the brain is above the threshold of {short(one.scale.low, one.scale.high)}."
+    mm = own.mm(place)
+    where = region_values.region_at(reader.atlas, reader.affine(), runs.table(run, "regions"), mm)
+    number, coordinates = (
+        words.replace("-", "−") for words in (formatting.three(value), ", ".join(f"{v:.0f}" for v in mm))
+    )  # fmt: skip
+    return f" Strongest: {number} {one.scale.unit} at ({coordinates}) mm{f', {where}' if where else ''}."
+
+
+def _draw(one: SurfaceMap, run: Run, shape: str) -> Picture:
+    """Draw a map on a surface or through the brain."""
+    if shape == GLASS:
+        values, opacity = one.voxels()
+        return projection.picture(values, brain(run), one.style, one.scale, opacity)
+    return surface.picture(one.values, shape, one.style, one.scale, one.opacity)
+
+
+def files(name: str, run: Run, maps: Sequence[SurfaceMap], shape: str, notes: Sequence[str]) -> list[Download]:
     """Return the pictures that are shown, as one file of each kind, drawn when it is asked for."""
 
     @functools.cache
     def draw() -> Picture:
-        drawn = [surface.picture(one.values, shape, one.style, one.scale, one.opacity) for one in maps]
+        drawn = [_draw(one, run, shape) for one in maps]
         # The letters of saved pictures have no minus sign.
         headings = [f"{one.heading}. {one.caption}".replace("−", "minus") for one in maps]
-        return surface.to_take_away(drawn, headings, [*notes, f"Cortex of fsaverage5, {shape}.", notices.RESEARCH_ONLY])
+        said = "Strongest value on every line of sight." if shape == GLASS else f"Cortex of fsaverage5, {shape}."
+        return surface.to_take_away(drawn, headings, [*notes, said, notices.RESEARCH_ONLY])
+
+    label, ending = ("Glass brain", "glass-brain") if shape == GLASS else ("Surface", f"surface_{shape}")
 
     return [
-        Download.png("Surface, PNG", f"{name}_surface_{shape}", lambda: draw().png()),
-        Download.svg("Surface, SVG", f"{name}_surface_{shape}", lambda: draw().svg()),
-        Download.pdf("Surface, PDF", f"{name}_surface_{shape}", lambda: draw().pdf()),
+        Download.png(f"{label}, PNG", f"{name}_{ending}", lambda: draw().png()),
+        Download.svg(f"{label}, SVG", f"{name}_{ending}", lambda: draw().svg()),
+        Download.pdf(f"{label}, PDF", f"{name}_{ending}", lambda: draw().pdf()),
     ]
 
 
@@ -116,9 +167,6 @@ def description(one: SurfaceMap, shape: str, regions: np.ndarray, names: dict[in
     return f"{said}{empty(one)} Strongest: {value} {one.scale.unit}, {where}."
 
 
-def _on_screen(one: SurfaceMap, shape: str) -> ScreenPicture:
-    faded = one.opacity is not None
-    key = (one.key, shape, one.style, one.scale, faded)
-    return surface_maps.on_screen(
-        key, lambda: ScreenPicture.of(surface.picture(one.values, shape, one.style, one.scale, one.opacity))
-    )  # fmt: skip
+def _on_screen(one: SurfaceMap, run: Run, shape: str) -> ScreenPicture:
+    key = (one.key, shape, one.style, one.scale, one.opacity is not None)
+    return surface_maps.on_screen(key, lambda: ScreenPicture.of(_draw(one, run, shape)))
