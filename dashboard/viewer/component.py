@@ -65,7 +65,7 @@ def show(
     # A view from before the last revision is not what the browser is about to show.
     if not isinstance(view, dict) or view.get(REVISION) != revision:
         return start
-    unset = {"centre": None} if view.get("centre") is None else {}
+    unset = {name: None for name in ("centre", "second") if view.get(name) is None}
     return _known(start | unset | clean_options(view)[0], scene)
 
 

@@ -39,6 +39,7 @@ DEFAULTS: dict[str, Any] = {
     "centre": None,  # of a zoomed picture, mm; the crosshair
     "black": 0.0,  # percent of the range of the anatomy
     "white": 100.0,
+    "second": None,  # of which map the outline is drawn over the main one
 }
 MOST_ZOOM = 10
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
@@ -73,6 +74,7 @@ def _checks(absolute: bool) -> dict[str, Callable[[Any], Any]]:
         "opacity": _number(0, 1),
         "zoom": _number(1, MOST_ZOOM),
         "centre": _position,
+        "second": _name,
         "black": _number(0, 99),
         "white": _number(1, 100),
         "smooth": _switch,

@@ -39,6 +39,15 @@ export function handle(viewer) {
     // How many networks agree under the crosshair; null where that is not shown.
     agreeing: (method) => agreeing(viewer.maps.find(({ entry }) => entry.method === method)?.map, viewer.index),
     removed: (method) => viewer.maps.find(({ entry }) => entry.method === method).map.removed?.reduce((a, b) => a + b, 0) ?? 0,
+    // Lattice pixels inside the outlines of the second map and of a dropped file, in a plane; and the file's value.
+    outlined: (plane) => viewer.second.outlined().map(({ words, slice, threshold }) => {
+      const { lattice } = viewer.scene;
+      const out = new Float32Array(lattice.width(plane) * lattice.height(plane));
+      const index = viewer.index[PLANES[plane].axis];
+      slice(plane, index, lattice.labelSlice(plane, index), out);
+      return { words, threshold, area: out.reduce((sum, value) => sum + (Math.abs(value) > threshold ? 1 : 0), 0) };
+    }),
+    fileValue: () => viewer.second.file?.valueAt(viewer.index) ?? null,
     measure: (kind, frames) => measure(viewer, kind, frames),
   });
 }

@@ -11,6 +11,7 @@ const KEYS = [
   ["Arrow keys", "crosshair by 1 mm, with Shift by 10 mm"],
   ["Page up, page down", "slice by 1 mm, with Shift by 10 mm"],
   ["0, double click", "the whole brain again where it is zoomed, else the strongest relevance of the main map"],
+  ["Drop a NIfTI", "your own .nii or .nii.gz as outline or background; it stays in this browser"],
   ["?", "this help"],
 ];
 

@@ -42,14 +42,16 @@ export class Layers {
   }
 
   // `black`, `white`: percent of the range of the anatomy.
-  anatomy(plane, index, { anatomy, smooth, black, white }) {
+  // A `file` of the reader's own takes its place.
+  anatomy(plane, index, { anatomy, smooth, black, white }, file = null) {
     const layer = this.layer("anatomy", plane);
-    const scan = anatomy === "scan" && this.scan;
+    const scan = file ?? (anatomy === "scan" && this.scan);
     const key = `${index}/${scan ? smooth : "template"}/${black}/${white}`;
-    if (layer.sliceKey === key) return layer.canvas;
-    layer.sliceKey = key;
+    if (layer.sliceKey === key && layer.file === file) return layer.canvas;
+    Object.assign(layer, { sliceKey: key, file });
     const labels = this.lattice.labelSlice(plane, index);
-    if (scan) scan.slice(plane, index, labels, layer.values, { smooth });
+    if (file) file.greySlice(plane, index, labels, layer.values, { smooth });
+    else if (scan) scan.slice(plane, index, labels, layer.values, { smooth });
     else this.lattice.take(this.lattice.brain, plane, index, layer.values);
     const most = scan ? 255 : this.brightest;
     const [low, range] = [(black / 100) * most, (Math.max(white - black, 1) / 100) * most];

@@ -11,6 +11,8 @@ export const TRUTH = "#FF7AE6";
 const TRUTH_SHADE = "rgba(0, 0, 0, 0.75)"; // under it, so that it stands out on any colour
 const TRUTH_WIDTH = 1.8; // pixels
 const TRUTH_DASH = [5, 3];
+export const SECOND = "#B4FF39"; // the outline of a second map
+const SECOND_WIDTH = 1.6; // pixels
 export const TEXT_SHADE = "rgba(0, 0, 0, 0.75)"; // around letters that may stand over a zoomed brain
 export const TEXT_SHADE_WIDTH = 3;
 const GAP = 7; // pixels around the centre of the crosshair
@@ -31,7 +33,7 @@ export function paintPlane(context, rect, plane, { scene, cursor, map, look, vie
   toLattice(context, placement, lattice, plane);
   const [width, height] = [lattice.width(plane), lattice.height(plane)];
   context.imageSmoothingEnabled = view.anatomy !== "scan" || view.smooth;
-  context.drawImage(layers.anatomy(plane, cursor[axis], view), -0.5, -0.5, width, height);
+  context.drawImage(layers.anatomy(plane, cursor[axis], view, scene.second?.background ?? null), -0.5, -0.5, width, height);
   if (map) {
     context.imageSmoothingEnabled = view.smooth;
     context.globalAlpha = view.opacity;
@@ -39,6 +41,7 @@ export function paintPlane(context, rect, plane, { scene, cursor, map, look, vie
     context.globalAlpha = 1;
   }
   drawOutline(context, scene, plane, cursor, view, placement);
+  drawSecond(context, scene, plane, cursor, placement);
   if (view.truth && scene.truth) drawTruth(context, scene, plane, cursor, view, placement);
   context.restore();
   drawCrosshair(context, rect, placement, cursor, plane);
@@ -65,6 +68,19 @@ function drawOutline(context, scene, plane, cursor, view, placement) {
   context.lineWidth = 1 / placement.scale / lattice.grid.step[PLANES[plane].across];
   context.strokeStyle = all ? ALL_OUTLINES : OUTLINE;
   context.stroke(outlines.path(plane, index, all ? null : region));
+}
+
+// Another map over the first, as the outline of what it would colour.
+function drawSecond(context, { lattice, second }, plane, cursor, placement) {
+  const { axis, across } = PLANES[plane];
+  const pixel = 1 / placement.scale / lattice.grid.step[across];
+  for (const path of second?.paths(plane, cursor[axis]) ?? []) {
+    for (const [colour, width] of [[TRUTH_SHADE, SECOND_WIDTH + 1.4], [SECOND, SECOND_WIDTH]]) {
+      context.strokeStyle = colour;
+      context.lineWidth = width * pixel;
+      context.stroke(path);
+    }
+  }
 }
 
 function drawTruth(context, { lattice, truth }, plane, cursor, { smooth }, placement) {

@@ -2,6 +2,7 @@
 
 import { agreeing } from "./agreement.js";
 import { element } from "./dom.js";
+import { NOT_OF_THIS_RUN } from "./second.js";
 import { ordinal, percent, position, three } from "./words.js";
 
 export class CursorPanel {
@@ -18,12 +19,13 @@ export class CursorPanel {
       element("thead", {}, (this.head = element("tr"))),
       this.rows,
     );
+    this.file = line("file");
     this.live = element("p", { className: "unseen", role: "status" });
     this.element = element(
       "section",
       { className: "cursor-panel", ariaLabel: "Under the cursor" },
       element("h4", {}, "Under the cursor"),
-      this.region, this.place, this.value, this.share, this.group, this.table, this.live,
+      this.region, this.place, this.value, this.share, this.group, this.table, this.file, this.live,
     );
   }
 
@@ -42,6 +44,15 @@ export class CursorPanel {
     write(this.share, label === 0 ? "" : `${whose} ${percent(figures?.share)}`);
     write(this.group, label === 0 ? "" : this.groupWords(figures));
     this.updateTable(label, index);
+    write(this.file, this.fileWords(index));
+  }
+
+  // Of what the reader has dropped, apart from the maps of the run.
+  fileWords(index) {
+    const { file } = this.viewer.second;
+    if (!file) return "";
+    const value = file.valueAt(index);
+    return `${file.name} (${NOT_OF_THIS_RUN}): ${value === null ? "nothing here" : three(value)}`;
   }
 
   // Of groups there is a value each: shares and percentiles are of single people.

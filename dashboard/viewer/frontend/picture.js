@@ -57,6 +57,7 @@ function draw(viewer, context, text) {
   const truth = view.truth && scene.truth ? [`dashed: ${data.scene.truth.words}`] : [];
   const words = [
     main.entry.title, main.entry.resolution, viewer.regionName, position(viewer.mm), threshold, viewer.sideWords, ...truth,
+    ...viewer.second.captions(),
   ];
   text(words.join(" · "), EDGE, 58, { size: 15 });
   for (const { plane, rect } of planes) {

@@ -15,6 +15,7 @@ import { png, save, svg } from "./picture.js";
 import { PlaneView, planeFigure } from "./planes.js";
 import { Pool } from "./pools.js";
 import { ProfileStrip } from "./profile.js";
+import { SecondMap } from "./second.js";
 import { Sieve } from "./sieve.js";
 import { TruthSwitch } from "./truth.js";
 import { Zoom } from "./zoom.js";
@@ -57,6 +58,7 @@ class Viewer {
     this.dialog = new HelpDialog();
     this.truth = new TruthSwitch(this);
     this.agreement = new AgreementSwitch(this);
+    this.second = new SecondMap(this);
     this.planes = Object.keys(PLANES).map((plane) => new PlaneView(this, { plane: () => plane, map: () => this.main }));
     this.strips = Object.keys(PLANES).map((plane) => new ProfileStrip(this, plane));
     this.bar = new ColourBar(this, "upright");
@@ -81,11 +83,14 @@ class Viewer {
       button("Save SVG", () => this.save(svg, "svg"), "Save this view as a drawing with editable text"),
       button("Keys", () => this.help(), "What mouse and keyboard do (?)"),
     );
-    const foot = element("div", { className: "foot" }, element("div", {}, this.notes, this.agreement.element, this.truth.element), tools);
+    const switches = [this.agreement.element, this.truth.element, this.second.element];
+    const foot = element("div", { className: "foot" }, element("div", {}, this.notes, ...switches), tools);
     const stage = element("div", { className: "stage" }, picture, foot);
     const top = element("div", { className: "top" }, stage, this.panel.element);
     const parts = [this.controls.element, top, this.methods.element, this.dialog.element];
-    this.root.replaceChildren(element("div", { className: "frame" }, ...parts));
+    const frame = element("div", { className: "frame" }, ...parts);
+    this.second.listen(frame);
+    this.root.replaceChildren(frame);
   }
 
   // What Python says in a pass. Its options count at first, and when the revision has changed.
@@ -113,6 +118,8 @@ class Viewer {
 
   useScene(scene) {
     this.scene = scene;
+    scene.second = this.second;
+    this.second.useScene(scene);
     this.index = scene.lattice.grid.shape.map((size) => Math.floor(size / 2));
     if (this.view.mm) this.place();
     this.restyle();
@@ -316,6 +323,7 @@ class Viewer {
     this.root.dataset.hand = this.hand && this.view.zoom > 1 ? "on" : "off";
     this.truth.update();
     this.agreement.update();
+    this.second.update();
     if (!this.scene) return;
     this.wantScan();
     this.wantTruth();

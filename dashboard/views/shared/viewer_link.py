@@ -11,8 +11,8 @@ import streamlit as st
 from dashboard import viewer
 from dashboard.shell import url_state
 
-# In a link: the crosshair is at the strongest voxel, and a zoomed picture has its middle at the crosshair.
-UNSET = {"mm": "strongest", "centre": "crosshair"}
+# In a link: the crosshair is at the strongest voxel, a zoomed picture has its middle at it, no map is outlined.
+UNSET = {"mm": "strongest", "centre": "crosshair", "second": "none"}
 
 
 def options(prefix: str, maps: Sequence[str], wanted: str) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def options(prefix: str, maps: Sequence[str], wanted: str) -> dict[str, Any]:
 def remember(prefix: str, view: dict[str, Any]) -> None:
     """Put what a viewer says into the link."""
     for name in viewer.DEFAULTS:
-        if view.get(name) is not None or (name == "centre" and name in view):
+        if view.get(name) is not None or (name in ("centre", "second") and name in view):
             url_state.put(f"{prefix}{name}", _text(name, view[name]))
 
 
