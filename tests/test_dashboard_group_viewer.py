@@ -38,6 +38,17 @@ def exact(diagnosis: str) -> np.ndarray:
     return found * (percent_per_cm3(run.affine()) if scale == "relative" else 1.0)
 
 
+def arrived(page) -> None:
+    """Wait until the viewer has its volumes: its code comes after the page."""
+    page.wait_for_function(f"__viewers().length && {VIEWER}.ready")
+    settled(page)
+
+
+def open_viewer(page, url: str) -> None:
+    open_page(page, url)
+    arrived(page)
+
+
 def link_of(page) -> dict[str, str]:
     return dict(parse_qsl(urlsplit(page.url).query))
 
@@ -64,7 +75,7 @@ def test_an_old_link_opens_the_slices(page, url):
 
 
 def test_a_click_on_a_hot_spot_names_the_region_and_the_value_in_both_groups_and_the_difference(page, url, reader):
-    open_page(page, f"{url}?g_as=viewer&method={METHOD}&set=holdout&target=AD&gv_mm=0,0,0")
+    open_viewer(page, f"{url}?g_as=viewer&method={METHOD}&set=holdout&target=AD&gv_mm=0,0,0")
     index, mm = hot_spot(reader)
     for plane in ("coronal", "axial"):
         page.mouse.click(*page.evaluate(f"{VIEWER}.point('{plane}', {mm})"))
@@ -85,7 +96,7 @@ def test_a_click_on_a_hot_spot_names_the_region_and_the_value_in_both_groups_and
 
 
 def test_the_averages_share_a_threshold_and_the_difference_has_its_own(page, url, reader):
-    open_page(page, f"{url}?g_as=viewer&method={METHOD}&set=holdout&target=AD&gv_threshold=80")
+    open_viewer(page, f"{url}?g_as=viewer&method={METHOD}&set=holdout&target=AD&gv_threshold=80")
     found = {name: page.evaluate(f"{VIEWER}.threshold('{name}')") for name in (*GROUPS, DIFFERENCE)}
     pooled = np.percentile(np.abs([exact(group)[reader.mask] for group in GROUPS]), 80)
     apart = np.percentile(np.abs(exact("AD") - exact("NC"))[reader.mask], 80)
@@ -98,7 +109,7 @@ def test_the_averages_share_a_threshold_and_the_difference_has_its_own(page, url
 def test_looks_and_slices_ask_the_server_for_no_volume_and_the_link_keeps_them(page, url):
     asked: list[str] = []
     page.on("request", lambda sent: asked.append(sent.url) if "/volume/" in sent.url else None)
-    open_page(page, f"{url}?g_as=viewer&method={METHOD}")
+    open_viewer(page, f"{url}?g_as=viewer&method={METHOD}")
     assert len(asked) == 2 + 3, asked  # anatomy, atlas, two averages and their difference
     asked.clear()
     for name, value in (("Threshold", "70"), ("Opacity", "0.5")):
@@ -116,13 +127,13 @@ def test_looks_and_slices_ask_the_server_for_no_volume_and_the_link_keeps_them(p
     assert wanted.items() <= link.items()
     before = page.evaluate(f"{VIEWER}.state")
     page.reload()
-    settled(page)
+    arrived(page)
     assert page.evaluate(f"{VIEWER}.state") == before
     assert problems(page) == []
 
 
 def test_two_sets_stand_in_the_viewer_as_a_and_b(page, url):
-    open_page(page, f"{url}?g_as=viewer&g_by=decision&method={METHOD}&set=folds")
+    open_viewer(page, f"{url}?g_as=viewer&g_by=decision&method={METHOD}&set=folds")
     maps = page.locator(".method .title").all_inner_texts()
     assert maps == ["Right", "Wrong", "Right − Wrong"]
     assert "n = " in page.locator(".method .resolution").first.inner_text()
@@ -130,7 +141,7 @@ def test_two_sets_stand_in_the_viewer_as_a_and_b(page, url):
 
 
 def test_back_on_the_slices_nothing_of_the_viewer_is_left(page, url):
-    open_page(page, f"{url}?g_as=viewer")
+    open_viewer(page, f"{url}?g_as=viewer")
     page.locator(".st-key-g_as button", has_text="Slices").click()
     settled(page)
     assert page.evaluate("__viewers().length") == 0
@@ -140,6 +151,6 @@ def test_back_on_the_slices_nothing_of_the_viewer_is_left(page, url):
 
 def test_a_phone_shows_the_brain_before_it_is_scrolled(fresh_page, url):
     page = fresh_page(width=390, height=844)
-    open_page(page, f"{url}?g_as=viewer")
+    open_viewer(page, f"{url}?g_as=viewer")
     assert page.locator("canvas.plane").first.bounding_box()["y"] < 844
     assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= 390

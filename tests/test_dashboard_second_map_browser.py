@@ -225,7 +225,6 @@ def test_another_stored_map_is_outlined_at_its_own_threshold_and_the_link_keeps_
     assert found["area"] > 0
     assert f"p_second={SECOND}" in opened.url
     opened.reload()
-    settled(opened)
     opened.wait_for_function(f"__viewers().length && {VIEWER}.ready")
     assert opened.evaluate(f"{VIEWER}.outlined('sagittal')") == [found]
     opened.get_by_label("Outline of another map").select_option("none")

@@ -105,7 +105,10 @@ export class CursorPanel {
 
   // For screen readers, once the crosshair rests.
   announce() {
-    write(this.live, [this.region, this.place, this.value].map((line) => line.textContent).join(", "));
+    const lines = [this.region, this.place, this.value].map((line) => line.textContent);
+    const cells = (row) => [...row.children].map((cell) => cell.textContent).join(" ");
+    const others = this.viewer.ofGroups ? [...this.rows.children].map(cells) : [];
+    write(this.live, [...lines, ...others].join(", "));
   }
 }
 

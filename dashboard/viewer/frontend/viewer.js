@@ -11,12 +11,13 @@ import { lookOf, thresholdFor } from "./looks.js";
 import { Methods } from "./methods.js";
 import { Opening } from "./opening.js";
 import { CursorPanel } from "./panel.js";
-import { png, save, svg } from "./picture.js";
+import { save } from "./picture.js";
 import { PlaneView, planeFigure } from "./planes.js";
 import { Pool } from "./pools.js";
 import { ProfileStrip } from "./profile.js";
-import { SecondMap } from "./second.js";
+import { NOT_OF_THIS_RUN, SecondMap } from "./second.js";
 import { Sieve } from "./sieve.js";
+import { Tools } from "./tools.js";
 import { TruthSwitch } from "./truth.js";
 import { Zoom } from "./zoom.js";
 
@@ -59,6 +60,7 @@ class Viewer {
     this.truth = new TruthSwitch(this);
     this.agreement = new AgreementSwitch(this);
     this.second = new SecondMap(this);
+    this.tools = new Tools(this);
     this.planes = Object.keys(PLANES).map((plane) => new PlaneView(this, { plane: () => plane, map: () => this.main }));
     this.strips = Object.keys(PLANES).map((plane) => new ProfileStrip(this, plane));
     this.bar = new ColourBar(this, "upright");
@@ -70,21 +72,8 @@ class Viewer {
     this.notes = element("p", { className: "notes" });
     const views = this.planes.map((view, i) => planeFigure(view, this.strips[i]));
     const picture = element("div", { className: "picture" }, ...views, this.bar.canvas, this.opening.message);
-    const button = (words, act, title) => element("button", { type: "button", onclick: act, title }, words);
-    const tools = element(
-      "div",
-      { className: "tools" },
-      button("Strongest point", () => this.goToStrongest(), "Move the crosshair to the strongest relevance (0)"),
-      button("+", () => this.zoom.step(1), "Zoom in (+, ctrl and wheel, two fingers)"),
-      button("\u2212", () => this.zoom.step(-1), "Zoom out (-)"),
-      button("Whole brain", () => this.zoom.reset(), "Show the whole brain again (0)"),
-      (this.handButton = button("Hand", () => this.useHand(), "Drag moves the picture when it is zoomed (H); so do the right and the middle button")),
-      button("Save PNG", () => this.save(png, "png"), "Save this view as a picture"),
-      button("Save SVG", () => this.save(svg, "svg"), "Save this view as a drawing with editable text"),
-      button("Keys", () => this.help(), "What mouse and keyboard do (?)"),
-    );
     const switches = [this.agreement.element, this.truth.element, this.second.element];
-    const foot = element("div", { className: "foot" }, element("div", {}, this.notes, ...switches), tools);
+    const foot = element("div", { className: "foot" }, element("div", {}, this.notes, ...switches), this.tools.element);
     const stage = element("div", { className: "stage" }, picture, foot);
     const top = element("div", { className: "top" }, stage, this.panel.element);
     const parts = [this.controls.element, top, this.methods.element, this.dialog.element];
@@ -319,8 +308,7 @@ class Viewer {
     this.controls.update();
     this.methods.update();
     this.notes.textContent = this.noteWords();
-    this.handButton.setAttribute("aria-pressed", String(this.hand));
-    this.root.dataset.hand = this.hand && this.view.zoom > 1 ? "on" : "off";
+    this.tools.update();
     this.truth.update();
     this.agreement.update();
     this.second.update();
@@ -357,7 +345,8 @@ class Viewer {
 
   noteWords() {
     const { scene } = this.data;
-    const under = this.view.anatomy === "scan" ? `this scan, ${scene.step[0]} mm` : "the template, 1 mm";
+    const own = this.view.anatomy === "scan" ? `this scan, ${scene.step[0]} mm` : "the template, 1 mm";
+    const under = this.second.background ? `${this.second.background.name} (${NOT_OF_THIS_RUN})` : own;
     const { title, resolution } = this.main?.entry ?? scene.maps.find(({ method }) => method === this.view.method);
     return `${this.sideWords}. ${title}: ${resolution}, over ${under}.`;
   }
