@@ -12,6 +12,7 @@ from store_factory import shared_store
 
 import store
 from dashboard.data import runs
+from dashboard.text import formatting
 from store.keys import GroupKey
 from store.measures import percent_per_cm3
 
@@ -87,7 +88,7 @@ def test_a_click_on_a_hot_spot_names_the_region_and_the_value_in_both_groups_and
         assert page.evaluate(f"{VIEWER}.value('{name}')") == pytest.approx(value, rel=5e-3), name
     names = reader.table("regions").set_index("index").region
     panel = page.locator(".cursor-panel")
-    assert panel.locator(".region").inner_text() == names[int(reader.atlas[index])].replace("_", " ")
+    assert panel.locator(".region").inner_text() == formatting.region_name(names[int(reader.atlas[index])])
     rows = [row.split("\t") for row in panel.locator("table").inner_text().splitlines()]
     assert [row[0] for row in rows[-3:]] == list(wanted)
     assert "Perc." not in panel.inner_text()
