@@ -18,6 +18,8 @@ from dashboard.data.comparison import CannotCompareError
 from dashboard.data.selection import ScanFilter, Selection, explained_scans
 from dashboard.shell import access
 from dashboard.views.group_maps import peaks
+from dashboard.views.regions import against
+from dashboard.views.shared import kept_set
 from dashboard.views.shared import two_sets as columns
 from store.reading.streaming import SubjectMaps
 
@@ -79,6 +81,30 @@ def test_sites_are_two_that_are_chosen():
     rows = pd.DataFrame({"site": ["a", "b", "c"], "subject": [1, 2, 3]})
     found = columns.parted(ScanFilter(sex=("F",)), rows, columns.SITE, "c", "a")
     assert found == {"c": ScanFilter(sex=("F",), site=("c",)), "a": ScanFilter(sex=("F",), site=("a",))}
+
+
+def test_a_kept_set_comes_back_from_the_link(selection):
+    rows = explained_scans(selection.run, selection.model_set)
+    subjects = str(rows.subject.iloc[0]), str(rows.subject.iloc[-1])
+    for one in (
+        ScanFilter(),
+        ScanFilter(diagnosis=("AD",), sex=("F",), age=(60.0, 75.5), correct=False),
+        ScanFilter(subject=subjects),
+    ):
+        text = kept_set.as_text(one)
+        assert kept_set.from_text(text, rows) == one
+        assert subjects[0] not in text
+    assert kept_set.from_text("none", rows) is None
+    strange = ScanFilter(site=("a;b,c=d",))
+    assert kept_set.from_text(kept_set.as_text(strange), rows.assign(site="a;b,c=d")) == strange
+    for wrong, why in (
+        ("xx=1", "is no filter"),
+        ("dx=MCI5", "not in this run"),
+        ("age=60", "two ages"),
+        ("ok=1", "ok="),
+    ):
+        with pytest.raises(ValueError, match=why):
+            kept_set.from_text(wrong, rows)
 
 
 # -- the test ---------------------------------------------------------------------------------------------------------
@@ -214,6 +240,8 @@ def test_regions_have_the_false_discovery_rate(selection):
     assert found.set_index("region").loc[["a", "b", "c"], "p"].to_numpy() == pytest.approx(expected.pvalue)
     assert found.q.to_numpy() == pytest.approx(stats.false_discovery_control(found.p))
     assert found.region.iloc[0] == "a"
+    interval = stats.ttest_1samp(shares.loc["AD", 0], 0).confidence_interval()
+    assert (found.first_low[0], found.first_high[0]) == pytest.approx(tuple(interval))
     assert found.difference.iloc[0] > 0
 
 
@@ -228,6 +256,30 @@ def test_women_stand_beside_men_and_are_tested(open_view, larger):
     assert "(Women)" in text
     assert "Nothing says that Women and Men differ" in text or "differ in" in text
     assert "**By region**" in text
+
+
+def test_any_two_sets_stand_beside_each_other(open_view, larger):
+    link = {"set": "holdout", "g_by": "kept", "g_a": "dx=AD", "dx": "NC", "method": "sensitivity"}
+    app = open_view(PAGE, larger, g_methods="sensitivity", **link)
+    assert not app.exception
+    assert app.query_params["g_a"] == "dx=AD"
+    assert "(A: AD)" in "".join(one.value for one in app.markdown)
+    app = open_view("views/regions/page.py", larger, r_part="sets", **link)
+    assert not app.exception
+    assert "**By region**" in "".join(one.value for one in app.markdown)
+    table = app.dataframe[0].value
+    assert {"A: AD, %", "B: NC, %", "Difference", "p", "q", "Code"} <= set(table)
+    assert table["Difference"].to_numpy() == pytest.approx((table["A: AD, %"] - table["B: NC, %"]).to_numpy())
+    same = open_view("views/regions/page.py", larger, r_part="sets", **link | {"dx": "AD"})
+    assert not same.exception
+    assert any("is kept. Now change the filters" in one.value for one in same.caption)
+
+
+def test_regions_are_sorted_by_what_is_asked():
+    table = pd.DataFrame({"region": list("abc"), "p": [0.3, 0.1, 0.2], "difference": [0.1, 0.2, -0.3]})
+    table["first"], table["second"] = [3, 1, 2], [1, 2, 3]
+    orders = {order: "".join(against.in_order(table, order).region) for order in against.ORDERS}
+    assert orders == {"p": "bca", "difference": "cba", "first": "acb", "second": "cba"}
 
 
 def test_the_peak_is_named_and_its_cluster_listed(selection, monkeypatch):

@@ -171,7 +171,8 @@ def regions(first: Average, second: Average, sums: np.ndarray, rows: pd.DataFram
         rows: `explained_scans` of the model set.
         names: the regions table; areas that are none of the atlas (ventricles, the rest) are not tested.
 
-    Returns: regions from the smallest p on: region, name, first, second, difference with its 95 % interval, t, p, q.
+    Returns: regions from the smallest p on: region, the means first and second, their 95 % intervals (t over subjects),
+        difference with its interval low to high, t, p, q, and the subjects of both sets.
 
     Raises:
         CannotCompareError: too few subjects.
@@ -192,6 +193,11 @@ def regions(first: Average, second: Average, sums: np.ndarray, rows: pd.DataFram
         "region": names["region"], "first": mean[0], "second": mean[1], "difference": mean[0] - mean[1],
         "low": interval.low, "high": interval.high, "t": found.statistic, "p": p, "q": q,
     })  # fmt: skip
+    for name, part in zip(("first", "second"), values, strict=True):
+        half = stats.t.ppf(0.975, len(part) - 1) * part.std(axis=0, ddof=1) / np.sqrt(len(part))
+        middle = part.mean(axis=0)
+        table[f"{name}_low"], table[f"{name}_high"] = middle - half, middle + half
+        table[f"{name}_subjects"] = len(part)
     return table[known].sort_values("p", ignore_index=True)
 
 

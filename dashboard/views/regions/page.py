@@ -17,7 +17,7 @@ from dashboard.data.selection import Selection
 from dashboard.drawing import regions as figures
 from dashboard.shell import access, display, page, public, sidebar, url_state
 from dashboard.text import formatting, paper
-from dashboard.views.regions import one_region, paper_table
+from dashboard.views.regions import against, one_region, paper_table
 from dashboard.views.regions import queries as asked
 from dashboard.views.regions import ranking as region_ranking
 from dashboard.views.regions import tables as regional
@@ -34,6 +34,7 @@ PARTS = {
     "methods": "Between methods",
     "paper": "The paper's table 1",
     "region": "One region",
+    "sets": "A against B",
 }
 SIDES = {"merged": "Left + right", "split": "Each side"}
 SCALED_TOGETHER = ("share_of_average", "share", "density")  # measures that mean the same for every method
@@ -70,11 +71,12 @@ def sentence(selection: Selection, rows: pd.DataFrame, diagnoses: list[str]) -> 
 
 def controls(selection: Selection, diagnoses: list[str], regions: pd.DataFrame) -> Choice:
     """Show which part of the page is shown, and the row of controls that act on it."""
+    parts = [part for part in PARTS if part != "sets" or access.may_see_patients()]
     part = url_state.choose(
-        "r_part", "Part", list(PARTS), widget="segmented", words=PARTS.get, label_visibility="collapsed"
+        "r_part", "Part", parts, widget="segmented", words=PARTS.get, label_visibility="collapsed"
     )  # fmt: skip
     choice = Choice(part, sort_by=diagnoses[0])
-    if part == "paper":
+    if part in ("paper", "sets"):
         return choice
     row = st.container(horizontal=True, gap="small", vertical_alignment="bottom")
     look = {"widget": "segmented", "place": row, "width": "content"}
@@ -324,6 +326,8 @@ def part_of_page(
             page.Download("Table 1, LaTeX", f"{name}_table-1.tex", make, "application/x-tex"),
             page.Download.csv("Table 1, CSV", f"{name}_table-1", lambda: texts),
         ]
+    if choice.part == "sets":
+        return against.section(selection)
     if choice.part == "region":
         table = one_region.section(selection, choice.measure, regions, choice.region)
         if not access.may_see_patients() or table.empty:

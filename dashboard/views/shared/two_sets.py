@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pandas as pd
+import streamlit as st
 
 from dashboard.data import averages as data_averages
 from dashboard.data import runs
 from dashboard.data.cohort import ordered_diagnoses
 from dashboard.data.selection import SEXES, ScanFilter, Selection, explained_scans, fill_missing
 from dashboard.shell import access, url_state
-from dashboard.views.shared import map_grid
+from dashboard.views.shared import kept_set, map_grid
 
-GROUPS, DECISION, SEX, AGE, SITE = "groups", "decision", "sex", "age", "site"
+GROUPS, DECISION, SEX, AGE, SITE, KEPT = "groups", "decision", "sex", "age", "site", "kept"
 WORDS = {
     GROUPS: "The groups", DECISION: "Right against wrong decisions", SEX: "Women against men",
-    AGE: "Younger against older", SITE: "Site against site",
+    AGE: "Younger against older", SITE: "Site against site", KEPT: "A, kept, against the filters at the left",
 }  # fmt: skip
 FIELDS = {DECISION: "correct", SEX: "sex", SITE: "site"}  # of the filter
 Columns = dict[str, ScanFilter]
@@ -29,13 +30,21 @@ def choose(selection: Selection) -> Columns:
     """
     if not access.may_see_patients():
         return of_groups(selection)
+    kept = kept_set.current(explained_scans(selection.run, selection.model_set))
     offered = [GROUPS, *(by for by in (DECISION, SEX, AGE, SITE) if can_part(_passing(selection, by), by))]
+    row = st.container(horizontal=True, vertical_alignment="center", gap="small")
     chosen = url_state.choose(
-        "g_by", "Side by side", offered, words=WORDS.__getitem__, label_visibility="collapsed",
+        "g_by", "Side by side", offered if kept is None else [*offered, KEPT], words=WORDS.__getitem__,
+        label_visibility="collapsed", place=row,
         help="Two sets, A and B, of all scans that pass the filters at the left.",
     )  # fmt: skip
+    with row:
+        kept_set.button(selection.scan_filter, "g_by", KEPT)
     if chosen == GROUPS:
         return of_groups(selection)
+    if chosen == KEPT and kept is not None:
+        kept_set.advice(kept, selection.scan_filter)
+        return dict(zip(kept_set.headings(kept, selection.scan_filter), (kept, selection.scan_filter), strict=True))
     rows = _passing(selection, chosen)
     return parted(selection.scan_filter, rows, chosen, *(choose_sites(rows) if chosen == SITE else ("", "")))
 
