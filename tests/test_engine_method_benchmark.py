@@ -262,7 +262,7 @@ def test_findings_lay_both_kinds_of_truth_beside_each_other(tmp_path):
     assert "phenotypes are of **real heads**" in said
     assert "| ventricles | 0.50 (0.30 to 0.70) | yes |" in said
     assert "| pallidum | 0.05 (-0.15 to 0.25) | no |" in said
-    assert "mean over 2 imposed changes and 1 phenotypes" in said
+    assert "mean over 2 imposed changes and 1 phenotype;" in said
     expected = stats.spearmanr([0.30, 0.10, 0.25, 0.25], list(ON_PHENOTYPES.values())).statistic
     assert f"Relevance mass accuracy: Spearman {expected:.2f} over 4 methods (target 0.8)." in said
     assert "of 6 pairs of methods" in said

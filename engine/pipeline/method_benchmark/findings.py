@@ -16,7 +16,7 @@ from engine.pipeline.method_benchmark.leaderboard import (
     null_test,
     rank_agreement,
 )
-from engine.pipeline.method_benchmark.words import interval_words, label, markdown, with_ends
+from engine.pipeline.method_benchmark.words import counted, interval_words, label, markdown, with_ends
 from store.benchmark import IMPOSED, PHENOTYPE, Benchmark
 from store.keys import explains
 
@@ -127,8 +127,9 @@ def _standing(benchmark: Benchmark) -> list[str]:
         )
     return [
         "## Which method finds the change",
-        f"Relevance mass accuracy of group averages, mean over {len(cells)} cohorts, with 95 % intervals over subjects "
-        "and networks; methods in the order of it. What counts is the difference from networks that know nothing.",
+        f"Relevance mass accuracy of group averages, mean over {counted(len(cells), 'cohort')}, with 95 % intervals "
+        "over subjects and networks; methods in the order of it. What counts is the difference from networks that know "
+        "nothing.",
         markdown(joined.fillna("–")), " ".join(filter(None, sentences)),
     ]  # fmt: skip
 

@@ -7,7 +7,7 @@ import math
 import pandas as pd
 
 from engine.pipeline.method_benchmark.leaderboard import contradictions, detectable, leaderboard, rank_agreement
-from engine.pipeline.method_benchmark.words import interval_words, markdown
+from engine.pipeline.method_benchmark.words import counted, interval_words, markdown
 from engine.relevance import METHODS
 from store.benchmark import IMPOSED, PHENOTYPE, Benchmark
 from store.keys import explains
@@ -18,7 +18,7 @@ TARGET_AGREEMENT = 0.8  # Spearman
 
 def both_kinds(benchmark: Benchmark) -> list[str]:
     """Say whether both kinds of truth rank the methods alike."""
-    kinds = {"imposed changes": IMPOSED, "phenotypes": PHENOTYPE}
+    kinds = {"imposed change": IMPOSED, "phenotype": PHENOTYPE}
     cells = {words: detectable(benchmark, truth=kind) for words, kind in kinds.items()}
     parts = []
     for score, words in ((RMA, "Relevance mass accuracy"), (AUC, "Voxel AUC")):
@@ -28,10 +28,10 @@ def both_kinds(benchmark: Benchmark) -> list[str]:
             parts += _agreement(words, boards)
     if not parts:
         return []
-    counted = " and ".join(f"{len(own)} {name}" for name, own in cells.items())
+    over = " and ".join(counted(len(own), name) for name, own in cells.items())
     return [
         "## Do both kinds of truth rank the methods alike?",
-        f"Group averages, more than untrained networks, mean over {counted}; methods that explain. Area occlusion is "
+        f"Group averages, more than untrained networks, mean over {over}; methods that explain. Area occlusion is "
         "left out: it marks whole regions of the run's atlas, and a phenotype's structure (the ventricles) need not be "
         "one of them.",
         *parts,

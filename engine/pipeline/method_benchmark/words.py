@@ -10,6 +10,11 @@ import pandas as pd
 from store.keys import explains
 
 
+def counted(count: int, what: str) -> str:
+    """Write '1 cohort', '2 cohorts'."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def label(method: str) -> str:
     """Name a method, and say so where it is no explanation."""
     return method if explains(method) else f"*{method}* (no explanation)"
