@@ -15,12 +15,13 @@ from dashboard.drawing.ordering import SimilarityMap
 from dashboard.shell import access
 from dashboard.views.shared.region_values import RegionSizes
 from dashboard.views.variability import charts as figures
+from dashboard.views.variability import sheet
 from dashboard.views.variability import tables as between
 from dashboard.views.variability.charts import Covariate
-from dashboard.views.variability.patients import in_numbers
+from dashboard.views.variability.patients import Patients, in_numbers
 
 GROUPS = ["AD", "NC"]
-VIEWS = ("regions", "lobes", "spread", "similarity", "outliers")
+VIEWS = ("regions", "lobes", "spread", "similarity", "outliers", "sheet")
 
 
 # -- frames -----------------------------------------------------------------------------------------------------------
@@ -278,6 +279,41 @@ def test_every_view_with_one_hand_picked_subject(opened, view):
     app = opened(v_view=view, set="folds", sub=access.pseudonym("a1"))
     assert not problems(app)
     assert "1 AD subject differ" in said(app)
+
+
+def test_the_sheet_shows_everyone_the_farthest_first_and_opens_them(opened, monkeypatch):
+    asked = []
+    monkeypatch.setattr(sheet, "open_patient", lambda *who: asked.append(who))
+    app = opened(v_view="sheet", set="folds")
+    names = [button.label for button in app.button if button.key.startswith("sheet-")]
+    far = opened(v_view="outliers", set="folds")
+    everyone = app.session_state["_selection"].rows()
+    assert sorted(names) == sorted(everyone.scan)
+    found = sheet.in_order(Patients(app.session_state["_selection"]))
+    known = found[found.z.notna()]
+    assert (np.diff(known.z) <= 0).all()
+    assert found.z.isna().to_numpy()[len(known) :].all()
+    assert names == list(found.scan)
+    assert not far.exception
+    app.button(key=f"sheet-{found.model[1]}-{found.scan[1]}").click().run()
+    assert asked == [(found.subject[1], found.scan[1])]
+
+
+def test_the_sheet_reads_one_page_at_a_time(opened, monkeypatch):
+    monkeypatch.setattr(sheet, "AT_ONCE", 2)
+    read = []
+    draw = sheet._draw
+    monkeypatch.setattr(sheet, "_draw", lambda tile: read.append(tile.average.selection.scan) or draw(tile))
+    app = opened(v_view="sheet", set="folds", v_page="2")
+    names = [button.label for button in app.button if button.key.startswith("sheet-")]
+    assert len(names) == 2
+    assert set(read) <= set(names)
+
+
+def test_the_sheet_is_for_those_who_may_see_patients(opened, monkeypatch):
+    monkeypatch.setattr(access, "may_see_patients", lambda: False)
+    app = opened(v_view="sheet", set="folds")
+    assert not [button for button in app.button if button.key and button.key.startswith("sheet-")]
 
 
 def test_a_target_without_heatmaps_is_said(opened):

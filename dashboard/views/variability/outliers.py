@@ -33,7 +33,7 @@ def show(patients: Patients) -> list[Download]:
     limit = url_state.slide("v_z", "Outlier: robust z above", 2.0, 6.0, 3.5, 0.5, width=320)
     if said := wording.target_of_distances(patients.selection):
         st.info(said)
-    found = _distances(patients)
+    found = with_distance(patients)
     if found is None:
         st.info("This run has no distances between patients. They are made by the stage compare of run_pipeline.py.")
         return []
@@ -61,7 +61,7 @@ def show(patients: Patients) -> list[Download]:
     return [Download.csv("Distances, CSV", f"{patients.file}_distances", lambda: table)]
 
 
-def _distances(patients: Patients) -> pd.DataFrame | None:
+def with_distance(patients: Patients) -> pd.DataFrame | None:
     """Return the scans that pass and have a distance, the farthest first; None in a run without distances."""
     chosen = patients.selection
     try:

@@ -10,7 +10,7 @@ from dashboard.shell import page, sidebar, url_state
 from dashboard.shell.page import Download
 from dashboard.text import formatting
 from dashboard.views.shared import trust_line, wording
-from dashboard.views.variability import lobes, outliers, regions, similarity, spread
+from dashboard.views.variability import lobes, outliers, regions, sheet, similarity, spread
 from dashboard.views.variability.patients import Patients
 from store import NotInRunError
 
@@ -20,6 +20,7 @@ VIEWS: dict[str, tuple[str, Callable[[Patients], list[Download]]]] = {
     "spread": ("Spread maps", spread.show),
     "similarity": ("Similarity", similarity.show),
     "outliers": ("Outliers", outliers.show),
+    "sheet": ("All heatmaps", sheet.show),
 }
 
 

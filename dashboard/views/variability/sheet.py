@@ -1,0 +1,137 @@
+"""A sheet of the heatmaps of all patients: one slice each, those unlike the others of their diagnosis first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from dashboard.data import averages as data_averages
+from dashboard.data.anatomy import anatomy, brain, extent
+from dashboard.data.averages import MIB, Average
+from dashboard.data.byte_cache import ByteCache
+from dashboard.data.selection import OneHeatmap
+from dashboard.drawing import brain_maps, planes, slices
+from dashboard.drawing.pictures import ScreenPicture
+from dashboard.shell import access, display, page, url_state
+from dashboard.shell.page import Download
+from dashboard.text import formatting
+from dashboard.views.shared import average_pictures
+from dashboard.views.shared.patient_links import open_patient
+from dashboard.views.variability import outliers
+from dashboard.views.variability.patients import Patients
+from store import NotInRunError
+
+AT_ONCE, ACROSS = 24, 6
+PERCENTILE = 90.0  # of the brain, where the colour of each picture starts
+SHARP, TEXT, LIMIT = 1.5, 14, 6 * MIB
+
+
+# A phone has three pictures in a row instead of one below the other.
+PHONE = """<style>@media (max-width: 640px) {
+[class*="st-key-sheet-row"] [data-testid="stHorizontalBlock"] {flex-direction: row; flex-wrap: wrap; gap: 0.5rem;}
+[class*="st-key-sheet-row"] [data-testid="stColumn"] {min-width: 30%; flex: 1 1 30%;}}</style>"""
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """A picture of the sheet: one heatmap at one place of a plane."""
+
+    average: Average
+    plane: str
+    mm: float
+
+
+@st.cache_resource(show_spinner=False)
+def _pictures() -> ByteCache[ScreenPicture]:
+    return ByteCache(LIMIT, lambda one: one.bytes)
+
+
+def show(patients: Patients) -> list[Download]:
+    """Show the pictures of one page of the sheet; a click on a name opens the patient."""
+    if not access.may_see_patients():
+        st.info(f"The heatmaps of single patients are {access.ONLY_FOR_ROLE}.")
+        return []
+    rows = in_order(patients)
+    plane, mm, first = _controls(patients, len(rows))
+    shown = rows.iloc[first : first + AT_ONCE]
+    st.html(PHONE)
+    bar = st.empty()
+    for start in range(0, len(shown), ACROSS):
+        part = shown.iloc[start : start + ACROSS]
+        with st.container(key=f"sheet-row-{start}"):
+            for place, row in zip(st.columns(ACROSS, gap="small"), part.itertuples(), strict=False):
+                _show_one(place, patients, row, plane, mm)
+        bar.progress(min(start + ACROSS, len(shown)) / len(shown), "Reading heatmaps")
+    bar.empty()
+    st.caption(
+        f"Each picture has its own colours: from the {PERCENTILE:.0f}th percentile of |relevance| in the brain to its "
+        "top. z: how far the heatmap lies from the others of its diagnosis, as under Outliers; the farthest first."
+    )
+    page.how_to_read(
+        "A heatmap that looks unlike its neighbours deserves a look at the scan and its registration. Colours say "
+        "where the relevance of each scan lies, not how much there is.",
+    )
+    table = rows[["subject", "scan", "diagnosis", "z"]]
+    return [Download.csv("Order of the sheet, CSV", f"{patients.file}_sheet", lambda: table)]
+
+
+def in_order(patients: Patients) -> pd.DataFrame:
+    """Return the scans that pass with their robust z, the farthest first; those without a distance at the end."""
+    found, rows = outliers.with_distance(patients), patients.rows
+    if found is None or found.empty:
+        return rows.assign(z=np.nan)
+    far = rows.merge(found[["model", "scan", "z"]], on=["model", "scan"], how="left")
+    return far.sort_values("z", ascending=False, kind="stable", na_position="last").reset_index(drop=True)
+
+
+def _controls(patients: Patients, count: int) -> tuple[str, float, int]:
+    """Choose the plane, its place in mm, and which scans are shown; return also the first of them."""
+    run = patients.selection.run
+    columns = st.columns([1, 2, 1.2], vertical_alignment="bottom")
+    plane = url_state.choose("v_plane", "Plane", list(planes.PLANES), words=str.capitalize, place=columns[0])
+    low, high = (int(end) for end in extent(run, plane))
+    found = anatomy(run)
+    middle = slices.paper_positions(found.brain.shape[1], found.affine)[1] if plane == "coronal" else (low + high) / 2
+    axis = "xyz"[planes.PLANES[plane][2]]
+    mm = url_state.slide(
+        f"v_at_{axis}", "Slice, mm", low, high, round(middle), 1, place=columns[1], format=f"{axis} %d"
+    )  # fmt: skip
+    pages = [str(number + 1) for number in range(max(-(-count // AT_ONCE), 1))]
+    chosen = url_state.choose(
+        "v_page", "Scans", pages, place=columns[2],
+        words=lambda p: f"{(int(p) - 1) * AT_ONCE + 1} to {min(int(p) * AT_ONCE, count)} of {count}",
+    )  # fmt: skip
+    return plane, float(mm), (int(chosen) - 1) * AT_ONCE
+
+
+def _show_one(place: DeltaGenerator, patients: Patients, row: Any, plane: str, mm: float) -> None:
+    """Show the picture of a scan, and its name as a button that opens the patient."""
+    chosen = patients.selection
+    heatmap = OneHeatmap(
+        chosen.run, chosen.model_set, chosen.method, chosen.target, model=str(row.model), scan=str(row.scan)
+    )  # fmt: skip
+    tile = _Tile(Average(heatmap), plane, mm)
+    words = f"{row.diagnosis}" + (f", z {row.z:.1f}".replace("-", "−") if np.isfinite(row.z) else "")
+    try:
+        picture = _pictures().get(tile, lambda: _draw(tile))
+        display.brain_picture(place, picture, words, f"Heatmap of a scan on a {plane} section at {mm:.0f} mm.")
+    except NotInRunError as error:
+        place.info(f"{words}: {formatting.plain(str(error))}")
+    if place.button(formatting.plain(row.scan), key=f"sheet-{row.model}-{row.scan}", type="tertiary", width="stretch"):
+        open_patient(row.subject, row.scan)
+
+
+def _draw(tile: _Tile) -> ScreenPicture:
+    """Read one heatmap and draw one slice of it on colours of its own."""
+    run, own = tile.average.selection.run, brain(tile.average.selection.run)
+    packed = data_averages.brain_map(tile.average)
+    heat = np.abs(brain_maps.places(own, tile.plane, [tile.mm]).cut(packed.values(), smooth=True))
+    scale = brain_maps.colour_range([packed.levels], "", PERCENTILE)
+    layout = planes.Layout(pixels_per_mm=SHARP, text=TEXT, bar=False, small_print=False)
+    cuts = average_pictures.sections(run, tile.plane, (tile.mm,))
+    return ScreenPicture.of(planes.arrange(cuts, heat, own.affine, planes.Style(tile.plane), scale, layout))
