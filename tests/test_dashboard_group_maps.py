@@ -19,6 +19,7 @@ from store_factory import GRID_MM, METHODS, affine, make_run, make_run_of_four_n
 from streamlit.testing.v1 import AppTest
 
 import store
+from dashboard import viewer
 from dashboard.data import anatomy, averages, runs
 from dashboard.data.averages import Average
 from dashboard.data.byte_cache import ByteCache
@@ -27,6 +28,7 @@ from dashboard.drawing import brain_maps, cuts, planes
 from dashboard.drawing.planes import Range, Style
 from dashboard.shell import page as shell_page
 from dashboard.text import formatting
+from dashboard.views.group_maps import linked_viewer
 from dashboard.views.shared import average_pictures, map_grid, region_values
 from dashboard.views.shared.average_pictures import Drawing
 from dashboard.views.shared.map_controls import MapStyle
@@ -567,3 +569,20 @@ def test_the_switch_says_where_agreement_cannot_be_shown(four_networks, open_vie
 def test_a_run_of_two_networks_says_what_to_run(open_view):
     app = open_view(PAGE, shared_store(), g_agreement="on")
     assert any("at least 3 networks" in i.value and "--set trust.networks=4" in i.value for i in app.info)
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_what_is_downloaded_from_the_viewer_is_drawn_as_the_viewer_is(selection, absolute):
+    whom = map_grid.filters_of({"AD": ("AD",), "NC": ("NC",)})
+    style = look(methods=("sensitivity",), percentile=None, positions=())
+    own = map_grid.averages_by_method(selection, style, whom)["sensitivity"]
+    grid = map_grid.panels("sensitivity", own, whom, style)
+    view = viewer.DEFAULTS | {"mm": [-90.0, -124.0, -70.0], "plane": "axial", "threshold": 80.0, "colours": "viridis"}
+    view |= {"threshold": 0.25, "threshold_kind": "absolute"} if absolute else {}
+    seen, drawn = linked_viewer.as_seen(style, grid, view)
+    assert seen.positions == (-70.0,)
+    assert (seen.style.plane, seen.style.colours) == ("axial", "viridis")
+    assert [panel.heading for panel in drawn] == ["AD", "NC", "AD − NC"]
+    pooled = np.percentile(np.concatenate([panel.levels() for panel in grid[:2]]), 80)
+    assert drawn[grid[0]].scale.low == drawn[grid[1]].scale.low == pytest.approx(0.25 if absolute else pooled)
+    assert map_grid.sheet(drawn, "title", "note").png().startswith(b"\x89PNG")
