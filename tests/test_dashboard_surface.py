@@ -12,6 +12,7 @@ from unittest import mock
 import nibabel as nib
 import numpy as np
 import pytest
+from nilearn.datasets import load_fsaverage
 from nilearn.surface import InMemoryMesh, vol_to_surf
 from starlette.routing import Router
 from store_factory import make_run_on_cortex
@@ -84,6 +85,9 @@ def test_the_cortex_lies_where_it_should():
     # FreeSurfer's own example of its affine: (10, -20, 35) in MNI305 is (10.695, -18.409, 36.137) in MNI152.
     matrix = surface_mesh.MNI305_TO_MNI152
     np.testing.assert_allclose(matrix[:, :3] @ [10, -20, 35] + matrix[:, 3], [10.695, -18.409, 36.137], atol=5e-3)
+    theirs = load_fsaverage("fsaverage5")["pial"].parts["right"].coordinates
+    wanted = nib.affines.apply_affine(np.vstack([matrix, [0, 0, 0, 1]]), theirs)
+    np.testing.assert_allclose(right, wanted, atol=1e-3)
 
 
 def test_the_medial_wall_is_where_no_cortex_is():
