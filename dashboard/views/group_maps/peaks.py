@@ -142,7 +142,7 @@ def _places(table: pd.DataFrame) -> list[Place]:
 
 
 def _jump(run: Run, table: pd.DataFrame, plane: str) -> None:
-    """Lead the test’s picture, the page’s slices and the viewer’s crosshair to the cluster of the chosen row."""
+    """Move the test’s picture, the page’s slices and the viewer’s crosshair to the cluster of the chosen row."""
     rows = st.session_state["g-clusters"]["selection"]["rows"]
     if not rows:
         return
