@@ -444,6 +444,8 @@ def test_the_overview_lists_every_new_scan_the_doubtful_first(opened, store):
     assert table["agree"].is_monotonic_increasing  # those about which the networks disagree first
     (shown,) = [frame.value for frame in app.dataframe if "They agree" in frame.value]
     assert len(shown) == len(table)
+    assert shown["Heatmap"].str.startswith("data:image/jpeg;base64,").all()
+    assert shown["Heatmap"].nunique() == len(table)  # each its own
     said = run.table("predictions", scan=table["scan"].iloc[0])
     said = said[~said.model.str.contains("-seed-", regex=False)]
     assert table["low"].iloc[0] == said.probability.min()

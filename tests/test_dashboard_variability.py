@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard.drawing.ordering import SimilarityMap
 from dashboard.shell import access
+from dashboard.views.shared import tiles
 from dashboard.views.shared.region_values import RegionSizes
 from dashboard.views.variability import charts as figures
 from dashboard.views.variability import sheet
@@ -302,8 +303,8 @@ def test_the_sheet_shows_everyone_the_farthest_first_and_opens_them(opened, monk
 def test_the_sheet_reads_one_page_at_a_time(opened, monkeypatch):
     monkeypatch.setattr(sheet, "AT_ONCE", 2)
     read = []
-    draw = sheet._draw
-    monkeypatch.setattr(sheet, "_draw", lambda tile: read.append(tile.average.selection.scan) or draw(tile))
+    draw = tiles._draw
+    monkeypatch.setattr(tiles, "_draw", lambda tile: read.append(tile.average.selection.scan) or draw(tile))
     app = opened(v_view="sheet", set="folds", v_page="2")
     names = [button.label for button in app.button if button.key.startswith("sheet-")]
     assert len(names) == 2

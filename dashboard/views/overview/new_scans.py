@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import base64
+
 import pandas as pd
 import streamlit as st
 
 from dashboard.data import runs
+from dashboard.data.anatomy import anatomy
+from dashboard.data.averages import Average
 from dashboard.data.runs import Run
+from dashboard.data.selection import OneHeatmap, explained_scans
+from dashboard.drawing import slices
 from dashboard.shell import access, url_state
 from dashboard.shell.page import Download
 from dashboard.text.formatting import plain
 from dashboard.text.outputs import OutputDescription
+from dashboard.views.shared import tiles
+from store import NotInRunError
 from store.export.csv import neutralised
 from store.keys import are_retrained
 
 KEY = "o-new-scans"
+PICTURED = 40  # scans of the list, which has the urgent ones first
 
 
 def work_list(
@@ -53,7 +62,8 @@ def section(run: Run) -> None:
     st.subheader("Every new scan", anchor=False)
     st.caption(
         f"{plain(answer.name)}: mean over the networks, and from the lowest to the highest. Where they do not agree "
-        "the mean says little; those scans come first, then flagged ones. Choose a row to open the patient."
+        "the mean says little; those scans come first, then flagged ones. Heatmap: one network’s, "
+        "by the first method. Choose a row to open the patient."
     )
     shown = pd.DataFrame({
         "Subject": table["subject"], "Session": table["session"].fillna(""),
@@ -65,11 +75,38 @@ def section(run: Run) -> None:
         "Networks": table["networks"], "They agree": ["yes" if yes else "NO" for yes in table["agree"]],
         "Flags": table["flags"],
     })  # fmt: skip
-    event = st.dataframe(neutralised(shown), hide_index=True, on_select="rerun", selection_mode="single-row", key=KEY)
+    shown.insert(0, "Heatmap", pictures(run, table))
+    event = st.dataframe(
+        neutralised(shown), hide_index=True, on_select="rerun", selection_mode="single-row", key=KEY, row_height=64,
+        column_config={"Heatmap": st.column_config.ImageColumn(width=70)},
+    )  # fmt: skip
     chosen = event["selection"]["rows"] if event else []
     if chosen:
         row = table.iloc[chosen[0]]
         url_state.go("patient", {"p_subject": row["subject"], "set": next(iter(runs.available(run)))})
+
+
+def pictures(run: Run, table: pd.DataFrame) -> list[str | None]:
+    """Return for each scan of a work list a coronal slice of one network's heatmap, as an address that holds it.
+
+    Only the first PICTURED scans have one, by the first method of the run; the others, and heatmaps of 0, None.
+    """
+    sets = runs.available(run)
+    if not sets:
+        return [None] * len(table)
+    model_set = next(iter(sets))
+    rows = explained_scans(run, model_set).drop_duplicates("scan").set_index("scan")
+    found, own = anatomy(run), runs.explained_target(run)
+    mm = slices.paper_positions(found.brain.shape[1], found.affine)[1]
+    made: list[str | None] = []
+    for scan in table["scan"].head(PICTURED):
+        try:
+            heatmap = OneHeatmap(run, model_set, sets[model_set][0], own, model=str(rows.model[scan]), scan=str(scan))
+            jpeg = tiles.picture(tiles.Tile(Average(heatmap), "coronal", float(mm))).jpeg
+            made.append(f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}")
+        except (NotInRunError, KeyError):
+            made.append(None)
+    return [*made, *[None] * (len(table) - len(made))]
 
 
 def downloads(run: Run) -> list[Download]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,45 +9,26 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard.data import averages as data_averages
-from dashboard.data.anatomy import anatomy, brain, extent
-from dashboard.data.averages import MIB, Average
-from dashboard.data.byte_cache import ByteCache
+from dashboard.data.anatomy import anatomy, extent
+from dashboard.data.averages import Average
 from dashboard.data.selection import OneHeatmap
-from dashboard.drawing import brain_maps, planes, slices
-from dashboard.drawing.pictures import ScreenPicture
+from dashboard.drawing import planes, slices
 from dashboard.shell import access, display, page, url_state
 from dashboard.shell.page import Download
 from dashboard.text import formatting
-from dashboard.views.shared import average_pictures
+from dashboard.views.shared import tiles
 from dashboard.views.shared.patient_links import open_patient
 from dashboard.views.variability import outliers
 from dashboard.views.variability.patients import Patients
 from store import NotInRunError
 
 AT_ONCE, ACROSS = 24, 6
-PERCENTILE = 90.0  # of the brain, where the colour of each picture starts
-SHARP, TEXT, LIMIT = 1.5, 14, 6 * MIB
 
 
 # A phone has three pictures in a row instead of one below the other.
 PHONE = """<style>@media (max-width: 640px) {
 [class*="st-key-sheet-row"] [data-testid="stHorizontalBlock"] {flex-direction: row; flex-wrap: wrap; gap: 0.5rem;}
 [class*="st-key-sheet-row"] [data-testid="stColumn"] {min-width: 30%; flex: 1 1 30%;}}</style>"""
-
-
-@dataclass(frozen=True)
-class _Tile:
-    """A picture of the sheet: one heatmap at one place of a plane."""
-
-    average: Average
-    plane: str
-    mm: float
-
-
-@st.cache_resource(show_spinner=False)
-def _pictures() -> ByteCache[ScreenPicture]:
-    return ByteCache(LIMIT, lambda one: one.bytes)
 
 
 def show(patients: Patients) -> list[Download]:
@@ -69,8 +49,8 @@ def show(patients: Patients) -> list[Download]:
         bar.progress(min(start + ACROSS, len(shown)) / len(shown), "Reading heatmaps")
     bar.empty()
     st.caption(
-        f"Each picture has its own colours: from the {PERCENTILE:.0f}th percentile of |relevance| in the brain to its "
-        "top. z: how far the heatmap lies from the others of its diagnosis, as under Outliers; the farthest first."
+        f"Each picture has its own colours: from the {tiles.PERCENTILE:.0f}th percentile of |relevance| in the brain "
+        "to its top. z: how far the heatmap lies from the others of its diagnosis, as under Outliers; farthest first."
     )
     page.how_to_read(
         "A heatmap that looks unlike its neighbours deserves a look at the scan and its registration. Colours say "
@@ -115,23 +95,12 @@ def _show_one(place: DeltaGenerator, patients: Patients, row: Any, plane: str, m
     heatmap = OneHeatmap(
         chosen.run, chosen.model_set, chosen.method, chosen.target, model=str(row.model), scan=str(row.scan)
     )  # fmt: skip
-    tile = _Tile(Average(heatmap), plane, mm)
+    tile = tiles.Tile(Average(heatmap), plane, mm)
     words = f"{row.diagnosis}" + (f", z {row.z:.1f}".replace("-", "−") if np.isfinite(row.z) else "")
     try:
-        picture = _pictures().get(tile, lambda: _draw(tile))
+        picture = tiles.picture(tile)
         display.brain_picture(place, picture, words, f"Heatmap of a scan on a {plane} section at {mm:.0f} mm.")
     except NotInRunError as error:
         place.info(f"{words}: {formatting.plain(str(error))}")
     if place.button(formatting.plain(row.scan), key=f"sheet-{row.model}-{row.scan}", type="tertiary", width="stretch"):
         open_patient(row.subject, row.scan)
-
-
-def _draw(tile: _Tile) -> ScreenPicture:
-    """Read one heatmap and draw one slice of it on colours of its own."""
-    run, own = tile.average.selection.run, brain(tile.average.selection.run)
-    packed = data_averages.brain_map(tile.average)
-    heat = np.abs(brain_maps.places(own, tile.plane, [tile.mm]).cut(packed.values(), smooth=True))
-    scale = brain_maps.colour_range([packed.levels], "", PERCENTILE)
-    layout = planes.Layout(pixels_per_mm=SHARP, text=TEXT, bar=False, small_print=False)
-    cuts = average_pictures.sections(run, tile.plane, (tile.mm,))
-    return ScreenPicture.of(planes.arrange(cuts, heat, own.affine, planes.Style(tile.plane), scale, layout))
