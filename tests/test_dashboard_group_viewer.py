@@ -154,5 +154,5 @@ def test_back_on_the_slices_nothing_of_the_viewer_is_left(page, url):
 def test_a_phone_soon_shows_the_brain(fresh_page, url):
     page = fresh_page(width=390, height=844)
     open_viewer(page, f"{url}?g_as=viewer")
-    assert page.locator("canvas.plane").first.bounding_box()["y"] < 920
+    assert page.locator("canvas.plane").first.bounding_box()["y"] < 830
     assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= 390

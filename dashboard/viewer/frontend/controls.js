@@ -14,6 +14,9 @@ const MORE = {
   anatomy: ["Anatomy", { template: "template, 1 mm", scan: "this scan" }],
 };
 
+// Where there is no room beside the brain, all but threshold and opacity are folded.
+const NARROW = "(max-width: 640px)";
+
 let used = 0;
 
 function labelled(name, input, output = null) {
@@ -58,6 +61,19 @@ export class Controls {
     const rows = Object.entries(MORE).map(([key, [name]]) => labelled(name, this.more[key]));
     // Averages of groups share a scale, and stand over the template.
     this.ofPatients = rows.filter((_, i) => ["scale", "anatomy"].includes(Object.keys(MORE)[i]));
+    const folded = [
+      labelled("Colours", this.colours),
+      labelled("Sign", this.sign),
+      labelled("Drawing", this.drawing),
+      labelled("Clusters from, mm³", this.cluster),
+    ];
+    const sheet = element(
+      "div",
+      { className: "sheet" },
+      ...rows,
+      labelled("Anatomy is black below", this.black, this.windowWords.black),
+      labelled("and white above", this.white, this.windowWords.white),
+    );
     const more = element(
       "details",
       {
@@ -72,25 +88,20 @@ export class Controls {
         },
       },
       element("summary", {}, "More"),
-      element(
-        "div",
-        { className: "sheet" },
-        ...rows,
-        labelled("Anatomy is black below", this.black, this.windowWords.black),
-        labelled("and white above", this.white, this.windowWords.white),
-      ),
+      sheet,
     );
-    return element(
+    const whole = element(
       "div",
       { className: "controls", role: "group", ariaLabel: "How relevance is drawn" },
       labelled("Threshold", this.threshold, this.thresholdWords),
       labelled("Opacity", this.opacity, this.opacityWords),
-      labelled("Colours", this.colours),
-      labelled("Sign", this.sign),
-      labelled("Drawing", this.drawing),
-      labelled("Clusters from, mm³", this.cluster),
       more,
     );
+    const narrow = matchMedia(NARROW);
+    const place = () => (narrow.matches ? sheet.prepend(...folded) : more.before(...folded));
+    narrow.addEventListener("change", place);
+    place();
+    return whole;
   }
 
   useThreshold() {

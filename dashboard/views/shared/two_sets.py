@@ -21,6 +21,10 @@ WORDS = {
 }  # fmt: skip
 FIELDS = {DECISION: "correct", SEX: "sex", SITE: "site"}  # of the filter
 Columns = dict[str, ScanFilter]
+# On a phone choice and button share a line: the pin stays, its words are for screen readers.
+STYLE = """<style>@media (max-width: 640px) {
+.st-key-two-sets {flex-wrap: nowrap;} .st-key-two-sets > div {min-width: 0;} .st-key-g-keep-a {flex: 0 0 auto;}
+.st-key-g-keep-a button {min-width: 0; padding: 0.25rem 0.5rem;} .st-key-g-keep-a button p {font-size: 0;}}</style>"""
 
 
 def choose(selection: Selection) -> Columns:
@@ -32,7 +36,8 @@ def choose(selection: Selection) -> Columns:
         return of_groups(selection)
     kept = kept_set.current(explained_scans(selection.run, selection.model_set))
     offered = [GROUPS, *(by for by in (DECISION, SEX, AGE, SITE) if can_part(_passing(selection, by), by))]
-    row = st.container(horizontal=True, vertical_alignment="center", gap="small")
+    st.html(STYLE)
+    row = st.container(horizontal=True, vertical_alignment="center", gap="small", key="two-sets")
     chosen = url_state.choose(
         "g_by", "Side by side", offered if kept is None else [*offered, KEPT], words=WORDS.__getitem__,
         label_visibility="collapsed", place=row,
