@@ -25,8 +25,8 @@ from store import NotInRunError
 AT_ONCE, ACROSS = 24, 6
 
 
-# A phone has three pictures in a row instead of one below the other.
-PHONE = """<style>@media (max-width: 640px) {
+# Phones and narrow windows have three pictures in a row, where other pages have one or two columns.
+NARROW = """<style>@media (max-width: 1250px) {
 [class*="st-key-sheet-row"] [data-testid="stHorizontalBlock"] {flex-direction: row; flex-wrap: wrap; gap: 0.5rem;}
 [class*="st-key-sheet-row"] [data-testid="stColumn"] {min-width: 30%; flex: 1 1 30%;}}</style>"""
 
@@ -39,7 +39,7 @@ def show(patients: Patients) -> list[Download]:
     rows = in_order(patients)
     plane, mm, first = _controls(patients, len(rows))
     shown = rows.iloc[first : first + AT_ONCE]
-    st.html(PHONE)
+    st.html(NARROW)
     bar = st.empty()
     for start in range(0, len(shown), ACROSS):
         part = shown.iloc[start : start + ACROSS]
