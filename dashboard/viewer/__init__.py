@@ -1,7 +1,7 @@
 """The three-plane viewer and the cortical surface: components, and the routes that bring volumes to them."""
 
 from dashboard.viewer.component import show
-from dashboard.viewer.group_scene import GroupPicture, group_scene
+from dashboard.viewer.group_scene import METHODS, GroupPicture, group_scene
 from dashboard.viewer.options import DEFAULTS, clean_options
 from dashboard.viewer.scene import Map, RegionFigures, Scene, Volume, patient_volumes
 from dashboard.viewer.serving import routes
@@ -10,6 +10,7 @@ from dashboard.viewer.surface import show as show_surface
 
 __all__ = [
     "DEFAULTS",
+    "METHODS",
     "GroupPicture",
     "Map",
     "RegionFigures",

@@ -1,4 +1,4 @@
-"""What the viewer shows of groups: their averages and the difference of two, by one method."""
+"""What the viewer shows of groups: their averages and the difference of two by one method, or one group by several."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dashboard.viewer.group_volumes import GroupVolume
 from dashboard.viewer.scene import Map, Scene, Volume, common_parts
 from store import NotInRunError, RunReader
 
-GROUPS = "groups"  # the kind of such a scene
+GROUPS, METHODS = "groups", "methods"  # the kinds of such scenes: one method, or one group
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class GroupPicture:
     """A map that the viewer shows of groups.
 
     Attributes:
-        heading: who is averaged, or "A − B".
+        heading: who is averaged, or "A − B"; of one group the method.
         people: how many they are, in words.
         factors: of the averages, in the unit of the picture.
         colour: beside the heading, "#rrggbb".
@@ -38,13 +38,15 @@ class GroupPicture:
     one_sided: bool
 
 
-def group_scene(run: RunReader, place: Run, pictures: Sequence[GroupPicture], label: str) -> Scene:
+def group_scene(run: RunReader, place: Run, pictures: Sequence[GroupPicture], label: str, kind: str = GROUPS) -> Scene:
     """Describe what the viewer needs to show averages of groups; sign addresses for this reader, read no heatmap.
 
-    Averages of one set of scans each share a scale of colours; differences have one of their own.
+    Averages by one method share a scale of colours; differences have one of their own, as averages by several methods
+    have.
 
     Args:
         label: stands on saved pictures.
+        kind: GROUPS, or METHODS where the pictures are of one group.
     Raises:
         NotInRunError: there is nothing to show, or this reader may not see it.
     """
@@ -54,16 +56,16 @@ def group_scene(run: RunReader, place: Run, pictures: Sequence[GroupPicture], la
     if not pictures:
         raise NotInRunError(f"run {run.run_id} has no average of these scans")
     token = volumes.place_token(place)
-    maps = tuple(_map(place, token, picture) for picture in pictures)
+    maps = tuple(_map(place, token, picture, kind) for picture in pictures)
     # The volumes are told apart by their names, which stay the same for the same averages.
     identity = "/".join([token, *(one.volume.url.partition("?")[0] for one in maps if one.volume)])
     return Scene(
-        identity=identity, label=label, scan=None, maps=maps, kind=GROUPS,
+        identity=identity, label=label, scan=None, maps=maps, kind=kind,
         no_agreement="Opacity by agreement of the networks is drawn on the slices.", **common_parts(run, place, None),
     )  # fmt: skip
 
 
-def _map(place: Run, token: str, picture: GroupPicture) -> Map:
+def _map(place: Run, token: str, picture: GroupPicture, kind: str) -> Map:
     own = brain(place)
     volume = GroupVolume(picture.averages, picture.factors)
     wanted = volumes.VolumeRequest(token, group_volumes.KIND, method=group_volumes.remember(volume))
@@ -78,6 +80,6 @@ def _map(place: Run, token: str, picture: GroupPicture) -> Map:
         region_values=None,
         positive_only=False,
         native_grid="voxels",
-        scale_group="" if len(picture.averages) == 2 else "averages",
+        scale_group="averages" if kind == GROUPS and len(picture.averages) == 1 else "",
         one_sided=picture.one_sided,
     )

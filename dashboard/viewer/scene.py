@@ -101,7 +101,8 @@ class Scene:
     """The content of the viewer. `label` stands on saved pictures; `origin`, `step` (mm) are those of the grid.
 
     `regions`: name by atlas index; `rest`: the indices that are no area of the atlas (Ventricles, Unlabelled).
-    `no_agreement`: why no map has an `agreement`, in words. `kind`: "patient", the maps are methods, or "groups".
+    `no_agreement`: why no map has an `agreement`, in words. `kind`: "patient", the maps are methods; "groups", the
+    averages of groups and their difference; or "methods", the averages of one group by several methods.
     """
 
     identity: str

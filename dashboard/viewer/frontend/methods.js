@@ -64,7 +64,7 @@ export class Methods {
   }
 
   update() {
-    this.heading.textContent = this.viewer.ofGroups ? "Groups and their difference, one crosshair" : "All methods, one crosshair";
+    this.heading.textContent = this.viewer.data.scene.kind === "groups" ? "Groups and their difference, one crosshair" : "All methods, one crosshair";
     const wanted = this.viewer.maps.map(({ entry }) => entry.method);
     if (this.panels.map((panel) => panel.method).join() !== wanted.join()) {
       for (const panel of this.panels) panel.stop();

@@ -173,9 +173,9 @@ class Viewer {
     return this.maps.map((one) => one.map).filter(Boolean);
   }
 
-  // The averages of groups under one crosshair, in the place of the methods of a patient.
+  // Averages under one crosshair, in the place of the heatmaps of a patient: of groups, or of one group by several methods.
   get ofGroups() {
-    return this.data.scene.kind === "groups";
+    return this.data.scene.kind !== "patient";
   }
 
   look(map) {
@@ -194,7 +194,7 @@ class Viewer {
     const uncoloured = this.uncoloured();
     this.view[key] = value;
     // Averages of groups have one unit: a value means the same in each.
-    const scaled = this.ofGroups ? [] : ["method", "scale"];
+    const scaled = this.data.scene.kind === "groups" ? [] : ["method", "scale"];
     const means = key === "threshold_kind" || (this.view.threshold_kind === "absolute" && scaled.includes(key));
     if (means && uncoloured !== undefined) this.keepUncoloured(uncoloured);
     this.set({});

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -15,13 +15,16 @@ from dashboard.shell import url_state
 UNSET = {"mm": "strongest", "centre": "crosshair", "second": "none"}
 
 
-def options(prefix: str, maps: Sequence[str], wanted: str) -> dict[str, Any]:
+def options(
+    prefix: str, maps: Sequence[str], wanted: str, first: Mapping[str, Any] | None = None
+) -> dict[str, Any]:  # fmt: skip
     """Return the options of a viewer, from the link or from before, and the revision that they are of.
 
     Args:
         prefix: of the names of its options in the link.
         maps: what the viewer can show large.
         wanted: which of them the page wants; it comes first whenever this changes.
+        first: how other options are until the reader chooses; default as in viewer.DEFAULTS.
     """
     session, said, revision = st.session_state, f"_{prefix}wanted", f"_{prefix}revision"
     default = wanted if wanted in maps else maps[0]
@@ -29,7 +32,7 @@ def options(prefix: str, maps: Sequence[str], wanted: str) -> dict[str, Any]:
         f"{prefix}threshold_kind", "percentile", lambda text: _parsed("threshold_kind", text, text)
     )  # fmt: skip
     found = {"threshold_kind": kind}
-    for name, value in (viewer.DEFAULTS | {"method": default}).items():
+    for name, value in (viewer.DEFAULTS | {"method": default} | dict(first or {})).items():
         if name != "threshold_kind":
             check = functools.partial(_parsed, name, kind=kind)
             found[name] = url_state.value(f"{prefix}{name}", _text(name, value), check)

@@ -6,6 +6,7 @@ import functools
 
 import numpy as np
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.data import averages as data_averages
 from dashboard.data import runs
@@ -15,13 +16,14 @@ from dashboard.shell import access, display, notices, public, url_state
 from dashboard.shell.page import Download
 from dashboard.text.formatting import count, method_name, plain, three
 from dashboard.views.shared import map_grid
+from dashboard.views.trust import linked_viewer, queries
 from dashboard.views.trust import maps as trust_maps
-from dashboard.views.trust import queries
 from dashboard.views.trust import tables as trust_tables
 from store.export import nifti
 from store.reading.truth import visible_change
 
 COLUMNS = 4  # pictures in a row
+KINDS = {"slices": "Pictures", "viewer": "Viewer"}
 STYLE = """<style>@media (max-width: 640px) {
 .st-key-trust-pictures [data-testid="stColumn"] {min-width: calc(50% - 0.5rem);}}</style>"""  # two in a row
 FORMULA = (
@@ -32,12 +34,16 @@ SOURCE = (
     "c: mean over patients of |x(patient) − x(the same scan without the imposed change)|. Voxel AUC: m as a detector "
     "of T. Definition, references and ceilings: docs/truth.md."
 )
-HOW = (
-    "The first picture is what was done to the patients’ scans; the dashed line around it stands on every heatmap at "
-    "the same place. Colour inside the line is relevance where it should be, colour outside is not.\n\n"
+HOW = {
+    "slices": "The first picture is what was done to the patients’ scans; the dashed line around it stands on every "
+    "heatmap at the same place. Colour inside the line is relevance where it should be, colour outside is not.\n\n"
     "Colour starts at the same percentile of each map, so that every picture colours the same amount of brain. One "
-    "control moves all slices."
-)
+    "control moves all slices.",
+    "viewer": "The line is where what was done to the patients’ scans shows; it stands on every heatmap. Colour inside "
+    "is relevance where it should be, colour outside is not.\n\n"
+    "Colour starts at the same percentile of each map, so that every heatmap colours the same amount of brain. A click "
+    "moves all of them.",
+}  # fmt: skip
 
 
 def section(run: Run) -> list[Download]:
@@ -59,8 +65,31 @@ def section(run: Run) -> list[Download]:
     if not public.groups(run, "holdout", {positive: own}):
         st.info(f"The test set has {access.FEW} {plain(positive)} subjects: their maps are {access.ONLY_FOR_ROLE}.")
         return []
-    st.markdown(HOW)
-    methods, cut = _controls(run)
+    how = st.empty()
+    kind = url_state.choose(
+        "t_as", "Shown as", list(KINDS), widget="segmented", words=KINDS.__getitem__, label_visibility="collapsed",
+        help="Pictures: one slice of every map. Viewer: all planes of every method, under one crosshair.",
+    )  # fmt: skip
+    how.markdown(HOW[kind])
+    if kind == "viewer":
+        methods = _choose_methods(run, st.container())
+        cut = linked_viewer.show(run, methods, own)
+    else:
+        methods, cut = _controls(run)
+        _pictures(run, methods, own, cut, positive)
+    n = data_averages.figures(trust_maps.averages(run, methods[:1], own)[methods[0]])
+    side = "" if kind == "viewer" else " Neurological convention: L, the left of the subject, is shown at the left."
+    st.caption(
+        f"SIMULATED. Mean heatmaps of {plain(positive)}, n = {count(n.subjects, 'subject')}, {count(n.scans, 'scan')}, "
+        f"by the held-out network. Outline: {trust_maps.outlined(run)}.{side}"
+    )
+    return _downloads(run, methods, own, cut)
+
+
+def _pictures(
+    run: Run, methods: tuple[str, ...], own: tuple[str, ...], cut: trust_maps.Cut, positive: str
+) -> None:  # fmt: skip
+    """Show the truth and every method's average as pictures of one slice, with their scores."""
     drawn = trust_maps.on_screen(run, methods, own, cut)
     scores = {
         "AUC": trust_tables.truth(queries.truth_scores(run), positive, ("voxel_auc",)),
@@ -77,13 +106,6 @@ def section(run: Run) -> list[Download]:
         said = f"{name} on a {cut.plane} section of the brain at {axis} {cut.mm:.0f} mm, the truth outlined."
         caption = f"{name}, {trust_maps.unit_of(run, key)}{_scores_of(key, scores)}"
         display.brain_picture(place[number % COLUMNS], picture, caption, said)
-    n = data_averages.figures(trust_maps.averages(run, methods[:1], own)[methods[0]])
-    st.caption(
-        f"SIMULATED. Mean heatmaps of {plain(positive)}, n = {count(n.subjects, 'subject')}, {count(n.scans, 'scan')}, "
-        f"by the held-out network. Outline: {trust_maps.outlined(run)}. Neurological convention: L, the left of the "
-        "subject, is shown at the left."
-    )
-    return _downloads(run, methods, own, cut)
 
 
 def _controls(run: Run) -> tuple[tuple[str, ...], trust_maps.Cut]:
@@ -98,11 +120,16 @@ def _controls(run: Run) -> tuple[tuple[str, ...], trust_maps.Cut]:
         "t_from", "Threshold", 50.0, 99.0, 90.0, 1.0, place=row[2], format="%d %%",
         help="Colour starts at this percentile of the values in the brain.",
     )  # fmt: skip
+    return _choose_methods(run, row[3]), trust_maps.Cut(plane, float(mm), percentile)
+
+
+def _choose_methods(run: Run, place: DeltaGenerator) -> tuple[str, ...]:
+    """Choose which methods are shown, all at first."""
     every = queries.maps_of(run)
     shown = url_state.choose_many(
-        "t_methods", "Methods", every, words=method_name, place=row[3], placeholder="all"
+        "t_methods", "Methods", every, words=method_name, place=place, placeholder="all"
     )  # fmt: skip
-    return tuple(shown or every), trust_maps.Cut(plane, float(mm), percentile)
+    return tuple(shown or every)
 
 
 def _scores_of(key: str, scores: dict) -> str:
