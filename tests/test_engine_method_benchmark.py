@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -39,9 +40,10 @@ from engine.pipeline.method_benchmark.words import markdown
 from engine.progress import Progress
 from store import list_runs
 from store.benchmark import CELLS as CELL_TABLE
-from store.benchmark import TABLES, Benchmark, cited, write_benchmark
+from store.benchmark import PACKAGED, TABLES, Benchmark, cited, packaged, write_benchmark
 from store.errors import BrokenRunError, StoreNotFoundError
 
+ROOT = Path(__file__).parent.parent
 METHODS = {"sensitivity": 0.30, "guided_backprop": 0.10, "occlusion": 0.20, "lrp": 0.25}
 CELL_ROWS = (("typical_ad-1.4", "distributed", 0.8), ("left_hippocampus-2", "focal", 0.7), ("blobs-2", "focal", 0.4),
              ("null-0", "none", 0.45))  # fmt: skip
@@ -96,6 +98,19 @@ def test_trust_lines_cite_the_group_average_of_typical_ad(benchmark, tmp_path):
     assert cited(None) == {}
     lost = cell_frame().assign(auc_low=0.4)
     assert cited(write_benchmark(tmp_path / "chance", {}, {"cells": lost, "truth_scores": score_frame()})) == {}
+
+
+def test_what_ships_is_small_of_groups_and_says_what_the_findings_say():
+    shipped = packaged()
+    assert shipped is not None
+    files = [file for file in PACKAGED.iterdir() if file.is_file()]
+    assert sum(file.stat().st_size for file in files) < 10_000_000
+    assert {file.stem for file in files} <= {*TABLES, "benchmark"}
+    assert findings(shipped) == (ROOT / "docs/findings.md").read_text(encoding="utf-8")
+    for name in TABLES:
+        assert not {"scan", "subject"} & set(shipped.table(name).columns), name
+    assert {"sensitivity", "guided_backprop", "occlusion", "area_occlusion"} <= set(cited(shipped))
+    assert " --store" not in shipped.manifest["command"]  # of no machine
 
 
 def test_the_cohorts_cover_every_scenario_and_three_effects_of_the_usual_one():
