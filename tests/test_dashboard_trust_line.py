@@ -18,6 +18,7 @@ from dashboard.reports.patient import patient_page
 from dashboard.reports.subject import Subject
 from dashboard.views.shared import trust_line
 from store import open_run
+from store.benchmark import cited_of_packaged
 from store.export import figure_1
 from store.export.interactive import ShownMap, map_page
 from store.export.nifti import export_nifti
@@ -38,6 +39,20 @@ def store(tmp_path_factory) -> Path:
     make_larger_run(folder, run_id=BARE, name="bare", created="2024-01-01T00:00:00", **options)
     make_new_scans(folder, RUN, run_id=NEW, methods=METHODS)
     return folder
+
+
+@pytest.fixture
+def shipped():
+    """The benchmark that ships, as trust lines cite it."""
+    return cited_of_packaged()
+
+
+@pytest.fixture(autouse=True)
+def no_benchmark(monkeypatch, request):
+    """Hide the benchmark that ships from tests that do not ask for it."""
+    if "shipped" not in request.fixturenames:
+        for module in ("dashboard.data.trust", "store.export.sidecar"):
+            monkeypatch.setattr(f"{module}.cited_of_packaged", dict)
 
 
 def words(app) -> str:
@@ -87,6 +102,14 @@ def test_real_scans_show_no_truth_of_their_own(open_view, store):
     said = words(open_view("views/group_maps/page.py", store, run=REAL)).replace("\\", "")
     assert "truth not known (real scans)" in said
     assert "truth 0.75" not in said
+
+
+def test_real_scans_cite_the_benchmark_that_ships_and_say_so(open_view, tmp_path, shipped):
+    make_larger_run(tmp_path, run_id=BARE, name="bare", methods=METHODS, simulated=False)
+    app = open_view("views/group_maps/page.py", tmp_path, run=BARE)
+    assert f"truth benchmark {shipped['sensitivity']['value']:.2f}" in words(app).replace("\\", "")
+    assert "stability not measured" in words(app)
+    assert any("simulated atrophy of typical AD" in (element.help or "") for element in app.markdown)
 
 
 def test_both_of_two_runs_have_their_line(open_view, store):
