@@ -223,6 +223,14 @@ def share_factor(average: Average) -> float:
     return 100 / (total * brain(average.selection.run).voxel_cm3) if total > 0 else 1.0
 
 
+def combined(averages: Sequence[Average], factors: Sequence[float]) -> np.ndarray:
+    """Return (voxels,) float32 of an average, or of the first of two minus the second, each times its factor."""
+    found = brain_map(averages[0]).values()[:-1] * np.float32(factors[0])
+    if len(averages) == 2:
+        found -= brain_map(averages[1]).values()[:-1] * np.float32(factors[1])
+    return found
+
+
 def levels(averages: Sequence[Average], factors: Sequence[float]) -> np.ndarray:
     """Return quantiles of the size of an average, or of the difference of two, times their factors."""
     if len(averages) == 1:

@@ -32,13 +32,6 @@ class GroupVolume:
     averages: tuple[Average, ...]
     factors: tuple[float, ...]
 
-    def values(self) -> np.ndarray:
-        """Return the values of the brain's voxels of the working grid, (voxels,) float32."""
-        found = data_averages.brain_map(self.averages[0]).values()[:-1] * np.float32(self.factors[0])
-        if len(self.averages) == 2:
-            found -= data_averages.brain_map(self.averages[1]).values()[:-1] * np.float32(self.factors[1])
-        return found
-
 
 _known: OrderedDict[str, GroupVolume] = OrderedDict()
 _lock = threading.Lock()
@@ -68,6 +61,6 @@ def read(wanted: VolumeRequest) -> tuple[np.ndarray, float]:
     if volume is None:
         raise NotInRunError("this server no longer remembers the average of this address: reload the page")
     own = brain(volume.averages[0].selection.run)
-    integers, scale = quantise(own.spread_out(volume.values()))
+    integers, scale = quantise(own.spread_out(data_averages.combined(volume.averages, volume.factors)))
     integers[~own.mask] = OUTSIDE
     return integers, scale

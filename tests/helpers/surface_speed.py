@@ -65,7 +65,7 @@ def main() -> None:
     further = [timed(lambda one=one: drawn(one, "inflated")) for one in every[1:]]
     print(f"{len(further)} further maps: {statistics.median(further):.0f} ms, slowest {max(further):.0f} ms")
     own, style = brain(run), Style()
-    voxels = surface_maps.voxels_of_averages((every[0],), (1.0,))
+    voxels = averages.combined((every[0],), (1.0,))
     glass = [timed(lambda: projection.picture(voxels, own, style, Range(0.1, 1.0, "u"))) for _ in range(5)]
     print(f"glass brain: {statistics.median(glass):.0f} ms")
     print(f"first on the pial surface: {timed(lambda: drawn(every[0], 'pial')):.0f} ms")

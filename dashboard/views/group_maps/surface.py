@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import streamlit as st
 
+from dashboard.data import averages as data_averages
 from dashboard.data import runs
 from dashboard.data.selection import Selection
 from dashboard.shell import notices, url_state
@@ -49,8 +50,8 @@ def _map(selection: Selection, panel: Panel, drawing: Drawing) -> SurfaceMap:
     opacity = None if drawing.opacity is None else surface_maps.of_averages((drawing.opacity,), (1.0,))
 
     def voxels() -> tuple[np.ndarray, np.ndarray | None]:
-        shares = None if drawing.opacity is None else surface_maps.voxels_of_averages((drawing.opacity,), (1.0,))
-        return surface_maps.voxels_of_averages(drawing.averages, drawing.factors), shares
+        shares = None if drawing.opacity is None else data_averages.combined((drawing.opacity,), (1.0,))
+        return data_averages.combined(drawing.averages, drawing.factors), shares
 
     values = surface_maps.of_averages(drawing.averages, drawing.factors)
     key, caption = (drawing.averages, drawing.factors), f"{' · '.join(parts)}."

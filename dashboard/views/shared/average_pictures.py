@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from dashboard.data.anatomy import anatomy, brain
-from dashboard.data.averages import MIB, Average, Progress, begin_reading, brain_map, figures, is_known
+from dashboard.data.averages import MIB, Average, Progress, begin_reading, brain_map, combined, figures, is_known
 from dashboard.data.byte_cache import ByteCache
 from dashboard.data.runs import Run
 from dashboard.drawing import brain_maps, pictures, planes
@@ -107,9 +107,7 @@ def make_ready(
 def glass(averages: tuple[Average, ...], factors: tuple[float, ...], threshold: float, unit: str) -> go.Figure:
     """Draw an average, or the difference of two, in a transparent brain."""
     own = brain(averages[0].selection.run)
-    values = brain_map(averages[0]).values()[:-1] * np.float32(factors[0])
-    if len(averages) == 2:
-        values -= brain_map(averages[1]).values()[:-1] * np.float32(factors[1])
+    values = combined(averages, factors)
     return glass_brain(own.spread_out(values), own.mask, own.affine, threshold, unit, "")
 
 

@@ -58,13 +58,6 @@ def of_averages(averages: Sequence[Average], factors: Sequence[float]) -> np.nda
     return values - found[1] * np.float32(factors[1]) if len(found) == 2 else values
 
 
-def voxels_of_averages(averages: Sequence[Average], factors: Sequence[float]) -> np.ndarray:
-    """Return the (voxels,) of the brain that `of_averages` takes to the cortex."""
-    found = [brain_map(average).values()[:-1] for average in averages]
-    values = found[0] * np.float32(factors[0])
-    return values - found[1] * np.float32(factors[1]) if len(found) == 2 else values
-
-
 def _of_average(average: Average) -> np.ndarray:
     def make() -> np.ndarray:
         return sampling(average.selection.run).of(brain_map(average).values()[:-1])
