@@ -123,6 +123,7 @@ def show(view: View, page: st.Page, run: data_runs.Run, badges: DeltaGenerator) 
     with badges:
         reference_run.badge(run)
     run_picker.set_current_run(run)
+    access.set_groups_only(data_runs.holds_groups_only(run))
     if view.patients and not access.may_see_patients():
         notices.patients_are_hidden(view.title)
         url_state.leave_link()

@@ -60,6 +60,11 @@ def manifest(run: Run) -> dict[str, Any]:
     return opened(run).manifest
 
 
+def holds_groups_only(run: Run) -> bool:
+    """Return whether a run holds results of groups alone, nothing of a single person (`python -m store derive`)."""
+    return manifest(run).get("group_level") is not None
+
+
 @st.cache_data(max_entries=64, show_spinner=False)
 def table(run: Run, name: str, columns: tuple[str, ...] | None = None) -> pd.DataFrame:
     """Read a table of the run."""

@@ -30,6 +30,8 @@ ANYONE = "anyone"  # for whom an address is that every reader may use, signed in
 FEWEST = 10  # subjects of a group, and of a count, that readers without the role are shown
 FEW = f"fewer than {FEWEST}"
 ONLY_FOR_ROLE = "for readers who may see single patients"
+NOT_IN_RUN = "not in this run, which holds results of groups alone"
+GROUPS_ONLY = "_groups_only"  # in the session: the run of the page holds no single persons, for nobody
 
 
 def is_local() -> bool:
@@ -37,9 +39,24 @@ def is_local() -> bool:
     return locality.is_local(st.context.headers, st.context.cookies)
 
 
+def set_groups_only(groups_only: bool) -> None:
+    """Say whether the run of a page holds results of groups alone; home.py calls this before a view runs."""
+    st.session_state[GROUPS_ONLY] = groups_only
+
+
+def has_groups_only() -> bool:
+    """Return whether the run of this page holds results of groups alone, so that nobody is shown single persons."""
+    return bool(st.session_state.get(GROUPS_ONLY))
+
+
+def only_for_whom() -> str:
+    """Say why something is not shown, after "is" or "are": no role, or a run without single persons."""
+    return NOT_IN_RUN if has_groups_only() else ONLY_FOR_ROLE
+
+
 def may_see_patients() -> bool:
-    """Return whether this reader may see single patients."""
-    return is_local() or has_role(_user())
+    """Return whether this reader is shown single patients."""
+    return not has_groups_only() and (is_local() or has_role(_user()))
 
 
 def has_role(user: Mapping[str, Any]) -> bool:

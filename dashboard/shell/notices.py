@@ -103,8 +103,11 @@ def ignored(place: DeltaGenerator, parts: list[str]) -> None:
 
 
 def patients_are_hidden(title: str) -> None:
-    """Stand in for a patient-level page, for a reader without the role."""
+    """Stand in for a patient-level page, for a reader without the role or a run without persons."""
     st.title(title, anchor=False)
+    if access.has_groups_only():
+        no_persons()
+        return
     st.info(
         "This page shows single patients. It needs a login whose claims hold the role `patient`; without one, only "
         "results of groups are shown."
@@ -114,6 +117,14 @@ def patients_are_hidden(title: str) -> None:
         return
     st.markdown("Sign in, ask who runs this server for the role, or open the store on your own computer:")
     st.code(OTHER_STORE, language=None, wrap_lines=True)
+
+
+def no_persons() -> None:
+    """Stand in for a page of single persons, in a run that holds results of groups alone."""
+    st.info(
+        "This run holds results of groups alone: it was derived for sharing, without scans, heatmaps or values of "
+        "single persons, so this page has nothing to show. Group maps, Regions, Distances and Trust do."
+    )
 
 
 def damaged(runs: Sequence[Run]) -> tuple[str, str] | None:

@@ -166,10 +166,10 @@ def _everyone(run: Run, rows: pd.DataFrame) -> ScanFilter:
     diagnoses = ordered_diagnoses(rows, runs.manifest(run)["groups"])
     large = tuple(d for d in diagnoses if people[d] >= access.FEWEST)
     hidden = f" Groups of {access.FEW} subjects are not shown." if len(large) < len(diagnoses) else ""
-    st.caption(f"All scans of each group: filters are {access.ONLY_FOR_ROLE}.{hidden}")
+    st.caption(f"All scans of each group: filters are {access.only_for_whom()}.{hidden}")
     asked = [FILTER_WORDS[name] for name, key in FILTER_KEYS.items() if url_state.linked(key) not in (None, "all")]
     if asked:
-        url_state.ignore("filters", ", ".join(asked), f"filters are {access.ONLY_FOR_ROLE}")
+        url_state.ignore("filters", ", ".join(asked), f"filters are {access.only_for_whom()}")
     return ScanFilter(diagnosis=large) if hidden else ScanFilter()
 
 
@@ -180,7 +180,7 @@ def nothing_passes(what: str = "") -> None:
         others = elsewhere(selection) if selection else ""
         st.info(f"No scan passes the filters{what}: widen them at the left.{others}")
     else:
-        st.info(f"Every group of these scans has {access.FEW} subjects: their results are {access.ONLY_FOR_ROLE}.")
+        st.info(f"Every group of these scans has {access.FEW} subjects: their results are {access.only_for_whom()}.")
 
 
 def nobody(selection: Selection, names: Sequence[str]) -> str:

@@ -52,7 +52,7 @@ def group_scene(run: RunReader, place: Run, pictures: Sequence[GroupPicture], la
     """
     for average in (average for picture in pictures for average in picture.averages):
         if not public.may_see_average(average):
-            raise NotInRunError(f"averages of chosen scans are {access.ONLY_FOR_ROLE}")
+            raise NotInRunError(f"averages of chosen scans are {access.only_for_whom()}")
     if not pictures:
         raise NotInRunError(f"run {run.run_id} has no average of these scans")
     token = volumes.place_token(place)

@@ -56,7 +56,7 @@ def work_list(
 def section(run: Run) -> None:
     """Show the list to readers who may see single patients; a chosen row opens the patient."""
     if not access.may_see_patients():
-        st.info(f"The new scans one by one are {access.ONLY_FOR_ROLE}.")
+        st.info(f"The new scans one by one are {access.only_for_whom()}.")
         return
     answer, table = runs.answer(run), _table(run)
     st.subheader("Every new scan", anchor=False)

@@ -80,7 +80,7 @@ def group_averages(run: Run, model_set: str, target: str, groups: list[str]) -> 
     columns = map_grid.columns_of(data_averages.diagnoses_of_groups(run, model_set), None)
     columns = public.groups(run, model_set, columns)
     if not columns:
-        st.info(f"Its groups are of {access.FEW} subjects: their averages are {access.ONLY_FOR_ROLE}.")
+        st.info(f"Its groups are of {access.FEW} subjects: their averages are {access.only_for_whom()}.")
         return
     filters = map_grid.filters_of(columns)
     averages = map_grid.averages_by_method(Selection(run, model_set, methods[0], target), look, filters)
@@ -124,7 +124,7 @@ def cohort(run: Run, scans: pd.DataFrame, groups: list[str], figures: dict[str, 
     left, right = st.columns(2, gap="large")
     left.markdown("**Age**")
     if "ages" not in figures:
-        left.caption(f"By steps of five years: {access.ONLY_FOR_ROLE}.")
+        left.caption(f"By steps of five years: {access.only_for_whom()}.")
     elif scans["age"].notna().any():
         display.chart(left, figures["ages"], "ages")
     else:

@@ -106,7 +106,7 @@ def how_well(run: Run, metrics: pd.DataFrame, figures: dict[str, Chart]) -> None
             "A dot is a scan, predicted by a network that never saw its subject. On the dotted line it is right."
         )
     else:
-        left.caption(f"The values of single scans are {access.ONLY_FOR_ROLE}.")
+        left.caption(f"The values of single scans are {access.only_for_whom()}.")
     right.markdown("**Learning curves**")
     display.chart(right, figures["learning"], "learning")
     right.caption(

@@ -34,7 +34,7 @@ NARROW = """<style>@media (max-width: 1250px) {
 def show(patients: Patients) -> list[Download]:
     """Show the pictures of one page of the sheet; a click on a name opens the patient."""
     if not access.may_see_patients():
-        st.info(f"The heatmaps of single patients are {access.ONLY_FOR_ROLE}.")
+        st.info(f"The heatmaps of single patients are {access.only_for_whom()}.")
         return []
     rows = in_order(patients)
     plane, mm, first = _controls(patients, len(rows))
