@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 
 import numpy as np
@@ -15,6 +16,19 @@ from engine.relevance import BatchSize, Brain
 from store.keys import TRAINING_MAPS
 
 SHAPE = (14, 15, 13)
+
+
+@pytest.fixture(scope="module")
+def tmp_path_factory(tmp_path_factory):
+    """What the tests of a file write ends with that file: kept until the end, it would fill a small disk."""
+    base = tmp_path_factory.getbasetemp()
+    before = set(base.iterdir())
+    yield tmp_path_factory
+    for path in set(base.iterdir()) - before:
+        if path.is_symlink():
+            path.unlink()
+        else:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
