@@ -13,9 +13,9 @@ import streamlit as st
 from starlette.middleware import Middleware
 
 from dashboard import viewer
+from dashboard.serving.secret_files import SecretFileError
 from dashboard.shell import access, locality
 from dashboard.shell.guard import Guard
-from dashboard.shell.secret_files import SecretFileError
 from dashboard.viewer.serving import base_path
 
 BASE = base_path(st.get_option("server.baseUrlPath"))

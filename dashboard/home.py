@@ -11,7 +11,8 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.data import reference_run
 from dashboard.data import runs as data_runs
-from dashboard.shell import access, notices, run_picker, url_state
+from dashboard.serving.roles import NONE
+from dashboard.shell import access, account, notices, run_picker, url_state
 from dashboard.shell import sidebar as shell_sidebar
 from store import RunInfo, StoreError, StoreNotFoundError, UnreachableError
 from store.spec import SPEC_VERSION
@@ -115,6 +116,7 @@ def sidebar(pages: dict[str, st.Page], runs: list[RunInfo]) -> tuple[RunInfo, De
         badges.badge("SIMULATED", color="orange", icon=":material/science:")
     for page in pages.values():
         st.page_link(page)
+    account.in_sidebar()
     return info, badges
 
 
@@ -124,6 +126,12 @@ def show(view: View, page: st.Page, run: data_runs.Run, badges: DeltaGenerator) 
         reference_run.badge(run)
     run_picker.set_current_run(run)
     access.set_groups_only(data_runs.holds_groups_only(run))
+    behind = [other.run_id for other in reference_run.runs_of(run)]
+    access.show_runs([run.run_id, *behind])
+    if access.role() == NONE:
+        account.hidden_reference(behind[0])
+        url_state.leave_link()
+        return
     if view.patients and not access.may_see_patients():
         notices.patients_are_hidden(view.title)
         url_state.leave_link()
@@ -170,12 +178,24 @@ def main() -> None:
         page.run()
     view = next(v for v in VIEWS if pages[v.name].url_path == page.url_path)
     url_state.set_pages(pages)
+    access.show_runs(())
     place = run_picker.store_place(sys.argv[1:], os.environ)
+    if access.role() == NONE:
+        account.sign_in_page()
+        url_state.leave_link()
+        return
     try:
         notes = st.empty()
-        runs = data_runs.runs(place)
-        if not runs:
+        every = data_runs.runs(place)
+        if not every:
             notices.empty_store(place)
+            return
+        runs = [info for info in every if access.may_see_run(info.run)]
+        if not runs:
+            account.no_run_for_you()
+            with st.sidebar:
+                account.in_sidebar()
+            url_state.leave_link()
             return
         with st.sidebar:
             info, badges = sidebar(pages, runs)

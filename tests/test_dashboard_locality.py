@@ -19,8 +19,10 @@ from streamlit.errors import StreamlitSecretNotFoundError
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from websockets.exceptions import ConnectionClosed
 
-from dashboard.shell import access, guard, locality, secret_files
-from dashboard.shell.secret_files import SecretFileError
+from dashboard.serving import secret_files
+from dashboard.serving.roles import Roles
+from dashboard.serving.secret_files import SecretFileError
+from dashboard.shell import access, guard, locality
 
 pytestmark = pytest.mark.usefixtures("anonymous")
 HERE = {"Host": "localhost:8501"}
@@ -158,9 +160,9 @@ def test_the_server_says_who_sees_what(server_here, monkeypatch):
     ],
 )  # fmt: skip
 def test_a_role_is_a_whole_word_in_a_list(claims, held):
-    assert access.has_role({"is_logged_in": True, **claims}) == held
+    assert (Roles().role({"is_logged_in": True, **claims}, "none") == "patient") == held
     for nobody in (False, "true", "yes", 1, None):
-        assert not access.has_role({"is_logged_in": nobody, **claims})
+        assert Roles().role({"is_logged_in": nobody, **claims}, "none") == "none"
 
 
 def test_a_volume_is_for_the_reader_who_was_given_its_address(server_here):

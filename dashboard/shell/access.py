@@ -1,8 +1,9 @@
-"""Who may see patients, and what a patient is called in links.
+"""Who may see what, and what a patient is called in links.
 
-The person at this computer sees everything (`locality`). For everyone else patient-level pages and downloads need a
-login (Streamlit's OpenID Connect) whose claims hold the role `patient`. Links carry keyed pseudonyms; the key lies
-outside the store.
+A reader holds one role on each run: "none" (a page to sign in), "group" (results of groups as they were published),
+"patient" (single persons too) or "admin" (links for others too). On the local way the person at this computer holds all
+(`locality`); on a server for others (`python -m dashboard serve`) roles come from the claims of a login. Links carry
+keyed pseudonyms; the key lies outside the store.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ import functools
 import hashlib
 import hmac
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from dashboard.shell import locality, secret_files
-from dashboard.shell.secret_files import SecretFileError
+from dashboard.serving import hosting, roles, secret_files, sessions
+from dashboard.serving.roles import ADMIN, GROUP, NONE, PATIENT
+from dashboard.serving.secret_files import SecretFileError
+from dashboard.shell import locality
 
-ROLE = "patient"
-ROLE_CLAIMS = ("roles", "groups")
 LOGIN_COOKIES = "_streamlit_user"  # and its continuations
 KEY_FILE = "BRAINWHY_LINK_KEY_FILE"  # environment variable: where the key of the pseudonyms lies
 OLD_KEY_FILE = "BRAINWHY_LINK_KEY"  # the same, as it was called before
@@ -32,11 +34,26 @@ FEW = f"fewer than {FEWEST}"
 ONLY_FOR_ROLE = "for readers who may see single patients"
 NOT_IN_RUN = "not in this run, which holds results of groups alone"
 GROUPS_ONLY = "_groups_only"  # in the session: the run of the page holds no single persons, for nobody
+RUNS_OF_PAGE = "_runs_of_page"  # in the session: the identifiers of all runs that the page shows
+NAMES = ("name", "preferred_username", "email", "sub")  # claims that may say what a person is called
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who is signed in. `key` is a keyed hash that stands for the person in files."""
+
+    name: str
+    key: str
+
+
+def is_hosted() -> bool:
+    """Return whether this is a server for others: nobody on it is the person at this computer."""
+    return hosting.current() is not None
 
 
 def is_local() -> bool:
     """Return whether the reader of this session is the person at this computer."""
-    return locality.is_local(st.context.headers, st.context.cookies)
+    return not is_hosted() and locality.is_local(st.context.headers, st.context.cookies)
 
 
 def set_groups_only(groups_only: bool) -> None:
@@ -54,15 +71,55 @@ def only_for_whom() -> str:
     return NOT_IN_RUN if has_groups_only() else ONLY_FOR_ROLE
 
 
-def may_see_patients() -> bool:
-    """Return whether this reader is shown single patients."""
-    return not has_groups_only() and (is_local() or has_role(_user()))
+def role(run: str | None = None) -> str:
+    """Return the role of this reader: "none", "group", "patient" or "admin"; each may what those before it may.
+
+    Args:
+        run: the identifier of a run. Without it, the role on the runs that the page shows, the lowest of them; before a
+            page has said which (`show_runs`), the highest on any run.
+    """
+    if run is not None:
+        return _role_on(run)
+    shown: Sequence[str] = st.session_state.get(RUNS_OF_PAGE, ())
+    return roles.lowest(map(_role_on, shown)) if shown else _role_on(None)
 
 
-def has_role(user: Mapping[str, Any]) -> bool:
-    """Return whether the claims of a login hold the role: `roles` or `groups` is a list with that whole word."""
-    held = [user.get(claim) for claim in ROLE_CLAIMS]
-    return user.get("is_logged_in") is True and any(isinstance(c, list | tuple | set) and ROLE in c for c in held)
+def _role_on(run: str | None) -> str:
+    if is_local():
+        return ADMIN
+    settings = hosting.current()
+    if settings is None:  # the local way, for somebody else
+        return roles.Roles().role(_user(), GROUP, run)
+    return settings.roles.role(_user(), settings.public, run)
+
+
+def may_see_patients(run: str | None = None) -> bool:
+    """Return whether this reader is shown single patients of a run; without it, of all runs that the page shows."""
+    return not (run is None and has_groups_only()) and roles.at_least(role(run), PATIENT)
+
+
+def may_see_run(run: str) -> bool:
+    """Return whether this reader may see anything of a run."""
+    return role(run) != NONE
+
+
+def may_administer() -> bool:
+    """Return whether this reader may make links for others, on the runs that the page shows."""
+    return roles.at_least(role(), ADMIN)
+
+
+def show_runs(runs: Sequence[str]) -> None:
+    """Say which runs a page shows; the role of its reader is then the lowest on these."""
+    st.session_state[RUNS_OF_PAGE] = tuple(runs)
+
+
+def person() -> Person | None:
+    """Return who is signed in; None for nobody."""
+    claims = _user()
+    if claims.get("is_logged_in") is not True:
+        return None
+    name = next((str(claims[claim]) for claim in NAMES if claims.get(claim)), "signed in")
+    return Person(name, sessions.person_key(claims))
 
 
 def reader(headers: Mapping[str, str], cookies: Mapping[str, str]) -> str:
@@ -70,6 +127,9 @@ def reader(headers: Mapping[str, str], cookies: Mapping[str, str]) -> str:
     browser,
     or "" for nobody.
     """
+    if is_hosted():
+        login = sessions.session_id(cookies)
+        return login if sessions.is_open(login) else ""
     if locality.is_local(headers, cookies):
         return "local"
     login = sorted((name, value) for name, value in cookies.items() if name.startswith(LOGIN_COOKIES))
@@ -77,8 +137,11 @@ def reader(headers: Mapping[str, str], cookies: Mapping[str, str]) -> str:
 
 
 def _user() -> Mapping[str, Any]:
-    """Return the claims of the login; empty where none is configured."""
-    return st.user.to_dict()
+    """Return the claims of the login; empty where none is configured, and where the login of this session has ended."""
+    claims = st.user.to_dict()
+    if claims.get("is_logged_in") and is_hosted() and not sessions.is_open(sessions.session_id(st.context.cookies)):
+        return {}
+    return claims
 
 
 def pseudonym(identifier: str) -> str:

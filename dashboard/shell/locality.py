@@ -21,7 +21,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from streamlit.errors import StreamlitSecretNotFoundError
 
-from dashboard.shell import secret_files
+from dashboard.serving import hosting, secret_files
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 OPTION = "--local"
@@ -44,8 +44,11 @@ def is_local(headers: Mapping[str, str], cookies: Mapping[str, str]) -> bool:
 
 
 def is_possible() -> bool:
-    """Return whether this server may take anyone for local: it answers this computer only, and nobody can sign in."""
-    return st.get_option("server.address") in LOOPBACK and not has_login()
+    """Return whether this server may take anyone for local: it answers this computer only, and nobody can sign in.
+
+    `python -m dashboard serve` takes nobody for local, whatever address it has: a proxy stands before it.
+    """
+    return hosting.current() is None and st.get_option("server.address") in LOOPBACK and not has_login()
 
 
 def has_login() -> bool:

@@ -9,7 +9,8 @@ import streamlit as st
 
 from dashboard.data import runs as data_runs
 from dashboard.data.runs import Run
-from dashboard.shell import url_state
+from dashboard.serving import hosting, roles
+from dashboard.shell import access, url_state
 from store import RunInfo, StoreError, StoreNotFoundError
 
 DEFAULT_STORE = "results"
@@ -18,7 +19,11 @@ CURRENT, SHOWN = "_current_run", "_shown_run"
 
 
 def store_place(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
-    """Return the address of the store: `-- --store PATH|URL`, else BRAINWHY_STORE, else results/."""
+    """Return the address of the store: that of a server for others, `-- --store PATH|URL`, else BRAINWHY_STORE, else
+    results/.
+    """
+    if settings := hosting.current():
+        return settings.store
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--store", nargs="?")
     known, _ = parser.parse_known_args(list(arguments))
@@ -61,6 +66,12 @@ def _label(info: RunInfo) -> str:
     if info.unreachable:
         return f"{info.run} (does not answer)"
     return info.run if info.problem is None else f"{info.run} (cannot be opened)"
+
+
+def other_runs(run: Run) -> list[RunInfo]:
+    """Return the other runs of the store that open and of which this reader may see as much as of the run itself."""
+    infos = [i for i in data_runs.runs(run.store) if i.run != run.run_id and i.problem is None]
+    return [i for i in infos if roles.at_least(access.role(i.run), access.role(run.run_id))]
 
 
 def set_current_run(run: Run) -> None:

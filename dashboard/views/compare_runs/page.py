@@ -32,9 +32,7 @@ FEW_SETTINGS = 8  # so many are shown at once
 
 def other_run(run: Run) -> Run | None:
     """Show the picker of the second run and return it; None where there is no other run."""
-    infos: dict[str, RunInfo] = {
-        info.run: info for info in data_runs.runs(run.store) if info.run != run.run_id and info.problem is None
-    }
+    infos: dict[str, RunInfo] = {info.run: info for info in run_picker.other_runs(run)}
     if not infos:
         return None
     place = st.columns(2)[1]
@@ -272,7 +270,7 @@ def compare(run: Run, head: page.Header, second: Run) -> None:
 def main() -> None:
     """Show the Compare runs page."""
     run = run_picker.current_run()
-    if all(info.run == run.run_id or info.problem is not None for info in data_runs.runs(run.store)):
+    if not run_picker.other_runs(run):
         only_one(run)
         return
     head = page.Header(
