@@ -21,7 +21,7 @@ VERBS = frozenset(
     re.findall(
         r"\w+",
         """
-Add Answer Apply Ask Assign Average Begin Break Bring Build Cast Check Choose Clip Colour Compare Compute
+Add Answer Apply Ask Assign Average Begin Bind Break Bring Build Cast Check Choose Clip Colour Compare Compute
 Carry Concatenate Convert Correlate Count Crop Cut Delete Describe Divide Do Draw Encode End Estimate Explain Fill
 Find Fit Flip Forget Gather Give Hand Import Interpolate Join Judge Keep Lay Leave Let List Load Look Loosen Make
 Map Mark Measure Move Multiply Name Offer Open Pack Paint Pair Parse Pass Place Prepare Print Put Raise Rank

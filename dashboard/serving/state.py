@@ -31,6 +31,27 @@ MIGRATIONS = (
     ) STRICT;
     CREATE INDEX session_person ON session (person);
     """,
+    """
+    CREATE TABLE short_link (
+        token TEXT PRIMARY KEY, page TEXT NOT NULL, query TEXT NOT NULL, made_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE signed_link (       -- what its signature vouches for, and what became of it
+        id TEXT PRIMARY KEY, page TEXT NOT NULL, query TEXT NOT NULL, run TEXT NOT NULL, role TEXT NOT NULL,
+        ends_at INTEGER NOT NULL, password TEXT NOT NULL, note TEXT NOT NULL, made_at INTEGER NOT NULL,
+        made_by TEXT NOT NULL, revoked_at INTEGER, revoked_by TEXT, opened INTEGER NOT NULL,
+        opened_first INTEGER, opened_last INTEGER
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE link_try (link TEXT NOT NULL, at REAL NOT NULL) STRICT;     -- passwords that were tried
+    CREATE INDEX link_try_of ON link_try (link, at);
+    CREATE TABLE link_audit (        -- names no subject and no token
+        number INTEGER PRIMARY KEY, at INTEGER NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL, link TEXT NOT NULL,
+        page TEXT NOT NULL, run TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE agreement (         -- the data use agreement of a cohort, confirmed by a member
+        person TEXT NOT NULL, cohort TEXT NOT NULL, wording TEXT NOT NULL, confirmed_at INTEGER NOT NULL,
+        PRIMARY KEY (person, cohort, wording)
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 
 
@@ -58,7 +79,7 @@ class State:
             ) from None
 
     def _migrate(self) -> None:
-        with self._transaction():
+        with self.transaction():
             version = self._database.execute("PRAGMA user_version").fetchone()[0]
             if version > len(MIGRATIONS):
                 raise SecretFileError(
@@ -71,7 +92,7 @@ class State:
                 self._database.execute(f"PRAGMA user_version = {number}")
 
     @contextlib.contextmanager
-    def _transaction(self) -> Any:
+    def transaction(self) -> Any:
         """Keep others from writing during a block, and undo what it wrote where it fails."""
         with self._lock:
             self._database.execute("BEGIN IMMEDIATE")
@@ -89,7 +110,7 @@ class State:
 
     def write(self, statement: str, *values: Any) -> int:
         """Write by one statement; return how many rows it changed."""
-        with self._transaction() as database:
+        with self.transaction() as database:
             return database.execute(statement, values).rowcount
 
     def close(self) -> None:
