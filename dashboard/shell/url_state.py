@@ -2,10 +2,13 @@
 
 A link names every value, defaults too, so that it means the same after a default has changed. The URL is read once,
 in the first pass of a session; afterwards it follows the widgets. What could not be used is said on the page.
+
+A session can be bound to one link (`bound_link`): every choice then stays as the link says.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
@@ -13,6 +16,8 @@ from urllib.parse import urlencode
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from dashboard.shell import bound_link
+from dashboard.shell.link_values import ends_of, number_of, one_of
 from dashboard.text.formatting import code, plain
 
 LINK_VERSION = "1"
@@ -32,11 +37,16 @@ _WIDGETS: dict[str, Callable[..., Any]] = {
 _BY_INDEX = ("select", "radio")  # widgets that start at a position among their options
 
 
-def begin() -> None:
-    """Take in the URL of a new session and what `go` has left; to be called first in every pass."""
+def begin(bound: str | None = None) -> None:
+    """Take in the URL of a new session and what `go` has left; to be called first in every pass.
+
+    Args:
+        bound: the query of the link that this session is bound to: what stands in the URL then counts for nothing.
+    """
     session = st.session_state
-    if _LINK not in session:
-        session[_LINK] = {name: st.query_params.get_all(name) for name in st.query_params}
+    says = bound_link.bind(bound)
+    if _LINK not in session or says is not None:
+        session[_LINK] = {name: st.query_params.get_all(name) for name in st.query_params} if says is None else says
         session[_KEPT], session[_IGNORED] = {}, []
         version = session[_LINK].pop(VERSION, [LINK_VERSION])[-1]
         if version != LINK_VERSION:
@@ -76,6 +86,10 @@ def _prepare(key: str, default: Any, parse: Callable[[list[str]], Any], valid: C
         would start empty there, and send that back.
     """
     session = st.session_state
+    if bound_link.is_bound(key):
+        session[_LINK].pop(key, None)
+        session[key] = bound_link.value_of(key, default, parse, valid)
+        return False
     before = session[key] if key in session and key not in session.get(_ASSIGNED, ()) else _NOTHING
     texts = session[_LINK].pop(key, None)
     if texts is not None:
@@ -96,13 +110,6 @@ def _written(key: str, value: Any, text: str | list[str]) -> Any:
     return value
 
 
-def _one_of(options: Mapping[str, Any], text: str) -> Any:
-    if text in options:
-        return options[text]
-    shown = ", ".join(list(options)[:8])
-    raise ValueError(f"choose {shown}{', …' if len(options) > 8 else ''}")
-
-
 def choose(  # noqa: PLR0913 - the options of Streamlit's own widget
     key: str, label: str, options: Sequence[Any], default: Any = None, *, widget: str = "select",
     words: Callable[[Any], str] = str, link_words: Callable[[Any], str] = str, also: Mapping[str, Any] | None = None,
@@ -119,15 +126,19 @@ def choose(  # noqa: PLR0913 - the options of Streamlit's own widget
     options = list(options)
     default = options[0] if default is None else default
     texts_of = {**(also or {}), **{link_words(option): option for option in options}}
-    known = _prepare(key, default, lambda texts: _one_of(texts_of, texts[-1]), lambda value: value in options)
+    known = _prepare(key, default, lambda texts: one_of(texts_of, texts[-1]), lambda value: value in options)
     if widget in ("segmented", "pills"):
         look["required"] = True
+    if bound_link.is_bound(key):
+        options, look["disabled"] = [st.session_state[key]], True
+    bound = st.session_state[key]
     if known:
         value = st.session_state[key]
         look |= {"index": options.index(value)} if widget in _BY_INDEX else {"default": value}
     said = words if widget == "select" else lambda option: plain(words(option))  # the others take it for Markdown
     make = getattr(place, _WIDGETS[widget].__name__) if place is not None else _WIDGETS[widget]
     value = make(label, options, format_func=said, key=key, **look)
+    value = bound if bound_link.is_bound(key) else value
     return _written(key, value, link_words(value))
 
 
@@ -146,7 +157,7 @@ def choose_many(  # noqa: PLR0913 - the options of Streamlit's own widget
     def parse(texts: list[str]) -> list[Any]:
         found = [by_text[text] for text in texts if text in by_text]
         strange = [text for text in texts if text not in by_text and text != ALL]
-        if strange and not found:
+        if strange and (not found or bound_link.is_exact(key)):
             raise ValueError("unknown here")
         if strange:
             ignore(key, ", ".join(strange), "unknown here; the others are used")
@@ -154,13 +165,16 @@ def choose_many(  # noqa: PLR0913 - the options of Streamlit's own widget
 
     if _prepare(key, [], parse, lambda values: all(value in options for value in values)):
         look["default"] = st.session_state[key]
+    if bound_link.is_bound(key):
+        options, look["disabled"] = list(st.session_state[key]), True
+    bound = st.session_state[key]
     target = place if place is not None else st
     if widget == "pills":
         said = lambda option: plain(words(option))  # noqa: E731
         values = target.pills(label, options, selection_mode="multi", format_func=said, key=key, **look)
     else:
         values = target.multiselect(label, options, format_func=words, key=key, **look)
-    chosen = tuple(option for option in options if option in values)
+    chosen = tuple(option for option in options if option in (bound if bound_link.is_bound(key) else values))
     _written(key, list(chosen), [link_words(value) for value in chosen] or [ALL])
     return chosen
 
@@ -168,28 +182,21 @@ def choose_many(  # noqa: PLR0913 - the options of Streamlit's own widget
 def toggle(key: str, label: str, default: bool = False, *, place: DeltaGenerator | None = None, **look: Any) -> bool:
     """Let the reader switch something; on and off in the URL."""
     options = {"on": True, "off": False}
-    if _prepare(key, default, lambda texts: _one_of(options, texts[-1]), lambda value: isinstance(value, bool)):
+    if _prepare(key, default, lambda texts: one_of(options, texts[-1]), lambda value: isinstance(value, bool)):
         look["value"] = st.session_state[key]
-    value = (place if place is not None else st).toggle(label, key=key, **look)
+    value = bound_link.answer(key, (place if place is not None else st).toggle, label, **look)
     return _written(key, value, "on" if value else "off")
 
 
 def fold(key: str, label: str, opened: bool = False) -> DeltaGenerator | None:
     """Return a part of the page that the reader opens; None while closed, so that its content need not be made."""
     options = {"open": True, "closed": False}
-    _prepare(key, opened, lambda texts: _one_of(options, texts[-1]), lambda value: isinstance(value, bool))
+    _prepare(key, opened, lambda texts: one_of(options, texts[-1]), lambda value: isinstance(value, bool))
+    if bound_link.is_bound(key):
+        _written(key, is_open := st.session_state.pop(key), "open" if is_open else "closed")
+        return st.expander(label, expanded=True) if is_open else None
     box = st.expander(label, key=key, on_change="rerun")
     return box if _written(key, bool(box.open), "open" if box.open else "closed") else None
-
-
-def _number(text: str, low: float, high: float, kind: type) -> float:
-    try:
-        value = kind(float(text))
-    except (ValueError, OverflowError):
-        raise ValueError(f"write a number from {low:g} to {high:g}") from None
-    if not low <= value <= high:
-        raise ValueError(f"choose from {low:g} to {high:g}")
-    return value
 
 
 def slide(  # noqa: PLR0913 - the options of Streamlit's own widget
@@ -198,9 +205,10 @@ def slide(  # noqa: PLR0913 - the options of Streamlit's own widget
 ) -> float:  # fmt: skip
     """Let the reader choose a number on a slider."""
     kind = type(default)
-    if _prepare(key, default, lambda texts: _number(texts[-1], low, high, kind), lambda value: low <= value <= high):
+    if _prepare(key, default, lambda texts: number_of(texts[-1], low, high, kind), lambda value: low <= value <= high):
         look["value"] = st.session_state[key]
-    value = (place if place is not None else st).slider(label, low, high, step=step, key=key, **look)
+    slider = (place if place is not None else st).slider
+    value = bound_link.answer(key, slider, label, low, high, step=step, **look)
     return _written(key, value, repr(value))
 
 
@@ -208,22 +216,11 @@ def slide_range(
     key: str, label: str, low: float, high: float, step: float, *, place: DeltaGenerator | None = None, **look: Any
 ) -> tuple[float, float]:
     """Let the reader choose both ends of a range on a slider; the whole range lets all pass."""
-    kind = type(low)
-
-    def parse(texts: list[str]) -> tuple[float, float]:
-        if texts == [ALL]:
-            return low, high
-        ends = texts[-1].split("~")
-        if len(ends) != 2:
-            raise ValueError("write two numbers, as in 60~75")
-        first, last = (_number(end, low, high, kind) for end in ends)
-        if first > last:
-            raise ValueError("the first number is above the second")
-        return first, last
-
+    parse = functools.partial(ends_of, low=low, high=high, everything=ALL)
     if _prepare(key, (low, high), parse, lambda ends: low <= ends[0] <= ends[1] <= high):
         look["value"] = st.session_state[key]
-    ends = (place if place is not None else st).slider(label, low, high, step=step, key=key, **look)
+    slider = (place if place is not None else st).slider
+    ends = bound_link.answer(key, slider, label, low, high, step=step, **look)
     return _written(key, ends, ALL if tuple(ends) == (low, high) else f"{ends[0]!r}~{ends[1]!r}")
 
 
@@ -231,9 +228,9 @@ def number(
     key: str, label: str, low: float, high: float, default: float, *, place: DeltaGenerator | None = None, **look: Any
 ) -> float:
     """Let the reader type a number."""
-    if _prepare(key, default, lambda texts: _number(texts[-1], low, high, float), lambda value: low <= value <= high):
+    if _prepare(key, default, lambda texts: number_of(texts[-1], low, high, float), lambda value: low <= value <= high):
         look["value"] = st.session_state[key]
-    value = (place if place is not None else st).number_input(label, low, high, key=key, **look)
+    value = bound_link.answer(key, (place if place is not None else st).number_input, label, low, high, **look)
     return _written(key, value, repr(value))
 
 
@@ -296,7 +293,7 @@ def set_pages(pages: Mapping[str, Any]) -> None:
 
 def has_page(name: str) -> bool:
     """Return whether `go` knows a page."""
-    return name in st.session_state.get(_PAGES, {})
+    return name in st.session_state.get(_PAGES, {}) and not bound_link.is_bound()
 
 
 def go(name: str, values: Mapping[str, Any]) -> None:
@@ -324,7 +321,7 @@ def finish() -> list[str]:
     session = st.session_state
     if session.get(_LEFT):
         return []
-    for name, texts in session[_LINK].items():
+    for name, texts in session[_LINK].items() if not bound_link.is_bound() else ():
         ignore(name, ", ".join(texts), "not known on this page")
     session[_LINK] = {}
     session[_ASSIGNED] = set()
