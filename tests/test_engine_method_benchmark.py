@@ -132,6 +132,23 @@ def test_some_scenarios_alone_and_unknown_ones_refused():
         chosen(FULL, ["blob"])
 
 
+def test_any_effect_and_number_of_subjects_of_a_scenario():
+    cells = chosen(QUICK, ["null", "blobs-2.2:80", "left_hippocampus:100"]).cells
+    assert [(c.name, c.subjects) for c in cells] == [("left_hippocampus-2.4", 100), ("blobs-2.2", 80), ("null-0", 0)]
+    one = configuration(cells[1], QUICK, 0)
+    assert (one.cohort.simulation.effect, one.cohort.simulation.positive, one.split.holdout_per_group) == (2.2, 80, 12)
+    assert one.cohort.simulation.noise_sd == configuration(CELLS[9], FULL, 0).cohort.simulation.noise_sd
+    assert configuration(cells[2], QUICK, 0).cohort.simulation.negative == QUICK.subjects
+    for name, message in (
+        ("blobs:30", "how many subjects a group, 60 or more"), ("blobs:many", "how many subjects"),
+        ("blobs-big", "there are"), ("null-2", "there are"), ("blobs--1", "there are"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=f"--scenarios {name}: .*{message}"):
+            chosen(QUICK, [name])
+    with pytest.raises(UserError, match="blobs-2 is named twice"):
+        chosen(QUICK, ["blobs:60", "blobs-2:80"])
+
+
 def test_tables_come_back_with_all_columns(benchmark):
     assert list(benchmark.table("cells").columns) == list(CELL_TABLE.columns)
     scores = benchmark.table("truth_scores")

@@ -163,7 +163,7 @@ def benchmark_parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--quick", action="store_true", help="three cohorts of 60 subjects a group")
     p.add_argument("--scenarios", metavar="NAMES", help="some of them, of the phenotypes, or single cohorts "
-                   "(typical_ad-1.4), with commas between")  # fmt: skip
+                   "(typical_ad-1.4; any effect), with commas between; NAME:100 for 100 subjects a group")  # fmt: skip
     p.add_argument("--phenotypes", type=Path, metavar="COHORT.csv", help="real heads, too: a cohort for each phenotype "
                    "of this table, made by `phenotypes`; with --data")  # fmt: skip
     p.add_argument("--data", type=Path, metavar="PATH", help="folder of the scans of --phenotypes")
@@ -198,6 +198,7 @@ def run_method_benchmark(options: argparse.Namespace, device: str, progress: Pro
         f"--{name} {getattr(options, name)}" for name in ("scenarios", "methods", "seed") if getattr(options, name)
     ]
     words += [f"--phenotypes {options.phenotypes.name}"] if options.phenotypes else []
+    words += [f"--set {setting}" for setting in options.overrides if "/" not in setting]  # places are of this machine
     command = " ".join(["python run_pipeline.py benchmark", *(["--quick"] if options.quick else []), *words])
     request = Request(
         chosen(QUICK if options.quick else FULL, scenarios, phenotypes), store,

@@ -28,6 +28,7 @@ class Cell:
         measures: of trust, beside the scores against the truth.
         settings: dotted key -> value, of this cohort alone.
         regions: of a phenotype: where it lies; empty for imposed changes.
+        subjects: of each group, of this cohort alone; 0 for those of the extent.
     """
 
     scenario: str
@@ -36,6 +37,7 @@ class Cell:
     measures: tuple[str, ...] = ("stability",)
     settings: tuple[tuple[str, Any], ...] = field(default=(), hash=False)
     regions: tuple[str, ...] = ()
+    subjects: int = 0
 
     @property
     def name(self) -> str:
@@ -63,16 +65,25 @@ class Extent:
 
 
 ALL = tuple(TRUST_MEASURES)
-_SIZES = {"anatomy_mm": 0.5, "scaling_sd": 0.01, "bias_sd": 0.02, "contrast_sd": 0.02, "noise_sd": 0.02}
+
+
+def _nuisance(**sizes: float) -> tuple[tuple[str, Any], ...]:
+    return tuple((f"cohort.simulation.{name}", value) for name, value in sizes.items())
+
+
 # Half of what else differs between brains: a focal change is lost to networks in all of it (docs/simulation.md).
-CALM = tuple((f"cohort.simulation.{name}", value) for name, value in _SIZES.items())
+CALM = _nuisance(anatomy_mm=0.5, scaling_sd=0.01, bias_sd=0.02, contrast_sd=0.02, noise_sd=0.02)
+# A fifth to a half of it: in the few voxels of one hippocampus networks find nothing in half of it.
+STILL = _nuisance(
+    anatomy_mm=0.3, scaling_sd=0.005, bias_sd=0.01, contrast_sd=0.01, noise_sd=0.01, ageing=0.5, severity_sd=0.3
+)
 # Near the effects from which on networks were seen to find the change (docs/simulation.md); cohorts whose networks do
 # not find it are shown and enter no mean.
 CELLS = (
     Cell("typical_ad", 1.4, DISTRIBUTED, ALL),
     Cell("typical_ad", 0.8, DISTRIBUTED),
     Cell("typical_ad", 2.0, DISTRIBUTED),
-    Cell("left_hippocampus", 2.4, FOCAL, ALL, CALM),
+    Cell("left_hippocampus", 2.4, FOCAL, settings=STILL),
     Cell("temporal_pole_right", 2.0, FOCAL, settings=CALM),
     Cell("diffuse_cortex", 2.0, DISTRIBUTED),
     Cell("ventricles_only", 2.0, FOCAL),
@@ -124,21 +135,58 @@ def chosen(extent: Extent, scenarios: Sequence[str], phenotypes: Sequence[Cell] 
 
     Args:
         scenarios: each the name of a scenario, of which all effects are meant, of a phenotype, or of one cohort
-            (`typical_ad-1.4`).
+            (`typical_ad-1.4`); an effect that is not among them is made one (`blobs-2.2`). `:100` after it asks for so
+            many subjects a group.
 
     Raises:
-        UserError: there is no such scenario, phenotype or cohort.
+        UserError: there is no such scenario, phenotype or cohort, one is named twice, or too few subjects.
     """
-    known = {cell.scenario for cell in (*CELLS, *phenotypes)}
-    cohorts = {cell.name for cell in (*CELLS, *phenotypes)}
-    for name in scenarios:
-        if name not in known | cohorts:
-            raise UserError(
-                f"--scenarios {name}: there are {', '.join(sorted(known))}; or one cohort, as {CELLS[0].name}"
-            )
     if not scenarios:
         return replace(extent, cells=[*extent.cells, *phenotypes])
-    return replace(extent, cells=[c for c in (*CELLS, *phenotypes) if {c.scenario, c.name} & set(scenarios)])
+    everything = (*CELLS, *phenotypes)
+    wanted = [cell for text in scenarios for cell in _named(text, everything, extent)]
+    names = [cell.name for cell in wanted]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"--scenarios: {name} is named twice; leave one of the two out")
+    order = {cell.scenario: place for place, cell in reversed([*enumerate(everything)])}
+    return replace(extent, cells=sorted(wanted, key=lambda cell: order[cell.scenario]))
+
+
+def _named(text: str, everything: Sequence[Cell], extent: Extent) -> list[Cell]:
+    """Return the cells that one name of --scenarios means."""
+    name, _, number = text.partition(":")
+    cells = [cell for cell in everything if name in (cell.scenario, cell.name)] or _at_effect(name, everything)
+    if not cells:
+        known = ", ".join(sorted({cell.scenario for cell in everything}))
+        raise UserError(f"--scenarios {text}: there are {known}; or one cohort, as {CELLS[0].name}")
+    if ":" not in text:
+        return cells
+    if any(cell.regions for cell in cells):
+        raise UserError(f"--scenarios {text}: a phenotype has the people of its table; leave :{number} out")
+    least = 5 * extent.tested  # a fifth of a group is tested at most
+    if not number.isdecimal() or int(number) < least:
+        raise UserError(f"--scenarios {text}: after the colon stands how many subjects a group, {least} or more")
+    return [replace(cell, subjects=int(number)) for cell in cells]
+
+
+def _at_effect(name: str, everything: Sequence[Cell]) -> list[Cell]:
+    """Return the cell of a scenario at an effect that is not in the list, else nothing."""
+    scenario, _, text = name.rpartition("-")
+    first = next((cell for cell in everything if cell.scenario == scenario and not cell.regions), None)
+    try:
+        effect = float(text)
+    except ValueError:
+        return []
+    if first is None or not first.effect or not 0 < effect < math.inf:
+        return []
+    same = [cell for cell in everything if cell.scenario == scenario and cell.effect == effect]
+    return same or [replace(first, effect=effect)]
+
+
+def people(cell: Cell, extent: Extent) -> int:
+    """Return how many subjects a group a simulated cohort has."""
+    return cell.subjects or extent.subjects
 
 
 def configuration(cell: Cell, extent: Extent, seed: int, methods: Sequence[str] = ()) -> RunConfig:
@@ -164,6 +212,6 @@ def configuration(cell: Cell, extent: Extent, seed: int, methods: Sequence[str] 
         return load_config(None, OF_PHENOTYPES, overrides | of_all | dict(cell.settings))
     overrides |= {
         "cohort.simulation.scenario": cell.scenario, "cohort.simulation.effect": cell.effect,
-        "cohort.simulation.positive": extent.subjects, "cohort.simulation.negative": extent.subjects,
+        "cohort.simulation.positive": people(cell, extent), "cohort.simulation.negative": people(cell, extent),
     }  # fmt: skip
     return load_config(None, PRESET, overrides | dict(cell.settings) | dict(extent.settings))

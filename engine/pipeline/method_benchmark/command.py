@@ -11,7 +11,7 @@ from typing import Any
 
 from engine.pipeline import stages
 from engine.pipeline.fingerprints import VERSION
-from engine.pipeline.method_benchmark.cells import Extent, configuration
+from engine.pipeline.method_benchmark.cells import Extent, configuration, people
 from engine.pipeline.method_benchmark.collect import collect
 from engine.pipeline.method_benchmark.findings import findings
 from engine.pipeline.run import Run, locked
@@ -98,7 +98,8 @@ def plan_lines(request: Request) -> list[str]:
         f"fixed test set, {extent.networks} networks; nothing is computed"
     ]
     for cell in extent.cells:
-        what = f"real heads; {', '.join(cell.regions)}" if cell.regions else cell.extent
+        own = f", {people(cell, extent)} a group" if cell.subjects else ""
+        what = f"real heads; {', '.join(cell.regions)}" if cell.regions else f"{cell.extent}{own}"
         lines.append(f"  {cell.name}: {what}; {', '.join(cell.measures) or 'scores against the truth'}")
     return lines
 
