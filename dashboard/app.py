@@ -1,4 +1,7 @@
-"""Entry of the dashboard: `streamlit run dashboard/app.py`. The pages start in home.py; the routes serve volumes."""
+"""Entry of the dashboard: `streamlit run dashboard/app.py`, and for others `python -m dashboard serve`.
+
+The pages start in home.py; the routes serve volumes.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,31 @@ import contextlib
 import gc
 import importlib
 import re
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
 
 from dashboard import viewer
+from dashboard.serving import health, hosting
+from dashboard.serving.access_log import AccessLog
+from dashboard.serving.headers import SafeHeaders
+from dashboard.serving.logins import Logins
+from dashboard.serving.media import MediaForReaders
 from dashboard.serving.secret_files import SecretFileError
-from dashboard.shell import access, locality
+from dashboard.shell import access, browser_history, locality
 from dashboard.shell.guard import Guard
 from dashboard.viewer.serving import base_path
 
-BASE = base_path(st.get_option("server.baseUrlPath"))
+HOSTED = hosting.current()
+BASE = HOSTED.base if HOSTED else base_path(st.get_option("server.baseUrlPath"))
 FOLDER = Path(__file__).parent
 # Scripts, which Streamlit runs, and what is loaded when somebody asks for a PDF.
-NOT_AHEAD = re.compile(r"dashboard\.(app|home|reports.*|views\.\w+\.page)")
+NOT_AHEAD = re.compile(r"dashboard\.(__main__|app|home|reports.*|views\.\w+\.page)")
 
 
 def make_ready() -> None:
@@ -42,7 +54,8 @@ def make_ready() -> None:
 async def greeted(_: st.App) -> AsyncIterator[None]:
     """Say where the dashboard is and who sees what, once the port is known."""
     make_ready()
-    print(f"\n{locality.greeting(BASE)}\n", flush=True)
+    # On a server for others standard output is the access log.
+    print(f"\n{locality.greeting(BASE)}\n", flush=True, file=sys.stderr if HOSTED else sys.stdout)
     yield
 
 
@@ -50,6 +63,18 @@ try:
     access.check_key()
 except SecretFileError as error:
     raise SystemExit(f"error: {error}") from None
-app = st.App(
-    "home.py", routes=[*viewer.routes(BASE), *locality.routes(BASE)], middleware=[Middleware(Guard)], lifespan=greeted
-)
+# Every route beside Streamlit's own.
+ROUTES: list[BaseRoute] = [*viewer.routes(BASE), *locality.routes(BASE), *health.routes(BASE)]
+PAGES = sorted(page.parent.name for page in FOLDER.glob("views/*/page.py"))
+# The first stands around all others.
+FOR_OTHERS = [
+    Middleware(AccessLog, base=BASE, routes=ROUTES, pages=PAGES),
+    Middleware(SafeHeaders, scripts=(browser_history.SCRIPT,), frames=HOSTED.frames if HOSTED else ()),
+    Middleware(Logins, pages=PAGES),
+    Middleware(MediaForReaders, reader=access.reader, base=BASE),
+]
+SCRIPT = str(FOLDER / "home.py")
+OPTIONS: dict[str, Any] = {
+    "routes": ROUTES, "middleware": [*(FOR_OTHERS if HOSTED else ()), Middleware(Guard)], "lifespan": greeted,
+}  # fmt: skip
+app = st.App(SCRIPT, **OPTIONS)

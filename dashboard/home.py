@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard.data import reference_run
 from dashboard.data import runs as data_runs
 from dashboard.serving.roles import NONE
-from dashboard.shell import access, account, notices, run_picker, url_state
+from dashboard.shell import access, account, browser_history, notices, run_picker, url_state
 from dashboard.shell import sidebar as shell_sidebar
 from dashboard.shell.menu import VIEWS, View
 from store import RunInfo, StoreError, StoreNotFoundError, UnreachableError
@@ -52,19 +52,6 @@ STYLE = """<style>
     outline: 2px solid currentColor; outline-offset: -2px;
 }
 </style>"""
-
-# Streamlit adds an entry to the browser's history for every control that changes the address, and another where a page
-# writes its address for the first time, so that Back seems to do nothing. Here a page has one entry, its last state.
-HISTORY = """<script>
-if (!window.brainwhyHistory) {
-    window.brainwhyHistory = window.history.pushState.bind(window.history);
-    window.history.pushState = (state, title, url) => {
-        const samePage = new URL(url ?? "", window.location.href).pathname === window.location.pathname;
-        if (samePage) window.history.replaceState(state, title, url);
-        else window.brainwhyHistory(state, title, url);
-    };
-}
-</script>"""
 
 
 def first_page(overview: st.Page) -> None:
@@ -134,7 +121,7 @@ def main() -> None:
     """Run one pass of the app."""
     st.set_page_config("Brainwhy", page_icon=ICON, layout="wide")
     st.html(STYLE)
-    st.html(HISTORY, unsafe_allow_javascript=True)
+    st.html(browser_history.SCRIPT, unsafe_allow_javascript=True)
     url_state.begin()
     pages = {view.name: view.page() for view in VIEWS}
     start = st.Page(lambda: first_page(pages["overview"]), title="Brainwhy", url_path="start", default=True)

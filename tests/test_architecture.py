@@ -96,7 +96,7 @@ def test_pages_do_not_import_each_other():
 
 # Rooms of the dashboard, lowest first. Tables and charts of a page know no page, so that reports may show them too.
 ROOMS = ("text", "drawing", "data", "serving", "links", "shell", "viewer", "views: tables", "reports", "views", "home",
-         "app")  # fmt: skip
+         "app", "__main__")  # fmt: skip
 IN_A_PAGE = ("queries", "tables", "charts", "page")
 
 

@@ -17,7 +17,7 @@ from store_factory import shared_store
 from stream import Reader
 from streamlit.errors import StreamlitSecretNotFoundError
 from streamlit.proto.BackMsg_pb2 import BackMsg
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from dashboard.serving import secret_files
 from dashboard.serving.roles import Roles
@@ -265,7 +265,7 @@ def test_a_malformed_message_is_one_line_of_the_log(caplog, content, code):
             return
         raise TypeError(f"unexpected {message}")
 
-    sent = through_the_guard([{"type": "websocket.receive", **content}], {"type": "websocket", "path": "/"}, app)
+    sent = through_the_guard([{"type": "websocket.receive", **content}], {"type": "websocket", "path": "/", "headers": []}, app)
     assert [message.get("code") for message in sent] == [None, code]
     assert len(caplog.records) == 1
     assert "A connection was closed" in caplog.text
@@ -325,9 +325,13 @@ def test_only_who_opens_the_printed_address_sees_patients(plain):
 @pytest.mark.parametrize(
     "headers", [{"X-Forwarded-For": "203.0.113.9"}, {"Forwarded": "for=203.0.113.9"}, {"X-Real-IP": "203.0.113.9"}]
 )
-def test_behind_a_proxy_on_the_same_machine_nobody_is_local(plain, headers):
-    assert not sees_patients(plain, cookies=of_the_browser(plain), headers=headers)
-    assert asked(printed(plain), **headers)[0] == 403
+def test_behind_a_proxy_a_server_for_its_own_computer_answers_nothing(plain, headers):
+    cookies = of_the_browser(plain)
+    for address in ("/", "/patient", "/_stcore/health", "/brainwhy/local/x"):
+        assert asked(plain.url + address, **headers)[0] == 403
+    with pytest.raises(InvalidStatus, match="403"), Reader(plain.url, cookies=cookies, headers=headers):
+        pass
+    assert asked(f"{plain.url}/patient")[0] == 200
 
 
 def test_a_wrong_token_and_a_foreign_host_are_refused(plain):

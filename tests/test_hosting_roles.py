@@ -54,8 +54,8 @@ ADA = {"is_logged_in": True, "email": "ada@example.org", "email_verified": True}
 def served(monkeypatch, tmp_path):
     """served(public="none"): this process is a server for others from now on; its file of logins is empty."""
 
-    def start(**settings) -> Hosting:
-        found = Hosting(str(shared_store()), state=tmp_path / "state.sqlite", **settings)
+    def start(store=None, **settings) -> Hosting:
+        found = Hosting(store or str(shared_store()), state=tmp_path / "state.sqlite", **settings)
         hosting.start(found)
         return found
 
@@ -129,46 +129,52 @@ import sys
 from pathlib import Path
 from dashboard.serving import hosting, sessions
 hosting.start(hosting.Hosting("", state=Path(sys.argv[1])))
-assert sessions.is_open("one")
-sessions.end("one")
+assert sessions.is_open(sys.argv[2])
+sessions.end(sys.argv[2])
 """
 
 
+def begun(person: str = "ada", hours: float = 1) -> str:
+    return sessions.session_id({sessions.COOKIE: sessions.begin(person, "patient", hours)})
+
+
 def test_what_one_process_ends_is_ended_in_all(served):
-    settings = served()
-    sessions.begin("one", "ada", "patient", hours=1)
-    sessions.begin("two", "ada", "admin", hours=1)
-    assert sessions.role_of("two") == "admin"
-    subprocess.run([sys.executable, "-c", OTHER_PROCESS, str(settings.state)], check=True, cwd=ROOT)
-    assert (sessions.is_open("one"), sessions.is_open("two")) == (False, True)
+    settings, one, two = served("store"), begun(), begun()
+    assert sessions.person_of(two) == "ada"
+    subprocess.run([sys.executable, "-c", OTHER_PROCESS, str(settings.state), one], check=True, cwd=ROOT)
+    assert (sessions.is_open(one), sessions.is_open(two)) == (False, True)
 
 
 def test_a_login_ends_after_its_time_and_is_forgotten_a_day_later(served, monkeypatch):
-    served()
-    sessions.begin("one", "ada", "patient", hours=2)
-    now = time.time()
+    served("store")
+    one, now = begun(hours=2), time.time()
     monkeypatch.setattr(time, "time", lambda: now + 7100)
-    assert sessions.is_open("one")
+    assert sessions.is_open(one)
     monkeypatch.setattr(time, "time", lambda: now + 7300)
-    assert not sessions.is_open("one")
+    assert not sessions.is_open(one)
     monkeypatch.setattr(time, "time", lambda: now + 7300 + sessions.DAY)
-    sessions.begin("two", "ada", "patient", hours=2)
-    assert [row["id"] for row in state.of_server().rows("SELECT id FROM session")] == ["two"]
+    assert [row["id"] for row in state.of_server().rows("SELECT id FROM session")] == [one]
+    two = begun()
+    assert [row["id"] for row in state.of_server().rows("SELECT id FROM session")] == [two]
 
 
 def test_all_logins_of_a_person_can_be_ended(served):
-    served()
-    for name, person in (("one", "ada"), ("two", "ada"), ("three", "bob")):
-        sessions.begin(name, person, "patient", hours=1)
+    served("store")
+    every = [begun("ada"), begun("ada"), begun("bob")]
     assert sessions.end_all("ada") == 2
-    assert [sessions.is_open(name) for name in ("one", "two", "three", "", "other")] == [
-        False,
-        False,
-        True,
-        False,
-        False,
-    ]
+    assert [sessions.is_open(name) for name in (*every, "", "other")] == [False, False, True, False, False]
     assert sessions.end_all() == 1
+
+
+def test_the_state_holds_neither_the_cookie_nor_the_person(served):
+    settings = served("store")
+    key = sessions.person_key({"iss": "https://login.example.org", "sub": "ada"})
+    token = sessions.begin(key, "patient", 1)
+    written = b"".join(file.read_bytes() for file in settings.state.parent.glob("state.sqlite*"))
+    assert key.encode() in written
+    assert token.encode() not in written
+    assert b"ada" not in written
+    assert key != sessions.person_key({"iss": "https://other.example.org", "sub": "ada"})
 
 
 def test_only_the_owner_can_read_the_state_and_it_is_written_ahead(tmp_path):
@@ -207,14 +213,17 @@ def test_a_change_that_fails_leaves_nothing(tmp_path):
 # -- pages ------------------------------------------------------------------------------------------------------------
 
 
+SIGNED_IN = [""]  # the login of the browser
+
+
 def page_as(name: str | None, claims: dict | None = None, known: bool = True) -> AppTest:
     """A page as a reader with these claims sees it; `known`: the server has begun their login and not ended it."""
     if claims and known:
-        sessions.begin("one", "ada", "patient", hours=1)
+        SIGNED_IN[:] = [begun()]
     app = AppTest.from_file("../dashboard/home.py", default_timeout=60)
     with (
         mock.patch("streamlit.user_info._get_user_info", return_value=claims or {}),
-        mock.patch.object(sessions, "session_id", return_value="one"),
+        mock.patch.object(sessions, "session_id", side_effect=lambda _: SIGNED_IN[0]),
         mock.patch.object(access.locality, "has_login", return_value=True),
     ):
         return (turn_to(app, f"views/{name}/page.py") if name else app).run()
@@ -228,11 +237,11 @@ def said(app: AppTest) -> str:
 def test_on_a_server_for_others_nobody_is_at_this_computer(served, monkeypatch):
     monkeypatch.setattr(access.locality, "is_local", lambda headers, cookies: True)
     assert access.role("demo-1") == "admin"
-    served()
+    served("store")
     assert access.is_hosted()
     assert access.role("demo-1") == "group"
     assert not access.is_local()
-    assert access.reader({}, {"_streamlit_user": "made up"}) == ""
+    assert access.reader({}, {"_streamlit_user": "made up", sessions.COOKIE: "made up"}) == ""
 
 
 def test_without_a_role_there_is_a_page_to_sign_in_and_nothing_else(served):
@@ -250,14 +259,14 @@ def test_without_a_role_there_is_a_page_to_sign_in_and_nothing_else(served):
 def test_each_role_on_the_page_of_patients(served):
     served()
     patient = {"is_logged_in": True, "name": "Ada", "roles": ["patient"]}
-    assert "needs a login" in said(page_as("patient"))
+    assert "Sign in" in [button.label for button in page_as("patient").button]
     assert "needs a login" in said(page_as("patient", {"is_logged_in": True, "groups": ["group"]}))
-    sessions.end("one")
+    sessions.end(SIGNED_IN[0])
     assert "needs a login" in said(page_as("patient", patient, known=False))
     shown = page_as("patient", patient)
     assert "needs a login" not in said(shown)
     assert "sees results of groups and single patients" in said(shown)
-    sessions.end("one")
+    sessions.end(SIGNED_IN[0])
     assert "needs a login" in said(page_as("patient", patient, known=False))
 
 

@@ -23,11 +23,11 @@ VERBS = frozenset(
         """
 Add Answer Apply Ask Assign Average Begin Bind Break Bring Build Cast Check Choose Clip Colour Compare Compute
 Carry Concatenate Convert Correlate Count Crop Cut Delete Describe Divide Do Draw Encode End Estimate Explain Fill
-Find Fit Flip Forget Gather Give Hand Import Interpolate Join Judge Keep Lay Leave Let List Load Look Loosen Make
+Find Fit Flip Forget Gather Give Hand Import Interpolate Join Judge Keep Lay Lead Leave Let List Load Look Loosen Make
 Map Mark Measure Move Multiply Name Offer Open Pack Paint Pair Parse Pass Place Prepare Print Put Raise Rank
 Read Reduce Register Regress Remember Remove Rename Render Replace Report Resample Reshape Return Round Run
-Sample Save Say Scale Score See Select Send Set Shorten Show Smooth Solve Sort Split Spread Stand
-Start Subtract Summarise Take Tell Test Threshold Time Train Turn Unpack Validate Wait Walk Warn Write Yield Zoom
+Sample Save Say Scale Score See Select Send Serve Set Shorten Show Smooth Solve Sort Split Spread Stand
+Start Subtract Summarise Take Tell Test Threshold Time Train Turn Unpack Validate Wait Walk Warn Wrap Write Yield Zoom
         """,
     )
 )

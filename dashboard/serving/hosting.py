@@ -21,6 +21,7 @@ class Hosting:
         roles: who holds which role.
         state: the SQLite file of logins and links; None for the default place.
         session_hours: how long a login lasts.
+        frames: the sites that may show the dashboard in a frame of theirs, as in "https://huggingface.co"; none.
     """
 
     store: str
@@ -29,6 +30,7 @@ class Hosting:
     roles: Roles = field(default_factory=Roles)
     state: Path | None = None
     session_hours: float = SESSION_HOURS
+    frames: tuple[str, ...] = ()
 
 
 _current: list[Hosting] = []

@@ -35,6 +35,16 @@ def in_sidebar() -> None:
     st.button("Sign out", on_click=st.logout, key="sign-out", icon=":material/logout:", width="stretch")
 
 
+def way_in() -> None:
+    """Say, on a page that this reader may not see, how they can come to see it."""
+    if not locality.has_login():
+        st.markdown(NO_LOGIN)
+    elif access.person() is None:
+        st.button("Sign in", on_click=st.login, key="sign-in-here", type="primary", icon=":material/login:")
+    else:
+        st.markdown(f"You are signed in without that role for this run: {ASK} for it.")
+
+
 def sign_in_page() -> None:
     """Stand in for every page, for a reader who holds no role on any run."""
     st.title("Brainwhy", anchor=False)

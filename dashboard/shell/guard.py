@@ -1,16 +1,25 @@
-"""What the server refuses before Streamlit sees it: uploads, which no page needs, and messages that are none."""
+"""What the server refuses before Streamlit sees it: uploads, which no page needs, messages that are none, and a proxy
+before a server that is for its own computer.
+"""
 
 from __future__ import annotations
 
 import logging
 
 from google.protobuf.message import DecodeError
+from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.proto.BackMsg_pb2 import BackMsg
 
+from dashboard.shell import locality
+
 UPLOADS = "/_stcore/upload_file"
-UNSUPPORTED, PROTOCOL_ERROR, SERVER_ERROR = 1003, 1002, 1011  # RFC 6455, 7.4.1
+BEHIND_A_PROXY = (
+    "This dashboard is for the computer that it runs on, and this request came through a proxy: start it for others by "
+    "python -m dashboard serve (docs/hosting.md).\n"
+)
+UNSUPPORTED, PROTOCOL_ERROR, SERVER_ERROR, POLICY = 1003, 1002, 1011, 1008  # RFC 6455, 7.4.1
 LOG = logging.getLogger(__name__)
 
 
@@ -23,10 +32,21 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and UPLOADS in scope["path"]:
             await PlainTextResponse("This server takes no files.", 404)(scope, receive, send)
+        elif scope["type"] in ("http", "websocket") and _is_behind_a_proxy(scope):
+            if scope["type"] == "http":
+                await PlainTextResponse(BEHIND_A_PROXY, 403, {"Cache-Control": "no-store"})(scope, receive, send)
+            else:
+                await receive()
+                await send({"type": "websocket.close", "code": POLICY})
         elif scope["type"] == "websocket":
             await _connection(self._app, scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+
+def _is_behind_a_proxy(scope: Scope) -> bool:
+    """Return whether a request to a server for its own computer came through a proxy, and so from who knows where."""
+    return locality.has_passed_a_proxy(Headers(scope=scope)) and locality.is_possible()
 
 
 async def _connection(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:

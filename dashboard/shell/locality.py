@@ -22,6 +22,7 @@ from starlette.routing import Route
 from streamlit.errors import StreamlitSecretNotFoundError
 
 from dashboard.serving import hosting, secret_files
+from dashboard.serving.roles import GROUP
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 OPTION = "--local"
@@ -69,10 +70,15 @@ def is_declared_for_all() -> bool:
     return OPTION in sys.argv[1:]
 
 
+def has_passed_a_proxy(headers: Mapping[str, str]) -> bool:
+    """Return whether a request shows the trace of a proxy."""
+    names = {name.lower() for name in headers}
+    return bool(names & OF_PROXIES) or any(name.startswith("x-forwarded") for name in names)
+
+
 def is_direct(headers: Mapping[str, str]) -> bool:
     """Return whether a request names this computer as its host and shows no trace of a proxy."""
-    names = {name.lower() for name in headers}
-    if names & OF_PROXIES or any(name.startswith("x-forwarded") for name in names):
+    if has_passed_a_proxy(headers):
         return False
     try:
         parts = urlsplit(f"//{next((value for name, value in headers.items() if name.lower() == 'host'), '')}")
@@ -117,6 +123,10 @@ def greeting(base: str = "") -> str:
     host = f"[{address}]" if ":" in (address or "") else address
     scheme = "https" if st.get_option("server.sslCertFile") else "http"
     url = f"{scheme}://{host or 'localhost'}:{st.get_option('server.port')}{base}"
+    if settings := hosting.current():
+        others = "results of groups" if settings.public == GROUP else "a page to sign in"
+        login = "roles come from the claims of a login" if has_login() else "there is no login"
+        return f"Brainwhy: {url}\nReaders without a role see {others}; {login}."
     if not is_possible():
         who = (
             "Single patients: after a login whose claims hold the role patient."

@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.data import runs as data_runs
 from dashboard.data.runs import Run
-from dashboard.shell import access, locality, url_state
+from dashboard.shell import access, account, locality, url_state
 from dashboard.text.formatting import code, plain
 from store import NewerSpecError, StoreError, UnreachableError
 
@@ -112,6 +112,9 @@ def patients_are_hidden(title: str) -> None:
         "This page shows single patients. It needs a login whose claims hold the role `patient`; without one, only "
         "results of groups are shown."
     )
+    if access.is_hosted():
+        account.way_in()
+        return
     if locality.is_possible() and locality.is_direct(st.context.headers):
         st.markdown("If this server runs on your own computer, open the address that it printed at its start.")
         return
