@@ -27,6 +27,7 @@ from dashboard.serving.media import MediaForReaders
 from dashboard.serving.secret_files import SecretFileError
 from dashboard.shell import access, browser_history, locality
 from dashboard.shell.guard import Guard
+from dashboard.shell.menu import VIEWS
 from dashboard.viewer.serving import base_path
 
 HOSTED = hosting.current()
@@ -65,7 +66,7 @@ except SecretFileError as error:
     raise SystemExit(f"error: {error}") from None
 # Every route beside Streamlit's own.
 ROUTES: list[BaseRoute] = [*viewer.routes(BASE), *locality.routes(BASE), *health.routes(BASE)]
-PAGES = sorted(page.parent.name for page in FOLDER.glob("views/*/page.py"))
+PAGES = [view.name for view in VIEWS]
 # The first stands around all others.
 FOR_OTHERS = [
     Middleware(AccessLog, base=BASE, routes=ROUTES, pages=PAGES),

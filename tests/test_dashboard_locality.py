@@ -265,7 +265,8 @@ def test_a_malformed_message_is_one_line_of_the_log(caplog, content, code):
             return
         raise TypeError(f"unexpected {message}")
 
-    sent = through_the_guard([{"type": "websocket.receive", **content}], {"type": "websocket", "path": "/", "headers": []}, app)
+    scope = {"type": "websocket", "path": "/", "headers": []}
+    sent = through_the_guard([{"type": "websocket.receive", **content}], scope, app)
     assert [message.get("code") for message in sent] == [None, code]
     assert len(caplog.records) == 1
     assert "A connection was closed" in caplog.text
