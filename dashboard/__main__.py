@@ -1,4 +1,4 @@
-"""Serve the dashboard to others: `python -m dashboard serve`. docs/hosting.md says how."""
+"""Serve the dashboard to others: `python -m dashboard serve`, and end their logins. docs/hosting.md says how."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dashboard.serving import hosting, state
+from dashboard.serving import hosting, sessions, state
 from dashboard.serving.hosting import SESSION_HOURS, Hosting
 from dashboard.serving.roles import GROUP, NONE, PUBLIC, Roles, RolesFileError, read_roles
 from dashboard.serving.secret_files import SecretFileError
@@ -33,7 +33,7 @@ class ServeError(Exception):
 def parser() -> argparse.ArgumentParser:
     """Return the command line of `python -m dashboard`."""
     top = argparse.ArgumentParser(prog="python -m dashboard", description=__doc__, epilog=EPILOG, allow_abbrev=False)
-    commands = top.add_subparsers(dest="command", required=True, metavar="serve")
+    commands = top.add_subparsers(dest="command", required=True, metavar="serve|end-logins")
     serve = commands.add_parser("serve", help="serve a store to others", epilog=EPILOG, allow_abbrev=False)
     add = serve.add_argument
     add("--store", default=os.environ.get(STORE), metavar="PATH|URL", help=f"the store (else {STORE})")
@@ -57,6 +57,10 @@ def parser() -> argparse.ArgumentParser:
         "reader; several by commas (default: %(default)s)")  # fmt: skip
     add("--frames", nargs="+", default=[], metavar="SITE", help="sites that may show the dashboard in a frame, as in "
         "https://huggingface.co (default: none)")  # fmt: skip
+    end = commands.add_parser(
+        "end-logins", help="end all logins of a server at once, while it runs", allow_abbrev=False
+    )
+    end.add_argument("--state", type=Path, metavar="FILE", help="the state file of the server")
     return top
 
 
@@ -64,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
     given = parser().parse_args(arguments)
     try:
-        serve(given)
+        (serve if given.command == "serve" else end_logins)(given)
     except (ServeError, RolesFileError, SecretFileError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -133,6 +137,14 @@ def serve(given: argparse.Namespace) -> None:
     server.run()
     if not server.started:
         raise ServeError(f"port {given.port} on {given.host} cannot be used: another server may have it; try --port")
+
+
+def end_logins(given: argparse.Namespace) -> None:
+    """End all logins that a state file holds: their cookies count for nothing from now on."""
+    hosting.start(Hosting("", state=given.state))
+    if not state.place().exists():
+        raise ServeError(f"there is no state file {state.place()}: name that of the server with --state")
+    print(f"logins ended: {sessions.end_all()}")
 
 
 def checked_base(text: str) -> str:

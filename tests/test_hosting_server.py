@@ -342,6 +342,17 @@ def test_a_server_that_cannot_be_started_says_why_in_one_line(monkeypatch, capsy
     assert error.count("\n") == 1
 
 
+def test_all_logins_are_ended_by_a_command(served, capsys, tmp_path):
+    browser = served()
+    sign_in(browser)
+    assert command.main(["end-logins", "--state", str(tmp_path / "state.sqlite")]) == 0
+    assert capsys.readouterr().out == "logins ended: 1\n"
+    served()
+    assert browser.ask(f"{BASE}/seen").json()["sub"] is None
+    assert command.main(["end-logins", "--state", str(tmp_path / "none")]) == 2
+    assert "there is no state file" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("address", "secret", "said"),
     [
