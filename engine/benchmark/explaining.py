@@ -17,7 +17,7 @@ from engine.benchmark.scene import Scene, cubes, scene
 from engine.errors import UserError
 from engine.networks.cnn3d import margins
 from engine.relevance import AreaOcclusion, GuidedBackprop, Occlusion, Sensitivity
-from engine.relevance.area_occlusion import region_boxes
+from engine.relevance.area_occlusion import label_patches
 from engine.relevance.base import Patch, RelevanceMethod
 from engine.relevance.occlusion import changing_positions
 from engine.relevance.patches import patch_margins
@@ -57,10 +57,9 @@ def area(setting: Setting) -> list[Result]:
     drops = method.attribute(at.network, at.scan, TARGET).margin[0].double().cpu()
     sizes = torch.bincount(at.brain.labels.flatten().long().cpu())[1 : at.brain.regions + 1]
     regions = (sizes.argsort()[:: max(1, len(sizes) // AREAS)][:AREAS] + 1).tolist()  # from small to large
-    boxes = region_boxes(at.brain.labels, at.brain.regions)
-    chosen_boxes = {region: boxes[region] for region in regions}
+    chosen_boxes = {region: method.boxes[region] for region in regions}
     volume, by_captum = at.scan[0, 0], setting.against == "captum"
-    patches = method.patches(volume, torch.zeros_like(volume), chosen_boxes)
+    patches = label_patches(volume, torch.zeros_like(volume), at.brain.labels, chosen_boxes)
     sample = _apart(setting, others.captum_areas, regions) if by_captum else _dense(at, patches)
     chosen = drops[torch.tensor(regions) - 1]
     places = {"regions": int((sizes > 0).sum())}

@@ -2,66 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 import torch
 from scipy import ndimage
-from torch import Tensor, nn
+from torch import Tensor
 
-from engine.relevance.base import Box, Patch, Relevance, RelevanceMethod, check_volumes, drops
-from engine.relevance.batching import each_volume
-from engine.relevance.fills import fill_volume
-from engine.relevance.patches import patch_margins
+from engine.relevance.base import Box, Patch
+from engine.relevance.patches import PatchOcclusion
 
 
 @dataclass(frozen=True)
-class AreaOcclusion(RelevanceMethod):
+class AreaOcclusion(PatchOcclusion):
     """How much the evidence for a class drops when an atlas region is replaced; left and right separately.
 
     Source: Rieke et al. 2018, section 2.3.
     Unit:   drop of margin and of probability, one pair a region. Positive: spoke for the class.
     Cost:   a local forward pass a region.
-
-    Attributes:
-        reference: what replaces the tissue, see fill_volume.
-        engine: incremental, or dense: whole forward passes.
     """
 
     name: ClassVar[str] = "area_occlusion"
     native_grid: ClassVar[str] = "regions"
-    antisymmetric: ClassVar[bool] = True
-    gradient: ClassVar[bool] = False
 
-    reference: str | float = "mean"
-    engine: str = "incremental"
+    @cached_property
+    def boxes(self) -> dict[int, Box]:
+        """The bounding boxes of the regions that have a voxel."""
+        return region_boxes(self.brain.labels, self.brain.regions)
 
-    def attribute(self, model: nn.Module, volumes: Tensor, explained_class: int) -> Relevance:
-        """Return the (n, regions) drops, region r at index r - 1; 0 where a region has no voxel."""
-        check_volumes(volumes)
-        boxes = region_boxes(self.brain.labels, self.brain.regions)
-        at = torch.tensor(list(boxes)) - 1
+    def parts(self, volume: Tensor, fill: Tensor) -> tuple[list[Patch], Callable[[Tensor], Tensor]]:
+        """Return the regions, and what brings their drops to (regions,): region r at r - 1, 0 without a voxel."""
 
-        def of_one(volume: Tensor) -> tuple[Tensor, Tensor]:
-            margin, probability = torch.zeros((2, self.brain.regions))
-            fill = fill_volume(self.reference, volume, self.brain)
-            patches = self.patches(volume, fill, boxes)
-            found = drops(*patch_margins(model, volume, patches, explained_class, self.batch, self.engine))
-            margin[at], probability[at] = (part.cpu() for part in found)
-            return margin, probability
+        def bring(found: Tensor) -> Tensor:
+            of_regions = torch.zeros(self.brain.regions)
+            of_regions[torch.tensor(list(self.boxes)) - 1] = found.cpu()
+            return of_regions
 
-        return Relevance(*(torch.stack(part) for part in zip(*each_volume(volumes, of_one), strict=True)))
-
-    def patches(self, volume: Tensor, fill: Tensor, boxes: Mapping[int, Box]) -> list[Patch]:
-        """Return one patch for each region.
-
-        Args:
-            volume, fill: (x, y, z), the scan and what replaces it.
-            boxes: region -> bounding box, of `region_boxes`.
-        """
-        return label_patches(volume, fill, self.brain.labels, boxes)
+        return label_patches(volume, fill, self.brain.labels, self.boxes), bring
 
 
 def label_patches(volume: Tensor, fill: Tensor, labels: Tensor, boxes: Mapping[int, Box]) -> list[Patch]:

@@ -97,9 +97,9 @@ class RelevanceMethod(ABC):
     """
 
     name: ClassVar[str]
-    native_grid: ClassVar[str]
+    native_grid: ClassVar[str] = "voxels"
     antisymmetric: ClassVar[bool]
-    gradient: ClassVar[bool]
+    gradient: ClassVar[bool] = True
     contribution: ClassVar[bool] = False
     explanation: ClassVar[bool] = True
     own_unit: ClassVar[str] = ""

@@ -14,9 +14,7 @@ from engine.relevance.base import Relevance, RelevanceMethod, check_volumes
 class Baseline(RelevanceMethod):
     """A map that would be the same for any network, beside which explanations stand. Of one with signs, |h| counts."""
 
-    native_grid: ClassVar[str] = "voxels"
     antisymmetric: ClassVar[bool] = False
-    gradient: ClassVar[bool] = True
     explanation: ClassVar[bool] = False
 
 

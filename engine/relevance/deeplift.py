@@ -28,9 +28,7 @@ class DeepLift(RelevanceMethod):
     """
 
     name: ClassVar[str] = "deeplift"
-    native_grid: ClassVar[str] = "voxels"
     antisymmetric: ClassVar[bool] = True
-    gradient: ClassVar[bool] = True
     contribution: ClassVar[bool] = True
 
     reference: str | float = "mean"

@@ -26,9 +26,7 @@ class GradCam(RelevanceMethod):
     """
 
     name: ClassVar[str] = "grad_cam"
-    native_grid: ClassVar[str] = "voxels"
     antisymmetric: ClassVar[bool] = False
-    gradient: ClassVar[bool] = True
 
     def attribute(self, model: nn.Module, volumes: Tensor, explained_class: int) -> Relevance:
         """Return (n, x, y, z) upsampled class activation map. See RelevanceMethod.attribute.

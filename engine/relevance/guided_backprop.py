@@ -23,9 +23,7 @@ class GuidedBackprop(RelevanceMethod):
     """
 
     name: ClassVar[str] = "guided_backprop"
-    native_grid: ClassVar[str] = "voxels"
     antisymmetric: ClassVar[bool] = False
-    gradient: ClassVar[bool] = True
 
     def attribute(self, model: nn.Module, volumes: Tensor, explained_class: int) -> Relevance:
         """Return the (n, x, y, z) guided gradient of the margin."""

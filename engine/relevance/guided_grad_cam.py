@@ -22,9 +22,7 @@ class GuidedGradCam(RelevanceMethod):
     """
 
     name: ClassVar[str] = "guided_grad_cam"
-    native_grid: ClassVar[str] = "voxels"
     antisymmetric: ClassVar[bool] = False
-    gradient: ClassVar[bool] = True
 
     def attribute(self, model: nn.Module, volumes: Tensor, explained_class: int) -> Relevance:
         """Return (n, x, y, z) product of the two maps. See RelevanceMethod.attribute."""

@@ -22,9 +22,7 @@ class InputXGradient(RelevanceMethod):
     """
 
     name: ClassVar[str] = "input_x_gradient"
-    native_grid: ClassVar[str] = "voxels"
     antisymmetric: ClassVar[bool] = True
-    gradient: ClassVar[bool] = True
     contribution: ClassVar[bool] = True
 
     def attribute(self, model: nn.Module, volumes: Tensor, explained_class: int) -> Relevance:

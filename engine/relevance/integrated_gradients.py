@@ -34,9 +34,7 @@ class IntegratedGradients(RelevanceMethod):
     """
 
     name: ClassVar[str] = "integrated_gradients"
-    native_grid: ClassVar[str] = "voxels"
     antisymmetric: ClassVar[bool] = True
-    gradient: ClassVar[bool] = True
     contribution: ClassVar[bool] = True
 
     steps: int = 32

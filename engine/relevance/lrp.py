@@ -34,9 +34,7 @@ class LayerwiseRelevance(RelevanceMethod):
     """
 
     name: ClassVar[str] = "lrp"
-    native_grid: ClassVar[str] = "voxels"
     antisymmetric: ClassVar[bool] = True
-    gradient: ClassVar[bool] = True
     contribution: ClassVar[bool] = True
 
     rule: str = Z_PLUS

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from engine.relevance.base import Box, Patch, Relevance, RelevanceMethod, check_volumes, drops
-from engine.relevance.batching import each_volume
-from engine.relevance.fills import fill_volume
-from engine.relevance.patches import patch_margins
+from engine.relevance.base import Box, Patch
+from engine.relevance.patches import PatchOcclusion
 
 
 @dataclass(frozen=True)
-class Occlusion(RelevanceMethod):
+class Occlusion(PatchOcclusion):
     """How much the evidence for a class drops when a cube of brain is replaced.
 
     Source: Zeiler & Fergus 2014, section 4.2; in 3D as in Rieke et al. 2018, section 2.3.
@@ -28,35 +26,24 @@ class Occlusion(RelevanceMethod):
     Attributes:
         half_width: voxels; the cube is [c - half_width, c + half_width), clipped at the border.
         stride: voxels between cube centres, which start at 0.
-        reference: what replaces the tissue, see fill_volume.
-        engine: incremental, or dense: whole forward passes.
     """
 
     name: ClassVar[str] = "occlusion"
     native_grid: ClassVar[str] = "positions"
-    antisymmetric: ClassVar[bool] = True
-    gradient: ClassVar[bool] = False
 
     half_width: int = 20
     stride: int = 12
-    reference: str | float = "mean"
-    engine: str = "incremental"
 
-    def attribute(self, model: nn.Module, volumes: Tensor, explained_class: int) -> Relevance:
-        """Return the (n, px, py, pz) drops at every cube position."""
-        check_volumes(volumes)
+    def parts(self, volume: Tensor, fill: Tensor) -> tuple[list[Patch], Callable[[Tensor], Tensor]]:
+        """Return the cubes, clipped at the border, and what brings their drops to the (px, py, pz) positions."""
+        positions = changing_positions(volume != fill, self.half_width, self.stride)
 
-        def of_one(volume: Tensor) -> tuple[Tensor, Tensor]:
-            margin, probability = torch.zeros((2, *position_shape(volume.shape, self.stride)))
-            fill = fill_volume(self.reference, volume, self.brain)
-            positions = changing_positions(volume != fill, self.half_width, self.stride)
-            if len(positions):
-                patches = self.patches(volume, fill, positions)
-                found = drops(*patch_margins(model, volume, patches, explained_class, self.batch, self.engine))
-                margin[tuple(positions.T)], probability[tuple(positions.T)] = (part.cpu() for part in found)
-            return margin, probability
+        def bring(found: Tensor) -> Tensor:
+            at_positions = torch.zeros(position_shape(volume.shape, self.stride))
+            at_positions[tuple(positions.T)] = found.cpu()
+            return at_positions
 
-        return Relevance(*(torch.stack(part) for part in zip(*each_volume(volumes, of_one), strict=True)))
+        return self.patches(volume, fill, positions), bring
 
     def patches(self, volume: Tensor, fill: Tensor, positions: np.ndarray) -> list[Patch]:
         """Return the cubes at positions (n, 3), clipped at the border.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +14,49 @@ from engine.networks.architectures import footprint
 from engine.networks.blocks import sequential_blocks
 from engine.networks.cnn3d import margins
 from engine.networks.device import volumes_that_fit
-from engine.relevance.base import Patch
-from engine.relevance.batching import BatchSize
+from engine.relevance.base import Patch, Relevance, RelevanceMethod, check_volumes, drops
+from engine.relevance.batching import BatchSize, each_volume
+from engine.relevance.fills import fill_volume
 from engine.relevance.incremental import incremental_margins
+
+
+@dataclass(frozen=True)
+class PatchOcclusion(RelevanceMethod):
+    """A method that replaces parts of a scan, one after the other, and takes the drop of the evidence.
+
+    Attributes:
+        reference: what replaces the tissue, see fill_volume.
+        engine: incremental, or dense: whole forward passes.
+    """
+
+    antisymmetric: ClassVar[bool] = True
+    gradient: ClassVar[bool] = False
+
+    reference: str | float = "mean"
+    engine: str = "incremental"
+
+    @abstractmethod
+    def parts(self, volume: Tensor, fill: Tensor) -> tuple[list[Patch], Callable[[Tensor], Tensor]]:
+        """Return the n parts of a scan that are replaced, and what brings their (n,) drops into the native grid.
+
+        Args:
+            volume, fill: (x, y, z), the scan and what replaces it.
+        """
+
+    def attribute(self, model: nn.Module, volumes: Tensor, explained_class: int) -> Relevance:
+        """Return the (n, *native) drops of margin and of probability, 0 where nothing is replaced."""
+        check_volumes(volumes)
+
+        def of_one(volume: Tensor) -> tuple[Tensor, Tensor]:
+            patches, bring = self.parts(volume, fill_volume(self.reference, volume, self.brain))
+            if not patches:
+                return bring(volume.new_zeros(0)), bring(volume.new_zeros(0))
+            margin, probability = drops(
+                *patch_margins(model, volume, patches, explained_class, self.batch, self.engine)
+            )
+            return bring(margin), bring(probability)
+
+        return Relevance(*(torch.stack(part) for part in zip(*each_volume(volumes, of_one), strict=True)))
 
 
 def patch_margins(

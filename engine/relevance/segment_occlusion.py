@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from engine.relevance.area_occlusion import label_patches, region_boxes
-from engine.relevance.base import Patch, Relevance, RelevanceMethod, check_volumes, drops
-from engine.relevance.batching import each_volume
-from engine.relevance.fills import fill_volume
-from engine.relevance.patches import patch_margins
+from engine.relevance.base import Patch
+from engine.relevance.patches import PatchOcclusion
 from engine.relevance.segments import segmentations
 
 
 @dataclass(frozen=True)
-class SegmentOcclusion(RelevanceMethod):
+class SegmentOcclusion(PatchOcclusion):
     """How much the evidence for a class drops when a segment of the scan is replaced; mean over a hierarchy.
 
     Each scan is cut by its own intensities into a few, more, and many segments, without an atlas. Each segment of each
@@ -32,48 +32,27 @@ class SegmentOcclusion(RelevanceMethod):
     Attributes:
         levels: number of segments of each level.
         compactness: see segmentations.
-        reference: what replaces the tissue, see fill_volume.
-        engine: incremental, or dense: whole forward passes.
     """
 
     name: ClassVar[str] = "segment_occlusion"
-    native_grid: ClassVar[str] = "voxels"
-    antisymmetric: ClassVar[bool] = True
-    gradient: ClassVar[bool] = False
 
     levels: tuple[int, ...] = (8, 32, 128, 512)
     compactness: float = 0.5
-    reference: str | float = "mean"
-    engine: str = "incremental"
 
-    def attribute(self, model: nn.Module, volumes: Tensor, explained_class: int) -> Relevance:
-        """Return the (n, x, y, z) drops, 0 outside the brain mask."""
-        check_volumes(volumes)
-
-        def of_one(volume: Tensor) -> tuple[Tensor, Tensor]:
-            fill = fill_volume(self.reference, volume, self.brain)
-            levels = self.segmentations(volume)
-            patches = [patch for labels in levels for patch in self.patches(volume, fill, labels)]
-            found = drops(*patch_margins(model, volume, patches, explained_class, self.batch, self.engine))
-            margin, probability = (_mean_over_levels(part, levels) for part in found)
-            return margin, probability
-
-        return Relevance(*(torch.stack(part) for part in zip(*each_volume(volumes, of_one), strict=True)))
+    def parts(self, volume: Tensor, fill: Tensor) -> tuple[list[Patch], Callable[[Tensor], Tensor]]:
+        """Return the segments of all levels, and what brings their drops to (x, y, z), 0 outside the brain mask."""
+        levels = self.segmentations(volume)
+        boxes = (region_boxes(labels, int(labels.max())) for labels in levels)
+        patches = [
+            patch for labels, at in zip(levels, boxes, strict=True) for patch in label_patches(volume, fill, labels, at)
+        ]
+        return patches, partial(_mean_over_levels, levels=levels)
 
     def segmentations(self, volume: Tensor) -> Tensor:
         """Return the (levels, x, y, z) int32 segments, from 1, of one volume (x, y, z); 0 outside the brain."""
         mask, intensities = self.brain.mask.cpu().numpy(), self.brain.intensities(volume).cpu().numpy()
         found = segmentations(intensities, mask, self.brain.grid_mm, self.levels, self.compactness)
         return torch.from_numpy(found).to(volume.device)
-
-    def patches(self, volume: Tensor, fill: Tensor, labels: Tensor) -> list[Patch]:
-        """Return one patch for each segment of a level, in their order.
-
-        Args:
-            volume, fill: (x, y, z), the scan and what replaces it.
-            labels: (x, y, z) of one level.
-        """
-        return label_patches(volume, fill, labels, region_boxes(labels, int(labels.max())))
 
 
 def _mean_over_levels(drops: Tensor, levels: Tensor) -> Tensor:

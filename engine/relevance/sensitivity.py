@@ -22,9 +22,7 @@ class Sensitivity(RelevanceMethod):
     """
 
     name: ClassVar[str] = "sensitivity"
-    native_grid: ClassVar[str] = "voxels"
     antisymmetric: ClassVar[bool] = True
-    gradient: ClassVar[bool] = True
 
     def attribute(self, model: nn.Module, volumes: Tensor, explained_class: int) -> Relevance:
         """Return the (n, x, y, z) gradient of the margin."""

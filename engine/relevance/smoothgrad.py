@@ -34,8 +34,6 @@ class SmoothGrad(RelevanceMethod):
     """
 
     name: ClassVar[str] = "smoothgrad"
-    native_grid: ClassVar[str] = "voxels"
-    gradient: ClassVar[bool] = True
 
     copies: int = 25
     noise: float = 0.5
