@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from engine.cohort.decisions import accepted
 from engine.errors import UserError
@@ -14,6 +16,7 @@ from engine.pipeline.write_inputs import write_inputs
 from engine.preprocessing.cohort import Preparation, prepare_cohort
 from engine.preprocessing.quality import SOURCE
 
+AnyRun = TypeVar("AnyRun", bound=Run)
 ORDER = ("ingest", "preprocess", "train", "explain", "aggregate", "compare", "trust", "publish")
 
 
@@ -44,9 +47,7 @@ def preprocess(run: Run) -> None:
     for warning in prepared.cohort.warnings[len(run.cohort.warnings) :]:
         run.progress.say(f"  WARNING: {warning}")
     run.cohort = run.with_parts(prepared.cohort)
-    if not run.is_done("preprocess"):
-        write_inputs(run)
-        run.mark_done("preprocess")
+    do_once(run, "preprocess", write_inputs)
 
 
 def train(run: Run) -> None:
@@ -54,52 +55,35 @@ def train(run: Run) -> None:
     # This module is loaded for --help: what needs torch, which is slow to load, is imported where it is used.
     from engine.pipeline.train import write_networks  # noqa: PLC0415
 
-    if not run.is_done("train"):
-        write_networks(run)
-        run.mark_done("train")
+    do_once(run, "train", write_networks)
 
 
 def explain(run: Run) -> None:
     """Compute heatmaps: networks x volumes x methods."""
     from engine.pipeline.explain import write_heatmaps  # noqa: PLC0415
 
-    _require(run, run.networks_from, "explain")
-    if not run.is_done("explain"):
-        write_heatmaps(run)
-        run.mark_done("explain")
+    do_once(run, "explain", write_heatmaps, after=run.networks_from)
 
 
 def aggregate(run: Run) -> None:
     """Average the heatmaps of groups, add up the relevance of AAL regions, rank them."""
     from engine.pipeline.aggregate import write_cells, write_group_regions, write_region_relevance  # noqa: PLC0415
 
-    _require(run, "explain", "aggregate")
-    if not run.is_done("aggregate"):
-        write_cells(run)
-        write_region_relevance(run)
-        write_group_regions(run)
-        run.mark_done("aggregate")
+    do_once(run, "aggregate", write_cells, write_region_relevance, write_group_regions, after="explain")
 
 
 def compare(run: Run) -> None:
     """Measure distances between methods, variability between patients, agreement with known truth."""
     from engine.pipeline.compare import write_comparisons, write_truth_scores  # noqa: PLC0415
 
-    _require(run, "aggregate", "compare")
-    if not run.is_done("compare"):
-        write_comparisons(run)
-        write_truth_scores(run)
-        run.mark_done("compare")
+    do_once(run, "compare", write_comparisons, write_truth_scores, after="aggregate")
 
 
 def trust(run: Run) -> None:
     """Measure how far heatmaps can be trusted: randomisation, stability, deletion, anatomy."""
     from engine.pipeline.trust.measures import write_trust  # noqa: PLC0415
 
-    _require(run, "compare", "trust")
-    if not run.is_done("trust"):
-        write_trust(run)
-        run.mark_done("trust")
+    do_once(run, "trust", write_trust, after="compare")
 
 
 def publish(run: Run) -> None:
@@ -123,6 +107,23 @@ def say_flags(run: Run, sheet: Path | None) -> None:
         f"  {scans} of {len(run.quality)} scans flagged by the limits of preprocessing.quality, the worst {worst}: "
         f"{text}{look}, and write accept or reject into decisions.csv"
     )
+
+
+def do_once(run: AnyRun, stage: str, *steps: Callable[[AnyRun], None], after: str = "") -> None:
+    """Take the steps of a stage, unless an earlier attempt has completed it.
+
+    Args:
+        after: the stage whose results it needs.
+    Raises:
+        UserError: that stage has not been completed.
+    """
+    if after:
+        _require(run, after, stage)
+    if run.is_done(stage):
+        return
+    for step in steps:
+        step(run)
+    run.mark_done(stage)
 
 
 def _require(run: Run, before: str, stage: str) -> None:

@@ -76,9 +76,7 @@ def predict(run: NewScansRun) -> None:
     """Apply the networks of the reference run, as they are, to the new volumes."""
     from engine.pipeline.new_scans.predict import write_predictions  # noqa: PLC0415
 
-    if not run.is_done("predict"):
-        write_predictions(run)
-        run.mark_done("predict")
+    stages.do_once(run, "predict", write_predictions)
 
 
 STAGES = {
