@@ -10,7 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.cli.options import DEFAULT_STORE, add_cohort, add_common, configuration, overrides_of
+from engine.cli.options import (
+    DEFAULT_STORE,
+    add_cohort,
+    add_common,
+    add_device,
+    add_json,
+    add_settings,
+    configuration,
+    job_parser,
+    overrides_of,
+)
 from engine.cli.phenotypes import make_phenotypes, phenotypes_parser
 from engine.errors import RunError, UserError
 from engine.pipeline.run import Run
@@ -45,20 +55,15 @@ class CheckCommand:
     check: Callable[[argparse.Namespace, str, Progress], int]
 
 
-EPILOG = (
-    "Interrupted, it goes on where it stopped when the same command is given again. Research use only, not a medical "
-    "device."
-)
 AnyCommand = Command | CheckCommand
 
 
 def explain_parser() -> argparse.ArgumentParser:
     """Return the options of `explain`."""
-    p = argparse.ArgumentParser(
-        prog="run_pipeline.py explain",
-        description="Explain new scans by all networks of a finished run, by its methods and with its settings, into a "
+    p = job_parser(
+        "explain",
+        "Explain new scans by all networks of a finished run, by its methods and with its settings, into a "
         "run of their own in the same store. Nothing is trained.",
-        epilog=EPILOG,
     )
     p.add_argument("reference", metavar="RUN", help="run with the networks: its identifier, name or folder")
     p.add_argument("files", nargs="+", type=Path, metavar="SCAN.nii.gz", help="T1 images, NIfTI or Analyze")
@@ -91,11 +96,10 @@ def start_explain(options: argparse.Namespace, device: str, progress: Progress) 
 
 def import_parser() -> argparse.ArgumentParser:
     """Return the options of `import-model`."""
-    p = argparse.ArgumentParser(
-        prog="run_pipeline.py import-model",
-        description="Explain a cohort by a network of your own, as it is: its accuracy on these scans, heatmaps by all "
+    p = job_parser(
+        "import-model",
+        "Explain a cohort by a network of your own, as it is: its accuracy on these scans, heatmaps by all "
         "methods, group averages, as a run that `explain` can show new scans against. Nothing is trained.",
-        epilog=EPILOG,
     )
     p.add_argument("file", type=Path, metavar="FILE.safetensors", help="state dict, written by safetensors")
     p.add_argument("--card", type=Path, metavar="FILE.yaml", help="its layers (default: beside FILE, ending in .yaml)")
@@ -118,18 +122,18 @@ def start_import(options: argparse.Namespace, device: str, progress: Progress) -
 
 def check_parser() -> argparse.ArgumentParser:
     """Return the options of `check-simulation`."""
-    p = argparse.ArgumentParser(
-        prog="run_pipeline.py check-simulation",
-        description="Prove that a network trained on a simulated cohort finds the imposed change and nothing else: the "
+    p = job_parser(
+        "check-simulation",
+        "Prove that a network trained on a simulated cohort finds the imposed change and nothing else: the "
         "sham and every other nuisance, switched off in people whom it has never seen, must leave it at chance.",
-        epilog="Exit code 0 if so, 1 with one sentence if not. Nothing is stored.",
+        "Exit code 0 if so, 1 with one sentence if not. Nothing is stored.",
     )
     p.add_argument("config", nargs="?", type=Path, metavar="CONFIG.yaml", help="configuration over the preset's")
     p.add_argument("--preset", metavar="NAME", help="where to start from (default: demo)")
-    p.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="a setting")
+    add_settings(p, "a setting")
     p.add_argument("--quick", action="store_true", help="one small training and fewer people: wider intervals")
-    p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)")
-    p.add_argument("--json", action="store_true", help="end with one line of JSON on standard output")
+    add_device(p)
+    add_json(p)
     p.set_defaults(plan=False, name=None, cohort=None, data=None, table=None)
     return p
 
@@ -154,12 +158,11 @@ def check_simulation(options: argparse.Namespace, device: str, progress: Progres
 
 def benchmark_parser() -> argparse.ArgumentParser:
     """Return the options of `benchmark`."""
-    p = argparse.ArgumentParser(
-        prog="run_pipeline.py benchmark",
-        description="Score all relevance methods on cohorts whose truth is known: a run for each, tables, and findings "
+    p = job_parser(
+        "benchmark",
+        "Score all relevance methods on cohorts whose truth is known: a run for each, tables, and findings "
         "in words. Beside each score stand untrained networks, networks trained on nothing, and maps that explain "
         "nothing.",
-        epilog=EPILOG,
     )
     p.add_argument("--quick", action="store_true", help="three cohorts of 60 subjects a group")
     p.add_argument("--scenarios", metavar="NAMES", help="some of them, of the phenotypes, or single cohorts "
@@ -167,16 +170,15 @@ def benchmark_parser() -> argparse.ArgumentParser:
     p.add_argument("--phenotypes", type=Path, metavar="COHORT.csv", help="real heads, too: a cohort for each phenotype "
                    "of this table, made by `phenotypes`; with --data")  # fmt: skip
     p.add_argument("--data", type=Path, metavar="PATH", help="folder of the scans of --phenotypes")
-    p.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
-                   help="a setting of the runs of --phenotypes, over the preset phenotype")  # fmt: skip
+    add_settings(p, "a setting of the runs of --phenotypes, over the preset phenotype")
     p.add_argument("--methods", metavar="NAMES", help="some of them, with commas between (default: all)")
     p.add_argument("--seed", type=int, default=0, help="of cohorts and networks (default: 0)")
     p.add_argument("--store", type=Path, default=DEFAULT_STORE, metavar="PATH",
                    help=f"result store of the runs (default: {DEFAULT_STORE})")  # fmt: skip
     p.add_argument("--output", type=Path, metavar="PATH", help="for tables and findings (default: STORE/benchmark)")
-    p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)")
+    add_device(p)
     p.add_argument("--plan", action="store_true", help="print what would be done; do nothing")
-    p.add_argument("--json", action="store_true", help="end with one line of JSON on standard output")
+    add_json(p)
     return p
 
 

@@ -12,6 +12,30 @@ from engine.config.schema import RunConfig
 from engine.errors import UserError
 
 DEFAULT_STORE = Path("results")
+EPILOG = (
+    "Interrupted, it goes on where it stopped when the same command is given again. Research use only, not a medical "
+    "device."
+)
+
+
+def job_parser(name: str, description: str, epilog: str = EPILOG) -> argparse.ArgumentParser:
+    """Return a parser without options, for a job that is the first word on the command line."""
+    return argparse.ArgumentParser(prog=f"run_pipeline.py {name}", description=description, epilog=epilog)
+
+
+def add_device(p: argparse.ArgumentParser) -> None:
+    """Add --device."""
+    p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)")
+
+
+def add_settings(p: argparse.ArgumentParser, text: str) -> None:
+    """Add --set, described by a text."""
+    p.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help=text)
+
+
+def add_json(p: argparse.ArgumentParser, more: str = "") -> None:
+    """Add --json, with what there is more to say of it."""
+    p.add_argument("--json", action="store_true", help=f"end with one line of JSON on standard output{more}")
 
 
 def add_common(p: argparse.ArgumentParser, store: Path | None, example: str) -> None:
@@ -22,15 +46,15 @@ def add_common(p: argparse.ArgumentParser, store: Path | None, example: str) -> 
         example: of a setting.
     """
     p.add_argument("--store", type=Path, default=store, metavar="PATH", help=f"result store (default: {DEFAULT_STORE})")
-    p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)")
-    p.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help=f"e.g. {example}")
+    add_device(p)
+    add_settings(p, f"e.g. {example}")
     p.add_argument(
         "--force", action="store_true", help="compute again even if a finished run with the same settings exists"
     )
     p.add_argument(
         "--plan", action="store_true", help="print what would be done, with time, memory and disk; do nothing"
     )
-    p.add_argument("--json", action="store_true", help="end with one line of JSON on standard output, also of --plan")
+    add_json(p, ", also of --plan")
 
 
 def add_cohort(p: argparse.ArgumentParser) -> None:

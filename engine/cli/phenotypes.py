@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from engine.cli.options import add_json, job_parser
 from engine.cohort.phenotypes import (
     USUAL,
     Covariates,
@@ -23,12 +24,12 @@ from store.files.atomic import write_bytes
 
 def phenotypes_parser() -> argparse.ArgumentParser:
     """Return the options of `phenotypes`."""
-    p = argparse.ArgumentParser(
-        prog="run_pipeline.py phenotypes",
-        description="Make phenotypes of measured volumes: log(structure / intracranial volume), with age, sex and the "
+    p = job_parser(
+        "phenotypes",
+        "Make phenotypes of measured volumes: log(structure / intracranial volume), with age, sex and the "
         "first principal components of all other regions regressed out. A network that predicts one must look at the "
         "structure: a known truth in scans that nobody altered (docs/truth.md).",
-        epilog="Research use only, not a medical device.",
+        "Research use only, not a medical device.",
     )
     p.add_argument("--volumes", type=Path, required=True, metavar="FILE", help="CSV or TSV: a row a person, a column a "
                    "region")  # fmt: skip
@@ -47,7 +48,7 @@ def phenotypes_parser() -> argparse.ArgumentParser:
     p.add_argument("--phenotype", action="append", metavar="NAME=VOLUME+VOLUME:REGION+REGION", help="its volumes, and "
                    "the regions of the atlas that are its truth; may be repeated (default: ten structures of "
                    f"DLMUSE: {', '.join(one.name for one in USUAL)})")  # fmt: skip
-    p.add_argument("--json", action="store_true", help="end with one line of JSON on standard output")
+    add_json(p)
     p.set_defaults(device="cpu")
     return p
 
