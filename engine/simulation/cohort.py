@@ -48,11 +48,6 @@ NUISANCES = ("anatomy", "ageing", "size", "misregistration", "sham", "intensity"
 SHARED_FACTOR = "shared_factor"  # a nuisance of scenarios that have one
 
 
-def nuisances_of(simulation: Simulation) -> tuple[str, ...]:
-    """Return the names of what differs between scans beside the imposed change."""
-    return (*NUISANCES, SHARED_FACTOR) if scenario_of(simulation).shared else NUISANCES
-
-
 def read(config: CohortConfig, seed: int = 0) -> Cohort:
     """Return the scans of a simulated cohort; their volumes are made by SimulatedPreparer."""
     simulation = config.simulation
@@ -158,11 +153,18 @@ class SimulatedPreparer:
         Args:
             row: of the scans table.
             imposed: False leaves a patient's imposed change out.
-            without: names of nuisances to leave out, see nuisances_of.
+            without: names of `nuisances` to leave out.
         """
-        base = base_anatomy(self.simulation, self.grid_mm)
-        wanted = {name: name not in without for name in nuisances_of(self.simulation)}
-        scan = self.scan_draws(row)
+        return self._render(row, imposed, {name: name not in without for name in self.nuisances})
+
+    @property
+    def nuisances(self) -> tuple[str, ...]:
+        """The names of what differs between scans beside the imposed change."""
+        return (*NUISANCES, SHARED_FACTOR) if scenario_of(self.simulation).shared else NUISANCES
+
+    def _render(self, row: dict, imposed: bool, wanted: dict[str, bool]) -> np.ndarray:
+        """Make the scan of a row with the nuisances that are wanted; see `volume`."""
+        base, scan = base_anatomy(self.simulation, self.grid_mm), self.scan_draws(row)
         healthy = self._coordinates(row, wanted, scan.normal(0, JITTER_MM, 3))
         coordinates = self._add_disease(row, healthy) if imposed else healthy
         volume = ndimage.map_coordinates(base.template, coordinates, order=1, mode="constant", cval=0.0)

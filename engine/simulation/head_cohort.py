@@ -8,7 +8,6 @@ drawn at random (head_files.py). Source: docs/simulation.md, Real heads.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -203,19 +202,14 @@ class HeadPreparer(SimulatedPreparer):
         patterns = scenario_of(self.simulation).patterns
         return next((p for p in patterns if p.name == row.get("subtype")), patterns[0])
 
-    def volume(self, row: dict, imposed: bool = True, without: Collection[str] = ()) -> np.ndarray:
-        """Make the scan of a row: (x, y, z) float32, white matter about 1, 0 outside the brain mask.
+    @property
+    def nuisances(self) -> tuple[str, ...]:
+        """The names of what differs between scans beside the imposed change, on heads of their own anatomy."""
+        return HEAD_NUISANCES
 
-        What is left out changes no other draw: the rest of the scan stays as it is.
-
-        Args:
-            row: of the scans table.
-            imposed: False leaves a patient's imposed change out.
-            without: names of nuisances to leave out, of HEAD_NUISANCES.
-        """
-        base, body = self.template(), self.body(row)
-        wanted = {name: name not in without for name in HEAD_NUISANCES}
-        scan = self.scan_draws(row)
+    def _render(self, row: dict, imposed: bool, wanted: dict[str, bool]) -> np.ndarray:
+        """Make the scan of a row on its own head, with the nuisances that are wanted; see `volume`."""
+        base, body, scan = self.template(), self.body(row), self.scan_draws(row)
         healthy = self._places(row, base, wanted, scan.normal(0, JITTER_MM, 3))
         reach = self._reach(body)
         unmoved = base.mask & ~mark_reached(replace(base, reach=reach), healthy)
