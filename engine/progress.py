@@ -19,6 +19,8 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
+from store.words import duration
+
 PLAIN_EVERY_S = 10.0
 
 
@@ -81,13 +83,3 @@ class Progress:
             task = Task(label, total, done, self.console, bars)
             yield task
             task.close()
-
-
-def duration(seconds: float) -> str:
-    """Write a length of time for people: 8 s, 3 min 20 s, 2 h 5 min."""
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 3600:
-        return f"{seconds // 60} min {seconds % 60} s"
-    return f"{seconds // 3600} h {seconds % 3600 // 60} min"

@@ -6,6 +6,7 @@ import math
 import re
 
 from dashboard.text.region_names import known_name
+from store import words
 
 METHODS = {
     "sensitivity": "Sensitivity analysis",
@@ -192,14 +193,7 @@ def duration(seconds: float | None) -> str:
     """Write seconds as 28 s, 4 min 10 s, 2 h 5 min."""
     if seconds is None or not math.isfinite(seconds):
         return NONE
-    if seconds < 10:
-        return f"{three(seconds)} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{three(seconds)} s" if seconds < 10 else words.duration(seconds)
 
 
 def size(count_of_bytes: float) -> str:

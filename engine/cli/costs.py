@@ -26,8 +26,8 @@ from engine.images.grid import Grid
 from engine.networks.device import BACKWARD_COPIES, volumes_that_fit
 from engine.pipeline.run import Run
 from engine.pipeline.truth_references import HELD_OUT, OCCLUDED_NETWORKS, OCCLUSIONS_FROM_MM
-from engine.progress import duration
 from engine.training.parallel import processes_for
+from store.words import duration
 
 # Orders of magnitude measured on two CPU cores.
 SIMULATE_S = {1: 6.0, 2: 0.9, 3: 0.3, 4: 0.1}

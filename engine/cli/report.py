@@ -10,11 +10,11 @@ from pathlib import Path
 import pandas as pd
 
 from engine.cli.options import DEFAULT_STORE
-from engine.progress import duration
 from store import RunReader, open_run
 from store.accuracy import Estimate, difference, judged, judged_scans, metrics_of
 from store.keys import ModelName, are_of_folds
 from store.reading.verdict import baseline_scans, in_words, paired, verdict
+from store.words import duration
 
 CREDITS = ("Template:", "Atlas:", "Method:")
 PAPER = "Rieke et al. 2018 on ADNI: accuracy 0.77 +- 0.06, AUC 0.78 +- 0.04"

@@ -40,11 +40,12 @@ from engine.pipeline.evaluate import evaluation_tables, prediction_rows
 from engine.pipeline.explain import DROP_UNITS, GRADIENT_UNITS
 from engine.pipeline.run import NOTICES, Run
 from engine.preprocessing.pictures import contact_sheets, overlay
-from engine.progress import Progress, duration
+from engine.progress import Progress
 from engine.simulation.imposed import ChangedPlaces, imposed_regions
 from store import RunWriter
 from store.keys import HeatmapKey
 from store.reading.truth import binary_of
+from store.words import duration
 from store.writing.writer import HeatmapArray
 
 HELD_OUT = 0.3  # of all scans, MCI included

@@ -15,9 +15,10 @@ from engine.pipeline.method_benchmark.cells import Extent, configuration, people
 from engine.pipeline.method_benchmark.collect import collect
 from engine.pipeline.method_benchmark.findings import findings
 from engine.pipeline.run import Run, locked
-from engine.progress import Progress, duration
+from engine.progress import Progress
 from store import SPEC_VERSION
 from store.benchmark import Benchmark, write_benchmark
+from store.words import duration
 
 FINDINGS = "findings.md"
 
