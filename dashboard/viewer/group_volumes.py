@@ -6,9 +6,6 @@ Only what a page asked for in the name of its reader is known here.
 
 from __future__ import annotations
 
-import hmac
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +13,8 @@ import numpy as np
 from dashboard.data import averages as data_averages
 from dashboard.data.anatomy import brain
 from dashboard.data.averages import Average
-from dashboard.viewer import signing
+from dashboard.viewer.tokens import TokenMemory
 from dashboard.viewer.volumes import OUTSIDE, VolumeRequest
-from store import NotInRunError
 from store.files.encoding import quantise
 
 KIND = "average"
@@ -33,19 +29,12 @@ class GroupVolume:
     factors: tuple[float, ...]
 
 
-_known: OrderedDict[str, GroupVolume] = OrderedDict()
-_lock = threading.Lock()
+_known: TokenMemory[GroupVolume] = TokenMemory(KEPT, 32, "average")
 
 
 def remember(volume: GroupVolume) -> str:
     """Return a name for a volume that says nothing about it; the volume is remembered among the last ones."""
-    token = hmac.new(signing.KEY, repr(volume).encode(), "sha256").hexdigest()[:32]
-    with _lock:
-        _known[token] = volume
-        _known.move_to_end(token)
-        while len(_known) > KEPT:
-            _known.popitem(last=False)
-    return token
+    return _known.remember(volume, repr(volume))
 
 
 def read(wanted: VolumeRequest) -> tuple[np.ndarray, float]:
@@ -56,10 +45,7 @@ def read(wanted: VolumeRequest) -> tuple[np.ndarray, float]:
     Raises:
         NotInRunError: no page of this server has shown it lately.
     """
-    with _lock:
-        volume = _known.get(wanted.method)
-    if volume is None:
-        raise NotInRunError("this server no longer remembers the average of this address: reload the page")
+    volume = _known.read(wanted.method)
     own = brain(volume.averages[0].selection.run)
     integers, scale = quantise(own.spread_out(data_averages.combined(volume.averages, volume.factors)))
     integers[~own.mask] = OUTSIDE

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import base64
 import functools
-import hmac
 import json
-import threading
-from collections import OrderedDict
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 import store
 from dashboard.data.runs import Run
-from dashboard.viewer import signing
+from dashboard.viewer.tokens import TokenMemory
 from store import NotInRunError, RunReader
 from store.files.encoding import quantise
 from store.measures import percent_per_cm3
@@ -71,28 +68,17 @@ def is_of_groups(wanted: VolumeRequest) -> bool:
     return wanted.kind in ("anatomy", "atlas", "average") or (wanted.kind == "truth" and wanted.method == COHORT)
 
 
-_places: OrderedDict[str, Run] = OrderedDict()
-_lock = threading.Lock()
+_places: TokenMemory[Run] = TokenMemory(PLACES_KEPT, 16, "run")
 
 
 def place_token(place: Run) -> str:
     """Return a name for a run that says nothing about it; the run is remembered among the last few."""
-    token = hmac.new(signing.KEY, "\n".join(place).encode(), "sha256").hexdigest()[:16]
-    with _lock:
-        _places[token] = place
-        _places.move_to_end(token)
-        while len(_places) > PLACES_KEPT:
-            _places.popitem(last=False)
-    return token
+    return _places.remember(place, "\n".join(place))
 
 
 def place_of(token: str) -> Run:
     """Return the run of a token; NotInRunError where it is no longer remembered."""
-    with _lock:
-        if token not in _places:
-            raise NotInRunError("this server no longer remembers the run of this address: reload the page")
-        _places.move_to_end(token)
-        return _places[token]
+    return _places.read(token)
 
 
 @functools.lru_cache(maxsize=READERS_KEPT)
