@@ -9,11 +9,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-import streamlit as st
 
-from dashboard.data import runs, workers
+from dashboard.data import byte_cache, runs, workers
 from dashboard.data.anatomy import brain
-from dashboard.data.byte_cache import ByteCache
 from dashboard.data.runs import Run
 from dashboard.data.selection import Selection
 from dashboard.drawing import brain_maps
@@ -48,19 +46,9 @@ class Average:
     scale: str | None = None
 
 
-@st.cache_resource(show_spinner=False)
-def _maps() -> ByteCache[BrainMap]:
-    return ByteCache(MAPS_LIMIT, lambda kept: kept.bytes)
-
-
-@st.cache_resource(show_spinner=False)
-def _figures() -> ByteCache[BrainMap]:
-    return ByteCache(FIGURES_LIMIT, lambda kept: kept.bytes)
-
-
-@st.cache_resource(show_spinner=False)
-def _differences() -> ByteCache[np.ndarray]:
-    return ByteCache(FIGURES_LIMIT, lambda levels: levels.nbytes)
+_maps = partial(byte_cache.shared, "group averages", MAPS_LIMIT)  # ByteCache[BrainMap]
+_figures = partial(byte_cache.shared, "figures of averages", FIGURES_LIMIT)  # ByteCache[BrainMap]
+_differences = partial(byte_cache.shared, "levels of differences", FIGURES_LIMIT)  # ByteCache[np.ndarray]
 
 
 # Small answers that a pass asks for a hundred times: Streamlit's caches would take longer than the pictures.

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+import pandas as pd
+import streamlit as st
 from cachetools import LRUCache
 
 Kept = TypeVar("Kept")
@@ -61,6 +63,20 @@ class ByteCache(Generic[Kept]):
                         self._entries[key] = making.made[0]
             making.ended.set()
         return making.made[0]
+
+
+@st.cache_resource(show_spinner=False)
+def shared(what: str, limit: int) -> ByteCache[Any]:
+    """Return the cache of what it is said to hold, one for all sessions; `limit` in bytes."""
+    del what  # Streamlit keeps a cache for each
+    return ByteCache(limit, bytes_of)
+
+
+def bytes_of(kept: Any) -> int:
+    """Return the bytes of a table, an array, or anything that counts its own."""
+    if isinstance(kept, pd.DataFrame):
+        return int(kept.memory_usage(deep=True).sum())
+    return int(kept.nbytes if hasattr(kept, "nbytes") else kept.bytes)
 
 
 class _Making(Generic[Kept]):

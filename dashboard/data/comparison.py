@@ -5,17 +5,16 @@ docs/definitions.md, Two sets of scans.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import streamlit as st
 
-from dashboard.data import permutations, runs
+from dashboard.data import byte_cache, permutations, runs
 from dashboard.data.anatomy import brain
 from dashboard.data.averages import MIB, Average, measured
-from dashboard.data.byte_cache import ByteCache
 from dashboard.drawing import brain_maps
 from dashboard.drawing.brain_maps import BrainMap
 from dashboard.text import formatting
@@ -64,9 +63,7 @@ class Difference:
         return self.t.bytes + self.p.bytes
 
 
-@st.cache_resource(show_spinner=False)
-def _kept() -> ByteCache[Difference]:
-    return ByteCache(LIMIT, lambda found: found.bytes)
+_kept = functools.partial(byte_cache.shared, "tests of two sets", LIMIT)  # ByteCache[Difference]
 
 
 def sets_of(first: Average, second: Average) -> tuple[pd.DataFrame, pd.DataFrame, int]:

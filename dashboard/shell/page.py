@@ -11,6 +11,7 @@ import streamlit as st
 
 from dashboard.data import reference_run, runs
 from dashboard.data.runs import Run
+from dashboard.data.selection import Selection
 from dashboard.shell import notices, run_picker, sidebar, url_state
 from dashboard.shell.components.share import share_button
 from dashboard.text.formatting import plain, region_name
@@ -36,6 +37,19 @@ def body(main: Callable[[], None]) -> None:
         url_state.finish()
 
     alone()
+
+
+def body_of_selection(title: str, show: Callable[[Selection], None]) -> None:
+    """Run a page that shows the heatmaps chosen at the left, as `body` does; say so where the run has none."""
+
+    def main() -> None:
+        selection = sidebar.current()
+        if selection is not None:
+            return show(selection)
+        st.title(title, anchor=False)
+        st.info("This run has no heatmaps. They are made by the stages explain and aggregate of run_pipeline.py.")
+
+    body(main)
 
 
 def with_region_words(table: pd.DataFrame) -> pd.DataFrame:
@@ -151,8 +165,3 @@ def provenance(run: Run, *parts: str) -> None:
     networks = [f"networks of {known.run_id}{' (simulated change)' if known.simulated else ''}"] if known else []
     words = [f"Run {run.run_id}", kind, *networks, *parts, f"made {manifest['created'][:10]}"]
     st.caption(f"{' · '.join(map(plain, words))}. {notices.RESEARCH_ONLY}")
-
-
-def nothing_explained() -> None:
-    """Say, on pages that need heatmaps, that the run has none."""
-    st.info("This run has no heatmaps. They are made by the stages explain and aggregate of run_pipeline.py.")

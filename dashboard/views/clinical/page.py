@@ -229,13 +229,8 @@ def explain() -> None:
     )  # fmt: skip
 
 
-def main() -> None:
+def main(selection: Selection) -> None:
     """Show the Clinical page."""
-    selection = sidebar.current()
-    if selection is None:
-        st.title("Clinical", anchor=False)
-        page.nothing_explained()
-        return
     manifest, rows = runs.manifest(selection.run), selection.rows()
     head = page.Header("Clinical", sentence(selection, rows, ordered_diagnoses(rows, manifest["groups"])))
     downloads = content(selection, manifest, rows)
@@ -293,4 +288,4 @@ def files(selection: Selection, choice: Choice, table: pd.DataFrame, dots_table:
     return found
 
 
-page.body(main)
+page.body_of_selection("Clinical", main)

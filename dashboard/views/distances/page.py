@@ -158,12 +158,8 @@ def stored(selection: Selection) -> tuple[pd.DataFrame, pd.DataFrame]:
         return pd.DataFrame(), pd.DataFrame()
 
 
-def main() -> None:
+def main(selection: Selection) -> None:
     """Show the Distances page."""
-    selection = sidebar.current()
-    if selection is None:
-        page.nothing_explained()
-        return
     groups, rows = runs.manifest(selection.run)["groups"], selection.rows()
     diagnoses = ordered_diagnoses(rows, groups)
     head = page.Header("Distances", sentence(selection, rows, diagnoses))
@@ -213,4 +209,4 @@ def main() -> None:
     head.finish(downloads)
 
 
-page.body(main)
+page.body_of_selection("Distances", main)

@@ -216,13 +216,8 @@ def downloads(selection: Selection, look: MapStyle, drawn: dict[Panel, Drawing])
     return found
 
 
-def main() -> None:
+def main(selection: Selection) -> None:
     """Show the Group maps page."""
-    selection = sidebar.current()
-    if selection is None:
-        st.title("Group maps", anchor=False)
-        page.nothing_explained()
-        return
     run = selection.run
     place = st.container(gap=None)  # the head names what is chosen below it
     controls, row = st.container(), st.container(horizontal=True, vertical_alignment="center", gap="small")
@@ -277,4 +272,4 @@ def main() -> None:
     head.finish([*downloads(selection, look, drawn), *on_surface, *compared])
 
 
-page.body(main)
+page.body_of_selection("Group maps", main)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,10 +10,9 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard.data import runs
+from dashboard.data import byte_cache, runs
 from dashboard.data.anatomy import anatomy, brain, extent
 from dashboard.data.averages import MIB, Average, measured
-from dashboard.data.byte_cache import ByteCache
 from dashboard.data.comparison import ALPHA, Difference
 from dashboard.data.runs import Run
 from dashboard.drawing import brain_maps, planes
@@ -52,9 +52,7 @@ class Compared:
         return formatting.plain(self.names[0] if t > 0 else self.names[1])
 
 
-@st.cache_resource(show_spinner=False)
-def _kept() -> ByteCache[pd.DataFrame]:
-    return ByteCache(LIMIT, lambda table: int(table.memory_usage(deep=True).sum()))
+_kept = functools.partial(byte_cache.shared, "clusters of tests", LIMIT)  # ByteCache[pd.DataFrame]
 
 
 def volume(run: Run, packed: brain_maps.BrainMap, around: float) -> np.ndarray:

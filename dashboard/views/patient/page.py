@@ -11,7 +11,7 @@ import streamlit as st
 from dashboard.data import reference_run, runs
 from dashboard.data.selection import Selection, explained_scans
 from dashboard.drawing import palette
-from dashboard.shell import display, page, sidebar, url_state
+from dashboard.shell import display, page, url_state
 from dashboard.text import formatting
 from dashboard.views.patient import charts, choice, in_words, linked_viewer, pictures, reference_groups, surface
 from dashboard.views.patient import queries as patient_queries
@@ -160,12 +160,8 @@ def in_3d(selection: Selection, model: str, row: pd.Series, method: str, view: d
         )
 
 
-def main() -> None:
+def main(selection: Selection) -> None:
     """Show the Patient page."""
-    selection = sidebar.current()
-    if selection is None:
-        page.nothing_explained()
-        return
     groups, other = runs.manifest(selection.run)["groups"], reference_run.of(selection.run)
     answer = runs.answer(selection.run)
     explained = explained_scans(selection.run, selection.model_set)
@@ -226,4 +222,4 @@ def main() -> None:
     head.finish([*downloads(selection, model, row, tables, view, against), *on_surface])
 
 
-page.body(main)
+page.body_of_selection("Patient", main)

@@ -275,12 +275,8 @@ def explain(choice: Choice) -> None:
     )
 
 
-def main() -> None:
+def main(selection: Selection) -> None:
     """Show the Regions page."""
-    selection = sidebar.current()
-    if selection is None:
-        page.nothing_explained()
-        return
     rows, groups = selection.rows(), runs.manifest(selection.run)["groups"]
     diagnoses = ordered_diagnoses(rows, groups)
     head = page.Header("Regions", sentence(selection, rows, diagnoses))
@@ -342,4 +338,4 @@ def part_of_page(
     return [page.Download.csv("Ranking, CSV", f"{name}_regions_{choice.measure}", make)]
 
 
-page.body(main)
+page.body_of_selection("Regions", main)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
+from dashboard.data import byte_cache
 from dashboard.data.anatomy import anatomy, brain
 from dashboard.data.averages import MIB, Average, Progress, begin_reading, brain_map, combined, figures, is_known
 from dashboard.data.byte_cache import ByteCache
@@ -43,19 +45,9 @@ class Drawing:
     opacity: Average | None = None
 
 
-@st.cache_resource(show_spinner=False)
-def _cuts() -> ByteCache[np.ndarray]:
-    return ByteCache(CUTS_LIMIT, lambda planes: planes.nbytes)
-
-
-@st.cache_resource(show_spinner=False)
-def _grounds() -> ByteCache[planes.Background]:
-    return ByteCache(GROUNDS_LIMIT, lambda kept: kept.bytes)
-
-
-@st.cache_resource(show_spinner=False)
-def _pictures() -> ByteCache[ScreenPicture]:
-    return ByteCache(PICTURES_LIMIT, lambda one: one.bytes)
+_cuts = functools.partial(byte_cache.shared, "cuts of averages", CUTS_LIMIT)  # ByteCache[np.ndarray]
+_grounds = functools.partial(byte_cache.shared, "backgrounds", GROUNDS_LIMIT)  # ByteCache[planes.Background]
+_pictures = functools.partial(byte_cache.shared, "pictures of averages", PICTURES_LIMIT)  # ByteCache[ScreenPicture]
 
 
 @st.cache_resource(show_spinner=False)

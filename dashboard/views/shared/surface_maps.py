@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 import streamlit as st
 
-from dashboard.data import runs
+from dashboard.data import byte_cache, runs
 from dashboard.data.anatomy import brain
 from dashboard.data.averages import MIB, Average, brain_map
-from dashboard.data.byte_cache import ByteCache
 from dashboard.data.runs import Run
 from dashboard.drawing import surface_mesh
 from dashboard.drawing.pictures import ScreenPicture
@@ -20,14 +20,8 @@ from dashboard.text import formatting
 VALUES_LIMIT, PICTURES_LIMIT = 4 * MIB, 3 * MIB
 
 
-@st.cache_resource(show_spinner=False)
-def _values() -> ByteCache[np.ndarray]:
-    return ByteCache(VALUES_LIMIT, lambda values: values.nbytes)
-
-
-@st.cache_resource(show_spinner=False)
-def _pictures() -> ByteCache[ScreenPicture]:
-    return ByteCache(PICTURES_LIMIT, lambda one: one.bytes)
+_values = functools.partial(byte_cache.shared, "values of vertices", VALUES_LIMIT)  # ByteCache[np.ndarray]
+_pictures = functools.partial(byte_cache.shared, "pictures of the cortex", PICTURES_LIMIT)  # ByteCache[ScreenPicture]
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)

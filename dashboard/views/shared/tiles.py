@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
-import streamlit as st
 
 from dashboard.data import averages as data_averages
+from dashboard.data import byte_cache
 from dashboard.data.anatomy import brain
 from dashboard.data.averages import MIB, Average
-from dashboard.data.byte_cache import ByteCache
 from dashboard.drawing import brain_maps, planes
 from dashboard.drawing.pictures import ScreenPicture
 from dashboard.views.shared import average_pictures
@@ -28,9 +28,7 @@ class Tile:
     mm: float
 
 
-@st.cache_resource(show_spinner=False)
-def _pictures() -> ByteCache[ScreenPicture]:
-    return ByteCache(LIMIT, lambda one: one.bytes)
+_pictures = functools.partial(byte_cache.shared, "pictures of single heatmaps", LIMIT)  # ByteCache[ScreenPicture]
 
 
 def picture(tile: Tile) -> ScreenPicture:

@@ -10,8 +10,8 @@ from dashboard.shell import display, url_state
 from dashboard.shell.page import Download
 from dashboard.text.formatting import method_name, plain, region_name
 from dashboard.views.trust import charts as trust_charts
-from dashboard.views.trust import queries, words
 from dashboard.views.trust import tables as trust_tables
+from dashboard.views.trust import words
 from dashboard.views.trust.tables import MEASURES
 from store.accuracy import LEAST_SUBJECTS
 
@@ -31,11 +31,9 @@ HOW = (
 
 def section(run: Run) -> list[Download]:
     """Show the regions of a method, and the hippocampus by all methods."""
-    table = queries.table(run, "anatomy")
+    table = words.measured(run, "anatomy", "How far the relevance of each region follows its tissue", HOW)
     if table.empty:
-        words.nothing(run, "How far the relevance of each region follows its tissue", "anatomy")
         return []
-    st.markdown(HOW)
     groups = runs.manifest(run)["groups"]
     row = st.columns([1.4, 1.2, 1], vertical_alignment="bottom", gap="small")
     method = url_state.choose(

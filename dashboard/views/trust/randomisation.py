@@ -9,7 +9,7 @@ from dashboard.data.runs import Run
 from dashboard.shell import display, url_state
 from dashboard.shell.page import Download
 from dashboard.text.formatting import correlation, method_name, plain
-from dashboard.views.trust import queries, similarity_charts, words
+from dashboard.views.trust import similarity_charts, words
 from dashboard.views.trust import tables as trust_tables
 from store.reading.trust_figures import FAILS, HOLDS, UNCLEAR, Measured, judge
 
@@ -36,11 +36,10 @@ HOW = (
 
 def section(run: Run) -> list[Download]:
     """Show the strip of all methods, and the chosen one against its reference."""
-    table = queries.table(run, "randomisation")
+    what = "How heatmaps change when layers of the network are drawn anew"
+    table = words.measured(run, "randomisation", what, HOW)
     if table.empty:
-        words.nothing(run, "How heatmaps change when layers of the network are drawn anew", "randomisation")
         return []
-    st.markdown(HOW)
     measures = [measure for measure in MEASURES if (table["measure"] == measure).any()]
     row = st.container(horizontal=True, gap="medium", vertical_alignment="bottom")
     measure = url_state.choose(

@@ -38,12 +38,10 @@ HOW = (
 
 def section(run: Run) -> list[Download]:
     """Show the summary of all methods, and the matrix of networks of the chosen one."""
-    table, pairs = queries.table(run, "stability"), queries.table(run, "stability_pairs")
+    what = "How far heatmaps stay when the network is trained again"
+    table = words.measured(run, "stability", what, HOW, "--set trust.networks=4")
     if table.empty:
-        words.nothing(run, "How far heatmaps stay when the network is trained again", "stability",
-                      "--set trust.networks=4")  # fmt: skip
         return []
-    st.markdown(HOW)
     groups = runs.manifest(run)["groups"]
     row = st.container(horizontal=True, gap="medium", vertical_alignment="bottom")
     measures = [measure for measure in MEASURES if (table["measure"] == measure).any()]
@@ -76,6 +74,7 @@ def section(run: Run) -> list[Download]:
         st.caption("This run has no networks that were trained again: `--set trust.networks=4` makes them.")
     own = table[(table["level"] == level) & (table["diagnosis"] == whom)]
     st.caption(f"{words.n_of(own)}. Lines: 95 % CI over subjects. All charts in the order of the first, on one scale.")
+    pairs = queries.table(run, "stability_pairs")
     _matrix(run, pairs, measure)
     name = f"{run.run_id}_trust"
     return [

@@ -44,6 +44,16 @@ def nothing(run: Run, what: str, table: str, more: str = "") -> None:
     st.code(f"{notices.MAKE_ONE}{f' {more}' if more else ''}", language=None)
 
 
+def measured(run: Run, table: str, what: str, how: str, more: str = "") -> pd.DataFrame:
+    """Return a table of trust and write how its part is read; where it is empty, say what makes it, see `nothing`."""
+    found = queries.table(run, table)
+    if found.empty:
+        nothing(run, what, table, more)
+    else:
+        st.markdown(how)
+    return found
+
+
 def instead_of_all(run: Run) -> bool:
     """Say why a run has nothing to show on this page at all; False where it has."""
     known = reference_run.of(run)

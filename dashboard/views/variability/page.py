@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
+from dashboard.data.selection import Selection
 from dashboard.shell import page, sidebar, url_state
 from dashboard.shell.page import Download
 from dashboard.text import formatting
@@ -36,13 +37,8 @@ def sentence(patients: Patients) -> str:
     )
 
 
-def main() -> None:
+def main(selection: Selection) -> None:
     """Show the Variability page."""
-    selection = sidebar.current()
-    if selection is None:
-        st.title("Variability", anchor=False)
-        page.nothing_explained()
-        return
     patients = Patients(selection)
     head = page.Header("Variability", sentence(patients))
     view = url_state.choose(
@@ -62,4 +58,4 @@ def main() -> None:
     head.finish(files)
 
 
-page.body(main)
+page.body_of_selection("Variability", main)
