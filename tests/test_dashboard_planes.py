@@ -189,9 +189,7 @@ def test_a_colour_bar_marks_its_ends_and_the_threshold():
 
 def test_rows_crosshair_and_positions(anatomy):
     volume = np.zeros((49, 58, 49), np.float32)
-    positions = planes.spread_positions(anatomy, "coronal", 4)
-    assert positions == sorted(positions)
-    assert -112 < positions[0] < positions[-1] < 58
+    positions = [-78.0, -44.0, -10.0, 24.0]
     one = planes.picture(anatomy, volume, affine(4), positions, Style(), RANGE, bar=False)
     two = planes.picture(anatomy, volume, affine(4), positions, Style(), RANGE, bar=False, columns=2)
     assert two.width == one.width // 2

@@ -30,10 +30,9 @@ from engine.simulation.cohort import (
     SimulatedPreparer,
     base_anatomy,
     imposed_truth,
-    outside_reach,
     read,
 )
-from engine.simulation.imposed import changed_places, imposed_regions, measure_change
+from engine.simulation.imposed import changed_places, imposed_regions, measure_change, outside_reach
 from engine.simulation.scenarios import SCENARIOS, is_imposed
 from engine.simulation.twins import visible_change
 

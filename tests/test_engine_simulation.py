@@ -12,8 +12,9 @@ from engine.config.cohort_schema import CohortConfig, Simulation
 from engine.errors import UserError
 from engine.images.template import brain_mask
 from engine.simulation.atrophy import AD_CHANGE, REACH_MM, sample, solve_flow, truth_map
-from engine.simulation.cohort import NUISANCES, SimulatedPreparer, base_anatomy, imposed_truth, outside_reach, read
-from engine.simulation.twins import counterfactual_twin, mean_visible_change, scan_as_rendered, visible_change
+from engine.simulation.cohort import NUISANCES, SimulatedPreparer, base_anatomy, imposed_truth, read
+from engine.simulation.imposed import outside_reach
+from engine.simulation.twins import counterfactual_twin, visible_change
 
 SIMULATION = Simulation(positive=3, negative=3, solve_mm=4)
 
@@ -149,7 +150,7 @@ def test_volumes_are_reproducible_and_differ_between_people(cohort, preparer, tm
 def test_the_imposed_change_is_where_the_truth_says(cohort, preparer):
     patients = [r for r in cohort.scans.to_dict("records") if r["group"] == "AD"]
     truth, log_jacobian = imposed_truth(preparer)
-    difference = mean_visible_change(preparer, patients)
+    difference = np.mean([visible_change(preparer, row) for row in patients], axis=0)
     mask = brain_mask(4)
     assert 0.02 < truth[mask].mean() < 0.4
     assert difference[truth & mask].mean() > 1.5 * difference[~truth & mask].mean()
@@ -194,10 +195,10 @@ def test_a_twin_differs_from_its_scan_by_the_imposed_change_alone(cohort, prepar
     rows = cohort.scans.to_dict("records")
     patient = next(r for r in rows if r["group"] == "AD")
     control = next(r for r in rows if r["group"] == "NC")
-    assert np.array_equal(scan_as_rendered(preparer, patient), preparer(patient, tmp_path).volume)
+    assert np.array_equal(preparer.volume(patient), preparer(patient, tmp_path).volume)
     healthy = {**patient, "severity": 0.0}
-    assert np.array_equal(counterfactual_twin(preparer, patient), scan_as_rendered(preparer, healthy))
-    assert np.array_equal(counterfactual_twin(preparer, control), scan_as_rendered(preparer, control))
+    assert np.array_equal(counterfactual_twin(preparer, patient), preparer.volume(healthy))
+    assert np.array_equal(counterfactual_twin(preparer, control), preparer.volume(control))
     assert not visible_change(preparer, control).any()
     change = visible_change(preparer, patient)
     assert change[imposed_truth(preparer)[0]].mean() > 0.03
@@ -214,17 +215,6 @@ def test_outside_the_reach_a_scan_is_its_twin_exactly(cohort, preparer):
         change = visible_change(preparer, {**row, "severity": 2.0})
         assert not change[outside].any()
         assert change[brain_mask(4) & ~outside].mean() > 0.01
-
-
-def test_the_mean_visible_change_counts_people_not_scans():
-    simulation = Simulation(positive=2, negative=1, positive_scans=3, solve_mm=4)
-    preparer = SimulatedPreparer(simulation, 4, 0)
-    scans = read(CohortConfig(simulation=simulation), seed=0).scans
-    rows = scans[scans["group"] == "AD"].to_dict("records")
-    first, second, other = (visible_change(preparer, row) for row in rows)
-    assert [r["subject"] for r in rows] == ["sim-0001", "sim-0001", "sim-0002"]
-    expected = ((first + second) / 2 + other) / 2
-    np.testing.assert_allclose(mean_visible_change(preparer, rows), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", NUISANCES)
@@ -252,7 +242,7 @@ def test_a_null_cohort_has_no_truth():
     row = read(CohortConfig(simulation=preparer.simulation), 0).scans.iloc[0].to_dict()
     assert row["severity"] == 0
     assert np.array_equal(preparer.volume(row), preparer.volume(row, imposed=False))
-    assert not mean_visible_change(preparer, [row]).any()
+    assert not visible_change(preparer, row).any()
 
 
 def test_a_new_version_of_the_simulation_makes_all_again(tmp_path, monkeypatch):

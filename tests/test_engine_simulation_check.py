@@ -23,7 +23,8 @@ from engine.config.schema import AtlasConfig
 from engine.images.template import brain_mask
 from engine.pipeline import simulation_check as check
 from engine.progress import Progress
-from engine.simulation.cohort import SimulatedPreparer, outside_reach, read
+from engine.simulation.cohort import SimulatedPreparer, read
+from engine.simulation.imposed import outside_reach
 
 EACH = 40
 MARGIN_MM = 8  # own anatomy, size and shift carry the template some mm along

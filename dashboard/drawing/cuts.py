@@ -145,13 +145,6 @@ def sections(anatomy: Anatomy, plane: str, positions_mm: Sequence[float]) -> Sec
     return Sections(plane, tuple(positions_mm), brain / np.float32(anatomy.white), mask, *mm)
 
 
-def spread_positions(anatomy: Anatomy, plane: str, count: int) -> list[float]:
-    """Spread whole mm evenly over the brain, its ends left out; from back to front, left to right or upwards."""
-    axis = PLANES[plane][2]
-    inside = centres(anatomy.mask.shape[axis], anatomy.affine, axis)[anatomy.box[axis]]
-    return [float(round(mm)) for mm in np.linspace(inside[0], inside[-1], count + 2)[1:-1]]
-
-
 def _widened(inside: np.ndarray, size: int, step: float) -> slice:
     """Return the slice from the first to the last of some indices and MARGIN_MM more; all where there is none."""
     first, last = (int(inside[0]), int(inside[-1])) if len(inside) else (0, size - 1)

@@ -14,13 +14,13 @@ import numpy as np
 
 from dashboard.drawing import palette
 from dashboard.drawing.colours import CONVENTIONS, TEXT, Range, Style, colour_bar, coloured, levels, short, table
-from dashboard.drawing.cuts import PLANES, Anatomy, Sections, cut, cut_all, sampled, sections, spread_positions
+from dashboard.drawing.cuts import PLANES, Anatomy, Sections, cut, cut_all, sampled, sections
 from dashboard.drawing.pictures import QUIET, Picture, Text, below, beside
 
 __all__ = [
     "CONVENTIONS", "PLANES", "TEXT", "Anatomy", "Background", "Layout", "Picture", "Range", "Sections", "Style",
     "arrange", "background", "colour_bar", "coloured", "cut", "cut_all", "note", "orthogonal", "painted", "picture",
-    "sections", "sections_at", "short", "spread_positions", "tiles",
+    "sections", "sections_at", "short", "tiles",
 ]  # fmt: skip
 
 LETTERS = {"coronal": "LR", "sagittal": "PA", "axial": "LR"}

@@ -16,7 +16,7 @@ from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
-from matplotlib.patches import FancyBboxPatch, Rectangle
+from matplotlib.patches import FancyBboxPatch
 from matplotlib.textpath import text_to_path
 
 from dashboard.drawing.pictures import RISES, Picture
@@ -123,12 +123,6 @@ class Page:
             at, side = (x + column.width - 1, "right") if column.side == "r" else (x, "left")
             self.text(at, y, word, size, color=colour, weight=weight, ha=side)
             x += column.width
-
-    def shade(self, x: float, y: float, width: float, height: float, color: str) -> None:
-        """Draw a plain rectangle."""
-        self.figure.add_artist(
-            Rectangle((x / WIDTH, 1 - (y + height) / HEIGHT), width / WIDTH, height / HEIGHT, color=color, linewidth=0)
-        )
 
 
 def text_mm(words: str, size: float, weight: str = "normal") -> float:

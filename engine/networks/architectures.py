@@ -20,13 +20,11 @@ class Architecture:
     Attributes:
         network: (shape, pools, dropout, classes) -> the network.
         pools: grid_mm -> by how much each part of it makes the maps smaller.
-        incremental: its occlusions can be; see engine/networks/blocks.py.
         footprint: memory of its activations, in those of the network of Rieke et al. 2018.
     """
 
     network: type[nn.Module]
     pools: Mapping[int, tuple[int, ...]]
-    incremental: bool = True
 
     @property
     def footprint(self) -> float:
@@ -37,7 +35,7 @@ class Architecture:
 NETWORKS = {
     "rieke2018": Architecture(cnn3d.CNN3D, cnn3d.POOLS),
     "korolev2017_plain": Architecture(voxcnn.VoxCNN, voxcnn.POOLS),
-    "korolev2017_residual": Architecture(voxresnet.VoxResNet, voxresnet.STRIDES, incremental=False),
+    "korolev2017_residual": Architecture(voxresnet.VoxResNet, voxresnet.STRIDES),
 }
 EARLIER_NAMES = {"CNN3D": "rieke2018"}  # in the model cards of earlier runs
 

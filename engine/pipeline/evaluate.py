@@ -18,7 +18,6 @@ from engine.training.trainer import probability
 from store.spec import table_spec
 
 CURVES, METRICS, BASELINE_PREDICTIONS = (table_spec(name) for name in ("curves", "metrics", "baseline_predictions"))
-LINEAR = ("region_means", "covariates")
 
 
 def prediction_rows(job: Job, margin: np.ndarray, scans: pd.DataFrame, groups: tuple[str, str]) -> pd.DataFrame:

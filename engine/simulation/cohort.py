@@ -287,20 +287,6 @@ def _mean_squared_mm(flow: Flow, severity: float, solve_mm: int) -> float:
     return (moved[brain_mask(solve_mm) & flow.reach] ** 2).mean()
 
 
-def outside_reach(preparer: SimulatedPreparer, margin_mm: float = 0.0) -> np.ndarray:
-    """Mark the brain that the imposed change never moves: (x, y, z) bool on the working grid, template frame.
-
-    A null cohort has the mask of a cohort with effect.
-
-    Args:
-        margin_mm: farther outside, for scans whose own anatomy, size and shift carry the template along.
-    """
-    base = base_anatomy(preparer.simulation, preparer.grid_mm)
-    away_mm = ndimage.distance_transform_edt(base.reach == 0) * base.solve_mm
-    away_mm = ndimage.map_coordinates(away_mm, base.identity / base.solve_mm, order=1, mode="nearest")
-    return base.mask & ~mark_reached(base, base.identity) & (away_mm > margin_mm)
-
-
 def mark_reached(base: BaseAnatomy, coordinates: np.ndarray) -> np.ndarray:
     """Mark voxels whose place in the template, before the imposed change, is within its reach; (x, y, z)."""
     return ndimage.map_coordinates(base.reach, coordinates / base.solve_mm, order=1, mode="nearest") > 0

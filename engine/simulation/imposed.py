@@ -18,7 +18,7 @@ from engine.images.geometry import bounding_box
 from engine.images.grid import coarsen_labels
 from engine.images.template import template_brain
 from engine.simulation.atrophy import tissue_that_changes
-from engine.simulation.cohort import SimulatedPreparer, base_anatomy
+from engine.simulation.cohort import SimulatedPreparer, base_anatomy, mark_reached
 from engine.simulation.scenarios import Pattern, scenario_of
 
 HALF = 0.5  # of a region that must be asked to change for it to count as one on which something was imposed
@@ -124,3 +124,17 @@ def warped_volume(tissue: np.ndarray, pulled: np.ndarray) -> float:
     box = (slice(None), *near)
     coordinates = np.indices(tissue.shape)[box] + pulled[box]
     return float(ndimage.map_coordinates(tissue.astype(np.float32), coordinates, order=1).sum() / tissue.sum())
+
+
+def outside_reach(preparer: SimulatedPreparer, margin_mm: float = 0.0) -> np.ndarray:
+    """Mark the brain that the imposed change never moves: (x, y, z) bool on the working grid, template frame.
+
+    A null cohort has the mask of a cohort with effect.
+
+    Args:
+        margin_mm: farther outside, for scans whose own anatomy, size and shift carry the template along.
+    """
+    base = base_anatomy(preparer.simulation, preparer.grid_mm)
+    away_mm = ndimage.distance_transform_edt(base.reach == 0) * base.solve_mm
+    away_mm = ndimage.map_coordinates(away_mm, base.identity / base.solve_mm, order=1, mode="nearest")
+    return base.mask & ~mark_reached(base, base.identity) & (away_mm > margin_mm)
