@@ -20,6 +20,7 @@ from store.spec import SPEC_VERSION
 ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><circle cx="16" cy="16" r="15" fill="#2B6A6E"/>
 <path d="M16 7v18M16 9a4 4 0 0 0-7 3 4 4 0 0 0 0 7 4 4 0 0 0 7 4M16 9a4 4 0 0 1 7 3 4 4 0 0 1 0 7 4 4 0 0 1-7 4"
 fill="none" stroke="#fff" stroke-width="1.8"/></svg>"""
+# What is wider than its place fades at the right until it has been moved to its end (where the browser can say so).
 STYLE = """<style>
 .stMainBlockContainer {max-width: 1440px; padding: 3.25rem clamp(1rem, 3vw, 2.75rem) 3rem;}
 [data-testid="stSidebarHeader"] {height: 2.5rem; margin-bottom: 0;}
@@ -27,6 +28,7 @@ STYLE = """<style>
 @media (min-width: 641px) and (max-width: 1250px) {
     [data-testid="stColumn"] {min-width: calc(50% - 1rem);}
     .st-key-map-controls [data-testid="stColumn"] {min-width: calc(25% - 1rem);}
+    .st-key-truth-charts [data-testid="stColumn"] {min-width: 100%;}
     .st-key-page-head [data-testid="stHorizontalBlock"] {flex-wrap: nowrap;}
     .st-key-page-head [data-testid="stColumn"] {min-width: 7.75rem;}
 }
@@ -39,11 +41,21 @@ STYLE = """<style>
 @media (max-width: 640px) {
     .st-key-page-head h1 {padding: 0.2rem 0 0.5rem;}
     .st-key-page-head [data-testid="stVerticalBlock"] {gap: 0.4rem;}
-    .st-key-cards [data-testid="stMetricValue"] {font-size: 1.35rem;}
+    .st-key-cards [data-testid="stMetricValue"] {font-size: 1.1rem;}
     .st-key-cards [data-testid="stMetricLabel"] *, .st-key-cards [data-testid="stMetricValue"] * {white-space: normal;}
     .st-key-page-head [data-testid="stColumn"]:not(:first-child) {min-width: calc(50% - 1rem);}
     .st-key-map-controls [data-testid="stColumn"], .st-key-cards [data-testid="stColumn"] {min-width: calc(50% - 1rem);}
+    [data-testid="stButtonGroup"] [role="radiogroup"] {flex-wrap: wrap; overflow: visible;}
+    [data-testid="stTable"] :is(th, td) {padding: 0.25rem 0.3rem;}
+    [data-testid="stTable"] :is(th, td, th *, td *) {font-size: 0.75rem;}
+    [class*="st-key-wide-chart"] [data-testid="stElementContainer"] {min-width: 34rem;}
 }
+@keyframes further {from {mask-size: 100% 100%;}}
+[data-testid="stTable"] > div, [class*="st-key-wide-chart"] {
+    overflow-x: auto; animation: further linear; animation-timeline: scroll(self inline);
+    mask: linear-gradient(to left, transparent, #000 2.5rem) left / calc(100% + 2.5rem) 100% no-repeat;
+}
+.stMarkdownColoredText:has(> [role="img"]) {white-space: nowrap;}
 [data-testid="stImage"] img {border-radius: 4px;}
 [data-testid="stVerticalBlock"]:has(> * .picture-words) [data-testid="stElementToolbar"] {display: none;}
 [data-testid="stTable"] th {text-align: left;}

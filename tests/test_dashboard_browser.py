@@ -174,3 +174,18 @@ def test_a_phone_shows_the_badge_and_soon_the_brain(fresh_page, url, name, brain
     assert 0 <= badge["y"] < 200
     assert page.locator(brain).first.bounding_box()["y"] < highest
     assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= 390
+
+
+def test_a_phone_loses_neither_columns_nor_charts(fresh_page, url):
+    page = fresh_page(width=390, height=844)
+    open_page(page, f"{url}/regions?r_part=methods")
+    wide = "document.querySelector('.st-key-wide-chart-r-bump')"
+    assert page.evaluate(f"{wide}.scrollWidth") > 450 > page.evaluate(f"{wide}.clientWidth")
+    assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= 390
+    open_page(page, f"{url}/regions?r_numbers=open")
+    further = page.get_by_text("The table has further columns").first
+    assert further.is_visible()
+    page.set_viewport_size({"width": 1900, "height": 900})
+    settled(page)
+    assert not further.is_visible()
+    assert problems(page) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from store_factory import SCANS
 from test_dashboard_public import PAGES, elements
 
 from dashboard.drawing.chart import Chart
-from dashboard.shell import page
+from dashboard.shell import display, page
 from dashboard.text import formatting, region_names
 from engine.atlas.aal import load_atlas
 from engine.atlas.names import merged_name
@@ -164,3 +165,25 @@ def test_files_have_the_code_and_the_name():
     assert file.data().splitlines() == [
         "region,region_words,value", 'Temporal_Mid_L,"Middle temporal gyrus, left",1', ",,2",
     ]  # fmt: skip
+
+
+def test_the_style_of_all_pages_survives_the_browsers_check():
+    """DOMPurify drops a whole style sheet in which a < comes before a letter, and every page loses its look."""
+    assert re.findall("<[a-z/!?]+", home_style()) == ["<style", "</style"]
+
+
+def home_style() -> str:
+    tree = ast.parse((Path(page.__file__).parents[1] / "home.py").read_text(encoding="utf-8"))
+    return next(
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "STYLE"
+    )
+
+
+def test_the_width_of_a_table_is_that_of_its_longest_texts():
+    frame = pd.DataFrame({"Region": ["Middle temporal gyrus, left", "Insula"], "p": [0.123456789, 1.0], "x": ["", ""]})
+    narrow, wide = (display.grid_width(frame, columns) for columns in ({}, {"x": {"width": 300}}))
+    assert 250 < narrow < 350
+    assert 260 <= wide - narrow <= 290
+    assert display.grid_width(frame.head(0), {}) < narrow

@@ -187,6 +187,15 @@ def test_a_colour_bar_marks_its_ends_and_the_threshold():
     assert [t.words for t in signed.texts if t.upright] == ["u"]
 
 
+def test_a_long_unit_is_written_smaller_beside_a_low_bar():
+    def size(height: int, unit: str) -> float:
+        return next(t.size for t in planes.colour_bar(height, Style(), Range(0.1, 0.5, unit)).texts if t.upright)
+
+    long = "SD, % of relevance / cm³"
+    assert size(400, long) == size(400, "u") == size(90, "u")
+    assert pictures.text_width(long, size(90, long)) < 90 < pictures.text_width(long, size(90, "u"))
+
+
 def test_rows_crosshair_and_positions(anatomy):
     volume = np.zeros((49, 58, 49), np.float32)
     positions = [-78.0, -44.0, -10.0, 24.0]

@@ -134,8 +134,15 @@ class Chart:
         return self
 
     def column_titles(self, titles: Iterable[str]) -> Chart:
-        """Write a title above each column."""
-        for title, axis in zip(titles, self.axes("x"), strict=True):
+        """Write a title above each column; above a single one in the middle of the chart, which has room for it."""
+        titles = list(titles)
+        if len(titles) == 1:
+            self.layout["title"] = {
+                "text": titles[0], "font": {"size": 13}, "x": 0.5, "xanchor": "center", "xref": "container", "y": 1,
+                "yref": "paper", "yanchor": "bottom", "pad": {"b": 4},
+            }  # fmt: skip
+            titles = []
+        for title, axis in zip(titles, self.axes("x"), strict=bool(titles)):
             place = {"x": sum(axis["domain"]) / 2, "y": 1, "xref": "paper", "yref": "paper", "yanchor": "bottom"}
             self.annotate(text=title, yshift=4, **place)
         self.layout["margin"] = {"t": COLUMN_TITLE}

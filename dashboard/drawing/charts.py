@@ -251,6 +251,6 @@ def timings(seconds: Mapping[str, float]) -> Chart:
         type="bar", x=values, y=names, orientation="h", marker={"color": palette.faint(palette.ACCENT, 0.85)},
         width=0.5, text=[duration(v) for v in values], textposition="outside", cliponaxis=False, hoverinfo="skip",
     )  # fmt: skip
-    chart.x(visible=False, range=[0, 1.25 * max([*values, 1e-9])])
+    chart.x(visible=False, range=[0, 1.45 * max([*values, 1e-9])])
     chart.y(autorange="reversed", tickvals=names, ticktext=names)
     return chart.finish(30 + 30 * max(len(values), 1), margin={"t": 4})

@@ -88,7 +88,8 @@ def colour_bar(height: int, style: Style, scale: Range, text: float = TEXT) -> P
     unit_at = max(5.6 * text, left + width + widest + 1.1 * text)
     pixels = np.zeros((height, max(round(BAR_WIDTH * text), round(unit_at + 0.8 * text)), 3), np.uint8)
     pixels[top : top + len(column), left : left + width] = np.round(255 * column)[:, None]
-    texts = [Text(round(unit_at), (top + bottom) / 2, scale.unit, 0.78 * text, "mm", upright=True)]
+    long = WIDER * text_width(scale.unit, 0.78 * text) / height  # a long unit is written smaller, not cut
+    texts = [Text(round(unit_at), (top + bottom) / 2, scale.unit, 0.78 * text / max(long, 1), "mm", upright=True)]
 
     def row(value: float) -> int:
         return top + round((scale.high - value) / (scale.high - end) * (bottom - top))

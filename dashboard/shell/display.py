@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -13,7 +14,11 @@ from dashboard.drawing.chart import Chart
 from dashboard.drawing.pictures import ScreenPicture
 from dashboard.shell.components.save_chart import save_figure
 from dashboard.text import formatting
+from store.export.csv import neutralised
 
+FURTHER = "↔ The table has further columns: move it sideways."
+LETTER, CELL_EDGES, MOST_DIGITS = 6.9, 17, 6  # of a table on a canvas: pixels, pixels, letters of a number
+FEW_COLUMNS = 3
 INK = {"light": "#10171A", "dark": "#E3E8E9"}
 
 
@@ -23,12 +28,15 @@ def ink() -> str:
     return INK["dark" if getattr(theme, "type", None) == "dark" else "light"]
 
 
-def chart(place: DeltaGenerator, figure: Chart | Figure, key: str, *, save: bool = True, **options: Any) -> Any:
+def chart(
+    place: DeltaGenerator, figure: Chart | Figure, key: str, *, save: bool = True, wide: bool = False, **options: Any
+) -> Any:  # fmt: skip
     """Show a chart in the ink of the theme, with buttons that save it; return what `plotly_chart` does, given
     `options`.
 
     Args:
         save: False for what the browser draws on a canvas (3D), which cannot be saved as SVG.
+        wide: on a phone it keeps a width at which it can be read, and is moved sideways.
     """
     colour = ink()
     if isinstance(figure, Chart):
@@ -36,7 +44,8 @@ def chart(place: DeltaGenerator, figure: Chart | Figure, key: str, *, save: bool
     elif figure.layout.font.color != colour:
         figure.update_layout(font_color=colour)
     box = place.container(gap=None)
-    answer = box.plotly_chart(figure, config={"displayModeBar": False}, key=key, **options)
+    inside = box.container(key=f"wide-chart-{key}") if wide else box
+    answer = inside.plotly_chart(figure, config={"displayModeBar": False}, key=key, **options)
     if save:
         with box:
             save_figure(key, key)
@@ -60,3 +69,40 @@ def table(place: DeltaGenerator, frame: pd.DataFrame) -> None:
     said = frame.map(lambda value: formatting.plain(value) if isinstance(value, str) else value)
     said.columns = [formatting.plain(column) for column in frame.columns]
     place.table(said.set_index(said.columns[0]), border="horizontal")
+
+
+def grid(place: DeltaGenerator, frame: pd.DataFrame, *, columns: dict[str, Any] | None = None, **options: Any) -> Any:
+    """Show a table that the reader may sort; its first column stays while narrow screens move it sideways.
+
+    Streamlit draws it on a canvas, which says nothing of columns beyond its edge: below it a line does, where the
+    table is wider than its place.
+
+    Args:
+        columns: how each is written, as for Streamlit's `column_config`.
+    """
+    shown, columns = neutralised(frame), dict(columns or {})
+    is_wide = len(shown.columns) > FEW_COLUMNS
+    if is_wide:
+        first = shown.columns[0]
+        columns[first] = {**(columns.get(first) or st.column_config.Column()), "pinned": True}
+    event = place.dataframe(shown, hide_index=True, column_config=columns, **options)
+    if is_wide:
+        width = grid_width(shown, columns)
+        place.html(
+            f"<style>.further-{width} {{display: none; opacity: 0.65}} @container (max-width: {width}px) "
+            f"{{.further-{width} {{display: block}}}}</style>"
+            f'<div style="container-type: inline-size"><small class="further-{width}">{FURTHER}</small></div>'
+        )
+    return event
+
+
+def grid_width(frame: pd.DataFrame, columns: dict[str, Any]) -> int:
+    """Estimate the pixels that a table needs, in tens: of each column its width, or its longest text and edges."""
+    return math.ceil(sum(_column_width(frame[name], columns.get(name) or {}) for name in frame.columns) / 10) * 10
+
+
+def _column_width(values: pd.Series, look: dict[str, Any]) -> float:
+    if isinstance(look.get("width"), int):
+        return look["width"]
+    letters = MOST_DIGITS if values.dtype.kind == "f" else values.map(str).str.len().max() if len(values) else 0
+    return LETTER * max(len(str(look.get("label") or values.name)), letters) + CELL_EDGES

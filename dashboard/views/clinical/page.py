@@ -23,7 +23,6 @@ from dashboard.views.clinical.queries import ANSWERS, Correlations
 from dashboard.views.shared import wording
 from dashboard.views.shared.patient_links import draw_chart_of_patients
 from store import NotInRunError
-from store.export.csv import neutralised
 from store.measures import FEWEST
 
 COUNTS = {"10": 10, "20": 20, "all": None}
@@ -196,9 +195,7 @@ def all_pairs(found: Correlations, answer: str) -> None:
         columns |= {"among": text("Subjects"), "score": text("Score"), "feature": text("With")}
         columns |= {"subjects": number("n"), "partial_subjects": number("n, partial")}
         shown = clinical_tables.in_table(table, found.sets, lambda feature: feature_words(feature, answer))
-        box.dataframe(
-            neutralised(shown), hide_index=True, column_config=columns | {"controlled_for": text("Partial: less")}
-        )
+        display.grid(box, shown, columns=columns | {"controlled_for": text("Partial: less")})
         tests, partial = (int(table[column].notna().sum()) for column in ("p", "partial_p"))
         box.caption(
             f"q: false discovery rate after Benjamini and Hochberg over the {tests} tests of this table; of the "

@@ -122,7 +122,7 @@ def _correlation(value: float, sd: float) -> str:
     """Write a correlation with three decimals: three digits of a number near 0 would promise too much."""
     if not np.isfinite(value):
         return NONE
-    return f"{value:.3f} ± {sd:.3f}" if np.isfinite(sd) else f"{value:.3f}"
+    return (f"{value:.3f} ± {sd:.3f}" if np.isfinite(sd) else f"{value:.3f}").replace("-", "−")
 
 
 def _published(a: str, b: str, diagnosis: str) -> str:

@@ -24,7 +24,6 @@ from dashboard.views.group_maps import linked_viewer
 from dashboard.views.shared import map_controls, region_values, viewer_link
 from dashboard.views.shared.map_controls import MapStyle
 from store.export import interactive
-from store.export.csv import neutralised
 
 PLACE = "g_place"  # of the picture, in the link: mm joined by underscores, or PEAK
 PEAK = "peak"
@@ -124,10 +123,10 @@ def show(box: DeltaGenerator, compared: Compared, look: MapStyle) -> None:
         "t": table["value"], "p": table["p"], "cm³": table["cluster_mm3"] / 1000,
     })  # fmt: skip
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
-    right.dataframe(
-        neutralised(shown), hide_index=True, key="g-clusters", selection_mode="single-row",
+    display.grid(
+        right, shown, key="g-clusters", selection_mode="single-row",
         on_select=lambda: _jump(compared.run, table, look.style.plane), height=36 * (1 + min(len(shown), ROWS_SEEN)),
-        column_config={
+        columns={
             "": text(width=40), "MNI, mm": text(width=90), "t": number(format="%.2f", width=55),
             "p": number(format="%.3f", width=55), "cm³": number(format="%.2f", width=55),
         },

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dashboard.data.runs import Run
-from dashboard.shell import url_state
+from dashboard.shell import display, url_state
 from dashboard.views.overview import tables
-from store.export.csv import neutralised
 
 
 def draw_all_metrics(run: Run, note: str) -> None:
@@ -19,4 +18,4 @@ def draw_all_metrics(run: Run, note: str) -> None:
         return
     for level, table in tables.all_metrics(run).items():
         box.caption(f"By {level}. {note}")
-        box.dataframe(neutralised(table), hide_index=True)
+        display.grid(box, table)

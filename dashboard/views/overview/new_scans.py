@@ -13,13 +13,12 @@ from dashboard.data.averages import Average
 from dashboard.data.runs import Run
 from dashboard.data.selection import OneHeatmap, explained_scans
 from dashboard.drawing import slices
-from dashboard.shell import access, url_state
+from dashboard.shell import access, display, url_state
 from dashboard.shell.page import Download
 from dashboard.text.formatting import plain
 from dashboard.text.outputs import OutputDescription
 from dashboard.views.shared import tiles
 from store import NotInRunError
-from store.export.csv import neutralised
 from store.keys import are_retrained
 
 KEY = "o-new-scans"
@@ -76,9 +75,9 @@ def section(run: Run) -> None:
         "Flags": table["flags"],
     })  # fmt: skip
     shown.insert(0, "Heatmap", pictures(run, table))
-    event = st.dataframe(
-        neutralised(shown), hide_index=True, on_select="rerun", selection_mode="single-row", key=KEY, row_height=64,
-        column_config={"Heatmap": st.column_config.ImageColumn(width=70)},
+    event = display.grid(
+        st.container(gap=None), shown, on_select="rerun", selection_mode="single-row", key=KEY, row_height=64,
+        columns={"Heatmap": st.column_config.ImageColumn(width=70)},
     )  # fmt: skip
     chosen = event["selection"]["rows"] if event else []
     if chosen:

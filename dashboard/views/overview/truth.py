@@ -12,7 +12,6 @@ from dashboard.shell.page import Download
 from dashboard.text.formatting import MODEL_SETS, count
 from dashboard.views.overview import queries as overview_queries
 from dashboard.views.overview import truth_charts, truth_tables
-from store.export.csv import neutralised
 from store.spec import TRUTH_VISIBLE_BINARY
 
 
@@ -52,7 +51,8 @@ def section(run: Run) -> None:
         "favour some places, too: what counts is by how much a method exceeds them. "
         f"{truth_tables.BEFORE_VISIBLE_CHANGE if _is_old(run) else truth_tables.say_ceilings(own)}"
     )
-    for place, (score, chart) in zip(st.columns(2, gap="medium"), _charts(run).items(), strict=False):
+    row = st.container(key="truth-charts").columns(2, gap="medium")
+    for place, (score, chart) in zip(row, _charts(run).items(), strict=False):
         display.chart(place, chart, f"truth-{score}")
     box = url_state.fold("o_truth", "All truth scores")
     if box is not None:
@@ -60,7 +60,7 @@ def section(run: Run) -> None:
             "Voxelwise scores are against the visible change, scores of regions against the log-Jacobian that was "
             f"imposed on them. Scans without imposed change are scored against what was imposed on {positive}."
         )
-        box.dataframe(neutralised(truth_tables.table(found, positive)), hide_index=True)
+        display.grid(box, truth_tables.table(found, positive))
 
 
 def downloads(run: Run) -> list[Download]:

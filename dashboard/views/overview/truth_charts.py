@@ -61,7 +61,7 @@ def _traces(rows: pd.DataFrame) -> list[dict[str, Any]]:
         })  # fmt: skip
     values = rows["value"].astype(float)
     kept = values.notna()
-    texts = [f"{value:.3f}" for value in values[kept]]
+    texts = [f"{value:.3f}".replace("-", "−") for value in values[kept]]
     found.append({
         "name": "these networks, 95 % CI over subjects", "mode": "markers+text", "text": texts, "cliponaxis": False,
         "textposition": "top center", "textfont": {"size": 11}, "hovertemplate": "%{x:.3f}<extra></extra>",

@@ -46,7 +46,7 @@ def against_group(table: pd.DataFrame, diagnosis: str, colour: str) -> Chart:
     )  # fmt: skip
     names = [region_name(r) for r in table.region]
     chart.y(tickvals=list(places), ticktext=names, range=[len(table) - 0.4, -0.6])
-    chart.x(title="share of the relevance in the brain, %", rangemode="tozero", **GRID)
+    chart.x(title="share of the relevance<br>in the brain, %", rangemode="tozero", **GRID)
     return chart.finish(110 + 27 * max(len(table), 1), legend="above")
 
 
@@ -74,7 +74,7 @@ def against_groups(tables: Mapping[str, pd.DataFrame], colour: str, groups: Sequ
         marker={"symbol": "star", "size": 12, "color": colour}, hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip
     chart.y(tickvals=list(places), ticktext=[region_name(r) for r in first.region], range=[len(first) - 0.4, -0.6])
-    chart.x(title="share of the relevance in the brain, %", rangemode="tozero", **GRID)
+    chart.x(title="share of the relevance<br>in the brain, %", rangemode="tozero", **GRID)
     return chart.finish(110 + 34 * max(len(first), 1), legend="above")
 
 

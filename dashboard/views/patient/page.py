@@ -202,7 +202,7 @@ def main(selection: Selection) -> None:
     method = view["method"] if view["method"] in tables else next(iter(tables))
     trust_line.show_beside(selection.run, selection.model_set, method, methods)
     in_words.show(selection, model, row["scan"], method)
-    left, right = st.columns([3, 2], gap="large")
+    left, right = st.columns([1.4, 1], gap="medium")
     with left:
         top_regions = strongest(selection, tables[method])
         regions(row, method, top_regions, against, groups)

@@ -15,7 +15,6 @@ from dashboard.drawing import charts
 from dashboard.shell import access, display, page, public, run_picker
 from dashboard.shell import notices as shell_notices
 from dashboard.text import formatting, paper
-from store.export.csv import neutralised
 
 
 def identity(run: Run, manifest: dict[str, Any]) -> None:
@@ -50,7 +49,7 @@ def times_and_seeds(manifest: dict[str, Any]) -> None:
 def settings(manifest: dict[str, Any]) -> None:
     """Show every setting."""
     st.subheader("Settings", anchor=False)
-    st.dataframe(neutralised(settings_table(manifest["config"])), hide_index=True, height=420)
+    display.grid(st.container(gap=None), settings_table(manifest["config"]), height=420)
 
 
 def models(run: Run) -> None:
@@ -63,7 +62,7 @@ def models(run: Run) -> None:
         "Weights (SHA-256)": table.weights_sha256.str[:16],
     })  # fmt: skip
     st.subheader("Networks", anchor=False)
-    st.dataframe(neutralised(shown), hide_index=True)
+    display.grid(st.container(gap=None), shown)
 
 
 def contact_sheet(run: Run) -> None:
@@ -91,7 +90,7 @@ def flagged(run: Run) -> None:
         "with. They are used; a row reject in decisions.csv leaves one out of the next run."
     )
     shown = flags[["scan", "text", "decision"]].set_axis(["Scan", "What was found", "Decision"], axis=1)
-    st.dataframe(neutralised(shown), hide_index=True)
+    display.grid(st.container(gap=None), shown)
 
 
 def how_to_cite(run: Run, manifest: dict[str, Any]) -> str:

@@ -14,7 +14,6 @@ from dashboard.shell.page import Download
 from dashboard.text import formatting
 from dashboard.views.shared import region_comparison, two_sets
 from store.export import nifti
-from store.export.csv import neutralised
 
 DRAWN = 15
 ORDERS = {"p": "Smallest p", "difference": "Largest difference", "first": "Share in A", "second": "Share in B"}
@@ -80,5 +79,5 @@ def _show_all(table: pd.DataFrame, first: str, second: str) -> None:
     })  # fmt: skip
     number = st.column_config.NumberColumn(format="%.3g")
     config = {name: number for name in shown.columns if name not in ("Region", "Code")}
-    st.dataframe(neutralised(shown), hide_index=True, column_config=config, height=420)
+    display.grid(st.container(gap=None), shown, columns=config, height=420)
     st.caption("Difference: percentage points, with its 95 % interval. A click on a heading sorts.")

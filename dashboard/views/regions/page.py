@@ -25,7 +25,6 @@ from dashboard.views.regions.ranking import MEASURES, Measure
 from dashboard.views.shared import charts as shared_charts
 from dashboard.views.shared import region_relevance, trust_line, wording
 from store import NotInRunError
-from store.export.csv import neutralised
 
 COUNTS = {"10": 10, "20": 20, "all": None}
 MOST_LINES = 20  # of the first regions, in the comparison of methods
@@ -125,9 +124,9 @@ def click_region(key: str, part: str) -> None:
         url_state.set_before_next_pass({"r_part": part, "r_region": region})
 
 
-def clickable(place: Any, figure: Any, key: str, part: str) -> None:
+def clickable(place: Any, figure: Any, key: str, part: str, **look: Any) -> None:
     """Show a chart whose dots choose a region and lead to a part of the page."""
-    display.chart(place, figure, key, on_select=lambda: click_region(key, part), selection_mode="points")
+    display.chart(place, figure, key, on_select=lambda: click_region(key, part), selection_mode="points", **look)
 
 
 def chart_of(selection: Selection, choice: Choice, method: str, frame: pd.DataFrame, **look: Any) -> Any:
@@ -206,7 +205,7 @@ def all_numbers(make: Callable[[], pd.DataFrame]) -> None:
     if box is not None:
         number = st.column_config.NumberColumn
         wide = {column: number(format="%.3g") for column in ("value", "low", "high")}
-        box.dataframe(neutralised(page.with_region_words(make())), hide_index=True, column_config=wide)
+        display.grid(box, page.with_region_words(make()), columns=wide)
         box.caption(f"low, high: {region_ranking.INTERVAL_WORDS}. Shares in percent.")
 
 
@@ -219,7 +218,7 @@ def agreement(selection: Selection, choice: Choice, rankings: dict[str, pd.DataF
     lobes = dict(zip(regions["merged" if choice.merged else "region"], regions["lobe"], strict=True))
     left, right = st.columns([2, 1], gap="large")
     figure = figures.bump(rankings, choice.sort_by, count, lobes, choice.region)
-    clickable(left, figure, "r-bump", "methods")
+    clickable(left, figure, "r-bump", "methods", wide=True)
     left.caption(
         f"{formatting.plain(choice.sort_by)}: regions among the first {count} of any method. The number is the "
         "rank among all atlas "

@@ -8,7 +8,6 @@ import pandas as pd
 
 from dashboard.drawing.chart import Chart
 from dashboard.shell import display, url_state
-from store.export.csv import neutralised
 
 
 def draw_chart_of_patients(place: Any, figure: Chart, key: str) -> None:
@@ -31,11 +30,9 @@ def draw_table_of_patients(place: Any, table: pd.DataFrame, rows: pd.DataFrame, 
     """Draw a table; a chosen row opens the patient of the same row of `rows`, which has the columns subject and scan.
 
     Args:
-        look: as for Streamlit's dataframe.
+        look: as for `display.grid`.
     """
-    event = place.dataframe(
-        neutralised(table), hide_index=True, on_select="rerun", selection_mode="single-row", key=key, **look
-    )
+    event = display.grid(place, table, on_select="rerun", selection_mode="single-row", key=key, **look)
     if event.selection.rows:
         row = rows.iloc[event.selection.rows[0]]
         open_patient(row.subject, row.scan)

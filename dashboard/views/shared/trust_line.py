@@ -88,13 +88,13 @@ def markdown(line: TrustLine, model_set: str, name: str = "") -> str:
     if not line.figures:
         return f":small[**{heading}** :gray[:material/block: {NO_EXPLANATION}]]"
     parts = " · ".join(_figure(figure) for figure in line.figures)
-    fails = f" :red[This method {formatting.plain(line.failure)}.]" if line.failing else ""
+    fails = f". :red[This method {formatting.plain(line.failure)}.]" if line.failing else ""
     return f":small[**{heading}** {parts}{fails}]"
 
 
 def _figure(figure: TrustFigure) -> str:
     colour, icon = LOOKS[figure.verdict]
-    number = formatting.plain(figure.short or figure.verdict)
+    number = formatting.plain(figure.short or figure.verdict).replace("(< ", "(<\u00a0").replace("(≥ ", "(≥\u00a0")
     return f":{colour}[{icon} {figure.name} {number}{ENDINGS.get(figure.verdict, '')}]"
 
 

@@ -220,7 +220,7 @@ def regions(rows: pd.DataFrame, names: Sequence[str], marked: Collection[str]) -
     said = [f"<b>{name}</b>" if s else name for name, s in zip(names, strong, strict=True)]
     chart.y(tickvals=places, ticktext=said, range=[len(places) - 0.4, -0.6], tickfont={"size": NAME})
     chart.x(
-        title={"text": "correlation of relevance and tissue volume", "font": {"size": NAME}}, range=[-1.04, 1.04],
+        title={"text": "correlation of relevance<br>and tissue volume", "font": {"size": NAME}}, range=[-1.04, 1.04],
         tickvals=[-1, -0.5, 0, 0.5, 1], **GRID,
     )  # fmt: skip
     return chart.line(x=0, **CHANCE).finish(plot=(24 if len(places) <= 24 else 19) * max(len(places), 1))

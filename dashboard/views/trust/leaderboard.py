@@ -21,7 +21,6 @@ from store.reading.trust import TrustLine
 OWN_ORDER = "own"
 ANYTHING, NETWORKS = "Each method by each measure of trust", "--set trust.networks=4"
 STYLE = """<style>
-.st-key-trust-verdicts [data-testid="stTable"] {overflow-x: auto;}
 .st-key-trust-verdicts [data-testid="stTable"] :is(th, td, td *) {white-space: nowrap;}
 </style>"""  # on a phone the table is moved sideways
 VERDICTS = (
@@ -77,7 +76,7 @@ def section(run: Run) -> list[Download]:
     order = url_state.choose(
         "t_order", "Order of the methods", [OWN_ORDER, *found],
         words=lambda key: "each chart by its own values" if key == OWN_ORDER else MEASURES[key].title,
-        place=st.columns(3, gap="medium")[0],
+        width=360,
     )  # fmt: skip
     for place, key in zip(words.board("leaderboard", len(found)), found, strict=True):
         _chart(place, key, order if order in found else key, found)

@@ -55,7 +55,7 @@ def section(run: Run) -> list[Download]:
     left, right = st.columns([1.35, 1], gap="medium")
     left.markdown(f"**{MEASURES[measure]} to the map before, all methods**")
     low = min(0.0, float(own["value"].min()))
-    display.chart(left, similarity_charts.strip(own, methods, low), "trust-strip")
+    display.chart(left, similarity_charts.strip(own, methods, low), "trust-strip", wide=True)
     drawn = own[own["method"] == method]
     right.markdown(f"**{plain(method_name(method))}**")
     display.chart(right, similarity_charts.cascade(drawn, method), "trust-cascade")

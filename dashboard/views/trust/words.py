@@ -16,7 +16,7 @@ from dashboard.views.trust.tables import ALL
 BOARD = """<style>
 [class*="st-key-trust-board"] > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] {flex-wrap: wrap;}
 @media (min-width: 1251px) {[class*="st-key-trust-board"] [data-testid="stColumn"] {
-    min-width: calc(33.33% - 1.5rem); max-width: calc(33.33% - 1rem);}}
+    min-width: calc(33.33% - 1.35rem); max-width: calc(33.33% - 1.35rem);}}
 @media (min-width: 641px) and (max-width: 1250px) {[class*="st-key-trust-board"] [data-testid="stColumn"] {
     min-width: calc(50% - 1rem); max-width: calc(50% - 0.75rem);}}
 </style>"""

@@ -81,4 +81,4 @@ def _list(far: pd.DataFrame, patients: Patients) -> None:
     table = far[list(names)].rename(columns=names)
     number = st.column_config.NumberColumn(format="%.3g")
     config = {name: number for name in table.columns if pd.api.types.is_float_dtype(table[name])}
-    draw_table_of_patients(st, table, far, "v-outliers", column_config=config)
+    draw_table_of_patients(st, table, far, "v-outliers", columns=config)

@@ -96,7 +96,7 @@ def _show_one(place: DeltaGenerator, patients: Patients, row: Any, plane: str, m
         chosen.run, chosen.model_set, chosen.method, chosen.target, model=str(row.model), scan=str(row.scan)
     )  # fmt: skip
     tile = tiles.Tile(Average(heatmap), plane, mm)
-    words = f"{row.diagnosis}" + (f", z {row.z:.1f}".replace("-", "−") if np.isfinite(row.z) else "")
+    words = f"{row.diagnosis}" + (f", z {round(row.z, 1) + 0.0:.1f}".replace("-", "−") if np.isfinite(row.z) else "")
     try:
         picture = tiles.picture(tile)
         display.brain_picture(place, picture, words, f"Heatmap of a scan on a {plane} section at {mm:.0f} mm.")
