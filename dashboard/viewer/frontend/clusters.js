@@ -3,7 +3,7 @@
 
 const volumes = new Map();
 
-export function smallClusters({ shape, sign, cellMm3, minimum }) {
+function smallClusters({ shape, sign, cellMm3, minimum }) {
   const [nx, ny, nz] = shape;
   const removed = new Uint8Array(sign.length);
   const seen = new Uint8Array(sign.length);

@@ -33,7 +33,7 @@ export function blockOf(working, shape, stride) {
     Math.min(Math.max(Math.floor((2 * working.nearest(axis, mm) + stride) / (2 * stride)), 0), shape[axis] - 1);
 }
 
-export function voxelOf(grid) {
+function voxelOf(grid) {
   return (axis, mm) => {
     const index = grid.nearest(axis, mm);
     return index >= 0 && index < grid.shape[axis] ? index : -1;

@@ -11,7 +11,7 @@ export class LoadingError extends Error {
   }
 }
 
-export function stablePart(url) {
+function stablePart(url) {
   return url.split("?")[0];
 }
 

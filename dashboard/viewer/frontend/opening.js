@@ -27,16 +27,29 @@ export class Opening {
     const { signal } = (this.abort = new AbortController());
     this.root.dataset.state = "loading";
     this.message.replaceChildren();
-    try {
+    await this.attempt(async () => {
       await this.load(scene, signal);
       if (signal.aborted) return;
       this.root.dataset.state = "ready";
       this.renewed = false;
+    });
+  }
+
+  // Does what takes time and says what went wrong; what was given up in the meantime is left alone.
+  async attempt(work) {
+    const { signal } = this.abort;
+    try {
+      await work(signal);
+      if (signal.aborted) return;
       this.message.replaceChildren();
     } catch (error) {
       if (!signal.aborted) this.fail(error);
     }
     this.viewer.restyle();
+  }
+
+  progress(what) {
+    return (part) => this.say(`Loading the ${what}: ${Math.floor(100 * part)} %`);
   }
 
   // The anatomy first, then the main map, then the others: each is shown as soon as it is there.
@@ -76,48 +89,30 @@ export class Opening {
 
   // The patient's own volume, which is fetched when it is first wanted.
   async openScan(volume, scene) {
-    const { signal } = this.abort;
-    try {
-      const { data } = await loadVolume(volume, (part) => this.say(`Loading the scan: ${Math.floor(100 * part)} %`), signal);
-      if (signal.aborted) return;
-      scene.layers = new Layers(scene.lattice, { data, grid: Grid.of(volume) });
-      this.message.replaceChildren();
-    } catch (error) {
-      if (!signal.aborted) this.fail(error);
-    }
-    this.viewer.restyle();
+    await this.attempt(async (signal) => {
+      const { data } = await loadVolume(volume, this.progress("scan"), signal);
+      if (!signal.aborted) scene.layers = new Layers(scene.lattice, { data, grid: Grid.of(volume) });
+    });
   }
 
   // What was imposed on a simulated brain, which is fetched when it is first wanted.
   async openTruth({ volume }, scene) {
-    const { signal } = this.abort;
-    try {
-      const { data } = await loadVolume(volume, (part) => this.say(`Loading the truth: ${Math.floor(100 * part)} %`), signal);
-      if (signal.aborted) return;
-      scene.truth = new TruthOutline(data, Grid.of(volume), scene.lattice);
-      this.message.replaceChildren();
-    } catch (error) {
-      if (!signal.aborted) this.fail(error);
-    }
-    this.viewer.restyle();
+    await this.attempt(async (signal) => {
+      const { data } = await loadVolume(volume, this.progress("truth"), signal);
+      if (!signal.aborted) scene.truth = new TruthOutline(data, Grid.of(volume), scene.lattice);
+    });
   }
 
   // The mean over networks and where they agree, of every method that has it, when it is first wanted.
   async openAgreement(entries, scene) {
-    const { signal } = this.abort;
-    try {
-      const progress = (part) => this.say(`Loading the networks: ${Math.floor(100 * part)} %`);
+    await this.attempt(async (signal) => {
       for (const [i, entry] of entries.entries()) {
         if (!entry.agreement) continue;
-        const loaded = await loadVolume(entry.agreement.volume, progress, signal);
+        const loaded = await loadVolume(entry.agreement.volume, this.progress("networks"), signal);
         if (signal.aborted) return;
         this.viewer.useAgreed(i, agreedMap(entry, loaded, scene.lattice));
       }
-      this.message.replaceChildren();
-    } catch (error) {
-      if (!signal.aborted) this.fail(error);
-    }
-    this.viewer.restyle();
+    });
   }
 
   say(words) {

@@ -16,7 +16,7 @@ const WINDOW = [2, 99.5]; // percentiles that become black and white, as for sca
 const TOP_NAME = 60; // letters of a file's name that are shown
 
 // A file on the grid of the page.
-export class DroppedFile {
+class DroppedFile {
   constructor(name, { data, grid }, lattice) {
     this.name = name.length > TOP_NAME ? `${name.slice(0, TOP_NAME)}…` : name;
     this.lattice = lattice;
