@@ -70,7 +70,9 @@ def measured(average: Average) -> tuple[str, str, str]:
     if average.value == "size":
         return scale, statistic, unit
     unit = unit.replace("|", "")
-    return (scale, "mean", unit) if average.value == "signed" else (scale, "sd", f"SD, {unit}")
+    if average.value == "signed":
+        return scale, "mean", unit
+    return scale, "sd", f"SD, {unit.replace(' of relevance', '')}"  # short, to stand beside the bar of a small picture
 
 
 def header_words(average: Average) -> str:
@@ -231,12 +233,36 @@ def levels(averages: Sequence[Average], factors: Sequence[float]) -> np.ndarray:
     return _differences().get(key, make)
 
 
-def begin_reading(average: Average) -> Future[BrainMap] | None:
+def _begin_reading(average: Average) -> Future[BrainMap] | None:
     """Read an average in the threads of its run, where group cells answer it; None where not, or where it is kept."""
     if not is_stored(average) or average in _maps():
         return None
     pool = workers.readers(average.selection.run.store, average.selection.run.run_id)
     return pool.submit(_maps().get, average, partial(_maker(average), None))
+
+
+def read_all(
+    averages: Sequence[Average], progress: Progress | None = None, also: Callable[[Average], object] = lambda _: None
+) -> dict[Average, str]:
+    """Read averages and their figures; those that group cells answer, several at once.
+
+    Args:
+        also: what else is made of each while it is at hand.
+    Returns:
+        Average -> why it cannot be read: no scan remains.
+    """
+    answers = {average: future for average in averages if (future := _begin_reading(average)) is not None}
+    impossible = {}
+    for average in averages:
+        try:
+            if average in answers:
+                answers[average].result()
+            brain_map(average, progress)
+            figures(average)
+            also(average)
+        except NotInRunError as error:
+            impossible[average] = str(error)
+    return impossible
 
 
 def is_known(average: Average) -> bool:

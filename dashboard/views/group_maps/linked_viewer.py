@@ -24,7 +24,6 @@ from dashboard.views.shared.average_pictures import Drawing
 from dashboard.views.shared.map_controls import MapStyle
 from dashboard.views.shared.map_grid import Panel
 from dashboard.views.shared.two_sets import Columns
-from store import NotInRunError
 
 KINDS = {"slices": "Slices", "viewer": "Viewer"}
 PREFIX = "gv_"
@@ -88,16 +87,8 @@ def method_of(selection: Selection, look: MapStyle) -> str:
 def _read(averages: Sequence[Average]) -> dict[Average, str]:
     """Read averages with a bar and the time left; return those that cannot be, and why."""
     waiting = [average for average in averages if not data_averages.is_known(average)]
-    answers = {average: future for average in waiting if (future := data_averages.begin_reading(average)) is not None}
-    progress, impossible = Reading(waiting), {}
-    for average in waiting:
-        try:
-            if average in answers:
-                answers[average].result()
-            data_averages.brain_map(average, progress.step)
-            data_averages.figures(average)
-        except NotInRunError as error:
-            impossible[average] = str(error)
+    progress = Reading(waiting)
+    impossible = data_averages.read_all(waiting, progress.step)
     progress.end()
     return impossible
 

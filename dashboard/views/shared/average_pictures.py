@@ -13,14 +13,13 @@ import streamlit as st
 
 from dashboard.data import byte_cache
 from dashboard.data.anatomy import anatomy, brain
-from dashboard.data.averages import MIB, Average, Progress, begin_reading, brain_map, combined, figures, is_known
+from dashboard.data.averages import MIB, Average, Progress, brain_map, combined, is_known, read_all
 from dashboard.data.byte_cache import ByteCache
 from dashboard.data.runs import Run
 from dashboard.drawing import brain_maps, pictures, planes
 from dashboard.drawing.brain_maps import VoxelIndices
 from dashboard.drawing.glass import glass_brain
 from dashboard.drawing.pictures import ScreenPicture
-from store import NotInRunError
 
 CUTS_LIMIT, GROUNDS_LIMIT, PICTURES_LIMIT = 6 * MIB, 4 * MIB, 6 * MIB
 WIDTH = 512  # pixels that the sections of a picture share
@@ -81,18 +80,7 @@ def make_ready(
         Average -> why it cannot be drawn: no scan remains.
     """
     waiting = [average for average in averages if not is_ready(average, style, positions)]
-    answers = {average: future for average in waiting if (future := begin_reading(average)) is not None}
-    impossible = {}
-    for average in waiting:
-        try:
-            if average in answers:
-                answers[average].result()
-            brain_map(average, progress)
-            figures(average)
-            _planes(average, style, positions)
-        except NotInRunError as error:
-            impossible[average] = str(error)
-    return impossible
+    return read_all(waiting, progress, lambda average: _planes(average, style, positions))
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
