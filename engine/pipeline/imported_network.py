@@ -125,9 +125,12 @@ def ingest(run: ImportedRun) -> None:
 
 
 def import_network(run: ImportedRun) -> None:
-    """Apply the network as it is to the cohort's volumes; write its predictions and metrics."""
-    if run.is_done("import"):
-        return
+    """Apply the network as it is to the cohort's volumes, once."""
+    stages.do_once(run, "import", write_network)
+
+
+def write_network(run: ImportedRun) -> None:
+    """Write the network, its predictions and metrics."""
     device = choose_device(run.device)
     make_deterministic(device)
     network, tensors = read_network(run.card, run.file)
@@ -159,7 +162,6 @@ def import_network(run: ImportedRun) -> None:
     }
     for name, table in (tables | evaluation_tables(run, run.jobs, predictions)).items():
         run.writer.put_table(name, table)
-    run.mark_done("import")
 
 
 STAGES = {
