@@ -13,7 +13,7 @@ import numpy as np
 from dashboard.data import averages as data_averages
 from dashboard.data.anatomy import brain
 from dashboard.data.averages import Average
-from dashboard.viewer.tokens import TokenMemory
+from dashboard.viewer.token_memory import TokenMemory
 from dashboard.viewer.volumes import OUTSIDE, VolumeRequest
 from store.files.encoding import quantise
 

@@ -15,7 +15,7 @@ import numpy as np
 
 import store
 from dashboard.data.runs import Run
-from dashboard.viewer.tokens import TokenMemory
+from dashboard.viewer.token_memory import TokenMemory
 from store import NotInRunError, RunReader
 from store.files.encoding import quantise
 from store.measures import percent_per_cm3

@@ -46,10 +46,6 @@ class Compared:
     def run(self) -> Run:
         return self.first.selection.run
 
-    def more(self, t: float) -> str:
-        """Name the set that has more where t has this sign."""
-        return formatting.plain(self.names[0] if t > 0 else self.names[1])
-
 
 _kept = functools.partial(byte_cache.shared, "clusters of tests", LIMIT)  # ByteCache[pd.DataFrame]
 
@@ -104,7 +100,7 @@ def in_words(compared: Compared) -> str:
     region = region_values.region_at(reader.atlas, reader.affine(), runs.table(run, "regions"), place)
     where = f"{formatting.plain(region)}, MNI " if region != formatting.NONE else "outside the atlas, MNI "
     t = f"{found.t.peak:.2f}".replace("-", "−")
-    more = compared.more(found.t.peak)
+    more = formatting.plain(compared.names[0 if found.t.peak > 0 else 1])
     return f"Largest difference: {where}{mm(place)}, t = {t}, p = {found.smallest:.3f}; {more} has more there."
 
 

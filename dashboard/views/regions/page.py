@@ -137,7 +137,7 @@ def chart_of(selection: Selection, choice: Choice, method: str, frame: pd.DataFr
     if choice.measure == "gain":
         return figures.gains(frame, order, groups, f"mean share in {groups[0]} / in {groups[1]}", look["room"])
     unit = asked.unit_of(selection, method, choice.measure)
-    axis = choice.means.axis
+    axis = choice.means.label.lower()
     return figures.ranking(
         frame, order, diagnoses, groups, axis=axis, unit=unit, factor=choice.means.factor, **look
     )  # fmt: skip

@@ -23,7 +23,6 @@ class Measure:
     """
 
     label: str
-    axis: str
     unit: str
     factor: float
     means: str
@@ -32,27 +31,27 @@ class Measure:
 
 MEASURES = {
     "share_of_average": Measure(
-        "Share of the atlas", "share of the atlas", "%", 100,
+        "Share of the atlas", "%", 100,
         "The share that a region has in the group's average map, of all atlas regions together: the paper's measure.",
         r"\frac{\sum_{v \in r} \bar m_v}{\sum_{v \in \mathrm{atlas}} \bar m_v}",
     ),
     "share": Measure(
-        "Share of the brain", "share of the brain", "%", 100,
+        "Share of the brain", "%", 100,
         "The share of a patient's relevance in the whole brain that falls on a region, averaged over subjects.",
         r"\frac{1}{S} \sum_s \frac{\sum_{v \in r} m_{sv}}{\sum_{v \in \mathrm{brain}} m_{sv}}",
     ),
     "density": Measure(
-        "Density", "density", "% per cm³", 1,
+        "Density", "% per cm³", 1,
         "The share of the brain divided by the volume of the region: large regions have no advantage.",
         r"\frac{1}{V_r S} \sum_s \frac{\sum_{v \in r} m_{sv}}{\sum_{v \in \mathrm{brain}} m_{sv}}",
     ),
     "gain": Measure(
-        "Gain", "gain", "×", 1,
+        "Gain", "×", 1,
         "How much larger a region's share of the brain is in the positive group than in the negative one.",
         r"\frac{\overline{\mathrm{share}}_{r,+}}{\overline{\mathrm{share}}_{r,-}}",
     ),
     "sum": Measure(
-        "Sum", "sum", "", 1,
+        "Sum", "", 1,
         "The relevance of all voxels of a region added up, averaged over subjects, in the unit of the method: sure "
         "decisions weigh more, and methods cannot be compared.",
         r"\frac{1}{S} \sum_s \sum_{v \in r} m_{sv}",
