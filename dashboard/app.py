@@ -19,7 +19,9 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
 from dashboard import viewer
-from dashboard.serving import health, hosting
+from dashboard.links import keys
+from dashboard.links import routes as link_routes
+from dashboard.serving import health, hosting, state
 from dashboard.serving.access_log import AccessLog
 from dashboard.serving.headers import SafeHeaders
 from dashboard.serving.logins import Logins
@@ -27,7 +29,7 @@ from dashboard.serving.media import MediaForReaders
 from dashboard.serving.secret_files import SecretFileError
 from dashboard.shell import access, browser_history, locality
 from dashboard.shell.guard import Guard
-from dashboard.shell.menu import VIEWS
+from dashboard.shell.menu import TITLES, VIEWS
 from dashboard.viewer.serving import base_path
 
 HOSTED = hosting.current()
@@ -66,6 +68,8 @@ except SecretFileError as error:
     raise SystemExit(f"error: {error}") from None
 # Every route beside Streamlit's own.
 ROUTES: list[BaseRoute] = [*viewer.routes(BASE), *locality.routes(BASE), *health.routes(BASE)]
+if HOSTED:
+    ROUTES += link_routes.routes(link_routes.LinkServer(BASE, state.of_server, keys.signing_key, TITLES))
 PAGES = [view.name for view in VIEWS]
 # The first stands around all others.
 FOR_OTHERS = [

@@ -11,8 +11,9 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard.data import reference_run
 from dashboard.data import runs as data_runs
 from dashboard.serving.roles import NONE
-from dashboard.shell import access, account, browser_history, notices, run_picker, url_state
+from dashboard.shell import access, account, agreement, browser_history, menu, notices, run_picker, url_state, visitor
 from dashboard.shell import sidebar as shell_sidebar
+from dashboard.shell.bound_link import BoundLinkError
 from dashboard.shell.menu import VIEWS, View
 from store import RunInfo, StoreError, StoreNotFoundError, UnreachableError
 from store.spec import SPEC_VERSION
@@ -66,9 +67,9 @@ STYLE = """<style>
 </style>"""
 
 
-def first_page(overview: st.Page) -> None:
-    """Open the overview for an address without a page, with all that the link says."""
-    st.switch_page(overview, query_params={name: st.query_params.get_all(name) for name in st.query_params})
+def first_page(first: st.Page) -> None:
+    """Open the first page for an address without a page, with all that the link says."""
+    st.switch_page(first, query_params={name: st.query_params.get_all(name) for name in st.query_params})
 
 
 def sidebar(pages: dict[str, st.Page], runs: list[RunInfo]) -> tuple[RunInfo, DeltaGenerator]:
@@ -78,8 +79,12 @@ def sidebar(pages: dict[str, st.Page], runs: list[RunInfo]) -> tuple[RunInfo, De
     badges = st.container()
     if info.simulated:
         badges.badge("SIMULATED", color="orange", icon=":material/science:")
-    for page in pages.values():
-        st.page_link(page)
+    if link := access.shared_link():
+        visitor.in_sidebar(link)
+        return info, badges
+    for name, page in pages.items():
+        if name != menu.ADMIN.name or (access.is_hosted() and access.may_administer()):
+            st.page_link(page)
     account.in_sidebar()
     return info, badges
 
@@ -100,9 +105,19 @@ def show(view: View, page: st.Page, run: data_runs.Run, badges: DeltaGenerator) 
         notices.patients_are_hidden(view.title)
         url_state.leave_link()
         return
+    if view.admin and not (access.is_hosted() and access.may_administer()):
+        account.only_for_admins()
+        url_state.leave_link()
+        return
+    if view.patients and agreement.is_missing(run):
+        agreement.ask(run)
+        url_state.hold_link()
+        return
     with st.sidebar:
         st.divider()
-        if view.whole:
+        if view.admin:
+            shell_sidebar.rest()
+        elif view.whole:
             st.caption(f"{view.title} shows the whole run: choices of models, method and patients do not apply.")
             shell_sidebar.rest()
         else:
@@ -125,6 +140,8 @@ def open_run(view: View, page: st.Page, info: RunInfo, place: str, badges: Delta
         show(view, page, data_runs.Run(place, info.run, info.created), badges)
     except StoreError as error:
         notices.unreadable(info.run, error, place)
+    except BoundLinkError:
+        visitor.not_there()
     except Exception as error:
         notices.failed(error, [data_runs.Run(place, info.run, info.created)])
 
@@ -134,14 +151,25 @@ def main() -> None:
     st.set_page_config("Brainwhy", page_icon=ICON, layout="wide")
     st.html(STYLE)
     st.html(browser_history.SCRIPT, unsafe_allow_javascript=True)
-    url_state.begin()
+    link = access.shared_link()
+    url_state.begin(link.query if link else None)
     pages = {view.name: view.page() for view in VIEWS}
-    start = st.Page(lambda: first_page(pages["overview"]), title="Brainwhy", url_path="start", default=True)
+    first = link.page if link and link.page in pages else "overview"
+    start = st.Page(lambda: first_page(pages[first]), title="Brainwhy", url_path="start", default=True)
     page = st.navigation([start, *pages.values()], position="hidden")
     if page.url_path == start.url_path:
         page.run()
     view = next(v for v in VIEWS if pages[v.name].url_path == page.url_path)
+    menu.set_current(view)
     url_state.set_pages(pages)
+    if why := access.ended_link():
+        visitor.refused(why)
+        url_state.leave_link()
+        return
+    if link and link.page != view.name:
+        visitor.other_page(link, pages)
+        url_state.leave_link()
+        return
     access.show_runs(())
     place = run_picker.store_place(sys.argv[1:], os.environ)
     if access.role() == NONE:
@@ -155,6 +183,9 @@ def main() -> None:
             notices.empty_store(place)
             return
         runs = [info for info in every if access.may_see_run(info.run)]
+        if not runs and link:
+            visitor.not_there()
+            return
         if not runs:
             account.no_run_for_you()
             with st.sidebar:
@@ -165,6 +196,8 @@ def main() -> None:
             info, badges = sidebar(pages, runs)
         open_run(view, page, info, place, badges)
         notices.ignored(notes, url_state.finish())
+    except BoundLinkError:
+        visitor.not_there()
     except StoreNotFoundError as error:
         notices.no_store(place, str(error))
     except UnreachableError as error:

@@ -269,7 +269,7 @@ def test_a_patient_link_asks_to_confirm_the_agreement_which_is_recorded(state, c
 def test_a_member_confirms_once_for_a_cohort(state):
     assert not records.has_confirmed(state, "ana@clinic.org", "ADNI")
     for _ in range(2):
-        records.confirm(state, "ana@clinic.org", "ADNI", "run-1", NOW)
+        records.confirm(state, ("ana@clinic.org", "Ana"), "ADNI", "run-1", NOW)
     assert records.has_confirmed(state, "ana@clinic.org", "ADNI")
     assert not records.has_confirmed(state, "ana@clinic.org", "OASIS")
     assert not records.has_confirmed(state, "bea@clinic.org", "ADNI")

@@ -20,14 +20,19 @@ def events(state: State, most: int) -> list[Event]:
     return [Event(*row) for row in rows]
 
 
-def has_confirmed(state: State, who: str, cohort: str) -> bool:
-    """Return whether a member has confirmed the data use agreement of a cohort in today's words."""
+def has_confirmed(state: State, person: str, cohort: str) -> bool:
+    """Return whether a member, named by a keyed hash, has confirmed the agreement of a cohort in today's words."""
     asked = "SELECT 1 FROM agreement WHERE person = ? AND cohort = ? AND wording = ?"
-    return bool(state.rows(asked, who, cohort, WORDING))
+    return bool(state.rows(asked, person, cohort, WORDING))
 
 
-def confirm(state: State, who: str, cohort: str, run: str, now: float) -> None:
-    """Write down that a member has confirmed the data use agreement of a cohort, on opening a run."""
+def confirm(state: State, person: tuple[str, str], cohort: str, run: str, now: float) -> None:
+    """Write down that a member has confirmed the data use agreement of a cohort, on opening a run.
+
+    Args:
+        person: the keyed hash that stands for the member, and the name for the audit.
+    """
+    key, name = person
     with state.transaction() as database:
-        database.execute("INSERT OR IGNORE INTO agreement VALUES (?, ?, ?, ?)", (who, cohort, WORDING, int(now)))
-        note_event(database, Event(int(now), who, CONFIRMED, run=run))
+        database.execute("INSERT OR IGNORE INTO agreement VALUES (?, ?, ?, ?)", (key, cohort, WORDING, int(now)))
+        note_event(database, Event(int(now), name, CONFIRMED, run=run))

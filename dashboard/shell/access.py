@@ -19,10 +19,11 @@ from typing import Any
 
 import streamlit as st
 
+from dashboard.links.signed import SignedLink
 from dashboard.serving import hosting, roles, secret_files, sessions
 from dashboard.serving.roles import ADMIN, GROUP, NONE, PATIENT
 from dashboard.serving.secret_files import SecretFileError
-from dashboard.shell import locality
+from dashboard.shell import locality, shared
 
 LOGIN_COOKIES = "_streamlit_user"  # and its continuations
 KEY_FILE = "BRAINWHY_LINK_KEY_FILE"  # environment variable: where the key of the pseudonyms lies
@@ -90,7 +91,23 @@ def _role_on(run: str | None) -> str:
     settings = hosting.current()
     if settings is None:  # the local way, for somebody else
         return roles.Roles().role(_user(), GROUP, run)
+    if link := shared_link():
+        return link.role if run in (None, link.run) else NONE
     return settings.roles.role(_user(), settings.public, run)
+
+
+def shared_link() -> SignedLink | None:
+    """Return the signed link that this reader has opened, which binds them; None for those who are signed in."""
+    if not is_hosted() or _user().get("is_logged_in") is True:
+        return None
+    return shared.of_cookies(st.context.cookies)
+
+
+def ended_link() -> str:
+    """Say why the signed link that this reader has opened does not open any more; "" where it does, or for none."""
+    if not is_hosted() or _user().get("is_logged_in") is True:
+        return ""
+    return shared.refusal(st.context.cookies)
 
 
 def may_see_patients(run: str | None = None) -> bool:
@@ -124,12 +141,14 @@ def person() -> Person | None:
 
 def reader(headers: Mapping[str, str], cookies: Mapping[str, str]) -> str:
     """Return for whom the address of a volume is: "local" for the person at this computer, a hash of the login of a
-    browser,
-    or "" for nobody.
+    browser, the signed link that it has opened, or "" for nobody.
     """
     if is_hosted():
         login = sessions.session_id(cookies)
-        return login if sessions.is_open(login) else ""
+        if sessions.is_open(login):
+            return login
+        link = shared.of_cookies(cookies)
+        return f"link {link.id}" if link else ""
     if locality.is_local(headers, cookies):
         return "local"
     login = sorted((name, value) for name, value in cookies.items() if name.startswith(LOGIN_COOKIES))

@@ -57,6 +57,12 @@ def sign_in_page() -> None:
     st.button("Sign out", on_click=st.logout, key="sign-out", icon=":material/logout:")
 
 
+def only_for_admins() -> None:
+    """Stand in for the page of admins, for everybody else."""
+    st.title("Admin", anchor=False)
+    st.info(f"This page is for those who hold the role admin on a server for others: {ASK} for it.")
+
+
 def no_run_for_you() -> None:
     """Say that the store has no run that this reader may see."""
     st.title("No run to show", anchor=False)

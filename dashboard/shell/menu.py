@@ -14,6 +14,7 @@ class View:
     Attributes:
         whole: it shows the whole run, so that the filters rest.
         patients: it needs the role patient.
+        admin: it needs the role admin, and is there on a server for others only.
     """
 
     name: str
@@ -21,6 +22,7 @@ class View:
     icon: str
     whole: bool = False
     patients: bool = False
+    admin: bool = False
 
     def page(self) -> st.Page:
         """Return the page for Streamlit's navigation."""
@@ -39,4 +41,23 @@ VIEWS = (
     View("trust", "Trust", ":material/verified_user:", whole=True),
     View("compare_runs", "Compare runs", ":material/compare:", whole=True),
     View("provenance", "Provenance", ":material/fingerprint:", whole=True),
+    View("admin", "Admin", ":material/admin_panel_settings:", whole=True, admin=True),
 )
+ADMIN = VIEWS[-1]
+TITLES = {view.name: view.title for view in VIEWS}
+CURRENT = "_view"
+
+
+def title(name: str) -> str:
+    """Return the title of a page by its name in addresses."""
+    return TITLES.get(name, name)
+
+
+def set_current(view: View) -> None:
+    """Remember which page is shown; home.py calls this before the page runs."""
+    st.session_state[CURRENT] = view
+
+
+def current() -> View:
+    """Return which page is shown."""
+    return st.session_state.get(CURRENT, VIEWS[0])

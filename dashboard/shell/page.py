@@ -12,8 +12,8 @@ import streamlit as st
 from dashboard.data import reference_run, runs
 from dashboard.data.runs import Run
 from dashboard.data.selection import Selection
-from dashboard.shell import notices, run_picker, sidebar, url_state
-from dashboard.shell.components.share import share_button
+from dashboard.shell import access, bound_link, notices, run_picker, sharing, sidebar, url_state, visitor
+from dashboard.shell.bound_link import BoundLinkError
 from dashboard.text.formatting import plain, region_name
 from store import StoreError
 from store.export.csv import csv_text
@@ -25,12 +25,16 @@ def body(main: Callable[[], None]) -> None:
     @st.fragment
     def alone() -> None:
         run_picker.follow_store()
+        if access.ended_link():
+            st.rerun()  # the whole app says why
         url_state.begin_page()
         try:
             main()
         except StoreError as error:
             run = run_picker.current_run()
             notices.unreadable(run.run_id, error, run.store)
+        except BoundLinkError:
+            visitor.not_there()
         except Exception as error:
             run = run_picker.current_run()
             notices.failed(error, [run, *reference_run.runs_of(run)])
@@ -132,9 +136,14 @@ class Header:
             reference_run.warn(run_picker.current_run())
 
     def finish(self, downloads: Sequence[Download] = ()) -> None:
-        """Fill Share and Download at the end of a page, when every value and what is shown are known."""
+        """Fill Share and Download at the end of a page, when every value and what is shown are known.
+
+        Those who have opened a signed link are offered neither.
+        """
+        if bound_link.is_bound():
+            return
         with self._share.container():
-            share_button(url_state.query())
+            sharing.buttons(any(item.mime == "text/html" for item in downloads))
         if downloads:
             with self._files.popover("Download", width="stretch"):
                 for number, item in enumerate(downloads):

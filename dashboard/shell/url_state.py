@@ -1,9 +1,8 @@
 """The state of a page: every choice stands in the URL, is checked when it comes from there, and is kept between pages.
 
 A link names every value, defaults too, so that it means the same after a default has changed. The URL is read once,
-in the first pass of a session; afterwards it follows the widgets. What could not be used is said on the page.
-
-A session can be bound to one link (`bound_link`): every choice then stays as the link says.
+in the first pass of a session; afterwards it follows the widgets. What could not be used is said on the page. A session
+can be bound to one link (`bound_link`): every choice then stays as the link says.
 """
 
 from __future__ import annotations
@@ -314,6 +313,11 @@ def leave_link() -> None:
     Parts of the link are then no news, and it can be opened again.
     """
     st.session_state[_LINK], st.session_state[_IGNORED], st.session_state[_LEFT] = {}, [], True
+
+
+def hold_link() -> None:
+    """Leave the address as it is, and the link for the next pass, where this pass has to ask something first."""
+    st.session_state[_LEFT] = True
 
 
 def finish() -> list[str]:

@@ -1,25 +1,69 @@
 // Copies a link that opens this view again; where the browser forbids it, shows the link to be copied by hand.
+const SECONDS = { short: 8, local: 25, failed: 60 };
+
+async function copy(text) {
+  // The browser allows copying only right after the click, so it is told of the text before the server has answered.
+  if (window.ClipboardItem && navigator.clipboard?.write) {
+    const blob = text.then((words) => new Blob([words], { type: "text/plain" }));
+    try {
+      return await navigator.clipboard.write([new ClipboardItem({ "text/plain": blob })]);
+    } catch {
+      // Some browsers want the text itself.
+    }
+  }
+  await navigator.clipboard.writeText(await text);
+}
+
+async function kept({ path, token, page }, query) {
+  const headers = { "Content-Type": "application/json" };
+  const signal = AbortSignal.timeout(4000);
+  const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify({ page, query, token }), signal });
+  if (!answer.ok) throw new Error(String(answer.status));
+  return `${window.location.origin}${path}/${token}`;
+}
+
 export default function ({ parentElement, data }) {
-  const button = parentElement.querySelector("button");
+  const [button, more] = parentElement.querySelectorAll("button");
   const field = parentElement.querySelector("input");
+  const box = parentElement.querySelector(".said");
   const said = parentElement.querySelector("[role=status]");
-  const here = ["localhost", "127.0.0.1", "[::1]"].includes(window.location.hostname);
-  const alone = here ? ", for this computer only" : "";
-  const link = () => `${window.location.origin}${window.location.pathname}?${button.dataset.query}`;
-  button.dataset.query = data.query;
+  button.brainwhy = data;
   if (button.dataset.ready) return;
   button.dataset.ready = "yes";
-  button.addEventListener("click", async () => {
+  let timer;
+  const hide = () => (box.hidden = true);
+  const say = (words, seconds, offersLong = false) => {
+    clearTimeout(timer);
+    [said.textContent, box.hidden, more.hidden] = [words, false, !offersLong];
+    timer = setTimeout(hide, 1000 * seconds);
+  };
+  const long = () => `${window.location.origin}${window.location.pathname}?${button.brainwhy.query}`;
+  const give = async (text, words, seconds, offersLong) => {
+    field.hidden = true;
     try {
-      await navigator.clipboard.writeText(link());
-      said.textContent = `Link copied${alone}`;
-      setTimeout(() => (said.textContent = ""), here ? 8000 : 2500);
+      await copy(text);
+      say(words(), seconds, offersLong);
     } catch {
+      field.value = await text;
       field.hidden = false;
-      field.value = link();
+      say(`Copy with Ctrl+C. ${button.brainwhy.local}`, SECONDS.failed, offersLong);
       field.focus();
       field.select();
-      said.textContent = `Copy with Ctrl+C${alone}`;
     }
+  };
+  button.addEventListener("click", () => {
+    const { short, query, local } = button.brainwhy;
+    if (!short) {
+      const words = local ? `Link copied. It opens on this computer only. ${local}` : "Link copied.";
+      return give(Promise.resolve(long()), () => words, local ? SECONDS.local : SECONDS.short, false);
+    }
+    let words = "Short link copied.";
+    const text = kept(short, query).catch(() => {
+      words = "Long link copied: the server keeps no short one now.";
+      return long();
+    });
+    return give(text, () => words, SECONDS.short, true);
   });
+  more.addEventListener("click", () => give(Promise.resolve(long()), () => "Long link copied.", SECONDS.short, false));
+  parentElement.addEventListener("keydown", (event) => event.key === "Escape" && hide());
 }

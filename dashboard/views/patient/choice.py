@@ -7,7 +7,7 @@ import streamlit as st
 
 from dashboard.data import runs
 from dashboard.data.selection import Selection
-from dashboard.shell import access, page, url_state
+from dashboard.shell import access, bound_link, page, url_state
 from dashboard.text import formatting
 from dashboard.text.outputs import OutputDescription
 from dashboard.views.patient import queries as patient_queries
@@ -37,7 +37,8 @@ def unknown_patient(run: runs.Run, rows: pd.DataFrame) -> bool:
         return False
     page.Header("Patient", "No patient is shown.").finish()
     st.warning(why)
-    st.button("Choose a patient of this run", on_click=lambda: st.session_state.pop(UNKNOWN, None), key="p-choose")
+    if not bound_link.is_bound():
+        st.button("Choose a patient of this run", on_click=lambda: st.session_state.pop(UNKNOWN, None), key="p-choose")
     url_state.leave_link()
     return True
 
@@ -63,6 +64,8 @@ def pick_subject(rows: pd.DataFrame, inside: pd.DataFrame, answer: OutputDescrip
     )  # fmt: skip
     place = subjects.index(subject) if subject in subjects else -1
     before, after = (subjects[(place + step) % len(subjects)] if subjects else subject for step in (-1, 1))
+    if bound_link.is_bound():
+        return subject
     back.button("‹ Back", on_click=_step, args=(before,), key="patient-back", width="stretch", help="Previous patient")
     on.button("Next ›", on_click=_step, args=(after,), key="patient-next", width="stretch", help="Next patient")
     if outside:

@@ -11,7 +11,7 @@ import streamlit as st
 from dashboard.data import reference_run, runs
 from dashboard.data.selection import Selection, explained_scans
 from dashboard.drawing import palette
-from dashboard.shell import display, page, url_state
+from dashboard.shell import bound_link, display, page, url_state
 from dashboard.text import formatting
 from dashboard.views.patient import charts, choice, in_words, linked_viewer, pictures, reference_groups, surface
 from dashboard.views.patient import queries as patient_queries
@@ -209,7 +209,8 @@ def main(selection: Selection) -> None:
     with right:
         if other is not None and len(top_regions) and reference_groups.knows(against, method):
             reference_groups.percentiles(other, against, method, top_regions.region.tolist())
-        in_words.show_similar(selection, model, row["scan"], method)
+        if not bound_link.is_bound():  # it names other people
+            in_words.show_similar(selection, model, row["scan"], method)
         over_time(selection, visits)
     if other is not None and reference_groups.knows(against, method):
         reference_groups.pictures(other, selection, model, row, method)
