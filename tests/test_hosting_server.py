@@ -17,6 +17,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from streamlit.auth_util import set_cookie_with_chunks
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
 
 from dashboard import __main__ as command
@@ -175,7 +177,11 @@ def test_a_login_lasts_as_long_as_the_server_says(served):
 def test_an_open_connection_ends_with_the_login(served):
     browser = served()
     sign_in(browser)
-    said = browser.talk(f"{BASE}/_stcore/stream", b"one", b"two", before_last=sessions.end_all)
+    asked = BackMsg()
+    asked.rerun_script.query_string = "v=1&r_part=methods"
+    said = browser.talk(f"{BASE}/_stcore/stream", b"one", asked.SerializeToString(), before_last=sessions.end_all)
+    again = ForwardMsg.FromString(said.pop(2)["bytes"])
+    assert again.auth_redirect.url == "?v=1&r_part=methods"  # the page loads again, without the login
     assert [m.get("bytes") or m.get("code") for m in said] == [None, b"\x0aone", 1008]
     said = browser.talk(f"{BASE}/_stcore/stream", b"three")  # as a reader without a login
     assert [m.get("bytes") for m in said] == [None, b"\x0athree"]

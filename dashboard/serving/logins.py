@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Collection
 from http.cookies import SimpleCookie
 from urllib.parse import quote, unquote, urlsplit
 
+from google.protobuf.message import DecodeError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from dashboard.serving import hosting, sessions, streamlit_login
 from dashboard.serving.hosting import Hosting
@@ -116,16 +120,30 @@ def _without_login(header: bytes) -> bytes:
 
 
 def _while_open(session: str, receive: Receive, send: Send) -> Receive:
-    """Pass on the messages of a browser while its login is open; close the connection at the first one after."""
+    """Pass on the messages of a browser while its login is open.
+
+    At the first one after, its page is told to load again, which shows what a reader without a login may see, and the
+    connection is closed.
+    """
 
     async def checked() -> Message:
         message = await receive()
         if message["type"] == "websocket.receive" and session and not sessions.is_open(session):
+            await send({"type": "websocket.send", "bytes": _load_again(message.get("bytes") or b"")})
             await send({"type": "websocket.close", "code": ENDED})
             return {"type": "websocket.disconnect", "code": ENDED}
         return message
 
     return checked
+
+
+def _load_again(asked: bytes) -> bytes:
+    """Return Streamlit's message that leads a browser elsewhere: to the address of the view that it asked for."""
+    wanted, answer = BackMsg(), ForwardMsg()
+    with contextlib.suppress(DecodeError):
+        wanted.ParseFromString(asked)
+    answer.auth_redirect.url = f"?{wanted.rerun_script.query_string.lstrip('?')}"  # of the page that is shown
+    return answer.SerializeToString()
 
 
 def _begin(headers: MutableHeaders, settings: Hosting) -> None:
