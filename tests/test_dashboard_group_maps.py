@@ -14,6 +14,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from pages import slice_captions, slices_missing, slices_of
 from PIL import Image
 from store_factory import GRID_MM, METHODS, affine, make_run, make_run_of_four_networks, shared_store
 from streamlit.testing.v1 import AppTest
@@ -28,16 +29,21 @@ from dashboard.drawing import brain_maps, cuts, planes
 from dashboard.drawing.planes import Range, Style
 from dashboard.shell import page as shell_page
 from dashboard.text import formatting
-from dashboard.views.group_maps import linked_viewer
+from dashboard.viewer import group_volumes
+from dashboard.viewer.volumes import OUTSIDE, VolumeRequest
+from dashboard.views.group_maps import linked_viewer, slices
 from dashboard.views.shared import average_pictures, map_grid, region_values
 from dashboard.views.shared.average_pictures import Drawing
 from dashboard.views.shared.map_controls import MapStyle
 from store import list_runs
 from store.export import nifti
 from store.keys import GroupKey
+from store.measures import percent_per_cm3
 
 PAGE = "views/group_maps/page.py"
 SHAPE = (9, 11, 8)
+VIEW = {"plane": "coronal", "n": "3", "x": -90, "y": -124, "z": -70, "rule": "percentile", "from": 50.0, "at": {},
+        "opacity": 1.0, "smooth": True, "colours": "hot", "side": "neurological"}  # fmt: skip
 
 pytestmark = pytest.mark.usefixtures("fresh_dashboard")
 
@@ -347,11 +353,6 @@ def open_page(open_view):
     return partial(open_view, PAGE)
 
 
-def captions(app: AppTest) -> list[str]:
-    """What stands under the pictures."""
-    return [image.caption for element in app.get("image") for image in element.proto.imgs]
-
-
 def text_of(app: AppTest) -> str:
     return "\n".join(str(e.value) for kind in (app.markdown, app.caption, app.info, app.warning) for e in kind)
 
@@ -361,8 +362,9 @@ def test_the_page_shows_every_method_and_group(open_page):
     assert not app.exception
     assert not app.error
     assert app.title[0].value == "Group maps"
-    assert len(captions(app)) == 3 * len(METHODS)
-    assert captions(app)[:3] == ["AD, n = 1 subject, 3 scans", "NC, n = 2 subjects, 3 scans", "AD − NC, own scale"]
+    assert len(slice_captions(app)) == 3 * len(METHODS)
+    first = ["AD, n = 1 subject, 3 scans", "NC, n = 2 subjects, 3 scans", "AD − NC, own scale"]
+    assert slice_captions(app)[:3] == first
     assert "Average heatmaps of 1 AD subject, 2 NC subjects; evidence for AD." in text_of(app)
     assert "Brain area occlusion" in text_of(app)
 
@@ -370,24 +372,24 @@ def test_the_page_shows_every_method_and_group(open_page):
 def test_diagnosis_and_decision_are_answered_from_the_cells(open_page):
     app = open_page(dx=["MCI", "AD"], ok="correct")
     assert not app.error
-    assert captions(app)[0] == "AD, n = 1 subject, 2 scans"
+    assert slice_captions(app)[0] == "AD, n = 1 subject, 2 scans"
     assert app.info[0].value.startswith("No MCI scan of the ")
     assert len([one for one in app.info if "MCI" in one.value]) == 1  # once, not at every method
-    assert len(captions(app)) == len(METHODS)
+    assert len(slice_captions(app)) == len(METHODS)
 
 
 def test_other_filters_are_averaged_and_said(open_page):
     app = open_page(sex="M", g_value="signed", g_scale="margin")
     assert not app.error
     assert "(men)" in text_of(app)
-    assert captions(app)[0] == "AD, n = 1 subject, 1 scan"
+    assert slice_captions(app)[0] == "AD, n = 1 subject, 1 scan"
 
 
 def test_a_filter_that_leaves_nothing_is_said(open_page):
     app = open_page(dx="MCI", ok="wrong")
     assert not app.error
     assert "No scan passes the filters" in text_of(app)
-    assert not captions(app)
+    assert not slice_captions(app)
 
 
 def test_the_head_says_which_filters_are_set_and_drops_them(open_page):
@@ -401,17 +403,20 @@ def test_the_head_says_which_filters_are_set_and_drops_them(open_page):
 
 
 def test_a_link_restores_the_controls(open_page):
-    app = open_page(
-        g_plane="sagittal", g_n="5", g_x="-90", g_range="shared", g_value="spread", g_smooth="off",
-        g_colours="cividis", g_side="radiological", g_opacity="0.5", g_difference="off", g_methods="occlusion",
-        g_rule="value", g_at_of_the_map_cm3="0.5",
-    )  # fmt: skip
+    link = {
+        "g_plane": "sagittal", "g_n": "5", "g_x": "-90", "g_range": "shared", "g_value": "spread", "g_smooth": "off",
+        "g_colours": "cividis", "g_side": "radiological", "g_opacity": "0.5", "g_difference": "off",
+        "g_methods": "occlusion", "g_rule": "value", "g_at_of_the_map_cm3": "0.5",
+    }  # fmt: skip
+    app = open_page(**link)
     assert not app.error
-    assert app.selectbox(key="g_plane").value == "sagittal"
-    assert app.slider(key="g_x").value == -90
-    assert app.toggle(key="g_smooth").value is False
-    assert app.number_input(key="g_at_of_the_map_cm3").value == 0.5
-    assert captions(app) == ["AD, n = 1 subject, 3 scans", "NC, n = 2 subjects, 3 scans"]
+    [head] = slices_of(app, "head")
+    wanted = {"plane": "sagittal", "n": "5", "x": -90, "smooth": False, "colours": "cividis", "side": "radiological",
+              "opacity": 0.5, "rule": "value", "at": {"% of the map / cm3": 0.5}}  # fmt: skip
+    assert wanted.items() <= head["options"].items()
+    said = {key: values if isinstance(values, str) else values[0] for key, values in app.query_params.items()}
+    assert link.items() <= said.items()
+    assert slice_captions(app) == ["AD, n = 1 subject, 3 scans", "NC, n = 2 subjects, 3 scans"]
     assert "not used" not in text_of(app)
 
 
@@ -420,7 +425,8 @@ def test_a_bad_link_is_named(open_page):
     assert not app.error
     assert "`g_plane=oblique`" in text_of(app)
     assert "`g_from=200`" in text_of(app)
-    assert app.selectbox(key="g_plane").value == "coronal"
+    [head] = slices_of(app, "head")
+    assert (head["options"]["plane"], head["options"]["from"]) == ("coronal", 50.0)
 
 
 def test_the_chosen_method_in_3d(open_page):
@@ -431,21 +437,21 @@ def test_the_chosen_method_in_3d(open_page):
     assert "AD − NC. Averaged over blocks" in text_of(app)
 
 
-def test_every_plane_and_number_of_slices_draws(open_page):
-    app = open_page()
-    for plane in ("axial", "sagittal", "coronal"):
-        for count in ("1", "7"):
-            app.selectbox(key="g_plane").set_value(plane).run()
-            app.selectbox(key="g_n").set_value(count).run()
-            assert not app.error
-            assert len(captions(app)) == 3 * len(METHODS)
+@pytest.mark.parametrize("plane", ["axial", "sagittal", "coronal"])
+@pytest.mark.parametrize("count", ["1", "7"])
+def test_every_plane_and_number_of_slices_is_saved_as_seen(selection, plane, count):
+    view = VIEW | {"plane": plane, "n": count, "colours": "cividis", "from": 70.0}
+    seen, drawn = slices.as_seen(look(), grid_of(selection, look()), view)
+    assert len(seen.positions) == int(count)
+    assert {drawing.style.plane for drawing in drawn.values()} == {plane}
+    assert map_grid.sheet(drawn, "title", "note").height > 0
 
 
 def test_a_real_cohort_with_one_method(open_page, tmp_path):
     make_run(tmp_path, simulated=False, methods=["sensitivity"])
     app = open_page(tmp_path)
     assert not app.error
-    assert len(captions(app)) == 3
+    assert len(slice_captions(app)) == 3
     assert "SIMULATED" not in text_of(app)
 
 
@@ -548,8 +554,8 @@ def test_the_switch_draws_where_networks_agree(four_networks, open_view):
     app = open_view(PAGE, four_networks, g_agreement="on", dx="AD")
     assert not app.exception
     assert any("the mean over 4 networks" in caption.value for caption in app.caption)
-    assert any("no agreement of networks for this diagnosis" in info.value for info in app.info)  # area occlusion
-    assert not any(" − NC" in text for text in captions(app))
+    assert "no agreement of networks for this diagnosis" in slices_missing(app)  # area occlusion
+    assert not any(" − NC" in text for text in slice_captions(app))
 
 
 @pytest.mark.parametrize(
@@ -579,10 +585,36 @@ def test_what_is_downloaded_from_the_viewer_is_drawn_as_the_viewer_is(selection,
     grid = map_grid.panels("sensitivity", own, whom, style)
     view = viewer.DEFAULTS | {"mm": [-90.0, -124.0, -70.0], "plane": "axial", "threshold": 80.0, "colours": "viridis"}
     view |= {"threshold": 0.25, "threshold_kind": "absolute"} if absolute else {}
-    seen, drawn = linked_viewer.as_seen(style, grid, view)
+    seen, drawn = linked_viewer.as_seen({}, style, grid, view)
     assert seen.positions == (-70.0,)
     assert (seen.style.plane, seen.style.colours) == ("axial", "viridis")
     assert [panel.heading for panel in drawn] == ["AD", "NC", "AD − NC"]
     pooled = np.percentile(np.concatenate([panel.levels() for panel in grid[:2]]), 80)
+    top = max(panel.levels()[999] for panel in grid[:2])
+    assert drawn[grid[0]].scale.high == drawn[grid[1]].scale.high == pytest.approx(top)
     assert drawn[grid[0]].scale.low == drawn[grid[1]].scale.low == pytest.approx(0.25 if absolute else pooled)
     assert map_grid.sheet(drawn, "title", "note").png().startswith(b"\x89PNG")
+
+
+def test_the_viewer_is_given_the_agreement_of_networks_and_files_follow(four_networks):
+    chosen = of_four(four_networks)
+    plain, whom = look(methods=("sensitivity",)), map_grid.filters_of({"AD": ("AD",), "NC": ("NC",)})
+    averages_of = map_grid.averages_by_method(chosen, plain, whom)["sensitivity"]
+    grid = map_grid.panels("sensitivity", averages_of, whom, plain)
+    why, agreed = linked_viewer.agreed_panels(chosen, plain, whom, grid)
+    assert (why, list(agreed)) == ("", ["AD", "NC"])
+    stored = runs.opened(chosen.run).array("agreement/sensitivity/AD/AD")
+    volume = linked_viewer.agreement_volume(agreed["AD"])
+    name = group_volumes.remember(volume)
+    both, factor = group_volumes.read(VolumeRequest("", group_volumes.KIND, method=name))
+    own = anatomy.brain(chosen.run)
+    mean, count = np.split(both, 2)
+    assert (mean[~own.mask] == OUTSIDE).all()
+    assert (count[~own.mask] == OUTSIDE).all()
+    np.testing.assert_allclose(count[own.mask], 4 * stored[1][own.box][own.mask], atol=1e-5)
+    unit = percent_per_cm3(runs.opened(chosen.run).affine())
+    np.testing.assert_allclose(mean[own.mask] * factor, unit * stored[0][own.box][own.mask], atol=2 * factor)
+    _, drawn = linked_viewer.as_seen(agreed, plain, grid, viewer.DEFAULTS | {"agreement": True})
+    assert [drawing.opacity is not None for drawing in drawn.values()] == [True, True, False]
+    filtered = {name: replace(one, sex="F") for name, one in whom.items()}
+    assert "whole diagnoses" in linked_viewer.agreed_panels(chosen, plain, filtered, grid)[0]

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 import pytest
-from browser import main_text, open_page, problems, settled
+from browser import open_page, problems, settled
 from store_factory import shared_store
 
 import store
@@ -70,9 +70,9 @@ def hot_spot(reader) -> tuple[tuple[int, ...], list[float]]:
 
 def test_an_old_link_opens_the_slices(page, url):
     open_page(page, url)
-    assert page.evaluate("__viewers().length") == 0
+    assert page.locator("canvas.plane").count() == 0
     assert link_of(page)["g_as"] == "slices"
-    assert page.locator("[data-testid=stImage] img").count() > 3
+    assert page.locator(".slices-grid canvas").count() > 3
 
 
 def test_a_click_on_a_hot_spot_names_the_region_and_the_value_in_both_groups_and_the_difference(page, url, reader):
@@ -145,9 +145,9 @@ def test_back_on_the_slices_nothing_of_the_viewer_is_left(page, url):
     open_viewer(page, f"{url}?g_as=viewer")
     page.locator(".st-key-g_as button", has_text="Slices").click()
     settled(page)
-    assert page.evaluate("__viewers().length") == 0
+    assert page.locator("canvas.plane").count() == 0
     assert not [key for key in link_of(page) if key.startswith("gv_")]
-    assert "Neurological convention" in main_text(page)
+    assert "Neurological convention" in page.locator(".slices.note").inner_text()
 
 
 # This run has a banner and diagnoses without a column: most runs are higher up, as on the Patient page.

@@ -122,12 +122,32 @@ def test_a_click_keeps_the_place_and_another_lets_it_go(page, server, folder, kn
     place = point_of(page, some_vertex(*known))
     page.mouse.click(*place)
     kept = reading(page)
+    # The slices of the page follow: three around the place.
+    y = re.search(r"\((.*?)\) mm", kept)[1].replace("−", "-").split(",")[1].strip()
+    page.wait_for_function(f"location.search.includes('g_n=3&g_y={y}&')")
+    settled(page)
     page.mouse.move(place[0] + 60, place[1] + 25)
     assert reading(page) == kept
     assert page.locator(f"{SURFACE} .mark[data-kept=true]").count() == 3
     page.mouse.click(*place)
     page.mouse.move(5, 5)
     assert HINT in reading(page)
+
+
+def test_the_glass_brain_names_the_region_behind_the_cursor(page, server, folder):
+    open_surface(page, server(folder.parent).url, "group_maps?g_surface_open=open&g_surface=glass")
+    box = page.locator(f"{SURFACE} img").first.bounding_box()
+    middle = (box["x"] + 0.2 * box["width"], box["y"] + 0.75 * box["height"])  # of the view from the front
+    page.mouse.move(*middle)
+    said = reading(page)
+    assert "strongest on this line of sight" in said
+    assert all(name in said for name in ("AD", "NC", "AD − NC", " mm"))
+    page.mouse.click(*middle)
+    y = re.search(r"\((.*?)\) mm", said)[1].replace("−", "-").split(",")[1].strip()
+    page.wait_for_function(f"location.search.includes('g_n=3&g_y={y}&')")
+    page.mouse.move(box["x"] + 2, box["y"] + 2)
+    assert reading(page) == said  # kept
+    assert problems(page) == []
 
 
 def test_keys_move_over_the_cortex(page, server, folder):

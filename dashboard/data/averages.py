@@ -21,7 +21,7 @@ from store import GroupMap, NotInRunError
 from store.export import nifti
 from store.keys import GroupKey
 from store.measures import percent_per_cm3
-from store.reading.agreement import group_agreement
+from store.reading.agreement import count_networks, group_agreement, knows_group_agreement
 
 AGREED, AGREEMENT = "agreed", "agreement"
 SHARED_UNIT = "% of the map / cm3"
@@ -151,8 +151,8 @@ def _question(average: Average) -> Callable[[Progress | None], GroupMap]:
     return lambda progress: reader.subset_map(key, pairs, statistics=wanted, progress=progress)
 
 
-def _agreement(average: Average) -> GroupMap:
-    """Read where the networks agree on a group, as the mean of a group map; NotInRunError says why it cannot be."""
+def _agreement_question(average: Average) -> tuple[str, str]:
+    """Return target and diagnosis of an agreement; NotInRunError says why there is none."""
     chosen, diagnoses = average.selection, average.selection.scan_filter.diagnosis or ()
     reader = runs.opened(chosen.run)
     if len(diagnoses) != 1:
@@ -162,7 +162,24 @@ def _agreement(average: Average) -> GroupMap:
     target = reader.group_of(chosen.model_set, diagnoses[0]) if chosen.target == "true" else chosen.target
     if target not in reader.groups:
         raise NotInRunError("agreement is of the evidence for one group: choose it as the evidence at the left")
-    found = group_agreement(reader, chosen.method, target, diagnoses[0])
+    return target, diagnoses[0]
+
+
+def networks_that_agree(average: Average) -> int:
+    """Return how many networks an agreement is of; 0 where the run has none of this average. Reads nothing."""
+    reader = runs.opened(average.selection.run)
+    try:
+        target, diagnosis = _agreement_question(average)
+    except NotInRunError:
+        return 0
+    known = knows_group_agreement(reader, average.selection.method, target, diagnosis)
+    return count_networks(reader) if known else 0
+
+
+def _agreement(average: Average) -> GroupMap:
+    """Read where the networks agree on a group, as the mean of a group map; NotInRunError says why it cannot be."""
+    chosen = average.selection
+    found = group_agreement(runs.opened(chosen.run), chosen.method, *_agreement_question(average))
     rows = chosen.rows()
     rows = rows[rows.group.notna()]
     values = found.mean if average.value == AGREED else found.share

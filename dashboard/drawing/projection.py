@@ -18,6 +18,7 @@ from dashboard.drawing.surface import EDGES, TEXT, TILE, order
 
 THIN, THICK, OUTLINE = 0.08, 0.24, 0.6  # brightness of the glass: where it is thin, where thick, and of its edge
 NAMES = {"left": "Left half", "right": "Right half", "coronal": "Front to back", "axial": "Top to bottom"}
+CELL = 4  # pixels: how finely the voxel behind a picture is known
 AXES = {"left": 0, "right": 0, "coronal": 1, "axial": 2}
 
 
@@ -60,45 +61,83 @@ def picture(
     return beside([whole, colour_bar(whole.height, style, scale, TEXT)])
 
 
-def projected(
-    values: np.ndarray, brain: Brain, side: str, convention: str, opacity: np.ndarray | None = None
-) -> Projection:  # fmt: skip
-    """Look through the brain from one side: left, right (a half from its outside), coronal or axial (the whole)."""
-    axis = AXES[side]
-    part = [slice(None)] * 3
-    if axis == 0:
-        mm = brain.affine[0, 3] + brain.affine[0, 0] * np.arange(brain.mask.shape[0])
-        used = np.flatnonzero(mm <= 0 if side == "left" else mm >= 0)
-        part[0] = slice(used[0], used[-1] + 1) if len(used) else slice(0, 0)
-    mask, volume = brain.mask[tuple(part)], brain.spread_out(values)[tuple(part)]
-    shares = np.ones_like(volume) if opacity is None else brain.spread_out(opacity)[tuple(part)]
-    if not mask.size:
-        empty = np.zeros((brain.mask.shape[2], brain.mask.shape[1]), np.float32)
-        return Projection(empty, empty, empty)
-    place = np.expand_dims(np.abs(volume).argmax(axis=axis), axis)
-    flipped = side == "left" or (axis != 0 and convention == "radiological")
+def voxels_behind(values: np.ndarray, brain: Brain, convention: str) -> np.ndarray:
+    """Find the voxel that a picture shows at each of its cells, CELL pixels wide and high: that of the largest size.
 
-    def on_screen(flat: np.ndarray) -> np.ndarray:
-        image = flat.T[::-1]
-        return image[:, ::-1] if flipped else image
+    Args:
+        values: (voxels,) relevance of the brain's voxels.
+    Returns:
+        (4, rows, columns) int32 number of the voxel, -1 where there is no brain; the sides in the order of `picture`.
+    """
+    numbers = np.cumsum(brain.mask, dtype=np.int32).reshape(brain.mask.shape) - 1
+    sizes = np.where(brain.mask, np.abs(brain.spread_out(values)), np.float32(-1))
+    found = []
+    for side in (*order(convention), "coronal", "axial"):
+        axis, part = AXES[side], _part(brain, side)
+        inside, size = numbers[part], sizes[part]
+        if not size.size:
+            found.append(np.full(tuple(-(-n // CELL) for n in TILE[::-1]), np.int32(-1)))
+            continue
+        place = np.expand_dims(size.argmax(axis=axis), axis)
+        flat = np.take_along_axis(inside, place, axis).squeeze(axis)
+        seen = _on_screen(np.where(brain.mask[part].any(axis=axis), flat, np.int32(-1)), side, convention)
+        rows, columns = (np.floor(at[::CELL] + 0.5).astype(int) for at in _voxel_of_pixels(brain, seen.shape))
+        known = ((rows >= 0) & (rows < seen.shape[0]))[:, None] & ((columns >= 0) & (columns < seen.shape[1]))
+        clipped = seen[rows.clip(0, seen.shape[0] - 1)[:, None], columns.clip(0, seen.shape[1] - 1)]
+        found.append(np.where(known, clipped, np.int32(-1)))
+    return np.stack(found)
 
-    strongest, shown = (np.take_along_axis(v, place, axis).squeeze(axis) for v in (volume, shares))
-    return Projection(on_screen(strongest), on_screen(shown), on_screen(mask.sum(axis=axis)))
+
+def _part(brain: Brain, side: str) -> tuple[slice, slice, slice]:
+    """Return the part of the brain that a projection looks through: a half, or the whole."""
+    if AXES[side] != 0:
+        return slice(None), slice(None), slice(None)
+    mm = brain.affine[0, 3] + brain.affine[0, 0] * np.arange(brain.mask.shape[0])
+    used = np.flatnonzero(mm <= 0 if side == "left" else mm >= 0)
+    return (slice(used[0], used[-1] + 1) if len(used) else slice(0, 0)), slice(None), slice(None)
 
 
-def _painted(seen: Projection, brain: Brain, style: Style, scale: Range) -> np.ndarray:
-    """Colour one projection: (height, width, 3) uint8, black around the brain."""
-    from scipy.ndimage import binary_erosion, map_coordinates  # noqa: PLC0415
+def _on_screen(flat: np.ndarray, side: str, convention: str) -> np.ndarray:
+    """Turn a projection (across, up) into rows from the top and columns from the left."""
+    image = flat.T[::-1]
+    flipped = side == "left" or (AXES[side] != 0 and convention == "radiological")
+    return image[:, ::-1] if flipped else image
 
+
+def _voxel_of_pixels(brain: Brain, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return fractional rows and columns of a projection of this shape, at the pixels of a tile."""
     step = float(np.abs(np.diag(brain.affine)[:3]).max())
     room = np.array(TILE) - 2 * np.array(EDGES)
     x, y, z = (n * step for n in brain.mask.shape)
     pixels_per_voxel = step * min(room[0] / max(x, y), room[1] / max(y, z))
     rows, columns = (
         (np.arange(count) - (count - 1) / 2) / pixels_per_voxel + (n - 1) / 2
-        for count, n in zip(TILE[::-1], seen.value.shape, strict=True)
+        for count, n in zip(TILE[::-1], shape, strict=True)
     )
-    at = np.meshgrid(rows, columns, indexing="ij")
+    return rows, columns
+
+
+def projected(
+    values: np.ndarray, brain: Brain, side: str, convention: str, opacity: np.ndarray | None = None
+) -> Projection:  # fmt: skip
+    """Look through the brain from one side: left, right (a half from its outside), coronal or axial (the whole)."""
+    axis = AXES[side]
+    part = _part(brain, side)
+    mask, volume = brain.mask[part], brain.spread_out(values)[part]
+    shares = np.ones_like(volume) if opacity is None else brain.spread_out(opacity)[part]
+    if not mask.size:
+        empty = np.zeros((brain.mask.shape[2], brain.mask.shape[1]), np.float32)
+        return Projection(empty, empty, empty)
+    place = np.expand_dims(np.abs(volume).argmax(axis=axis), axis)
+    flat = (*(np.take_along_axis(v, place, axis).squeeze(axis) for v in (volume, shares)), mask.sum(axis=axis))
+    return Projection(*(_on_screen(one, side, convention) for one in flat))
+
+
+def _painted(seen: Projection, brain: Brain, style: Style, scale: Range) -> np.ndarray:
+    """Colour one projection: (height, width, 3) uint8, black around the brain."""
+    from scipy.ndimage import binary_erosion, map_coordinates  # noqa: PLC0415
+
+    at = np.meshgrid(*_voxel_of_pixels(brain, seen.value.shape), indexing="ij")
 
     def sampled(values: np.ndarray, smooth: bool) -> np.ndarray:
         return map_coordinates(values.astype(np.float32), at, order=1 if smooth else 0, cval=0.0)

@@ -8,7 +8,7 @@ can be bound to one link (`bound_link`): every choice then stays as the link say
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -283,6 +283,12 @@ def put(key: str, text: str) -> None:
     st.session_state[key] = text
     if key in st.session_state[_WRITTEN]:
         _written(key, text, text)
+
+
+def forget(keys: Iterable[str]) -> None:
+    """Leave keys out of the URL until they are written again."""
+    for key in keys:
+        st.session_state[_WRITTEN].pop(key, None)
 
 
 def set_pages(pages: Mapping[str, Any]) -> None:

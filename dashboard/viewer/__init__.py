@@ -5,12 +5,13 @@ from dashboard.viewer.group_scene import METHODS, GroupPicture, group_scene
 from dashboard.viewer.options import DEFAULTS, clean_options
 from dashboard.viewer.scene import Map, RegionFigures, Scene, Volume, patient_volumes
 from dashboard.viewer.serving import routes
-from dashboard.viewer.surface import SurfacePicture
+from dashboard.viewer.surface import GlassPicture, SurfacePicture, show_glass
 from dashboard.viewer.surface import show as show_surface
 
 __all__ = [
     "DEFAULTS",
     "METHODS",
+    "GlassPicture",
     "GroupPicture",
     "Map",
     "RegionFigures",
@@ -22,5 +23,6 @@ __all__ = [
     "patient_volumes",
     "routes",
     "show",
+    "show_glass",
     "show_surface",
 ]

@@ -11,7 +11,7 @@ from dashboard.data.runs import Run
 from dashboard.shell import access, public
 from dashboard.viewer import group_volumes, serving, volumes
 from dashboard.viewer.group_volumes import GroupVolume
-from dashboard.viewer.scene import Map, Scene, Volume, common_parts
+from dashboard.viewer.scene import Map, MapAgreement, Scene, Volume, common_parts
 from store import NotInRunError, RunReader
 
 GROUPS, METHODS = "groups", "methods"  # the kinds of such scenes: one method, or one group
@@ -27,6 +27,8 @@ class GroupPicture:
         factors: of the averages, in the unit of the picture.
         colour: beside the heading, "#rrggbb".
         one_sided: no value is below 0.
+        agreement: the mean over networks that were trained again and the share of them that agree, and how many they
+            are; None where the run does not know.
     """
 
     heading: str
@@ -36,9 +38,13 @@ class GroupPicture:
     unit: str
     colour: str
     one_sided: bool
+    agreement: GroupVolume | None = None
+    agreement_unit: str = ""
 
 
-def group_scene(run: RunReader, place: Run, pictures: Sequence[GroupPicture], label: str, kind: str = GROUPS) -> Scene:
+def group_scene(
+    run: RunReader, place: Run, pictures: Sequence[GroupPicture], label: str, kind: str = GROUPS, no_agreement: str = ""
+) -> Scene:
     """Describe what the viewer needs to show averages of groups; sign addresses for this reader, read no heatmap.
 
     Averages by one method share a scale of colours; differences have one of their own, as averages by several methods
@@ -47,10 +53,11 @@ def group_scene(run: RunReader, place: Run, pictures: Sequence[GroupPicture], la
     Args:
         label: stands on saved pictures.
         kind: GROUPS, or METHODS where the pictures are of one group.
+        no_agreement: why no picture has an agreement of networks, in words.
     Raises:
         NotInRunError: there is nothing to show, or this reader may not see it.
     """
-    for average in (average for picture in pictures for average in picture.averages):
+    for average in (average for picture in pictures for average in _averages(picture)):
         if not public.may_see_average(average):
             raise NotInRunError(f"averages of chosen scans are {access.only_for_whom()}")
     if not pictures:
@@ -61,8 +68,20 @@ def group_scene(run: RunReader, place: Run, pictures: Sequence[GroupPicture], la
     identity = "/".join([token, *(one.volume.url.partition("?")[0] for one in maps if one.volume)])
     return Scene(
         identity=identity, label=label, scan=None, maps=maps, kind=kind,
-        no_agreement="Opacity by agreement of the networks is drawn on the slices.", **common_parts(run, place, None),
+        no_agreement="" if any(one.agreement for one in maps) else no_agreement, **common_parts(run, place, None),
     )  # fmt: skip
+
+
+def _averages(picture: GroupPicture) -> tuple[Average, ...]:
+    return (*picture.averages, *(picture.agreement.averages if picture.agreement else ()))
+
+
+def _agreement(token: str, picture: GroupPicture, shape: tuple[int, int, int], affine: list) -> MapAgreement | None:
+    if picture.agreement is None:
+        return None
+    wanted = volumes.VolumeRequest(token, group_volumes.KIND, method=group_volumes.remember(picture.agreement))
+    volume = Volume(serving.volume_url(wanted), (2 * shape[0], *shape[1:]), "int16", None, affine)
+    return MapAgreement(volume, picture.agreement.networks, picture.agreement_unit)
 
 
 def _map(place: Run, token: str, picture: GroupPicture, kind: str) -> Map:
@@ -82,4 +101,5 @@ def _map(place: Run, token: str, picture: GroupPicture, kind: str) -> Map:
         native_grid="voxels",
         scale_group="averages" if kind == GROUPS and len(picture.averages) == 1 else "",
         one_sided=picture.one_sided,
+        agreement=_agreement(token, picture, (x, y, z), own.affine.tolist()),
     )

@@ -174,7 +174,7 @@ def common_parts(run: RunReader, place: Run, scan: str | None) -> dict[str, Any]
             int(i): formatting.region_name(str(r)) for i, r in zip(regions["index"], regions.region, strict=True)
         },
         "rest": tuple(int(i) for i in regions["index"][~regions.in_atlas.astype(bool)]),
-        "truth": _truth(run, place, token, scan),
+        "truth": truth_of(run, place, token, scan),
     }
 
 
@@ -265,7 +265,7 @@ def _scan(run: RunReader, place: Run, wanted: volumes.VolumeRequest) -> Volume |
     return _volume(run, place, asked, "grid/mask", "uint8")
 
 
-def _truth(run: RunReader, place: Run, token: str, scan: str | None) -> Truth | None:
+def truth_of(run: RunReader, place: Run, token: str, scan: str | None) -> Truth | None:
     """Return what is known to have been imposed: on a brain, or on patients where nothing was imposed on it.
 
     Args:

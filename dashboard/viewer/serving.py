@@ -50,9 +50,9 @@ def volume_url(wanted: volumes.VolumeRequest) -> str:
     return f"{base_path()}{PREFIX}/volume/{signing.signed(wanted.token(), whose)}"
 
 
-def module_url() -> str:
-    """Return the address of the viewer's main module; it changes with its code."""
-    return f"{base_path()}{PREFIX}/frontend/{_version()}/viewer.js"
+def module_url(name: str = "viewer.js") -> str:
+    """Return the address of a main module of the viewer; it changes with its code."""
+    return f"{base_path()}{PREFIX}/frontend/{_version()}/{name}"
 
 
 def surface_url(surface: str, convention: str) -> str:
@@ -62,7 +62,11 @@ def surface_url(surface: str, convention: str) -> str:
 
 
 async def volume(request: Request) -> Response:
-    """Answer with the integers of a volume in C order, little-endian, gzip; the factor in the header X-Scale."""
+    """Answer with the integers of a volume in C order, little-endian, gzip; the factor in the header X-Scale.
+
+    Of averages and the underlay, `plane` and `at` of the query ask for some planes alone, (planes, across, up); of the
+    underlay first those of the template, then those of its mask.
+    """
     token, query = request.path_params["token"], request.query_params
     signed = (query.get("expires", ""), query.get("signature", ""))
     readers = (access.reader(request.headers, request.cookies), access.ANYONE)
@@ -70,11 +74,14 @@ async def volume(request: Request) -> Response:
         return _words(403, "This address is no longer valid: reload the page.")
     try:
         wanted = volumes.VolumeRequest.of_token(token)
+        some = volumes.SomePlanes.of_query(query) if "plane" in query else None
         run = volumes.place_of(wanted.place)
         pool = workers.readers(run.store, run.run_id)
-        body, scale = await asyncio.get_running_loop().run_in_executor(pool, _body, wanted)
+        body, scale = await asyncio.get_running_loop().run_in_executor(pool, _body, wanted, some)
     except StoreError as error:
         return _words(404, str(error))
+    except volumes.NoSuchPlanesError as error:
+        return _words(400, str(error))
     except Exception:
         logging.getLogger(__name__).exception("volume failed")
         return _words(500, "This volume could not be read. The log of the server says why.")
@@ -85,8 +92,9 @@ async def volume(request: Request) -> Response:
     return Response(body, media_type="application/octet-stream", headers=headers)
 
 
-def _body(wanted: volumes.VolumeRequest) -> tuple[bytes, float]:
-    values, scale = (group_volumes if wanted.kind == group_volumes.KIND else volumes).read(wanted)
+def _body(wanted: volumes.VolumeRequest, some: volumes.SomePlanes | None) -> tuple[bytes, float]:
+    source = group_volumes if wanted.kind == group_volumes.KIND else volumes
+    values, scale = source.read(wanted) if some is None else source.read_planes(wanted, some)
     little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
     return gzip.compress(little.data, COMPRESSION, mtime=0), float(scale)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +12,15 @@ import numpy as np
 import streamlit as st
 
 from dashboard.drawing.pictures import ScreenPicture
+from dashboard.drawing.projection import CELL
 from dashboard.drawing.surface import SIDES, TILE, strongest
 from dashboard.drawing.surface_mesh import HEMISPHERES, PER_HEMISPHERE
 from dashboard.viewer import serving
 
 LARGEST, NO_VALUE = 32767, -32768
+NOTHING = 65535  # in the place of a region: no brain
+FAR = 200.0  # mm, outside any head
+Place = tuple[float, float, float]  # mm
 
 _surface = st.components.v2.component(
     "brainwhy_surface",
@@ -46,16 +50,32 @@ class SurfacePicture:
     unit: str
 
 
+@dataclass(frozen=True)
+class GlassPicture:
+    """A map through a glass brain, and the voxels behind its cells, (4, rows, columns), as `projection.voxels_behind`.
+
+    Attributes:
+        picture: as on the cortex; its values are those of the cells.
+        mm: (4, rows, columns, 3) of the voxels.
+        regions: (4, rows, columns) index of the region of each voxel, 0 for none, NOTHING where there is no brain.
+    """
+
+    picture: SurfacePicture
+    mm: np.ndarray
+    regions: np.ndarray
+
+
 def show(
-    maps: Sequence[SurfacePicture], surface: str, convention: str, regions: np.ndarray, names: Mapping[int, str],
-    key: str,
+    maps: Sequence[SurfacePicture], surface: str, convention: str, regions: tuple[np.ndarray, Mapping[int, str]],
+    key: str, lead: Callable[[Place], None],
 ) -> None:  # fmt: skip
     """Show pictures of one surface side by side, with one reading of what is under the cursor in all of them.
 
     Args:
-        regions: (vertices,) index of the region, 0 for none.
-        names: index -> name of the region.
+        regions: (vertices,) index of the region, 0 for none; and index -> name of the region.
+        lead: called before the next pass with the place in mm that the reader has clicked.
     """
+    indices, names = regions
     start = strongest(maps[0].values)
     data: dict[str, Any] = {
         "address": serving.surface_url(surface, convention),
@@ -63,11 +83,51 @@ def show(
         "height": TILE[1] * len(SIDES),
         "left": PER_HEMISPHERE,
         "start": start,
-        "regions": _packed(regions.astype("<u2")),
+        "regions": _packed(indices.astype("<u2")),
         "names": {str(index): name for index, name in names.items()},
         "maps": [_map(one) for one in maps],
     }
-    _surface(data=data, key=key)
+    _surface(data=data, key=key, on_jump_change=_clicked(key, lead))
+
+
+def show_glass(maps: Sequence[GlassPicture], names: Mapping[int, str], key: str, lead: Callable[[Place], None]) -> None:
+    """Show pictures through a glass brain side by side; region, place and value behind the cursor are named above them.
+
+    Args:
+        names: index -> name of the region.
+        lead: as for `show`.
+    """
+    _, rows, columns = maps[0].regions.shape
+    sizes = np.where(maps[0].regions.ravel() == NOTHING, -1, np.abs(np.nan_to_num(maps[0].picture.values)))
+    data: dict[str, Any] = {
+        "address": "",
+        "cell": CELL,
+        "tile": list(TILE),
+        "cells": [columns, rows],
+        "width": TILE[0] * 2,
+        "height": TILE[1] * 2,
+        "left": 0,
+        "start": int(sizes.argmax()),
+        "names": {str(index): name for index, name in names.items()},
+        "maps": [
+            _map(one.picture)
+            | {"places": _packed(np.rint(10 * one.mm).astype("<i2")), "regions": _packed(one.regions.astype("<u2"))}
+            for one in maps
+        ],
+    }
+    _surface(data=data, key=key, on_jump_change=_clicked(key, lead))
+
+
+def _clicked(key: str, lead: Callable[[Place], None]) -> Callable[[], None]:
+    """Return what tells `lead` of a click, where it is a place in a head."""
+
+    def clicked() -> None:
+        place = st.session_state[key].get("jump")
+        if place is not None and len(place) == len("xyz") and all(abs(float(mm)) < FAR for mm in place):
+            x, y, z = map(float, place)
+            lead((x, y, z))
+
+    return clicked
 
 
 def _map(one: SurfacePicture) -> dict[str, Any]:

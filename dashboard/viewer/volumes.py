@@ -9,12 +9,15 @@ from __future__ import annotations
 import base64
 import functools
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 import store
+from dashboard.data.anatomy import anatomy
 from dashboard.data.runs import Run
+from dashboard.drawing.cuts import PLANES
 from dashboard.viewer.token_memory import TokenMemory
 from store import NotInRunError, RunReader
 from store.files.encoding import quantise
@@ -22,7 +25,9 @@ from store.measures import percent_per_cm3
 from store.reading.agreement import scan_agreement
 from store.reading.truth import voxel_truth
 
-KINDS = ("anatomy", "atlas", "scan", "heatmap", "truth", "agreement", "average")
+UNDERLAY = "underlay"  # the template and its mask, with the margin that pictures have
+KINDS = ("anatomy", "atlas", "scan", "heatmap", "truth", "agreement", "average", UNDERLAY)
+MOST_PLANES = 32  # that one question may ask for
 OWN, COHORT = "own", "cohort"  # the truth of the scan itself, or of the patients of its run
 NO_BRAIN = 255  # in the volume of a truth
 OUTSIDE = -32768  # in a heatmap: not brain, so neither relevance nor its absence
@@ -65,7 +70,40 @@ def is_of_groups(wanted: VolumeRequest) -> bool:
 
     Averages get an address for the readers alone who may see them: see `group_scene`.
     """
-    return wanted.kind in ("anatomy", "atlas", "average") or (wanted.kind == "truth" and wanted.method == COHORT)
+    of_cohort = wanted.kind == "truth" and wanted.method == COHORT
+    return wanted.kind in ("anatomy", "atlas", "average", UNDERLAY) or of_cohort
+
+
+class NoSuchPlanesError(Exception):
+    """A question for planes that no volume has."""
+
+
+@dataclass(frozen=True)
+class SomePlanes:
+    """Planes of a volume, by their indices on the axis through them."""
+
+    plane: str
+    indices: tuple[int, ...]
+
+    @classmethod
+    def of_query(cls, query: Mapping[str, str]) -> SomePlanes:
+        """Read `plane` and `at` of an address: coronal and 80,114,149."""
+        plane, words = query.get("plane", ""), query.get("at", "").split(",")
+        known = plane in PLANES and len(words) <= MOST_PLANES
+        if not known or not all(one.isdecimal() and len(one) < 5 for one in words):
+            raise NoSuchPlanesError(f"ask for at most {MOST_PLANES} planes, as in plane=coronal&at=80,114")
+        return cls(plane, tuple(map(int, words)))
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Raise NoSuchPlanesError where a volume of this shape lacks one of them."""
+        if max(self.indices) >= shape[PLANES[self.plane][2]]:
+            raise NoSuchPlanesError("this volume has no such plane")
+
+    def of(self, volume: np.ndarray) -> np.ndarray:
+        """Return these planes of an (x, y, z) volume, (planes, across, up)."""
+        across, up, through = PLANES[self.plane]
+        self.check(volume.shape)
+        return volume.take(self.indices, axis=through).transpose(through, across, up)
 
 
 _places: TokenMemory[Run] = TokenMemory(PLACES_KEPT, 16, "run")
@@ -119,6 +157,8 @@ def read(wanted: VolumeRequest) -> tuple[np.ndarray, float]:
     reader = _reader(place)
     if wanted.kind == "anatomy":
         return reader.array("template")[brain_box(place, "mask")], 1.0
+    if wanted.kind == UNDERLAY:
+        return np.concatenate(_underlay(place)), 1.0
     if wanted.kind == "atlas":
         return reader.array("atlas")[brain_box(place, "mask")].astype(atlas_dtype(reader)), 1.0
     box = brain_box(place, "grid/mask")
@@ -144,6 +184,26 @@ def read(wanted: VolumeRequest) -> tuple[np.ndarray, float]:
     integers, scale = quantise(np.where(inside, values[box], np.float32(0)))
     integers[~inside] = OUTSIDE
     return integers, scale
+
+
+def read_planes(wanted: VolumeRequest, some: SomePlanes) -> tuple[np.ndarray, float]:
+    """Read some planes of the underlay, (2, planes, across, up): of the template, and of its mask; or of a truth.
+
+    Raises:
+        NoSuchPlanesError: the volume has no such planes, or is none that is given by planes.
+    """
+    if wanted.kind == "truth":
+        values, factor = read(wanted)
+        return some.of(values), factor
+    if wanted.kind != UNDERLAY:
+        raise NoSuchPlanesError(f"{wanted.kind} is given as a whole")
+    return np.stack([some.of(part) for part in _underlay(place_of(wanted.place))]), 1.0
+
+
+def _underlay(place: Run) -> tuple[np.ndarray, np.ndarray]:
+    """Return the template and its mask, (x, y, z) uint8, cropped to the brain and the margin of pictures."""
+    found = anatomy(place)
+    return found.brain[found.box], found.mask[found.box].astype(np.uint8)
 
 
 def _agreement(reader: RunReader, wanted: VolumeRequest, scan: str, box: Box) -> tuple[np.ndarray, float]:

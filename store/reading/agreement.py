@@ -92,18 +92,28 @@ def group_agreement(run: RunReader, method: str, target: str, diagnosis: str) ->
         NotInRunError: the run has no such maps; says what to run.
         BrokenRunError: it should, and the numbers are missing or damaged.
     """
-    path = array_path(AGREEMENT, method=method, target=target, diagnosis=diagnosis)
-    sign = 1
-    if not run.has_array(path) and target in run.groups and run.is_antisymmetric("holdout", method):
-        other = run.groups[1 - run.groups.index(target)]
-        path, sign = array_path(AGREEMENT, method=method, target=other, diagnosis=diagnosis), -1
+    path, sign = _group_path(run, method, target, diagnosis)
     if not run.has_array(path):
         why = "for this diagnosis and evidence" if has_group_agreement(run) else f"of groups: {HOW_TO_MAKE}"
         raise NotInRunError(f"run {run.run_id} has no agreement of networks {why}")
     mean, share = run.array(path)
-    return Agreement(sign * mean, share, _networks(run))
+    return Agreement(sign * mean, share, count_networks(run))
 
 
-def _networks(run: RunReader) -> int:
+def knows_group_agreement(run: RunReader, method: str, target: str, diagnosis: str) -> bool:
+    """Return whether `group_agreement` has something to read."""
+    return run.has_array(_group_path(run, method, target, diagnosis)[0])
+
+
+def _group_path(run: RunReader, method: str, target: str, diagnosis: str) -> tuple[str, int]:
+    """Return the array that holds an agreement, and the sign of its mean for this target."""
+    path = array_path(AGREEMENT, method=method, target=target, diagnosis=diagnosis)
+    if not run.has_array(path) and target in run.groups and run.is_antisymmetric("holdout", method):
+        other = run.groups[1 - run.groups.index(target)]
+        return array_path(AGREEMENT, method=method, target=other, diagnosis=diagnosis), -1
+    return path, 1
+
+
+def count_networks(run: RunReader) -> int:
     """Count the held-out network and those trained again."""
     return sum(ModelName(name).fold is None for name in run.table("models", ["model"]).model)

@@ -47,7 +47,7 @@ def _button(*texts: str) -> Any:
 # Page -> control and the value of a step. A page without is opened again.
 CONTROLS: Mapping[str, tuple[str, Any] | None] = {
     "overview": None,
-    "group_maps": ("g_from", _number),
+    "group_maps": ("g_as", _button("Slices", "Viewer")),
     "patient": None,
     "variability": None,
     "regions": ("r_n", _button("10", "20", "all")),

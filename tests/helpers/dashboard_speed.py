@@ -243,7 +243,9 @@ def _at_rest(page: Page, server: Server) -> float:
 
 
 def measure_viewer(browser: Browser, address: str) -> dict[str, Any] | None:
-    """Frames a second of the viewer while the crosshair and the threshold move; None without a viewer."""
+    """Frames a second of a viewer, or of slices, while the crosshair (the slices) and the threshold move; None without
+    one.
+    """
     page = new_page(browser)
     open_page(page, address)
     found = None
@@ -276,6 +278,7 @@ def measure(store: str, changes: int, patients: int, wanted: list[str]) -> dict[
                 result["viewer"] = measure_viewer(browser, addresses["Patient"])
             if "Group maps" in addresses:
                 address = addresses["Group maps"]
+                result["slices of groups"] = measure_viewer(browser, address)
                 result["viewer of groups"] = measure_viewer(
                     browser, f"{address}{'&' if '?' in address else '?'}g_as=viewer"
                 )
@@ -331,7 +334,8 @@ def report(result: dict[str, Any]) -> str:
         growth = memory[str(counts[1])] - memory[str(counts[0])]
         marked = _marked(round(growth), TARGETS["growth"], 0)
         lines.append(f"growth from patient {counts[0]} to {counts[1]}: {marked} MiB")
-    timed = [(name, *one) for name in ("viewer", "viewer of groups") for one in (result.get(name) or {}).items()]
+    names = ("viewer", "slices of groups", "viewer of groups")
+    timed = [(name, *one) for name in names for one in (result.get(name) or {}).items()]
     for name, kind, found in timed:
         lines.append(
             f"{name}, {kind}: {found['framesPerSecond']:.0f} frames/s, drawing {found['drawMedian']:.1f} ms "

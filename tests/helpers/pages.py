@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
@@ -22,3 +24,21 @@ def turn_to(app: AppTest, view: str) -> AppTest:
     assert name in NAMES, view
     app._page_hash = calc_hash(name)
     return app
+
+
+def slices_of(app: AppTest, part: str) -> list[dict[str, Any]]:
+    """What the parts of the sheet of slices on Group maps are given: head (one), row or note."""
+    found = [
+        json.loads(one.proto.json) for one in app.get("bidi_component") if one.proto.component_name == "brainwhy_slices"
+    ]
+    return [one for one in found if one["part"] == part]
+
+
+def slice_captions(app: AppTest) -> list[str]:
+    """What stands under the pictures of slices on Group maps."""
+    return [picture["caption"] for row in slices_of(app, "row") for picture in row["pictures"]]
+
+
+def slices_missing(app: AppTest) -> str:
+    """Why pictures of slices on Group maps are missing."""
+    return "\n".join(": ".join(pair) for row in slices_of(app, "row") for pair in row["missing"])

@@ -22,6 +22,12 @@ async function kept({ path, token, page }, query) {
   return `${window.location.origin}${path}/${token}`;
 }
 
+function sorted(query) {
+  const found = new URLSearchParams(query);
+  found.sort();
+  return found.toString();
+}
+
 export default function ({ parentElement, data }) {
   const [button, more] = parentElement.querySelectorAll("button");
   const field = parentElement.querySelector("input");
@@ -37,7 +43,12 @@ export default function ({ parentElement, data }) {
     [said.textContent, box.hidden, more.hidden] = [words, false, !offersLong];
     timer = setTimeout(hide, 1000 * seconds);
   };
-  const long = () => `${window.location.origin}${window.location.pathname}?${button.brainwhy.query}`;
+  // The address has what was changed since the page ran, too: looks of maps are changed in the browser.
+  const address = () => {
+    const now = window.location.search.slice(1);
+    return new URLSearchParams(now).has("v") ? now : button.brainwhy.query;
+  };
+  const long = () => `${window.location.origin}${window.location.pathname}?${address()}`;
   const give = async (text, words, seconds, offersLong) => {
     field.hidden = true;
     try {
@@ -53,7 +64,8 @@ export default function ({ parentElement, data }) {
   };
   button.addEventListener("click", () => {
     const { short, query, local } = button.brainwhy;
-    if (!short) {
+    // A short link is signed for the view of the page's last pass alone.
+    if (!short || sorted(address()) !== sorted(query)) {
       const words = local ? `Link copied. It opens on this computer only. ${local}` : "Link copied.";
       return give(Promise.resolve(long()), () => words, local ? SECONDS.local : SECONDS.short, false);
     }

@@ -12,7 +12,8 @@ export function agreedMap(entry, { data, scale }, lattice) {
   const [x, y, z] = volume.shape;
   const half = { ...volume, shape: [x / 2, y, z] };
   const resolution = `mean of ${networks} networks, opacity by agreement`;
-  const own = { ...entry, volume: half, native_grid: "voxels", unit, resolution };
+  // The mean has signs, whatever the map of one network shows.
+  const own = { ...entry, volume: half, native_grid: "voxels", unit, resolution, one_sided: false };
   const map = new HeatMap(own, { data: data.subarray(0, data.length / 2), scale }, lattice);
   map.key = `${entry.method}/agreed`;
   map.networks = networks;
@@ -59,8 +60,8 @@ export class AgreementSwitch {
 
   // Show the state and how it is read; or, where it cannot be shown, why.
   update() {
-    const { maps, no_agreement: why } = this.viewer.data.scene;
-    this.element.hidden = this.viewer.ofGroups;
+    const { maps, no_agreement: why, kind } = this.viewer.data.scene;
+    this.element.hidden = kind === "methods";
     const on = Boolean(this.viewer.view.agreement);
     this.box.disabled = Boolean(why);
     this.box.checked = on;

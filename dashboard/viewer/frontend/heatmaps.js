@@ -3,8 +3,9 @@
 
 import { ABSOLUTE, Field, POSITIVE, RegionField, SIGNED, blockOf } from "./fields.js";
 import { Grid } from "./geometry.js";
+import { OUTSIDE } from "./loading.js";
 
-export const OUTSIDE = -32768;
+export { OUTSIDE };
 const LARGEST = 32767;
 const TOP_PERCENTILE = 99.9; // the brightest colour; a few outliers shall not darken the rest
 

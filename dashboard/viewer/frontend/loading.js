@@ -1,5 +1,6 @@
 // Fetches volumes once, with progress, and keeps the last ones for as long as the page lives.
 
+export const OUTSIDE = -32768; // in a heatmap: not brain
 const TYPES = { uint8: Uint8Array, int16: Int16Array, uint16: Uint16Array };
 const KEPT_BYTES = 192 * 2 ** 20;
 const kept = new Map(); // by address without its signature, which changes every minute
@@ -36,7 +37,7 @@ function keep(key, loaded) {
   }
 }
 
-async function fetchVolume({ url, shape, dtype, scale }, progress, signal) {
+export async function fetchVolume({ url, shape, dtype, scale }, progress, signal) {
   let response;
   try {
     response = await fetch(new URL(url, location.href), { signal });

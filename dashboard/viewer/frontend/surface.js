@@ -4,13 +4,14 @@ const NOTHING = 0xffff;
 const NO_VALUE = -32768;
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const STEP = 6; // pixels of the picture; five times as many with Shift
-const HINT = "Move over the cortex to read region and values; click or tap to keep the place, click it again to let it go.";
+const HINT = "Move over the cortex to read region and values; click, tap or Enter to keep the place and lead the crosshair there, click it again to let it go.";
 
 const indices = new Map(); // address -> promise of the index and the places
 
 export default function (component) {
   const root = component.parentElement.querySelector(".surface");
   const view = (root.view ??= new Surface(root));
+  view.leads = (mm) => component.setTriggerValue("jump", mm);
   view.show(component.data);
   return undefined;
 }
@@ -27,6 +28,9 @@ class Surface {
   }
 
   async show(data) {
+    const said = JSON.stringify(data);
+    if (said === this.said) return; // a pass of the page that changes nothing here
+    this.said = said;
     if (this.address !== data.address) {
       this.kept = false;
       this.pixel = null;
@@ -36,13 +40,16 @@ class Surface {
     this.ready = false;
     this.draw();
     try {
-      const [places, regions, ...values] = await Promise.all([
-        places_of(data),
-        unpacked(data.regions, Uint16Array),
-        ...data.maps.map((map) => unpacked(map.values, Int16Array)),
-      ]);
+      const numbers = (name, Kind) => Promise.all(data.maps.map((map) => unpacked(map[name], Kind)));
+      // On the cortex all maps have their places in common; through the brain each has those of its strongest voxels.
+      const [places, regions, values] = await Promise.all(
+        data.cell
+          ? [numbers("places", Int16Array), numbers("regions", Uint16Array), numbers("values", Int16Array)]
+          : [places_of(data), unpacked(data.regions, Uint16Array), numbers("values", Int16Array)],
+      );
       if (this.data !== data) return;
-      Object.assign(this, places, { regions, values, ready: true });
+      const shared = data.cell ? { places: null, regions: null, own: { places, regions } } : { ...places, regions, own: null };
+      Object.assign(this, shared, { values, ready: true });
       this.say();
     } catch (error) {
       console.error(error);
@@ -93,8 +100,35 @@ class Surface {
     if (!pixel || !this.ready) return null;
     const { width, height } = this.data;
     if (pixel[0] < 0 || pixel[1] < 0 || pixel[0] >= width || pixel[1] >= height) return null;
+    if (this.data.cell) return this.cellAt(pixel);
     const found = this.index[pixel[1] * width + pixel[0]];
     return found === NOTHING ? null : found;
+  }
+
+  // Through the brain: the cell of a pixel, in which the voxel behind it is known; null beside the brain.
+  cellAt([x, y]) {
+    const { cell, tile, cells } = this.data;
+    const across = tile[0] > x ? 0 : 1;
+    const down = tile[1] > y ? 0 : 1;
+    const [columns, rows] = cells;
+    const column = Math.floor((x - across * tile[0]) / cell);
+    const row = Math.floor((y - down * tile[1]) / cell);
+    const found = ((2 * down + across) * rows + row) * columns + column;
+    return this.own.regions[0][found] === NOTHING ? null : found;
+  }
+
+  // A pixel that shows a cell.
+  pixelOf(found) {
+    const { cell, tile, cells } = this.data;
+    const [columns, rows] = cells;
+    const side = Math.floor(found / (rows * columns));
+    const [row, column] = [Math.floor(found / columns) % rows, found % columns];
+    return [(side % 2) * tile[0] + column * cell, Math.floor(side / 2) * tile[1] + row * cell];
+  }
+
+  placeOf(vertex) {
+    const places = this.own ? this.own.places[this.under ?? 0] : this.places;
+    return [0, 1, 2].map((axis) => places[3 * vertex + axis] / 10);
   }
 
   move(pixel) {
@@ -107,9 +141,20 @@ class Surface {
     const near = this.kept && this.pixel && Math.hypot(pixel[0] - this.pixel[0], pixel[1] - this.pixel[1]) < 2 * STEP;
     this.kept = !near && this.vertex(pixel) !== null;
     this.move(pixel);
+    if (this.kept) this.lead();
+  }
+
+  // The crosshair and the slices of the page follow to the place that is kept.
+  lead() {
+    const vertex = this.vertex(this.pixel);
+    this.leads(this.placeOf(vertex));
   }
 
   key(event) {
+    if (event.key === "Enter" && this.kept) {
+      this.lead();
+      return;
+    }
     if (event.key === "Escape") {
       this.kept = false;
       this.move(null);
@@ -128,6 +173,7 @@ class Surface {
 
   // The pixel that shows the strongest vertex, else the first pixel of the brain.
   first() {
+    if (this.data.cell) return this.pixelOf(this.data.start);
     const found = this.index.indexOf(this.data.start ?? NOTHING - 1);
     const pixel = found < 0 ? this.index.findIndex((vertex) => vertex !== NOTHING) : found;
     return [pixel % this.data.width, Math.floor(pixel / this.data.width)];
@@ -151,7 +197,7 @@ class Surface {
     for (const tip of this.tips ?? []) tip.hidden = true;
     if (vertex === null) {
       this.reading.innerHTML = '<span class="hint"></span>';
-      this.reading.firstChild.textContent = HINT;
+      this.reading.firstChild.textContent = this.data?.cell ? HINT.replace("cortex", "brain") : HINT;
       return;
     }
     const { maps, names, left } = this.data;
@@ -160,9 +206,11 @@ class Surface {
       return `${map.heading} ${value === NO_VALUE ? "no value" : written(value * map.step)}`;
     });
     const nothing = this.values.every((own) => own[vertex] === NO_VALUE);
-    const side = vertex < left ? "left hemisphere" : "right hemisphere";
-    const mm = [0, 1, 2].map((axis) => minus(String(Math.round(this.places[3 * vertex + axis] / 10)))).join(", ");
-    const name = names[this.regions[vertex]] ?? (nothing ? "No cortex of this brain" : "No area of the atlas");
+    const through = this.data.cell ? "strongest on this line of sight" : "";
+    const side = through || (vertex < left ? "left hemisphere" : "right hemisphere");
+    const mm = this.placeOf(vertex).map((one) => minus(String(Math.round(one)))).join(", ");
+    const regions = this.own ? this.own.regions[this.under ?? 0] : this.regions;
+    const name = names[regions[vertex]] ?? (nothing ? "No cortex of this brain" : "No area of the atlas");
     const bold = document.createElement("b");
     bold.textContent = name;
     const units = [...new Set(maps.map((map) => map.unit))].join(", ");

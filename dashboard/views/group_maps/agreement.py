@@ -7,7 +7,9 @@ from dataclasses import replace
 
 from dashboard.data import reference_run, runs
 from dashboard.data.selection import Selection
+from dashboard.shell import url_state
 from dashboard.text.formatting import plain
+from dashboard.views.shared.two_sets import Columns
 from store import RunReader
 from store.keys import are_retrained
 from store.reading.agreement import FEWEST_NETWORKS, HOW_TO_MAKE, has_group_agreement
@@ -38,6 +40,19 @@ def why_not(selection: Selection) -> str:
         narrowed = replace(selection.scan_filter, diagnosis=None).in_words()
         return f"Agreement is of whole diagnoses, and a filter narrows these ({narrowed}): remove it at the left."
     return ""
+
+
+def why_not_of(selection: Selection, columns: Columns) -> str:
+    """Say why the agreement of networks cannot be shown of these sets, in Markdown; empty where it can be."""
+    why = why_not(selection)
+    if any(one.active() != ["diagnosis"] for one in columns.values()) and not why:
+        why = "Agreement is of whole diagnoses: put the groups side by side."
+    return why
+
+
+def is_wanted(selection: Selection, columns: Columns) -> bool:
+    """Say whether the reader asks for agreement where it can be shown."""
+    return bool(url_state.kept("g_agreement")) and not why_not_of(selection, columns)
 
 
 def reading(run: RunReader, headings: Sequence[str]) -> str:

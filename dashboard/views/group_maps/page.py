@@ -7,26 +7,26 @@ from dataclasses import replace
 
 import pandas as pd
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.data import averages as data_averages
 from dashboard.data import runs
 from dashboard.data.selection import Selection
-from dashboard.drawing.pictures import ScreenPicture
+from dashboard.drawing import pictures
 from dashboard.shell import access, display, page, public, sidebar, url_state
 from dashboard.shell.page import Download
 from dashboard.text import formatting
 from dashboard.text.outputs import OutputDescription
-from dashboard.views.group_maps import agreement, comparison, linked_viewer, surface, tables
-from dashboard.views.group_maps.reading import Reading
+from dashboard.viewer import slices as viewer_slices
+from dashboard.views.group_maps import agreement, comparison, linked_viewer, look_words, slices, surface, tables
+from dashboard.views.group_maps.seen import Seen
 from dashboard.views.shared import average_pictures, map_controls, map_grid, region_values, trust_line
 from dashboard.views.shared import two_sets as group_columns
 from dashboard.views.shared.average_pictures import Drawing
-from dashboard.views.shared.map_controls import MapStyle
 from dashboard.views.shared.map_grid import Panel
 from dashboard.views.shared.patient_links import draw_table_of_patients
 from dashboard.views.shared.two_sets import Columns
 
+OUTLINED = "Dashed: where the change imposed on patients is visible."
 VALUE_WORDS = {
     "size": "Mean relevance",
     "signed": "Mean signed relevance",
@@ -73,70 +73,20 @@ def title_of(selection: Selection) -> str:
     return f"**{formatting.method_name(selection.method)}** &ensp; :small[:gray[{how} True resolution: {fine}.]]"
 
 
-def show_row(
-    place: DeltaGenerator, title: str, look: MapStyle, drawn: dict[Panel, ScreenPicture], missing: dict[str, str]
-) -> None:
-    """Show a method: its name, and below it its pictures side by side."""
-    place.markdown(title)
-    columns = iter(place.columns(max(len(drawn) + len(missing), 3)))
-    for panel, picture in drawn.items():
-        caption = f"{panel.heading}, {panel.people()}"
-        display.brain_picture(next(columns), picture, caption, map_grid.description(panel, look))
-    for name, why in missing.items():
-        next(columns).info(f"**{formatting.plain(name)}**: {formatting.plain(why)}")
-
-
-def show_grid(selection: Selection, look: MapStyle, columns: Columns) -> dict[Panel, Drawing]:
-    """Show every method as soon as its averages are read, and return what was drawn.
-
-    All methods are drawn together where they share a scale or where a threshold is typed.
-    """
-    averages = map_grid.averages_by_method(selection, look, columns)
-    every = map_grid.read_first(average for own in averages.values() for average in own.values())
-    progress = Reading([a for a in every if not average_pictures.is_ready(a, look.style, look.positions)])
-    thresholds = st.container()
-    places = {method: st.container(key=f"maps-row-{method}") for method in averages}
-    alone = not look.shared and look.percentile is not None
-    drawn: dict[Panel, Drawing] = {}
-    at_once = not alone or all(average_pictures.is_ready(average, look.style, look.positions) for average in every)
-    for batch in [list(averages)] if at_once else [[method] for method in averages]:
-        asked = map_grid.read_first(average for method in batch for average in averages[method].values())
-        impossible = average_pictures.make_ready(asked, look.style, look.positions, progress.step)
-        ready = {m: {n: a for n, a in averages[m].items() if a not in impossible} for m in batch}
-        grid = [panel for m in batch for panel in map_grid.panels(m, ready[m], columns, look)]
-        typed = {} if look.percentile is not None else map_controls.choose_values(
-            "g_", map_grid.medians(grid), thresholds
-        )  # fmt: skip
-        new = map_grid.drawings(grid, look, typed)
-        ready_pictures = dict(zip(new, average_pictures.on_screen(list(new.values())), strict=True))
-        for method in batch:
-            missing = {n: impossible[a] for n, a in averages[method].items() if a in impossible}
-            own = {panel: picture for panel, picture in ready_pictures.items() if panel.method == method}
-            show_row(places[method], title_of(selection.of(method=method)), look, own, missing)
-            trust_line.show(selection.run, selection.model_set, method, places[method])
-        drawn |= new
-    progress.end()
-    return drawn
-
-
 def agreement_switch(selection: Selection) -> None:
     """Let the reader draw maps as opaque as retrained networks agree."""
     why = agreement.why_not(selection)
     url_state.toggle("g_agreement", "Opacity by agreement of the networks", help=why or agreement.HELP)
 
 
-def wants_agreement(selection: Selection, columns: Columns) -> bool:
+def say_agreement(selection: Selection, columns: Columns) -> None:
     """Say how pictures with the networks' agreement are read, or why it cannot be shown though it is asked for."""
     if not url_state.kept("g_agreement"):
-        return False
-    why = agreement.why_not(selection)
-    if any(one.active() != ["diagnosis"] for one in columns.values()) and not why:
-        why = "Agreement is of whole diagnoses: put the groups side by side."
-    if why:
+        return
+    if why := agreement.why_not_of(selection, columns):
         st.info(f"The maps below are of one network. {why}")
-        return False
-    st.caption(agreement.reading(runs.opened(selection.run), list(columns)))
-    return True
+    else:
+        st.caption(agreement.reading(runs.opened(selection.run), list(columns)))
 
 
 def numbers(run: runs.Run, drawn: dict[Panel, Drawing]) -> tuple[list[tables.Numbers], list[str]]:
@@ -180,21 +130,36 @@ def scans_behind(rows: pd.DataFrame, answer: OutputDescription) -> None:
     draw_table_of_patients(box, tables.scans(rows, answer), rows, "g-scans", height=280)
 
 
-def downloads(selection: Selection, look: MapStyle, drawn: dict[Panel, Drawing]) -> list[Download]:
-    """Return the grid as a picture, the numbers, and every map."""
-    run = selection.run
+def downloads(selection: Selection, seen: Seen) -> list[Download]:
+    """Return the grid as a picture, the numbers, and every map; pictures are drawn as seen when they are asked for."""
+    run, look = selection.run, seen.look
     filtered = "_filtered" if replace(selection.scan_filter, diagnosis=None).active() else ""
     name = f"{run.run_id}_{selection.model_set}_{selection.target}{filtered}"
     value = VALUE_WORDS["agreed" if look.agreement else look.value].lower()
-    title = f"{run.run_id}: {value}, evidence for {selection.evidence_as_text()}"
-    small = map_controls.small_print(look)
-    note = map_grid.note_of_pictures(selection, f"{agreement.ON_PICTURES} {small}" if look.agreement else small)
+    title = look_words.line(selection, f"group averages, {value}")
+
+    def drawn() -> dict[Panel, Drawing]:
+        return seen.current()[1]
+
+    def sheet() -> pictures.Picture:
+        now, drawings = seen.current()
+        small = map_controls.small_print(now)
+        with_agreement = look.agreement or seen.view.get("agreement")
+        small = f"{small} {OUTLINED}" if now.truth else small
+        more = f"{agreement.ON_PICTURES} {small}" if with_agreement else small
+        return map_grid.sheet(drawings, title, map_grid.note_of_pictures(selection, more))
+
+    def page_of(panel: Panel, fewest: int) -> str:
+        # What is seen may be the mean over networks in its place.
+        found = {(one.method, one.heading): (one, drawing) for one, drawing in drawn().items()}
+        return map_grid.page_of(*found[panel.method, panel.heading], fewest)
+
     found = [
-        *map_grid.picture_files("Grid", f"{name}_groups", lambda: map_grid.sheet(drawn, title, note)),
-        Download.csv("Numbers, CSV", f"{name}_groups", lambda: tables.numbers(*numbers(run, drawn))),
-        Download.csv("Clusters and peaks, CSV", f"{name}_clusters", lambda: map_grid.clusters_of(drawn)),
+        *map_grid.picture_files("Grid", f"{name}_groups", sheet),
+        Download.csv("Numbers, CSV", f"{name}_groups", lambda: tables.numbers(*numbers(run, drawn()))),
+        Download.csv("Clusters and peaks, CSV", f"{name}_clusters", lambda: map_grid.clusters_of(drawn())),
     ]
-    for panel, drawing in drawn.items():
+    for panel in seen.grid:
         if panel.opacity is not None:
             found.append(Download.nifti(
                 f"{formatting.method_name(panel.method)}, {panel.heading}, agreement of networks, NIfTI",
@@ -211,7 +176,7 @@ def downloads(selection: Selection, look: MapStyle, drawn: dict[Panel, Drawing])
         found.append(Download.html(
             f"{formatting.method_name(panel.method)}, {panel.heading}, web page",
             f"{name}_{panel.method}_{heading}",
-            functools.partial(map_grid.page_of, panel, drawing, public.fewest()),
+            functools.partial(page_of, panel, public.fewest()),
         ))  # fmt: skip
     return found
 
@@ -224,11 +189,12 @@ def main(selection: Selection) -> None:
     in_viewer, methods = linked_viewer.is_wanted(row), runs.available(run)[selection.model_set]
     with row.container():
         columns = group_columns.choose(selection)
-    if in_viewer:
-        look = linked_viewer.choose_what(run, methods, row)
-    else:
+    more = (lambda: None) if in_viewer else (lambda: agreement_switch(selection))
+    look = slices.choose_what(run, methods, row, more)
+    if not in_viewer:
+        look = replace(look, agreement=agreement.is_wanted(selection, columns))
         with controls:
-            look = map_controls.choose("g_", run, methods, lambda: agreement_switch(selection))
+            seen = slices.controls(selection, look)
     by_column = group_columns.rows_of(selection, columns)
     with place:
         head = page.Header("Group maps", sentence(selection, by_column))
@@ -246,11 +212,12 @@ def main(selection: Selection) -> None:
         st.caption(f"Also explained: {', '.join(map(formatting.plain, more))}; choose it under Diagnosis at the left.")
     if in_viewer:
         title = title_of(selection.of(method=linked_viewer.method_of(selection, look)))
-        look, drawn = linked_viewer.show(selection, look, columns, title)
+        seen = linked_viewer.show(selection, look, columns, title)
     else:
-        look = replace(look, agreement=wants_agreement(selection, columns))
-        drawn = show_grid(selection, look, columns)
-        st.caption(map_controls.small_print(look))  # below: a phone shows a brain before it
+        say_agreement(selection, columns)
+        slices.show(selection, seen, columns, lambda method: title_of(selection.of(method=method)))
+        viewer_slices.show_note(slices.SHEET)  # below: a phone shows a brain before it
+    look, drawn = seen.current()
     trust_line.leave_for_page_of(selection.run)
     in_3d(selection.method, drawn)
     on_surface = surface.section(selection, drawn)
@@ -269,7 +236,7 @@ def main(selection: Selection) -> None:
         "marked value of the bar and ends at the 99.5th percentile of the maps that share the scale.",
     )  # fmt: skip
     page.provenance(run, formatting.MODEL_SETS[selection.model_set], f"evidence for {selection.evidence()}")
-    head.finish([*downloads(selection, look, drawn), *on_surface, *compared])
+    head.finish([*downloads(selection, seen), *on_surface, *compared])
 
 
 page.body_of_selection("Group maps", main)

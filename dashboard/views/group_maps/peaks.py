@@ -20,8 +20,8 @@ from dashboard.drawing.pictures import ScreenPicture
 from dashboard.drawing.planes import Range
 from dashboard.shell import display, url_state
 from dashboard.text import formatting
-from dashboard.views.group_maps import linked_viewer
-from dashboard.views.shared import map_controls, region_values, viewer_link
+from dashboard.views.group_maps import linked_viewer, slices
+from dashboard.views.shared import region_values, viewer_link
 from dashboard.views.shared.map_controls import MapStyle
 from store.export import interactive
 
@@ -140,13 +140,14 @@ def _jump(run: Run, table: pd.DataFrame, plane: str) -> None:
     if not rows:
         return
     place = _places(table)[rows[0]]
-    through = planes.PLANES[plane][2]
+    url_state.set_before_next_pass({PLACE: "_".join(f"{v:g}" for v in place), **led_to(run, place, plane)})
+
+
+def led_to(run: Run, place: Place, plane: str) -> dict[str, str]:
+    """Return what brings the slices and the crosshair of the page to a place, for `set_before_next_pass`."""
     low, high = extent(run, plane)
-    centre = min(max(round(place[through]), int(low)), int(high))
-    url_state.set_before_next_pass({
-        PLACE: "_".join(f"{v:g}" for v in place), "g_n": map_controls.THREE, f"g_{'xyz'[through]}": centre,
-        **viewer_link.led_to(linked_viewer.PREFIX, place),
-    })  # fmt: skip
+    centre = min(max(round(place[planes.PLANES[plane][2]]), int(low)), int(high))
+    return {**slices.led_to(plane, centre), **viewer_link.led_to(linked_viewer.PREFIX, place)}
 
 
 def _place(text: str) -> Place | None:

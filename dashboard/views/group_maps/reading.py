@@ -34,3 +34,9 @@ class Reading:
     def end(self) -> None:
         """Remove the bar."""
         self._bar.empty()
+
+
+def read(averages: Sequence[Average], progress: Reading) -> dict[Average, str]:
+    """Read averages, several at once where group cells answer; return those that cannot be, and why."""
+    waiting = [average for average in averages if not data_averages.is_known(average)]
+    return data_averages.read_all(waiting, progress.step)

@@ -16,9 +16,10 @@ from dashboard.data.selection import Selection
 from dashboard.shell import access, notices, url_state
 from dashboard.shell.page import Download
 from dashboard.text import formatting
+from dashboard.viewer.surface import Place
 from dashboard.views.patient import pictures
 from dashboard.views.patient.downloads import label
-from dashboard.views.shared import surface_maps, surface_view
+from dashboard.views.shared import surface_maps, surface_view, viewer_link
 from dashboard.views.shared.surface_view import SurfaceMap
 from store.reading.agreement import networks_are_enough
 
@@ -35,9 +36,14 @@ def section(
     shape = surface_view.choose_surface("p_", box)
     with box, st.spinner("Opening the surface"):
         one = _map(selection, model, row, method, view)
-        surface_view.show(box, selection.run, [one], shape, "p-surface")
+        surface_view.show(box, selection.run, [one], shape, "p-surface", _lead)
     name = f"{selection.run.run_id}_{access.pseudonym(row['scan'])}_{model}_{method}_{selection.target}"
     return surface_view.files(name, selection.run, [one], shape, [reference_run.warning(selection.run).strip()])
+
+
+def _lead(place: Place) -> None:
+    """Bring the crosshair of the viewer to a place on the cortex."""
+    url_state.set_before_next_pass(viewer_link.led_to("p_", place))
 
 
 def _map(selection: Selection, model: str, row: pd.Series, method: str, view: Mapping[str, Any]) -> SurfaceMap:

@@ -11,7 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
-from dashboard.data import byte_cache
+from dashboard.data import byte_cache, runs
 from dashboard.data.anatomy import anatomy, brain
 from dashboard.data.averages import MIB, Average, Progress, brain_map, combined, is_known, read_all
 from dashboard.data.byte_cache import ByteCache
@@ -20,6 +20,7 @@ from dashboard.drawing import brain_maps, pictures, planes
 from dashboard.drawing.brain_maps import VoxelIndices
 from dashboard.drawing.glass import glass_brain
 from dashboard.drawing.pictures import ScreenPicture
+from store.reading.truth import voxel_truth
 
 CUTS_LIMIT, GROUNDS_LIMIT, PICTURES_LIMIT = 6 * MIB, 4 * MIB, 6 * MIB
 WIDTH = 512  # pixels that the sections of a picture share
@@ -34,6 +35,7 @@ class Drawing:
 
     Attributes:
         opacity: an average of shares, 0 to 1, which the alpha of every colour is multiplied by; None: nothing.
+        outline: what was imposed on the simulated patients of the run is outlined.
     """
 
     averages: tuple[Average, ...]
@@ -42,6 +44,7 @@ class Drawing:
     style: planes.Style
     scale: planes.Range
     opacity: Average | None = None
+    outline: bool = False
 
 
 _cuts = functools.partial(byte_cache.shared, "cuts of averages", CUTS_LIMIT)  # ByteCache[np.ndarray]
@@ -64,6 +67,13 @@ def sections(run: Run, plane: str, positions: tuple[float, ...]) -> planes.Secti
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _places(run: Run, plane: str, positions: tuple[float, ...]) -> VoxelIndices:
     return brain_maps.places(brain(run), plane, positions)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def imposed(run: Run) -> np.ndarray:
+    """Return the binary truth of the cohort over the brain's voxels, (voxels + 1,) float32; 0 outside the brain."""
+    found = brain(run).inside(voxel_truth(runs.opened(run)).binary)
+    return np.append(found.astype(np.float32), np.float32(0))
 
 
 def is_ready(average: Average, style: planes.Style, positions: tuple[float, ...]) -> bool:
@@ -121,7 +131,12 @@ def _prepare(drawing: Drawing) -> Callable[[], pictures.Picture]:
     key = (run, style.plane, style.convention, drawing.positions, sharp)
     on = _grounds().get(key, lambda: planes.background(cut, affine, style, sharp))
     opacity = None if drawing.opacity is None else _planes(drawing.opacity, style, drawing.positions)
-    layout = planes.Layout(columns=columns, text=TEXT, small_print=False, on=on, opacity=opacity)
+    outline = None
+    if drawing.outline:
+        outline = _places(run, style.plane, drawing.positions).cut(imposed(run), smooth=True)
+    layout = planes.Layout(
+        columns=columns, pixels_per_mm=sharp, text=TEXT, small_print=False, on=on, opacity=opacity, outline=outline
+    )  # fmt: skip
     return lambda: planes.arrange(cut, heat, affine, style, drawing.scale, layout)
 
 

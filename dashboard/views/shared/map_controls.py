@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.data import runs
@@ -39,6 +38,7 @@ class MapStyle:
         shared: one colour scale for all methods, as a share of each map.
         percentile: of the brain, where colour starts; None: at a value.
         methods: those shown.
+        truth: what was imposed on simulated patients is outlined.
         agreement: the mean over networks that were trained again, as opaque as they agree.
     """
 
@@ -51,6 +51,7 @@ class MapStyle:
     difference: bool
     methods: tuple[str, ...]
     agreement: bool = False
+    truth: bool = False
 
 
 def choose_sections(prefix: str, run: Run, columns: Sequence[DeltaGenerator]) -> tuple[str, tuple[float, ...]]:
@@ -65,7 +66,7 @@ def choose_sections(prefix: str, run: Run, columns: Sequence[DeltaGenerator]) ->
         help="The paper’s are its three coronal slices; others are spread evenly over the brain around the centre.",
     )  # fmt: skip
     if count == PAPER:
-        positions = _paper_positions(run)
+        positions = paper_positions(run)
         columns[2].caption(f"at y {', '.join(f'{mm:.0f}' for mm in positions)} mm".replace("-", "−"))
         return plane, positions
     low, high = extent(run, plane)
@@ -82,10 +83,10 @@ def as_in_the_paper(run: Run, methods: tuple[str, ...]) -> MapStyle:
 
     Its coronal slices, the size of the relevance, colour from the median of each method's maps.
     """
-    return MapStyle(planes.Style(), _paper_positions(run), "size", None, False, 50.0, False, methods)
+    return MapStyle(planes.Style(), paper_positions(run), "size", None, False, 50.0, False, methods)
 
 
-def _paper_positions(run: Run) -> tuple[float, ...]:
+def paper_positions(run: Run) -> tuple[float, ...]:
     """Return the positions of the three coronal slices of figure 1 in mm."""
     found = anatomy(run)
     return tuple(slices.paper_positions(found.brain.shape[1], found.affine))
@@ -97,33 +98,6 @@ def choose_percentile(prefix: str, place: DeltaGenerator) -> float:
         f"{prefix}from", "Threshold", 0.0, 99.0, 50.0, 1.0, place=place, format="%d %%",
         help="Colour starts at this percentile of the values in the brain.",
     )  # fmt: skip
-
-
-def choose(
-    prefix: str, run: Run, methods: Sequence[str], more: Callable[[], None] = lambda: None
-) -> MapStyle:  # fmt: skip
-    """Choose how maps are drawn, by one row of controls, the rest behind More, where `more` adds controls."""
-    row = st.container(key="map-controls")
-    columns = row.columns([1.05, 1.05, 1.1, 1.1, 1, 1.1, 0.85], vertical_alignment="bottom", gap="small")
-    plane, positions = choose_sections(prefix, run, columns)
-    with columns[6].popover("More", width="stretch"):
-        value, scale, difference, shown = choose_what(prefix, run, methods)
-        rule = url_state.choose(
-            f"{prefix}rule", "Threshold is a", list(THRESHOLDS), widget="segmented", words=THRESHOLDS.__getitem__
-        )
-        smooth, colours, convention = choose_drawing(prefix)
-        more()
-    percentile = None
-    if rule == "percentile":
-        percentile = choose_percentile(prefix, columns[3])
-    else:
-        columns[3].caption("Threshold: typed below")
-    opacity = url_state.slide(
-        f"{prefix}opacity", "Opacity", 0.1, 1.0, 1.0, 0.05, place=columns[4], format="percent"
-    )  # fmt: skip
-    shared = choose_shared(prefix, columns[5])
-    style = planes.Style(plane, smooth, colours, value == "signed", opacity, convention)
-    return MapStyle(style, positions, value, scale, shared, percentile, difference, shown)
 
 
 def choose_shared(prefix: str, place: DeltaGenerator) -> bool:
@@ -182,18 +156,6 @@ def choose_drawing(prefix: str) -> tuple[bool, str, str]:
     return smooth, colours, convention
 
 
-def choose_values(prefix: str, units: Mapping[str, float], place: DeltaGenerator) -> dict[str, float]:
-    """Return unit -> where colour starts, as typed; the numbers given are the first suggestions."""
-    columns = place.columns(max(len(units), 3))
-    return {
-        unit: url_state.number(
-            f"{prefix}at_{_slug(unit)}", f"Threshold, {unit}", 0.0, ANY, float(f"{suggested:.2g}"), place=column,
-            format="%.4g", step=float(f"{max(suggested, 1e-9) / 10:.1g}"),
-        )
-        for column, (unit, suggested) in zip(columns, units.items(), strict=False)
-    }  # fmt: skip
-
-
-def _slug(unit: str) -> str:
+def slug(unit: str) -> str:
     """Write a unit in letters, digits and underscores, for a key of the link."""
     return re.sub(r"[^a-z0-9]+", "_", unit.lower()).strip("_")

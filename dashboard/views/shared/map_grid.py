@@ -129,19 +129,31 @@ def drawings(grid: Sequence[Panel], look: MapStyle, typed: Mapping[str, float]) 
 
     The averages of a method, or of all methods, share one scale; differences have a scale of their own.
     """
-    scales: dict[tuple[str, bool], Range] = {}
+    scales: dict[str, Range] = {}
     found = {}
     for panel in grid:
-        key = ("" if look.shared else panel.method, panel.is_difference)
+        key = scale_key(panel, look)
         if key not in scales:
-            same_scale = [p for p in grid if p.is_difference == key[1] and key[0] in ("", p.method)]
+            same_scale = [p for p in grid if scale_key(p, look) == key]
             percentile = 0.0 if look.percentile is None else look.percentile
             scales[key] = brain_maps.colour_range(
                 [p.levels() for p in same_scale], panel.unit, percentile, typed.get(panel.unit)
             )  # fmt: skip
-        style = replace(look.style, signed=True) if panel.is_difference or panel.opacity else look.style
-        found[panel] = Drawing(panel.averages, panel.factors, look.positions, style, scales[key], panel.opacity)
+        style = replace(look.style, signed=is_signed(panel, look))
+        found[panel] = Drawing(
+            panel.averages, panel.factors, look.positions, style, scales[key], panel.opacity, look.truth
+        )
     return found
+
+
+def scale_key(panel: Panel, look: MapStyle) -> str:
+    """Return a name that is the same for pictures that share a scale."""
+    return f"{'every method' if look.shared else panel.method}, {'difference' if panel.is_difference else 'averages'}"
+
+
+def is_signed(panel: Panel, look: MapStyle) -> bool:
+    """Say whether negative values of a picture have colours of their own."""
+    return look.value == "signed" or panel.is_difference or panel.opacity is not None
 
 
 def draw_available(
@@ -168,7 +180,12 @@ def description(panel: Panel, look: MapStyle) -> str:
     """Say what a picture of the grid shows, for those who do not see it."""
     axis = "xyz"[planes.PLANES[look.style.plane][2]]
     where = ", ".join(f"{mm:.0f}" for mm in look.positions)
-    return f"{formatting.method_name(panel.method)} on {look.style.plane} sections of the brain at {axis} {where} mm."
+    return f"{method_words(panel)} on {look.style.plane} sections of the brain at {axis} {where} mm."
+
+
+def method_words(panel: Panel) -> str:
+    """Name the method of a picture."""
+    return formatting.method_name(panel.method)
 
 
 def sheet(drawn: Mapping[Panel, Drawing], title: str, note: str) -> pictures.Picture:

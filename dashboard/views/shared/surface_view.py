@@ -17,9 +17,10 @@ from dashboard.drawing import projection, surface
 from dashboard.drawing.colours import Range, Style, short
 from dashboard.drawing.pictures import Picture, ScreenPicture
 from dashboard.drawing.surface_mesh import SURFACES
-from dashboard.shell import display, notices, url_state
+from dashboard.shell import notices, url_state
 from dashboard.shell.page import Download
 from dashboard.text import formatting
+from dashboard.viewer.surface import NOTHING, Place
 from dashboard.views.shared import region_values, surface_maps
 
 GLASS = "glass brain"
@@ -72,10 +73,16 @@ def choose_surface(prefix: str, box: DeltaGenerator) -> str:
     )  # fmt: skip
 
 
-def show(box: DeltaGenerator, run: Run, maps: Sequence[SurfaceMap], shape: str, key: str) -> None:
-    """Show maps side by side; the region and the values under the cursor are named above them."""
+def show(
+    box: DeltaGenerator, run: Run, maps: Sequence[SurfaceMap], shape: str, key: str, lead: Callable[[Place], None]
+) -> None:
+    """Show maps side by side; the region and the values under the cursor are named above them.
+
+    Args:
+        lead: called before the next pass with the place in mm that the reader has clicked.
+    """
     if shape == GLASS:
-        _show_glass(box, run, maps)
+        _show_glass(box, run, maps, key, lead)
         return
     names, regions = surface_maps.names(run), surface_maps.regions(run)
     shown = [
@@ -86,19 +93,34 @@ def show(box: DeltaGenerator, run: Run, maps: Sequence[SurfaceMap], shape: str, 
         for one in maps
     ]  # fmt: skip
     with box:
-        viewer.show_surface(shown, shape, maps[0].style.convention, regions, names, key)
+        viewer.show_surface(shown, shape, maps[0].style.convention, (regions, names), key, lead)
     box.caption(f"{WHAT} {notices.RESEARCH_ONLY}")
 
 
-def _show_glass(box: DeltaGenerator, run: Run, maps: Sequence[SurfaceMap]) -> None:
-    """Show projections through the brain side by side, with their strongest place in words."""
-    columns = box.columns([2, 1] if len(maps) == 1 else max(len(maps), 3))
-    for column, one in zip(columns, maps, strict=False):
-        column.markdown(f"**{formatting.plain(one.heading)}**")
-        caption = f"{one.caption}{_peak(one, run)}"
-        words = f"{one.heading} through a glass brain: left half, right half, front to back, top to bottom."
-        display.brain_picture(column, _on_screen(one, run, GLASS), caption, words)
+def _show_glass(
+    box: DeltaGenerator, run: Run, maps: Sequence[SurfaceMap], key: str, lead: Callable[[Place], None]
+) -> None:
+    """Show projections through the brain side by side; what lies behind the cursor is named above them."""
+    with box:
+        viewer.show_glass([_through(one, run) for one in maps], surface_maps.names(run), f"{key}-glass", lead)
     box.caption(f"{THROUGH} {notices.RESEARCH_ONLY}")
+
+
+def _through(one: SurfaceMap, run: Run) -> viewer.GlassPicture:
+    """Return a map through the brain, with the region, the place and the value behind each cell of its picture."""
+    values, own, reader = one.voxels()[0], brain(run), runs.opened(run)
+    shown = values if one.style.signed else np.abs(values)
+    behind = projection.voxels_behind(shown, own, one.style.convention)
+    places = np.argwhere(own.mask)[behind]  # -1 is the last voxel, which is marked as none below
+    labels = reader.atlas[own.box][own.mask][behind]
+    areas = list(surface_maps.names(run))
+    regions = np.where(behind < 0, NOTHING, np.where(np.isin(labels, areas), labels, 0))
+    words = f"{one.heading} through a glass brain: left half, right half, front to back, top to bottom."
+    caption = f"{one.caption}{_peak(one, run)}"
+    seen = viewer.SurfacePicture(
+        one.heading, caption, f"{words} {caption}", _on_screen(one, run, GLASS), shown[behind].ravel(), one.scale.unit
+    )
+    return viewer.GlassPicture(seen, places @ own.affine[:3, :3].T + own.affine[:3, 3], regions)
 
 
 def _peak(one: SurfaceMap, run: Run) -> str:

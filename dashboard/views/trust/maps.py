@@ -20,7 +20,7 @@ from dashboard.drawing.pictures import ScreenPicture
 from dashboard.text.formatting import method_name
 from dashboard.views.shared import average_pictures
 from store import NotInRunError
-from store.reading.truth import has_truth, visible_change, voxel_truth
+from store.reading.truth import has_truth, visible_change
 from store.spec import TRUTH_VISIBLE
 
 CHANGE = "change"  # in the place of a method: the visible change itself
@@ -52,13 +52,6 @@ def _change(run: Run) -> BrainMap:
     return brain_maps.pack(visible_change(runs.opened(run)), brain(run), 0, 0)
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _inside(run: Run) -> np.ndarray:
-    """Return the binary truth of the cohort over the brain's voxels, (voxels + 1,) float32; 0 outside the brain."""
-    found = brain(run).inside(voxel_truth(runs.opened(run)).binary)
-    return np.append(found.astype(np.float32), np.float32(0))
-
-
 def is_known(run: Run) -> bool:
     """Say whether the run knows where its change was imposed."""
     return has_truth(runs.opened(run))
@@ -73,7 +66,7 @@ def peak_mm(run: Run, plane: str) -> float:
     """Return the whole mm of the plane that holds most of the truth."""
     own = brain(run)
     through = planes.PLANES[plane][2]
-    volume = own.spread_out(_inside(run)[:-1])
+    volume = own.spread_out(average_pictures.imposed(run)[:-1])
     slices = volume.sum(axis=tuple(axis for axis in range(3) if axis != through))
     return float(round(own.affine[through, through] * int(slices.argmax()) + own.affine[through, 3]))
 
@@ -104,9 +97,8 @@ def pictures_of(run: Run, asked: dict[str, Average], cut: Cut, with_change: bool
     place = brain_maps.places(own, cut.plane, positions)
     sections = average_pictures.sections(run, cut.plane, positions)
     on = planes.background(sections, own.affine, cut.style, SHARP)
-    layout = planes.Layout(
-        pixels_per_mm=SHARP, text=TEXT, small_print=False, on=on, outline=place.cut(_inside(run), smooth=True)
-    )  # fmt: skip
+    outline = place.cut(average_pictures.imposed(run), smooth=True)
+    layout = planes.Layout(pixels_per_mm=SHARP, text=TEXT, small_print=False, on=on, outline=outline)
     drawn = {}
     for key in keys:
         found = _map_of(run, key, asked)

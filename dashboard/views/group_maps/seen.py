@@ -1,0 +1,67 @@
+"""What the reader sees now: looks are changed in the browser, and hardly anything of the page runs for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import streamlit as st
+
+from dashboard.shell import url_state
+from dashboard.views.shared.average_pictures import Drawing
+from dashboard.views.shared.map_controls import MapStyle
+from dashboard.views.shared.map_grid import Panel
+from store import StoreError
+
+FOLLOWING = ("g_surface_open", "g_numbers", "g_test")  # folded parts of the page that show the look, too
+View = dict[str, Any]
+
+
+@dataclass
+class Seen:
+    """The pictures of the page, and the look that the browser has told of last.
+
+    Attributes:
+        look: what of the style is chosen on the page.
+        as_seen: look, pictures and view -> the style of slices that look as the view says, and how each is drawn.
+    """
+
+    look: MapStyle
+    as_seen: Callable[[MapStyle, Sequence[Panel], View], tuple[MapStyle, Mapping[Panel, Drawing]]]
+    view: View
+    grid: list[Panel] = field(default_factory=list)
+
+    def current(self) -> tuple[MapStyle, dict[Panel, Drawing]]:
+        """Return the style and how each picture is drawn, as seen now: also long after the page has run."""
+        if not self.grid:
+            return self.look, {}
+        look, drawn = self.as_seen(self.look, self.grid, self.view)
+        return look, dict(drawn)
+
+
+def follow(seen: Seen, show: Callable[[], View]) -> None:
+    """Show something that tells of its view, in a fragment of its own.
+
+    So that a change of the view runs `show` and writes the link, and nothing else; the page runs again where one of
+    its opened parts shows the look.
+    """
+    of_page = [True]
+
+    @st.fragment
+    def alone() -> None:
+        try:
+            view = show()
+        except StoreError:
+            if of_page:
+                raise
+            st.rerun()  # the page says what it is
+        changed, seen.view = view != seen.view, view
+        if of_page:
+            return
+        url_state.finish()
+        if changed and any(url_state.kept(key) for key in FOLLOWING):
+            st.rerun()
+
+    alone()
+    of_page.clear()
