@@ -12,7 +12,7 @@ export class LoadingError extends Error {
   }
 }
 
-function stablePart(url) {
+export function stablePart(url) {
   return url.split("?")[0];
 }
 
