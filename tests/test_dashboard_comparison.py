@@ -315,7 +315,7 @@ def test_the_peak_is_named_and_its_cluster_listed(selection, monkeypatch):
     monkeypatch.setattr(peaks.url_state, "set_before_next_pass", chosen.update)
     monkeypatch.setattr(peaks, "extent", lambda *_: (-100.0, 100.0))
     peaks._jump(selection.run, table, "axial")
-    assert chosen == {"g_place": "_".join(f"{v:g}" for v in mm), "g_n": "3", "g_z": round(mm[2]),
+    assert chosen == {"g_place": "_".join(f"{v:g}" for v in mm), "g_n": "3", "g_z": str(round(mm[2])),
         "gv_mm": ",".join(f"{v:g}" for v in mm),
     }  # fmt: skip
     assert peaks._place(chosen["g_place"]) == pytest.approx(tuple(mm))

@@ -236,7 +236,7 @@ def test_the_viewer_of_groups_is_given_what_the_slices_show_and_nothing_else(see
     seen("group_maps", g_as="viewer", sex="F", age="71~72", ok="wrong", dx="MCI", g_scale="probability", g_by="sex")
     (scene,) = scenes
     assert [one.title for one in scene.maps] == ["AD", "NC", "AD − NC"]
-    run = open_run(crowd, scene.label.split()[1])
+    run = open_run(crowd, list_runs(crowd)[0].run)
     method = next(iter(METHODS))
     scale, statistic, _ = data_runs.average_of(run, method)
     key = GroupKey("holdout", method, "AD", scale)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pages import slice_captions
 from test_store_weights import EMPTY, GRADIENT, with_empty_maps
 
 from dashboard.data import shares
@@ -49,7 +50,7 @@ def test_every_page_says_who_has_no_relevance(open_view, store, view, query, wor
     assert not app.exception, app.exception
     kinds = ("caption", "info", "markdown", "subheader", "title")
     said = [element.value for kind in kinds for element in app.get(kind)]
-    said += [str(element.proto) for element in app.get("html")]
+    said += [str(element.proto) for element in app.get("html")] + slice_captions(app)
     assert any(words in str(text) for text in said), said
 
 
