@@ -8,7 +8,7 @@ can be bound to one link (`bound_link`): every choice then stays as the link say
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -245,8 +245,7 @@ def value(key: str, default: str, check: Callable[[str], Any]) -> Any:
 
 def linked(key: str) -> str | None:
     """Return the text that the link of this session gives for a key, once; None where there is none (any more)."""
-    texts = st.session_state[_LINK].pop(key, None)
-    return texts[-1] if texts else None
+    return (st.session_state[_LINK].pop(key, None) or [None])[-1]
 
 
 def peek(key: str) -> str | None:
@@ -285,10 +284,9 @@ def put(key: str, text: str) -> None:
         _written(key, text, text)
 
 
-def forget(keys: Iterable[str]) -> None:
+def forget(keys: Collection[str]) -> None:
     """Leave keys out of the URL until they are written again."""
-    for key in keys:
-        st.session_state[_WRITTEN].pop(key, None)
+    st.session_state[_WRITTEN] = {k: text for k, text in st.session_state[_WRITTEN].items() if k not in keys}
 
 
 def set_pages(pages: Mapping[str, Any]) -> None:

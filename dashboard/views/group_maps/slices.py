@@ -181,7 +181,7 @@ def controls(selection: Selection, look: MapStyle) -> Seen:
         if expired:
             st.rerun()
         write_view(view)
-        url_state.forget(PREFIX + name for name in ("n", "x", "y", "z", "from", *_at(units)))
+        url_state.forget({PREFIX + name for name in ("n", "x", "y", "z", "from", *_at(units))})
         return read_view(run, units)
 
     follow(seen, show)
