@@ -1,4 +1,4 @@
-"""Look into a store: python -m store list|info|verify|export|rm STORE ..."""
+"""Look into a store: python -m store list|info|verify|export|derive|rm STORE ..."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from store.accuracy import FOLDS, metrics_of
-from store.errors import NotInRunError, RunNotFoundError, StoreError, StoreNotFoundError
+from store.errors import NotInRunError, NotWritableError, RunNotFoundError, StoreError, StoreNotFoundError
 from store.files import atomic
 from store.files.folders import Folder
 from store.reading.reader import RunInfo, RunReader, list_runs, open_run
@@ -17,6 +17,7 @@ from store.spec import CACHE_FOLDER, MANIFEST, WORK_FOLDER
 from store.writing.validate import damage, validate
 
 USER_MISTAKE, BROKEN = 2, 1
+FEWEST = 5  # subjects of a published cell, as store.deriving has it, which loads more than --help needs
 _SHOWN_METRICS = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "auc", "mae", "rmse", "r", "r2")
 
 
@@ -47,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _damage(options: argparse.Namespace) -> list[str]:
     """Say what is wrong with the run that a command was about, where it failed in a way that nobody thought of."""
     try:
-        run = open_run(options.store, getattr(options, "run", None)).run_id
+        named = getattr(options, "run", None)
+        run = open_run(options.store, (named or [None])[0] if isinstance(named, list) else named).run_id
     except StoreError as error:
         return [str(error)]
     return [f"run {run}: {line}" for line in damage(options.store, run)]
@@ -85,6 +87,24 @@ def _parser() -> argparse.ArgumentParser:
         help="only all heatmaps of these scans in the space of their own files (may be combined); needs their "
         "transforms, which a run of real scans keeps unless told otherwise",
     )  # fmt: skip
+    derive = add("derive", _derive, "make a store for others of a store: of groups alone, or under pseudonyms")
+    derive.add_argument("run", metavar="RUN", nargs="*", help="identifiers or names; all runs that open if left out")
+    how = derive.add_mutually_exclusive_group(required=True)
+    how.add_argument(
+        "--group-level", metavar="OUT", help="new folder: averages and tables of groups, nothing of single persons"
+    )
+    how.add_argument(
+        "--pseudonymous", metavar="OUT",
+        help="new folder: whole runs, with keyed pseudonyms for subjects, scans and sites, and visits without dates",
+    )  # fmt: skip
+    derive.add_argument(
+        "--fewest", metavar="N", type=int, default=FEWEST,
+        help=f"with --group-level: subjects of a group that is published, at least {FEWEST} (default: %(default)s)",
+    )  # fmt: skip
+    derive.add_argument(
+        "--key", metavar="FILE", help="with --pseudonymous: the key, made if there is none (default: OUT.key); keep it"
+    )
+    derive.add_argument("--name", help="what the new run is called; default: as the old one")
     remove = add("rm", _remove, "delete a run, or the cache, or what interrupted runs left")
     remove.add_argument("run", metavar="RUN", nargs="?", help="identifier or name of the run to delete")
     remove.add_argument("--cache", action="store_true", help="delete the cache of preprocessed scans")
@@ -136,6 +156,10 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _counts(run: RunReader) -> dict[str, str]:
+    if run.holds_groups_only:
+        rows = run.table("group_counts", model_set="cohort")
+        counts = {row.diagnosis: f"{row.scans} scans, {row.subjects} subjects" for row in rows.itertuples()}
+        return counts | {"persons": f"none: derived from {(run.manifest.get('derived') or {}).get('from', 'a run')}"}
     scans = run.table("scans", ["scan", "subject", "group", "role"])
     counts = {}
     for group in run.groups:
@@ -211,6 +235,27 @@ def _export(options: argparse.Namespace) -> int:
     for note in missing_averages(paths):
         print(f"! {note}")
     print(f"{len(paths)} files written to {folder}")
+    return 0
+
+
+def _derive(options: argparse.Namespace) -> int:
+    from store.deriving.command import Request, derive  # noqa: PLC0415
+
+    if options.fewest < FEWEST:
+        return _say(f"--fewest is {options.fewest}, must be at least {FEWEST}", USER_MISTAKE)
+    if options.key and not options.pseudonymous:
+        return _say("--key belongs to --pseudonymous: leave it out", USER_MISTAKE)
+    out = Path(options.group_level or options.pseudonymous)
+    key = Path(options.key or f"{out}.key") if options.pseudonymous else None
+    fewest = None if options.pseudonymous else options.fewest
+    try:
+        made = derive(Request(options.store, tuple(options.run), out, fewest, key, options.name))
+    except NotWritableError as error:
+        return _say(error, USER_MISTAKE)
+    for run in made:
+        print(f"{run} written to {out}")
+    if key is not None:
+        print(f"the key of the pseudonyms is {key}: keep it, and never give it away with the store")
     return 0
 
 

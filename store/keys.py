@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 # Methods whose maps are the same for any network: baselines beside which explanations stand, and no explanation.
 TRAINING_MAPS = ("t_map", "linear_weights", "linear_pattern")  # of the groups that a network was trained on
 BASELINES = ("sobel", "intensity", "smooth_random", *TRAINING_MAPS)
+ALL = "all"  # in the place of a predicted group: cells of all scans of a diagnosis, in runs without persons
 _FOLD, _RETRAINED = re.compile(r"fold-(\d+)"), "-seed-"
 
 

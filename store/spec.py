@@ -24,16 +24,22 @@ Version 1.4  adds what the stage trust writes of the fixed test set: the tables 
              the networks that were trained again; completeness_error to heatmaps, and scores and rows of maps that
              explain nothing to truth_scores. Adds phenotypes: the column phenotype of scans, phenotype/*, and
              truth_scores of runs that predict one; truth_heads of simulated runs on real heads.
+Version 1.5  adds runs that were derived for sharing (`python -m store derive`): to the manifest derived and
+             group_level. A run with group_level holds nothing of single persons: its tables with a row a scan are
+             empty, its cells are of all scans of a diagnosis (predicted: all), and group_counts and exclusion_counts
+             say how many there are. Adds columns to group_regions: intervals of share_of_average and gain, in such
+             runs alone.
 
 A minor version adds things a reader MAY ignore; a major version means: build the store again.
 """
 
 from __future__ import annotations
 
+from store.group_tables import GROUP_TABLES
 from store.spec_types import BOOLEAN, FLOAT, INTEGER, STRING, ArraySpec, TableSpec
 from store.trust_tables import TRUST_TABLES
 
-SPEC_VERSION = "1.4"
+SPEC_VERSION = "1.5"
 MANIFEST = "manifest.json"
 ARRAYS_FOLDER = "arrays.zarr"
 TABLES_FOLDER = "tables"
@@ -465,7 +471,7 @@ TABLES = (
             "target": _TARGET,
             "scale": (STRING, "margin, probability, or relative: divided by its sum of |h| in the mask"),
             "diagnosis": _DIAGNOSIS,
-            "predicted": (STRING, "group"),
+            "predicted": (STRING, "group; all: whatever was predicted, in runs with group_level alone"),
             "native_grid": (STRING, "voxels, positions or regions"),
             "weight": (
                 FLOAT,
@@ -523,9 +529,16 @@ TABLES = (
             "rank": (INTEGER, "by share_of_average among atlas regions, from 1"),
             "subjects": (INTEGER, "that have relevance, and so a share"),
             "without_relevance": (INTEGER, "subjects whose maps are 0 everywhere; they are in no mean of shares"),
+            "share_of_average_low": (FLOAT, "2.5 %, bootstrap over subjects; this and the next three in runs with "
+                                     "group_level alone: others have the relevance of each scan"),
+            "share_of_average_high": (FLOAT, "97.5 %"),
+            "gain_low": (FLOAT, "2.5 %, subjects of both groups drawn"),
+            "gain_high": (FLOAT, "97.5 %"),
         },
         "ranking of regions (the paper's table 1)",
-        later=("without_relevance",),
+        later=(
+            "without_relevance", "share_of_average_low", "share_of_average_high", "gain_low", "gain_high",
+        ),
     ),
     TableSpec(
         "distances",
@@ -678,6 +691,7 @@ TABLES = (
         ),
     ),
     *TRUST_TABLES,
+    *GROUP_TABLES,
 )  # fmt: skip
 
 MANIFEST_KEYS = {
@@ -706,6 +720,11 @@ OPTIONAL_MANIFEST_KEYS = {
     "task": "classification (where missing) or regression",
     "target": "of a regression: column (of the scans table), label, unit, threshold (from which on a scan is of the "
     "positive group: the groups are those above and below the median over subjects)",
+    "derived": "from (the run it was made of), fingerprint (of that run), when (ISO 8601), how: group level or "
+    "pseudonymous",
+    "group_level": "the run holds nothing of single persons: fewest (subjects of a cell), subjects (model set, or "
+    "cohort -> number, where it can be said), methods (name -> antisymmetric, gradient), verdict (what the accuracy "
+    "means, in words), auc_differences (linear baseline -> network minus baseline, with its 95 % interval)",
 }
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 import streamlit as st
 
 import store
-from dashboard.data import listing
+from dashboard.data import counted, listing
 from dashboard.text.formatting import in_order
 from dashboard.text.outputs import OutputDescription, answer_of
 from store import BrokenRunError, NotInRunError, RunInfo, RunReader
@@ -67,8 +67,12 @@ def holds_groups_only(run: Run) -> bool:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def table(run: Run, name: str, columns: tuple[str, ...] | None = None) -> pd.DataFrame:
-    """Read a table of the run."""
-    return opened(run).table(name, columns)
+    """Read a table of the run; of one that holds groups alone, those of persons as rows that can only be counted."""
+    reader = opened(run)
+    if reader.holds_groups_only and name in counted.MADE:
+        found = counted.rows(reader, name)
+        return found[list(columns)] if columns is not None else found
+    return reader.table(name, columns)
 
 
 @st.cache_data(max_entries=8, show_spinner=False)

@@ -4,7 +4,6 @@ few subjects that one of them could be told from the others.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,10 +15,7 @@ from dashboard.data.runs import Run
 from dashboard.data.selection import explained_scans
 from dashboard.shell import access
 from dashboard.text.formatting import plain
-
-HIDDEN = "…"
-NAMING = ("cohort", "scans", "table")  # sections of the settings that may name people or folders
-PLAIN_WORD = re.compile(r"[a-z]+[.,;]?")
+from store.deriving import texts
 
 
 def fewest() -> int:
@@ -97,16 +93,7 @@ def manifest(run: Run) -> dict[str, Any]:
     found = runs.manifest(run)
     if not fewest():
         return found
-    config = {key: _without_places(part) for key, part in found.get("config", {}).items() if key not in NAMING}
-    return found | {"config": config}
-
-
-def _without_places(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_places(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_places(part) for part in value]
-    return HIDDEN if isinstance(value, str) and re.search(r"[/\\]", value) else value
+    return found | {"config": texts.settings_without_places(found.get("config", {}))}
 
 
 def exclusions(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
@@ -117,15 +104,5 @@ def exclusions(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """
     if not fewest():
         return table
-    known = {part for name in names for part in (name, *re.split(r"\W", name))}
-    return table.assign(reason=[_kind(text, known) for text in table["reason"].fillna("")])
-
-
-def _kind(reason: str, names: set[str]) -> str:
-    """Return the plain words of a reason before its first colon or bracket."""
-    found: list[str] = []
-    for word in re.split(r"[:(]", reason)[0].split():
-        plain = PLAIN_WORD.fullmatch(word) and word.rstrip(".,;") not in names
-        if plain or found[-1:] != [HIDDEN]:
-            found.append(word if plain else HIDDEN)
-    return " ".join(found)
+    known = texts.name_parts(names)
+    return table.assign(reason=[texts.kind_of(text, known) for text in table["reason"].fillna("")])

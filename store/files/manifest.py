@@ -50,6 +50,10 @@ def _numbers(value: Any) -> bool:
     return _object(value) and all(map(_number, value.values()))
 
 
+def _texts_by_name(value: Any) -> bool:
+    return _object(value) and all(map(_text, value.values()))
+
+
 def _groups(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(map(_named, value)) and value[0] != value[1]
 
@@ -83,6 +87,15 @@ _OPTIONAL: dict[str, tuple[Test, str]] = {
     "reference_run": (lambda value: value is None or _named(value), "the name of a run"),
     "task": (lambda value: value in ("classification", "regression"), "classification or regression"),
     "target": (lambda value: value is None or _object(value), "an object"),
+    "derived": (lambda value: value is None or _texts_by_name(value), "an object of texts"),
+    "group_level": (lambda value: value is None or _object(value), "an object"),
+}
+_GROUP_LEVEL: dict[str, tuple[Test, str]] = {
+    "fewest": (_count, "a count"),
+    "subjects": (lambda value: _object(value) and all(map(_count, value.values())), "counts"),
+    "methods": (lambda value: _object(value) and all(map(_object, value.values())), "an object a method"),
+    "verdict": (lambda value: value is None or _object(value), "an object"),
+    "auc_differences": (_object, "an object"),
 }
 _ANALYSIS: dict[str, tuple[Test, str]] = {
     "target": (_named, "a name"),
@@ -104,6 +117,10 @@ def problems(manifest: dict[str, Any]) -> list[str]:
         return ["manifest: config.analysis must be an object"]
     lines += _kinds(analysis, _ANALYSIS, "config.analysis.")
     lines += _kinds(manifest["config"], {"seed": (_number, "a number")}, "config.")
+    if manifest.get("group_level") is not None:
+        missing = [name for name in _GROUP_LEVEL if name not in manifest["group_level"]]
+        lines += [f"manifest: group_level.{name} is missing" for name in missing]
+        lines += _kinds(manifest["group_level"], _GROUP_LEVEL, "group_level.")
     if manifest.get("task") == "regression" or manifest.get("target") is not None:
         lines += _target_problems(manifest.get("target") or {})
     return lines + list(_contents_problems(manifest["contents"]))

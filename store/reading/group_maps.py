@@ -5,7 +5,7 @@ docs/definitions.md, Group cells and averages.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from store.errors import NotInRunError
-from store.keys import GroupKey
+from store.keys import ALL, GroupKey
 from store.reading import weights
 from store.reading.open_run import OpenRun
 from store.spec import CELL_QUANTITIES
@@ -50,13 +50,16 @@ class Averaged:
     """The scans of some cells that are averaged.
 
     Attributes:
-        rows: of the predictions table, with `weight`.
+        scans, subjects: how many.
+        weight: the sum of their w.
         as_in_cells: whether the stored cells weigh them so; they do not where a filter takes a part of the scans of a
             subject.
         without_relevance: scans left out.
     """
 
-    rows: pd.DataFrame
+    scans: int
+    subjects: int
+    weight: float
     as_in_cells: bool
     without_relevance: int
 
@@ -117,7 +120,8 @@ class CellFamily:
             pairs = [pair for pair in pairs if pair in those]
             if not pairs:
                 raise NotInRunError(f"the filter {words} leaves no scan of model set {self.key.model_set}: widen it")
-        return [Choice(d, p, {"true": groups[d], "predicted": p}.get(target, target)) for d, p in pairs]
+        own = {(d, p): {"true": groups[d], "predicted": target if p == ALL else p}.get(target) for d, p in pairs}
+        return [Choice(d, p, own[d, p] or target) for d, p in pairs]
 
     def averaged(self, chosen: Sequence[Choice]) -> Averaged:
         """Find the scans of the chosen cells that are averaged, and whether the cells hold their average.
@@ -125,6 +129,8 @@ class CellFamily:
         Raises:
             NotInRunError: no map has any relevance, and each would be divided by its sum.
         """
+        if self.run.holds_groups_only:
+            return self._counted(chosen)
         rows = weights.explained(self.run, self.key.model_set)
         by_scan = weights.scans_weigh_alike(self.run, self.key.model_set)
         pairs = pd.MultiIndex.from_frame(rows[["diagnosis", "predicted"]])
@@ -148,7 +154,25 @@ class CellFamily:
             if np.allclose([sums.get((c.diagnosis, c.predicted), np.nan) for c in chosen], stored):
                 as_in_cells = np.allclose(candidate[contributes], w)
                 break
-        return Averaged(rows[contributes].assign(weight=w), as_in_cells, left_out)
+        scans, subjects = (int(rows[name][contributes].nunique()) for name in ("scan", "subject"))
+        return Averaged(scans, subjects, float(w.sum()), as_in_cells, left_out)
+
+    def _counted(self, chosen: Sequence[Choice]) -> Averaged:
+        """Return what the cells of a run without persons say of themselves.
+
+        Raises:
+            NotInRunError: subjects are in several of the diagnoses, and would weigh more than the others.
+        """
+        cells = [self._cell(choice)[2] for choice in chosen]
+        shared = self.run.table("group_counts", model_set=self.key.model_set).set_index("diagnosis")["shared"]
+        if len(cells) > 1 and shared.reindex([choice.diagnosis for choice in chosen]).fillna(False).any():
+            raise NotInRunError(
+                f"run {self.run.run_id} holds averages of whole diagnoses alone, and some subjects have scans of "
+                "several: choose one diagnosis"
+            )
+        without = sum(int(cell.without_relevance) for cell in cells if pd.notna(cell.without_relevance))
+        scans, subjects = (int(sum(getattr(cell, name) for cell in cells)) for name in ("scans", "subjects"))
+        return Averaged(scans, subjects, float(sum(cell.weight for cell in cells)), True, without)
 
     def pairs(self, chosen: Sequence[Choice]) -> list[tuple[str, str]]:
         """List the (model, scan) of every scan of the chosen cells."""
@@ -158,25 +182,31 @@ class CellFamily:
 
     def combine(self, chosen: Sequence[Choice], averaged: Averaged, statistics: Sequence[str]) -> GroupMap:
         """Compute the statistics over all chosen cells together; only the quantities that they need are read."""
-        needed = quantities_for(statistics)
-        sums: dict[str, Any] = dict.fromkeys(needed, 0.0)
-        weight, attributes = float(averaged.rows["weight"].sum()), {}
+        sums, attributes = self.sums(chosen, quantities_for(statistics))
+        maps = {
+            name: self._full(values.astype(np.float32), attributes)
+            for name, values in statistics_of(sums, averaged.weight, statistics).items()
+        }
+        return GroupMap(
+            **{s: maps.get(s) for s in STATISTICS}, scans=averaged.scans, subjects=averaged.subjects,
+            weight=averaged.weight, without_relevance=averaged.without_relevance,
+        )  # fmt: skip
+
+    def sums(self, chosen: Sequence[Choice], quantities: Collection[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Add up cells: quantity of spec.CELL_QUANTITIES -> sum, float64, and the attributes of the arrays.
+
+        A sum holds the voxels of the brain where the native grid is voxels, else the whole native grid.
+        """
+        sums: dict[str, Any] = dict.fromkeys(quantities, 0.0)
+        attributes: dict[str, Any] = {}
         for choice in chosen:
             path, sign, _ = self._cell(choice)
             attributes = self.run.attributes(path)
-            for quantity in needed:
+            for quantity in quantities:
                 numbers = self.run.stored_numbers(path, CELL_QUANTITIES.index(quantity))
                 values = self._kept(numbers, attributes).astype(np.float64)
                 sums[quantity] = sums[quantity] + (sign * values if quantity == "sum" else values)
-        maps = {
-            name: self._full(values.astype(np.float32), attributes)
-            for name, values in statistics_of(sums, weight, statistics).items()
-        }
-        scans, subjects = (int(averaged.rows[name].nunique()) for name in ("scan", "subject"))
-        return GroupMap(
-            **{s: maps.get(s) for s in STATISTICS}, scans=scans, subjects=subjects, weight=weight,
-            without_relevance=averaged.without_relevance,
-        )  # fmt: skip
+        return sums, attributes
 
     def _kept(self, numbers: np.ndarray, attributes: Mapping[str, Any]) -> np.ndarray:
         """Return the numbers that are added: those of the brain's voxels, or the whole native grid."""
@@ -194,7 +224,7 @@ class CellFamily:
         """Find path, sign and row of a cell. The sign is -1 where only the other group's map is stored."""
         same = self.rows[(self.rows.diagnosis == choice.diagnosis) & (self.rows.predicted == choice.predicted)]
         targets = [(choice.target, 1)]
-        if choice.target == self.run.groups[1] and self._antisymmetric():
+        if choice.target == self.run.groups[1] and self.run.is_antisymmetric_in(self.key.model_set, self.key.method):
             targets.append((self.run.groups[0], -1))
         for target, sign in targets:
             row = same[same.target == target]
@@ -204,11 +234,6 @@ class CellFamily:
             f"run {self.run.run_id} has no group map of {self.key.method} ({self.key.scale}) for {choice.target} "
             f"in {choice.diagnosis} predicted {choice.predicted}"
         )
-
-    def _antisymmetric(self) -> bool:
-        frame = self.run.whole_table("heatmaps")
-        models = frame.model[(frame.model_set == self.key.model_set) & (frame.method == self.key.method)].unique()
-        return len(models) > 0 and self.run.is_antisymmetric(models[0], self.key.method)
 
 
 def quantities_for(statistics: Sequence[str]) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,10 +20,15 @@ class OpenRun(Protocol):
     task: str
 
     @property
+    def holds_groups_only(self) -> bool: ...
+
+    @property
     def mask(self) -> np.ndarray: ...
 
     @property
     def heatmap_rows(self) -> HeatmapRows: ...
+
+    def table(self, name: str, columns: Sequence[str] | None = None, **equals: Any) -> pd.DataFrame: ...
 
     def whole_table(self, name: str) -> pd.DataFrame: ...
 
@@ -36,6 +41,8 @@ class OpenRun(Protocol):
     def full(self, values: np.ndarray, attributes: Mapping[str, Any]) -> np.ndarray: ...
 
     def is_antisymmetric(self, model: str, method: str) -> bool: ...
+
+    def is_antisymmetric_in(self, model_set: str, method: str) -> bool: ...
 
     def is_gradient(self, method: str) -> bool: ...
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from store.keys import ALL
 from store.spec import CELL_SCALES, MODEL_SETS, NATIVE_GRIDS, SCALES
 
 LARGEST_INDEX = 32767  # of a region
@@ -41,8 +42,9 @@ def table_problems(name: str, table: pa.Table, groups: Sequence[str]) -> Iterato
             yield f"table {name}: column {column} holds {values[strange][0]:g}, which cannot be"
     choices = {
         ("scans", "group"): ("", *groups), ("scans", "role"): ("", "cohort", "apply"),
-        ("predictions", "group"): ("", *groups), ("predictions", "predicted"): groups, ("cells", "predicted"): groups,
-        ("heatmaps", "target"): groups, ("cells", "target"): groups, ("heatmaps", "scale"): SCALES,
+        ("predictions", "group"): ("", *groups), ("predictions", "predicted"): groups,
+        ("cells", "predicted"): (*groups, ALL),
+        ("heatmaps", "target"): groups, ("cells", "target"): (*groups, "predicted"), ("heatmaps", "scale"): SCALES,
         ("cells", "scale"): CELL_SCALES, **{(t, "native_grid"): NATIVE_GRIDS for t in ("heatmaps", "cells")},
         **{(t, "model_set"): MODEL_SETS for t in ("models", "predictions", "heatmaps", "cells")},
     }  # fmt: skip

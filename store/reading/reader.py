@@ -174,6 +174,12 @@ class RunReader:
         self.reference_run: str | None = manifest.get("reference_run")
         self.task: str = manifest.get("task", "classification")
         self.target: dict[str, Any] | None = manifest.get("target")
+        self.group_level: dict[str, Any] | None = manifest.get("group_level")
+
+    @property
+    def holds_groups_only(self) -> bool:
+        """Return whether the run holds results of groups alone, nothing of a single person."""
+        return self.group_level is not None
 
     @classmethod
     def staging(cls, place: str | Path, groups: Sequence[str], **manifest: Any) -> RunReader:
@@ -408,11 +414,26 @@ class RunReader:
         path = HeatmapKey(model, method, self.groups[0]).path
         return self.has_array(path) and bool(self.attributes(path)["antisymmetric"])
 
+    def is_antisymmetric_in(self, model_set: str, method: str) -> bool:
+        """Return the same of the networks of a model set; False where none explains by this method."""
+        if self.group_level is not None:
+            return self._method_of_groups(method).get("antisymmetric") is True
+        frame = self.whole_table("heatmaps")
+        models = frame.model[(frame.model_set == model_set) & (frame.method == method)].unique()
+        return len(models) > 0 and self.is_antisymmetric(models[0], method)
+
+    def _method_of_groups(self, method: str) -> dict[str, Any]:
+        """Return what the manifest of a run without persons says of the heatmaps that were averaged."""
+        found = (self.group_level or {}).get("methods", {}).get(method, {})
+        return found if isinstance(found, dict) else {}
+
     def is_gradient(self, method: str) -> bool:
         """Return whether relevance is a gradient, of which |h| counts, or a drop of evidence, of which max(h, 0) does.
 
         Of gradients only the margin is stored: the map of the probability is p (1 - p) times it.
         """
+        if self.group_level is not None:
+            return self._method_of_groups(method).get("gradient") is True
         return (method, "margin") in self._stored_scales and (method, "probability") not in self._stored_scales
 
     @cached_property
@@ -526,12 +547,17 @@ class RunReader:
         """Return the group of a diagnosis; None where it is of no group (apply scans)."""
         if diagnosis in self.groups:
             return diagnosis
-        frame = self.whole_table("predictions")
+        frame = self.whole_table("group_counts" if self.holds_groups_only else "predictions")
         found = frame.group[(frame.model_set == model_set) & (frame.diagnosis == diagnosis)].dropna().unique()
         groups = [g for g in found if g in self.groups]
         return groups[0] if len(groups) == 1 else None
 
     # -- models and figures ---------------------------------------------------------------------------------------
+
+    @property
+    def local_folder(self) -> Path | None:
+        """Return the folder of the run on this machine; None where it is behind a server."""
+        return Path(self._folder.root) if self._folder.is_local else None
 
     def file(self, path: str) -> bytes:
         """Read a file of the run as it is, e.g. "models/fold-1.safetensors" or "figures/contact.png".

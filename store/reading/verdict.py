@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -54,6 +55,8 @@ def verdict(run: RunReader) -> Verdict | None:
     told. A linear model does better if the 95 % interval of the paired difference (AUC; of a regression the mean
     absolute error) leaves out 0 on its side, or if it separates and the networks do not.
     """
+    if run.group_level is not None:
+        return _published(run.group_level.get("verdict"))
     if run.reference_run or not run.has_table("predictions"):
         return None
     is_value, predictions = run.task == "regression", run.table("predictions")
@@ -66,6 +69,13 @@ def verdict(run: RunReader) -> Verdict | None:
     said = of_values(found) if is_value else of_groups(found, which, run.groups)
     baseline = _better_baseline(run, scans, said.separates)
     return Verdict(said.separates, said.banner, said.figures, baseline)
+
+
+def _published(said: Any) -> Verdict | None:
+    """Return the verdict that a run without persons took over from the run it was derived from."""
+    if not isinstance(said, dict) or not isinstance(said.get("separates"), bool | None):
+        return None
+    return Verdict(said["separates"], *(str(said.get(name, "")) for name in ("banner", "figures", "baseline")))
 
 
 def in_words(name: str, one: Estimate | Difference, digits: int = 2) -> str:

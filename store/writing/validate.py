@@ -32,6 +32,7 @@ from store.spec import (
     TRUTH_VISIBLE,
     TRUTH_VISIBLE_BINARY,
     array_spec,
+    table_spec,
 )
 
 
@@ -248,10 +249,35 @@ def _content_problems(
             yield f"table {name}: the checksum is wrong"
     if "heatmaps" in data and data["heatmaps"].num_rows != contents["heatmaps"]:
         yield f"there are {data['heatmaps'].num_rows} heatmaps, the manifest says {contents['heatmaps']}"
-    yield from _model_problems(folder, contents["models"], data.get("models"), compare)
+    with_weights = data.get("models") if manifest.get("group_level") is None else None
+    yield from _model_problems(folder, contents["models"], with_weights, compare)
+    if manifest.get("group_level") is not None:
+        yield from _person_problems(contents, data)
     for entry in contents["arrays"] if compare else []:
         if "crc32" in entry:
             yield from _stored_problems(folder, entry["path"], entry["crc32"])
+
+
+def _person_problems(contents: dict[str, Any], data: dict[str, pa.Table]) -> Iterator[str]:
+    """Report what is of single persons in a run that says it holds results of groups alone."""
+    if "group_counts" not in data:
+        yield "table group_counts is missing, the manifest says group_level"
+    for name, table in data.items():
+        keyed = {"scan", "subject"} & set(table_spec(name).columns)
+        if keyed and table.num_rows:
+            yield f"table {name} has {table.num_rows} rows of single persons, the manifest says group_level"
+    for entry in contents["arrays"]:
+        if is_of_persons(entry["path"]):
+            yield f"array {entry['path']} is of single persons, the manifest says group_level"
+
+
+def is_of_persons(path: str) -> bool:
+    """Return whether an array holds a volume, heatmap or space of each scan."""
+    try:
+        spec = array_spec(path)
+    except KeyError:
+        return False
+    return spec is NATIVE or "scan" in spec.dims
 
 
 def _stored_problems(folder: Folder, path: str, crc32: str) -> Iterator[str]:

@@ -12,7 +12,7 @@ import streamlit as st
 from dashboard.data import runs
 from dashboard.data.cohort import ordered_diagnoses
 from dashboard.data.selection import Selection
-from dashboard.shell import access, display, page, sidebar, url_state
+from dashboard.shell import access, display, notices, page, sidebar, url_state
 from dashboard.text import formatting
 from dashboard.views.clinical import charts as figures
 from dashboard.views.clinical import correlations as correlated
@@ -228,6 +228,10 @@ def explain() -> None:
 
 def main(selection: Selection) -> None:
     """Show the Clinical page."""
+    if access.has_groups_only():
+        st.title("Clinical", anchor=False)
+        notices.no_persons()
+        return
     manifest, rows = runs.manifest(selection.run), selection.rows()
     head = page.Header("Clinical", sentence(selection, rows, ordered_diagnoses(rows, manifest["groups"])))
     downloads = content(selection, manifest, rows)

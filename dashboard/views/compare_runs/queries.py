@@ -12,7 +12,7 @@ from dashboard.data.accuracy import LINEAR_BASELINES
 from dashboard.data.runs import Run
 from dashboard.text import formatting
 from store import accuracy
-from store.accuracy import FOLDS, Judged, Valued, judged_scans
+from store.accuracy import FOLDS, Estimate, Judged, Valued, judged_scans
 from store.reading import verdict
 from store.reading.verdict import baseline_scans
 
@@ -27,8 +27,31 @@ def differences(first: Run, second: Run) -> pd.DataFrame:
     """Return second minus first run in every metric, with intervals, as `difference_rows` does."""
     if runs.answer(first).is_value != runs.answer(second).is_value:
         return difference_rows({}, {}, ("", ""), False)
+    if any(map(runs.holds_groups_only, (first, second))):
+        return published_differences(runs.metrics(first), runs.metrics(second))
     positives = tuple(runs.manifest(run)["groups"][0] for run in (first, second))
     return difference_rows(_test_scans(first), _test_scans(second), positives, runs.answer(first).is_value)
+
+
+def published_differences(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """Subtract the published metrics of the first run from those of the second, as of independent numbers.
+
+    For runs without scans: it cannot be known whether both judged the same.
+
+    Args:
+        first, second: metrics tables, with intervals.
+    """
+    keys = ["classifier", "model", "metric"]
+    sides = [
+        table[(table["level"] == "scan") & table["model"].isin([FOLDS, "holdout"]) & table["metric"].isin(METRICS)]
+        for table in (first, second)
+    ]
+    rows = []
+    for row in sides[0].merge(sides[1], on=keys, suffixes=("_a", "_b")).to_dict("records"):
+        one, other = (Estimate(row[f"value_{s}"], row[f"low_{s}"], row[f"high_{s}"], 0) for s in "ab")
+        gap = accuracy.unpaired(other, one)
+        rows.append((row["classifier"], row["model"], row["metric"], gap.value, gap.low, gap.high, False))
+    return pd.DataFrame(rows, columns=["classifier", "judged", "metric", "gap", "low", "high", "paired"])
 
 
 def _test_scans(run: Run) -> dict[tuple[str, str], pd.DataFrame]:

@@ -56,11 +56,14 @@ def numbers(table: pd.DataFrame, scans: pd.DataFrame, diagnoses: list[str], leve
     """Show the distances as a table, beside the paper's table 2."""
     st.subheader("Distances between methods", anchor=False)
     display.table(st, between.table_2(table, diagnoses, with_paper))
-    if level == "scan":
+    if level == "scan" and len(scans):
         people, kind = between.people(scans, diagnoses), f"Mean ± SD over {between.unit_of_rows(scans)}"
     else:
         counts = {d: int(table.scans[table.diagnosis == d].max()) for d in diagnoses}
-        people, kind = {d: formatting.count(n, "scan") for d, n in counts.items()}, "Of the group averages"
+        people, kind = (
+            {d: formatting.count(n, "scan") for d, n in counts.items()},
+            "Mean ± SD over scans" if level == "scan" else "Of the group averages",
+        )
     n = ", ".join(f"{formatting.plain(diagnosis)} n = {said}" for diagnosis, said in people.items())
     paper = (
         f" {text_paper.SHORT}: group averages of another cohort at 1 mm with AAL1, for comparison, not a target."
@@ -179,7 +182,7 @@ def main(selection: Selection) -> None:
     column = url_state.choose("d_measure", "Measure", list(MEASURES), words=MEASURES.get, **look)
     scans = between.select_scans(of_scans[of_scans.model_set == selection.model_set], rows)
     table = between.select_groups(of_pairs, selection.model_set, level)
-    if level == "scan" and selection.scan_filter.active():
+    if level == "scan" and selection.scan_filter.active() and len(scans):
         table = between.summary(scans)
     shown = [d for d in diagnoses if (table.diagnosis == d).any()]
     notes(selection, level, [d for d in diagnoses if d not in shown])
@@ -187,7 +190,9 @@ def main(selection: Selection) -> None:
     table = table[table.diagnosis.isin(shown)]
     if shown:
         numbers(table, scans, shown, level, with_paper)
-        if level == "scan":
+        if level == "scan" and access.has_groups_only():
+            st.caption(f"The distances on every patient are {access.only_for_whom()}.")
+        elif level == "scan":
             patients(selection, scans, shown, column)
         pictures(table, shown, level, column)
         if level == "group":

@@ -48,7 +48,7 @@ def networks(run: Run, links: bool) -> dict[str, Chart]:
     if not links:
         bins = bins[bins["scans"] >= FEWEST].reset_index(drop=True)
         del figures["ages"]
-        if ((counts > 0) & (counts < FEWEST)).any():
+        if ((counts > 0) & (counts < FEWEST)).any() or not counts.any():
             del figures["confusion"]
     if len(bins):
         figures["calibration"] = charts.calibration(bins, groups[0])

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.data import averages as data_averages
-from dashboard.data import reference_run, runs
+from dashboard.data import counted, reference_run, runs
 from dashboard.data.cohort import balance_sentence, cohort_table, exclusion_table, ordered_diagnoses
 from dashboard.data.runs import Run
 from dashboard.data.selection import Selection
@@ -118,7 +118,7 @@ def ranking(run: Run, model_set: str, target: str, groups: list[str]) -> None:
 def cohort(run: Run, scans: pd.DataFrame, groups: list[str], figures: dict[str, Chart]) -> None:
     """Show who is in the run, and who was left out."""
     st.subheader("Cohort", anchor=False)
-    display.table(st, cohort_table(scans, groups, public.fewest()))
+    display.table(st, who(run, scans, groups))
     balance = balance_sentence(runs.table(run, "balance"), groups)
     st.caption(f"People are counted once a group, by their first scan. {formatting.plain(balance)}")
     left, right = st.columns(2, gap="large")
@@ -130,15 +130,25 @@ def cohort(run: Run, scans: pd.DataFrame, groups: list[str], figures: dict[str, 
     else:
         left.caption("No scan has an age.")
     right.markdown("**Left out**")
-    excluded = runs.table(run, "exclusions")
+    excluded = left_out(run, scans)
     if len(excluded):
-        display.table(right, left_out(excluded, scans))
+        display.table(right, excluded)
     else:
         right.caption("No scan was left out.")
 
 
-def left_out(excluded: pd.DataFrame, scans: pd.DataFrame) -> pd.DataFrame:
+def who(run: Run, scans: pd.DataFrame, groups: list[str]) -> pd.DataFrame:
+    """Describe who is in the run, as this reader may see it."""
+    if runs.holds_groups_only(run):
+        return counted.cohort_table(runs.table(run, "group_counts"), groups, public.fewest())
+    return cohort_table(scans, groups, public.fewest())
+
+
+def left_out(run: Run, scans: pd.DataFrame) -> pd.DataFrame:
     """Return the exclusions by reason, as this reader may see them."""
+    if runs.holds_groups_only(run):
+        return counted.exclusion_table(runs.table(run, "exclusion_counts"), public.fewest())
+    excluded = runs.table(run, "exclusions")
     names = [str(name) for table in (excluded, scans) for column in ("scan", "subject") for name in table[column]]
     return exclusion_table(public.exclusions(excluded, names), public.fewest())
 
@@ -159,16 +169,17 @@ def downloads(run: Run, tables: dict[str, pd.DataFrame], model_set: str | None, 
 
         return cohort_report(reader, model_set=model_set, target=target, created=None, fewest=least)
 
-    counted = left_out(tables["exclusions"], tables["scans"])
+    excluded = left_out(run, tables["scans"])
     files = [
         Download.csv("Metrics, CSV", f"{name}_metrics", lambda: tables["metrics"]),
-        Download.csv("Cohort by group, CSV", f"{name}_cohort", lambda: cohort_table(tables["scans"], groups, least)),
-        Download.csv("Left out, counted, CSV", f"{name}_left-out", lambda: counted),
+        Download.csv("Cohort by group, CSV", f"{name}_cohort", lambda: who(run, tables["scans"], groups)),
+        Download.csv("Left out, counted, CSV", f"{name}_left-out", lambda: excluded),
     ]
     if model_set is not None and public.has_both_groups(run, model_set):
         figure = f"{name}_figure-1_{model_set}"
+        of_persons = [Download.pdf("Cohort report, PDF", f"{name}_cohort-report_{model_set}", report)]
         files = [
-            Download.pdf("Cohort report, PDF", f"{name}_cohort-report_{model_set}", report),
+            *([] if runs.holds_groups_only(run) else of_persons),
             Download.png(
                 "Figure 1, group averages, PNG", figure,
                 lambda: figure_1.figure_one(reader, model_set=model_set, target=target),

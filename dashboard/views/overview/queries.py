@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 import streamlit as st
 
@@ -26,15 +28,25 @@ def auc_sentence(run: Run) -> str:
         text = formatting.with_interval(*value_with_interval(metrics, FOLDS, "auc", classifier))
         if text == formatting.NONE:
             continue
+        if reader.group_level is not None:
+            text += _beside_network(reader.group_level["auc_differences"].get(classifier))
+            parts.append(f"{formatting.CLASSIFIERS[classifier]} {text}")
+            continue
         both = None if classifier == "cnn" else paired(folds, baseline_scans(reader, classifier, FOLDS))
         if both is not None:
             network, baseline = (Judged(frame, groups[0]) for frame in both)
             gap = difference(network, baseline)
-            text += (
-                f", the network {formatting.signed(gap.value)} ({formatting.interval(gap.low, gap.high) or 'too few'})"
-            )
+            text += _beside_network((gap.value, gap.low, gap.high))
         parts.append(f"{formatting.CLASSIFIERS[classifier]} {text}")
     return f" AUC of all folds together, 95 % CI over subjects: {'; '.join(parts)}." if parts else ""
+
+
+def _beside_network(gap: Sequence[float] | None) -> str:
+    """Say the AUC of the network less that of a baseline, (value, low, high); empty where it is unknown."""
+    if gap is None:
+        return ""
+    value, low, high = gap
+    return f", the network {formatting.signed(value)} ({formatting.interval(low, high) or 'too few'})"
 
 
 @st.cache_data(max_entries=8, show_spinner=False)

@@ -20,9 +20,11 @@ from dashboard.text import formatting, paper
 def identity(run: Run, manifest: dict[str, Any]) -> None:
     """Show names and fingerprints; the manifest has them in full."""
     contents = manifest["contents"]
+    derived = manifest.get("derived") or {}
     facts = {
         "Run": run.run_id,
         "Made": manifest["created"],
+        **({"Derived": f"{derived['how']}, from {derived['from']} on {derived['when'][:10]}"} if derived else {}),
         "Cohort": manifest["cohort"],
         "Groups": f"{manifest['groups'][0]} (positive) against {manifest['groups'][1]}",
         "Working grid": f"{manifest['grid_mm']:g} mm",
@@ -59,7 +61,7 @@ def models(run: Run) -> None:
         "Model": table.model, "Training scans": table.training_scans, "Subjects": table.training_subjects,
         "Test scans": table.test_scans, "Parameters": [f"{n:,}" for n in table.parameters.fillna(0)],
         "Epochs": table.epochs, "Seed": table.seed, "Time": [formatting.duration(s) for s in table.seconds],
-        "Weights (SHA-256)": table.weights_sha256.str[:16],
+        "Weights (SHA-256)": table.weights_sha256.astype("string").str[:16],
     })  # fmt: skip
     st.subheader("Networks", anchor=False)
     display.grid(st.container(gap=None), shown)
@@ -115,8 +117,10 @@ def everything(run: Run, manifest: dict[str, Any]) -> list[page.Download]:
     found = [
         page.Download("Manifest, JSON", f"{run.run_id}-manifest.json", text, "application/json"),
         page.Download("How to cite, text", f"{run.run_id}-citation.txt", how_to_cite(run, manifest), "text/plain"),
-        page.Download.zip("Networks, safetensors", f"{run.run_id}-networks", lambda: runs.zipped(run, "models")),
     ]
+    if manifest["contents"]["models"]:
+        networks = lambda: runs.zipped(run, "models")  # noqa: E731
+        found.append(page.Download.zip("Networks, safetensors", f"{run.run_id}-networks", networks))
     if access.may_see_patients():
         tables = page.Download.zip("All tables, Parquet", f"{run.run_id}-tables", lambda: runs.zipped(run, "tables"))
         found.insert(1, tables)

@@ -80,7 +80,7 @@ def controls(selection: Selection, diagnoses: list[str], regions: pd.DataFrame) 
     row = st.container(horizontal=True, gap="small", vertical_alignment="bottom")
     look = {"widget": "segmented", "place": row, "width": "content"}
     both = public.has_both_groups(selection.run, selection.model_set)
-    measures = [m for m in MEASURES if both or m != "gain"]
+    measures = [m for m in MEASURES if (both or m != "gain") and (m != "sum" or not access.has_groups_only())]
     measure = url_state.choose(
         "r_by", "Measure", measures, words=lambda m: MEASURES[m].label, place=row, width=190,
         help="\n\n".join(f"**{m.label}**: {m.means}" for m in MEASURES.values()),
@@ -284,7 +284,8 @@ def main(selection: Selection) -> None:
         head.finish()
         return
     try:
-        region_relevance.relevance(selection.run, selection.model_set)
+        if not access.has_groups_only():
+            region_relevance.relevance(selection.run, selection.model_set)
     except NotInRunError:
         st.info("This run has no relevance of regions. It is made by the stage aggregate of run_pipeline.py.")
         head.finish()
@@ -323,6 +324,9 @@ def part_of_page(
         ]
     if choice.part == "sets":
         return against.section(selection)
+    if choice.part == "region" and access.has_groups_only():
+        st.info(f"One region over all patients is {access.only_for_whom()}. Its place in the groups is under Ranking.")
+        return []
     if choice.part == "region":
         table = one_region.section(selection, choice.measure, regions, choice.region)
         if not access.may_see_patients() or table.empty:

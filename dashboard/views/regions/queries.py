@@ -66,6 +66,8 @@ def rankings(selection: Selection, measure: str, merged: bool) -> dict[str, pd.D
 
 def _ranking(selection: Selection, method: str, measure: str, merged: bool) -> pd.DataFrame:
     run, names = selection.run, runs.manifest(selection.run)["groups"]
+    if runs.holds_groups_only(run):
+        return _published(selection, method, measure, merged)
     data = region_relevance.relevance(run, selection.model_set)
     diagnoses = ordered_diagnoses(data.rows, names)
     keep = replace(selection.scan_filter, diagnosis=None).passing(data.rows)
@@ -77,6 +79,19 @@ def _ranking(selection: Selection, method: str, measure: str, merged: bool) -> p
             frame = region_ranking.use_stored(frame, stored, data.regions, measure, merged)
     chosen = selection.scan_filter.diagnosis
     return frame if chosen is None else frame[frame["diagnosis"].isin(chosen)].reset_index(drop=True)
+
+
+def _published(selection: Selection, method: str, measure: str, merged: bool) -> pd.DataFrame:
+    """Return the ranking that a run without persons has published."""
+    frame = region_ranking.published(
+        _stored(selection.run, selection, method), runs.table(selection.run, "regions"), measure, merged
+    )
+    counts = runs.opened(selection.run).table("group_counts", model_set=selection.model_set)
+    frame["scans"] = frame["diagnosis"].map(counts.set_index("diagnosis")["scans"])
+    order = ordered_diagnoses(frame, runs.manifest(selection.run)["groups"])
+    chosen = selection.scan_filter.diagnosis
+    kept = [frame[frame["diagnosis"] == d] for d in order if chosen is None or d in chosen]
+    return pd.concat(kept, ignore_index=True) if kept else frame
 
 
 @st.cache_data(max_entries=24, show_spinner=False)

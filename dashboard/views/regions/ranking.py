@@ -121,6 +121,30 @@ def use_stored(frame: pd.DataFrame, stored: pd.DataFrame, regions: pd.DataFrame,
     return add_ranks(frame)
 
 
+def published(stored: pd.DataFrame, regions: pd.DataFrame, measure: str, merged: bool) -> pd.DataFrame:
+    """Return the ranking of a run without persons, as `ranking` makes it but for the number of scans.
+
+    Args:
+        stored: rows of group_regions of the model set, method and target, with all intervals.
+    """
+    areas = RegionSizes.of(regions, merged)
+    own = stored[stored["merged"].astype(bool) == merged]
+    known = {name: number for number, name in enumerate(areas.names)}
+    own = own[own["region"].isin(known)]
+    place = own["region"].map(known).to_numpy(int)
+    of = "share" if measure == "density" else measure
+    frame = own[["diagnosis", "region"]].assign(
+        in_atlas=areas.inside[place], value=own[measure].to_numpy(float), low=own[f"{of}_low"].to_numpy(float),
+        high=own[f"{of}_high"].to_numpy(float), scans=pd.NA, subjects=own["subjects"],
+        without_relevance=own["without_relevance"].fillna(0),
+    )  # fmt: skip
+    if measure == "density":
+        per = density(np.ones(len(areas.cm3)), areas.cm3)[place]
+        frame = frame.assign(low=frame["low"] * per, high=frame["high"] * per)
+    frame = frame.assign(place=place).sort_values(["diagnosis", "place"], kind="stable").drop(columns="place")
+    return add_ranks(frame.reset_index(drop=True))
+
+
 def first_by_rank(frame: pd.DataFrame, sort_by: str, count: int | None) -> list[str]:
     """Return the first atlas regions of a diagnosis by rank; all where `count` is None, those without a value last."""
     rows = frame[(frame["diagnosis"] == sort_by) & frame["in_atlas"].astype(bool)].sort_values("rank")

@@ -1,0 +1,86 @@
+"""Pages over a store of groups alone: all open, with the figures that readers without the role see of its source."""
+
+from __future__ import annotations
+
+import pytest
+from derived_stores import CLINIC, NAME, crowd, group_level
+
+from dashboard.data import counted, runs
+from dashboard.data.runs import Run
+from dashboard.shell import locality, public
+from store import list_runs, open_run
+
+PAGES = ("overview", "group_maps", "patient", "variability", "regions", "clinical", "distances", "trust",
+         "compare_runs", "provenance")  # fmt: skip
+CURIOUS = {
+    "dx": "NC", "ok": "wrong", "sex": "F", "g_scale": "probability", "g_value": "spread", "g_numbers": "open",
+    "r_numbers": "open", "r_by": "gain", "d_level": "scan", "o_metrics": "open", "set": "folds", "g_test": "open",
+}  # fmt: skip
+OF_PERSONS = ("patient", "variability", "clinical")
+COMPARED = [
+    ("overview", {}), ("overview", {"o_metrics": "open"}), ("group_maps", {"g_numbers": "open"}), ("distances", {}),
+    *(("regions", {"r_numbers": "open", "r_by": by}) for by in ("share_of_average", "share", "density", "gain")),
+    ("regions", {"r_part": "methods", "set": "folds"}), ("trust", {}),
+]  # fmt: skip
+
+
+def run_in(place) -> Run:
+    info = list_runs(place)[0]
+    return Run(str(place), info.run, info.created)
+
+
+@pytest.mark.parametrize("query", [{}, CURIOUS], ids=["plain", "curious"])
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_of_a_store_without_persons_opens(open_view, name, query):
+    app = open_view(f"views/{name}/page.py", group_level(), **query)
+    said = text_of(app)
+    assert not app.exception
+    for failure in ("This view failed", "cannot be shown", NAME, CLINIC):
+        assert failure not in said
+    if name in OF_PERSONS:
+        assert "This run holds results of groups alone" in said
+    assert "who may see single patients" not in said
+
+
+def text_of(app) -> str:
+    """All that a page says."""
+    kinds = ("title", "header", "subheader", "markdown", "caption", "info", "warning", "error")
+    return "\n".join(str(element.value) for kind in kinds for element in app.get(kind))
+
+
+def figures(app) -> tuple:
+    """What a page shows in numbers."""
+    frames = [frame.value for kind in ("dataframe", "table") for frame in app.get(kind)]
+    frames = [frame[frame["in_atlas"]] if "in_atlas" in frame else frame for frame in frames]
+    frames = [frame.reset_index(drop="in_atlas" in frame) for frame in frames]
+    frames = [frame[~frame.astype(str).apply(lambda row: "MCI" in " ".join(row), axis=1)] for frame in frames]
+    frames = [frame.to_csv(float_format="%.5g", index=False) for frame in frames]  # of three MCI nothing is published
+    cards = [(card.label, card.value) for card in app.metric]
+    return frames, cards, [text.value for text in app.caption if "n = " in text.value]
+
+
+@pytest.mark.parametrize(("name", "query"), COMPARED)
+def test_figures_are_those_of_readers_without_the_role(open_view, monkeypatch, name, query):
+    ours = figures(open_view(f"views/{name}/page.py", group_level(), **query))
+    monkeypatch.setattr(locality, "is_local", lambda headers, cookies: False)
+    theirs = figures(open_view(f"views/{name}/page.py", crowd(), **query))
+    assert any(theirs)
+    assert ours == theirs
+
+
+def test_rows_that_are_counted_hold_no_value():
+    run = open_run(group_level())
+    scans, predictions = counted.rows(run, "scans"), counted.rows(run, "predictions")
+    assert scans.groupby("diagnosis").subject.nunique().to_dict() == {"AD": 11, "NC": 12}
+    assert scans.groupby("diagnosis").scan.nunique().to_dict() == {"AD": 12, "NC": 12}
+    assert scans[["age", "sex", "site", "mmse", "session", "source_hash"]].isna().all(axis=None)
+    assert predictions[["probability", "margin", "value", "observed", "predicted"]].isna().all(axis=None)
+
+
+def test_a_run_of_groups_shows_nobody_single_persons(open_view):
+    app = open_view("views/overview/page.py", group_level())
+    assert runs.holds_groups_only(run_in(group_level()))
+    assert not runs.holds_groups_only(run_in(crowd()))
+    labels = [button.label for button in app.get("download_button")]
+    assert not [label for label in labels if label in ("Scans, CSV", "Predictions, CSV")]
+    assert public.fewest() == 0  # outside of such a page the person at this computer sees everything
