@@ -171,7 +171,7 @@ def main() -> None:
         url_state.leave_link()
         return
     access.show_runs(())
-    place = run_picker.store_place(sys.argv[1:], os.environ)
+    place = run_picker.or_example(run_picker.store_place(sys.argv[1:], os.environ))
     if access.role() == NONE:
         account.sign_in_page()
         url_state.leave_link()
@@ -194,6 +194,8 @@ def main() -> None:
             return
         with st.sidebar:
             info, badges = sidebar(pages, runs)
+        if run_picker.is_example(place):
+            notices.example(badges)
         open_run(view, page, info, place, badges)
         notices.ignored(notes, url_state.finish())
     except BoundLinkError:

@@ -104,6 +104,9 @@ def _parser() -> argparse.ArgumentParser:
     derive.add_argument(
         "--key", metavar="FILE", help="with --pseudonymous: the key, made if there is none (default: OUT.key); keep it"
     )
+    derive.add_argument(
+        "--small", action="store_true", help="with --group-level: averages rounded to four digits, a third of the space"
+    )
     derive.add_argument("--name", help="what the new run is called; default: as the old one")
     remove = add("rm", _remove, "delete a run, or the cache, or what interrupted runs left")
     remove.add_argument("run", metavar="RUN", nargs="?", help="identifier or name of the run to delete")
@@ -245,11 +248,13 @@ def _derive(options: argparse.Namespace) -> int:
         return _say(f"--fewest is {options.fewest}, must be at least {FEWEST}", USER_MISTAKE)
     if options.key and not options.pseudonymous:
         return _say("--key belongs to --pseudonymous: leave it out", USER_MISTAKE)
+    if options.small and not options.group_level:
+        return _say("--small belongs to --group-level: leave it out", USER_MISTAKE)
     out = Path(options.group_level or options.pseudonymous)
     key = Path(options.key or f"{out}.key") if options.pseudonymous else None
     fewest = None if options.pseudonymous else options.fewest
     try:
-        made = derive(Request(options.store, tuple(options.run), out, fewest, key, options.name))
+        made = derive(Request(options.store, tuple(options.run), out, fewest, key, options.name, options.small))
     except NotWritableError as error:
         return _say(error, USER_MISTAKE)
     for run in made:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from derived_stores import CLINIC, NAME, crowd, group_level
 
 from dashboard.data import counted, runs
 from dashboard.data.runs import Run
-from dashboard.shell import locality, public
-from store import list_runs, open_run
+from dashboard.shell import locality, public, run_picker
+from store import example, list_runs, open_run
+from store.writing.validate import validate
 
 PAGES = ("overview", "group_maps", "patient", "variability", "regions", "clinical", "distances", "trust",
          "compare_runs", "provenance")  # fmt: skip
@@ -66,6 +69,32 @@ def test_figures_are_those_of_readers_without_the_role(open_view, monkeypatch, n
     theirs = figures(open_view(f"views/{name}/page.py", crowd(), **query))
     assert any(theirs)
     assert ours == theirs
+
+
+@pytest.mark.parametrize("name", ["overview", "regions", "provenance"])
+def test_without_a_store_the_example_is_shown_and_said_to_be_one(open_view, monkeypatch, tmp_path, name):
+    monkeypatch.setattr(run_picker, "DEFAULT_STORE", str(tmp_path / "results"))
+    app = open_view(f"views/{name}/page.py", tmp_path / "results")
+    assert "**Example, SIMULATED**" in text_of(app)
+    assert "python run_pipeline.py" in text_of(app)
+    assert "This view failed" not in text_of(app)
+    assert app.query_params["run"][0].startswith("example-")
+
+
+def test_with_a_run_of_ones_own_or_a_named_store_there_is_no_example(monkeypatch, tmp_path, fresh_dashboard):
+    assert run_picker.or_example(str(tmp_path)) == str(tmp_path)
+    monkeypatch.setattr(run_picker, "DEFAULT_STORE", str(tmp_path))
+    assert run_picker.is_example(run_picker.or_example(str(tmp_path)))
+    monkeypatch.setattr(run_picker, "DEFAULT_STORE", str(group_level()))
+    assert run_picker.or_example(str(group_level())) == str(group_level())
+
+
+def test_the_example_is_sound_small_and_of_nobody():
+    (info,) = list_runs(example.PLACE)
+    assert info.simulated
+    assert open_run(example.PLACE).holds_groups_only
+    assert validate(f"{example.PLACE}/{info.run}") == []
+    assert sum(file.stat().st_size for file in Path(example.PLACE).rglob("*")) < 10e6
 
 
 def test_rows_that_are_counted_hold_no_value():

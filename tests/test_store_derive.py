@@ -15,6 +15,7 @@ from derived_stores import CLINIC, NAME, crowd, derived, folder, found_in, group
 from store import NotInRunError, open_run
 from store.__main__ import main
 from store.deriving import command
+from store.deriving.averages import rounded
 from store.deriving.command import Request
 from store.deriving.group_tables import large_cells
 from store.deriving.leaks import look_for
@@ -206,6 +207,15 @@ def test_a_key_that_others_may_read_is_refused(tmp_path, capsys):
     options = ["--pseudonymous", str(tmp_path / "out"), "--key", str(tmp_path / "key")]
     assert main(["derive", str(crowd()), *options]) == 2
     assert "chmod 600" in capsys.readouterr().err
+
+
+def test_small_numbers_are_right_to_four_digits():
+    values = np.random.default_rng(0).normal(size=1000).astype(np.float32) * 1e-5
+    found = rounded(values)
+    np.testing.assert_allclose(found, values, rtol=1 / 8000)
+    assert not np.array_equal(found, values)
+    assert rounded(np.zeros(3, np.float32)).tolist() == [0, 0, 0]
+    assert np.unique(found.view(np.uint32) & 0x7FF).tolist() == [0]
 
 
 def test_texts_without_places_and_names():

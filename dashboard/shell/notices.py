@@ -59,6 +59,16 @@ def _commands() -> None:
     st.code(OTHER_STORE, language=None, wrap_lines=True)
 
 
+def example(badges: DeltaGenerator) -> None:
+    """Say on every page that what is shown ships with the project, and how to make one's own."""
+    badges.badge("EXAMPLE", color="gray", icon=":material/school:")
+    st.info(
+        "**Example, SIMULATED**: results of groups of a demo run that ships with Brainwhy, shown because `results` has "
+        f"no run of yours yet. `{MAKE_ONE}` makes one, which then stands here; `{OTHER_STORE}` opens another "
+        "store.", icon=":material/school:",
+    )  # fmt: skip
+
+
 def broken_run(run: str, problem: str) -> None:
     """Say that a run cannot be opened or read."""
     st.title("This run cannot be shown")

@@ -11,7 +11,7 @@ from dashboard.data import runs as data_runs
 from dashboard.data.runs import Run
 from dashboard.serving import hosting, roles
 from dashboard.shell import access, url_state
-from store import RunInfo, StoreError, StoreNotFoundError
+from store import RunInfo, StoreError, StoreNotFoundError, example
 
 DEFAULT_STORE = "results"
 RUN, MADE = "run", "made"
@@ -28,6 +28,21 @@ def store_place(arguments: Sequence[str], environment: Mapping[str, str]) -> str
     parser.add_argument("--store", nargs="?")
     known, _ = parser.parse_known_args(list(arguments))
     return known.store or environment.get("BRAINWHY_STORE") or DEFAULT_STORE
+
+
+def or_example(place: str) -> str:
+    """Return the example that ships with the project where nobody has named a store and the usual one has no run."""
+    if place != DEFAULT_STORE or hosting.current() is not None or not example.is_there():
+        return place
+    try:
+        return place if data_runs.runs(place) else example.PLACE
+    except StoreNotFoundError:
+        return example.PLACE
+
+
+def is_example(place: str) -> bool:
+    """Return whether a store is the example that ships with the project, and nobody's own."""
+    return place == example.PLACE
 
 
 def first_choice(runs: Sequence[RunInfo]) -> int:

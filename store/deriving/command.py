@@ -64,6 +64,7 @@ class Request:
         fewest: subjects of a published cell; None: pseudonymous, the whole run.
         key: file of the key of the pseudonyms.
         name: of the new run; None: that of the old one.
+        small: averages of groups with rounded numbers.
     """
 
     store: str
@@ -72,6 +73,7 @@ class Request:
     fewest: int | None
     key: Path | None = None
     name: str | None = None
+    small: bool = False
 
 
 def derive(request: Request) -> list[str]:
@@ -137,7 +139,7 @@ def _derive_run(
         assert request.fewest is not None
         counts = group_level.check(run, request.fewest)
         progress = Progress(group_level.steps_of(run, counts))
-        manifest = group_level.write_group_level(run, writer, counts, progress.step)
+        manifest = group_level.write_group_level(run, writer, counts, progress.step, request.small)
         how = group_level.HOW
     else:
         progress = Progress(pseudonymous.steps_of(run))

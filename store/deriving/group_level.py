@@ -52,15 +52,18 @@ def steps_of(run: RunReader, counts: Counts) -> int:
     return len(averages.cells_of(run, counts)) + len(group_tables.names_of_tables(run))
 
 
-def write_group_level(run: RunReader, writer: RunWriter, counts: Counts, step: Callable[[str], None]) -> dict[str, Any]:
+def write_group_level(
+    run: RunReader, writer: RunWriter, counts: Counts, step: Callable[[str], None], small: bool = False
+) -> dict[str, Any]:
     """Write a run of groups alone into a staging folder; return its manifest, without name and identifier.
 
     Args:
         counts: from `check`.
         step: is told of every step that is done.
+        small: averages with rounded numbers, which take a third of the space.
     """
-    _write_volumes(run, writer, counts)
-    cells = averages.write_cells(run, writer, counts, step)
+    _write_volumes(run, writer, counts, small)
+    cells = averages.write_cells(run, writer, counts, step, small)
     for name in group_tables.names_of_tables(run):
         frame = cells if name == "cells" else group_tables.publishable(run, name, counts)
         if not (frame.empty and name.startswith("truth_sub")):
@@ -71,8 +74,8 @@ def write_group_level(run: RunReader, writer: RunWriter, counts: Counts, step: C
     return _manifest(run, counts)
 
 
-def _write_volumes(run: RunReader, writer: RunWriter, counts: Counts) -> None:
-    """Copy the template, the atlas, truths that are means, and where networks agree on groups of enough subjects."""
+def _write_volumes(run: RunReader, writer: RunWriter, counts: Counts, small: bool) -> None:
+    """Write the template, the atlas, truths that are means, and where networks agree on groups of enough subjects."""
     agreeing = {path_part(diagnosis) for diagnosis in counts.diagnoses("holdout")}
     for entry in run.manifest["contents"]["arrays"]:
         path = entry["path"]
@@ -82,7 +85,10 @@ def _write_volumes(run: RunReader, writer: RunWriter, counts: Counts) -> None:
         if path.startswith("agreement/") and path.split("/")[-1] not in agreeing:
             continue
         attributes = {name: run.attributes(path)[name] for name in spec.attributes}
-        writer.put_array(path, run.array(path), **attributes)
+        values = run.array(path)
+        writer.put_array(
+            path, averages.rounded(values) if small and path.startswith("agreement/") else values, **attributes
+        )
 
 
 def _manifest(run: RunReader, counts: Counts) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def publishable(run: RunReader, name: str, counts: Counts) -> pd.DataFrame:
 
 
 def _without_few(run: RunReader, name: str, table: pd.DataFrame, counts: Counts) -> pd.DataFrame:
-    """Drop the rows of too few subjects, those of all together where one of them is dropped, and small numbers."""
+    """Leave out rows of too few subjects, those of all together where one of them is left out, and small numbers."""
     if "subjects" in table or name in COUNTED_BY or "scans" in table:
         few = _subjects(run, name, table) < counts.fewest
         table, dropped = table[~few], table[few]
@@ -138,7 +138,7 @@ def _of_all_folds(judged: pd.DataFrame, folds: set[str]) -> int:
 
 
 def _curves(run: RunReader, counts: Counts) -> pd.DataFrame:
-    """Drop curves of small test sets, and points of the calibration that few scans are behind."""
+    """Leave out curves of small test sets, and points of the calibration that few scans are behind."""
     table = run.table("curves")
     table = table[~table["model"].isin(small_models(run, counts.fewest))]
     keep = np.ones(len(table), bool)

@@ -112,7 +112,7 @@ def _told(text: str, key: Pseudonyms) -> str:
 
 
 def _copy_array(source: Path, target: Path, path: str, run: RunReader, key: Pseudonyms) -> None:
-    """Copy the files of an array; the space of a scan goes by the scan's pseudonym."""
+    """Take over the files of an array; the space of a scan goes by the scan's pseudonym."""
     parts = path.split("/")
     if parts[0] == NATIVE_FOLDER:
         names = {path_part(str(scan)): str(scan) for scan in run.table("scans")["scan"]}
