@@ -23,6 +23,7 @@ from store.deriving.pseudonymous import pseudonymous_table
 from store.deriving.pseudonyms import Pseudonyms, date_in, visits
 from store.deriving.texts import kind_of, without_places
 from store.errors import SpecViolationError
+from store.export.methods_text import methods_text
 from store.keys import GroupKey
 from store.writing.validate import validate
 
@@ -207,6 +208,10 @@ def test_a_key_that_others_may_read_is_refused(tmp_path, capsys):
     options = ["--pseudonymous", str(tmp_path / "out"), "--key", str(tmp_path / "key")]
     assert main(["derive", str(crowd()), *options]) == 2
     assert "chmod 600" in capsys.readouterr().err
+
+
+def test_the_methods_text_counts_people_without_rows_of_them():
+    assert "11 AD with 12 scans, 12 NC with 12 scans" in methods_text(open_run(group_level()))
 
 
 def test_small_numbers_are_right_to_four_digits():

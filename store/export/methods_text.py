@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from store.group_tables import COHORT
 from store.keys import are_retrained, explains
 from store.reading.reader import RunReader
 
@@ -63,6 +64,8 @@ def methods_text(run: RunReader) -> str:
 
 
 def _participants(run: RunReader) -> str:
+    if run.holds_groups_only:
+        return _counted_participants(run)
     scans = run.table("scans", ["scan", "subject", "diagnosis", "age", "sex", "holdout"])
     counts = scans.groupby("diagnosis", sort=False)["subject"].nunique()
     people = ", ".join(f"{count} {diagnosis}" for diagnosis, count in counts.items())
@@ -82,6 +85,15 @@ def _participants(run: RunReader) -> str:
         tested = scans[scans["holdout"]]
         text += f" {tested['subject'].nunique()} subjects were kept as a fixed test set."
     return text
+
+
+def _counted_participants(run: RunReader) -> str:
+    """Say who took part in a run of groups alone, from its counts."""
+    rows = list(run.table("group_counts", model_set=COHORT).itertuples())
+    people = ", ".join(f"{row.subjects} {row.diagnosis} with {row.scans} scans" for row in rows)
+    ages = ", ".join(f"{row.diagnosis} {row.age_mean:.1f} (SD {row.age_sd:.1f})" for row in rows if row.age_mean > 0)
+    text = f"Subjects of the cohort {run.manifest.get('cohort', 'that was given')}: {people}."
+    return f"{text} Mean age in years: {ages}." if ages else text
 
 
 def _preprocessing(run: RunReader, config: Mapping[str, Any], cited: dict[str, None]) -> str:

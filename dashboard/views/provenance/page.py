@@ -16,6 +16,8 @@ from dashboard.shell import access, display, page, public, run_picker
 from dashboard.shell import notices as shell_notices
 from dashboard.text import formatting, paper
 
+NOT_HERE = "not in this run"
+
 
 def identity(run: Run, manifest: dict[str, Any]) -> None:
     """Show names and fingerprints; the manifest has them in full."""
@@ -61,7 +63,7 @@ def models(run: Run) -> None:
         "Model": table.model, "Training scans": table.training_scans, "Subjects": table.training_subjects,
         "Test scans": table.test_scans, "Parameters": [f"{n:,}" for n in table.parameters.fillna(0)],
         "Epochs": table.epochs, "Seed": table.seed, "Time": [formatting.duration(s) for s in table.seconds],
-        "Weights (SHA-256)": table.weights_sha256.astype("string").str[:16],
+        "Weights (SHA-256)": table.weights_sha256.astype("string").str[:16].fillna(NOT_HERE),
     })  # fmt: skip
     st.subheader("Networks", anchor=False)
     display.grid(st.container(gap=None), shown)
