@@ -11,23 +11,34 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy import ndimage
 
 from engine.atlas.aal import load_atlas
 from engine.config.cohort_schema import CohortConfig, Heads, Simulation
+from engine.config.loading import load_config
 from engine.config.preprocessing_schema import PreprocessingConfig
-from engine.config.schema import AtlasConfig, RunConfig
+from engine.config.schema import AtlasConfig, RunConfig, TrainingConfig
 from engine.errors import UserError
 from engine.images.grid import Grid
 from engine.images.template import brain_mask, template_brain
-from engine.pipeline import fingerprints
+from engine.pipeline import check_people, fingerprints
+from engine.pipeline import simulation_check as check
+from engine.pipeline.method_benchmark.command import complete
+from engine.pipeline.run import Run
+from engine.progress import Progress
+from engine.simulation.atrophy import sample
+from engine.simulation.cohort import SHARED_FACTOR
 from engine.simulation.fields import control_points, smooth_field
-from engine.simulation.head_cohort import HeadPreparer, drawn_heads, read_on_heads
+from engine.simulation.head_cohort import HEAD_NUISANCES, HeadPreparer, drawn_heads, read_on_heads
 from engine.simulation.head_files import HeadFile, draw_groups, read_heads
 from engine.simulation.head_names import MUSE, labels_of
 from engine.simulation.head_truth import change_of_head, regions_of
 from engine.simulation.heads import own_fluid
-from engine.simulation.scenarios import SCENARIOS
+from engine.simulation.imposed import warped_volume
+from engine.simulation.scenarios import SCENARIOS, Scenario
+from store import open_run
+from store.writing.validate import validate
 
 HEADS = 6
 PREPROCESSING = PreprocessingConfig(registration="none", brain_extraction="none", n4=False)
@@ -121,10 +132,37 @@ def test_bad_input_is_one_clear_error(folder, change, message):
         read_heads(_heads(folder).model_copy(update=change))
 
 
-def test_scenarios_that_change_healthy_people_are_refused(folder):
-    for name in ("confound", "suppressor"):
-        with pytest.raises(UserError, match=f"scenario: {name} changes healthy people"):
-            read_on_heads(CohortConfig(simulation=_simulation(folder, scenario=name)))
+def test_patients_of_a_confound_are_the_older_heads(folder):
+    simulation = _simulation(folder, scenario="confound", effect=0.5)
+    scans = read_on_heads(CohortConfig(simulation=simulation)).scans
+    means = scans.groupby("group")["age"].mean()
+    assert means["AD"] - means["NC"] == pytest.approx(4, abs=1)
+    assert (scans["severity"] == 0).all()
+    null = read_on_heads(CohortConfig(simulation=simulation.model_copy(update={"effect": 0.0}))).scans
+    assert null.groupby("group")["age"].mean().diff().abs().max() <= 2.1
+    with pytest.raises(UserError, match="16 years older, and by these heads they can be 6"):
+        read_on_heads(CohortConfig(simulation=simulation.model_copy(update={"effect": 2.0})))
+
+
+def test_a_group_is_older_by_as_much_as_asked_and_no_other_way():
+    random = np.random.default_rng(1)
+    heads = tuple(
+        HeadFile(None, None, str(k), age, sex, np.nan)
+        for k, (age, sex) in enumerate(zip(random.uniform(20, 90, 150), random.choice(["F", "M"], 150), strict=True))
+    )
+    others = np.zeros(150)
+    for seed in range(5):
+        drawn = draw_groups(heads, (50, 50, 20), seed, 8.0)
+        assert len({head.key for head in drawn}) == 120
+        ill, healthy, asked = drawn[:50], drawn[50:100], drawn[100:]
+        ages = [np.mean([head.age for head in group]) for group in (ill, healthy, asked)]
+        assert ages[0] - ages[1] == pytest.approx(8, abs=1)
+        assert abs(np.mean([h.sex == "F" for h in ill]) - np.mean([h.sex == "F" for h in healthy])) < 0.1
+        assert abs(np.mean([h.age > 55 for h in ill]) - 0.5) < 0.35  # not the oldest alone
+        others[[int(head.key) for head in asked]] += 1
+    assert others.max() < 5
+    with pytest.raises(UserError, match=r"the table has no ages by which to tell; give the age of everybody"):
+        draw_groups(tuple(replace(head, age=np.nan) for head in heads), (50, 50), 0, 8.0)
 
 
 def test_groups_are_drawn_at_random_and_balanced():
@@ -277,6 +315,52 @@ def test_fluid_is_that_of_the_inner_ventricles(preparer):
     assert len(values) > 100
 
 
+@pytest.fixture(scope="module")
+def varied(folder, cache):
+    """Heads of a cohort with a factor that both groups share; its change is of two regions, to be solved faster."""
+    return HeadPreparer(_simulation(folder, scenario="suppressor"), 4, 0, PREPROCESSING, cache)
+
+
+def test_the_shared_factor_changes_a_region_by_its_sign_and_size(varied, monkeypatch):
+    """The same person as patient and as control has the same variation: the draw knows nothing of the group."""
+    patient = next(row for row in _rows(varied.simulation) if row["group"] == "AD")
+    body, base = varied.body(patient), varied.template()
+    own = np.isin(body.labels, varied.labels("Frontal_Mid_2_L")) & (body.cover > 0.5)
+    still = varied._deformed(body, base.identity, [])
+    inner = own[::2, ::2, ::2] & (still > 0.5)
+    for factor, change in ((1.0, -0.15), (-1.0, 1 / 0.85 - 1)):
+        monkeypatch.setattr(Scenario, "draw_factor", lambda _self, _seed, _number, f=factor: f)
+        step = varied._shared_step(patient, body)
+        assert _carried(step, own, body.mm) == pytest.approx(change, abs=0.04)
+        moved = varied._deformed(body, base.identity, [step])
+        assert np.abs(moved - still).max() > 0.1
+        # What was asked to grow is more of the same tissue, and no fluid.
+        assert factor > 0 or moved[inner].mean() > 0.97 * still[inner].mean()
+
+
+def test_twins_have_the_shared_factor_and_can_be_without(varied):
+    patient = next(row for row in _rows(varied.simulation) if row["group"] == "AD")
+    control = {**patient, "group": "NC", "diagnosis": "NC", "severity": 0.0}
+    twin = varied.volume(patient, imposed=False)
+    assert np.array_equal(varied.volume(control), twin)
+    assert not np.array_equal(varied.volume(patient), twin)
+    assert not np.array_equal(varied.volume(control, without=(SHARED_FACTOR,)), twin)
+
+
+def _carried(step, region, mm):
+    """Return the relative change of volume of a region that a step carries along."""
+    at = np.indices(region.shape, dtype=np.float32) * (mm / step.mm)
+    return warped_volume(region, sample(step.displacement, at) * (step.mm / mm)) - 1
+
+
+def test_the_factor_is_no_sign_of_the_group():
+    scenario = SCENARIOS["suppressor"]
+    drawn = np.array([scenario.draw_factor(0, number) for number in range(1, 401)])
+    assert abs(drawn.mean()) < 0.15
+    assert drawn.std() == pytest.approx(0.95, abs=0.1)  # cut off at two
+    assert abs(drawn[:200].mean() - drawn[200:].mean()) < 0.3
+
+
 def test_what_was_prepared_and_solved_is_not_done_again(preparer, monkeypatch):
     row = next(row for row in _rows(preparer.simulation) if row["group"] == "AD")
     first = preparer.volume(row)
@@ -303,3 +387,93 @@ def test_a_segmentation_of_another_head_is_refused(folder, tmp_path):
     simulation = _simulation(folder, heads=heads)
     with pytest.raises(UserError, match="not one label is in the head's image"):
         HeadPreparer(simulation, 4, 0, PREPROCESSING, None).volume(_rows(simulation)[0])
+
+
+# -- the check of a cohort -------------------------------------------------------------------------------------------
+
+
+def _checked(folder, **more):
+    simulation = _simulation(folder, **more)
+    training = TrainingConfig(epochs=1, learning_rate=0.001)
+    return RunConfig(cohort=CohortConfig(simulation=simulation), preprocessing=PREPROCESSING, training=training)
+
+
+def test_who_is_asked_about_is_no_head_of_the_training(folder, tmp_path, monkeypatch):
+    config, extent = _checked(folder), check_people.Extent(1, None, 40)
+    with pytest.raises(UserError, match=r"heads: 6 heads are too few .*; give 30 or more"):
+        check_people.people_of(config, extent, tmp_path)
+    monkeypatch.setattr(check_people, "LEAST_HEADS", HEADS)
+    people = check_people.people_of(config, extent, tmp_path)
+    asked, trained = ({people.ask_preparer.head(row).key for row in rows} for rows in (people.asked, people.training))
+    assert (len(asked), len(trained)) == (2, 4)  # a third of six
+    assert not asked & trained
+    assert sorted(row["group"] for row in people.training) == ["AD", "AD", "NC", "NC"]
+    assert all(row["severity"] > 0 for row in people.asked)  # they can be rendered as patients
+    assert people.ask_preparer.folder == tmp_path / ".cache" / "heads"
+    fewer = check_people.people_of(config, check_people.Extent(1, 1, 1), tmp_path)
+    assert (len(fewer.training), len(fewer.asked)) == (2, 1)
+
+
+@pytest.mark.parametrize("scenario", ["typical_ad", "confound", "suppressor"])
+def test_check_simulation_answers_for_real_heads(scenario, folder, tmp_path, monkeypatch):
+    """Every question is asked of heads; of a confound, whether older people are called patients."""
+    monkeypatch.setattr(check_people, "LEAST_HEADS", HEADS)
+    brain, rendered = brain_mask(4), []
+
+    def volume(_preparer, row, imposed=True, without=()):
+        """White noise that knows whether the change is there, in the place of a deformed head."""
+        rendered.append((row["subject"], imposed, without))
+        noise = np.random.default_rng(len(rendered)).normal(1, 0.1, brain.shape)
+        return np.where(brain, noise + 0.2 * (imposed and row["severity"] > 0), 0).astype(np.float32)
+
+    monkeypatch.setattr(HeadPreparer, "volume", volume)
+    monkeypatch.setattr(HeadPreparer, "warm_up", lambda *_: None)
+    config = _checked(folder, scenario=scenario, effect=0.2)
+    report = check.check(config, check_people.Extent(1, None, 2), torch.device("cpu"), Progress(quiet=True), tmp_path)
+    nuisances = {f"nuisance_{name}" for name in HEAD_NUISANCES if name != "sham"}
+    assert nuisances <= set(report["auc"])
+    assert not {"nuisance_ageing", "nuisance_size"} & set(report["auc"])  # of template brains alone
+    assert ("nuisance_shared_factor" in report["auc"]) == (scenario == "suppressor")
+    assert report["expected"] == [check.OLDER if scenario == "confound" else check.IMPOSED]
+    assert report["heads"]
+    assert report["n"][check.SHAM] == [2, 2]
+    if scenario == "confound":
+        assert report["n"][check.OLDER] == [1, 1]
+        assert not report["passed"][check.OLDER]  # of one person on each side nothing can be said
+        assert "does not find that patients are older" in check.sentence(report)
+    assert len({subject for subject, *_ in rendered}) == HEADS
+
+
+# -- a run from heads to heatmaps -------------------------------------------------------------------------------------
+
+
+def test_a_run_on_heads_from_their_files_to_a_sound_store(folder, tmp_path):
+    """All stages, in this process; two regions' worth of change, so that six heads are solved in seconds."""
+    simulation = {
+        "positive": 3, "negative": 3, "solve_mm": 4, "scenario": "left_hippocampus",
+        "heads": {"data": str(folder / "people.csv"), "path": "{id}_T1.nii.gz", "segmentation": "{id}_seg.nii.gz",
+                  "registration": "none", "note": "Made up, CC0."},
+    }  # fmt: skip
+    config = load_config(
+        None, "smoke",
+        {
+            "cohort.simulation": simulation, "preprocessing.brain_extraction": "none", "preprocessing.n4": False,
+            "preprocessing.processes": 1, "split.holdout_per_group": 1, "training.models": ["holdout"],
+            "training.epochs": 1, "explain.holdout": ["sensitivity"], "explain.folds": [], "store.scans": False,
+            "analysis.untrained_networks": 1, "analysis.null_networks": 0, "trust.networks": 0, "trust.scans": 0,
+            "trust.measures": [],
+        },
+    )  # fmt: skip
+    published, is_new = complete(Run(config, tmp_path, "cpu", Progress(quiet=True)))
+    assert is_new
+    assert validate(published) == []
+    run = open_run(tmp_path)
+    assert run.simulated
+    assert "Made up, CC0." in " ".join(run.manifest["notices"])
+    heads = run.table("truth_heads")
+    own = heads[heads["region"] == "Hippocampus_L"].dropna(subset="achieved")
+    assert len(own) == 3
+    assert own["achieved"].to_numpy() == pytest.approx(own["requested"].to_numpy(), rel=0.1)
+    scores = run.table("truth_scores")
+    assert scores.loc[scores["method"] == "sensitivity", "value"].notna().any()
+    assert "anna" not in (published / "manifest.json").read_text()

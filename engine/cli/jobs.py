@@ -126,12 +126,15 @@ def check_parser() -> argparse.ArgumentParser:
         "check-simulation",
         "Prove that a network trained on a simulated cohort finds the imposed change and nothing else: the "
         "sham and every other nuisance, switched off in people whom it has never seen, must leave it at chance.",
-        "Exit code 0 if so, 1 with one sentence if not. Nothing is stored.",
+        "Exit code 0 if so, 1 with one sentence if not. Nothing is stored but real heads made ready, in the store's "
+        "cache. Of real heads (cohort.simulation.heads), a third is kept out of the training and asked about.",
     )
     p.add_argument("config", nargs="?", type=Path, metavar="CONFIG.yaml", help="configuration over the preset's")
     p.add_argument("--preset", metavar="NAME", help="where to start from (default: demo)")
     add_settings(p, "a setting")
     p.add_argument("--quick", action="store_true", help="one small training and fewer people: wider intervals")
+    p.add_argument("--store", type=Path, default=DEFAULT_STORE, metavar="PATH",
+                   help=f"in whose cache real heads made ready are kept (default: {DEFAULT_STORE})")  # fmt: skip
     add_device(p)
     add_json(p)
     p.set_defaults(plan=False, name=None, cohort=None, data=None, table=None)
@@ -145,7 +148,7 @@ def check_simulation(options: argparse.Namespace, device: str, progress: Progres
     from engine.pipeline.simulation_check import FULL, QUICK, check, lines, sentence  # noqa: PLC0415
 
     config = configuration(options)
-    report = check(config, QUICK if options.quick else FULL, torch.device(device), progress)
+    report = check(config, QUICK if options.quick else FULL, torch.device(device), progress, options.store.resolve())
     for line in lines(report):
         progress.say(line)
     if options.json:

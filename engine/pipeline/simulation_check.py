@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,32 +27,20 @@ from engine.config.schema import RunConfig
 from engine.errors import UserError
 from engine.images.template import brain_mask
 from engine.networks.device import make_deterministic
+from engine.pipeline.check_people import Extent, People, people_of
 from engine.progress import Progress
-from engine.simulation.cohort import NUISANCES, POSITIVE, SHARED_FACTOR, SimulatedPreparer, read
+from engine.simulation.cohort import NUISANCES, POSITIVE, SHARED_FACTOR
+from engine.simulation.head_cohort import HEAD_NUISANCES
 from engine.simulation.scenarios import is_imposed, scenario_of
 from engine.training.objective import Classification
 from engine.training.trainer import TrainedNetwork, Trainer, TrainingSetup, predict_margins
 from engine.training.volumes import STREAMED, Volumes
 
 FINEST_MM = 2
-OTHER_PEOPLE = 1_000_003  # added to the seed: people of the tests are none of the training
+STORE = Path("results")
 IMPOSED, SHAM = "imposed_and_sham_against_sham", "sham_against_nothing"
+OLDER = "older_against_younger"
 CHUNK = 8
-
-
-@dataclass(frozen=True)
-class Extent:
-    """How much is computed.
-
-    Attributes:
-        networks: trained, alike but for their seed; AUCs are their means.
-        training: subjects of each group at most.
-        people: that are asked about.
-    """
-
-    networks: int
-    training: int | None
-    people: int
 
 
 FULL, QUICK = Extent(3, None, 100), Extent(1, 60, 40)
@@ -60,24 +48,27 @@ FULL, QUICK = Extent(3, None, 100), Extent(1, 60, 40)
 
 @dataclass(frozen=True)
 class Question:
-    """Two sets of scans of the same people that a network may or may not tell apart.
+    """Two sets of scans that a network may or may not tell apart, of the same people unless by age.
 
     Attributes:
         first, second: how each is rendered, as arguments of SimulatedPreparer.volume; the AUC is above 0.5 where the
             first is called AD more.
         differ: True where the network should tell them apart: the imposed change, and a confound.
+        by_age: the first set is of the older half of the people, the second of the younger.
     """
 
     name: str
     first: tuple[bool, tuple[str, ...]]
     second: tuple[bool, tuple[str, ...]]
     differ: bool = False
+    by_age: bool = False
 
 
 def questions(simulation: Simulation) -> list[Question]:
     """Return all that is asked; where nothing is imposed there is no disease to find.
 
-    Where patients are older, the network must take age for the disease: that is what such a cohort is for.
+    Where patients are older, the network must take age for the disease: that is what such a cohort is for. The ageing
+    of template brains can be switched off; that of real heads cannot, and older are asked about against younger people.
     """
     scenario, imposed = scenario_of(simulation), is_imposed(simulation)
     healthy, ill = (False, ()), (True, ())
@@ -85,56 +76,58 @@ def questions(simulation: Simulation) -> list[Question]:
     asked.append(Question(SHAM, healthy, (False, ("sham",))))
     if imposed:  # of the ill: a sham that hides or feigns the disease
         asked.append(Question("nuisance_sham", ill, (True, ("sham",))))
-    confound = "ageing" if scenario.years_older and simulation.effect else ""
-    names = [*NUISANCES, *([SHARED_FACTOR] if scenario.shared else [])]
+    older = bool(scenario.years_older and simulation.effect)
+    if older and simulation.heads:
+        asked.append(Question(OLDER, healthy, healthy, differ=True, by_age=True))
+    names = [*(HEAD_NUISANCES if simulation.heads else NUISANCES), *([SHARED_FACTOR] if scenario.shared else [])]
     asked += [
-        Question(f"nuisance_{name}", healthy, (False, (name,)), differ=name == confound)
+        Question(f"nuisance_{name}", healthy, (False, (name,)), differ=older and name == "ageing")
         for name in names
         if name != "sham"
     ]
     return asked
 
 
-def check(config: RunConfig, extent: Extent, device: torch.device, progress: Progress) -> dict[str, Any]:
+def check(
+    config: RunConfig, extent: Extent, device: torch.device, progress: Progress, store: Path = STORE
+) -> dict[str, Any]:
     """Train on the cohort of a configuration, ask all questions of people whom no network has seen.
 
+    Args:
+        store: in whose cache prepared heads are kept, of cohorts on real heads.
     Returns:
         auc: question -> AUC; interval: -> [low, high] of 95 %; n: -> scans on each side; share_called_AD: -> of each
         side; passed: -> bool; expected: questions whose AUC must be above 0.5; and what it was measured with.
     Raises:
-        UserError: the cohort is not simulated, or on too fine a grid.
+        UserError: the cohort is not simulated, on too fine a grid, or of too few heads.
     """
     started = time.monotonic()
     if config.cohort.reader != "simulated":
         raise UserError(f"cohort.reader: {config.cohort.reader}; check-simulation is of simulated cohorts")
-    if config.cohort.simulation.heads:
-        raise UserError(
-            "cohort.simulation.heads: check-simulation makes up people whom no network has seen, and real heads cannot "
-            "be made up; it is of template cohorts (docs/simulation.md, Real heads, has the check of real ones)"
-        )
     if config.grid_mm < FINEST_MM:
         raise UserError(f"grid_mm: {config.grid_mm}; the check takes hours on it, use 2 or 4")
     make_deterministic(device)
-    preparer = SimulatedPreparer(config.cohort.simulation, config.grid_mm, config.seed)
-    preparer.warm_up(progress)
-    trained = _networks(config, extent, preparer, device, progress)
-    margins = _margins(config, extent, trained, device, progress)
+    people = people_of(config, extent, store)
+    people.train_preparer.warm_up(progress)
+    trained = _networks(config, extent, people, device, progress)
+    margins = _margins(config.cohort.simulation, people, trained, device, progress)
     report: dict[str, Any] = {name: {} for name in ("auc", "interval", "n", "share_called_AD", "passed")}
     asked = questions(config.cohort.simulation)
     for question in asked:
-        first, second = margins[question.first], margins[question.second]
+        first, second = _sides(question, margins, people.asked)
         auc = float(np.mean([_auc(a, b) for a, b in zip(first, second, strict=True)]))
-        low, high = auc_interval(auc, extent.people, extent.people)
+        sizes = first.shape[1], second.shape[1]
+        low, high = auc_interval(auc, *sizes)
         report["auc"][question.name] = round(auc, 4)
         report["interval"][question.name] = [round(low, 4), round(high, 4)]
-        report["n"][question.name] = [extent.people, extent.people]
+        report["n"][question.name] = list(sizes)
         report["share_called_AD"][question.name] = [round(float((side >= 0).mean()), 4) for side in (first, second)]
         if not question.differ:  # many are asked, and one of them would be beyond 95 % by chance
-            low, high = auc_interval(auc, extent.people, extent.people, level=1 - 0.05 / len(asked))
+            low, high = auc_interval(auc, *sizes, level=1 - 0.05 / len(asked))
         report["passed"][question.name] = low > 0.5 if question.differ else low <= 0.5 <= high
     report["expected"] = [question.name for question in asked if question.differ]
     report |= {
-        "networks": extent.networks, "training_scans": len(_training_rows(config, extent)),
+        "networks": extent.networks, "training_scans": len(people.training), "heads": people.are_real,
         "scenario": config.cohort.simulation.scenario, "effect": config.cohort.simulation.effect,
         "grid_mm": config.grid_mm, "seed": config.seed,
         "seconds": round(time.monotonic() - started, 1),
@@ -200,20 +193,24 @@ def _auc(first: np.ndarray, second: np.ndarray) -> float:
     return float(roc_auc_score(truth, np.r_[first, second]))
 
 
-def _training_rows(config: RunConfig, extent: Extent) -> list[dict]:
-    cohort = read(config.cohort, config.seed).scans
-    cohort = cohort[cohort["role"] == "cohort"]
-    kept = cohort.drop_duplicates("subject").groupby("group").head(extent.training or len(cohort))["subject"]
-    return cohort[cohort["subject"].isin(kept)].to_dict("records")
+def _sides(
+    question: Question, margins: dict[tuple[bool, tuple[str, ...]], np.ndarray], asked: list[dict]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the margins of both sides of a question, (networks, people) each."""
+    first, second = margins[question.first], margins[question.second]
+    if not question.by_age:
+        return first, second
+    ages = np.array([row["age"] for row in asked])
+    return first[:, ages > np.median(ages)], second[:, ages < np.median(ages)]
 
 
 def _networks(
-    config: RunConfig, extent: Extent, preparer: SimulatedPreparer, device: torch.device, progress: Progress
+    config: RunConfig, extent: Extent, people: People, device: torch.device, progress: Progress
 ) -> list[TrainedNetwork]:
     """Train networks as a run does, on all subjects: those that they are asked about are others."""
-    rows = _training_rows(config, extent)
+    rows = people.training
     scans = tuple(row["scan"] for row in rows)
-    volumes = dict(zip(scans, _render(rows, preparer.volume, progress, "simulating the training scans"), strict=True))
+    volumes = dict(zip(scans, _render(people, progress, "simulating the training scans"), strict=True))
     objective = Classification({row["scan"]: row["group"] == POSITIVE for row in rows})
     networks, epochs = [], config.training.epochs
     with tempfile.TemporaryDirectory() as folder, progress.task("training, epochs", extent.networks * epochs) as task:
@@ -228,15 +225,10 @@ def _networks(
 
 
 def _margins(
-    config: RunConfig, extent: Extent, trained: Sequence[TrainedNetwork], device: torch.device, progress: Progress
+    settings: Simulation, people: People, trained: Sequence[TrainedNetwork], device: torch.device, progress: Progress
 ) -> dict[tuple[bool, tuple[str, ...]], np.ndarray]:
     """Return how scans are rendered -> (networks, people) margin of the positive group."""
-    settings = config.cohort.simulation
-    people = settings.model_copy(update={"positive": extent.people, "positive_scans": None, "negative": 1})
-    seed = config.seed + OTHER_PEOPLE
-    scans = read(config.cohort.model_copy(update={"simulation": people}), seed).scans
-    rows = scans[scans["group"] == POSITIVE].to_dict("records")
-    preparer = SimulatedPreparer(settings, config.grid_mm, seed)  # the settings of the training: one solution of them
+    rows, preparer = people.asked, people.ask_preparer
     ways = list(dict.fromkeys(way for q in questions(settings) for way in (q.first, q.second)))
     found = {}
     with progress.task("asking about unseen people, scans", len(ways) * len(rows)) as task:
@@ -244,7 +236,7 @@ def _margins(
             parts = []
             for start in range(0, len(rows), CHUNK):
                 chunk = rows[start : start + CHUNK]
-                with ThreadPoolExecutor(os.cpu_count()) as threads:
+                with ThreadPoolExecutor(_threads(people)) as threads:
                     made = list(threads.map(lambda row, i=imposed, w=without: preparer.volume(row, i, w), chunk))
                 parts.append([_predicted(network, np.stack(made), device) for network in trained])
                 task.advance(len(chunk))
@@ -258,13 +250,16 @@ def _predicted(trained: TrainedNetwork, volumes: np.ndarray, device: torch.devic
     return predict_margins(trained.network, rendered, names)
 
 
-def _render(
-    rows: Sequence[dict], render: Callable[[dict], np.ndarray], progress: Progress, label: str
-) -> list[np.ndarray]:
-    """Render every row, on all cores: SciPy lets go of the interpreter while it interpolates."""
-    volumes = []
-    with progress.task(label, len(rows)) as task, ThreadPoolExecutor(os.cpu_count()) as threads:
-        for volume in threads.map(render, rows):
+def _render(people: People, progress: Progress, label: str) -> list[np.ndarray]:
+    """Render every training scan, on all cores: SciPy lets go of the interpreter while it interpolates."""
+    volumes, rows = [], people.training
+    with progress.task(label, len(rows)) as task, ThreadPoolExecutor(_threads(people)) as threads:
+        for volume in threads.map(people.train_preparer.volume, rows):
             volumes.append(volume)
             task.advance()
     return volumes
+
+
+def _threads(people: People) -> int | None:
+    """Return how many scans are rendered at once: of real heads one, whose preparation takes all cores itself."""
+    return 1 if people.are_real else os.cpu_count()

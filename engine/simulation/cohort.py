@@ -31,11 +31,11 @@ from engine.preprocessing.steps import scale_to_white_matter
 from engine.progress import Progress
 from engine.simulation.atrophy import AGEING_CHANGE, Flow, sample, solve_flow, truth_map
 from engine.simulation.fields import control_points, smooth_field
-from engine.simulation.scenarios import DEFAULT, is_imposed, scenario_of
+from engine.simulation.scenarios import DEFAULT, MAX_FACTOR, is_imposed, scenario_of
 
 POSITIVE, NEGATIVE, MCI = "AD", "NC", "MCI"
 MCI_SEVERITY = 0.5
-MAX_SEVERITY = MAX_DECADES = MAX_FACTOR = 2.0
+MAX_SEVERITY = MAX_DECADES = 2.0
 YEARS_BETWEEN_SESSIONS, SEVERITY_A_YEAR = 0.5, 0.1
 ANATOMY_MM, SHAM_MM, BIAS_MM = 24, 16, 60  # spacing of the control points of each smooth random field
 JITTER_MM = 0.3
@@ -197,8 +197,7 @@ class SimulatedPreparer:
             decades = np.clip((row["age"] - simulation.age_mean) / 10, -MAX_DECADES, MAX_DECADES)
             coordinates += displacement_at(base.ageing.displacement(decades * simulation.ageing), coordinates, base)
         if base.shared is not None and wanted[SHARED_FACTOR]:
-            factor = np.random.default_rng([self.seed, 4, int(row["subject"].removeprefix("sim-"))]).normal()
-            factor = np.clip(factor, -MAX_FACTOR, MAX_FACTOR)
+            factor = scenario_of(simulation).draw_factor(self.seed, int(row["subject"].removeprefix("sim-")))
             coordinates += displacement_at(base.shared.displacement(factor), coordinates, base)
         return coordinates
 

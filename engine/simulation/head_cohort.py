@@ -8,6 +8,7 @@ drawn at random (head_files.py). Source: docs/simulation.md, Real heads.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -31,6 +32,7 @@ from engine.simulation.cohort import (
     NEGATIVE,
     POSITIVE,
     SHAM_MM,
+    SHARED_FACTOR,
     STRONGEST,
     BaseAnatomy,
     SimulatedPreparer,
@@ -44,7 +46,7 @@ from engine.simulation.cohort import (
 from engine.simulation.fields import control_points
 from engine.simulation.head_files import HeadFile, draw_groups, label_names, read_heads
 from engine.simulation.head_names import labels_of
-from engine.simulation.scenarios import DEFAULT, Pattern, is_imposed, scenario_of
+from engine.simulation.scenarios import DEFAULT, MAX_FACTOR, Pattern, is_imposed, scenario_of
 
 HEAD_NUISANCES = ("misregistration", "sham", "intensity", "gamma", "bias_field", "noise")
 VENTRICLES = "Ventricles"
@@ -54,11 +56,10 @@ def read_on_heads(config: CohortConfig, seed: int = 0) -> Cohort:
     """Return the scans of a simulated cohort on real heads; subjects have codes, no names of files.
 
     Raises:
-        UserError: heads that are missing or wrong, fewer than subjects, or a scenario that needs the template.
+        UserError: heads that are missing or wrong, fewer than subjects, or none by which patients can be older.
     """
     simulation = config.simulation
     scenario = scenario_of(simulation)
-    _check(simulation)
     people = drawn_heads(simulation, seed)
     rows = []
     for index, ((diagnosis, scans), head) in enumerate(zip(planned(simulation), people, strict=True)):
@@ -74,20 +75,19 @@ def read_on_heads(config: CohortConfig, seed: int = 0) -> Cohort:
     return Cohort(config.name or "Simulated", scan_table(rows), exclusion_table([]), groups, remarks=tuple(said))
 
 
-def _check(simulation: Simulation) -> None:
-    scenario = scenario_of(simulation)
-    if scenario.shared or (scenario.years_older and not scenario.patterns):
-        raise UserError(
-            f"cohort.simulation.scenario: {scenario.name} changes healthy people as well, whose anatomy is their own "
-            "on real heads; leave cohort.simulation.heads out, or choose another scenario"
-        )
+def as_patient(simulation: Simulation, seed: int, row: dict) -> dict:
+    """Return the row of a person as it would be were the person a patient: severity and subtype drawn as for those."""
+    number = int(row["subject"].removeprefix("sim-"))
+    ill = subject_rows(simulation, seed, POSITIVE, number - 1, 1)[0]
+    return {**row, **{name: ill[name] for name in ("group", "diagnosis", "severity", "subtype")}}
 
 
 def drawn_heads(simulation: Simulation, seed: int) -> tuple[HeadFile, ...]:
     """Return the head of each subject, in the order of the subjects' numbers."""
     assert simulation.heads is not None
     diagnoses = [diagnosis for diagnosis, _ in planned(simulation)]
-    return _drawn(_settings(simulation.heads), tuple(diagnoses.count(name) for name in (POSITIVE, NEGATIVE, MCI)), seed)
+    sizes = tuple(diagnoses.count(name) for name in (POSITIVE, NEGATIVE, MCI))
+    return _drawn(_settings(simulation.heads), sizes, seed, scenario_of(simulation).years_older * simulation.effect)
 
 
 def _settings(heads: Heads) -> tuple[str, str]:
@@ -102,13 +102,35 @@ def _heads_of(settings: tuple[str, str]) -> Heads:
 
 
 @lru_cache(maxsize=4)
-def _drawn(settings: tuple[str, str], sizes: tuple[int, ...], seed: int) -> tuple[HeadFile, ...]:
-    return tuple(draw_groups(read_heads(_heads_of(settings)), sizes, seed))
+def _drawn(settings: tuple[str, str], sizes: tuple[int, ...], seed: int, older: float) -> tuple[HeadFile, ...]:
+    return tuple(draw_groups(read_heads(_heads_of(settings)), sizes, seed, older))
 
 
 @lru_cache(maxsize=4)
 def _names(settings: tuple[str, str]) -> dict[str, int]:
     return label_names(_heads_of(settings))
+
+
+def head_nuisances_of(simulation: Simulation) -> tuple[str, ...]:
+    """Return the names of what is added to heads of both groups beside the imposed change."""
+    return (*HEAD_NUISANCES, SHARED_FACTOR) if scenario_of(simulation).shared else HEAD_NUISANCES
+
+
+@dataclass(frozen=True)
+class Step:
+    """One deformation of a head.
+
+    Attributes:
+        displacement: (3, x, y, z) voxels of the `mm` grid, where the deformed image comes from.
+        reach: (x, y, z) bool, False where nothing moves.
+        mm: of the solving grid.
+        grown: (x, y, z) bool, see bodies.opened_space.
+    """
+
+    displacement: np.ndarray
+    reach: np.ndarray
+    mm: int
+    grown: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -159,16 +181,18 @@ class HeadPreparer(SimulatedPreparer):
 
     def asked(self, body: bodies.Body, pattern: Pattern) -> bodies.Asked:
         """Return what a pattern asks of a head, at the effect of the cohort; of a null cohort at effect 1."""
-        simulation, mm = self.simulation, self.simulation.solve_mm
-        times = simulation.effect if is_imposed(simulation) else 1.0
+        return self._asked(body, pattern.change, self.simulation.effect if is_imposed(self.simulation) else 1.0)
 
-        covered = body.cover > 0.5
-        blobs = scenario_of(simulation).blobs
-        sides = {name: (name,) if name in blobs else self._sides(name) for name in pattern.change}
-        changes = {side: times * change for name, change in pattern.change.items() for side in sides[name]}
-        places = scenario_of(simulation).places(changes, lambda name: np.isin(body.labels, self.labels(name)), body.mm)
+    def _asked(self, body: bodies.Body, change: Mapping[str, float], times: float) -> bodies.Asked:
+        """Return what changes of volume ask of the regions of a head, on each side for itself."""
+        covered, blobs = body.cover > 0.5, scenario_of(self.simulation).blobs
+        sides = {name: (name,) if name in blobs else self._sides(name) for name in change}
+        changes = {side: times * of_all for name, of_all in change.items() for side in sides[name]}
+        places = scenario_of(self.simulation).places(
+            changes, lambda name: np.isin(body.labels, self.labels(name)), body.mm
+        )
         places = {name: where & covered for name, where in places.items()}
-        return bodies.asked_of(places, changes, body.mm, mm)
+        return bodies.asked_of(places, changes, body.mm, self.simulation.solve_mm)
 
     def _sides(self, region: str) -> tuple[str, ...]:
         """Return both halves of a region where the segmentation tells them apart, else the region."""
@@ -192,10 +216,28 @@ class HeadPreparer(SimulatedPreparer):
     def flow(self, row: dict, body: bodies.Body) -> tuple[Flow, bodies.Asked]:
         """Return the change of a patient, solved on the own head, and what was asked for."""
         asked = self.asked(body, self.pattern(row))
+        return bodies.solve_head(asked, body, self._key(row, body), self.folder), asked
+
+    def _key(self, row: dict, body: bodies.Body) -> str:
+        """Return all that made the body of a row's subject, to find what was solved on it before."""
         made_by = self._head_settings.model_dump_json(exclude={"processes", "keep_transforms", "quality"})
         heads = self.simulation.heads
-        key = f"{self.head(row).key} {made_by} {heads.brain if heads else ''} {body.mm} {self.grid_mm}"
-        return bodies.solve_head(asked, body, key, self.folder), asked
+        return f"{self.head(row).key} {made_by} {heads.brain if heads else ''} {body.mm} {self.grid_mm}"
+
+    def _shared_step(self, row: dict, body: bodies.Body) -> Step:
+        """Return the variation that people of both groups have alike, at the subject's own factor."""
+        scenario, mm = scenario_of(self.simulation), self.simulation.solve_mm
+        factor = scenario.draw_factor(self.seed, int(row["subject"].removeprefix("sim-")))
+        asked = self._asked(body, scenario.shared, 1.0)
+        flow = bodies.solve_head(asked, body, self._key(row, body), self.folder, -MAX_FACTOR)
+        grown = [place for name, place in asked.targets.items() if factor * asked.change[name] > 0]
+        larger = np.any(grown, axis=0) if grown else None
+        return Step(flow.displacement(factor), flow.reach, mm, larger)
+
+    def _imposed_step(self, row: dict, body: bodies.Body) -> Step:
+        """Return the imposed change of a patient, at the patient's severity."""
+        flow, asked = self.flow(row, body)
+        return Step(flow.displacement(row["severity"] / self.simulation.effect), flow.reach, asked.mm)
 
     def pattern(self, row: dict) -> Pattern:
         """Return the pattern of a patient: that of the subtype where the scenario has several."""
@@ -205,7 +247,7 @@ class HeadPreparer(SimulatedPreparer):
     @property
     def nuisances(self) -> tuple[str, ...]:
         """The names of what differs between scans beside the imposed change, on heads of their own anatomy."""
-        return HEAD_NUISANCES
+        return head_nuisances_of(self.simulation)
 
     def _render(self, row: dict, imposed: bool, wanted: dict[str, bool]) -> np.ndarray:
         """Make the scan of a row on its own head, with the nuisances that are wanted; see `volume`."""
@@ -214,8 +256,9 @@ class HeadPreparer(SimulatedPreparer):
         reach = self._reach(body)
         unmoved = base.mask & ~mark_reached(replace(base, reach=reach), healthy)
         whole = base.mask & ~mark_reached(replace(base, reach=reach), base.identity)
-        changed = imposed and row["severity"] > 0
-        volume = self._changed(row, body, healthy) if changed else _sampled(body.brain, healthy, body.mm)
+        steps = [self._shared_step(row, body)] if wanted.get(SHARED_FACTOR) else []
+        steps += [self._imposed_step(row, body)] if imposed and row["severity"] > 0 else []
+        volume = self._deformed(body, healthy, steps)
         volume = np.maximum(self.intensities(volume, base, wanted, scan), 0).astype(np.float32)
         volume[~base.mask] = 0
         scale = bodies.unmoved_scale(body, self.grid_mm, whole)
@@ -237,16 +280,24 @@ class HeadPreparer(SimulatedPreparer):
         reached = [surroundings(one.anywhere, one.mm)[1] > 0 for one in asked]
         return np.any(reached, axis=0).astype(np.float32)
 
-    def _changed(self, row: dict, body: bodies.Body, healthy: np.ndarray) -> np.ndarray:
-        """Sample a patient's changed head, interpolated once as a healthy one, with fluid where space opened."""
-        base, solve_mm = self.template(), self.simulation.solve_mm
-        flow, _ = self.flow(row, body)
-        displacement = flow.displacement(row["severity"] / self.simulation.effect)
-        moved = healthy + displacement_at(displacement, healthy, base)
+    def _deformed(self, body: bodies.Body, healthy: np.ndarray, steps: list[Step]) -> np.ndarray:
+        """Sample a head after all its changes, interpolated once, with fluid where space opened; as it is without any.
+
+        Args:
+            body: the head.
+            healthy: (3, x, y, z) where in the head each voxel comes from, 1 mm voxels.
+            steps: the last one acts on the head as it is, each other on what the one after it has left.
+        """
+        base, moved, opened = self.template(), healthy, np.float32(0)
+        for step in steps:
+            gained = bodies.opened_space(body, step.displacement, step.mm, step.grown)
+            gained = _sampled(gained * step.reach, moved, step.mm)  # a gradient sees one voxel farther
+            opened = opened + gained * (1 - opened)
+            moved = moved + displacement_at(step.displacement, moved, base)
         tissue = _sampled(body.brain, moved, body.mm)
+        if not steps:
+            return tissue
         left = np.clip(_sampled(body.cover, healthy, body.mm) - _sampled(body.cover, moved, body.mm), 0, 1)
-        opened = bodies.opened_space(body, displacement, solve_mm) * flow.reach  # a gradient sees one voxel farther
-        opened = _sampled(opened, healthy, solve_mm)
         fluid = _sampled(body.fluid, healthy, body.mm)
         return (1 - opened) * tissue + (opened * (1 - left) + left) * fluid
 

@@ -24,6 +24,7 @@ from engine.images.hashing import file_hash
 from engine.images.nifti import missing_content
 
 DRAWS = 500  # of groups, from which the most balanced is taken
+YEARS_OFF = 1.0  # that a group may be older or younger than asked for
 OPTION = "cohort.simulation.heads"
 
 
@@ -95,17 +96,18 @@ def label_names(heads: Heads) -> dict[str, int]:
     return dict(zip(table["name"].astype(str), numbers.astype(int).tolist(), strict=True))
 
 
-def draw_groups(heads: tuple[HeadFile, ...], sizes: tuple[int, ...], seed: int) -> list[HeadFile]:
+def draw_groups(heads: tuple[HeadFile, ...], sizes: tuple[int, ...], seed: int, older: float = 0.0) -> list[HeadFile]:
     """Draw people for the groups at random, groups balanced for age and sex as far as the table has them.
 
     Args:
         heads: of the table.
         sizes: of each group.
         seed: of the run.
+        older: years by which the mean age of the first group is to lie above that of the others.
     Returns:
         the people of the first group, then those of the second and so on; nobody twice.
     Raises:
-        UserError: fewer heads than people are asked for.
+        UserError: fewer heads than people are asked for, or no ages by which one group can be older.
     """
     total = sum(sizes)
     if len(heads) < total:
@@ -113,12 +115,46 @@ def draw_groups(heads: tuple[HeadFile, ...], sizes: tuple[int, ...], seed: int) 
             f"{OPTION}.data: {len(heads)} heads for {total} subjects, and each needs one of its own; ask for fewer "
             "with cohort.simulation.positive, negative and apply_mci"
         )
-    features = _features(heads)
     ends = np.cumsum(sizes)
+    if older:
+        return [heads[index] for index in _older_first(heads, sizes, seed, older)]
+    features = _features(heads)
     random = np.random.default_rng([seed, 6])
     draws = [random.permutation(len(heads))[:total] for _ in range(DRAWS if features.size else 1)]
     best = min(draws, key=lambda draw: _imbalance(np.split(features[draw], ends[:-1])))
     return [heads[index] for index in best]
+
+
+def _older_first(heads: tuple[HeadFile, ...], sizes: tuple[int, ...], seed: int, older: float) -> np.ndarray:
+    """Return which heads are drawn, (people,), the first group older by so many years and alike in sex.
+
+    In each draw the first two groups are divided by age and chance, chance weighing more or less; the draw is taken
+    whose difference is nearest to the one asked for. Further groups are drawn as everybody.
+    """
+    ages = np.array([head.age for head in heads])
+    if not np.isfinite(ages).all() or not ages.std():
+        raise UserError(
+            f"{OPTION}.data: patients of this scenario are older, and the table has no ages by which to tell; give the "
+            "age of everybody"
+        )
+    random, first, two = np.random.default_rng([seed, 7]), sizes[0], sum(sizes[:2])
+    features, in_sd = _features(heads), older / ages.std()
+    found: list[tuple[float, float, float, np.ndarray]] = []
+    for _ in range(DRAWS):
+        drawn = random.permutation(len(heads))[: sum(sizes)]
+        leaning = random.uniform(0, 3) * ages[drawn[:two]] / ages.std() + random.normal(size=two)
+        drawn[:two] = drawn[:two][np.argsort(-leaning, kind="stable")]
+        reached = float(ages[drawn[:first]].mean() - ages[drawn[first:two]].mean())
+        groups = np.split(features[drawn], np.cumsum(sizes)[:-1])
+        groups[0] = groups[0] - in_sd * np.eye(groups[0].shape[1])[0]  # age is the first of them
+        found.append((max(abs(reached - older) - YEARS_OFF, 0.0), _imbalance(groups), reached, drawn))
+    beyond, _, reached, best = min(found, key=lambda one: one[:2])
+    if beyond:
+        raise UserError(
+            f"cohort.simulation.effect: patients are to be {older:.0f} years older, and by these heads they can be "
+            f"{reached:.0f}; ask for another effect or fewer subjects, or give more heads"
+        )
+    return best
 
 
 def _imbalance(groups: list[np.ndarray]) -> float:

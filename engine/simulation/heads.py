@@ -183,7 +183,7 @@ def asked_of(fine: Mapping[str, np.ndarray], change: Mapping[str, float], fine_m
     return Asked(mm, {name: coarsen_labels(place, fine_mm, mm) for name, place in places.items()}, places, changes)
 
 
-def solve_head(asked: Asked, body: Body, key: str, folder: Path | None) -> Flow:
+def solve_head(asked: Asked, body: Body, key: str, folder: Path | None, lowest: float = 0.0) -> Flow:
     """Solve the deformation of one head, or find it where it was solved before.
 
     What cannot be reached within 10 % is reached as nearly as can be; `Flow.achieved` has it, and so has the run.
@@ -193,6 +193,7 @@ def solve_head(asked: Asked, body: Body, key: str, folder: Path | None) -> Flow:
         body: the head.
         key: of the head's files and all settings that made the body.
         folder: of the cache; None keeps nothing.
+        lowest: severity to keep, at most 0: below it the regions change the other way.
     Raises:
         RunError: the change folds space.
     """
@@ -218,7 +219,7 @@ def solve_head(asked: Asked, body: Body, key: str, folder: Path | None) -> Flow:
     changes = [(name, round(asked.change[name], 9)) for name in names]
     found = _kept(folder, ("change", HEAD_VERSION, key, asked.mm, changes, places), make)
     achieved = dict(zip(names, found["achieved"].tolist(), strict=True))
-    return flow_along(found["velocity"].astype(np.float32), achieved, 0, MAX_SEVERITY, found["reach"])
+    return flow_along(found["velocity"].astype(np.float32), achieved, lowest, MAX_SEVERITY, found["reach"])
 
 
 def _next_goal(goal: float, asked: float, achieved: float) -> float:
@@ -241,7 +242,7 @@ def measured_change(asked: Asked, displacement: np.ndarray, fine_mm: int) -> dic
     return {name: warped_volume(place, pulled) - 1 for name, place in asked.fine.items()}
 
 
-def opened_space(body: Body, displacement: np.ndarray, mm: int) -> np.ndarray:
+def opened_space(body: Body, displacement: np.ndarray, mm: int, grown: np.ndarray | None = None) -> np.ndarray:
     """Return the share of each voxel that tissue gained without being asked to: (x, y, z) float32, 0 to 1.
 
     It is of the deformed head. Grey matter is not stretched: the fold beside it opens. Nor is what lies beside a
@@ -250,6 +251,7 @@ def opened_space(body: Body, displacement: np.ndarray, mm: int) -> np.ndarray:
     Args:
         displacement: (3, x, y, z) voxels of the `mm` grid, where the deformed image comes from.
         mm: of the solving grid.
+        grown: (x, y, z) bool of the head before the change: what was asked to grow, and is larger tissue, not space.
     """
     grey = np.clip((WHITE[1] - coarsen(body.sharp, body.mm, mm)) / (WHITE[1] - WHITE[0]), 0, 1)
     fluid = body.ventricles | (_fluid_share(body) > 0.5)
@@ -257,6 +259,8 @@ def opened_space(body: Body, displacement: np.ndarray, mm: int) -> np.ndarray:
         step, away_mm = mm // body.mm, ndimage.distance_transform_edt(~fluid) * body.mm
         beside = np.clip((BESIDE_MM - away_mm[::step, ::step, ::step]) / (BESIDE_MM / 2), 0, 1)
         grey = np.maximum(grey, beside)
+    if grown is not None:
+        grey = np.where(grown, 0, grey)
     source = np.indices(displacement.shape[1:], dtype=np.float32) + displacement
     gained = -np.expm1(log_jacobian(displacement))  # the pull-back shrinks where tissue grew
     opens = ndimage.map_coordinates(grey, source, order=1, mode="nearest")

@@ -17,6 +17,7 @@ from engine.images.grid import Grid
 from engine.simulation.atrophy import AD_CHANGE
 
 DEFAULT = "typical_ad"
+MAX_FACTOR = 2.0  # of the shared factor, in standard deviations
 TEMPORAL = ("Temporal_Sup", "Temporal_Mid", "Temporal_Inf")
 FRONTAL = ("Frontal_Sup_2", "Frontal_Mid_2")
 # All cerebral cortex of AAL2 but hippocampus and amygdala.
@@ -97,6 +98,14 @@ class Scenario:
             return ""
         shares = [pattern.share for pattern in self.patterns]
         return self.patterns[np.random.default_rng([seed, 5, index]).choice(len(shares), p=shares)].name
+
+    def draw_factor(self, seed: int, number: int) -> float:
+        """Return the shared factor of a subject, drawn apart from all other draws: whatever the group.
+
+        Args:
+            number: of the subject, from 1.
+        """
+        return float(np.clip(np.random.default_rng([seed, 4, number]).normal(), -MAX_FACTOR, MAX_FACTOR))
 
     def places(
         self, names: Mapping[str, float], atlas_mask: Callable[[str], np.ndarray], mm: int
