@@ -9,6 +9,7 @@ from store.errors import (
     NewerSpecError,
     NotInRunError,
     NotWritableError,
+    RunGoneError,
     RunNotFoundError,
     SpecViolationError,
     StoreError,
@@ -17,7 +18,8 @@ from store.errors import (
 )
 from store.keys import GroupKey, HeatmapKey
 from store.reading.group_maps import GroupMap
-from store.reading.reader import RunInfo, RunReader, list_runs, open_run
+from store.reading.listing import RunInfo, list_runs
+from store.reading.reader import RunReader, open_run
 from store.spec import SPEC_VERSION
 from store.writing.validate import damage
 
@@ -33,6 +35,7 @@ __all__ = [
     "NewerSpecError",
     "NotInRunError",
     "NotWritableError",
+    "RunGoneError",
     "RunInfo",
     "RunNotFoundError",
     "RunReader",

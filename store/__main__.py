@@ -1,19 +1,22 @@
-"""Look into a store: python -m store list|info|verify|export|derive|rm STORE ..."""
+"""Look into a store: python -m store list|info|verify|export|derive|publish|index|rm STORE ..."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from store.accuracy import FOLDS, metrics_of
 from store.errors import NotInRunError, NotWritableError, RunNotFoundError, StoreError, StoreNotFoundError
 from store.files import atomic
 from store.files.folders import Folder
-from store.reading.reader import RunInfo, RunReader, list_runs, open_run
+from store.reading.listing import RunInfo, list_runs
+from store.reading.reader import RunReader, open_run
 from store.spec import CACHE_FOLDER, MANIFEST, WORK_FOLDER
+from store.writing.run_list import keep_run_list
+from store.writing.sharing_commands import add_commands
 from store.writing.validate import damage, validate
 
 USER_MISTAKE, BROKEN = 2, 1
@@ -59,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m store", description="Look into a result store.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name: str, command: object, text: str) -> argparse.ArgumentParser:
+    def add(name: str, command: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         added.add_argument("store", metavar="STORE", help="folder or URL (s3://..., file://...) that holds the runs")
         added.set_defaults(command=command)
@@ -108,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         "--small", action="store_true", help="with --group-level: averages rounded to four digits, a third of the space"
     )
     derive.add_argument("--name", help="what the new run is called; default: as the old one")
+    add_commands(add)
     remove = add("rm", _remove, "delete a run, or the cache, or what interrupted runs left")
     remove.add_argument("run", metavar="RUN", nargs="?", help="identifier or name of the run to delete")
     remove.add_argument("--cache", action="store_true", help="delete the cache of preprocessed scans")
@@ -206,7 +210,7 @@ def _flat(config: dict, prefix: str = "") -> dict[str, str]:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    store = Folder(options.store)
+    store = Folder(options.store, is_kept=False)  # what the server has, not what was kept here
     if options.run and store.exists(f"{options.run}/{MANIFEST}"):
         runs = [options.run]
     elif options.run:
@@ -280,6 +284,7 @@ def _remove(options: argparse.Namespace) -> int:
             continue
         atomic.discard(store / name, store / f".{name.lstrip('.')}.deleted")
         print(f"deleted {store / name} ({size})")
+    keep_run_list(options.store)
     return 0
 
 

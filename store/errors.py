@@ -37,8 +37,16 @@ class MissingManifestError(BrokenRunError, FileNotFoundError):
     """The folder has no manifest: it is no run, or lost it."""
 
 
+class RunGoneError(StoreError):
+    """The run was deleted or replaced since it was opened."""
+
+
 class UnreachableError(StoreError, OSError):
     """The server of a remote store refuses, is silent or answers with something else; the run may be sound."""
+
+
+class RefusedError(UnreachableError):
+    """The server answers that it does not give the file; another attempt would not help."""
 
 
 class NotInRunError(StoreError, LookupError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import threading
@@ -11,16 +12,19 @@ import time
 import pytest
 import streamlit as st
 from pages import turn_to
+from remote_server import HTML
 from store_factory import copy_of_shared_store
 from streamlit.testing.v1 import AppTest
 from test_dashboard_views import text_of
-from test_store_remote import HTML, serve  # noqa: F401, a fixture
+from test_store_remote import serve  # noqa: F401, a fixture
 
 from dashboard.data import listing, runs, workers
 from store import UnreachableError
+from store.__main__ import main
 from store.files import remote
 
 GROUP_MAPS, OVERVIEW = "views/group_maps/page.py", "views/overview/page.py"
+PROVENANCE = "views/provenance/page.py"
 
 
 @pytest.fixture
@@ -35,9 +39,18 @@ def served(tmp_path, serve, monkeypatch):  # noqa: F811
     shutil.rmtree(run)
     monkeypatch.setattr(sys, "argv", ["home.py"])
     monkeypatch.setattr(listing, "PATIENCE_S", 0.2)
+    monkeypatch.setenv("BRAINWHY_CACHE", str(tmp_path / "cache"))
+    remote.forget_waits()
     st.cache_data.clear()
     st.cache_resource.clear()
     return serve(run.parent)
+
+
+@pytest.fixture
+def listed(served, tmp_path):
+    """As `served`, with the lists of files and runs."""
+    assert main(["index", str(tmp_path / "store")]) == 0
+    return served
 
 
 def page(address, view, monkeypatch, **query) -> AppTest:
@@ -55,6 +68,8 @@ def page(address, view, monkeypatch, **query) -> AppTest:
         (403, "refuses access"),
         (503, "in trouble"),
         (HTML, "a web page instead of"),
+        ("cut short", "broke off in the middle of a file"),
+        ("expired", "credentials for this store have expired"),
     ],
 )
 def test_a_page_says_what_the_server_does_and_the_others_go_on(served, monkeypatch, fault, words):
@@ -81,6 +96,38 @@ def test_a_missing_cell_is_never_an_empty_map(served, monkeypatch):
     address, faults = served
     faults.by_pattern["/newer-1/arrays.zarr/cells/.*/c/"] = 404
     assert "lacks the file at" in text_of(page(address, GROUP_MAPS, monkeypatch, run="newer-1"))
+
+
+def test_a_file_that_arrives_otherwise_is_said_and_the_others_go_on(listed, monkeypatch):
+    address, faults = listed
+    faults.by_pattern["/newer-1/arrays.zarr/cells/.*/c/"] = "flipped"
+    text = text_of(page(address, GROUP_MAPS, monkeypatch, run="newer-1"))
+    assert "The store does not answer" in text
+    assert "arrives with other contents than were published" in text
+    assert "does not answer" not in text_of(page(address, GROUP_MAPS, monkeypatch, run="other-1"))
+
+
+def test_a_slow_store_is_said_to_be_slow_and_shown(listed, monkeypatch):
+    address, faults = listed
+    monkeypatch.setattr(remote, "SLOW_S", 0.2)
+    faults.delay = 0.25
+    text = text_of(page(address, PROVENANCE, monkeypatch, run="newer-1"))
+    assert re.search(r"The store answers slowly: \d\.\d s a file", text)
+    assert "does not answer" not in text
+    faults.delay = 0
+    for _ in range(remote.LAST_FILES):
+        remote.RemoteFiles(address).read("runs.json", 1 << 20)
+    assert "answers slowly" not in text_of(page(address, PROVENANCE, monkeypatch, run="newer-1"))
+
+
+def test_a_run_that_is_deleted_while_it_is_open_is_said_to_be_gone(listed, monkeypatch):
+    address, faults = listed
+    app = page(address, PROVENANCE, monkeypatch, run="newer-1")
+    faults.by_pattern["/newer-1/"] = 404
+    text = text_of(turn_to(app, GROUP_MAPS).run())
+    assert "This run is gone" in text
+    assert "newer-1 was deleted from the store while it was open" in text
+    assert "This run is gone" not in text_of(page(address, GROUP_MAPS, monkeypatch, run="other-1"))
 
 
 def test_a_list_that_is_known_outlives_the_silence_of_its_server(served, monkeypatch):

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import threading
+import contextlib
 import time
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 import pandas as pd
 import pytest
+from remote_server import HTML, Bucket, Plain, serving
 from store_factory import METHODS, copy_of_shared_store, shared_store
 
 from store import BrokenRunError, StoreNotFoundError, UnreachableError, list_runs, open_run
@@ -20,100 +16,7 @@ from store.__main__ import main
 from store.files import remote
 from store.keys import GroupKey
 
-HTML = b"<!DOCTYPE html><html><body>Please sign in</body></html>"
 SHARD = "/arrays.zarr/heatmaps/holdout/"
-
-
-class Faults:
-    """What the server does wrong: path pattern -> fault. `asked` counts the requests."""
-
-    def __init__(self) -> None:
-        self.by_pattern: dict[str, object] = {}
-        self.asked: list[str] = []
-        self.over = threading.Event()
-
-    def of(self, path: str) -> object:
-        self.asked.append(path)
-        return next((fault for pattern, fault in self.by_pattern.items() if re.search(pattern, path)), None)
-
-
-class Plain(SimpleHTTPRequestHandler):
-    """`python -m http.server`, which knows no ranges, with faults."""
-
-    def __init__(self, *arguments, faults: Faults, **options) -> None:
-        self.faults = faults
-        super().__init__(*arguments, **options)
-
-    def log_message(self, *_) -> None:
-        pass
-
-    def do_HEAD(self) -> None:
-        if not self.misbehaves():
-            super().do_HEAD()
-
-    def do_GET(self) -> None:
-        if not self.misbehaves():
-            super().do_GET()
-
-    def misbehaves(self) -> bool:
-        fault = self.faults.of(unquote(self.path))
-        if callable(fault):
-            fault = fault()
-        if fault is None:
-            return False
-        if fault == "silence":
-            self.faults.over.wait(30)
-            self.close_connection = True
-        elif fault == "hang up":
-            self.close_connection = True
-        elif isinstance(fault, int):
-            self.send_error(fault)
-        else:
-            self.answer(fault)
-        return True
-
-    def answer(self, data: bytes, kind: str = "text/html", status: int = 200) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(data)
-
-
-class Bucket(Plain):
-    """As much of S3 as reading needs: GET and HEAD of objects, ListObjectsV2; one bucket, named bucket."""
-
-    def do_GET(self) -> None:
-        if self.misbehaves():
-            return
-        url = urlsplit(self.path)
-        query, key = parse_qs(url.query), unquote(url.path).removeprefix("/bucket").strip("/")
-        if "list-type" in query:
-            self.answer(self.listing(query.get("prefix", [""])[0]), "application/xml")
-            return
-        file = Path(self.directory, key)
-        if not file.is_file():
-            code = b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code><Message>none</Message></Error>"
-            self.answer(code, "application/xml", 404)
-            return
-        data = file.read_bytes()
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
-        self.answer(data[int(wanted[1]) : int(wanted[2]) + 1] if wanted else data, "application/octet-stream",
-                    206 if wanted else 200)  # fmt: skip
-
-    do_HEAD = do_GET
-
-    def listing(self, prefix: str) -> bytes:
-        folder = Path(self.directory, prefix)
-        folders = [f"{prefix}{p.name}/" for p in sorted(folder.iterdir()) if p.is_dir()] if folder.is_dir() else []
-        parts = [f"<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>" for name in folders]
-        if folder.is_dir():  # a key of the folder itself, as consoles make it when somebody clicks on "new folder"
-            date = "<LastModified>2026-01-01T00:00:00Z</LastModified>"
-            parts.append(f"<Contents><Key>{prefix}</Key><Size>0</Size>{date}</Contents>")
-        head = f"<Name>bucket</Name><Prefix>{prefix}</Prefix><KeyCount>{len(parts)}</KeyCount>"
-        head += "<IsTruncated>false</IsTruncated>"
-        return f"<?xml version='1.0'?><ListBucketResult>{head}{''.join(parts)}</ListBucketResult>".encode()
 
 
 @pytest.fixture
@@ -121,28 +24,21 @@ def serve(monkeypatch):
     """serve(folder, kind) -> (address, its faults)."""
     for name, value in {"CONNECT_S": 0.5, "SILENCE_S": 0.6, "WAITS_S": (0.05, 0.1), "REMEMBERED_S": 1.0}.items():
         monkeypatch.setattr(remote, name, value)
+    monkeypatch.setenv("BRAINWHY_CACHE", "off")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "y")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    servers = []
+    with contextlib.ExitStack() as servers:
 
-    def started(folder, kind=Plain):
-        faults = Faults()
-        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(kind, directory=str(folder), faults=faults))
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append((server, faults))
-        address = f"http://127.0.0.1:{server.server_port}"
-        if kind is Bucket:
-            monkeypatch.setenv("AWS_ENDPOINT_URL", address)
-            monkeypatch.setenv("FSSPEC_S3_ENDPOINT_URL", address)
-            address = "s3://bucket"
-        return address, faults
+        def started(folder, kind=Plain):
+            address, faults = servers.enter_context(serving(folder, kind))
+            if kind is Bucket:
+                monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+                monkeypatch.setenv("FSSPEC_S3_ENDPOINT_URL", address)
+                address = "s3://bucket"
+            return address, faults
 
-    yield started
-    for server, faults in servers:
-        faults.over.set()
-        server.shutdown()
-        server.server_close()
+        yield started
     import fsspec
 
     for name in ("http", "s3"):
@@ -259,7 +155,7 @@ def test_a_list_that_links_to_itself_names_no_run_twice_and_none_without_a_name(
     links = ["", "./", "../", "/", "?C=N;O=D", "#top", f"{copied.name}/", f"./{copied.name}/", "//", "http://other/x/"]
     links += [f"{address}/", address, f"{address}/{copied.name}/", f"{address}/{copied.name}/tables/", "mailto:a@b"]
     page = "".join(f'<a href="{link}">{link}</a>' for link in links)
-    faults.by_pattern["^/$"] = f"<html>{page}</html>".encode()
+    faults.by_pattern["^GET /$"] = f"<html>{page}</html>".encode()
     assert [info.run for info in list_runs(address)] == [copied.name]
 
 
@@ -272,7 +168,7 @@ def test_a_list_that_links_to_itself_names_no_run_twice_and_none_without_a_name(
 )  # fmt: skip
 def test_a_store_that_cannot_be_listed_says_what_the_server_lacks(serve, copied, answer, words, capsys):
     address, faults = serve(copied.parent)
-    faults.by_pattern["^/$"] = answer
+    faults.by_pattern["^GET /$"] = answer
     with pytest.raises(UnreachableError, match=f"^store {address}: .*{words}"):
         list_runs(address)
     assert main(["list", address]) == 1

@@ -51,7 +51,9 @@ def damage(run: Run) -> list[str]:
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def opened(run: Run) -> RunReader:
-    return store.open_run(run.store, run.run_id)
+    reader = store.open_run(run.store, run.run_id)
+    reader.fetch_ahead()
+    return reader
 
 
 @st.cache_data(max_entries=8, show_spinner=False)

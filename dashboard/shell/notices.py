@@ -12,7 +12,8 @@ from dashboard.data import runs as data_runs
 from dashboard.data.runs import Run
 from dashboard.shell import access, account, locality, url_state
 from dashboard.text.formatting import code, plain
-from store import NewerSpecError, StoreError, UnreachableError
+from store import NewerSpecError, RunGoneError, StoreError, UnreachableError
+from store.files.remote import seconds_a_file
 
 LOG = logging.getLogger(__name__)
 MAKE_ONE = "python run_pipeline.py"
@@ -95,10 +96,30 @@ def unreachable(what: str, problem: str, place: str) -> None:
     st.button("Try again", key="try-again", icon=":material/refresh:")
 
 
+def gone(run: str, problem: str) -> None:
+    """Say that a run was deleted or replaced while it was open."""
+    st.title("This run is gone", anchor=False)
+    st.warning(plain(problem))
+    st.markdown(f"{code(run)} is not in the store as it was; other runs are unharmed: choose one at the left.")
+    st.button("Look again", key="look-again", icon=":material/refresh:")
+
+
+def slow(place: str) -> None:
+    """Say above a page that its store answers slowly, so that nobody takes the waiting for a fault."""
+    if seconds := seconds_a_file(place):
+        st.caption(
+            f":material/hourglass_empty: The store answers slowly: {seconds:.1f} s a file. What was read once is kept "
+            "by this server and comes at once."
+        )
+
+
 def unreadable(run: str, error: StoreError, place: str) -> None:
     """Choose the right words for an error of the store."""
     if isinstance(error, UnreachableError):
         unreachable(f"{code(run)} could not be read", str(error), place)
+        return
+    if isinstance(error, RunGoneError):
+        gone(run, str(error))
         return
     (newer_run if isinstance(error, NewerSpecError) else broken_run)(run, str(error))
 

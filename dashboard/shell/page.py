@@ -28,6 +28,7 @@ def body(main: Callable[[], None]) -> None:
         if access.ended_link():
             st.rerun()  # the whole app says why
         url_state.begin_page()
+        notices.slow(run_picker.current_run().store)
         try:
             main()
         except StoreError as error:

@@ -33,7 +33,7 @@ from engine.progress import Progress
 from store import SPEC_VERSION, RunReader, RunWriter
 from store.errors import NewerSpecError
 from store.files.atomic import replacing
-from store.reading.reader import list_runs
+from store.reading.listing import list_runs
 from store.spec import CACHE_FOLDER, MANIFEST, WORK_FOLDER
 
 PACKAGES = (

@@ -14,11 +14,11 @@ import zarr
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
-from store.errors import BrokenRunError, MissingManifestError, StoreError, UnreachableError
+from store.errors import BrokenRunError, MissingManifestError, RunGoneError, StoreError, UnreachableError
 from store.files import bounds, parquet, tables
 from store.files.encoding import checksum, hexadecimal
 from store.files.local import LocalFiles
-from store.files.remote import RemoteFiles
+from store.files.remote import OtherContentError, RemoteFiles
 from store.files.shards import check_file, decode_file, is_one_file
 from store.spec import ARRAYS_FOLDER, MANIFEST, TABLES_FOLDER
 
@@ -29,20 +29,23 @@ METADATA = "zarr.json"
 class Folder:
     """A store, a run or a staging folder."""
 
-    def __init__(self, place: str | Path, top: str | None = None) -> None:
+    def __init__(self, place: str | Path, top: str | None = None, *, is_kept: bool = True) -> None:
         """Open a folder; local links must stay within `top`, by default the folder itself.
 
+        Args:
+            is_kept: whether files of servers are kept on this disk.
         Raises:
             StoreNotFoundError: nothing installed can read such a URL.
         """
         self.url = str(place).rstrip("/") or "/"
         self.is_local = fsspec.core.split_protocol(self.url)[0] in (None, "file", "local")
-        self._top = top
+        self._top, self._is_kept = top, is_kept
+        self._manifest: bytes | None = None  # as it was read first
         self._files: LocalFiles | RemoteFiles
         if self.is_local:
             self._files = LocalFiles(fsspec.core.url_to_fs(self.url)[1], top)
         else:
-            self._files = RemoteFiles(self.url)
+            self._files = RemoteFiles(self.url, is_kept)
         self.root: str = self._files.root
         self._arrays: dict[str, zarr.Array] = {}
         self._metadata: dict[str, bytes] = {}
@@ -52,14 +55,14 @@ class Folder:
         return self.root.rstrip("/").rsplit("/", 1)[-1]
 
     def child(self, name: str) -> Folder:
-        return Folder(f"{self.url.rstrip('/')}/{name}", self._top or self.root)
+        return Folder(f"{self.url.rstrip('/')}/{name}", self._top or self.root, is_kept=self._is_kept)
 
     def exists(self, path: str = "") -> bool:
         """Return whether something is there; UnreachableError where a server does not say."""
         try:
             return self._files.exists(path)
         except UnreachableError as error:
-            raise UnreachableError(f"run {self.name}: {error}") from error
+            raise type(error)(f"run {self.name}: {error}") from error
 
     def folders(self) -> list[str]:
         """List the names of the folders in this one, without hidden ones; OSError where it is no folder."""
@@ -75,7 +78,7 @@ class Folder:
         try:
             return self._found(path, largest)
         except FileNotFoundError as error:
-            raise self._broken(f"{path} is missing or unreadable") from error
+            raise self.missing(f"{path} is missing or unreadable") from error
 
     def _found(self, path: str, largest: int) -> bytes:
         """Read as `read` does; FileNotFoundError where the file is missing."""
@@ -83,8 +86,10 @@ class Folder:
             return self._files.read(path, largest)
         except BrokenRunError as error:
             raise self._broken(str(error)) from None
+        except OtherContentError as error:
+            raise self._gone() or UnreachableError(f"run {self.name}: {error}") from error
         except UnreachableError as error:
-            raise UnreachableError(f"run {self.name}: {error}") from error
+            raise type(error)(f"run {self.name}: {error}") from error
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -92,6 +97,29 @@ class Folder:
 
     def _broken(self, words: str) -> BrokenRunError:
         return BrokenRunError(f"run {self.name}: {words}: {MEND}")
+
+    def fetch_ahead(self, beginnings: tuple[str, ...], largest: int) -> None:
+        """Begin to fetch the files whose paths begin so, where a server has them; see RemoteFiles.fetch_ahead."""
+        if isinstance(self._files, RemoteFiles):
+            self._files.fetch_ahead(beginnings, largest)
+
+    def missing(self, words: str) -> StoreError:
+        """Return the error for a part that is not there: the run is damaged, or was deleted since it was opened."""
+        return self._gone() or self._broken(words)
+
+    def _gone(self) -> RunGoneError | None:
+        """Return the error where the run was deleted or replaced since its manifest was read, else None."""
+        if self._manifest is None:
+            return None
+        try:
+            now = self._files.read(MANIFEST, bounds.LARGEST_JSON)
+        except (FileNotFoundError, NotADirectoryError):
+            return RunGoneError(f"run {self.name} was deleted from the store while it was open: choose another run")
+        except (StoreError, OSError):
+            return None
+        if now == self._manifest:
+            return None
+        return RunGoneError(f"run {self.name} was replaced by another one while it was open: reload the page")
 
     def reason(self, error: StoreError) -> str:
         """Say what is wrong, without the name of the run and the mend, for a list of problems of this run."""
@@ -114,6 +142,9 @@ class Folder:
             raise self._broken(f"{MANIFEST} {error}") from error
         if not isinstance(manifest, dict):
             raise self._broken(f"{MANIFEST} is not an object")
+        self._manifest = data
+        if isinstance(self._files, RemoteFiles):
+            self._files.remember(data)
         return manifest
 
     def table(self, path: str, columns: Sequence[str] | None = None, filters: list | None = None) -> pa.Table:
@@ -175,7 +206,7 @@ class Folder:
         """
         found = self.array(path)
         if found is None:
-            raise self._broken(f"array {path} is missing")
+            raise self.missing(f"array {path} is missing")
         return found
 
     def missing_files(self, path: str, array: zarr.Array) -> Iterator[tuple[int, ...]]:
@@ -201,7 +232,7 @@ class Folder:
         """
         array = self.array(path)
         if array is None:
-            raise self._broken(f"array {path} is missing")
+            raise self.missing(f"array {path} is missing")
         leading = 0 if index is None else 1
         if index is None and (problem := bounds.whole_problem(array)):
             raise self._broken(f"array {path} {problem}")
@@ -237,7 +268,7 @@ class Folder:
         try:
             return self._found(file, bounds.largest_file(array))
         except FileNotFoundError:
-            raise self._broken(f"array {path} lacks the file at {tuple(place)}") from None
+            raise self.missing(f"array {path} lacks the file at {tuple(place)}") from None
 
     def parts(self, path: str) -> Iterator[np.ndarray]:
         """Yield all stored numbers of an array, one leading index at a time where each is a file."""

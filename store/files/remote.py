@@ -1,49 +1,65 @@
-"""Files of a store behind a URL: time limits, a few retries, and words by cause. Needs the extra `remote`.
+"""Files of a store behind a URL: time limits, a few retries, checksums on arrival. Needs the extra `remote`.
 
-Files are fetched whole and never by ranges, which not every server knows. After a silence, the same part of a run
-answers at once for a few seconds that it cannot be reached, so that those who wait for it do not wait one after
-another; the rest of the run goes on.
+Files are fetched whole and never by ranges, which not every server knows. Where a run has a list of its files
+(store/files/file_list.py), nobody asks the server whether one is there, what arrives is compared with its checksum, and
+is kept on disk. After a silence, the same part of a run answers at once for a few seconds that it cannot be reached, so
+that those who wait for it do not wait one after another; the rest of the run goes on.
 """
 
 from __future__ import annotations
 
-import asyncio
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from http import HTTPStatus
+from statistics import median
 from typing import Any, TypeVar
 
 import fsspec
 from fsspec.asyn import sync
 
-from store.errors import BrokenRunError, StoreNotFoundError, UnreachableError
+from store.errors import BrokenRunError, RefusedError, StoreNotFoundError, UnreachableError
+from store.files import disk_cache, file_list
+from store.files.file_list import FILES, FileEntry
+from store.files.trouble import ArrivalError, StatusError, trouble_of
+from store.spec import MANIFEST
 
 CONNECT_S, SILENCE_S, FILE_S = 4.0, 6.0, 120.0  # to connect; between two packets; for one file
 WAITS_S = (0.3, 1.0)  # before the second and the third attempt
 ATTEMPTS_S = 10.0  # no further attempt begins later than this
 REMEMBERED_S = 4.0  # how long a silence is remembered
 PART_DEPTH = 2  # of which part of a run: one table, or all cells of the averages
+SLOW_S, LAST_FILES, SERVERS = 1.0, 8, 32  # from when a server is called slow, by the median of its last answers
+NEEDED = (
+    "the server must show a list of the folder's contents, or the store hold the list of its runs, which "
+    "`python -m store index` writes"
+)
 _HTTP = ("http", "https")
-_BUSY = {408, 425, 429, 500, 502, 503, 504}
+_AHEAD = ThreadPoolExecutor(4, thread_name_prefix="fetch-ahead")
 _silences: dict[str, tuple[float, str]] = {}
+_waited: OrderedDict[str, deque[float]] = OrderedDict()  # seconds for the last files, by server
 
 Result = TypeVar("Result")
-
-
-class _StatusError(Exception):
-    """What an HTTP server answers instead of a file."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
 
 
 class RemoteFiles:
     """The files below a URL."""
 
-    def __init__(self, url: str) -> None:
-        """Open a URL; StoreNotFoundError: nothing installed can read such a one."""
-        protocol = fsspec.core.split_protocol(url)[0]
+    def __init__(self, url: str, is_kept: bool = True) -> None:
+        """Open a URL; files are kept on disk unless `is_kept` is False.
+
+        Raises:
+            StoreNotFoundError: nothing installed can read such an address, or the environment asks for what cannot be.
+        """
+        self._url, protocol = url, fsspec.core.split_protocol(url)[0]
+        self._cache = disk_cache.of_environment() if is_kept else None
+        self._manifest: bytes | None = None
+        self._listed: dict[str, FileEntry] | None = None
+        self._is_listed = False  # whether the list was asked for
+        self._listing = threading.Lock()
+        self._coming: dict[str, Future[bytes]] = {}
         try:
             self._fs, self.root = fsspec.core.url_to_fs(url, **_options(protocol))
         except ImportError as error:
@@ -57,8 +73,36 @@ class RemoteFiles:
         if hasattr(self._fs, "retries"):
             self._fs.retries = 1  # those below are enough
 
+    def remember(self, manifest: bytes) -> None:
+        """Take note of the manifest of a run, to which its list of files belongs."""
+        if manifest != self._manifest:
+            with self._listing:
+                self._manifest, self._listed, self._is_listed = manifest, None, False
+
+    def _list(self) -> dict[str, FileEntry] | None:
+        """Return the list of the run's files; None where it has none, or none that belongs to its manifest."""
+        if self._manifest is None:
+            return None
+        with self._listing:
+            if not self._is_listed:
+                self._listed = self._fetched_list(self._manifest)
+                self._is_listed = True
+            return self._listed
+
+    def _fetched_list(self, manifest: bytes) -> dict[str, FileEntry] | None:
+        try:
+            return file_list.parse(self._fetched(FILES, file_list.LARGEST_LIST), manifest)
+        except FileNotFoundError:
+            return None
+        except RefusedError:  # as object stores answer for what is missing, where they may not be listed
+            return None
+        except ValueError as error:
+            raise BrokenRunError(f"{FILES} {error}") from error
+
     def exists(self, path: str) -> bool:
         """Return whether something is there; UnreachableError where the server does not say."""
+        if path and path not in (MANIFEST, FILES) and (listed := self._list()) is not None:
+            return path in listed
         place = self._place(path)
         try:
             self._patiently(path, lambda: self._head(place) if self._is_http else self._fs.info(place))
@@ -74,17 +118,69 @@ class RemoteFiles:
             BrokenRunError: it is larger than `largest`.
             UnreachableError: the server refuses, is busy, silent, or answers with something else; says which.
         """
+        listed = None if path in (MANIFEST, FILES) else self._list()
+        if listed is None:
+            return self._fetched(path, largest)
+        if path not in listed:
+            raise FileNotFoundError(path)
+        entry = listed[path]
+        if entry.size > largest:
+            raise BrokenRunError(f"{path} has {entry.size} bytes, more than the {largest} that it can need")
+        if entry.text is not None and file_list.sha256_of(text := entry.text.encode()) == entry.sha256:
+            return text
+        if self._cache is not None and (kept := self._cache.get(entry.sha256)) is not None:
+            return kept
+        coming = self._coming.pop(path, None)
+        if coming is not None and not coming.cancel():  # it has begun
+            return coming.result()
+        return self._fetched_and_kept(entry)
+
+    def _fetched_and_kept(self, entry: FileEntry) -> bytes:
+        data = self._fetched(entry.path, entry.size, entry)
+        if self._cache is not None:
+            self._cache.put(entry.sha256, data)
+        return data
+
+    def fetch_ahead(self, beginnings: tuple[str, ...], largest: int) -> None:
+        """Begin to fetch the files of a listed run whose paths begin so, which are not kept yet and not larger.
+
+        A reader who asks for one that has not begun fetches it itself; after the first that fails no other is begun.
+        """
+        listed, cache = self._list() if self._cache is not None else None, self._cache
+        if listed is None or cache is None:
+            return
+
+        def fetch(entry: FileEntry) -> bytes:
+            try:
+                return self._fetched_and_kept(entry)
+            except BaseException:
+                for future in list(self._coming.values()):
+                    future.cancel()
+                raise
+
+        for entry in listed.values():
+            is_wanted = entry.path.startswith(beginnings) and entry.size <= largest and entry.text is None
+            if is_wanted and not cache.holds(entry.sha256):
+                self._coming[entry.path] = _AHEAD.submit(fetch, entry)
+
+    def _fetched(self, path: str, largest: int, entry: FileEntry | None = None) -> bytes:
+        """Read the bytes of a file from the server, those that its entry promises."""
         place = self._place(path)
-        data = self._patiently(
-            path,
-            lambda: self._get(place, largest) if self._is_http else self._fs.cat_file(place, start=0, end=largest + 1),
-        )
+
+        def attempt() -> bytes:
+            data = self._get(place, largest) if self._is_http else self._fs.cat_file(place, start=0, end=largest + 1)
+            if data[:200].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+                raise UnreachableError(
+                    f"the server answers with a web page instead of {path}: is the address right, or does it want a "
+                    "login?"
+                )
+            if entry is not None:
+                _compare(data, entry)
+            return data
+
+        data = self._patiently(path, attempt)
         if len(data) > largest:
             raise BrokenRunError(f"{path} has more than the {largest} bytes that it can need")
-        if data[:200].lstrip().lower().startswith((b"<!doctype html", b"<html")):
-            raise UnreachableError(
-                f"the server answers with a web page instead of {path}: is the address right, or does it want a login?"
-            )
         return data
 
     def folders(self) -> list[str]:
@@ -100,18 +196,16 @@ class RemoteFiles:
         except FileNotFoundError:
             if self._is_http:
                 raise UnreachableError(
-                    f"{self.root} answers 404 (Not Found), so its runs cannot be listed: check the address; the server "
-                    "must show a list of the folder's contents, as `python -m http.server` and nginx's autoindex do"
+                    f"{self.root} answers 404 (Not Found), so its runs cannot be listed: check the address; {NEEDED}"
                 ) from None
             raise
         except NotADirectoryError:
             raise FileNotFoundError(self.root) from None
+        except RefusedError as error:
+            raise RefusedError(f"{error}; for a list of its runs, {NEEDED}" if self._is_http else str(error)) from None
         names = [self._name(entry["name"]) for entry in entries if entry["type"] == "directory"]
         if self._is_http and not entries:
-            raise UnreachableError(
-                f"the page at {self.root} links to nothing, so its runs cannot be listed: the server must show a list "
-                "of the folder's contents, as `python -m http.server` and nginx's autoindex do"
-            )
+            raise UnreachableError(f"the page at {self.root} links to nothing, so its runs cannot be listed: {NEEDED}")
         return [name for name in names if name]
 
     def _name(self, place: str) -> str:
@@ -129,7 +223,7 @@ class RemoteFiles:
             session = await self._fs.set_session()
             async with session.get(self._fs.encode_url(url)) as answer:
                 if answer.status != HTTPStatus.OK:
-                    raise _StatusError(answer.status)
+                    raise StatusError(answer.status)
                 data = bytearray()
                 async for piece in answer.content.iter_chunked(1 << 20):
                     data += piece
@@ -151,7 +245,7 @@ class RemoteFiles:
                     if answer.status < 400:
                         return
                     refused = answer.status
-            raise _StatusError(refused)
+            raise StatusError(refused)
 
         sync(self._fs.loop, head, timeout=FILE_S)
 
@@ -163,21 +257,76 @@ class RemoteFiles:
             raise UnreachableError(words)
         started = time.monotonic()
         for wait in (*WAITS_S, None):
+            begun = time.monotonic()
             try:
-                return attempt()
-            except FileNotFoundError:
+                found = attempt()
+            except (FileNotFoundError, UnreachableError):
                 raise
             except Exception as error:
-                words, passing = _words(error)
-                if words == "":
+                trouble = trouble_of(error, SILENCE_S)
+                if trouble.is_missing:
                     raise FileNotFoundError(self.root) from error
-                if not passing:
-                    raise UnreachableError(words) from error
+                if trouble.is_expired:
+                    self._renew()
+                if not trouble.passes:
+                    raise RefusedError(trouble.words) from error
                 if wait is None or time.monotonic() - started > ATTEMPTS_S:
-                    _silences[part] = time.monotonic() + REMEMBERED_S, words
-                    raise UnreachableError(words) from error
+                    is_other = isinstance(error, ArrivalError)
+                    if not is_other:
+                        _silences[part] = time.monotonic() + REMEMBERED_S, trouble.words
+                    raise (OtherContentError if is_other else UnreachableError)(trouble.words) from error
                 time.sleep(wait)
+            else:
+                note_wait(self._url, time.monotonic() - begun)
+                return found
         raise AssertionError("every attempt returns or raises")
+
+    def _renew(self) -> None:
+        """Begin a new session, which takes up credentials that were renewed in the meantime."""
+        protocol = fsspec.core.split_protocol(self._url)[0]
+        type(self._fs).clear_instance_cache()
+        self._fs = fsspec.core.url_to_fs(self._url, **_options(protocol))[0]
+
+
+class OtherContentError(UnreachableError):
+    """What arrives, also when it is fetched again, is not what the list of the run's files says."""
+
+
+def _compare(data: bytes, entry: FileEntry) -> None:
+    """See that a file has arrived as it was published.
+
+    Raises:
+        ArrivalError: it has not; says how it differs.
+    """
+    mend = "the transfer or the copy in the store is damaged: try again, and if it stays so, publish the run again"
+    if len(data) != entry.size:
+        raise ArrivalError(f"{entry.path} arrives with {len(data)} of {entry.size} bytes: {mend}")
+    if file_list.sha256_of(data) != entry.sha256:
+        raise ArrivalError(f"{entry.path} arrives with other contents than were published: {mend}")
+
+
+def _server(url: str) -> str:
+    """Return the part of an address that names the server or the bucket."""
+    return "/".join(url.split("/")[:3])
+
+
+def note_wait(url: str, seconds: float) -> None:
+    """Remember how long a file of a server took, seconds."""
+    waited = _waited.setdefault(_server(url), deque(maxlen=LAST_FILES))
+    waited.append(seconds)
+    while len(_waited) > SERVERS:
+        _waited.popitem(last=False)
+
+
+def forget_waits() -> None:
+    """Forget how long files took."""
+    _waited.clear()
+
+
+def seconds_a_file(url: str) -> float | None:
+    """Return how long the last files of a server took, the median in seconds, where that is long; else None."""
+    waited = list(_waited.get(_server(url), ()))
+    return median(waited) if len(waited) >= LAST_FILES // 2 and median(waited) >= SLOW_S else None
 
 
 def _options(protocol: str | None) -> dict[str, Any]:
@@ -191,56 +340,3 @@ def _options(protocol: str | None) -> dict[str, Any]:
         retries = {"max_attempts": 0}
         return {"config_kwargs": {"connect_timeout": CONNECT_S, "read_timeout": SILENCE_S, "retries": retries}}
     return {}
-
-
-def _words(error: Exception) -> tuple[str, bool]:
-    """Return (what happened, whether another attempt may help); no words where the file is not there."""
-    for one in _chain(error):
-        status = _status(one)
-        if status in (404, 410):
-            return "", False
-        if status in (401, 403):
-            return (
-                f"the server refuses access ({_named(status)}): it wants credentials, or hides that the file is "
-                "missing where the store may not be listed", False,
-            )  # fmt: skip
-        if status in _BUSY:
-            return f"the server is in trouble ({_named(status)}): nothing is damaged, try again in a moment", True
-        if status is not None:
-            return f"the server answers {_named(status)}: is the address right?", False
-    for one in _chain(error):
-        if isinstance(one, PermissionError) or "credentials" in str(one).lower():
-            return f"the server refuses access ({_line(one)}): it wants credentials", False
-        if isinstance(one, TimeoutError | asyncio.TimeoutError) or "timeout" in type(one).__name__.lower():
-            return (
-                f"the server did not answer within {SILENCE_S:g} s: nothing is damaged, try again in a moment", True
-            )  # fmt: skip
-    return f"the server cannot be reached ({_line(error)}): nothing is damaged, try again in a moment", True
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Return an error and those that it was made from."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _status(error: BaseException) -> int | None:
-    """Return the HTTP status of an error of ours, of aiohttp or of botocore."""
-    found = getattr(error, "status", None)
-    response = getattr(error, "response", None)
-    if found is None and isinstance(response, dict):
-        found = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return found if isinstance(found, int) and found >= 400 else None
-
-
-def _named(status: int) -> str:
-    try:
-        return f"{status} {HTTPStatus(status).phrase}"
-    except ValueError:
-        return str(status)
-
-
-def _line(error: BaseException) -> str:
-    text = " ".join(str(error).split())[:120]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,85 +13,37 @@ import pandas as pd
 
 from store.errors import (
     BrokenRunError,
-    NewerSpecError,
+    MissingManifestError,
     NotInRunError,
     RunNotFoundError,
     StoreError,
-    StoreNotFoundError,
     UnreachableError,
 )
-from store.files.bounds import LARGEST_FIGURE, LARGEST_FILE
+from store.files.bounds import LARGEST_FIGURE, LARGEST_FILE, MIB
 from store.files.encoding import array_path, dequantise
 from store.files.folders import MEND, Folder
 from store.files.geometry import to_voxels
 from store.files.manifest import is_inside
-from store.files.manifest import problems as manifest_problems
 from store.files.shards import declared_dimensions
 from store.files.tables import known_table, with_later
 from store.keys import GroupKey, HeatmapKey
 from store.reading import heatmaps, streaming
-from store.reading.descriptions import FULL_GRID, array_problems, readable, shape_problem
+from store.reading.descriptions import FULL_GRID, array_problems, shape_problem
 from store.reading.group_maps import STATISTICS, CellFamily, Filters, GroupMap
+from store.reading.listing import check_manifest, list_runs
 from store.reading.native_space import NativeSpace
 from store.spec import (
+    ARRAYS_FOLDER,
     FIGURES_FOLDER,
     MANIFEST,
     NATIVE,
-    SPEC_VERSION,
     TABLES_FOLDER,
     TableSpec,
 )
 
-LISTED_AT_ONCE, LISTING_S = 8, 20  # manifests that are read at once from a server, and for how long in all
-READS = f"{SPEC_VERSION.split('.')[0]}.x"
+AHEAD = (f"{TABLES_FOLDER}/", *(f"{ARRAYS_FOLDER}/{name}/" for name in ("template", "mask", "grid/mask", "grid/atlas")))
+LARGEST_AHEAD = 2 * MIB
 PARTS = f"{TABLES_FOLDER}/parts/heatmaps"
-
-
-@dataclass(frozen=True)
-class RunInfo:
-    """One line about a run. `problem` says why it cannot be opened; `unreachable`: by the fault of a server."""
-
-    run: str
-    name: str
-    created: str
-    simulated: bool
-    cohort: str
-    spec_version: str
-    bytes: int
-    problem: str | None = None
-    unreachable: bool = False
-
-
-def list_runs(store: str | Path) -> list[RunInfo]:
-    """List every run of a store, newest first. Folders without a manifest are not runs.
-
-    Raises:
-        StoreNotFoundError: there is no such folder.
-        UnreachableError: its server refuses, is silent or does not list folders; says which.
-    """
-    folder = Folder(store)
-    try:
-        names = folder.folders()
-    except UnreachableError as error:
-        raise UnreachableError(f"store {store}: {error}") from error
-    except OSError as error:
-        raise StoreNotFoundError(f"there is no store at {store}: give the folder that holds the runs") from error
-    infos = [_info(folder.child(name)) for name in names] if folder.is_local else _infos(folder, names)
-    return sorted((info for info in infos if info is not None), key=lambda info: (info.created, info.run), reverse=True)
-
-
-def _infos(folder: Folder, names: Sequence[str]) -> list[RunInfo | None]:
-    """Do as `_info` for each, several at once; those that have not answered in time are listed as unreachable."""
-    pool = ThreadPoolExecutor(LISTED_AT_ONCE, thread_name_prefix="list-runs")
-    answers = [pool.submit(_info, folder.child(name)) for name in names]
-    wait(answers, LISTING_S)
-    pool.shutdown(wait=False, cancel_futures=True)
-    late = f"the server did not answer within {LISTING_S} s: nothing is damaged, try again in a moment"
-    return [
-        answer.result() if answer.done() and not answer.cancelled()
-        else RunInfo(name, "", "", False, "", "", 0, f"run {name}: {late}", unreachable=True)
-        for name, answer in zip(names, answers, strict=True)
-    ]  # fmt: skip
 
 
 def open_run(store: str | Path, run: str | None = None) -> RunReader:
@@ -102,8 +53,11 @@ def open_run(store: str | Path, run: str | None = None) -> RunReader:
         StoreNotFoundError, RunNotFoundError, NewerSpecError, BrokenRunError.
     """
     folder = Folder(store)
-    if run and "/" not in run and not run.startswith(".") and folder.child(run).exists(MANIFEST):
-        return _open(folder.child(run))
+    if run and "/" not in run and not run.startswith("."):
+        child = folder.child(run)
+        with suppress(MissingManifestError):
+            if not folder.is_local or child.exists(MANIFEST):
+                return _open(child)
     infos = list_runs(store)
     matches = [i for i in infos if (i.name == run if run is not None else i.problem is None)]
     if matches:
@@ -116,47 +70,10 @@ def open_run(store: str | Path, run: str | None = None) -> RunReader:
     raise RunNotFoundError(f"there is no run in {store} yet: make one with run_pipeline.py")
 
 
-def _open(folder: Folder, manifest: dict[str, Any] | None = None) -> RunReader:
-    manifest = folder.manifest() if manifest is None else manifest
-    version = manifest.get("spec_version", "")
-    if not readable(version):
-        raise NewerSpecError.of(folder.name, str(version), READS)
-    if problems := manifest_problems(manifest):
-        raise BrokenRunError(f"run {folder.name}: {problems[0]}: {MEND}")
+def _open(folder: Folder) -> RunReader:
+    manifest = folder.manifest()
+    check_manifest(folder, manifest)
     return RunReader(folder, manifest)
-
-
-def _info(folder: Folder) -> RunInfo | None:
-    """Describe a run for a list; whatever is wrong with it is its `problem`, so that it hides no other run.
-
-    None where the folder is no run.
-    """
-    manifest, problem, unreachable = {}, None, False
-    try:
-        if folder.is_local and not folder.exists(MANIFEST):
-            return None
-        manifest = folder.manifest()
-        _open(folder, manifest)
-    except FileNotFoundError:
-        return None
-    except UnreachableError as error:
-        problem, unreachable = str(error), True
-    except StoreError as error:
-        problem = " ".join(str(error).split())
-    except Exception as error:
-        problem = f"run {folder.name}: cannot be read ({type(error).__name__}): {MEND}"
-    contents = manifest.get("contents")
-    size = contents.get("bytes", 0) if isinstance(contents, dict) else 0
-    texts = {key: _shown(manifest.get(key)) for key in ("name", "created", "cohort", "spec_version")}
-    return RunInfo(
-        run=folder.name, simulated=manifest.get("simulated") is True, bytes=size if isinstance(size, int) else 0,
-        problem=problem, unreachable=unreachable, **texts,
-    )  # fmt: skip
-
-
-def _shown(value: Any) -> str:
-    """Shorten a value of a manifest that may be anything to one line."""
-    return " ".join(value.split())[:200] if isinstance(value, str) else ""
 
 
 class RunReader:
@@ -185,6 +102,10 @@ class RunReader:
     def staging(cls, place: str | Path, groups: Sequence[str], **manifest: Any) -> RunReader:
         """Make a reader of a folder that is not published yet: a snapshot, so make a new one after more was written."""
         return cls(Folder(place), {"groups": list(groups), **manifest}, published=False)
+
+    def fetch_ahead(self) -> None:
+        """Begin to fetch what most questions need, where the run lies behind a server; nothing to wait for."""
+        self._folder.fetch_ahead(AHEAD, LARGEST_AHEAD)
 
     # -- tables ---------------------------------------------------------------------------------------------------
 
@@ -238,7 +159,7 @@ class RunReader:
         if paths := self._find_tables(name):
             return paths
         if name in self._contents("tables"):
-            raise BrokenRunError(f"run {self.run_id}: table {name} is missing: copy or build the run again")
+            raise self._folder.missing(f"table {name} is missing")
         raise NotInRunError(f"run {self.run_id} has no table {name}")
 
     def _contents(self, kind: str) -> Any:
@@ -287,7 +208,7 @@ class RunReader:
     def _require(self, path: str) -> None:
         if self._folder.array(path) is None:
             if any(entry["path"] == path for entry in self._contents("arrays")):
-                raise BrokenRunError(f"run {self.run_id}: array {path} is missing: copy or build the run again")
+                raise self._folder.missing(f"array {path} is missing")
             raise NotInRunError(f"run {self.run_id} has no array {path}")
         if path not in self._sound and (problem := self._problem_of(path)):
             raise BrokenRunError(f"run {self.run_id}: {problem}: {MEND}")

@@ -12,6 +12,7 @@ from store.files import atomic
 from store.files.encoding import path_part
 from store.files.folders import Folder
 from store.spec import MANIFEST, MODELS_FOLDER, SPEC_VERSION, TABLES_FOLDER, WORK_FOLDER
+from store.writing.run_list import keep_run_list
 from store.writing.validate import check
 
 
@@ -45,6 +46,7 @@ def publish_folder(staging: Path, store: Path, run_id: str, manifest: dict[str, 
         atomic.move(target, aside)
     atomic.move(staging, target)
     _tidy(store, staging, aside)
+    keep_run_list(store, run_id)
     return target
 
 
