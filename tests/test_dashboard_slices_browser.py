@@ -21,7 +21,6 @@ LINKS = {
     "paper": "",
     "axial": "g_plane=axial&g_n=5&g_side=radiological&g_smooth=off&g_from=70&g_colours=viridis",
     "signed": "g_plane=sagittal&g_value=signed&g_opacity=0.6&g_range=shared",
-    "truth": "g_truth=on&g_n=5&g_plane=axial",
     "typed": "g_rule=value&g_at_of_relevance_cm3=0.3&g_colours=paper",
 }
 
