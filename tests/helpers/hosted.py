@@ -170,7 +170,7 @@ def _nginx(folder: Path, port: int, ports: list[int]) -> str:
         "listen 80;": f"listen 127.0.0.1:{free_port()};", "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
         "/etc/ssl/brainwhy.pem": str(certificate), "/etc/ssl/brainwhy.key": str(key),
         "127.0.0.1:8501": f"127.0.0.1:{ports[0]}", "127.0.0.1:8502": f"127.0.0.1:{ports[1]}",
-        "brains.example.org": "localhost",
+        "brains.example.org": "localhost", "/var/log/nginx/brainwhy.log": f"{folder}/brainwhy.log",
     }.items():  # fmt: skip
         assert old in recipe, f"deploy/nginx.conf lacks {old}"
         recipe = recipe.replace(old, new)
