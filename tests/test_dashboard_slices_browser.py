@@ -21,6 +21,7 @@ LINKS = {
     "paper": "",
     "axial": "g_plane=axial&g_n=5&g_side=radiological&g_smooth=off&g_from=70&g_colours=viridis",
     "signed": "g_plane=sagittal&g_value=signed&g_opacity=0.6&g_range=shared",
+    "truth": "g_truth=on&g_n=5&g_plane=axial",
     "typed": "g_rule=value&g_at_of_relevance_cm3=0.3&g_colours=paper",
 }
 
@@ -73,7 +74,8 @@ def test_what_is_downloaded_is_what_is_seen_pixel_by_pixel(page, url, link):
         wrong = np.abs(part - seen).max(axis=-1)
         assert (np.abs(seen[..., 0] - seen[..., 2]) > COLOURED).sum() > 300, heading  # there is something to compare
         assert np.quantile(wrong, 0.999) <= 3, heading
-        assert wrong.max() <= 40, heading  # a value next to the threshold, or to the middle of two voxels
+        if link != "truth":  # whose line ends between two voxels: which of two pixels has it is a matter of rounding
+            assert wrong.max() <= 40, heading  # a value next to the threshold, or to the middle of two voxels
         left += width
     assert problems(page) == []
 

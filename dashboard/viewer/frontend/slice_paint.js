@@ -50,6 +50,13 @@ function table(grid, axis, mm, smooth) {
   return { low, high, weight };
 }
 
+// How much of a value at the edge of a grid counts at a place beyond it: less and less until the next voxel, which is 0.
+// Where the larger grid of maps ends with it, there is no next voxel, and the value goes on.
+function fade(grid, larger, axis, mm) {
+  const place = grid.place(axis, Math.min(Math.max(mm, larger.mm(axis, 0)), larger.mm(axis, larger.shape[axis] - 1)));
+  return Math.max(0, 1 - Math.max(-place, place - (grid.shape[axis] - 1), 0));
+}
+
 // A cut, column by column, at the pixels of a section, row by row from the top.
 function resample(cut, size, columns, rows, out, start) {
   let pixel = start;
@@ -111,12 +118,24 @@ export class Ground {
     return out;
   }
 
+  // Let values end at the edge of their grid, as they do where the file has voxels of 0 beyond it.
+  endAtTheEdge(values, grid) {
+    const { axis, across, up } = PLANES[this.plane];
+    const [columns, rows] = [across, up].map((one, i) => Float32Array.from(this.mm[i], (mm) => fade(grid, this.grid, one, mm)));
+    let pixel = 0;
+    for (const mm of this.positions) {
+      const depth = fade(grid, this.grid, axis, mm);
+      for (const row of rows) for (const column of columns) values[pixel++] *= depth * row * column;
+    }
+  }
+
   // Where the line around a truth is drawn (2), and the darker one under it (1); as `draw_outline`.
   outline(truth) {
     if (this.outlined) return this.outlined;
     const { width, height } = this.plan.tile;
     const { sharp } = this.plan;
     const shares = this.values([[truth, 1]], true, truth.grid);
+    this.endAtTheEdge(shares, truth.grid);
     const found = new Uint8Array(shares.length);
     const period = (DASH + DASH_GAP) * sharp;
     for (let start = 0; start < shares.length; start += this.pixels) {
