@@ -48,7 +48,7 @@ def banners(app) -> str:
     return "\n".join(element.value for element in (*app.warning, *app.info))
 
 
-@pytest.mark.parametrize("name", [name for name in PAGES if name != "provenance"])
+@pytest.mark.parametrize("name", [name for name in PAGES if name not in ("provenance", "admin")])
 def test_every_page_with_maps_says_it(open_view, store, name):
     app = open_view(f"views/{name}/page.py", store, run=CHANCE)
     assert not app.exception
