@@ -12,7 +12,7 @@ import time
 import pytest
 import streamlit as st
 from pages import turn_to
-from remote_server import HTML
+from remote_server import HTML, Bucket
 from store_factory import copy_of_shared_store
 from streamlit.testing.v1 import AppTest
 from test_dashboard_views import text_of
@@ -69,7 +69,6 @@ def page(address, view, monkeypatch, **query) -> AppTest:
         (503, "in trouble"),
         (HTML, "a web page instead of"),
         ("cut short", "broke off in the middle of a file"),
-        ("expired", "credentials for this store have expired"),
     ],
 )
 def test_a_page_says_what_the_server_does_and_the_others_go_on(served, monkeypatch, fault, words):
@@ -90,6 +89,15 @@ def test_a_page_says_what_the_server_does_and_the_others_go_on(served, monkeypat
     faults.over.set()
     time.sleep(remote.REMEMBERED_S)
     assert "The store does not answer" not in text_of(app.run())
+
+
+def test_expired_credentials_are_said_on_the_page(served, serve, tmp_path, monkeypatch):  # noqa: F811
+    address, faults = serve(tmp_path / "store", Bucket)
+    faults.by_pattern["/newer-1/arrays.zarr/cells/.*/c/"] = "expired"
+    text = text_of(page(address, GROUP_MAPS, monkeypatch, run="newer-1"))
+    assert "The store does not answer" in text
+    assert "credentials for this store have expired" in text
+    assert "does not answer" not in text_of(page(address, PROVENANCE, monkeypatch, run="newer-1"))
 
 
 def test_a_missing_cell_is_never_an_empty_map(served, monkeypatch):
