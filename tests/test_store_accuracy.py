@@ -189,7 +189,7 @@ class _Run:
         self._tables = {"predictions": predictions}
         if baseline is not None:
             self._tables["baseline_predictions"] = baseline.assign(classifier="region_means")
-        self.groups, self.task, self.reference_run = GROUPS, "classification", None
+        self.groups, self.task, self.reference_run, self.group_level = GROUPS, "classification", None, None
         self.__dict__ |= more
 
     def has_table(self, name: str) -> bool:

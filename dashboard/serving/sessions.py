@@ -24,7 +24,7 @@ DAY = 24 * 3600
 def session_id(cookies: Mapping[str, str]) -> str:
     """Return which login the cookies of a browser are of; "" for none."""
     token = cookies.get(COOKIE)
-    return hashlib.sha256(token.encode()).hexdigest() if token else ""
+    return hashlib.sha256(token.encode()).hexdigest() if isinstance(token, str) and token else ""
 
 
 def person_key(claims: Mapping[str, Any]) -> str:

@@ -80,14 +80,14 @@ def grid(place: DeltaGenerator, frame: pd.DataFrame, *, columns: dict[str, Any] 
     Args:
         columns: how each is written, as for Streamlit's `column_config`.
     """
-    shown, columns = neutralised(frame), dict(columns or {})
-    is_wide = len(shown.columns) > FEW_COLUMNS
+    columns = dict(columns or {})
+    is_wide = len(frame.columns) > FEW_COLUMNS
     if is_wide:
-        first = shown.columns[0]
+        first = frame.columns[0]
         columns[first] = {**(columns.get(first) or st.column_config.Column()), "pinned": True}
-    event = place.dataframe(shown, hide_index=True, column_config=columns, **options)
+    event = place.dataframe(neutralised(frame), hide_index=True, column_config=columns, **options)
     if is_wide:
-        width = grid_width(shown, columns)
+        width = grid_width(frame, columns)
         place.html(
             f"<style>.further-{width} {{display: none; opacity: 0.65}} @container (max-width: {width}px) "
             f"{{.further-{width} {{display: block}}}}</style>"

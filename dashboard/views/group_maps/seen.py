@@ -12,7 +12,6 @@ from dashboard.shell import url_state
 from dashboard.views.shared.average_pictures import Drawing
 from dashboard.views.shared.map_controls import MapStyle
 from dashboard.views.shared.map_grid import Panel
-from store import StoreError
 
 FOLLOWING = ("g_surface_open", "g_numbers", "g_test")  # folded parts of the page that show the look, too
 View = dict[str, Any]
@@ -46,16 +45,17 @@ def follow(seen: Seen, show: Callable[[], View]) -> None:
     So that a change of the view runs `show` and writes the link, and nothing else; the page runs again where one of
     its opened parts shows the look.
     """
-    of_page = [True]
+    of_page, trouble = [True], []
 
     @st.fragment
     def alone() -> None:
         try:
             view = show()
-        except StoreError:
-            if of_page:
-                raise
-            st.rerun()  # the page says what it is
+        except Exception as error:
+            if not of_page:
+                st.rerun()  # the page says what it is
+            trouble.append(error)  # raised here, Streamlit would show it, and the page could say nothing
+            return
         changed, seen.view = view != seen.view, view
         if of_page:
             return
@@ -65,3 +65,5 @@ def follow(seen: Seen, show: Callable[[], View]) -> None:
 
     alone()
     of_page.clear()
+    if trouble:
+        raise trouble[0]
