@@ -90,7 +90,7 @@ def _cells(benchmark: Benchmark) -> list[str]:
         f"The networks do not find what was imposed in {', '.join(lost)} (the interval of the AUC holds 0.5): heatmaps "
         "of these are in no mean below."
         if lost
-        else "The networks find what was imposed in all of them."
+        else "The networks find what was imposed wherever something was."
     )
     return ["## Cohorts", markdown(table), told]
 
