@@ -1,6 +1,6 @@
 // The row of controls above the picture: native inputs, each with its label.
 
-import { element } from "./dom.js";
+import { drawer, element } from "./dom.js";
 import { ordinal, three } from "./words.js";
 
 const COLOURS = { hot: "Red / blue", paper: "Paper", viridis: "Viridis", cividis: "Cividis" };
@@ -74,22 +74,7 @@ export class Controls {
       labelled("Anatomy is black below", this.black, this.windowWords.black),
       labelled("and white above", this.white, this.windowWords.white),
     );
-    const more = element(
-      "details",
-      {
-        className: "more",
-        onkeydown: (event) => {
-          if (event.key !== "Escape") return;
-          more.open = false;
-          more.firstChild.focus();
-        },
-        onfocusout: (event) => {
-          if (event.relatedTarget && !more.contains(event.relatedTarget)) more.open = false;
-        },
-      },
-      element("summary", {}, "More"),
-      sheet,
-    );
+    const more = drawer("More", sheet);
     const whole = element(
       "div",
       { className: "controls", role: "group", ariaLabel: "How relevance is drawn" },

@@ -33,3 +33,24 @@ export function fit({ canvas, context, shown: { width, height } }, most = 2) {
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   return { x: 0, y: 0, width, height };
 }
+
+// Controls that are folded away under a name; Escape, or a focus that leaves them, folds them again.
+export function drawer(name, sheet) {
+  const folded = element(
+    "details",
+    {
+      className: "more",
+      onkeydown: (event) => {
+        if (event.key !== "Escape") return;
+        folded.open = false;
+        folded.firstChild.focus();
+      },
+      onfocusout: (event) => {
+        if (event.relatedTarget && !folded.contains(event.relatedTarget)) folded.open = false;
+      },
+    },
+    element("summary", {}, name),
+    sheet,
+  );
+  return folded;
+}

@@ -1,6 +1,6 @@
 // The controls of a sheet of slices: native inputs, each with its label; what they change stays in the browser.
 
-import { element } from "./dom.js";
+import { drawer, element } from "./dom.js";
 import { written } from "./slice_row.js";
 import { COUNTS, PAPER, axisOf, suggested } from "./slice_view.js";
 import { whole } from "./words.js";
@@ -62,22 +62,7 @@ export class SliceControls {
       labelled("Convention", this.side),
       this.truthRow,
     );
-    const more = element(
-      "details",
-      {
-        className: "more",
-        onkeydown: (event) => {
-          if (event.key !== "Escape") return;
-          more.open = false;
-          more.firstChild.focus();
-        },
-        onfocusout: (event) => {
-          if (event.relatedTarget && !more.contains(event.relatedTarget)) more.open = false;
-        },
-      },
-      element("summary", {}, "Drawing"),
-      sheet,
-    );
+    const more = drawer("Drawing", sheet);
     const whole = element(
       "div",
       { className: "controls", role: "group", ariaLabel: "How slices are cut and coloured" },
