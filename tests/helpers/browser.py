@@ -55,13 +55,16 @@ new MutationObserver(changes => {
 window.__viewers = (root = document) => [...root.querySelectorAll('*')].flatMap(
     element => [...(element.__viewer ? [element] : []), ...(element.shadowRoot ? __viewers(element.shadowRoot) : [])]);
 """
-# Connected, the script has run to its end, nothing is stale or half drawn, every picture and volume has arrived.
+# Connected, the script has run to its end, nothing is stale or half drawn, every component's script has begun, every
+# picture and volume has arrived.
 FINISHED = """() => {
     const app = document.querySelector('[data-testid=stApp]');
     return app !== null
         && app.dataset.testScriptState === 'notRunning' && app.dataset.testConnectionState === 'CONNECTED'
         && !document.querySelector('[data-stale=true], [data-testid=stSkeleton], [data-testid=stSpinner]')
         && [...document.images].every(image => image.complete)
+        && [...document.querySelectorAll('[data-testid=stBidiComponentIsolated]')].every(
+            ({shadowRoot}) => shadowRoot?.childElementCount && !shadowRoot.querySelector('[data-state=starting]'))
         && __viewers().every(viewer => viewer.__viewer.ready || viewer.dataset.state === 'error');
 }"""
 # A viewer tells the server where its crosshair is once the reader has rested for 400 ms.
