@@ -10,14 +10,13 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from unittest import mock
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-import store_factory
-from store_factory import METHODS, make_run
+from crowd import NAME, REASONS, elements, make_crowd
+from store_factory import METHODS
 from volume_routes import fetched, get
 
 from dashboard import viewer
@@ -37,8 +36,6 @@ from store.measures import percent_per_cm3
 pytestmark = pytest.mark.usefixtures("anonymous")
 PAGES = ("overview", "group_maps", "patient", "variability", "regions", "clinical", "distances", "trust",
          "compare_runs", "provenance")  # fmt: skip
-NAME = "qzxjv"  # in the name of every subject, scan and file
-SIZES = {"AD": 11, "NC": 12, "MCI": 3}
 CURIOUS = {
     "dx": "MCI", "scr": "MCI", "ok": "wrong", "sex": "F", "age": "71~72", "ses": "1", "cl": "x", "target": "predicted",
     "set": "folds", "g_scale": "probability", "g_value": "spread", "g_numbers": "open", "g_scans": "open",
@@ -50,33 +47,12 @@ VISITS = [
     ("group_maps", CURIOUS | {"g_as": "viewer", "g_by": "sex"}),
     *(("regions", CURIOUS | {"r_part": part, "target": "AD"}) for part in ("methods", "paper", "region")),
 ]  # fmt: skip
-REASONS = {
-    "file not found: /data/qzxjv-smith_T1w.nii.gz": "file not found", "same file content as scan qzxjv-smith": None,
-    "qzxjv-smith.nii lies in the folder of qzxjv-jones; mend its name": None,
-    "another image of the session is used: qzxjv.nii": "another image of the session is used",
-    "does not fulfil cohort.where (subject != 'qzxjv-smith')": None,
-    "brain volume 812.4 ml is below 900": None, "qzxjv": None,
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory) -> Path:
     """A store with two runs of eleven AD, twelve NC and three MCI subjects, whose names are to be found nowhere."""
-    folder = tmp_path_factory.mktemp("crowd")
-    scans = {f"{NAME}-{d}{i}-1": (f"{NAME}-{d}{i}", d, 1 + i % 2, True) for d, n in SIZES.items() for i in range(n)}
-    predicted = {scan: "AD" if row[1] == "MCI" else row[1] for scan, row in scans.items()}
-    predicted[f"{NAME}-AD0-1"] = "NC"
-    with mock.patch.multiple(store_factory, SCANS=scans, PREDICTED=predicted):
-        runs = [make_run(folder, name=name, methods=tuple(METHODS)[:2]) for name in ("one", "two")]
-    for run in runs:
-        table = pd.DataFrame({"scan": [f"{NAME}-{i}" for i in range(len(REASONS))], "subject": NAME,
-                              "stage": "ingest", "reason": list(REASONS)})  # fmt: skip
-        table.to_parquet(run / "tables" / "exclusions.parquet")
-        manifest = json.loads((run / "manifest.json").read_text())
-        manifest["config"]["cohort"] = {"adni": {"failed": [f"{NAME}-smith/bl"]}, "data": f"/home/{NAME}"}
-        manifest["config"]["atlas"] = {"path": f"/home/{NAME}/aal.nii"}
-        (run / "manifest.json").write_text(json.dumps(manifest))
-    return folder
+    return make_crowd(tmp_path_factory.mktemp("crowd"))
 
 
 @dataclass
@@ -114,15 +90,6 @@ def seen(open_view, crowd, monkeypatch):
         return Seen("\n".join(said), np.array(numbers), files)
 
     return visit
-
-
-def elements(node) -> Iterator:
-    """Every element below a node of AppTest."""
-    for child in getattr(node, "children", {}).values():
-        if hasattr(child, "children"):
-            yield from elements(child)
-        if getattr(child, "proto", None) is not None:
-            yield child
 
 
 def numbers_of(value) -> Iterator[float]:

@@ -74,7 +74,7 @@ def test_a_subject_is_the_mean_of_its_scans_and_two_diagnoses_are_two_rows(regio
     ]  # fmt: skip
     np.testing.assert_allclose(found.shares, [[0.25, 0.125, 0.625], [1, 0, 0], [0, 0, 1]])
     assert list(found.rows.age) == [71, 68, 60]
-    assert between.labels(found, by_subject=True) == ["a, AD", "a, NC", "b"]
+    assert between.labels(found.rows, by_subject=True) == ["a, AD", "a, NC", "b"]
 
 
 def test_columns_go_by_mean_share_and_stay_in_the_atlas(regions):

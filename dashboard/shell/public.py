@@ -13,7 +13,7 @@ from dashboard.data import runs
 from dashboard.data.averages import Average
 from dashboard.data.runs import Run
 from dashboard.data.selection import explained_scans
-from dashboard.shell import access
+from dashboard.shell import access, names
 from dashboard.text.formatting import plain
 from store.deriving import texts
 
@@ -91,18 +91,18 @@ def large_cells(table: pd.DataFrame, together: str = "all") -> pd.DataFrame:
 def manifest(run: Run) -> dict[str, Any]:
     """Return the manifest without settings that may name people or folders."""
     found = runs.manifest(run)
-    if not fewest():
+    if not fewest() and names.are_shown():
         return found
     return found | {"config": texts.settings_without_places(found.get("config", {}))}
 
 
-def exclusions(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+def exclusions(table: pd.DataFrame, called: Sequence[str]) -> pd.DataFrame:
     """Put codes into the exclusions in the place of whatever could be a name or a value of one scan.
 
     Args:
-        names: of subjects and scans.
+        called: names of subjects and scans.
     """
-    if not fewest():
+    if not fewest() and names.are_shown():
         return table
-    known = texts.name_parts(names)
+    known = texts.name_parts(called)
     return table.assign(reason=[texts.kind_of(text, known) for text in table["reason"].fillna("")])

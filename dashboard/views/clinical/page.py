@@ -12,7 +12,7 @@ import streamlit as st
 from dashboard.data import runs
 from dashboard.data.cohort import ordered_diagnoses
 from dashboard.data.selection import Selection
-from dashboard.shell import access, display, notices, page, sidebar, url_state
+from dashboard.shell import access, display, names, notices, page, sidebar, url_state
 from dashboard.text import formatting
 from dashboard.views.clinical import charts as figures
 from dashboard.views.clinical import correlations as correlated
@@ -123,7 +123,9 @@ def dots(
     place.markdown(f"**{score} and {formatting.plain(f'share of {of}' if is_share else of)}**")
     fitted = clinical_tables.diagnoses_to_fit(found.table, choice.score, choice.feature)
     axes = AXES.get(choice.score, score), f"{of}, share of the brain, %" if is_share else of
-    figure = figures.scatter(table, diagnoses, groups, axes=axes, factor=100 if is_share else 1, fitted=fitted)
+    figure = figures.scatter(
+        names.shown(table), diagnoses, groups, axes=axes, factor=100 if is_share else 1, fitted=fitted
+    )
     draw_chart_of_patients(place, figure, "clinical-dots")
     lines = "Lines: least squares, within a diagnosis whose interval leaves 0 out. " if fitted else ""
     place.caption(f"A dot is a subject: means over the scans with this score. {lines}Click a dot to open its patient.")

@@ -10,7 +10,7 @@ from dashboard.data import runs
 from dashboard.data.cohort import ordered_diagnoses
 from dashboard.data.selection import Selection
 from dashboard.drawing import ordering
-from dashboard.shell import access, display, page, sidebar, url_state
+from dashboard.shell import access, display, names, page, sidebar, url_state
 from dashboard.text import formatting
 from dashboard.text import paper as text_paper
 from dashboard.views.distances import charts as figures
@@ -121,7 +121,7 @@ def patients(selection: Selection, scans: pd.DataFrame, diagnoses: list[str], co
         pairs = [pair for pair in pairs if selection.method in pair] if kind == "own" else pairs
     may = access.may_see_patients()
     groups = runs.manifest(selection.run)["groups"]
-    figure = figures.strips(scans, pairs, diagnoses, groups, column=column, points=may)
+    figure = figures.strips(names.shown(scans), pairs, diagnoses, groups, column=column, points=may)
     if may:
         draw_chart_of_patients(st, figure, "d-strips")
     else:

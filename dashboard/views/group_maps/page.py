@@ -12,7 +12,7 @@ from dashboard.data import averages as data_averages
 from dashboard.data import runs
 from dashboard.data.selection import Selection
 from dashboard.drawing import pictures
-from dashboard.shell import access, display, page, public, sidebar, url_state
+from dashboard.shell import access, display, names, page, public, sidebar, url_state
 from dashboard.shell.page import Download
 from dashboard.text import formatting
 from dashboard.text.outputs import OutputDescription
@@ -127,7 +127,7 @@ def scans_behind(rows: pd.DataFrame, answer: OutputDescription) -> None:
     if box is None:
         return
     box.caption("Choose a row to open its patient.")
-    draw_table_of_patients(box, tables.scans(rows, answer), rows, "g-scans", height=280)
+    draw_table_of_patients(box, tables.scans(names.shown(rows), answer), rows, "g-scans", height=280)
 
 
 def downloads(selection: Selection, seen: Seen) -> list[Download]:

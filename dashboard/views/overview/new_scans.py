@@ -13,7 +13,7 @@ from dashboard.data.averages import Average
 from dashboard.data.runs import Run
 from dashboard.data.selection import OneHeatmap, explained_scans
 from dashboard.drawing import slices
-from dashboard.shell import access, display, url_state
+from dashboard.shell import access, display, names, url_state
 from dashboard.shell.page import Download
 from dashboard.text.formatting import plain
 from dashboard.text.outputs import OutputDescription
@@ -64,8 +64,9 @@ def section(run: Run) -> None:
         "the mean says little; those scans come first, then flagged ones. Heatmap: one network’s, "
         "by the first method. Choose a row to open the patient."
     )
+    called = names.shown(table)
     shown = pd.DataFrame({
-        "Subject": table["subject"], "Session": table["session"].fillna(""),
+        "Subject": called["subject"], "Session": called["session"].fillna(""),
         answer.axis: [answer.number(value) for value in table["value"]],
         "Lowest to highest": [
             f"{answer.number(low)} to {answer.number(high)}"

@@ -7,7 +7,7 @@ import streamlit as st
 
 from dashboard.data import runs
 from dashboard.data.selection import Selection
-from dashboard.shell import access, bound_link, page, url_state
+from dashboard.shell import access, bound_link, names, page, url_state
 from dashboard.text import formatting
 from dashboard.text.outputs import OutputDescription
 from dashboard.views.patient import queries as patient_queries
@@ -56,7 +56,7 @@ def pick_subject(rows: pd.DataFrame, inside: pd.DataFrame, answer: OutputDescrip
 
     def label(subject: str) -> str:
         row = first.loc[subject]
-        return f"{subject} · {row.diagnosis} · {answer.text(row[answer.column])}"
+        return f"{names.shown_name(subject)} · {row.diagnosis} · {answer.text(row[answer.column])}"
 
     subject = url_state.choose(
         SUBJECT, f"Patient ({formatting.count(len(subjects), 'subject')} in the filters)", options, words=label,
@@ -86,11 +86,15 @@ def pick_scan(visits: pd.DataFrame) -> pd.Series:
         if (code := url_state.linked(SCAN)) not in (None, access.pseudonym(scan)):
             url_state.ignore(SCAN, code, "not known here; the only visit is shown")
     else:
-        session = dict(zip(visits.scan, visits.session.fillna(""), strict=True))
+        called = names.shown(visits)
+        session = {
+            scan: visit or name
+            for scan, visit, name in zip(visits.scan, called.session.fillna(""), called.scan, strict=True)
+        }
         ages = dict(zip(visits.scan, visits.age, strict=True))
         scan = url_state.choose(
             SCAN, "Visit", list(visits.scan), widget="segmented", link_words=access.pseudonym,
-            words=lambda s: f"{session[s] or s}, {ages[s]:.1f} y" if ages[s] == ages[s] else session[s] or s,
+            words=lambda s: f"{session[s]}, {ages[s]:.1f} y" if ages[s] == ages[s] else session[s],
         )  # fmt: skip
     return visits[visits.scan == scan].iloc[0]
 

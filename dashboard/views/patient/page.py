@@ -11,7 +11,7 @@ import streamlit as st
 from dashboard.data import reference_run, runs
 from dashboard.data.selection import Selection, explained_scans
 from dashboard.drawing import palette
-from dashboard.shell import bound_link, display, page, url_state
+from dashboard.shell import bound_link, display, names, page, url_state
 from dashboard.text import formatting
 from dashboard.views.patient import charts, choice, in_words, linked_viewer, pictures, reference_groups, surface
 from dashboard.views.patient import queries as patient_queries
@@ -92,7 +92,7 @@ def over_time(selection: Selection, visits: pd.DataFrame) -> None:
         st.caption("One scan of this person is explained by these models.")
         return
     st.caption(f"{formatting.count(len(visits), 'scan')} of this person, in time order; choose one above.")
-    display.chart(st, charts.visits(visits, runs.answer(selection.run), palette.POSITIVE), "p-visits")
+    display.chart(st, charts.visits(names.shown(visits), runs.answer(selection.run), palette.POSITIVE), "p-visits")
 
 
 def same_slice(selection: Selection, visits: pd.DataFrame, row: pd.Series, method: str, view: dict[str, Any]) -> None:
@@ -100,7 +100,9 @@ def same_slice(selection: Selection, visits: pd.DataFrame, row: pd.Series, metho
     if len(visits) == 1 or view.get("mm") is None:
         return
     answer = runs.answer(selection.run)
-    titles = [f"{v.session or v.scan}, {answer.text(getattr(v, answer.column))}" for v in visits.itertuples()]
+    titles = [
+        f"{v.session or v.scan}, {answer.text(getattr(v, answer.column))}" for v in names.shown(visits).itertuples()
+    ]
     drawn = tuple(zip(visits.model, visits.scan, titles, strict=True))
     chosen = visits[visits.scan == row["scan"]].iloc[0]
     threshold = pictures.threshold_of(selection, chosen.model, method, chosen.scan, view)
@@ -177,7 +179,8 @@ def main(selection: Selection) -> None:
     visits = patient_queries.visits(rows, subject)
     row = choice.pick_scan(visits)
     with top:
-        head = page.Header("Patient", f"**{formatting.plain(row['subject'])}** · {patient_tables.covariates(row)}")
+        said = names.shown(visits).loc[row.name]
+        head = page.Header("Patient", f"**{formatting.plain(said['subject'])}** · {patient_tables.covariates(said)}")
     decision(selection, row)
     reference_groups.flags(selection.run, row["scan"])
     if other is not None:

@@ -12,7 +12,7 @@ from dashboard.data import runs
 from dashboard.data.runs import Run
 from dashboard.data.settings import pairs_table, settings_table
 from dashboard.drawing import charts
-from dashboard.shell import access, display, page, public, run_picker
+from dashboard.shell import access, display, names, page, public, run_picker
 from dashboard.shell import notices as shell_notices
 from dashboard.text import formatting, paper
 
@@ -147,7 +147,8 @@ def main() -> None:
     manifest = public.manifest(run)
     name = formatting.plain(manifest["name"])
     head = page.Header("Provenance", f"Which data, settings and code made **{name}**.", maps=False)
-    if access.may_see_patients():
+    names_people = access.may_see_patients() and names.are_shown()
+    if names_people:
         flagged(run)
     left, right = st.columns([3, 2], gap="large")
     with left:
@@ -158,7 +159,7 @@ def main() -> None:
         st.subheader("Versions", anchor=False)
         display.table(st, pairs_table(manifest["versions"], "Package", "Version"))
     models(run)
-    if access.may_see_patients():
+    if names_people:
         contact_sheet(run)
     take_away(run)
     citation(run, manifest)

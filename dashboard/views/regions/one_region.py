@@ -10,7 +10,7 @@ import streamlit as st
 from dashboard.data import runs
 from dashboard.data.cohort import ordered_diagnoses
 from dashboard.data.selection import Selection
-from dashboard.shell import access, display
+from dashboard.shell import access, display, names
 from dashboard.text import formatting
 from dashboard.views.regions import one_region_charts as figures
 from dashboard.views.regions import queries as asked
@@ -49,11 +49,12 @@ def section(selection: Selection, ranked_by: str, regions: pd.DataFrame, region:
         display.chart(left, figures.means(table, diagnoses, groups, **look), "r-strip")
         left.caption("  \n".join(spread_words(regional.spread(table, diagnoses), factor, unit, quartiles=False)))
         return table.iloc[:0]
-    draw_chart_of_patients(left, figures.distribution(table, diagnoses, groups, **look), "r-strip")
+    shown = names.shown(table)
+    draw_chart_of_patients(left, figures.distribution(shown, diagnoses, groups, **look), "r-strip")
     left.caption("  \n".join(spread_words(regional.spread(table, diagnoses), factor, unit)))
     if table["age"].notna().any():
         right.markdown("**With age**")
-        draw_chart_of_patients(right, figures.with_age(table, diagnoses, groups, **look), "r-age")
+        draw_chart_of_patients(right, figures.with_age(shown, diagnoses, groups, **look), "r-age")
         right.caption(age_words(table, diagnoses))
     return table.assign(region=region, method=selection.method, measure=measure)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard.data import runs
-from dashboard.shell import page
+from dashboard.shell import names, page
 from dashboard.shell.page import Download
 from dashboard.views.shared.patient_links import draw_chart_of_patients
 from dashboard.views.variability import charts as figures
@@ -27,8 +27,9 @@ def show(patients: Patients) -> list[Download]:
             "temporal nor cortical. Give the atlas's table of labels a column lobe (temporal, cortical or other)."
         )
     table = between.add_lobe_shares(found, regions)
-    who = between.describe_rows(table, between.labels(found, by_subject), patients.answer)
-    draw_chart_of_patients(st, figures.temporal_cortical(table, patients.diagnoses, patients.groups, who), "v-lobes")
+    shown = names.shown(table)
+    who = between.describe_rows(shown, between.labels(shown, by_subject), patients.answer)
+    draw_chart_of_patients(st, figures.temporal_cortical(shown, patients.diagnoses, patients.groups, who), "v-lobes")
     st.caption(f"{in_numbers(found, by_subject)}. Crosses: mean ± SD of a diagnosis. Click a dot to open its patient.")
     page.how_to_read(
         "A dot far to the right is a patient whose decision rests on the temporal lobe, a dot far up one where it "

@@ -7,7 +7,7 @@ import streamlit as st
 
 from dashboard.data import reference_run, runs
 from dashboard.data.selection import explained_scans
-from dashboard.shell import page, url_state
+from dashboard.shell import names, page, url_state
 from dashboard.shell.page import Download
 from dashboard.text import formatting
 from dashboard.views.shared import wording
@@ -40,8 +40,9 @@ def show(patients: Patients) -> list[Download]:
     if found.empty:
         st.info("None of these scans has a distance to others of its diagnosis: that takes two subjects.")
         return []
-    who = between.describe_rows(found, list(found["scan"]), patients.answer)
-    draw_chart_of_patients(st, figures.distances(found, patients.diagnoses, patients.groups, who, limit), "v-distances")
+    shown = names.shown(found)
+    who = between.describe_rows(shown, list(shown["scan"]), patients.answer)
+    draw_chart_of_patients(st, figures.distances(shown, patients.diagnoses, patients.groups, who, limit), "v-distances")
     far = found[found["z"] > limit].reset_index(drop=True)
     st.markdown(f"**{len(far)} of {formatting.count(len(found), 'scan')}** with a robust z above {limit:g}")
     if len(far):
@@ -76,9 +77,9 @@ def with_distance(patients: Patients) -> pd.DataFrame | None:
 
 def _list(far: pd.DataFrame, patients: Patients) -> None:
     """List the outliers; a chosen row opens the patient."""
-    names = {name: between.feature_name(name, patients.answer) for name in patients.features}
-    names = {"subject": "Subject", "scan": "Scan", **names, "distance": "Distance", "z": "Robust z"}
-    table = far[list(names)].rename(columns=names)
+    titles = {name: between.feature_name(name, patients.answer) for name in patients.features}
+    titles = {"subject": "Subject", "scan": "Scan", **titles, "distance": "Distance", "z": "Robust z"}
+    table = names.shown(far)[list(titles)].rename(columns=titles)
     number = st.column_config.NumberColumn(format="%.3g")
     config = {name: number for name in table.columns if pd.api.types.is_float_dtype(table[name])}
     draw_table_of_patients(st, table, far, "v-outliers", columns=config)

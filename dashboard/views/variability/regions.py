@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from dashboard.shell import page, url_state
+from dashboard.shell import names, page, url_state
 from dashboard.shell.page import Download
 from dashboard.text import formatting
 from dashboard.views.shared.patient_links import draw_chart_of_patients
@@ -42,9 +42,10 @@ def show(patients: Patients) -> list[Download]:
         values = 100 * found.shares[:, shown]
     order = between.order(found.rows, values, by, patients.groups)
     found, values = found.taken(order), values[order]
-    names = between.labels(found, by_subject)
-    rows = found.rows.assign(name=names, line=between.describe_rows(found.rows, names, patients.answer))
-    strips = [patients.covariate(name, found.rows) for name in dict.fromkeys(["diagnosis", beside])]
+    shown_rows = names.shown(found.rows)
+    labels = between.labels(shown_rows, by_subject)
+    rows = shown_rows.assign(name=labels, line=between.describe_rows(shown_rows, labels, patients.answer))
+    strips = [patients.covariate(name, shown_rows) for name in dict.fromkeys(["diagnosis", beside])]
     regions = [found.areas.names[column] for column in shown]
     figure = figures.patients_by_regions(
         values, [formatting.region_name(region) for region in regions], rows, strips, patients.groups,

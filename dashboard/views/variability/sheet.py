@@ -13,7 +13,7 @@ from dashboard.data.anatomy import anatomy, extent
 from dashboard.data.averages import Average
 from dashboard.data.selection import OneHeatmap
 from dashboard.drawing import planes, slices
-from dashboard.shell import access, display, page, url_state
+from dashboard.shell import access, display, names, page, url_state
 from dashboard.shell.page import Download
 from dashboard.text import formatting
 from dashboard.views.shared import tiles
@@ -102,5 +102,6 @@ def _show_one(place: DeltaGenerator, patients: Patients, row: Any, plane: str, m
         display.brain_picture(place, picture, words, f"Heatmap of a scan on a {plane} section at {mm:.0f} mm.")
     except NotInRunError as error:
         place.info(f"{words}: {formatting.plain(str(error))}")
-    if place.button(formatting.plain(row.scan), key=f"sheet-{row.model}-{row.scan}", type="tertiary", width="stretch"):
+    name = names.shown_name(row.scan)
+    if place.button(formatting.plain(name), key=f"sheet-{row.model}-{name}", type="tertiary", width="stretch"):
         open_patient(row.subject, row.scan)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.shell import page, url_state
+from dashboard.shell import names, page, url_state
 from dashboard.shell.page import Download
 from dashboard.text import formatting
 from dashboard.views.shared.patient_links import draw_chart_of_patients
@@ -27,9 +27,10 @@ def show(patients: Patients) -> list[Download]:
     if not len(found):
         return patients.none_left()
     made = between.similarity(found, kind)
-    who = between.describe_rows(found.rows, between.labels(found, by_subject), patients.answer)
+    shown = names.shown(found.rows)
+    who = between.describe_rows(shown, between.labels(shown, by_subject), patients.answer)
     figure = figures.similarity(
-        made, found.rows, patients.covariate(colour, found.rows), patients.diagnoses, patients.groups, who
+        made, shown, patients.covariate(colour, shown), patients.diagnoses, patients.groups, who
     )  # fmt: skip
     draw_chart_of_patients(st, figure, "v-similarity")
     shapes = ", ".join(f"{figures.symbol(d, patients.diagnoses)} {formatting.plain(d)}" for d in patients.diagnoses)

@@ -88,11 +88,11 @@ def _means(rows: pd.DataFrame, shares: np.ndarray, by: list[str]) -> tuple[pd.Da
     return rows.groupby(own).agg(how).reset_index(drop=True), pd.DataFrame(shares).groupby(own).mean().to_numpy()
 
 
-def labels(found: Sample, by_subject: bool) -> list[str]:
+def labels(rows: pd.DataFrame, by_subject: bool) -> list[str]:
     """Return what each row is called, every name once."""
-    names = found.rows["subject" if by_subject else "scan"].astype(str)
+    names = rows["subject" if by_subject else "scan"].astype(str)
     twice = names.duplicated(keep=False)
-    return list(names.where(~twice, names + ", " + found.rows["diagnosis"].astype(str)))
+    return list(names.where(~twice, names + ", " + rows["diagnosis"].astype(str)))
 
 
 def features(rows: pd.DataFrame) -> list[str]:
