@@ -21,7 +21,6 @@ from dashboard.serving.hosting import Hosting
 from dashboard.shell import access, names, shared
 from store import list_runs
 
-pytestmark = pytest.mark.usefixtures("anonymous")
 MEMBER = {"is_logged_in": True, "name": "Bea", "roles": ["patient"], "iss": "x", "sub": "bea"}
 SUBJECT = f"{NAME}-AD1"
 PARTS = ("regions", "lobes", "spread", "similarity", "outliers", "sheet")  # of Variability
@@ -39,7 +38,7 @@ def crowd(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def served(crowd, monkeypatch, tmp_path):
+def served(crowd, monkeypatch, tmp_path, anonymous):
     """This process is a server for others; nobody sees anything without a login or a link."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv("BRAINWHY_STORE", str(crowd))
@@ -104,3 +103,17 @@ def test_visits_with_a_date_are_months_and_missing_names_stay_missing():
     assert pd.isna(found["site"][1])
     assert found["age"].equals(rows["age"])
     assert names.shown(rows) is rows
+
+
+@pytest.mark.parametrize("page", ["group_maps", "variability", "regions", "clinical", "distances", "patient"])
+def test_subjects_of_another_key_are_nobody_and_not_everybody(open_view, page):
+    app = open_view(f"views/{page}/page.py", sub="0123456789", set="folds")
+    assert not app.exception
+    said = [str(part.value) for kind in (app.warning, app.info, app.caption, app.markdown) for part in kind]
+    assert any("subjects of this link are not known here" in text for text in said)
+    selection = app.session_state["_selection"]
+    assert selection.rows().empty
+    assert "0123456789" in app.query_params["sub"]
+    app = app.button(key="sub-all").click().run()
+    assert not app.session_state["_selection"].rows().empty
+    assert not [part for part in app.warning if "of this link" in part.value]

@@ -21,6 +21,9 @@ BARS = 24  # of a histogram above a filter, at most
 CORRECT = {"all": "all", "correct": "correct", "wrong": "wrong"}
 SET_WORDS = {"holdout": "Held-out", "folds": "All folds"}
 SET_NAMES = {"holdout": "held-out test set", "folds": "folds"}
+SUBJECTS = "sub"  # the filter in links
+NOT_KNOWN = "_subjects_not_known"  # in the session: a code of the link's subjects, none of whom is known here
+NOBODY = ("",)  # a filter that nobody passes
 
 
 def _what(run: Run) -> tuple[str, str, str] | None:
@@ -79,14 +82,34 @@ def _choose_filter(run: Run, rows: pd.DataFrame) -> ScanFilter:
     if len(sites) > 1:
         site = url_state.choose_many("site", "Site", sites, placeholder="all")
     if access.may_see_patients():
-        subject = url_state.choose_many(
-            "sub", "Subjects", list(dict.fromkeys(rows.subject)), link_words=access.pseudonym, placeholder="all"
-        )
+        subject = _choose_subjects(rows)
     verdict = {"all": None, "correct": True, "wrong": False}[correct]
     return ScanFilter(
         diagnosis or None, verdict, sex or None, age, session or None, subject or None, screening or None,
         label or None, site or None,
     )  # fmt: skip
+
+
+def _choose_subjects(rows: pd.DataFrame) -> tuple[str, ...]:
+    """Let the reader pick subjects; those of a link under another key are nobody here, never everybody."""
+    asked = url_state.peek(SUBJECTS)
+    chosen = url_state.choose_many(
+        SUBJECTS, "Subjects", list(dict.fromkeys(rows.subject)), link_words=access.pseudonym, placeholder="all"
+    )
+    session = st.session_state
+    if chosen:
+        session.pop(NOT_KNOWN, None)
+    elif asked not in (None, url_state.ALL):
+        session[NOT_KNOWN] = asked
+    if (code := session.get(NOT_KNOWN)) is None:
+        return chosen
+    st.warning(
+        "The subjects of this link are not known here, so no scan is shown. A link names them by codes that hold for "
+        "one key: it was made on a computer with another key of links, or for another run (docs/links.md)."
+    )
+    st.button("Show all scans", on_click=lambda: session.pop(NOT_KNOWN, None), key="sub-all", width="stretch")
+    url_state.write(SUBJECTS, code)
+    return NOBODY
 
 
 def histogram(values: pd.Series, chosen: tuple[float, float]) -> str:
