@@ -104,12 +104,13 @@ class Server:
 
 def start_server(
     store: str | Path, folder: Path, *, app: str = "dashboard/app.py", options: Sequence[str] = ("--local",),
-    cwd: Path = ROOT / "dashboard", **environment: str,
+    cwd: Path | None = None, tree: Path = ROOT, **environment: str,
 ) -> Server:  # fmt: skip
     """Start the dashboard on a store and wait until it answers.
 
     Args:
         app: what Streamlit runs, seen from the root of the project.
+        tree: the project whose dashboard it is.
         options: of the dashboard; by default every reader is the person at this computer.
         cwd: where it is started; by default where other scripts find the settings of the dashboard.
         folder: where its log goes.
@@ -121,14 +122,16 @@ def start_server(
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [
-        sys.executable, "-m", "streamlit", "run", str(ROOT / app), "--server.headless", "true",
+        sys.executable, "-m", "streamlit", "run", str(tree / app), "--server.headless", "true",
         "--server.port", str(port), "--server.fileWatcherType", "none", "--", "--store", str(store), *options,
     ]  # fmt: skip
     log_file = folder / f"server-{port}.log"
     variables = {key: value for key, value in os.environ.items() if key != "BRAINWHY_STORE"}
-    variables |= {"PYTHONPATH": str(ROOT)} | environment
+    variables |= {"PYTHONPATH": str(tree)} | environment
     with open(log_file, "wb") as log:
-        process = subprocess.Popen(command, cwd=cwd, stdout=log, stderr=subprocess.STDOUT, env=variables)
+        process = subprocess.Popen(
+            command, cwd=cwd or tree / "dashboard", stdout=log, stderr=subprocess.STDOUT, env=variables
+        )
     server = Server(f"http://localhost:{port}", process, log_file)
     end = time.monotonic() + START_S
     while process.poll() is None and time.monotonic() < end:

@@ -1,4 +1,4 @@
-"""A dashboard as a lab hosts it: nginx with TLS at a sub-path before two server processes, and a provider of logins.
+"""A dashboard as a lab hosts it: nginx with TLS at a sub-path before server processes, and a provider of logins.
 
 nginx runs the recipe of deploy/nginx.conf, with other ports and names.
 """
@@ -8,11 +8,13 @@ from __future__ import annotations
 import base64
 import contextlib
 import datetime
+import http.cookiejar
 import json
 import os
 import shutil
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import threading
@@ -34,11 +36,13 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse
 from starlette.routing import Route
+from stream import Reader
 
 BASE = "/heat"
 SECRET = "0123456789abcdef" * 4
 CLIENT = "brainwhy-test"
 START_S = 60
+SECOND = "    server 127.0.0.1:8502 max_fails=1 fail_timeout=5s;\n"  # of the recipe: a line for each process
 
 
 def free_port() -> int:
@@ -156,8 +160,23 @@ class Site:
         with contextlib.closing(sqlite3.connect(self.state, timeout=10)) as database, database:
             return database.execute(statement).rowcount
 
+    def log_in(self, name: str, role: str) -> dict[str, str]:
+        """Sign somebody in as a browser does; return its cookies, that of the process it stays with among them."""
+        self.provider.person = {"sub": name, "name": name.title(), "groups": [role]}
+        jar = http.cookiejar.CookieJar()
+        trusting = ssl.create_default_context()
+        trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+        ask = urllib.request.build_opener(
+            urllib.request.HTTPCookieProcessor(jar), urllib.request.HTTPSHandler(context=trusting)
+        )
+        ask.open(f"{self.url}/_stcore/health", timeout=START_S).close()
+        with Reader(self.url, {cookie.name: cookie.value or "" for cookie in jar}) as reader:
+            there = reader.change(reader.open("overview"), "sign-in", trigger_value=True).leads_to
+        ask.open(f"https://localhost:{self.port}{there}", timeout=START_S).close()
+        return {cookie.name: cookie.value or "" for cookie in jar}
+
     def log(self) -> list[dict[str, Any]]:
-        """All lines of the access logs of both processes."""
+        """All lines of the access logs of all processes."""
         text = "".join((self.folder / f"access-{port}.log").read_text() for port in self.processes)
         return [json.loads(line) for line in text.splitlines()]
 
@@ -167,9 +186,10 @@ def _nginx(folder: Path, port: int, ports: list[int]) -> str:
     certificate, key = write_certificate(folder)
     recipe = (ROOT / "deploy" / "nginx.conf").read_text()
     for old, new in {
+        SECOND: "".join(SECOND.replace("8502", str(one)) for one in ports[1:]),
         "listen 80;": f"listen 127.0.0.1:{free_port()};", "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
         "/etc/ssl/brainwhy.pem": str(certificate), "/etc/ssl/brainwhy.key": str(key),
-        "127.0.0.1:8501": f"127.0.0.1:{ports[0]}", "127.0.0.1:8502": f"127.0.0.1:{ports[1]}",
+        "127.0.0.1:8501": f"127.0.0.1:{ports[0]}",
         "brains.example.org": "localhost", "/var/log/nginx/brainwhy.log": f"{folder}/brainwhy.log",
     }.items():  # fmt: skip
         assert old in recipe, f"deploy/nginx.conf lacks {old}"
@@ -181,9 +201,14 @@ def _nginx(folder: Path, port: int, ports: list[int]) -> str:
 
 
 @contextlib.contextmanager
-def hosted(store: Path, folder: Path) -> Iterator[Site]:
-    """A site that serves a store; all processes end with the block."""
-    port, ports = free_port(), [free_port(), free_port()]
+def hosted(store: Path, folder: Path, count: int = 2, tree: Path = ROOT) -> Iterator[Site]:
+    """A site that serves a store; all processes end with the block.
+
+    Args:
+        count: of server processes.
+        tree: the project whose dashboard it is.
+    """
+    port, ports = free_port(), [free_port() for _ in range(count)]
     with Provider().running() as provider, contextlib.ExitStack() as stack:
         (folder / ".streamlit").mkdir()
         (folder / ".streamlit" / "secrets.toml").write_text(f"""
@@ -196,7 +221,7 @@ def hosted(store: Path, folder: Path) -> Iterator[Site]:
             client_kwargs = {{ scope = "openid profile" }}
         """)
         (folder / "nginx.conf").write_text(_nginx(folder, port, ports))
-        variables = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+        variables = os.environ | {"PYTHONPATH": f"{tree}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
         variables |= {"XDG_CONFIG_HOME": str(folder)}
         processes = {}
         for one in ports:

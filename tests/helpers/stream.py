@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import ssl
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +16,10 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.sync.client import ClientConnection, connect
 
 PATIENCE_S = 120
+XSRF = "_streamlit_xsrf"
+MOST_KNOWN = 60  # messages that a browser keeps
 SIZE = 1 << 28
+VOLUME = re.compile(r"/[\w/\-]*brainwhy/volume/[\w\-]+\?expires=\d+&signature=\w+")
 FINISHED = (ForwardMsg.FINISHED_SUCCESSFULLY, ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY)
 
 
@@ -25,41 +30,67 @@ class Pass:
     Attributes:
         ms: from the question to the end of the pass.
         elements: (kind, element, fragment) in the order of their arrival.
+        leads_to: the address that the browser is sent to, as a login does; "" for none.
     """
 
     ms: float = 0.0
     bytes: int = 0
     elements: list[tuple[str, Any, str]] = field(default_factory=list)
+    leads_to: str = ""
 
     def text(self) -> str:
         """Everything that was sent as text, whatever holds it."""
         return "\n".join(str(element) for _, element, _ in self.elements)
 
     def widget(self, key: str) -> tuple[str, Any, str]:
-        """Kind, element and fragment of the widget with a key.
+        """Kind, element and fragment of the widget with a key, as it was sent last.
 
         Raises:
             KeyError: there is none.
         """
-        for kind, element, fragment in self.elements:
+        for kind, element, fragment in reversed(self.elements):
             if re.search(rf"-{re.escape(key)}$", getattr(element, "id", "")):
                 return kind, element, fragment
         raise KeyError(key)
 
+    def has(self, key: str) -> bool:
+        """Whether there is a widget with a key."""
+        return any(getattr(element, "id", "").endswith(f"-{key}") for _, element, _ in self.elements)
+
+    def data(self, key: str) -> dict[str, Any]:
+        """What a component of our own was given; KeyError where there is none."""
+        return json.loads(self.widget(key)[1].json)
+
+    def volumes(self) -> list[str]:
+        """The addresses of volumes that components were given, from the base path on."""
+        given = [element.json for kind, element, _ in self.elements if kind == "bidi_component"]
+        return list(dict.fromkeys(address for text in given for address in VOLUME.findall(text)))
+
 
 class Reader:
-    """One session. `cookies` and `headers` are those of the browser."""
+    """One session. `url` with its base path; `cookies` and `headers` are those of the browser.
+
+    As a browser, it names the messages of its last passes, and the server does not send these again.
+    """
 
     def __init__(self, url: str, cookies: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None):
         more = dict(headers or {})
         if cookies:
             more["Cookie"] = "; ".join(f"{name}={value}" for name, value in cookies.items())
+        parts, trusting = urlsplit(url), None
+        if cookies and XSRF in cookies:  # Streamlit takes a login from its own pages alone
+            more["Origin"] = f"{parts.scheme}://{parts.netloc}"
+        if parts.scheme == "https":
+            trusting = ssl.create_default_context()
+            trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
         self._connection = connect(
-            f"ws://{urlsplit(url).netloc}/_stcore/stream", subprotocols=["streamlit"], additional_headers=more,
-            max_size=SIZE, compression=None,
+            f"{'wss' if trusting else 'ws'}://{parts.netloc}{parts.path.rstrip('/')}/_stcore/stream", ssl=trusting,
+            subprotocols=["streamlit", *([cookies[XSRF]] if cookies and XSRF in cookies else [])],
+            additional_headers=more, max_size=SIZE, compression=None,
         )  # fmt: skip
         self._socket: ClientConnection = self._connection.__enter__()
         self._page, self._query = "", ""
+        self._known: dict[str, ForwardMsg] = {}  # the messages of the last pass that the server need not send again
 
     def __enter__(self) -> Reader:
         return self
@@ -102,22 +133,34 @@ class Reader:
         return self._passed(message)
 
     def _passed(self, message: BackMsg) -> Pass:
-        start, found = time.perf_counter(), Pass()
+        message.rerun_script.cached_message_hashes.extend(self._known)
+        start, found, kept = time.perf_counter(), Pass(), {}
         self._socket.send(message.SerializeToString())
         for data in self._messages():
             found.bytes += len(data)
             said = ForwardMsg.FromString(data)
+            if said.WhichOneof("type") == "ref_hash":
+                said = self._known[said.ref_hash]
+            if said.metadata.cacheable:
+                kept[said.hash] = said
             kind = said.WhichOneof("type")
             if kind == "new_session":
                 self._page = said.new_session.page_script_hash
+            elif kind == "navigation":  # the page that was asked for, of which the script is one of several
+                self._page = said.navigation.page_script_hash
             elif kind == "page_info_changed":
                 self._query = said.page_info_changed.query_string
             elif kind == "delta" and said.delta.WhichOneof("type") == "new_element":
                 element = said.delta.new_element
                 name = element.WhichOneof("type")
                 found.elements.append((name, getattr(element, name), said.delta.fragment_id))
+            elif kind == "auth_redirect":
+                found.leads_to = said.auth_redirect.url
             elif kind == "script_finished" and said.script_finished in FINISHED:
                 found.ms = 1000 * (time.perf_counter() - start)
+                # A part that ran alone says nothing of the others, which the browser still shows.
+                older = list(self._known.items())[-MOST_KNOWN:] if message.rerun_script.fragment_id else []
+                self._known = dict(older) | kept
                 return found
         raise AssertionError("unreachable")
 
