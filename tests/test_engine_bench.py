@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from engine.benchmark import explaining, others
+from engine.benchmark import card, explaining, others
 from engine.benchmark.__main__ import CASES, main
 from engine.benchmark.learning import floor
-from engine.benchmark.measure import DisagreementError, Setting, agree
+from engine.benchmark.measure import DisagreementError, Result, Setting, agree
 from engine.benchmark.scene import scene
 from engine.errors import UserError
 
@@ -99,3 +99,57 @@ def test_pairs_are_timed_one_after_the_other():
     order: list[str] = []
     Setting(CPU, 4, 2, None).pairs(lambda: order.append("a"), lambda: order.append("b"))
     assert order == ["a", "b"] * 3
+
+
+# -- the card -------------------------------------------------------------------------------------------------------
+
+
+def test_the_figures_of_a_gpu_are_refused_without_one(capsys):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert main(["gpu"]) == 2
+    assert "no CUDA GPU here; --device cpu --grid 4" in capsys.readouterr().err
+    assert main(["gpu", "--device", "cpu", "--budget", "0"]) == 2
+
+
+def test_steps_that_the_time_does_not_suffice_for_are_named(monkeypatch):
+    clock = iter([0.0, 0.0, 0.0, 60.0, 60.0, 60.0])  # begun; for each step: left, begun, ended
+    monkeypatch.setattr(card.time, "monotonic", lambda: next(clock, 70.0))
+    ran = []
+    steps = {name: lambda setting, name=name: ran.append(name) or [Result(name, 1.0)] for name in "abc"}
+    monkeypatch.setattr(card, "STEPS", steps)
+    sheet = card.everything(Setting(CPU, 4, 1, None, say=lambda _: None), budget=100)
+    assert ran == ["a"]
+    assert [line.split(":")[0] for line in sheet.left_out] == ["b", "c"]
+    assert "40 s were left, and a step took up to 60 s" in sheet.left_out[0]
+
+
+def test_a_step_that_disagrees_is_named_and_the_others_go_on(monkeypatch, capsys):
+    def wrong(setting):
+        raise DisagreementError("fused steps: the two ways differ by 1, more than 0.001; not timed")
+
+    monkeypatch.setattr(card, "STEPS", {"exact": wrong, "b": lambda setting: [Result("b", 2.0)]})
+    assert main(["gpu", "--device", "cpu", "--grid", "4"]) == 1
+    said = capsys.readouterr().out
+    assert "Not measured:\n- exact: fused steps: the two ways differ" in said
+    found = json.loads(said.splitlines()[-1])
+    assert [one["name"] for one in found["results"]] == ["b"]
+    assert found["left_out"]
+
+
+def test_quick_ways_are_compared_and_leave_the_scene_as_it_is():
+    before = {key: value.clone() for key, value in scene(4, CPU).network.state_dict().items()}
+    found = {one.name: one for one in card.exactness(Setting(CPU, 4, 1, None))}
+    assert 0 <= found["exact: fused forward pass"].max_difference < 1e-3
+    assert len(found) == 4
+    for key, value in scene(4, CPU).network.state_dict().items():
+        assert torch.equal(value, before[key]), key
+
+
+def test_the_whole_paper_is_six_networks_and_its_test_scans():
+    sheet = card.Sheet([Result("train, a scan, bf16, plain", 2.0), Result("train, a scan, float32, plain", 0.5),
+                        Result("four methods, one scan", 3.0)])  # fmt: skip
+    paper = card.whole_paper(sheet)
+    assert paper.seconds == pytest.approx(20 * (794 + 4 * 969) * 0.5 + 175 * 3)
+    assert paper.details["trained_by"] == "float32, plain"
+    assert card.whole_paper(card.Sheet()) is None

@@ -22,6 +22,8 @@ from engine.networks.cnn3d import CHANNELS, KERNEL, POOLS
 from engine.training.objective import Classification
 from engine.training.trainer import Trainer, TrainingSetup
 
+Precision = Literal["float32", "bf16"]
+Engine = Literal["auto", "plain", "fused"]
 EPOCH_SCANS = 794  # training scans of the paper's held-out model
 SCANS = {"cpu": 10, "cuda": 100}  # trained on here; two batches of five, or twenty
 PEAK_BYTES, PEAK_SIDE = {"cpu": 1 << 28, "cuda": 1 << 31}, {"cpu": 2048, "cuda": 8192}
@@ -38,10 +40,16 @@ def training(setting: Setting) -> list[Result]:
     """Time epochs of a made-up cohort that is resident; the first, which includes its loading, does not count."""
     if setting.against is not None:
         raise UserError(f"--against {setting.against}: there is nothing to compare training with")
+    return [training_by(setting, "bf16" if setting.device.type == "cuda" else "float32", "auto")]
+
+
+def training_by(setting: Setting, precision: Precision, engine: Engine) -> Result:
+    """Time epochs in a precision, by fused steps or by those of torch's modules, beside the floor."""
     device, mm = setting.device, setting.grid_mm
     scans = [str(number) for number in range(SCANS[device.type])]
-    precision: Literal["float32", "bf16"] = "bf16" if device.type == "cuda" else "float32"
-    config = TrainingConfig(epochs=1 + setting.repeats, channels_last=mm == 1, precision=precision, resident="always")
+    config = TrainingConfig(
+        epochs=1 + setting.repeats, channels_last=mm == 1, precision=precision, engine=engine, resident="always"
+    )
     with tempfile.TemporaryDirectory() as folder:
         setup = TrainingSetup(
             Classification({s: int(s) % 2 == 0 for s in scans}),
@@ -58,7 +66,7 @@ def training(setting: Setting) -> list[Result]:
         "floor_of_794_s": round(least * EPOCH_SCANS, 2), "share_of_floor": round(least / a_scan, 3),
         "gigabytes_a_scan": round(moved / 1e9, 3), "teraflop_a_scan": round(operations / 1e12, 4),
     }  # fmt: skip
-    return [Result("train, a scan", a_scan, details=details, notes=(FLOOR.format(passes=PASSES),))]
+    return Result("train, a scan", a_scan, details=details, notes=(FLOOR.format(passes=PASSES),))
 
 
 def floor(shape: Sequence[int], pools: Sequence[int], width: int) -> tuple[float, float]:

@@ -89,7 +89,9 @@ class TrainingConfig(Section):
     normalisation_epsilon: float = Field(0.0, ge=0, description="added to the standard deviation")
     precision: Literal["float32", "bf16"] = Field("float32", description="bf16: autocast on CUDA")
     channels_last: bool = Field(False, description="memory layout; fused steps always have it")
-    engine: Literal["auto", "plain"] = Field("auto", description="auto: fused steps on the CPU")
+    engine: Literal["auto", "plain", "fused"] = Field(
+        "auto", description="auto: fused steps on the CPU; fused: on a GPU too, where they are not proven to be quicker"
+    )
     processes: int | None = Field(
         None,
         ge=1,

@@ -15,6 +15,7 @@ from engine.config.schema import RunConfig
 from engine.errors import RunError
 from engine.images.grid import Grid
 from engine.networks.blocks import sequential_blocks
+from engine.networks.card_check import check_card
 from engine.networks.device import choose_device, make_deterministic
 from engine.pipeline.inputs import fills_of, needs_tissue
 from engine.pipeline.run import Run
@@ -139,6 +140,7 @@ def write_heatmaps(run: Run) -> None:
     """Compute and write the heatmaps of all networks by all methods that do not exist yet."""
     device = choose_device(run.device)
     make_deterministic(device)
+    check_card(device, "float32", run.progress.say)
     batch = BatchSize(run.config.explain.batch_size, run.progress.say)
     for job in run.jobs:
         network, normalisation, _ = load_model(run.staging / MODELS_FOLDER, job.model, run.mask)

@@ -7,6 +7,7 @@ import hashlib
 import pandas as pd
 
 from engine.config.schema import TrainingConfig
+from engine.networks.card_check import check_card
 from engine.networks.device import choose_device, make_deterministic
 from engine.pipeline.evaluate import answer_rows, evaluation_tables
 from engine.pipeline.run import Run
@@ -21,6 +22,7 @@ def write_networks(run: Run) -> None:
     """Train every network of a run and write it with its learning curve, predictions, metrics and baselines."""
     device = choose_device(run.device)
     make_deterministic(device)
+    check_card(device, run.config.training.precision, run.progress.say)
     config, scans = run.config, run.cohort.scans.set_index("scan")
     objective: Objective
     if target := run.cohort.target:

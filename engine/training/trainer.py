@@ -99,7 +99,8 @@ class Trainer:
         self.normalisation = setup.normalisation or _fit_normaliser(setup, job)
         self.objective = setup.objective.fitted(job.train)
         network = build_network(setup.grid_mm, config.dropout, job.seed, config.network).to(setup.device)
-        self._fused = config.engine == "auto" and setup.device.type == "cpu" and fuses(network)
+        wanted = config.engine == "fused" or (config.engine == "auto" and setup.device.type == "cpu")
+        self._fused = wanted and fuses(network)
         self._channels_last = config.channels_last or self._fused
         self.network = network.to(memory_format=torch.channels_last_3d) if self._channels_last else network  # type: ignore[call-overload]  # no stub has it
         self._optimiser = torch.optim.Adam(
