@@ -12,6 +12,7 @@ from store.accuracy import FOLDS, metrics_of
 from store.errors import NotInRunError, NotWritableError, RunNotFoundError, StoreError, StoreNotFoundError
 from store.files import atomic
 from store.files.folders import Folder
+from store.progress_line import ProgressLine
 from store.reading.listing import RunInfo, list_runs
 from store.reading.reader import RunReader, open_run
 from store.spec import CACHE_FOLDER, MANIFEST, WORK_FOLDER
@@ -219,7 +220,8 @@ def _verify(options: argparse.Namespace) -> int:
         runs = [info.run for info in list_runs(options.store)]
     broken = 0
     for run in runs:
-        problems = validate(store.child(run))
+        with ProgressLine(f"checking {run}") as line:
+            problems = validate(store.child(run), progress=line)
         broken += bool(problems)
         words = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}" if problems else "sound"
         print(_printable(f"{run}: {words}"))

@@ -59,8 +59,11 @@ def write_pseudonymous(run: RunReader, staging: Path, key: Pseudonyms, step: Cal
         raise NotInRunError(f"run {run.run_id} is behind a server: copy it to this machine first")
     _learn_names(run, key)
     for name in _tables_of(run):
-        data = tables.to_parquet(tables.conform(name, pseudonymous_table(run, name, key)))
-        _write(staging / TABLES_FOLDER / f"{name}.parquet", data)
+        target = staging / TABLES_FOLDER / f"{name}.parquet"
+        if name in tables.IN_PARTS:
+            _write_parts(run, name, key, target)
+        else:
+            _write(target, tables.to_parquet(tables.conform(name, pseudonymous_table(run, name, key))))
         step(f"table {name}")
     for entry in run.manifest["contents"]["arrays"]:
         _copy_array(source / ARRAYS_FOLDER, staging / ARRAYS_FOLDER, entry["path"], run, key)
@@ -84,9 +87,21 @@ def _learn_names(run: RunReader, key: Pseudonyms) -> None:
                 key.column(kind, table[column])
 
 
+def _write_parts(run: RunReader, name: str, key: Pseudonyms, target: Path) -> None:
+    """Write a large table piece by piece."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tables.PartsWriter(name, target) as file:
+        for part in run.table_parts(name):
+            texts = part.select_dtypes("category").columns
+            file.add(_pseudonymous(run, name, key, part.astype(dict.fromkeys(texts, "string"))))
+
+
 def pseudonymous_table(run: RunReader, name: str, key: Pseudonyms) -> pd.DataFrame:
     """Return a table with pseudonyms in the place of names, and visits without dates."""
-    table = run.table(name)
+    return _pseudonymous(run, name, key, run.table(name))
+
+
+def _pseudonymous(run: RunReader, name: str, key: Pseudonyms, table: pd.DataFrame) -> pd.DataFrame:
     if name == "scans":
         known = visits(table)
         pairs = zip(table["subject"].astype(str), table["session"], strict=True)

@@ -27,12 +27,7 @@ class _Relevance:
         self.run, self.rows = run, explained(run, model_set).reset_index(drop=True)
         self.regions = run.table("regions")
         self.by_scan = scans_weigh_alike(run, model_set)
-        wanted = ["model", "method", "target", "scan", "region", "sum"]
-        self._table = run.table("region_relevance", wanted, model_set=model_set)
-        place = {pair: n for n, pair in enumerate(zip(self.rows["model"], self.rows["scan"], strict=True))}
-        pairs = zip(self._table["model"], self._table["scan"], strict=True)
-        self._row = np.array([place.get(pair, -1) for pair in pairs], int)
-        self._column = pd.Categorical(self._table["region"], categories=self.regions["region"]).codes
+        self._model_set, self._place = model_set, pd.MultiIndex.from_frame(self.rows[["model", "scan"]])
 
     def sums(self, method: str, target: str) -> np.ndarray:
         """Return (scans, regions) sum of m for a group, or for the group that was predicted or is true."""
@@ -44,9 +39,9 @@ class _Relevance:
                 values[mine] = self.sums(method, group)[mine]
             return values
         values = np.full((len(self.rows), len(self.regions)), np.nan)
-        chosen = ((self._table["method"] == method) & (self._table["target"] == target)).to_numpy(bool)
-        chosen &= (self._row >= 0) & (self._column >= 0)
-        values[self._row[chosen], self._column[chosen]] = self._table["sum"].to_numpy(float)[chosen]
+        found = self.run.region_values(self._model_set, method, target, ("sum",))
+        row = self._place.get_indexer(found.pairs())
+        values[row[row >= 0]] = found.values["sum"][row >= 0]
         empty = ~(self.regions["volume_cm3"].to_numpy(float) > 0)
         values[np.ix_(np.isfinite(values).any(axis=1), empty)] = 0
         return values

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from store.accuracy import metrics_of
 from store.errors import StoreError
-from store.export.csv import csv_text
+from store.export.csv import csv_text, write_csv
 from store.export.figure_1 import export_figure
 from store.export.nifti import export_native, export_nifti
 from store.export.paper_tables import export_paper
 from store.files.atomic import write_bytes
+from store.files.tables import IN_PARTS
 from store.reading.reader import RunReader
 from store.spec import TABLES
 
@@ -22,8 +23,11 @@ def export_csv(run: RunReader, folder: str | Path) -> list[Path]:
     for spec in TABLES:
         if run.has_table(spec.name):
             paths.append(Path(folder) / f"{spec.name}.csv")
-            table = metrics_of(run) if spec.name == "metrics" else run.table(spec.name)
-            write_bytes(paths[-1], csv_text(table).encode())
+            if spec.name in IN_PARTS:
+                write_csv(paths[-1], run.table_parts(spec.name))
+            else:
+                table = metrics_of(run) if spec.name == "metrics" else run.table(spec.name)
+                write_bytes(paths[-1], csv_text(table).encode())
     return paths
 
 

@@ -6,8 +6,12 @@ Source: OWASP, CSV Injection, owasp.org/www-community/attacks/CSV_Injection.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from pathlib import Path
 
 import pandas as pd
+
+from store.files.atomic import replacing, writable
 
 # Spreadsheets take a cell that begins so for a formula; full-width forms, too. A semicolon or a line's end begins a new
 # cell where a spreadsheet's language parts cells by them.
@@ -24,6 +28,13 @@ def csv_text(frame: pd.DataFrame, float_format: str | None = None) -> str:
         float_format: of numbers, e.g. "%.2f"; default: all digits.
     """
     return neutralised(frame).to_csv(index=False, float_format=float_format)
+
+
+def write_csv(path: Path, frames: Iterable[pd.DataFrame]) -> None:
+    """Write frames with the same columns as one file, one after another, so that memory holds one; as `csv_text`."""
+    with writable(path.parent), replacing(path) as temporary, open(temporary, "w", newline="") as file:
+        for number, frame in enumerate(frames):
+            neutralised(frame).to_csv(file, index=False, header=number == 0)
 
 
 def neutralised(frame: pd.DataFrame) -> pd.DataFrame:

@@ -21,8 +21,10 @@ LARGEST_FILE_SHAPE = 500_000_000  # voxels of a scan's own file
 MOST_SCANS = 1_000_000
 MOST_CHUNKS = 200_000  # of one shard, and files of an array that is read whole
 DTYPES = ("uint8", "int16", "float32")
-MOST_ROWS = 20_000_000
-LARGEST_TABLE = 768 * MIB  # decoded; the regions of 5000 scans by six methods have half of it
+MOST_ROWS = 20_000_000  # of a row group, and read at once
+MOST_ROWS_OF_FILE = 2_000_000_000  # the regions of 100 000 scans by six methods have 200 million
+LARGEST_TABLE = 768 * MIB  # decoded at once; the regions of 5000 scans by six methods have half of it
+LARGEST_TABLE_FILE = 64 * 1024 * MIB  # on this computer, where no more than a row group is read at once
 LONGEST_TEXT = 100_000  # bytes of one cell
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 import numpy as np
@@ -24,6 +26,8 @@ from store.spec import ARRAYS_FOLDER, MANIFEST, TABLES_FOLDER
 
 MEND = "copy or build the run again"
 METADATA = "zarr.json"
+
+Answer = TypeVar("Answer")
 
 
 class Folder:
@@ -82,8 +86,21 @@ class Folder:
 
     def _found(self, path: str, largest: int) -> bytes:
         """Read as `read` does; FileNotFoundError where the file is missing."""
+        return self._asked(path, lambda: self._files.read(path, largest))
+
+    def _opened(self, path: str) -> io.BufferedIOBase:
+        """Open a table for reading: on this computer the file, from a server its bytes; errors as for `read`."""
+        if not isinstance(files := self._files, LocalFiles):
+            return io.BytesIO(self.read(path))
         try:
-            return self._files.read(path, largest)
+            return self._asked(path, lambda: files.open(path, bounds.LARGEST_TABLE_FILE))
+        except FileNotFoundError as error:
+            raise self.missing(f"{path} is missing or unreadable") from error
+
+    def _asked(self, path: str, ask: Callable[[], Answer]) -> Answer:
+        """Return what the files answer; their errors in words, but FileNotFoundError."""
+        try:
+            return ask()
         except BrokenRunError as error:
             raise self._broken(str(error)) from None
         except OtherContentError as error:
@@ -147,24 +164,49 @@ class Folder:
             self._files.remember(data)
         return manifest
 
-    def table(self, path: str, columns: Sequence[str] | None = None, filters: list | None = None) -> pa.Table:
+    def table(
+        self, path: str, columns: Sequence[str] | None = None, filters: list | None = None, *, categories: bool = False
+    ) -> pa.Table:
         """Read a Parquet file, e.g. tables/scans.parquet: the columns of the specification, or the given ones of them.
 
+        Args:
+            filters: (column, "=", value) that a row must meet.
+            categories: texts as dictionaries.
         Raises:
             BrokenRunError: it is missing or unreadable, unpacks to too much, or a column is missing or of another kind.
         """
-        spec = tables.known_table(path.removesuffix(".parquet").split("/")[2 if "/parts/" in path else 1])
-        wanted = list(spec.columns) if columns is None else list(columns)
-        data = self.read(path)
+        wanted = tables.wanted_columns(path, columns)
+        names = list(dict.fromkeys([*wanted, *(f[0] for f in filters or ())]))
+        with self._damage_in_words(path):
+            found = parquet.read(self._opened(path), names, filters, categories=categories)
+        if lines := tables.problems(tables.name_of(path), found, wanted):
+            raise self._broken(lines[0])
+        return found.select([name for name in wanted if name in found.column_names])
+
+    def table_parts(self, path: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """Yield a Parquet file row group by row group, texts as dictionaries; errors as for `table`."""
+        wanted = tables.wanted_columns(path, columns)
+        with self._damage_in_words(path):
+            for part in parquet.parts(self._opened(path), wanted, categories=True):
+                if lines := tables.problems(tables.name_of(path), part, wanted):
+                    raise self._broken(lines[0])
+                yield part
+
+    def table_rows(self, path: str) -> int:
+        """Count the rows of a Parquet file; errors as for `table`."""
+        with self._damage_in_words(path):
+            return parquet.count_rows(self._opened(path))
+
+    @contextmanager
+    def _damage_in_words(self, path: str) -> Iterator[None]:
         try:
-            found = parquet.read(data, list(dict.fromkeys([*wanted, *(f[0] for f in filters or ())])), filters)
+            yield
+        except StoreError:
+            raise
         except (pa.ArrowException, OSError) as error:
             raise self._broken(f"{path} is unreadable") from error
         except ValueError as error:
             raise self._broken(f"{path} {error}") from error
-        if lines := tables.problems(spec.name, found, wanted):
-            raise self._broken(lines[0])
-        return found.select([name for name in wanted if name in found.column_names])
 
     def tables(self, folder: str = TABLES_FOLDER) -> list[str]:
         """List the names of the Parquet files in a local folder, without ending, sorted."""
@@ -288,7 +330,10 @@ class Folder:
 
     def sha256(self, path: str) -> str:
         """Compute the SHA-256 of a file, hexadecimal."""
-        return hashlib.sha256(self.read(path)).hexdigest()
+        if not isinstance(self._files, LocalFiles):
+            return hashlib.sha256(self.read(path)).hexdigest()
+        with self._opened(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _key(array: zarr.Array, place: Sequence[int]) -> str:

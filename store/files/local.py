@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 
@@ -30,7 +31,12 @@ class LocalFiles:
             return [entry.name for entry in entries if entry.is_dir()]
 
     def read(self, path: str, largest: int) -> bytes:
-        """Read the bytes of a file.
+        """Read the bytes of a file; errors as for `open`."""
+        with self.open(path, largest) as file:
+            return file.read(largest + 1)
+
+    def open(self, path: str, largest: int) -> io.BufferedReader:
+        """Open a file for reading.
 
         Raises:
             OSError: it is missing or may not be read.
@@ -40,11 +46,14 @@ class LocalFiles:
         if place != self._real_top and not place.startswith(self._real_top.rstrip(os.sep) + os.sep):
             raise BrokenRunError(f"{path} is a link out of the store, which is not followed")
         # Without O_NONBLOCK, opening a named pipe would wait for somebody to write into it.
-        descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
+        file = os.fdopen(os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+        try:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise BrokenRunError(f"{path} is not a regular file")
             if found.st_size > largest:
                 raise BrokenRunError(f"{path} has {found.st_size} bytes, more than the {largest} that it can need")
-            return file.read(largest + 1)
+        except BaseException:
+            file.close()
+            raise
+        return file

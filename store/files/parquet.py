@@ -7,13 +7,14 @@ headers are read here: Thrift in its compact protocol, of which the Parquet form
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from store.files.bounds import LARGEST_TABLE, LONGEST_TEXT, MIB, MOST_ROWS
+from store.files.bounds import LARGEST_TABLE, LONGEST_TEXT, MIB, MOST_ROWS, MOST_ROWS_OF_FILE
 
 _FOOTER = 64 * MIB  # bytes that the description of a file may take
 _STOP, _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(13)
@@ -21,41 +22,165 @@ _PAGE_SIZES = {2: "unpacked", 3: "packed"}
 _DEEPEST = 8
 
 
-def read(data: bytes, columns: Sequence[str], filters: list | None = None) -> pa.Table:
-    """Read those of the columns that a file holds, in that order; their decoded size is bounded.
+def read(
+    source: bytes | io.BufferedIOBase, columns: Sequence[str], filters: list | None = None, *, categories: bool = False
+) -> pa.Table:
+    """Read those of the columns that a file holds, in that order, row group by row group; the result is bounded.
 
+    Args:
+        source: the bytes of a file, or a file that is open for reading, of which only what is needed is read.
+        filters: (column, "=", value) that a row must meet; row groups whose statistics exclude it are not read.
+        categories: texts as dictionaries, which take little where few of them repeat.
     Raises:
         ValueError: it would unpack to too much; says how.
         pa.ArrowException, OSError: it is damaged.
     """
-    file = pq.ParquetFile(io.BytesIO(data), thrift_string_size_limit=_FOOTER, thrift_container_size_limit=1_000_000)
-    names = [field.name for field in file.schema_arrow]
-    present = [name for name in columns if name in names]
-    if len(set(names)) < len(names):
-        raise ValueError("holds a column twice")
-    for name in present:
-        kind = file.schema_arrow.field(name).type
-        if pa.types.is_nested(kind) or pa.types.is_dictionary(kind):
-            raise ValueError(f"holds {kind} in column {name}")
-    rows = file.metadata.num_rows
-    if not 0 <= rows <= MOST_ROWS or rows != sum(_group_rows(file.metadata)):
-        raise ValueError(f"declares {rows} rows, at most {MOST_ROWS} can be")
-    places = [k for k in range(len(file.schema)) if file.schema.column(k).path in present]
-    sizes = {file.schema.column(k).path: _column_sizes(data, file.metadata, k) for k in places}
-    total = sum(size for size, _ in sizes.values())
-    if total > LARGEST_TABLE:
-        raise ValueError(f"unpacks to more than {LARGEST_TABLE // MIB} MiB")
-    # A few texts that many rows refer to take little in the file and much as plain texts.
-    wide = [name for name, (_, dictionary) in sizes.items() if total + rows * dictionary > LARGEST_TABLE]
-    for name in wide:
-        total += _size_as_text(data, name)
-        if total > LARGEST_TABLE:
-            raise ValueError(f"unpacks to more than {LARGEST_TABLE // MIB} MiB")
-    table = pq.read_table(io.BytesIO(data), columns=present, filters=filters or None)
-    for name, (size, _) in sizes.items():
-        if size > LONGEST_TEXT and _is_text(table.schema.field(name).type) and _longest(table[name]) > LONGEST_TEXT:
-            raise ValueError(f"holds a text of more than {LONGEST_TEXT} bytes in column {name}")
-    return table
+    found: list[pa.Table] = []
+    with _opened(source) as file:
+        schema = file.schema_of(columns, categories)
+        for part in file.parts(columns, filters, categories, found):
+            found.append(part)
+    return pa.concat_tables(found) if found else schema.empty_table()
+
+
+def parts(source: bytes | io.BufferedIOBase, columns: Sequence[str], *, categories: bool = False) -> Iterator[pa.Table]:
+    """Yield the columns of one row group after another, none of which is kept; errors as for `read`."""
+    with _opened(source) as file:
+        yield from file.parts(columns, None, categories)
+
+
+def count_rows(source: bytes | io.BufferedIOBase) -> int:
+    """Count the rows of a file by its footer; errors as for `read`."""
+    with _opened(source) as file:
+        return file.rows
+
+
+@contextmanager
+def _opened(source: bytes | io.BufferedIOBase) -> Iterator[_Table]:
+    with io.BytesIO(source) if isinstance(source, bytes) else source as stream:
+        yield _Table(stream)
+
+
+class _Table:
+    """An open Parquet file whose footer has been looked at."""
+
+    def __init__(self, stream: io.BufferedIOBase) -> None:
+        self._stream, self._size = stream, stream.seek(0, io.SEEK_END)
+        self._limits = {"thrift_string_size_limit": _FOOTER, "thrift_container_size_limit": 1_000_000}
+        file = pq.ParquetFile(stream, **self._limits)
+        self._metadata, self._columns = file.metadata, [file.schema.column(k).path for k in range(len(file.schema))]
+        self._schema = file.schema_arrow
+        if len(set(self._schema.names)) < len(self._schema.names):
+            raise ValueError("holds a column twice")
+        self.rows, of_groups = self._metadata.num_rows, _group_rows(self._metadata)
+        if not 0 <= self.rows <= MOST_ROWS_OF_FILE or self.rows != sum(of_groups) or min(of_groups, default=0) < 0:
+            raise ValueError(f"declares {self.rows} rows, at most {MOST_ROWS_OF_FILE} can be")
+        if max(of_groups, default=0) > MOST_ROWS:
+            raise ValueError(f"declares {max(of_groups)} rows in one row group, at most {MOST_ROWS} can be")
+
+    def _present(self, columns: Sequence[str]) -> list[str]:
+        present = [name for name in columns if name in self._schema.names]
+        for name in present:
+            kind = self._schema.field(name).type
+            if pa.types.is_nested(kind) or pa.types.is_dictionary(kind):
+                raise ValueError(f"holds {kind} in column {name}")
+        return present
+
+    def schema_of(self, columns: Sequence[str], categories: bool) -> pa.Schema:
+        """Return the schema of what is read."""
+        fields = [self._schema.field(name) for name in self._present(columns)]
+        if categories:
+            fields = [f.with_type(pa.dictionary(pa.int32(), f.type)) if _is_text(f.type) else f for f in fields]
+        return pa.schema(fields, self._schema.metadata)
+
+    def parts(
+        self, columns: Sequence[str], filters: list | None, categories: bool, kept: Sequence[pa.Table] = ()
+    ) -> Iterator[pa.Table]:
+        """Yield the rows of each row group that meet the filters; `kept` is what the caller still holds of them."""
+        present = self._present(columns)
+        if absent := [column for column, _, _ in filters or () if column not in present]:
+            raise ValueError(f"has no column {absent[0]}")
+        texts = [name for name in present if _is_text(self._schema.field(name).type)]
+        file = pq.ParquetFile(self._stream, read_dictionary=texts if categories else None, **self._limits)
+        for group in range(self._metadata.num_row_groups):
+            if not self._metadata.row_group(group).num_rows or self._is_excluded(group, filters):
+                continue
+            if (rows := sum(part.num_rows for part in kept)) > MOST_ROWS:
+                raise ValueError(f"has more than {rows} such rows, at most {MOST_ROWS} can be read at once")
+            sizes = self._checked(group, present, sum(part.nbytes for part in kept), categories)
+            part = file.read_row_group(group, columns=present, use_threads=False).select(present)
+            for name in texts:
+                if sizes[name] > LONGEST_TEXT and _longest(part[name]) > LONGEST_TEXT:
+                    raise ValueError(f"holds a text of more than {LONGEST_TEXT} bytes in column {name}")
+            for column, _, value in filters or ():
+                part = part.filter(pc.equal(part[column], value))
+            if categories:  # also of texts that the file holds one by one
+                part = part.cast(self.schema_of(columns, categories))
+            if part.num_rows:
+                yield part
+
+    def _is_excluded(self, group: int, filters: list | None) -> bool:
+        """Say whether the statistics of a row group exclude that a row of it meets the filters."""
+        for column, _, value in filters or ():
+            statistics = self._metadata.row_group(group).column(self._columns.index(column)).statistics
+            if statistics is None or not statistics.has_min_max or not isinstance(value, type(statistics.min)):
+                continue
+            if not statistics.min <= value <= statistics.max:
+                return True
+        return False
+
+    def _checked(self, group: int, present: list[str], taken: int, categories: bool) -> dict[str, int]:
+        """Return column -> bytes that its pages in a row group unpack to; ValueError where it is too much in all."""
+        rows, sizes = self._metadata.row_group(group).num_rows, {}
+        wide, total = [], taken
+        for name in present:
+            size, dictionary = self._column_sizes(group, self._columns.index(name))
+            sizes[name], total = size, total + size
+            if total > LARGEST_TABLE:
+                raise ValueError(f"unpacks to more than {LARGEST_TABLE // MIB} MiB")
+            wide.append((name, dictionary))
+        # A few texts that many rows refer to take little in the file and much as plain texts.
+        for name in [name for name, dictionary in wide if total + rows * dictionary > LARGEST_TABLE and not categories]:
+            total += self._size_as_text(group, name)
+            if total > LARGEST_TABLE:
+                raise ValueError(f"unpacks to more than {LARGEST_TABLE // MIB} MiB")
+        return sizes
+
+    def _size_as_text(self, group: int, name: str) -> int:
+        """Count the bytes that a column of texts takes once each row has its own."""
+        file = pq.ParquetFile(self._stream, read_dictionary=[name], **self._limits)
+        column = file.read_row_group(group, columns=[name])[name]
+        if not pa.types.is_dictionary(column.type):
+            return 0
+        total = 0
+        for chunk in column.chunks:
+            lengths = pc.binary_length(chunk.dictionary)
+            total += pc.sum(pc.take(lengths, chunk.indices)).as_py() or 0
+        return total
+
+    def _column_sizes(self, group: int, column: int) -> tuple[int, int]:
+        """Return (bytes that the pages of a column in a row group unpack to, bytes of the largest dictionary)."""
+        chunk, total, dictionary = self._metadata.row_group(group).column(column), 0, 0
+        starts = [chunk.data_page_offset]
+        if chunk.has_dictionary_page and chunk.dictionary_page_offset:
+            starts.append(chunk.dictionary_page_offset)
+        first = min(starts)
+        if not (0 <= first <= first + chunk.total_compressed_size <= self._size) or chunk.total_compressed_size < 0:
+            raise ValueError("is cut short")
+        self._stream.seek(first)
+        data, place = self._stream.read(chunk.total_compressed_size), 0
+        end = len(data)
+        while place < end:
+            header, place = _page_header(data, place)
+            if not (0 <= header.get("packed", -1) <= end - place) or header.get("unpacked", -1) < 0:
+                raise ValueError("holds a page that is cut short")
+            place += header["packed"]
+            total += header["unpacked"]
+            if chunk.dictionary_page_offset == first + header["start"]:
+                dictionary = max(dictionary, header["unpacked"])
+            if total > LARGEST_TABLE:
+                return total, dictionary
+        return total, dictionary
 
 
 def _group_rows(metadata: pq.FileMetaData) -> list[int]:
@@ -67,46 +192,12 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _longest(column: pa.ChunkedArray) -> int:
-    return pc.max(pc.binary_length(column)).as_py() or 0
+    texts = pa.chunked_array([chunk.dictionary for chunk in column.chunks]) if _is_dictionary(column) else column
+    return pc.max(pc.binary_length(texts)).as_py() or 0
 
 
-def _size_as_text(data: bytes, name: str) -> int:
-    """Count the bytes that a column of texts takes once each row has its own."""
-    column = pq.read_table(io.BytesIO(data), columns=[name], read_dictionary=[name])[name]
-    if not pa.types.is_dictionary(column.type):
-        return 0
-    total = 0
-    for chunk in column.chunks:
-        lengths = pc.binary_length(chunk.dictionary)
-        total += pc.sum(pc.take(lengths, chunk.indices)).as_py() or 0
-    return total
-
-
-def _column_sizes(data: bytes, metadata: pq.FileMetaData, column: int) -> tuple[int, int]:
-    """Return (bytes that all pages of a column unpack to, bytes of the largest dictionary)."""
-    total, dictionary = 0, 0
-    for group in range(metadata.num_row_groups):
-        if metadata.row_group(group).num_rows == 0:  # its pages are not read, and need not be there
-            continue
-        chunk = metadata.row_group(group).column(column)
-        starts = [chunk.data_page_offset]
-        if chunk.has_dictionary_page and chunk.dictionary_page_offset:
-            starts.append(chunk.dictionary_page_offset)
-        place = min(starts)
-        end = place + chunk.total_compressed_size
-        if not 0 <= place <= end <= len(data):
-            raise ValueError("is cut short")
-        while place < end:
-            header, place = _page_header(data, place)
-            if not (0 <= header.get("packed", -1) <= end - place) or header.get("unpacked", -1) < 0:
-                raise ValueError("holds a page that is cut short")
-            place += header["packed"]
-            total += header["unpacked"]
-            if chunk.dictionary_page_offset == header["start"]:
-                dictionary = max(dictionary, header["unpacked"])
-            if total > LARGEST_TABLE:
-                return total, dictionary
-    return total, dictionary
+def _is_dictionary(column: pa.ChunkedArray) -> bool:
+    return pa.types.is_dictionary(column.type)
 
 
 def _page_header(data: bytes, start: int) -> tuple[dict[str, int], int]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,8 @@ import pyarrow.parquet as pq
 from store.errors import SpecViolationError
 from store.spec import BOOLEAN, FLOAT, INTEGER, STRING, TableSpec, table_spec
 
+IN_PARTS = ("region_relevance",)  # grow with scans x regions: nobody reads them whole
+ROWS_OF_GROUP = 1 << 16  # that are read together
 _PANDAS = {STRING: "string", FLOAT: "float64", INTEGER: "Int64", BOOLEAN: "boolean"}
 _ARROW = {
     STRING: lambda t: pa.types.is_string(t) or pa.types.is_large_string(t),
@@ -28,6 +31,16 @@ def known_table(name: str) -> TableSpec:
         return table_spec(name)
     except KeyError:
         raise SpecViolationError(f"there is no table {name!r} in store/spec.py") from None
+
+
+def name_of(path: str) -> str:
+    """Return which table a file holds: tables/scans.parquet, tables/parts/heatmaps/....parquet."""
+    return path.removesuffix(".parquet").split("/")[2 if "/parts/" in path else 1]
+
+
+def wanted_columns(path: str, columns: Sequence[str] | None) -> list[str]:
+    """Return the columns that are asked for, by default all of the specification."""
+    return list(known_table(name_of(path)).columns if columns is None else columns)
 
 
 def conform(name: str, frame: pd.DataFrame) -> pd.DataFrame:
@@ -57,8 +70,75 @@ def with_later(spec: TableSpec, frame: pd.DataFrame) -> pd.DataFrame:
 def to_parquet(frame: pd.DataFrame) -> bytes:
     """Write a table as the bytes of a Parquet file."""
     sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), sink, compression="zstd")
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    pq.write_table(table, sink, compression="zstd", row_group_size=ROWS_OF_GROUP)
     return sink.getvalue()
+
+
+class PartsWriter:
+    """Writes a table piece by piece, each as row groups of its own; memory holds one piece.
+
+    That no key is in two pieces, the check before publication finds out.
+    """
+
+    def __init__(self, name: str, path: Path) -> None:
+        """Open the file; close it by `with`."""
+        self._spec, self._path = known_table(name), path
+        self._writer: pq.ParquetWriter | None = None
+
+    def __enter__(self) -> PartsWriter:
+        return self
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        elif kind is None:  # a table without rows is one, too
+            empty = pd.DataFrame(columns=list(self._spec.columns))
+            self._path.write_bytes(to_parquet(conform(self._spec.name, empty)))
+
+    def add(self, frame: pd.DataFrame) -> None:
+        """Write a piece; SpecViolationError as for `conform`."""
+        frame = conform(self._spec.name, frame)
+        if frame.empty:
+            return
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._path, table.schema, compression="zstd")
+        self._writer.write_table(table, row_group_size=ROWS_OF_GROUP)
+
+
+class KeyCheck:
+    """Finds keys that are missing or not unique in a table that is read row group by row group: a number a row."""
+
+    def __init__(self, name: str) -> None:
+        self._spec = known_table(name)
+        self._hashes: list[np.ndarray] = []
+        self.problems: list[str] = []
+
+    def add(self, part: pa.Table) -> None:
+        """Look at the keys of a row group."""
+        frame = part.select(list(self._spec.key)).to_pandas()
+        if not self.problems:
+            self.problems = key_problems(self._spec, frame)
+        self._hashes.append(pd.util.hash_pandas_object(frame, index=False).to_numpy())
+
+    def repeated(self, parts: Iterable[pa.Table]) -> list[str]:
+        """Report a key that several row groups hold.
+
+        Args:
+            parts: the row groups again, which are read only where two keys may be the same.
+        """
+        if self.problems or len(self._hashes) < 2:
+            return self.problems
+        every = np.sort(np.concatenate(self._hashes))
+        twice = np.unique(every[1:][every[1:] == every[:-1]])
+        if not len(twice):
+            return []
+        frames = [
+            part.select(list(self._spec.key)).to_pandas()[np.isin(hashes, twice)]
+            for hashes, part in zip(self._hashes, parts, strict=True)
+        ]
+        return key_problems(self._spec, pd.concat([frame.astype(object) for frame in frames], ignore_index=True))
 
 
 def problems(name: str, data: pa.Table, wanted: Sequence[str]) -> list[str]:
@@ -72,6 +152,7 @@ def problems(name: str, data: pa.Table, wanted: Sequence[str]) -> list[str]:
         dtype = spec.columns[column][0]
         if column in data.column_names:
             found = data.schema.field(column).type
+            found = found.value_type if pa.types.is_dictionary(found) else found
             if not _ARROW[dtype](found) and not pa.types.is_null(found):
                 lines.append(f"table {name}: column {column} is {found}, must be {dtype}")
     return lines

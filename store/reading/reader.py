@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +32,7 @@ from store.reading.descriptions import FULL_GRID, array_problems, shape_problem
 from store.reading.group_maps import STATISTICS, CellFamily, Filters, GroupMap
 from store.reading.listing import check_manifest, list_runs
 from store.reading.native_space import NativeSpace
+from store.reading.region_values import RegionValues
 from store.spec import (
     ARRAYS_FOLDER,
     FIGURES_FOLDER,
@@ -129,6 +130,26 @@ class RunReader:
         frame = pd.concat([self._folder.table(path, None, filters).to_pandas() for path in paths])
         frame = frame.drop_duplicates(list(known_table(name).key), keep="last", ignore_index=True)
         return frame[list(columns)] if columns is not None else frame
+
+    def region_values(self, model_set: str, method: str, target: str, columns: Sequence[str]) -> RegionValues:
+        """Read columns of region_relevance for one method and target as matrices, also of networks trained again.
+
+        Errors as for `table`.
+        """
+        filters = [("model_set", "=", model_set), ("method", "=", method), ("target", "=", target)]
+        (path,) = self._table_paths("region_relevance")
+        found = self._folder.table(path, ["model", "scan", "region", *columns], filters, categories=True)
+        return RegionValues.of_table(found.to_pandas(), self.whole_table("regions")["region"].tolist(), columns)
+
+    def table_parts(self, name: str) -> Iterator[pd.DataFrame]:
+        """Read a table piece by piece, at least one, of which memory holds one; errors as for `table`."""
+        spec, is_empty = known_table(name), True
+        for path in self._table_paths(name):
+            for part in self._folder.table_parts(path):
+                is_empty = False
+                yield with_later(spec, part.to_pandas())[list(spec.columns)]
+        if is_empty:
+            yield self.table(name)
 
     def _rows(self, path: str, spec: TableSpec, columns: Sequence[str] | None, filters: list[tuple]) -> pd.DataFrame:
         if not spec.later:
@@ -249,11 +270,16 @@ class RunReader:
         return self._folder.numbers(path, row)
 
     def _scan_row(self, scan: str) -> tuple[int, float]:
-        scans = self.whole_table("scans")
-        rows = np.flatnonzero(scans.scan.to_numpy() == scan)
-        if not len(rows):
+        row = self._row_of_scan.get(scan)
+        if row is None:
             raise NotInRunError(f"run {self.run_id} has no scan {scan}")
-        return int(rows[0]), scans.volume_scale.iloc[rows[0]]
+        return row, self.whole_table("scans").volume_scale.iloc[row]
+
+    @cached_property
+    def _row_of_scan(self) -> dict[str, int]:
+        """Return scan -> row: averages ask for thousands, one after another."""
+        scans = self.whole_table("scans").scan
+        return {str(scan): row for row, scan in reversed(list(enumerate(scans)))}
 
     # -- native space ---------------------------------------------------------------------------------------------
 

@@ -59,7 +59,7 @@ def contents(folder: Folder, staging: Path) -> dict[str, Any]:
         # A file that is missing has no checksum; the check that follows names it.
         if not path.startswith("heatmaps/") and not any(folder.missing_files(path, array)):
             arrays[-1]["crc32"] = folder.crc32(path)
-    rows = {name: folder.table(f"{TABLES_FOLDER}/{name}.parquet").num_rows for name in folder.tables()}
+    rows = {name: folder.table_rows(f"{TABLES_FOLDER}/{name}.parquet") for name in folder.tables()}
     tables = {name: {"rows": n, "sha256": folder.sha256(f"{TABLES_FOLDER}/{name}.parquet")} for name, n in rows.items()}
     weights = sorted((staging / MODELS_FOLDER).glob("*.safetensors"))
     models = {file.stem: {"sha256": folder.sha256(f"{MODELS_FOLDER}/{file.name}")} for file in weights}

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from store.errors import BrokenRunError, StoreNotFoundError
 from store.files.folders import Folder
 from store.files.target import Target
+from store.progress_line import ProgressLine
 from store.reading.listing import RUNS, list_runs
 from store.reading.reader import RunReader, open_run
 from store.spec import MANIFEST
-from store.words import duration
 from store.writing.run_list import write_file_list, write_run_list
 from store.writing.upload import Sent, bytes_of, upload_run
 from store.writing.validate import validate
-
-SAID_EVERY_S = 5.0  # how often progress is said where the output is no terminal
-ESTIMATED_AFTER_S = 1.0
 
 Add = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
 
@@ -48,7 +42,7 @@ def _publish(options: argparse.Namespace) -> int:
         print(f"{name}: {_megabytes(bytes_of(run))} to {target.url}")
         if warning := _who_sees(reader):
             print(f"! {warning}")
-        with _Bar() as bar:
+        with ProgressLine() as bar:
             sent = upload_run(run, target, replace=options.replace, progress=bar)
         print(f"{name}: {_words(sent)}")
     count = write_run_list(options.target)
@@ -99,30 +93,6 @@ def _index(options: argparse.Namespace) -> int:
     count = write_run_list(options.store)
     print(f"{options.store.rstrip('/')}/{RUNS} lists {count} run{'' if count == 1 else 's'}")
     return 0
-
-
-class _Bar:
-    """Progress with the time left, on the standard error: one line that changes, or a line every few seconds."""
-
-    def __init__(self) -> None:
-        self._begun, self._said, self._is_terminal = time.monotonic(), 0.0, sys.stderr.isatty()
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        if self._is_terminal and self._said:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        spent = now - self._begun
-        if spent < ESTIMATED_AFTER_S or now - self._said < (0.2 if self._is_terminal else SAID_EVERY_S):
-            return
-        self._said, left = now, spent * (total - done) / max(done, 1)
-        line = f"{done / max(total, 1):.0%}, about {duration(left)} left"
-        print(f"\r\033[K{line}" if self._is_terminal else line, end="" if self._is_terminal else "\n", file=sys.stderr,
-              flush=True)  # fmt: skip
 
 
 def _megabytes(count: float) -> str:

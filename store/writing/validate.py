@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,13 @@ import pandas as pd
 import pyarrow as pa
 
 from store.errors import BrokenRunError, UnreachableError
-from store.files import tables
 from store.files.encoding import array_path, checksum, hexadecimal
 from store.files.folders import Folder
 from store.files.manifest import problems as manifest_problems
 from store.files.shards import declared_dimensions
 from store.reading import plausible
 from store.reading.descriptions import FULL_GRID, array_problems, readable, shape_problem
+from store.reading.read_ahead import ahead
 from store.reading.truth import SCORE_RANGES, binary_of
 from store.spec import (
     ARRAYS,
@@ -26,7 +27,6 @@ from store.spec import (
     MODELS_FOLDER,
     NATIVE,
     SPEC_VERSION,
-    TABLES,
     TABLES_FOLDER,
     TRUTH_SCANS,
     TRUTH_VISIBLE,
@@ -34,20 +34,26 @@ from store.spec import (
     array_spec,
     table_spec,
 )
+from store.writing.check_tables import ROW_COST, Progress, Steps, Tables, table_problems
+
+AT_ONCE = 4096  # rows of the heatmaps table
 
 
-def validate(place: str | Path | Folder, *, deep: bool = True, files: bool = True) -> list[str]:
+def validate(
+    place: str | Path | Folder, *, deep: bool = True, files: bool = True, progress: Progress | None = None
+) -> list[str]:
     """Say what is wrong with a published run, one line each; empty if it is sound.
 
     Args:
         place: the folder or URL of the run.
         deep: read every number and compare it with its checksum; else only look whether it is there.
         files: look for every file of every array; else, with `deep` False, at tables and descriptions of arrays only.
+        progress: called as progress(done, all), in proportion to the time.
     """
     folder = place if isinstance(place, Folder) else Folder(place)
     try:
         manifest = folder.manifest()
-        return check(folder, manifest, deep=deep, files=files)
+        return check(folder, manifest, deep=deep, files=files, progress=progress)
     except (BrokenRunError, UnreachableError) as error:
         return [folder.reason(error)]
     except Exception as error:  # what nobody thought of is still the run's fault, and must not hide other runs
@@ -63,28 +69,29 @@ def damage(store: str | Path, run: str) -> list[str]:
 
 
 def check(
-    folder: Folder, manifest: dict[str, Any], *, deep: bool = True, recount: bool = True, files: bool = True
-) -> list[str]:
+    folder: Folder, manifest: dict[str, Any], *, deep: bool = True, recount: bool = True, files: bool = True,
+    progress: Progress | None = None,
+) -> list[str]:  # fmt: skip
     """Report problems of a folder against a manifest that may not be in it yet.
 
     Args:
         recount: compare files with the checksums of the manifest; pointless just after these were taken.
         files: look for every file of every array.
+        progress: as for `validate`.
     """
     if not readable(manifest.get("spec_version", "")):
         return [f"spec version is {manifest.get('spec_version')!r}, this code reads {SPEC_VERSION.split('.')[0]}.x"]
     if problems := manifest_problems(manifest):
         return problems
-    data: dict[str, pa.Table] = {}
-    problems = [*plausible.manifest_problems(manifest), *_table_problems(folder, data)]
-    for name, table in data.items():
-        problems += plausible.table_problems(name, table, manifest["groups"])
+    steps = Steps(manifest, progress, numbers=deep and files, stored=deep and recount)
+    data = Tables({}, {})
+    problems = [*plausible.manifest_problems(manifest), *table_problems(folder, manifest, data, steps)]
     problems += _array_problems(folder, manifest, files)
     if not problems:
         problems += _reference_problems(folder, data, [entry["path"] for entry in manifest["contents"]["arrays"]])
-        problems += _heatmap_problems(folder, data["heatmaps"], deep) if files else []
-        problems += _truth_problems(folder, manifest, data, deep) if files else []
-    problems += _content_problems(folder, manifest, data, deep and recount)
+        problems += _heatmap_problems(folder, deep, steps) if files else []
+        problems += _truth_problems(folder, manifest, data.kept, deep) if files else []
+    problems += _content_problems(folder, manifest, data, steps if deep and recount else None)
     return problems
 
 
@@ -134,34 +141,19 @@ def _shape_problems(folder: Folder, listed: list[str]) -> Iterator[str]:
             yield problem
 
 
-def _table_problems(folder: Folder, data: dict[str, pa.Table]) -> list[str]:
-    """Report problems of the tables; those that can be read are put into `data`."""
-    problems = []
-    for spec in TABLES:
-        if not folder.exists(f"{TABLES_FOLDER}/{spec.name}.parquet"):
-            problems += [] if spec.optional else [f"table {spec.name} is missing"]
-            continue
-        try:
-            table = folder.table(f"{TABLES_FOLDER}/{spec.name}.parquet")
-            problems += tables.key_problems(spec, table.select(list(spec.key)).to_pandas())
-            data[spec.name] = table
-        except (BrokenRunError, UnreachableError) as error:
-            problems.append(folder.reason(error))
-    return problems
-
-
-def _reference_problems(folder: Folder, data: dict[str, pa.Table], listed: list[str]) -> Iterator[str]:
+def _reference_problems(folder: Folder, tables: Tables, listed: list[str]) -> Iterator[str]:
     """Report rows that name a scan, model or array that is not there."""
+    data = tables.kept
     known = {"scan": set(data["scans"]["scan"].to_pylist()), "model": set(data["models"]["model"].to_pylist())}
     both = ("scan", "model")
     for name, columns in {"predictions": both, "heatmaps": both, "quality": ("scan",), "flags": ("scan",)}.items():
         for column in columns if name in data else ():
-            strange = sorted(set(data[name][column].to_pylist()) - known[column])
+            strange = sorted(set(data[name][column].unique().to_pylist()) - known[column])
             if strange:
                 yield f"table {name}: {column} {strange[0]!r} is not in the {column}s table"
     stored = folder.array("scans")
-    if stored is not None and stored.shape[0] != data["scans"].num_rows:
-        yield f"array scans has {stored.shape[0]} volumes, the table has {data['scans'].num_rows} rows"
+    if stored is not None and stored.shape[0] != tables.rows["scans"]:
+        yield f"array scans has {stored.shape[0]} volumes, the table has {tables.rows['scans']} rows"
     expected = {array_path(NATIVE, scan=scan) for scan in known["scan"]}
     for path in listed:
         if array_spec(path) is NATIVE and path not in expected:
@@ -210,19 +202,34 @@ def _score_problems(scores: pd.DataFrame) -> Iterator[str]:
             yield f"table truth_scores: {name}_low is above {name}_high"
 
 
-def _heatmap_problems(folder: Folder, rows: pa.Table, deep: bool) -> Iterator[str]:
-    """Report heatmaps that the table lists and that are not there as they were written."""
-    for row in rows.to_pylist():
+def _heatmap_problems(folder: Folder, deep: bool, steps: Steps) -> Iterator[str]:
+    """Report heatmaps that the table lists and that are not there as they were written; several are read at once."""
+
+    def problem_of(row: dict[str, Any]) -> str | None:
         path = array_path(HEATMAPS, **{k: row[k] for k in ("model", "method", "target", "scale")})
         array = folder.array(path)
         if array is None:
-            yield f"array {path} is missing, the heatmaps table lists it"
-        elif not 0 <= row["row"] < array.shape[0]:
-            yield f"array {path}: no row {row['row']} for scan {row['scan']}"
-        elif not folder.has_file(path, array, (row["row"],) + (0,) * (array.ndim - 1)):
-            yield f"array {path}: the file of scan {row['scan']} is missing"
-        elif deep and (line := _number_problem(folder, path, row)):
-            yield line
+            return f"array {path} is missing, the heatmaps table lists it"
+        if not 0 <= row["row"] < array.shape[0]:
+            return f"array {path}: no row {row['row']} for scan {row['scan']}"
+        if not folder.has_file(path, array, (row["row"],) + (0,) * (array.ndim - 1)):
+            return f"array {path}: the file of scan {row['scan']} is missing"
+        return _number_problem(folder, path, row) if deep else None
+
+    wanted = ["model", "method", "target", "scale", "scan", "row", "checksum"]
+    for part in folder.table_parts(f"{TABLES_FOLDER}/heatmaps.parquet", wanted):
+        for start in range(0, part.num_rows, AT_ONCE):
+            rows = part.slice(start, AT_ONCE).to_pylist()
+            with closing(ahead(lambda some: [problem_of(row) for row in some], _in_fours(rows))) as found:
+                for problems in found:
+                    yield from filter(None, problems)
+                    steps.add(len(problems) * (1 if deep else ROW_COST))
+
+
+def _in_fours(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Split rows into pieces that are worth handing to a thread."""
+    for start in range(0, len(rows), 4):
+        yield rows[start : start + 4]
 
 
 def _number_problem(folder: Folder, path: str, row: dict[str, Any]) -> str | None:
@@ -237,35 +244,39 @@ def _number_problem(folder: Folder, path: str, row: dict[str, Any]) -> str | Non
 
 
 def _content_problems(
-    folder: Folder, manifest: dict[str, Any], data: dict[str, pa.Table], compare: bool
-) -> Iterator[str]:
-    """Report differences between the files and the table of contents."""
-    contents = manifest["contents"]
+    folder: Folder, manifest: dict[str, Any], data: Tables, steps: Steps | None
+) -> Iterator[str]:  # fmt: skip
+    """Report differences between the files and the table of contents.
+
+    Args:
+        steps: None: without a look at checksums.
+    """
+    contents, compare = manifest["contents"], steps is not None
     for name, entry in contents["tables"].items():
         path = f"{TABLES_FOLDER}/{name}.parquet"
-        if name in data and data[name].num_rows != entry["rows"]:
-            yield f"table {name} has {data[name].num_rows} rows, the manifest says {entry['rows']}"
+        if name in data.rows and data.rows[name] != entry["rows"]:
+            yield f"table {name} has {data.rows[name]} rows, the manifest says {entry['rows']}"
         if compare and folder.exists(path) and folder.sha256(path) != entry["sha256"]:
             yield f"table {name}: the checksum is wrong"
-    if "heatmaps" in data and data["heatmaps"].num_rows != contents["heatmaps"]:
-        yield f"there are {data['heatmaps'].num_rows} heatmaps, the manifest says {contents['heatmaps']}"
-    with_weights = data.get("models") if manifest.get("group_level") is None else None
+    if "heatmaps" in data.rows and data.rows["heatmaps"] != contents["heatmaps"]:
+        yield f"there are {data.rows['heatmaps']} heatmaps, the manifest says {contents['heatmaps']}"
+    with_weights = data.kept.get("models") if manifest.get("group_level") is None else None
     yield from _model_problems(folder, contents["models"], with_weights, compare)
     if manifest.get("group_level") is not None:
-        yield from _person_problems(contents, data)
-    for entry in contents["arrays"] if compare else []:
-        if "crc32" in entry:
-            yield from _stored_problems(folder, entry["path"], entry["crc32"])
+        yield from _person_problems(contents, data.rows)
+    for entry in contents["arrays"]:
+        if steps is not None and "crc32" in entry:
+            yield from _stored_problems(folder, entry["path"], entry["crc32"], steps)
 
 
-def _person_problems(contents: dict[str, Any], data: dict[str, pa.Table]) -> Iterator[str]:
+def _person_problems(contents: dict[str, Any], rows: dict[str, int]) -> Iterator[str]:
     """Report what is of single persons in a run that says it holds results of groups alone."""
-    if "group_counts" not in data:
+    if "group_counts" not in rows:
         yield "table group_counts is missing, the manifest says group_level"
-    for name, table in data.items():
+    for name, count in rows.items():
         keyed = {"scan", "subject"} & set(table_spec(name).columns)
-        if keyed and table.num_rows:
-            yield f"table {name} has {table.num_rows} rows of single persons, the manifest says group_level"
+        if keyed and count:
+            yield f"table {name} has {count} rows of single persons, the manifest says group_level"
     for entry in contents["arrays"]:
         if is_of_persons(entry["path"]):
             yield f"array {entry['path']} is of single persons, the manifest says group_level"
@@ -280,12 +291,13 @@ def is_of_persons(path: str) -> bool:
     return spec is NATIVE or "scan" in spec.dims
 
 
-def _stored_problems(folder: Folder, path: str, crc32: str) -> Iterator[str]:
+def _stored_problems(folder: Folder, path: str, crc32: str, steps: Steps) -> Iterator[str]:
     """Report numbers of an array that cannot be right, or are not those that were written."""
     crc, problem = 0, None
     try:
         for stored in folder.parts(path):
             crc, problem = checksum(stored, crc), problem or plausible.number_problem(path, stored)
+            steps.add(1)
     except (BrokenRunError, UnreachableError) as error:
         yield folder.reason(error)
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,7 @@ class RunWriter:
             self.staging.mkdir(parents=True, exist_ok=True)
             atomic.sweep(self.staging)
         self._sources: dict[HeatmapKey, dict[str, Path]] = {}
+        self._arrays: dict[str, zarr.Array] = {}  # opened again for every map, they take half of its time
 
     # -- arrays ---------------------------------------------------------------------------------------------------
 
@@ -219,6 +220,23 @@ class RunWriter:
         data = tables.to_parquet(tables.conform(name, frame))
         atomic.write_bytes(self.staging / TABLES_FOLDER / f"{name}.parquet", data)
 
+    def put_table_parts(self, name: str, parts: Iterable[pd.DataFrame]) -> None:
+        """Write one table piece by piece, in place of an older one: for tables that grow with scans times regions.
+
+        Args:
+            parts: whose rows together are the table; memory holds one at a time.
+        Raises:
+            SpecViolationError: as for `put_table`, but for a key in two parts, which `publish` finds.
+        """
+        path = self.staging / TABLES_FOLDER / f"{name}.parquet"
+        with (
+            atomic.writable(path.parent),
+            atomic.replacing(path) as temporary,
+            tables.PartsWriter(name, temporary) as file,
+        ):
+            for part in parts:
+                file.add(part)
+
     def put_model(self, name: str, weights: bytes, card: dict[str, Any]) -> None:
         """Write the weights (safetensors) of a model and its card (normalisation, pools, groups)."""
         folder, part = self.staging / MODELS_FOLDER, path_part(name)
@@ -271,6 +289,7 @@ class RunWriter:
         dims = self._dims(path, attributes)
         if lines := array_problems(path, shape, dtype, dims, attributes):
             raise SpecViolationError(lines[0])
+        self._arrays.pop(path, None)
         with atomic.writable(self.staging):
             return zarr.create_array(
                 store=str(self.staging / ARRAYS_FOLDER), name=path, shape=tuple(shape), dtype=dtype, fill_value=0,
@@ -298,12 +317,18 @@ class RunWriter:
             )
 
     def _open(self, path: str) -> zarr.Array:
-        # The setting is read when the array is opened; without it an all-zero map would leave no file.
-        with zarr.config.set({"array.write_empty_chunks": True}):
-            try:
-                return zarr.open_array(store=str(self.staging / ARRAYS_FOLDER), path=path, mode="r+", zarr_format=3)
-            except FileNotFoundError:
-                raise SpecViolationError(f"{path} was not started: call start_heatmaps or start_scans first") from None
+        if path not in self._arrays:
+            # The setting is read when the array is opened; without it an all-zero map would leave no file.
+            with zarr.config.set({"array.write_empty_chunks": True}):
+                try:
+                    self._arrays[path] = zarr.open_array(
+                        store=str(self.staging / ARRAYS_FOLDER), path=path, mode="r+", zarr_format=3
+                    )
+                except FileNotFoundError:
+                    raise SpecViolationError(
+                        f"{path} was not started: call start_heatmaps or start_scans first"
+                    ) from None
+        return self._arrays[path]
 
     def _checked(self, path: str, row: int, value: np.ndarray) -> np.ndarray:
         array, value = self._open(path), np.asarray(value, dtype=np.float32)
