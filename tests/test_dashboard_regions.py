@@ -26,6 +26,7 @@ from dashboard.views.shared import region_relevance, region_values, wording
 from engine.analysis.regions import Bootstrap, group_frame, region_frame
 from store import list_runs
 from store.measures import rank_correlation, to_shares
+from store.reading.region_values import RegionValues
 
 VIEW = "views/regions/page.py"
 BOOTSTRAP = region_values.Bootstrap(200, 3)
@@ -59,10 +60,10 @@ def engine_frame(group: region_values.Group, table: pd.DataFrame, merged: bool) 
     for number, sums in enumerate(group.sums):
         frame = region_frame(sums[None], sums[None], table)
         parts.append(frame.assign(scan=f"s{number}", model="m"))
-    relevance = pd.concat(parts, ignore_index=True)
+    values = RegionValues.of_table(pd.concat(parts), table["region"], ("share", "share_atlas"))
     subjects = pd.Series(group.subjects.to_numpy(), index=[f"s{n}" for n in range(len(group.sums))])
     average = (group.weight[:, None] * group.average).sum(axis=0) / group.weight.sum()
-    return group_frame(relevance, average, table, subjects, merged, Bootstrap(BOOTSTRAP.resamples, BOOTSTRAP.seed))
+    return group_frame(values, average, table, subjects, merged, Bootstrap(BOOTSTRAP.resamples, BOOTSTRAP.seed))
 
 
 @pytest.mark.parametrize("measure", ["share", "share_of_average", "density", "gain"])

@@ -11,6 +11,7 @@ from engine.analysis.distances import distance, mass, normalised
 from engine.analysis.regions import Bootstrap, RegionSums, bootstrap_interval, group_frame, region_frame
 from engine.analysis.truth import _descending
 from store.measures import rank_correlation
+from store.reading.region_values import RegionValues
 
 REGIONS = pd.DataFrame(
     {
@@ -89,9 +90,14 @@ def rows_of(sums: list[float], scan: str, model: str) -> pd.DataFrame:
     return region_frame(np.zeros((1, 4)), np.array([sums], float), REGIONS).assign(scan=scan, model=model)
 
 
+def values_of(rows: list[pd.DataFrame], regions: pd.DataFrame = REGIONS) -> RegionValues:
+    """The same as matrices."""
+    return RegionValues.of_table(pd.concat(rows), regions["region"], ("share", "share_atlas"))
+
+
 def test_several_models_of_one_scan_are_averaged_not_added():
     rows = [rows_of([1, 0, 1, 2], "s1", "fold-1"), rows_of([3, 0, 1, 0], "s1", "fold-2")]
-    frame = group_frame(pd.concat(rows), np.ones(4), REGIONS, pd.Series({"s1": "p1"}), True, Bootstrap(100, 0))
+    frame = group_frame(values_of(rows), np.ones(4), REGIONS, pd.Series({"s1": "p1"}), True, Bootstrap(100, 0))
     frame = frame.set_index("region")
     assert frame.loc["A", "share"] == pytest.approx((1 / 4 + 3 / 4) / 2)
     assert frame.loc["B", "share"] == pytest.approx((1 / 4 + 1 / 4) / 2)
@@ -103,7 +109,7 @@ def test_group_frame_each_subject_weighs_the_same_and_sides_add_up():
     sums = {"s1": [1, 0, 1, 2], "s2": [3, 0, 1, 0], "s3": [0, 2, 0, 2]}
     rows = [rows_of(v, s, "m") for s, v in sums.items()]
     average = np.array([1.0, 3.0, 4.0, 50.0])
-    frame = group_frame(pd.concat(rows), average, REGIONS, pd.Series(scans), True, Bootstrap(100, 0)).set_index(
+    frame = group_frame(values_of(rows), average, REGIONS, pd.Series(scans), True, Bootstrap(100, 0)).set_index(
         "region"
     )
     # p1: A is (1/4 + 3/4) / 2 = 1/2; p2: 2/4. Mean 1/2.
@@ -161,7 +167,9 @@ def test_a_scan_without_relevance_has_no_share_and_is_in_no_mean():
     scans = {"s1": "p1", "s2": "p1", "s3": "p2", "s4": "p3"}
     sums = {"s1": [1, 0, 1, 2], "s2": [0, 0, 0, 0], "s3": [0, 0, 0, 0], "s4": [0, 2, 0, 2]}
     rows = pd.concat([rows_of(v, s, "m") for s, v in sums.items()])
-    frame = group_frame(rows, np.ones(4), REGIONS, pd.Series(scans), True, Bootstrap(100, 0)).set_index("region")
+    frame = group_frame(values_of([rows]), np.ones(4), REGIONS, pd.Series(scans), True, Bootstrap(100, 0)).set_index(
+        "region"
+    )
     # p1 by its one scan with relevance: A 1/4, B 1/4; p3: A 1/2, B 0; p2 has none.
     assert frame.loc["A", "share"] == pytest.approx((1 / 4 + 1 / 2) / 2)
     assert frame.loc["B", "share"] == pytest.approx(1 / 8)
@@ -176,7 +184,7 @@ def test_a_region_without_voxels_has_no_relevance_and_no_rank():
     missing = frame["region"].isin(["A_R", "B"])
     assert frame.loc[missing, ["signed_sum", "sum", "share", "share_atlas", "density"]].isna().all(axis=None)
     assert frame.set_index("region")["share"]["A_L"] == pytest.approx(0.25)
-    rows = frame.assign(scan="s", model="m")
+    rows = values_of([frame.assign(scan="s", model="m")], regions)
     split = group_frame(rows, np.array([1.0, 0, 0, 3.0]), regions, pd.Series({"s": "p"}), False, Bootstrap(100, 0))
     ranks = split.set_index("region")["rank"]
     assert ranks["A_L"] == 1
@@ -190,7 +198,12 @@ def test_a_region_without_voxels_has_no_relevance_and_no_rank():
 
 def test_an_empty_average_ranks_nothing():
     frame = group_frame(
-        rows_of([0, 0, 0, 0], "s", "m"), np.zeros(4), REGIONS, pd.Series({"s": "p"}), True, Bootstrap(100, 0)
+        values_of([rows_of([0, 0, 0, 0], "s", "m")]),
+        np.zeros(4),
+        REGIONS,
+        pd.Series({"s": "p"}),
+        True,
+        Bootstrap(100, 0),
     )
     assert frame[["share", "share_of_average", "rank"]].isna().all(axis=None)
     assert (frame["subjects"] == 0).all()

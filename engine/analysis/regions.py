@@ -9,6 +9,9 @@ import pandas as pd
 
 from store.accuracy import LEAST_SUBJECTS
 from store.measures import density, divide, draw_subjects, interval_of_draws, rank_largest_first, to_shares
+from store.reading.region_values import RegionValues
+
+MOST_DRAWS = 1 << 24  # of subjects, that are multiplied at once
 
 
 class RegionSums:
@@ -80,20 +83,32 @@ def region_frame(signed: np.ndarray, summed: np.ndarray, regions: pd.DataFrame) 
 
 
 def subject_shares(
-    relevance: pd.DataFrame, subjects: pd.Series, column: str = "share", by: str = "region"
+    relevance: RegionValues, subjects: pd.Series, column: str, regions: pd.DataFrame, by: str
 ) -> pd.DataFrame:
     """Return the (subjects, regions) mean share over each subject's scans, and over the models that explain them.
 
-    Scans without relevance have no share and are left out; a subject with nothing else has a row of nan.
+    Scans without relevance have no share and are left out; a subject with nothing else has a row of nan. Subjects
+    are in the order of their first scans.
 
     Args:
-        relevance: rows of region_relevance of one method, target and diagnosis.
+        relevance: of one method, target and diagnosis.
         subjects: scan -> subject.
+        regions: the regions table, in the order of the values.
         by: region, or merged: left and right added.
     """
-    named = relevance.assign(subject=relevance["scan"].map(subjects))
-    summed = named.groupby(["subject", "model", "scan", by], sort=False)[column]
-    return summed.sum(min_count=1).groupby(level=["subject", by], sort=False).mean().unstack(by)
+    values = _added(relevance.values[column], regions[by], names := list(regions[by].unique()))
+    person, persons = pd.factorize(subjects.reindex(relevance.scans).to_numpy(object))
+    order = np.argsort(person, kind="stable")
+    starts, known = np.flatnonzero(np.diff(person[order], prepend=-1)), np.isfinite(values[order])
+    total = np.add.reduceat(np.where(known, values[order], 0), starts, axis=0)
+    return pd.DataFrame(divide(total, np.add.reduceat(known, starts, axis=0, dtype=float)), persons, names)
+
+
+def _added(values: np.ndarray, labels: pd.Series, names: list[str]) -> np.ndarray:
+    """Add up the columns with the same label, (scans, names); nan where all of them are."""
+    member = (labels.to_numpy()[:, None] == np.array(names, object)[None]).astype(float)
+    known = np.isfinite(values)
+    return np.where(known @ member > 0, np.where(known, values, 0) @ member, np.nan)
 
 
 def bootstrap_interval(values: np.ndarray, resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -107,7 +122,10 @@ def bootstrap_interval(values: np.ndarray, resamples: int, seed: int) -> tuple[n
     """
     if len(values) < LEAST_SUBJECTS:
         return np.full(values.shape[1], np.nan), np.full(values.shape[1], np.nan)
-    return interval_of_draws(draw_subjects(len(values), resamples, seed) @ values / len(values))
+    draws = draw_subjects(len(values), resamples, seed)
+    each = max(1, MOST_DRAWS // len(values))  # draws at a time: their product takes eight times their memory
+    means = [draws[start : start + each] @ values for start in range(0, resamples, each)]
+    return interval_of_draws(np.concatenate(means) / len(values))
 
 
 @dataclass(frozen=True)
@@ -119,7 +137,7 @@ class Bootstrap:
 
 
 def group_frame(
-    relevance: pd.DataFrame,
+    relevance: RegionValues,
     average_sums: np.ndarray,
     regions: pd.DataFrame,
     subjects: pd.Series,
@@ -129,12 +147,11 @@ def group_frame(
     """Rank the regions of one group; `gain` is added by the caller, who knows the other group.
 
     Args:
-        relevance: rows of region_relevance of one model set, method, target and diagnosis.
+        relevance: share and share_atlas of one model set, method, target and diagnosis.
         average_sums: (regions,) sum of the group average of m over each region.
     """
     by = "merged" if merged else "region"
-    relevance = relevance.merge(regions[["region", "merged", "in_atlas"]], on="region")
-    shares = subject_shares(relevance, subjects, by=by)
+    shares = subject_shares(relevance, subjects, "share", regions, by)
     known = shares.notna().any(axis=1)
     low, high = bootstrap_interval(shares[known].to_numpy(), bootstrap.resamples, bootstrap.seed)
     inside = regions.groupby(by, sort=False)["in_atlas"].all()
@@ -150,9 +167,9 @@ def group_frame(
             "share": shares.mean().to_numpy(),
             "share_low": low,
             "share_high": high,
-            "share_atlas": subject_shares(relevance[relevance["in_atlas"]], subjects, "share_atlas", by)
+            "share_atlas": subject_shares(relevance, subjects, "share_atlas", regions, by)
             .mean()
-            .reindex(order)
+            .where(inside)
             .to_numpy(),
             "share_of_average": of_average.reindex(order).to_numpy(),
             "subjects": int(known.sum()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,12 @@ from store import RunReader
 from store.errors import NoRelevanceError
 from store.keys import GroupKey, HeatmapKey, are_retrained
 from store.reading.read_ahead import ahead
+from store.reading.region_values import RegionValues, joined
 from store.reading.weights import without_relevance
 from store.writing.writer import MapArray
 
 TARGETS = ("true", "predicted")  # besides the two groups
+SCANS_OF_PART = 256  # whose regions are written together
 
 
 def stored_series(reader: RunReader) -> pd.DataFrame:
@@ -132,24 +135,29 @@ def _put_cell(run: Run, reader: RunReader, series: Any, scale: str, rows: pd.Dat
 
 
 def write_region_relevance(run: Run) -> None:
-    """Write the relevance of every region in every scan, for both groups as target."""
-    reader, frames = run.reader(), []
+    """Write the relevance of every region in every scan, for both groups as target, some scans at a time."""
+    reader = run.reader()
     methods = stored_series(reader).drop_duplicates(["model_set", "method"])
-    total = sum(len(reader.table("predictions", model_set=row.model_set)) for row in methods.itertuples())
+    total = sum(len(reader.table("predictions", ["model"], model_set=row.model_set)) for row in methods.itertuples())
     with run.progress.task("regions of scans", total) as task:
-        for series in methods.itertuples():
-            rows = reader.table("predictions", model_set=series.model_set).to_dict("records")  # also trained again
-            adder = region_sums_of(run, reader, series, rows[0])
 
-            def sums_of(row: dict, series: Any = series, adder: RegionSums = adder) -> np.ndarray:
-                return _scan_sums(run, reader, series, adder, row)
+        def parts() -> Iterator[pd.DataFrame]:
+            for series in methods.itertuples():
+                rows = reader.table("predictions", model_set=series.model_set)  # also trained again
+                for frames in _parts_of_series(run, reader, series, rows.to_dict("records")):
+                    yield from frames
+                    task.advance(len(frames[0]) // len(run.atlas.regions))
 
-            found = []
-            for sums in ahead(sums_of, rows):
-                found.append(sums)
-                task.advance()
-            frames.append(_regions_of_scans(run, series, rows, np.array(found)))
-    run.writer.put_table("region_relevance", pd.concat(frames, ignore_index=True))
+        run.writer.put_table_parts("region_relevance", parts())
+
+
+def _parts_of_series(run: Run, reader: RunReader, series: Any, rows: list[dict]) -> Iterator[list[pd.DataFrame]]:
+    """Yield the rows of region_relevance of some scans by one method, a frame a target."""
+    adder = region_sums_of(run, reader, series, rows[0])
+    sums = ahead(lambda row: _scan_sums(run, reader, series, adder, row), rows)
+    for start in range(0, len(rows), SCANS_OF_PART):
+        some = rows[start : start + SCANS_OF_PART]
+        yield _regions_of_scans(run, series, some, np.array(list(islice(sums, len(some)))))
 
 
 def region_sums_of(run: Run, reader: RunReader, series, row: dict) -> RegionSums:
@@ -183,8 +191,8 @@ def _scan_sums(run: Run, reader: RunReader, series, adder: RegionSums, row: dict
     return np.array([[adder.sums(one), adder.sums(mass(one, gradient))] for one in both])
 
 
-def _regions_of_scans(run: Run, series, rows: list[dict], sums: np.ndarray) -> pd.DataFrame:
-    """Return rows of the region_relevance table.
+def _regions_of_scans(run: Run, series, rows: list[dict], sums: np.ndarray) -> list[pd.DataFrame]:
+    """Return rows of the region_relevance table, a frame for each group as target.
 
     Args:
         sums: (scans, 2, 2, regions), see _scan_sums.
@@ -195,7 +203,7 @@ def _regions_of_scans(run: Run, series, rows: list[dict], sums: np.ndarray) -> p
         for column in ("model", "model_set", "scan"):
             frame[column] = np.repeat([row[column] for row in rows], len(regions))
         frames.append(frame.assign(method=series.method, target=target))
-    return pd.concat(frames, ignore_index=True)
+    return frames
 
 
 def write_group_regions(run: Run) -> None:
@@ -206,8 +214,7 @@ def write_group_regions(run: Run) -> None:
     with run.progress.task("regions of groups", len(methods)) as task:
         for series in methods:
             predictions = explained(reader, series["model_set"])
-            relevance = reader.table("region_relevance", model_set=series["model_set"], method=series["method"])
-            relevance = relevance[~are_retrained(relevance["model"])]
+            relevance = {target: _shares_of(reader, series, target) for target in run.groups}
             for target in (*run.groups, *TARGETS):
                 chosen = _for_target(relevance, predictions, target)
 
@@ -219,18 +226,25 @@ def write_group_regions(run: Run) -> None:
     run.writer.put_table("group_regions", pd.concat(frames, ignore_index=True))
 
 
-def _for_target(relevance: pd.DataFrame, predictions: pd.DataFrame, target: str) -> pd.DataFrame:
-    """Select the rows for a group as target, or for each scan's true or predicted group."""
+def _shares_of(reader: RunReader, series: dict, target: str) -> RegionValues:
+    """Read the shares of regions in every scan, without those of networks that were trained again."""
+    found = reader.region_values(series["model_set"], series["method"], target, ("share", "share_atlas"))
+    return found.where(~are_retrained(pd.Series(found.models)).to_numpy(bool))
+
+
+def _for_target(relevance: dict[str, RegionValues], predictions: pd.DataFrame, target: str) -> RegionValues:
+    """Select the values for a group as target, or for each scan's true or predicted group."""
     if target not in TARGETS:
-        return relevance[relevance["target"] == target]
-    own = predictions[["model", "scan", "group" if target == "true" else "predicted"]].set_axis(
-        ["model", "scan", "target"], axis=1
-    )
-    return relevance.merge(own, on=["model", "scan", "target"])
+        return relevance[target]
+    own = predictions.set_index(["model", "scan"])["group" if target == "true" else "predicted"]
+    return joined(
+        [found.where((own.reindex(found.pairs()) == group).fillna(False).to_numpy(bool))
+         for group, found in relevance.items()]
+    )  # fmt: skip
 
 
 def _groups_of(
-    run: Run, average_sums: Callable[[str], np.ndarray], series: dict, target: str, relevance: pd.DataFrame,
+    run: Run, average_sums: Callable[[str], np.ndarray], series: dict, target: str, relevance: RegionValues,
     predictions: pd.DataFrame,
 ) -> pd.DataFrame:  # fmt: skip
     """Rank the regions of every diagnosis, split and merged.
@@ -240,8 +254,8 @@ def _groups_of(
     """
     frames = []
     for diagnosis, rows in predictions.groupby("diagnosis", sort=False):
-        chosen = relevance[relevance["scan"].isin(rows["scan"])]
-        if chosen.empty:
+        chosen = relevance.where(np.isin(relevance.scans, rows["scan"].to_numpy(object)))
+        if not len(chosen.scans):
             continue
         sums = average_sums(diagnosis)
         subjects = rows.drop_duplicates("scan").set_index("scan")["subject"]  # several models may explain a scan

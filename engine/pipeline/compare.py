@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations, groupby
+from itertools import combinations, groupby, product
 
 import numpy as np
 import pandas as pd
@@ -78,33 +78,56 @@ def _whole(run: Run) -> bool:
 def write_comparisons(run: Run) -> None:
     """Write the tables distances, scan_distances and variability."""
     reader = run.reader()
-    pairs, spread, groups = [], [], []
+    pairs, spread, groups = _Rows(PAIR_COLUMNS), _Rows(VARIABILITY_COLUMNS), []
     for model_set in stored_series(reader)["model_set"].drop_duplicates():
         methods = methods_of(reader, model_set)
         predictions = explained(reader, model_set)
         means, averages = None, None
         if run.has_groups or _whole(run):
             means, averages = _group_means(run, reader, model_set, methods, predictions)
-        shares = _region_shares(run, reader, model_set)
+        target = configured_target(run)
+        shares = _RegionShares(reader, model_set, methods, [target] if target in run.groups else run.groups)
         with run.progress.task(f"distances, {model_set}", len(predictions)) as task:
             masses = _scan_masses(run, reader, model_set, methods)
             for _, scans in groupby(masses, key=lambda item: (item[0]["subject"], item[0]["diagnosis"])):
                 of_subject = list(scans)  # a handful: the scans of one person
                 for row, maps in of_subject:
-                    pairs += _pair_rows(run, row, maps, shares)
-                spread += _spread_rows(run, of_subject, means if run.has_groups else None, shares)
+                    pairs.add(_pair_rows(run, row, maps, shares))
+                spread.add(_spread_rows(run, of_subject, means if run.has_groups else None, shares))
                 task.advance(len(of_subject))
         averages = averages or (lambda s, d: group_mass(run, reader, s, configured_target(run), d)[run.mask])
         groups += _group_rows(run, averages, model_set, methods, predictions)
-    scan_distances = pd.DataFrame(
-        pairs, columns=["model", "model_set", "scan", "method_a", "method_b", "distance", "rank_correlation"]
-    )
+    scan_distances = pairs.frame()
     summary = _summary_rows(scan_distances, reader.table("predictions"))
     run.writer.put_table("scan_distances", scan_distances)
     run.writer.put_table("distances", pd.DataFrame([*groups, *summary], columns=DISTANCE_COLUMNS))
-    run.writer.put_table("variability", pd.DataFrame(spread, columns=VARIABILITY_COLUMNS))
+    run.writer.put_table("variability", spread.frame())
 
 
+class _Rows:
+    """Rows of a table that grows with the scans, kept as frames: rows as dictionaries take ten times their memory."""
+
+    def __init__(self, columns: list[str]) -> None:
+        self._columns = columns
+        self._rows: list[dict] = []
+        self._frames: list[pd.DataFrame] = []
+
+    def add(self, rows: list[dict]) -> None:
+        self._rows += rows
+        if len(self._rows) >= ROWS_AT_ONCE:
+            self._frames.append(self._of_rows())
+
+    def frame(self) -> pd.DataFrame:
+        """Return all rows."""
+        return pd.concat([*self._frames, self._of_rows()], ignore_index=True)
+
+    def _of_rows(self) -> pd.DataFrame:
+        frame, self._rows = pd.DataFrame(self._rows, columns=self._columns), []
+        return frame
+
+
+ROWS_AT_ONCE = 10_000
+PAIR_COLUMNS = ["model", "model_set", "scan", "method_a", "method_b", "distance", "rank_correlation"]
 DISTANCE_COLUMNS = [
     "model_set", "diagnosis", "level", "method_a", "method_b", "distance", "distance_sd", "rank_correlation",
     "rank_correlation_sd", "scans",
@@ -114,7 +137,7 @@ VARIABILITY_COLUMNS = [
 ]  # fmt: skip
 
 
-def _pair_rows(run: Run, row: dict, maps: dict[str, np.ndarray], shares: dict) -> list[dict]:
+def _pair_rows(run: Run, row: dict, maps: dict[str, np.ndarray], shares: _RegionShares) -> list[dict]:
     rows = []
     for a, b in combinations(maps, 2):
         first, second = (shares[row["model"], m, row["target"], row["scan"]] for m in (a, b))
@@ -130,14 +153,19 @@ def _pair_rows(run: Run, row: dict, maps: dict[str, np.ndarray], shares: dict) -
     return rows
 
 
-def _region_shares(run: Run, reader: RunReader, model_set: str) -> dict[tuple, np.ndarray]:
-    """Return (model, method, target, scan) -> (regions,) share, in the order of the regions table."""
-    table = reader.table(
-        "region_relevance", ["model", "method", "target", "scan", "region", "share"], model_set=model_set
-    )
-    order = run.atlas.regions["region"].tolist()
-    wide = table.set_index(["model", "method", "target", "scan", "region"])["share"].unstack("region")
-    return dict(zip(wide.index, wide[order].to_numpy(), strict=True))
+class _RegionShares:
+    """Shares of the regions of scans by (model, method, target, scan), in the order of the regions table."""
+
+    def __init__(self, reader: RunReader, model_set: str, methods: list[dict], targets: Sequence[str]) -> None:
+        self._values, self._rows = {}, {}
+        for method, target in product([series["method"] for series in methods], targets):
+            found = reader.region_values(model_set, method, target, ("share",))
+            self._values[method, target] = found.values["share"]
+            self._rows[method, target] = {pair: row for row, pair in enumerate(found.pairs())}
+
+    def __getitem__(self, key: tuple[str, str, str, str]) -> np.ndarray:
+        model, method, target, scan = key
+        return self._values[method, target][self._rows[method, target][model, scan]]
 
 
 def _summary_rows(scan_distances: pd.DataFrame, predictions: pd.DataFrame) -> list[dict]:
@@ -241,7 +269,7 @@ def _mean_of_subject(scans: list[tuple[dict, dict[str, np.ndarray]]], method: st
 
 
 def _spread_rows(
-    run: Run, scans: list[tuple[dict, dict[str, np.ndarray]]], means: GroupMeans | None, shares: dict
+    run: Run, scans: list[tuple[dict, dict[str, np.ndarray]]], means: GroupMeans | None, shares: _RegionShares
 ) -> list[dict]:
     """Return the variability of the scans of one subject and diagnosis; without means without distances."""
     regions = run.atlas.regions

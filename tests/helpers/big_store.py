@@ -53,7 +53,7 @@ RETRAINED = "holdout-seed-2"
 SHEET_SCANS = 12
 SCORE_MM = 4
 CUBE_MM = 20
-BATCH = 4  # heatmaps written together
+BATCH_MB = 100  # of heatmaps written together
 
 
 def big_store(folder: str | Path, scans: int = 200, grid_mm: int = 1, seed: int = 0, processes: int = 2) -> Path:
@@ -216,8 +216,9 @@ def _write_heatmaps(run: BigRun, job: Job, name: str, target: str) -> None:
         run.real_writer.start_heatmaps(HeatmapKey(job.model, name, target, scale), array)
         values = (run.numbers.heatmap(job.model, name, target, scale, scan) for scan in job.explain)
         rows = range(len(job.explain))
-        for start in range(0, len(rows), BATCH):
-            _put_batch(run, (job, name, target, scale), rows[start : start + BATCH], values)
+        each = max(1, int(BATCH_MB * 1e6 / (4 * space.mask.size)))
+        for start in range(0, len(rows), each):
+            _put_batch(run, (job, name, target, scale), rows[start : start + each], values)
 
 
 def _put_batch(run: BigRun, series: tuple, rows: range, values: Iterator[np.ndarray]) -> None:

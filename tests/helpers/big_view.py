@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from big_numbers import Numbers, Space
 from store_factory import METHODS
 
 from store import GroupMap, RunReader, RunWriter
 from store.keys import GroupKey
 from store.reading.group_maps import STATISTICS
+from store.spec import TABLES_FOLDER
 from store.writing.writer import MapArray
 
 
@@ -46,6 +52,7 @@ class View(RunReader):
     def see(self, numbers: Numbers, points: Flat | Coarse, models: list[str]) -> View:
         """Set what is seen; returns itself."""
         self._numbers, self._points, self._models = numbers, points, models
+        self._plain = RunReader(self._folder, self.manifest, published=False)
         return self
 
     def table(self, name: str, columns: Any = None, **equals: Any) -> pd.DataFrame:
@@ -63,7 +70,7 @@ class View(RunReader):
         return self._points.take(space.gather(values) if native_grid == "voxels" else space.spread(values, native_grid))
 
     def group_map(self, key: GroupKey, **filters: Any) -> GroupMap:
-        found = RunReader(self._folder, self.manifest, published=False).group_map(key, **filters)
+        found = self._plain.group_map(key, **filters)
         maps = {name: getattr(found, name) for name in STATISTICS}
         seen = {name: self._points.take(self._numbers.space.gather(m)) for name, m in maps.items() if m is not None}
         return replace(found, **seen)
@@ -82,6 +89,17 @@ class Writer:
         self._frames[name] = pd.concat([self._frames[name], frame]) if name in self._frames else frame
         self._writer.put_table(name, self._frames[name])
 
+    def put_table_parts(self, name: str, parts: Iterator[pd.DataFrame]) -> None:
+        file = self._writer.staging / TABLES_FOLDER / f"{name}.parquet"
+        before = (group.to_pandas() for group in _row_groups(file)) if file.exists() else ()
+        self._writer.put_table_parts(name, itertools.chain(before, parts))
+
     def put_cell(self, key: GroupKey, diagnosis: str, predicted: str, values: np.ndarray, array: MapArray) -> None:
         values = self._space.volume(values) if array.native_grid == "voxels" else values
         self._writer.put_cell(key, diagnosis, predicted, values, array)
+
+
+def _row_groups(file: Path) -> Iterator[pa.Table]:
+    opened = pq.ParquetFile(file)
+    for group in range(opened.num_row_groups):
+        yield opened.read_row_group(group)
