@@ -25,6 +25,7 @@ from store.reading.verdict import verdict as verdict_of
 
 SECONDS_BETWEEN_LOOKS = 15  # how long the list of runs is kept
 GRADIENT, OCCLUSION = ("gradient_scale", "relative"), ("occlusion_scale", "margin")
+MOST_PACKED_ROWS = 3_000_000  # of a table in a download; 12 million take 0.6 GB of the server's memory
 CONTACT_SHEET = "contact-sheet"
 MOST_SHEETS, MOST_PIXELS = 500, 50_000_000
 
@@ -67,9 +68,17 @@ def holds_groups_only(run: Run) -> bool:
     return manifest(run).get("group_level") is not None
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
 def table(run: Run, name: str, columns: tuple[str, ...] | None = None) -> pd.DataFrame:
-    """Read a table of the run; of one that holds groups alone, those of persons as rows that can only be counted."""
+    """Read a table of the run; of one that holds groups alone, those of persons as rows that can only be counted.
+
+    Columns may be added to it; its numbers are shared with other readers, so never write into them.
+    """
+    return _table(run, name, columns).copy(deep=False)
+
+
+# A resource: data would be unpacked from its bytes again at every question, 100 ms for 10 000 scans.
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _table(run: Run, name: str, columns: tuple[str, ...] | None) -> pd.DataFrame:
     reader = opened(run)
     if reader.holds_groups_only and name in counted.MADE:
         found = counted.rows(reader, name)
@@ -127,12 +136,20 @@ def average_of(reader: RunReader, method: str, scale: str | None = None) -> tupl
 
 
 def zipped(run: Run, kind: str) -> bytes:
-    """Pack the run's own files as a ZIP: all `tables`, or the `models` with their cards."""
+    """Pack the run's own files as a ZIP: all `tables`, or the `models` with their cards.
+
+    A table of more than MOST_PACKED_ROWS is left out, and a text in the file says where it is.
+    """
     reader, stream = opened(run), io.BytesIO()
     endings = {"tables": (".parquet",), "models": (".safetensors", ".json")}[kind]
     names = [name for name in reader.manifest["contents"][kind] if kind == "models" or reader.has_table(name)]
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as file:
         for name in names:
+            rows = reader.manifest["contents"]["tables"][name]["rows"] if kind == "tables" else 0
+            if rows > MOST_PACKED_ROWS:
+                said = f"{name} has {rows:,} rows: take it from the store, or by python -m store export --csv"
+                file.writestr(f"{run.run_id}/{kind}/{name}.txt", said)
+                continue
             for ending in endings:
                 file.writestr(f"{run.run_id}/{kind}/{name}{ending}", reader.file(f"{kind}/{name}{ending}"))
     return stream.getvalue()

@@ -144,12 +144,17 @@ class OneHeatmap(Selection):
         return True
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
 def explained_scans(run: Run, model_set: str) -> pd.DataFrame:
     """Return every scan that a model set explains: predictions with the scan's covariates; no retrained models.
 
     A scan has one row; in a run of new scans it has one for each model of the set, as none has seen its subject.
+    Columns may be added; the numbers are shared, see `runs.table`.
     """
+    return _explained_scans(run, model_set).copy(deep=False)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _explained_scans(run: Run, model_set: str) -> pd.DataFrame:
     predictions = runs.table(run, "predictions")
     scans = runs.table(run, "scans")
     chosen = predictions[(predictions.model_set == model_set) & ~are_retrained(predictions.model)]

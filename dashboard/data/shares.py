@@ -7,6 +7,7 @@ import pandas as pd
 
 from store import RunReader
 from store.keys import are_retrained
+from store.reading.region_values import joined
 
 
 def region_shares(run: RunReader, model_set: str, method: str, target: str) -> pd.DataFrame:
@@ -15,20 +16,18 @@ def region_shares(run: RunReader, model_set: str, method: str, target: str) -> p
     `target` true or predicted is resolved for each scan; scans without that target are left out. Shares as float32,
     NaN for a heatmap that is 0 everywhere and for a region without voxels on the grid.
     """
-    wanted = ["model", "target", "scan", "region", "share"]
-    table = run.table("region_relevance", wanted, model_set=model_set, method=method)
-    if target in run.groups:
-        table = table[table.target == target]
-    else:
+    groups = [target] if target in run.groups else run.groups
+    parts = [run.region_values(model_set, method, group, ("share",)) for group in groups]
+    if target not in run.groups:
         column = "group" if target == "true" else "predicted"
-        meant = run.table("predictions", ["model", "scan", column])
-        table = table.merge(meant, on=["model", "scan"])
-        table = table[table.target == table[column]]
-    wide = table.pivot(index=["model", "scan"], columns="region", values="share")
-    regions = run.table("regions", ["region", "volume_cm3"]).set_index("region")["volume_cm3"]
-    wide = wide[[region for region in regions.index if region in wide.columns]]
+        own = run.table("predictions", ["model", "scan", column]).set_index(["model", "scan"])[column]
+        meant = [(own.reindex(p.pairs()) == g).fillna(False).to_numpy(bool) for p, g in zip(parts, groups, strict=True)]
+        parts = [part.where(keep) for part, keep in zip(parts, meant, strict=True)]
+    found = joined(parts)
+    regions = run.whole_table("regions")
+    wide = pd.DataFrame(found.values["share"], found.pairs(), pd.Index(regions["region"], name="region")).sort_index()
     # Runs of before 1.3 have a share of 0 in both cases.
-    nothing = ~(wide.sum(axis=1).to_numpy(float) > 0)[:, None] | ~(regions[wide.columns].to_numpy(float) > 0)[None]
+    nothing = ~(wide.sum(axis=1).to_numpy(float) > 0)[:, None] | ~(regions["volume_cm3"].to_numpy(float) > 0)[None]
     return wide.mask(nothing).astype(np.float32)
 
 

@@ -7,9 +7,11 @@ from what is written beside the axes.
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 from collections.abc import Iterable, Sequence
+from itertools import compress
 from typing import Any, Literal
 
 import numpy as np
@@ -30,6 +32,7 @@ PAD, TICK_LENGTH = 8, 9  # pixels from the plot to tick labels, without and with
 STANDOFF = 15  # pixels to the title of an axis, on top of the depth of its tick labels
 LEGEND_ROW, COLUMN_TITLE = 42, 26  # with the 12 pixels that Plotly keeps free beyond a legend
 EDGES = {"l": 4, "r": 14, "t": 10, "b": 4}  # at least; half of the last tick label stands at the right
+FEW_DOTS, THINNING_SEED = 50, 0  # traces of so few are never thinned
 NARROW, WIDE = frozenset("fijlrtI .,:;'()[]|-/"), frozenset("mwMW%@±×−=+")
 
 
@@ -184,6 +187,19 @@ class Chart:
             self.layout["legend"] = LEGEND | (place if legend == "below" else {}) | clicks | own
         return self
 
+    def dots(self) -> int:
+        """Count the dots of all traces that draw nothing else."""
+        return sum(len(trace["x"]) for trace in self.data if _is_dots(trace))
+
+    def thinned(self, most: int) -> Chart:
+        """Return the chart with about `most` of its dots, drawn at random and always the same, and every other trace.
+
+        Dots that stand out, larger than others of their trace, are all kept.
+        """
+        share, random, other = most / max(self.dots(), 1), np.random.default_rng(THINNING_SEED), copy.copy(self)
+        other.data = [_thin(trace, share, random) if _is_dots(trace) and share < 1 else trace for trace in self.data]
+        return other
+
     def _room(self) -> dict[str, float]:
         """Return the pixels from each edge to the plot."""
         room = EDGES | self.layout.get("margin", {})
@@ -214,6 +230,28 @@ class Chart:
                     "title": title | {"font": title.get("font", {}) | {"color": ink}},
                 }
         return go.Figure(data=_tame(self.data), layout=_tame(layout), _validate=False)
+
+
+def _is_dots(trace: dict[str, Any]) -> bool:
+    return trace["type"] == "scatter" and trace.get("mode") == "markers" and len(trace["x"]) > FEW_DOTS
+
+
+def _thin(trace: dict[str, Any], share: float, random: np.random.Generator) -> dict[str, Any]:
+    """Return a trace with a share of its dots, and those that are larger than the smallest."""
+    count = len(trace["x"])
+    keep = random.random(count) < share
+    size = trace.get("marker", {}).get("size")
+    if isinstance(size, list | np.ndarray):
+        keep |= np.asarray(size) > min(size)
+
+    def taken(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: taken(inner) for name, inner in value.items()}
+        if isinstance(value, str) or not hasattr(value, "__len__") or len(value) != count:
+            return value
+        return np.asarray(value)[keep] if isinstance(value, np.ndarray | pd.Series) else list(compress(value, keep))
+
+    return {name: taken(value) for name, value in trace.items()}
 
 
 def _suffix(column: int) -> str:

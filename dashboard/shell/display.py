@@ -19,6 +19,7 @@ from store.export.csv import neutralised
 FURTHER = "↔ The table has further columns: move it sideways."
 LETTER, CELL_EDGES, MOST_DIGITS = 6.9, 17, 6  # of a table on a canvas: pixels, pixels, letters of a number
 FEW_COLUMNS = 3
+MOST_DOTS = 2000  # of a chart: 300 kB for the browser, which draws them in 0.1 s
 INK = {"light": "#10171A", "dark": "#E3E8E9"}
 
 
@@ -38,14 +39,20 @@ def chart(
         save: False for what the browser draws on a canvas (3D), which cannot be saved as SVG.
         wide: on a phone it keeps a width at which it can be read, and is moved sideways.
     """
-    colour = ink()
+    colour, said = ink(), ""
     if isinstance(figure, Chart):
+        if (dots := figure.dots()) > MOST_DOTS:
+            figure = figure.thinned(MOST_DOTS)
+            said = f"{figure.dots():,} of {dots:,} dots are drawn, chosen at random and always the same; lines, means "
+            said += "and numbers are of all. The filters at the left show others."
         figure = figure.plotly(colour)
     elif figure.layout.font.color != colour:
         figure.update_layout(font_color=colour)
     box = place.container(gap=None)
     inside = box.container(key=f"wide-chart-{key}") if wide else box
     answer = inside.plotly_chart(figure, config={"displayModeBar": False}, key=key, **options)
+    if said:
+        box.caption(said)
     if save:
         with box:
             save_figure(key, key)

@@ -13,7 +13,7 @@ from dashboard.data import runs
 from dashboard.data.cohort import ordered_diagnoses
 from dashboard.data.runs import Run
 from dashboard.data.selection import MISSING, SEXES, TARGET_WORDS, ScanFilter, Selection, explained_scans, fill_missing
-from dashboard.shell import access, url_state
+from dashboard.shell import access, people, url_state
 from dashboard.text import formatting
 
 CURRENT = "_selection"
@@ -49,7 +49,7 @@ def _what(run: Run) -> tuple[str, str, str] | None:
     return model_set, method, target
 
 
-def _choose_filter(run: Run, rows: pd.DataFrame) -> ScanFilter:
+def _choose_filter(run: Run, rows: pd.DataFrame, model_set: str) -> ScanFilter:
     groups = runs.manifest(run)["groups"]
     diagnoses = ordered_diagnoses(rows, groups)
     diagnosis = url_state.choose_many("dx", "Diagnosis", diagnoses, widget="pills")
@@ -82,7 +82,7 @@ def _choose_filter(run: Run, rows: pd.DataFrame) -> ScanFilter:
     if len(sites) > 1:
         site = url_state.choose_many("site", "Site", sites, placeholder="all")
     if access.may_see_patients():
-        subject = _choose_subjects(rows)
+        subject = _choose_subjects(run, rows, model_set)
     verdict = {"all": None, "correct": True, "wrong": False}[correct]
     return ScanFilter(
         diagnosis or None, verdict, sex or None, age, session or None, subject or None, screening or None,
@@ -90,13 +90,17 @@ def _choose_filter(run: Run, rows: pd.DataFrame) -> ScanFilter:
     )  # fmt: skip
 
 
-def _choose_subjects(rows: pd.DataFrame) -> tuple[str, ...]:
-    """Let the reader pick subjects; those of a link under another key are nobody here, never everybody."""
-    asked = url_state.peek(SUBJECTS)
-    chosen = url_state.choose_many(
-        SUBJECTS, "Subjects", list(dict.fromkeys(rows.subject)), link_words=access.pseudonym, placeholder="all"
-    )
-    session = st.session_state
+def _choose_subjects(run: Run, rows: pd.DataFrame, model_set: str) -> tuple[str, ...]:
+    """Let the reader pick subjects, by a search where they are many.
+
+    Those of a link under another key are nobody here, never everybody.
+    """
+    session, asked = st.session_state, url_state.peek(SUBJECTS)
+    linked = [people.by_pseudonym(run, model_set).get(code) for code in url_state.peek_all(SUBJECTS)]
+    before = {*linked, *session.get(SUBJECTS, ()), *(url_state.kept(SUBJECTS) or ())}
+    known = list(dict.fromkeys(rows.subject))
+    options = people.offered(SUBJECTS, known, [subject for subject in known if subject in before])
+    chosen = url_state.choose_many(SUBJECTS, "Subjects", options, link_words=access.pseudonym, placeholder="all")
     if chosen:
         session.pop(NOT_KNOWN, None)
     elif asked not in (None, url_state.ALL):
@@ -178,7 +182,7 @@ def sidebar(run: Run) -> Selection | None:
     st.caption("WHOM")
     if not access.may_see_patients():
         return Selection(run, *what, _everyone(run, rows))
-    scan_filter = _choose_filter(run, rows)
+    scan_filter = _choose_filter(run, rows, what[0])
     _count(rows, scan_filter)
     return Selection(run, *what, scan_filter)
 

@@ -239,7 +239,7 @@ def value(key: str, default: str, check: Callable[[str], Any]) -> Any:
     The page sets it with `put`.
     """
     session = st.session_state
-    _prepare(key, default, lambda texts: _checked(check, texts[-1]), lambda text: _passes(check, text))
+    _prepare(key, default, lambda texts: (check(texts[-1]), texts[-1])[1], lambda text: _passes(check, text))
     return check(_written(key, session[key], session[key]))
 
 
@@ -250,8 +250,12 @@ def linked(key: str) -> str | None:
 
 def peek(key: str) -> str | None:
     """Return the text that the link of this session gives for a key, and leave it for its widget."""
-    texts = st.session_state[_LINK].get(key)
-    return texts[-1] if texts else None
+    return ([None, *peek_all(key)])[-1]
+
+
+def peek_all(key: str) -> list[str]:
+    """Return all texts that the link of this session gives for a key, and leave them for its widget."""
+    return list(st.session_state[_LINK].get(key) or ())
 
 
 def kept(key: str) -> Any:
@@ -262,11 +266,6 @@ def kept(key: str) -> Any:
 def write(key: str, text: str) -> None:
     """Put a text that nobody chooses into the URL."""
     st.session_state[_WRITTEN][key] = text
-
-
-def _checked(check: Callable[[str], Any], text: str) -> str:
-    check(text)
-    return text
 
 
 def _passes(check: Callable[[str], Any], text: str) -> bool:

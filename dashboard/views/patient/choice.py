@@ -7,7 +7,7 @@ import streamlit as st
 
 from dashboard.data import runs
 from dashboard.data.selection import Selection
-from dashboard.shell import access, bound_link, names, page, url_state
+from dashboard.shell import access, bound_link, names, page, people, url_state
 from dashboard.text import formatting
 from dashboard.text.outputs import OutputDescription
 from dashboard.views.patient import queries as patient_queries
@@ -17,13 +17,13 @@ SUBJECT, SCAN, MODEL = "p_subject", "p_scan", "p_model"
 UNKNOWN = "_p_unknown"  # why the patient of the link cannot be shown, until the reader chooses another
 
 
-def unknown_patient(run: runs.Run, rows: pd.DataFrame) -> bool:
+def unknown_patient(selection: Selection) -> bool:
     """Say why the link's patient cannot be shown, and return True; False where the patient can be shown.
 
     Another patient is never shown in the place of one that is not known.
     """
-    code = url_state.peek(SUBJECT)
-    if code is not None and code not in {access.pseudonym(s) for s in rows.subject.unique()}:
+    code, run = url_state.peek(SUBJECT), selection.run
+    if code is not None and code not in people.by_pseudonym(run, selection.model_set):
         elsewhere = code in {access.pseudonym(s) for s in runs.table(run, "scans", ("subject",)).subject.unique()}
         st.session_state[UNKNOWN] = (
             "The patient of this link is in the run, but not among the scans that these models explain: choose other "
@@ -43,15 +43,20 @@ def unknown_patient(run: runs.Run, rows: pd.DataFrame) -> bool:
     return True
 
 
-def pick_subject(rows: pd.DataFrame, inside: pd.DataFrame, answer: OutputDescription) -> str:
-    """Choose a patient among those of the sidebar's filters, by a search or by the buttons Back and Next."""
+def pick_subject(selection: Selection, rows: pd.DataFrame, inside: pd.DataFrame, answer: OutputDescription) -> str:
+    """Choose a patient among those of the sidebar's filters, by a search or by the buttons Back and Next.
+
+    Args:
+        rows: everyone whom the models explain; inside: those who pass the filters.
+    """
     subjects = list(dict.fromkeys(inside.sort_values(["diagnosis", "subject"], kind="stable").subject))
-    by_name = {access.pseudonym(s): s for s in rows.subject.unique()}
+    by_name = people.by_pseudonym(selection.run, selection.model_set)
     wanted = by_name.get(url_state.peek(SUBJECT) or "", st.session_state.get(SUBJECT) or url_state.kept(SUBJECT))
     outside = wanted in set(rows.subject) and wanted not in subjects
-    options = [wanted, *subjects] if outside else subjects
     first = rows.drop_duplicates("subject").set_index("subject")
     picker = st.container(key="patient-picker")
+    among = [wanted, *subjects] if outside else subjects
+    options = people.offered(SUBJECT, among, [wanted] if wanted in among else [], picker)
     back, search, on = picker.columns([0.11, 1, 0.11], vertical_alignment="bottom")
 
     def label(subject: str) -> str:

@@ -168,14 +168,14 @@ def main(selection: Selection) -> None:
     answer = runs.answer(selection.run)
     explained = explained_scans(selection.run, selection.model_set)
     rows, inside = (patient_tables.keep_one_a_scan(found, groups, answer) for found in (explained, selection.rows()))
-    if choice.unknown_patient(selection.run, rows):
+    if choice.unknown_patient(selection):
         return
     top = st.container()
     if inside.empty and url_state.kept(choice.SUBJECT) is None and url_state.peek(choice.SUBJECT) is None:
         with top:
             page.Header("Patient", "No patient passes the filters of the sidebar.").finish()
         return
-    subject = choice.pick_subject(rows, inside, answer)
+    subject = choice.pick_subject(selection, rows, inside, answer)
     visits = patient_queries.visits(rows, subject)
     row = choice.pick_scan(visits)
     with top:

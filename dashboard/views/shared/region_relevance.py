@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from store.measures import to_shares
 from store.reading.weights import equal_weights, scans_weigh_alike
 
 TRUE, PREDICTED = "true", "predicted"
+MOST_MATRICES = 12  # (method, target) that are kept of a model set; each has 1 MB for 1000 scans
 
 
 @dataclass(frozen=True)
@@ -27,14 +29,14 @@ class Relevance:
         rows: the scans, as in `explained_scans`.
         by_scan: whether every scan weighs the same in averages, not every subject.
         regions: the regions table.
-        sums: (method, target) -> (scans, regions) float64; NaN where a scan has no such heatmap.
+        read: (method, target) -> (scans, regions) float64 for a group; NaN where a scan has no such heatmap.
         scale: method -> scale of its heatmaps in group averages: relative, margin or probability.
         gradients: methods whose sums are of |gradient of the margin|; the others have drops in `scale`.
     """
 
     rows: pd.DataFrame
     regions: pd.DataFrame
-    sums: Mapping[tuple[str, str], np.ndarray]
+    read: Callable[[str, str], np.ndarray]
     scale: Mapping[str, str]
     gradients: frozenset[str]
     by_scan: bool
@@ -45,17 +47,13 @@ class Relevance:
         NaN where a scan has no such heatmap.
         """
         if target not in (TRUE, PREDICTED):
-            return self._stored(method, target)
+            return self.read(method, target)
         own = self.rows["group" if target == TRUE else "predicted"]
         values = np.full((len(self.rows), len(self.regions)), np.nan)
         for group in own.dropna().unique():
             mine = (own == group).fillna(False).to_numpy(bool)
-            values[mine] = self._stored(method, group)[mine]
+            values[mine] = self.read(method, group)[mine]
         return values
-
-    def _stored(self, method: str, target: str) -> np.ndarray:
-        missing = (len(self.rows), len(self.regions))
-        return self.sums[method, target] if (method, target) in self.sums else np.full(missing, np.nan)
 
     def entering_average(self, method: str, sums: np.ndarray) -> np.ndarray:
         """Return what the group average adds up, (scans, regions): m in the scale of the run's averages."""
@@ -95,32 +93,32 @@ class Relevance:
 
 @st.cache_resource(max_entries=2, show_spinner="Reading the regions of every scan")
 def relevance(run: Run, model_set: str) -> Relevance:
-    """Return the sums of a model set, in the order of `explained_scans`. Shared: never change it.
+    """Return the sums of a model set, in the order of `explained_scans`; a method's are read when they are asked for.
+
+    Shared: never change it.
+
 
     Raises:
         NotInRunError: the run has no relevance of regions.
     """
-    rows = explained_scans(run, model_set)
-    regions = runs.table(run, "regions")
-    wanted = ["model", "method", "target", "scan", "region", "sum"]
-    table = runs.opened(run).table("region_relevance", wanted, model_set=model_set)
-    place = {pair: number for number, pair in enumerate(zip(rows["model"], rows["scan"], strict=True))}
-    series = table["model"].astype("category"), table["scan"].astype("category")
-    pairs = pd.MultiIndex.from_product([c.cat.categories for c in series])
-    of_pair = np.array([place.get(pair, -1) for pair in pairs])
-    row = of_pair[series[0].cat.codes.to_numpy(np.int64) * len(series[1].cat.categories) + series[1].cat.codes]
-    column = pd.Categorical(table["region"], categories=regions["region"]).codes
-    sums, no_voxels = {}, ~(regions["volume_cm3"].to_numpy(float) > 0)
-    for key, part in table.groupby(["method", "target"], observed=True).indices.items():
+    rows, regions = explained_scans(run, model_set), runs.table(run, "regions")
+    place = pd.MultiIndex.from_frame(rows[["model", "scan"]])
+    no_voxels = ~(regions["volume_cm3"].to_numpy(float) > 0)
+    reader = runs.opened(run)
+
+    @lru_cache(MOST_MATRICES)
+    def read(method: str, target: str) -> np.ndarray:
+        found = reader.region_values(model_set, method, target, ("sum",))
+        row = place.get_indexer(found.pairs())
         values = np.full((len(rows), len(regions)), np.nan)
-        part = part[(row[part] >= 0) & (column[part] >= 0)]
-        values[row[part], column[part]] = table["sum"].to_numpy(float)[part]
+        values[row[row >= 0]] = found.values["sum"][row >= 0]
         values[np.ix_(np.isfinite(values).any(axis=1), no_voxels)] = 0  # missing in the table, see `per_scan`
         values.setflags(write=False)
-        sums[key] = values
+        return values
+
     scale, gradients = scales(run, model_set)
-    by_scan = scans_weigh_alike(runs.opened(run), model_set)
-    return Relevance(rows, regions, sums, scale, gradients, by_scan)
+    read(next(iter(scale), ""), runs.manifest(run)["groups"][0])  # says at once where there is nothing to read
+    return Relevance(rows, regions, read, scale, gradients, scans_weigh_alike(reader, model_set))
 
 
 def scales(run: Run, model_set: str) -> tuple[dict[str, str], frozenset[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 
 from dashboard.shell import names, page, url_state
@@ -12,8 +13,9 @@ from dashboard.views.shared.patient_links import draw_chart_of_patients
 from dashboard.views.variability import charts as figures
 from dashboard.views.variability import tables as between
 from dashboard.views.variability.patients import Patients, choose_rows, in_numbers
-from dashboard.views.variability.tables import CLUSTERED
+from dashboard.views.variability.tables import CLUSTERED, Sample
 
+MOST_ROWS = 400  # of the map: it is 1200 pixels high, and their order by similarity is found in 20 ms
 COUNTS = {"15": 15, "30": 30, "all": None}
 VALUES = {"share": "Share", "z": "z-score"}
 
@@ -31,15 +33,17 @@ def show(patients: Patients) -> list[Download]:
     split = url_state.toggle("v_split", "Sides apart", place=columns[3], help="Left and right in their own columns.")
     by = patients.choose_feature("v_sort", "Order of rows", columns[4], CLUSTERED, clustered=True)
     beside = patients.choose_feature("v_beside", "Colour strip", columns[5], patients.answer.column)
-    found = patients.sample(by_subject=by_subject, merged=not split)
-    if not len(found):
+    whole = patients.sample(by_subject=by_subject, merged=not split)
+    if not len(whole):
         return patients.none_left()
-    shown = found.largest(count)
-    if value == "z":
-        everyone = patients.sample(by_subject=by_subject, merged=not split, everyone=True)
-        values = between.z_scores(found, everyone)[:, shown]
-    else:
-        values = 100 * found.shares[:, shown]
+    shown = whole.largest(count)
+    everyone = patients.sample(by_subject=by_subject, merged=not split, everyone=True) if value == "z" else None
+
+    def values_of(sample: Sample) -> np.ndarray:
+        return 100 * sample.shares[:, shown] if everyone is None else between.z_scores(sample, everyone)[:, shown]
+
+    found = whole.taken(between.some_rows(len(whole), MOST_ROWS))
+    values = values_of(found)
     order = between.order(found.rows, values, by, patients.groups)
     found, values = found.taken(order), values[order]
     shown_rows = names.shown(found.rows)
@@ -53,15 +57,27 @@ def show(patients: Patients) -> list[Download]:
     )  # fmt: skip
     draw_chart_of_patients(st, figure, "v-map")
     which = f"the {len(shown)} regions with the largest mean share" if count else "all regions of the atlas"
+    drawn = (
+        ""
+        if len(found) == len(whole)
+        else (
+            f" {len(found):,} of the {len(whole):,} rows are drawn, chosen at random and always the same: the filters "
+            "at the left show others, the file has all."
+        )
+    )
     empty = " Empty cells: no spread to compare with." if np.isnan(values).any() else ""
     st.caption(
-        f"{in_numbers(found, by_subject)}; {which}, the largest at the left. Click the strip beside a row to open its "
-        f"patient.{empty}"
+        f"{in_numbers(whole, by_subject)}; {which}, the largest at the left. Click the strip beside a row to open its "
+        f"patient.{empty}{drawn}"
     )
     _explain()
-    table = patients.exported(found).assign(**dict(zip(regions, values.T, strict=True)))
+
+    def table() -> pd.DataFrame:
+        rows = found if len(found) == len(whole) else whole
+        return patients.exported(rows).assign(**dict(zip(regions, values_of(rows).T, strict=True)))
+
     unit = "z-scores" if value == "z" else "percent"
-    return [Download.csv(f"This map in {unit}, CSV", f"{patients.file}_patients-regions", lambda: table)]
+    return [Download.csv(f"This map in {unit}, CSV", f"{patients.file}_patients-regions", table)]
 
 
 def _explain() -> None:

@@ -133,6 +133,13 @@ def z_scores(found: Sample, everyone: Sample) -> np.ndarray:
     return z
 
 
+def some_rows(count: int, most: int) -> np.ndarray:
+    """Choose at most so many rows at random, always the same, in their order."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).choice(count, most, replace=False))
+
+
 def order(rows: pd.DataFrame, values: np.ndarray, by: str, groups: Sequence[str]) -> np.ndarray:
     """Return the order of the rows: similar ones together, or by a covariate and within it by similarity.
 
