@@ -141,12 +141,12 @@ class Judged:
         patients = np.zeros(len(self._people), bool)
         patients[self.subject[self.positive]] = True
         self.strata = [np.flatnonzero(patients), np.flatnonzero(~patients)]
-        self._pairs = []
+        self._ranked = []  # of each fold its scans from the lowest on, and where scans of another rank begin
         for fold in np.unique(pd.factorize(scans["model"])[0]):
             own = pd.factorize(scans["model"])[0] == fold
-            ill, well = np.flatnonzero(own & self.positive), np.flatnonzero(own & ~self.positive)
-            higher = np.subtract.outer(order[ill], order[well])
-            self._pairs.append((ill, well, (higher > 0) + 0.5 * (higher == 0)))
+            mine = np.flatnonzero(own)[np.argsort(order[own], kind="stable")]
+            ties = np.flatnonzero(np.diff(order[mine], prepend=np.nan) != 0)
+            self._ranked.append((mine, ties))
 
     def people(self, positive: bool) -> int:
         """Count the subjects with scans of this group."""
@@ -163,9 +163,11 @@ class Judged:
             sensitivity = weights @ (right & self.positive) / (weights @ self.positive)
             specificity = weights @ (right & ~self.positive) / (weights @ ~self.positive)
             above, pairs = np.zeros(len(weights)), np.zeros(len(weights))
-            for ill, well, higher in self._pairs:
-                above += ((weights[:, ill] @ higher) * weights[:, well]).sum(1)
-                pairs += weights[:, ill].sum(1) * weights[:, well].sum(1)
+            for mine, ties in self._ranked:
+                ill, well = (weights[:, mine] * side[mine] for side in (self.positive, ~self.positive))
+                ill, well = (np.add.reduceat(side, ties, axis=1) for side in (ill, well))
+                above += (ill * (np.cumsum(well, axis=1) - 0.5 * well)).sum(1)  # pairs of the same rank count half
+                pairs += ill.sum(1) * well.sum(1)
             return {
                 "auc": above / pairs, "balanced_accuracy": (sensitivity + specificity) / 2,
                 "accuracy": weights @ right / weights.sum(1), "sensitivity": sensitivity, "specificity": specificity,
@@ -350,6 +352,29 @@ def judged(scans: pd.DataFrame, positive: str, is_value: bool = False) -> Judged
     if scans.empty:
         return None
     return Valued(scans) if is_value else Judged(scans, positive)
+
+
+def by_site(
+    predictions: pd.DataFrame, sites: pd.Series, model_set: str, positive: str, is_value: bool = False
+) -> dict[str, tuple[dict[str, Estimate], int, int]]:
+    """Return site -> estimates on its test scans alone, their number, and that of their subjects; in order of size.
+
+    A site whose scans are of one group has no AUC (nan). Sites without a name are left out.
+
+    Args:
+        sites: scan -> site.
+    """
+    scans = judged_scans(predictions, model_set)
+    names = scans["scan"].map(sites).fillna("")
+    found = {}
+    for name in (
+        names[names != ""].value_counts(sort=False).sort_index().sort_values(ascending=False, kind="stable").index
+    ):
+        own = scans[(names == name).to_numpy()]
+        one = judged(own, positive, is_value)
+        assert one is not None
+        found[str(name)] = (estimates(one), len(own), int(own["subject"].nunique()))
+    return found
 
 
 def by_subject(scans: pd.DataFrame, is_value: bool = False) -> pd.DataFrame:

@@ -39,26 +39,29 @@ def split(scans: pd.DataFrame, groups: tuple[str, str], config: SplitConfig, see
     """Add the columns `fold` (from 1) and `holdout` to the scans table.
 
     A subject with scans in both groups is split as the positive group. Apply scans of a subject of the cohort follow
-    that subject; other apply subjects are dealt out to the folds and belong to what the held-out model explains.
+    that subject; other apply subjects are dealt out to the folds and belong to what the held-out model explains. By
+    site, a subject is of the site of its first scan; the fixed test set is drawn from all sites.
 
     Raises:
-        UserError: fewer subjects than folds, or too few for a fixed test set.
+        UserError: fewer subjects than folds, or too few for a fixed test set; by site: a scan without site, or a fold
+            outside of which a group has no subject.
     """
     cohort = scans[scans["role"] == "cohort"]
     subjects, strata = _people(cohort, groups)
     smaller = int(min(strata.sum(), (~strata).sum()))
-    if smaller < config.folds:
+    if smaller < config.folds and config.by == "subject":
         raise UserError(
             f"split.folds: {config.folds} folds need at least {config.folds} subjects a group; the smaller group has "
             f"{smaller}; use --set split.folds={max(2, smaller)} or more scans"
         )
-    fold = _folds(subjects, strata, config, seed)
+    fold = _folds(subjects, strata, config, seed) if config.by == "subject" else _folds_by_site(cohort, groups, config)
+    count = max(fold.values())
     # In the order of their first scan with the group's label, as in the original study.
     patients = cohort.loc[cohort["group"] == groups[0], "subject"].drop_duplicates().to_numpy(dtype=object)
     held_out = _held_out((patients, subjects[~strata]), config, seed)
     others = scans.loc[~scans["subject"].isin(subjects), "subject"].unique()
     order = np.random.default_rng([seed, 4]).permutation(len(others))
-    fold |= {others[i]: int(rank % config.folds) + 1 for rank, i in enumerate(order)}
+    fold |= {others[i]: int(rank % count) + 1 for rank, i in enumerate(order)}
     held_out |= set(others)
     return scans.assign(
         fold=scans["subject"].map(fold).astype("int64"), holdout=scans["subject"].isin(held_out).astype(bool)
@@ -75,6 +78,42 @@ def _folds(subjects: np.ndarray, strata: np.ndarray, config: SplitConfig, seed: 
     splitter = KFold if config.rule == "rieke2018" else StratifiedKFold
     folds = splitter(config.folds, shuffle=True, random_state=seed).split(subjects, strata)
     return {subjects[i]: number for number, (_, test) in enumerate(folds, start=1) for i in test}
+
+
+def _folds_by_site(cohort: pd.DataFrame, groups: tuple[str, str], config: SplitConfig) -> dict[str, int]:
+    """Give whole sites to folds, those of many subjects first, each to the fold with the fewest so far.
+
+    With at most as many sites as folds, each is a fold of its own, in the order of their names.
+    """
+    missing = cohort.loc[cohort["site"].fillna("") == "", "scan"]
+    if len(missing):
+        raise UserError(
+            f"split.by: site needs the site of every scan, and {len(missing)} have none, first {missing.iloc[0]}; fill "
+            "the column site, or name it by cohort.columns.site"
+        )
+    site = cohort.drop_duplicates("subject").set_index("subject")["site"]
+    size = site.value_counts().sort_index()
+    if len(size) < 2:
+        raise UserError(
+            f"split.by: site needs scans of two sites, and all are of {size.index[0]}; use split.by=subject"
+        )
+    place, load = {}, np.zeros(min(config.folds, len(size)), int)
+    in_turn = size.index if len(size) <= config.folds else size.sort_values(ascending=False, kind="stable").index
+    for name in in_turn:
+        place[name] = int(load.argmin()) + 1
+        load[place[name] - 1] += size[name]
+    fold = site.map(place)
+    positive = cohort.groupby("subject", sort=False)["group"].agg(lambda g: bool((g == groups[0]).any()))
+    for number in sorted(set(place.values())):
+        left = positive[(fold.reindex(positive.index) != number).to_numpy()]
+        lacking = groups[0] if not left.any() else groups[1] if left.all() else None
+        if lacking is not None:
+            names = ", ".join(name for name, of in place.items() if of == number)
+            raise UserError(
+                f"split.by: outside of {names} there is no subject of {lacking} to train on; use split.by=subject, or "
+                "sites that both have both groups"
+            )
+    return fold.to_dict()
 
 
 def _held_out(groups: tuple[np.ndarray, np.ndarray], config: SplitConfig, seed: int) -> set[str]:

@@ -49,12 +49,33 @@ class AtlasConfig(Section):
 class SplitConfig(Section):
     """Folds and the fixed test set, by subject."""
 
-    folds: int = Field(5, ge=2)
+    by: Literal["subject", "site"] = Field(
+        "subject", description="site: folds hold whole sites, so that networks are tested where they never trained"
+    )
+    folds: int = Field(5, ge=2, description="by site: at most so many; with fewer sites each is a fold of its own")
     rule: Literal["stratified", "rieke2018"] = "stratified"
     holdout_per_group: int | None = Field(
         None, ge=1, description="default: 30 if that is at most 20 % of the smaller group"
     )
     sd_ddof: Literal[0, 1] = Field(1, description="of the spread over folds")
+
+    @model_validator(mode="after")
+    def _rules(self) -> SplitConfig:
+        if self.by == "site" and self.rule == "rieke2018":
+            raise ValueError("by=site has no counterpart in the original study; leave rule out")
+        return self
+
+    def dealt(self) -> str:
+        """Return what decides who is in which fold, as text; that of runs before there was a choice of `by`."""
+        return self.model_dump_json(exclude={"sd_ddof"} | ({"by"} if self.by == "subject" else set()))
+
+
+class HarmonisationConfig(Section):
+    """Effects of sites, taken out by what the training scans of each network show."""
+
+    region_means: Literal["none", "combat"] = Field(
+        "none", description="of the linear baseline; combat: shift and scale of each site, shrunk over the regions"
+    )
 
 
 class TrainingConfig(Section):
@@ -246,6 +267,7 @@ class RunConfig(Section):
     atlas: AtlasConfig = AtlasConfig()
     preprocessing: PreprocessingConfig = PreprocessingConfig()
     split: SplitConfig = SplitConfig()
+    harmonisation: HarmonisationConfig = HarmonisationConfig()
     training: TrainingConfig = TrainingConfig()
     explain: ExplainConfig = ExplainConfig()
     analysis: AnalysisConfig = AnalysisConfig()
@@ -302,6 +324,10 @@ class RunConfig(Section):
         """Return the configuration as plain JSON values, without where the data lie."""
         values = self.model_dump(mode="json")
         values["cohort"]["data"] = None
+        if self.split.by == "subject":  # runs of before there was a choice keep their identity
+            del values["split"]["by"]
+        if self.harmonisation == HarmonisationConfig():  # the same
+            del values["harmonisation"]
         if self.phenotype is None:  # runs of before there were phenotypes keep their identity
             del values["phenotype"]
         if self.imported:  # nothing was split and trained

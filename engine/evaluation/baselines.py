@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,8 @@ from engine.cohort.splits import Job
 
 COVARIATES = ("age", "sex", "icv", "site")
 CHUNK = 8
+
+Features: TypeAlias = pd.DataFrame | Callable[[Job], pd.DataFrame]
 
 
 def region_means(
@@ -62,13 +65,11 @@ def linear_pipeline(model: BaseEstimator) -> Pipeline:
     return make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler(), model)
 
 
-def logistic_predictions(
-    features: pd.DataFrame, scans: pd.DataFrame, jobs: Sequence[Job], positive: str
-) -> pd.DataFrame:
+def logistic_predictions(features: Features, scans: pd.DataFrame, jobs: Sequence[Job], positive: str) -> pd.DataFrame:
     """Return test-set probabilities of a logistic regression trained on each job's training scans.
 
     Args:
-        features: index scan.
+        features: index scan; or what makes them for each job.
     Returns:
         columns model, scan, subject, group, probability.
     """
@@ -76,7 +77,8 @@ def logistic_predictions(
     parts = []
     for job in jobs:
         model = linear_pipeline(LogisticRegression(max_iter=5000))
-        model.fit(features.loc[list(job.train)].to_numpy(), table.loc[list(job.train), "group"] == positive)
+        own = features(job) if callable(features) else features
+        model.fit(own.loc[list(job.train)].to_numpy(), table.loc[list(job.train), "group"] == positive)
         test = table.loc[list(job.test)]
         parts.append(
             pd.DataFrame(
@@ -85,7 +87,7 @@ def logistic_predictions(
                     "scan": test.index,
                     "subject": test["subject"].to_numpy(),
                     "group": test["group"].to_numpy(),
-                    "probability": model.predict_proba(features.loc[list(job.test)].to_numpy())[:, 1],
+                    "probability": model.predict_proba(own.loc[list(job.test)].to_numpy())[:, 1],
                 }
             )
         )

@@ -10,7 +10,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
 from engine.cohort.splits import Job
-from engine.evaluation.baselines import linear_pipeline
+from engine.evaluation.baselines import Features, linear_pipeline
 from engine.evaluation.metrics import rows_of_levels
 from store.accuracy import by_subject, interval_rows
 
@@ -52,11 +52,11 @@ def error_rows(predictions: pd.DataFrame, classifier: str, ddof: int, note: str 
     )  # fmt: skip
 
 
-def ridge_predictions(features: pd.DataFrame, scans: pd.DataFrame, jobs: Sequence[Job], column: str) -> pd.DataFrame:
+def ridge_predictions(features: Features, scans: pd.DataFrame, jobs: Sequence[Job], column: str) -> pd.DataFrame:
     """Return test-set values by a ridge regression trained on each job's training scans.
 
     Args:
-        features: index scan.
+        features: index scan; or what makes them for each job.
         column: of the scans table, the target.
     Returns:
         columns model, scan, subject, group, observed, value.
@@ -65,9 +65,10 @@ def ridge_predictions(features: pd.DataFrame, scans: pd.DataFrame, jobs: Sequenc
     parts = []
     for job in jobs:
         model = linear_pipeline(RidgeCV(PENALTIES))
-        model.fit(features.loc[list(job.train)].to_numpy(), table.loc[list(job.train), column])
+        own = features(job) if callable(features) else features
+        model.fit(own.loc[list(job.train)].to_numpy(), table.loc[list(job.train), column])
         test = table.loc[list(job.test)]
-        value = model.predict(features.loc[list(job.test)].to_numpy())
+        value = model.predict(own.loc[list(job.test)].to_numpy())
         parts.append(
             test[["subject", "group", column]].rename(columns={column: "observed"}).assign(model=job.model, value=value)
         )

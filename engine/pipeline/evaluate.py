@@ -9,7 +9,8 @@ import pandas as pd
 
 from engine.cohort.scans import Cohort
 from engine.cohort.splits import Job
-from engine.evaluation.baselines import balance_rows, covariate_table, logistic_predictions, region_means
+from engine.evaluation.baselines import Features, balance_rows, covariate_table, logistic_predictions, region_means
+from engine.evaluation.harmonisation import harmonised
 from engine.evaluation.metrics import curve_rows, metric_rows
 from engine.evaluation.regression import error_rows, ridge_predictions
 from engine.pipeline.run import Run
@@ -90,15 +91,20 @@ def evaluation_tables(run: Run, jobs: Sequence[Job], predictions: pd.DataFrame) 
     tested = predictions[predictions["group"].isin(groups)]
     rows = error_rows(tested, "cnn", ddof) if target else metric_rows(tested, groups, "cnn", ddof)
     trained, said = any(job.train for job in jobs), []
+
+    def of_jobs(features: pd.DataFrame, classifier: str) -> Features:
+        is_harmonised = classifier == "region_means" and run.config.harmonisation.region_means == "combat"
+        return (lambda job: _harmonised(run, features, job)) if is_harmonised else features
+
     for classifier, (features, note) in _baseline_features(run, scans).items() if trained else ():
-        if features.shape[1] and target:
-            linear = ridge_predictions(features, scans, jobs, target.column)
-            rows += error_rows(linear, classifier, ddof, note)
-        elif features.shape[1]:
-            linear = logistic_predictions(features, scans, jobs, groups[0])
-            rows += metric_rows(linear, groups, classifier, ddof, note)
-        else:
+        if not features.shape[1]:
             continue
+        if target:
+            linear = ridge_predictions(of_jobs(features, classifier), scans, jobs, target.column)
+            rows += error_rows(linear, classifier, ddof, note)
+        else:
+            linear = logistic_predictions(of_jobs(features, classifier), scans, jobs, groups[0])
+            rows += metric_rows(linear, groups, classifier, ddof, note)
         said.append(linear.assign(classifier=classifier))
     baselines = pd.concat(said, ignore_index=True) if said else pd.DataFrame()
     return {
@@ -112,9 +118,21 @@ def evaluation_tables(run: Run, jobs: Sequence[Job], predictions: pd.DataFrame) 
     }
 
 
+def _harmonised(run: Run, features: pd.DataFrame, job: Job) -> pd.DataFrame:
+    """Take the effects of sites out of region means, as the training scans of a network show them."""
+    scans, target = run.cohort.scans, run.cohort.target
+    table = scans.set_index("scan")
+    label = table[target.column].astype(float) if target else table["group"] == run.groups[0]
+    taken = {*run.cohort.defining, *([target.column] if target else [])}
+    return harmonised(features, scans, job, label, [name for name in ("age", "sex", "icv") if name not in taken])
+
+
 def _baseline_features(run: Run, scans: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, str]]:
     cohort = scans[scans["role"] == "cohort"]
     atlas = run.atlas
     means = region_means(run.cache.read, cohort["scan"].tolist(), atlas.labels, len(atlas.regions))
     covariates, names = covariate_table(cohort, run.cohort.defining)
-    return {"region_means": (means, f"{means.shape[1]} regions"), "covariates": (covariates, ", ".join(names))}
+    regions = f"{means.shape[1]} regions"
+    if run.config.harmonisation.region_means == "combat":
+        regions += ", sites harmonised by ComBat on training scans"
+    return {"region_means": (means, regions), "covariates": (covariates, ", ".join(names))}

@@ -73,6 +73,6 @@ def networks_fingerprint(config: RunConfig, data: str, computing: str) -> str:
     return digest(
         "networks", TRAINING_VERSION, data, volumes_fingerprint(config), computing, config.seed,
         config.preprocessing.quality.exclude.model_dump_json(),
-        config.split.model_dump_json(exclude={"sd_ddof"}),
+        config.split.dealt(),
         config.training.model_dump_json(exclude={"models", "only_folds", "resident"}),
     )  # fmt: skip

@@ -152,11 +152,11 @@ class Run:
     @property
     def jobs(self) -> list[Job]:
         """Return the networks of this run, with the scans of each."""
-        training, split = self.config.training, self.config.split
-        folds = training.only_folds or list(range(1, split.folds + 1))
-        wrong = [k for k in folds if not 1 <= k <= split.folds]
+        training, count = self.config.training, int(self.cohort.scans["fold"].max())
+        folds = training.only_folds or list(range(1, count + 1))
+        wrong = [k for k in folds if not 1 <= k <= count]
         if wrong:
-            raise UserError(f"training.only_folds: there is no fold {wrong[0]}; folds are 1 to {split.folds}")
+            raise UserError(f"training.only_folds: there is no fold {wrong[0]}; folds are 1 to {count}")
         again = self.config.trust.networks
         planned = jobs(self.cohort.scans, training.models, folds, self.config.seed, again)
         return [with_validation(job, self.cohort.scans, self.groups, training.validation_share) for job in planned]

@@ -17,8 +17,8 @@ from dashboard.shell import access, display, page, public, run_picker, url_state
 from dashboard.shell.page import Download
 from dashboard.text import formatting
 from dashboard.text.outputs import answer_of
+from dashboard.views.overview import by_site, classification, new_scans, regression
 from dashboard.views.overview import charts as overview_charts
-from dashboard.views.overview import classification, new_scans, regression
 from dashboard.views.overview import truth as overview_truth
 from dashboard.views.overview.tables import subjects_in_ranking
 from dashboard.views.shared import map_controls, map_grid
@@ -241,10 +241,11 @@ def main() -> None:
         regression.how_well(run, metrics, figures)
     else:
         classification.how_well(run, metrics, predictions, figures)
+    of_sites = by_site.section(run)
     cohort(run, scans, groups, figures)
     explain(run)
     page.provenance(run)
-    head.finish(downloads(run, tables, model_set, target))
+    head.finish([*downloads(run, tables, model_set, target), *of_sites])
 
 
 page.body(main)
