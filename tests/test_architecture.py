@@ -17,8 +17,8 @@ FORBIDDEN = {"engine": {"dashboard"}, "store": {"engine", "dashboard"}, "dashboa
 # Layers of the engine, lowest first; a module may import from its own folder and from the layers below.
 LAYERS = (
     ("errors", "json_line", "progress"),
-    ("parallel",),
     ("config",),
+    ("parallel",),
     ("images",),
     ("atlas", "networks", "cohort"),
     ("preprocessing",),

@@ -18,7 +18,7 @@ from engine.images.grid import Grid
 from engine.preprocessing.volume_cache import pack, write_part
 from engine.training import parallel as training_parallel
 from engine.training.objective import Classification
-from engine.training.parallel import processes_for, train_all
+from engine.training.parallel import Training, processes_for, train_all
 from engine.training.trainer import TrainingSetup
 
 IDS = [f"s{i}" for i in range(8)]
@@ -46,7 +46,7 @@ JOBS = [
 
 def _train(setup: TrainingSetup, folder, processes: int, epochs: list):
     config = setup.config.model_copy(update={"processes": processes})
-    return train_all(JOBS, replace(setup, config=config, folder=folder), lambda: epochs.append(1), print)
+    return train_all(JOBS, replace(setup, config=config, folder=folder), Training(lambda: epochs.append(1), print))
 
 
 def test_processes_train_the_same_networks(setup, tmp_path):

@@ -10,12 +10,14 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 from engine.cli import jobs
 from engine.cli.jobs import AnyCommand, Stages
 from engine.cli.options import DEFAULT_STORE, add_cohort, add_common, configuration
+from engine.config.cluster_schema import ClusterConfig
 from engine.errors import RunError, UserError
 from engine.json_line import json_line
 from engine.pipeline.run import Run, check_store, discard, locked
@@ -94,7 +96,14 @@ def _main_run(stages: Stages, options: argparse.Namespace, device: str, progress
 def _run(command: AnyCommand, options: argparse.Namespace, progress: Progress, context: dict[str, Run]) -> int:
     if isinstance(command, jobs.CheckCommand):
         return command.check(options, _device_kind(options.device), progress)
-    run, stages = command.start(options, _device_kind(options.device), progress)
+    run, stages = command.start(options, options.device, progress)
+    run.device = device_of(run.config.cluster, options.device)
+    with closing(run.engine):
+        return _take_stages(run, stages, options, context)
+
+
+def _take_stages(run: Run, stages: Stages, options: argparse.Namespace, context: dict[str, Run]) -> int:
+    progress = run.progress
     if options.plan:
         # Imported here, as below: torch loads slowly, and --help and mistakes are answered at once.
         from engine.cli.plan import print_plan  # noqa: PLC0415
@@ -143,6 +152,15 @@ def _report(options: argparse.Namespace, folder: Path, progress: Progress) -> No
         progress.say(line)
     if options.json:
         print(json_line(outcome), flush=True)
+
+
+def device_of(cluster: ClusterConfig, asked: str) -> str:
+    """Return cpu or cuda; where other machines compute, this one need not have a GPU."""
+    if not cluster.elsewhere:
+        return _device_kind(asked)
+    if asked == "auto":
+        return "cuda" if "gpu" in (cluster.gres or "") else "cpu"
+    return asked
 
 
 def _device_kind(asked: str) -> str:

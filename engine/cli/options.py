@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from engine.config.cluster_schema import chosen_engine
 from engine.config.cohort_schema import READERS
 from engine.config.loading import load_config, parse_override, preset_names
 from engine.config.schema import RunConfig
@@ -47,6 +48,10 @@ def add_common(p: argparse.ArgumentParser, store: Path | None, example: str) -> 
     """
     p.add_argument("--store", type=Path, default=store, metavar="PATH", help=f"result store (default: {DEFAULT_STORE})")
     add_device(p)
+    p.add_argument(
+        "--cluster", metavar="ENGINE", help="where to compute: local (default), slurm, dask, or a Dask scheduler at "
+        "tcp://host:port; further settings begin with cluster."
+    )  # fmt: skip
     add_settings(p, f"e.g. {example}")
     p.add_argument(
         "--force", action="store_true", help="compute again even if a finished run with the same settings exists"
@@ -97,8 +102,18 @@ def configuration(options: argparse.Namespace, overrides: dict[str, Any] | None 
 
 
 def overrides_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the settings of --set as dotted key -> value."""
-    return dict(parse_override(text) for text in options.overrides)
+    """Return the settings of --set and --cluster as dotted key -> value.
+
+    Raises:
+        UserError: no such engine.
+    """
+    overrides = dict(parse_override(text) for text in options.overrides)
+    if text := getattr(options, "cluster", None):
+        try:
+            overrides |= chosen_engine(text)
+        except ValueError as error:
+            raise UserError(f"--cluster: {error}") from None
+    return overrides
 
 
 def _table(table: Path, data: Path | None) -> str:

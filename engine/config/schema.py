@@ -1,6 +1,7 @@
 """Every number a run depends on, with its unit.
 
-The sections `cohort` and `preprocessing` are in modules of their own; loading.py reads presets, files and overrides.
+The sections `cohort`, `preprocessing` and `cluster` are in modules of their own; loading.py reads presets, files and
+overrides.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
+from engine.config.cluster_schema import ClusterConfig
 from engine.config.cohort_schema import CohortConfig
 from engine.config.model_card import Imported
 from engine.config.preprocessing_schema import PreprocessingConfig
@@ -273,6 +275,7 @@ class RunConfig(Section):
     analysis: AnalysisConfig = AnalysisConfig()
     trust: TrustConfig = TrustConfig()
     store: StoreConfig = StoreConfig()
+    cluster: ClusterConfig = Field(ClusterConfig(), description="where it is computed; not stored with the run")
     imported: Imported | None = Field(None, description="a network that was trained elsewhere; import-model")
 
     @model_validator(mode="before")
@@ -321,8 +324,8 @@ class RunConfig(Section):
         return given if isinstance(given, str) else "constant"
 
     def stored(self) -> dict[str, Any]:
-        """Return the configuration as plain JSON values, without where the data lie."""
-        values = self.model_dump(mode="json")
+        """Return the configuration as plain JSON values, without where the data lie and where it is computed."""
+        values = self.model_dump(mode="json", exclude={"cluster"})
         values["cohort"]["data"] = None
         if self.split.by == "subject":  # runs of before there was a choice keep their identity
             del values["split"]["by"]

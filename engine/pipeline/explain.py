@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,8 +16,6 @@ from engine.config.schema import RunConfig
 from engine.errors import RunError
 from engine.images.grid import Grid
 from engine.networks.blocks import sequential_blocks
-from engine.networks.card_check import check_card
-from engine.networks.device import choose_device, make_deterministic
 from engine.pipeline.inputs import fills_of, needs_tissue
 from engine.pipeline.run import Run
 from engine.pipeline.training_maps import training_maps
@@ -24,12 +23,10 @@ from engine.relevance import METHODS, BatchSize, Brain, Occlusion, Relevance, Re
 from engine.relevance.base import ShapeError
 from engine.relevance.integrated_gradients import TOLERANCE
 from engine.relevance.occlusion import position_shape
-from engine.training.checkpoints import load_model
 from engine.training.normalisation import Normalisation, Normaliser
 from engine.training.volumes import STREAMED, Volumes, chunked
 from store.files.geometry import nearest_positions
 from store.keys import TRAINING_MAPS, HeatmapKey
-from store.spec import MODELS_FOLDER
 from store.writing.writer import HeatmapArray
 
 CHUNK = 4  # scans written together; the same chunks after an interruption, so that results are the same
@@ -136,36 +133,43 @@ def explanations_of(run: Run, job: Job, brain: Brain, batch: BatchSize) -> list[
     return explanations
 
 
-def write_heatmaps(run: Run) -> None:
-    """Compute and write the heatmaps of all networks by all methods that do not exist yet."""
-    device = choose_device(run.device)
-    make_deterministic(device)
-    check_card(device, "float32", run.progress.say)
-    batch = BatchSize(run.config.explain.batch_size, run.progress.say)
-    for job in run.jobs:
-        network, normalisation, _ = load_model(run.staging / MODELS_FOLDER, job.model, run.mask)
-        network = network.to(device)
-        for explanation in explanations_of(run, job, build_brain(run, job, normalisation, device), batch):
-            _explain(run, explanation, network, normalisation)
-    run.writer.compact()  # what follows reads one table instead of a part for each handful of heatmaps
+def start_all(run: Run, explanation: Explanation) -> dict[str, HeatmapKey]:
+    """Make room for the heatmaps of an explanation; returns the key of each scale."""
+    job, method = explanation.job, explanation.method
+    shape = _voxels_behind(run, method).shape
+    scales = scales_of(run, method.gradient)
+    for scale in scales:
+        _start(run, explanation, scale, shape)
+    return {scale: HeatmapKey(job.model, method.name, explanation.group, scale) for scale in scales}
 
 
-def _explain(run: Run, explanation: Explanation, network: torch.nn.Module, normalisation: Normaliser) -> None:
-    """Compute and write the heatmaps of an explanation that do not exist yet."""
+def explain_scans(
+    run: Run,
+    explanation: Explanation,
+    network: torch.nn.Module,
+    normalisation: Normaliser,
+    only: range | None = None,
+) -> None:
+    """Compute and write the heatmaps of an explanation that do not exist yet.
+
+    Args:
+        only: which chunks of scans; default all.
+    """
     job, method, group = explanation.job, explanation.method, explanation.group
     sizes = _voxels_behind(run, method)
     scales = scales_of(run, method.gradient)
-    for scale in scales:
-        _start(run, explanation, scale, sizes.shape)
     keys = {scale: HeatmapKey(job.model, method.name, group, scale) for scale in scales}
     done = set.intersection(*(run.writer.completed(key) for key in keys.values()))
-    todo = [chunk for chunk in chunked(job.explain, CHUNK) if not done.issuperset(chunk)]
+    chunks = chunked(job.explain, CHUNK)
+    asked = chunks if only is None else [chunks[number] for number in only]
+    count = sum(len(chunk) for chunk in asked)
+    todo = [chunk for chunk in asked if not done.issuperset(chunk)]
     rows = {scan: row for row, scan in enumerate(job.explain)}
     device = next(network.parameters()).device
     volumes = Volumes(run.cache.read, job.explain, normalisation, device, STREAMED)
     label = f"{job.model} {method.name}" + ("" if method.antisymmetric else f" for {group}")
-    finished = len(job.explain) - sum(len(chunk) for chunk in todo)
-    if takes_whole_passes(method, network):
+    finished = count - sum(len(chunk) for chunk in todo)
+    if takes_whole_passes(method, network) and (only is None or only.start == 0):
         run.progress.say(f"  {label}: not a plain sequence of convolutions, so by whole forward passes, which is slow")
 
     def write(chunk: list[str], found: Relevance) -> int:
@@ -183,11 +187,12 @@ def _explain(run: Run, explanation: Explanation, network: torch.nn.Module, norma
             )
         return len(chunk)
 
-    with run.progress.task(label, len(job.explain), finished) as task, ThreadPoolExecutor(1) as beside:
+    with run.progress.task(label, count, finished) as task, ThreadPoolExecutor(1) as beside:
         incomplete = 0
         writing = None  # one chunk is written while the next is computed
         for chunk, batch in zip(todo, volumes.batches(todo), strict=True):
-            found = _attribute(method, network, batch, explanation.explained_class)
+            with _naming(chunk):
+                found = _attribute(method, network, batch, explanation.explained_class)
             incomplete += _incomplete(found)
             if writing is not None:
                 task.advance(writing.result())
@@ -196,9 +201,19 @@ def _explain(run: Run, explanation: Explanation, network: torch.nn.Module, norma
             task.advance(writing.result())
     if incomplete:
         run.progress.say(
-            f"  {label}: of {incomplete} of {len(job.explain)} heatmaps the sum misses the margin's change by more "
+            f"  {label}: of {incomplete} of {count} heatmaps the sum misses the margin's change by more "
             f"than {TOLERANCE:.0%}, with the most steps that are taken"
         )
+
+
+@contextmanager
+def _naming(scans: Sequence[str]) -> Iterator[None]:
+    """Note on an error which scans were explained."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"while explaining {', '.join(scans)}")
+        raise
 
 
 def _attribute(

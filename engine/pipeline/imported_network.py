@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,6 +21,7 @@ from engine.networks.device import choose_device, make_deterministic
 from engine.pipeline import stages
 from engine.pipeline.evaluate import evaluation_tables, prediction_rows
 from engine.pipeline.inputs import needs_training_scans
+from engine.pipeline.remote import take_steps
 from engine.pipeline.run import Run
 from engine.training.checkpoints import load_model, pack_model
 from engine.training.imported import NAME, normalisation_of, read_network, stored_card
@@ -126,7 +128,7 @@ def ingest(run: ImportedRun) -> None:
 
 def import_network(run: ImportedRun) -> None:
     """Apply the network as it is to the cohort's volumes, once."""
-    stages.do_once(run, "import", write_network)
+    stages.do_once(run, "import", partial(take_steps, label="import", steps={"predictions": write_network}))
 
 
 def write_network(run: ImportedRun) -> None:

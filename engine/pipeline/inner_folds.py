@@ -31,7 +31,7 @@ from engine.pipeline.run import Run, locked
 from engine.pipeline.tool import print_answer, tool_parser
 from engine.progress import Progress
 from engine.training.objective import Classification
-from engine.training.parallel import train_all
+from engine.training.parallel import Training, train_all
 from engine.training.trainer import TrainingSetup, probability
 from store.accuracy import Estimate, Judged, differences, estimates
 from store.reading.verdict import in_words
@@ -173,7 +173,7 @@ def judge(run: Run, of: Sequence[Job], training: TrainingConfig) -> Judged:
     folder = run.store / CACHE_FOLDER / f"inner-{parts[:16]}"
     setup = TrainingSetup(objective, run.cache.read, run.mask, run.config.grid_mm, training, cpu, folder)
     with run.progress.task("training, epochs", len(wanted) * training.epochs) as task:
-        trained = train_all(wanted, setup, on_epoch=task.advance, say=run.progress.say)
+        trained = train_all(wanted, setup, Training(task.advance, run.progress.say))
     frames = []
     for one in trained:
         rows = scans.loc[list(one.job.explain)]

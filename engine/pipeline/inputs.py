@@ -26,7 +26,6 @@ from store.spec import CACHE_FOLDER, WORK_FOLDER
 
 OF_THE_NEGATIVE_GROUP = {"nc_mean", "other_subject"}  # what replaces tissue, made of its training scans
 HEADS_FOLDER = "heads"  # in the cache of the store
-PARALLEL_FROM_MM = 3  # simulated volumes finer than this are worth worker processes
 
 
 def read_cohort(config: RunConfig, store: Path, progress: Progress, inspect: bool = True) -> Cohort:
@@ -73,9 +72,8 @@ def preparer_for(config: RunConfig, store: Path) -> tuple[ScanPreparer | Simulat
         on_heads = HeadPreparer(config.cohort.simulation, config.grid_mm, config.seed, config.preprocessing, folder)
         return on_heads, config.preprocessing.processes
     if config.cohort.reader == "simulated":
-        fine = config.grid_mm < PARALLEL_FROM_MM
         simulated = SimulatedPreparer(config.cohort.simulation, config.grid_mm, config.seed)
-        return simulated, config.preprocessing.processes if fine else 1
+        return simulated, 1 if simulated.quick else config.preprocessing.processes
     preparer = ScanPreparer(config.preprocessing, config.grid_mm, accepted(config.cohort))
     return preparer, config.preprocessing.processes
 

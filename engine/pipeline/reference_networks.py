@@ -13,7 +13,7 @@ from engine.pipeline.run import Run
 from engine.training.checkpoints import load_model, model_card, write_model
 from engine.training.normalisation import Normaliser
 from engine.training.objective import Classification
-from engine.training.parallel import train_all
+from engine.training.parallel import Training, train_all
 from engine.training.trainer import TrainingSetup
 
 
@@ -42,7 +42,7 @@ def train_references(
         normalisation=normalisation,
     )  # fmt: skip
     with run.progress.task(f"training {kind} networks, epochs", len(jobs) * config.training.epochs) as task:
-        trained = train_all(jobs, setup, on_epoch=task.advance, say=run.progress.say)
+        trained = train_all(jobs, setup, Training(task.advance, run.progress.say))
     card, folder = model_card(config.grid_mm, config.training, run.groups), run.work / kind
     for one in trained:
         write_model(folder, one.job.model, one.weights, card)

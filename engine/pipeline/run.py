@@ -26,6 +26,8 @@ from engine.cohort.splits import Job, jobs, split, with_validation
 from engine.config.schema import RunConfig
 from engine.errors import UserError
 from engine.images.template import brain_mask
+from engine.parallel import Engine
+from engine.parallel.engines import engine_for
 from engine.pipeline import fingerprints
 from engine.preprocessing.quality import undecided
 from engine.preprocessing.volume_cache import VolumeCache
@@ -118,8 +120,13 @@ class Run:
     # -- what the stages share ------------------------------------------------------------------------------------
 
     @cached_property
+    def engine(self) -> Engine:
+        """Return what computes units of work: this machine or a cluster."""
+        return engine_for(self.config.cluster, lambda: self.work, self.progress.say, self.device)
+
+    @cached_property
     def writer(self) -> RunWriter:
-        return RunWriter(self.staging)
+        return RunWriter(self.staging, sweep=not self.engine.remote)  # a cluster may be writing there
 
     def reader(self) -> RunReader:
         """Open what is in the staging folder now."""
@@ -289,6 +296,7 @@ def check_store(store: Path) -> None:
 
 def discard(run: Run, names: list[str]) -> None:
     """Forget what earlier attempts at this run have done in the named stages."""
+    run.engine.forget()
     for name in names:
         (run.work / "done" / name).unlink(missing_ok=True)
     if "trust" in names:

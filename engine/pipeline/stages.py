@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,6 +12,7 @@ from engine.cohort.decisions import accepted
 from engine.errors import UserError
 from engine.pipeline.fingerprints import data_fingerprint
 from engine.pipeline.inputs import limits_for, preparer_for, read_cohort
+from engine.pipeline.remote import take_steps
 from engine.pipeline.run import Run
 from engine.pipeline.write_inputs import write_inputs
 from engine.preprocessing.cohort import Preparation, prepare_cohort
@@ -40,8 +42,10 @@ def ingest(run: Run) -> None:
 def preprocess(run: Run) -> None:
     """Prepare volumes on one grid, with quality figures, folds and the fixed test set."""
     preparer, processes = preparer_for(run.config, run.store)
-    settings = (run.volumes_folder, run.preprocessing_fingerprint, run.progress, processes, limits_for(run.config))
-    prepared = prepare_cohort(run.cohort, Preparation(preparer, *settings))
+    where = (run.volumes_folder, run.preprocessing_fingerprint, run.progress)
+    prepared = prepare_cohort(
+        run.cohort, Preparation(preparer, *where, processes, limits_for(run.config), engine=run.engine)
+    )
     run.cache, run.quality, run.flags = prepared.cache, prepared.quality, prepared.flags
     say_flags(run, prepared.sheet)
     for warning in prepared.cohort.warnings[len(run.cohort.warnings) :]:
@@ -60,7 +64,7 @@ def train(run: Run) -> None:
 
 def explain(run: Run) -> None:
     """Compute heatmaps: networks x volumes x methods."""
-    from engine.pipeline.explain import write_heatmaps  # noqa: PLC0415
+    from engine.pipeline.explain_blocks import write_heatmaps  # noqa: PLC0415
 
     do_once(run, "explain", write_heatmaps, after=run.networks_from)
 
@@ -76,7 +80,8 @@ def compare(run: Run) -> None:
     """Measure distances between methods, variability between patients, agreement with known truth."""
     from engine.pipeline.compare import write_comparisons, write_truth_scores  # noqa: PLC0415
 
-    do_once(run, "compare", write_comparisons, write_truth_scores, after="aggregate")
+    steps = {"comparisons": write_comparisons, "truth scores": write_truth_scores}
+    do_once(run, "compare", partial(take_steps, label="compare", steps=steps), after="aggregate")
 
 
 def trust(run: Run) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pandas as pd
+import torch
 
 from engine.config.schema import TrainingConfig
 from engine.networks.card_check import check_card
@@ -13,16 +14,17 @@ from engine.pipeline.evaluate import answer_rows, evaluation_tables
 from engine.pipeline.run import Run
 from engine.training.checkpoints import model_card
 from engine.training.objective import Classification, Objective, Regression
-from engine.training.parallel import PackedNetwork, train_all
+from engine.training.parallel import PackedNetwork, Training, train_all
 from engine.training.stopping import chosen_epoch
 from engine.training.trainer import TrainingSetup
 
 
 def write_networks(run: Run) -> None:
     """Train every network of a run and write it with its learning curve, predictions, metrics and baselines."""
-    device = choose_device(run.device)
+    device = torch.device(run.device) if run.engine.remote else choose_device(run.device)  # where they are trained
     make_deterministic(device)
-    check_card(device, run.config.training.precision, run.progress.say)
+    if not run.engine.remote:
+        check_card(device, run.config.training.precision, run.progress.say)
     config, scans = run.config, run.cohort.scans.set_index("scan")
     objective: Objective
     if target := run.cohort.target:
@@ -33,7 +35,7 @@ def write_networks(run: Run) -> None:
         objective, run.cache.read, run.mask, config.grid_mm, config.training, device, run.networks_folder
     )
     with run.progress.task("training, epochs", len(run.jobs) * config.training.epochs) as task:
-        trained = train_all(run.jobs, setup, on_epoch=task.advance, say=run.progress.say)
+        trained = train_all(run.jobs, setup, Training(task.advance, run.progress.say, run.engine))
     card = model_card(config.grid_mm, config.training, run.groups)
     for one in trained:
         run.writer.put_model(one.job.model, one.weights, card | one.objective.card())

@@ -9,16 +9,16 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
-from engine import parallel
 from engine.cohort.scans import Cohort, exclude
 from engine.errors import RunError, UserError
+from engine.parallel import Engine, LocalEngine, Work, WorkerDiedError
 from engine.preprocessing.duplicates import same_image_flags, warning
 from engine.preprocessing.pictures import contact_sheets
 from engine.preprocessing.quality import NO_LIMITS, Limits, marks
@@ -38,7 +38,8 @@ class Preparer(Protocol):
     """Makes a volume of a scan. Picklable when it is to run in worker processes.
 
     Optional members: `describe() -> dict` (settings to store), `pictures` (False: no contact sheet), `accepted`
-    (scans whose earlier exclusion is void), `label` (what to call the work), `warm_up(progress)` (slow, once).
+    (scans whose earlier exclusion is void), `label` (what to call the work), `warm_up(progress)` (slow, once), `quick`
+    (True: made here, whatever the engine, for it takes less time than handing it out).
     """
 
     def __call__(self, row: dict[str, Any], folder: Path, /) -> Any:
@@ -66,23 +67,27 @@ class Prepared:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What a worker reports: nothing (a part is written), a reason to exclude, or a failure that ends the run."""
+    """What a worker reports: nothing (a part is written), or a reason to exclude."""
 
     scan: str
     reason: str = ""
-    failure: str = ""
 
 
 @dataclass(frozen=True)
 class _Job:
-    """Prepares one scan and writes its part; runs in a worker."""
+    """Prepares one scan and writes its part, unless it is there; runs in a worker.
+
+    Failures of the machine, which end the run, are RunErrors.
+    """
 
     preparer: Callable
     folder: Path
-    keys: dict[str, str]
 
-    def __call__(self, row: dict[str, Any]) -> _Outcome:
+    def __call__(self, item: tuple[dict[str, Any], str]) -> _Outcome:
+        row, key = item
         scan = row["scan"]
+        if has_part(self.folder / "parts", scan, key):  # of an attempt whose answer was lost
+            return _Outcome(scan)
         try:
             made = self.preparer(row, self.folder)
             if made.volume is None or made.reason:
@@ -90,13 +95,13 @@ class _Job:
             volume = np.asarray(made.volume, dtype=np.float32)
             if not np.isfinite(volume).all():
                 return _Outcome(scan, "the prepared volume has voxels that are NaN or infinite")
-            write_part(self.folder / "parts", scan, volume, made.quality, self.keys[scan])
+            write_part(self.folder / "parts", scan, volume, made.quality, key)
         except (RunError, MemoryError, ImportError) as error:
             what = "out of memory; use fewer processes" if isinstance(error, MemoryError) else _one_line(error, row)
-            return _Outcome(scan, failure=f"scan {scan}: {what}")
+            raise RunError(f"scan {scan}: {what}; {AGAIN}") from None
         except Exception as error:
             if _is_full(error, self.folder):
-                return _Outcome(scan, failure=_full_disk(self.folder))
+                raise RunError(f"{_full_disk(self.folder)}; {AGAIN}") from None
             return _Outcome(scan, _one_line(error, row))
         return _Outcome(scan)
 
@@ -112,6 +117,7 @@ class Preparation:
         progress: where to count.
         processes: worker processes; 1 works in this process.
         limits: of the quality figures; scans beyond them are prepared and then flagged or left out.
+        engine: makes the volumes.
     """
 
     preparer: Preparer
@@ -120,6 +126,7 @@ class Preparation:
     progress: Progress
     processes: int = 1
     limits: Limits = NO_LIMITS
+    engine: Engine = field(default_factory=LocalEngine)
 
 
 def prepare_cohort(cohort: Cohort, preparation: Preparation) -> Prepared:
@@ -199,22 +206,24 @@ def _work(preparation: Preparation, keys: dict[str, str], todo: list[dict], reas
         return
     preparer, progress = preparation.preparer, preparation.progress
     label = getattr(preparer, "label", "Preprocessing")
-    if preparation.processes == 1 and hasattr(preparer, "warm_up"):
+    engine = LocalEngine() if getattr(preparer, "quick", False) else preparation.engine
+    if preparation.processes == 1 and not engine.remote and hasattr(preparer, "warm_up"):
         preparer.warm_up(progress)
-    results = parallel.run(_Job(preparer, preparation.folder, keys), todo, preparation.processes)
+    items = [(row, keys[row["scan"]]) for row in todo]
+    names = [f"scan {row['scan']}" for row in todo]
+    work = Work("prepare", _Job(preparer, preparation.folder), items, names, processes=preparation.processes)
+    results = engine.run(work)
     try:
         with progress.task(label, done + len(todo), done) as task:
             for outcome in results:
-                if outcome.failure:
-                    raise RunError(f"{outcome.failure}; {AGAIN}")
                 if outcome.reason:
                     reasons[outcome.scan] = outcome.reason
                     _remember(preparation.folder, outcome, keys[outcome.scan])
                 task.advance()
-    except parallel.WorkerDiedError as died:
-        names = " or ".join(row["scan"] for row in [died.item, *died.others])
+    except WorkerDiedError as died:
+        at_work = " or ".join(row["scan"] for row, _ in [died.item, *died.others])
         raise RunError(
-            f"a worker process ended (code {died.exit_code}) while preparing {names}; if memory ran out, use fewer "
+            f"a worker process ended (code {died.exit_code}) while preparing {at_work}; if memory ran out, use fewer "
             f"processes; {AGAIN}; a scan that always fails can be rejected in decisions.csv"
         ) from None
     finally:

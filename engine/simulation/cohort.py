@@ -34,6 +34,7 @@ from engine.simulation.fields import control_points, smooth_field
 from engine.simulation.scenarios import DEFAULT, MAX_FACTOR, is_imposed, scenario_of
 
 POSITIVE, NEGATIVE, MCI = "AD", "NC", "MCI"
+QUICK_FROM_MM = 3  # simulated volumes finer than this are worth worker processes
 MCI_SEVERITY = 0.5
 MAX_SEVERITY = MAX_DECADES = 2.0
 YEARS_BETWEEN_SESSIONS, SEVERITY_A_YEAR = 0.5, 0.1
@@ -139,6 +140,11 @@ class SimulatedPreparer:
         with progress.task("solving the deformations", 1) as task:
             base_anatomy(self.simulation, self.grid_mm)
             task.advance()
+
+    @property
+    def quick(self) -> bool:
+        """Whether a scan takes less time than handing it to a worker."""
+        return self.grid_mm >= QUICK_FROM_MM
 
     def describe(self) -> dict[str, Any]:
         """Return the settings as plain values, to be stored with the volumes."""

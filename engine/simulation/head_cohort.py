@@ -145,6 +145,7 @@ class HeadPreparer(SimulatedPreparer):
     settings: PreprocessingConfig
     folder: Path | None
     label: ClassVar[str] = "Imposing changes on heads"
+    quick: ClassVar[bool] = False  # type: ignore[misc]  # of every grid
 
     def warm_up(self, progress: Progress) -> None:
         """Solve the change of the template, whose size the shams have."""

@@ -1,22 +1,23 @@
-"""All networks of a run: one after the other on a GPU, several at once on the CPU where memory allows."""
+"""All networks of a run: one a GPU, several at once on the CPU where memory allows, or all at once on a cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 import torch
 
-from engine import parallel
 from engine.cohort.splits import Job
 from engine.config.schema import TrainingConfig
 from engine.errors import RunError
 from engine.networks.architectures import architecture
+from engine.networks.card_check import check_card
 from engine.networks.cnn3d import parameter_count
-from engine.networks.device import make_deterministic, trainings_that_fit
+from engine.networks.device import choose_device, make_deterministic, trainings_that_fit
+from engine.parallel import Engine, LocalEngine, Work, WorkerDiedError, tell
 from engine.training.checkpoints import pack_model
 from engine.training.objective import Objective
 from engine.training.trainer import Trainer, TrainingSetup, predict_margins
@@ -45,29 +46,50 @@ class PackedNetwork:
     objective: Objective
 
 
-def train_all(
-    jobs: Sequence[Job], setup: TrainingSetup, on_epoch: Callable[[], None], say: Callable[[str], None]
-) -> list[PackedNetwork]:
+@dataclass(frozen=True)
+class Training:
+    """How networks are trained together.
+
+    Attributes:
+        on_epoch: called after each epoch of each.
+        say: given sentences for the user.
+        engine: where they are trained.
+        label: what kind of networks, in one word.
+    """
+
+    on_epoch: Callable[[], None]
+    say: Callable[[str], None]
+    engine: Engine = field(default_factory=LocalEngine)
+    label: str = "train"
+
+
+def train_all(jobs: Sequence[Job], setup: TrainingSetup, training: Training) -> list[PackedNetwork]:
     """Train every network, in the order of the jobs; each goes on from its checkpoint.
 
-    The CPU's cores serve networks of small volumes better one by one than all together.
+    The CPU's cores serve networks of small volumes better one by one than all together. On a cluster each network has
+    as many threads as it would have here, so that it is the same.
 
     Raises:
         RunError: a training process ended, for example for want of memory.
+        TasksFailedError: networks that a cluster failed to train in every attempt.
     """
     processes = processes_for(jobs, setup.config, setup.mask.size, setup.device.type)
+    threads = max(1, torch.get_num_threads() // processes)
     if processes > 1:
-        threads = max(1, torch.get_num_threads() // processes)
         setup = replace(setup, threads=threads, share=1 / processes)
+    if setup.device.type == "cuda":
+        processes = min(len(jobs), training.engine.places("cuda"))
 
     def heard(message: str) -> None:
-        on_epoch() if message == EPOCH else say(message)
+        training.on_epoch() if message == EPOCH else training.say(message)
 
+    names, gpu = [job.model for job in jobs], setup.device.type == "cuda"
+    function = partial(train_elsewhere if training.engine.remote else train_one, setup)
+    work = Work(training.label, function, jobs, names, threads, processes, gpu)
     try:
-        trainings = parallel.run(partial(train_one, setup), jobs, processes, heard)
-        with closing(trainings) as results:  # type: ignore[type-var]  # a generator
+        with closing(training.engine.run(work, heard)) as results:
             trained = {one.job.model: one for one in results}
-    except parallel.WorkerDiedError as died:
+    except WorkerDiedError as died:
         raise RunError(
             f"a training process ended (code {died.exit_code}); finished epochs are kept, the same command goes on. "
             "If memory ran out: --set training.processes=1 or a coarser grid_mm"
@@ -89,14 +111,24 @@ def processes_for(jobs: Sequence[Job], config: TrainingConfig, voxels: int, devi
     return min(len(jobs), config.processes or (min(torch.get_num_threads(), fit) if worth else 1))
 
 
+def train_elsewhere(setup: TrainingSetup, job: Job) -> PackedNetwork:
+    """Train one network on a machine whose card nobody has looked at yet."""
+    check_card(choose_device(setup.device.type), setup.config.precision, tell)
+    return train_one(setup, job)
+
+
 def train_one(setup: TrainingSetup, job: Job) -> PackedNetwork:
     """Train one network, from its checkpoint on, and let it predict; in a worker, tell the run of the progress."""
+    before = torch.get_num_threads()
     if setup.threads is not None:
         torch.set_num_threads(setup.threads)
-    make_deterministic(setup.device)
-    trained = Trainer(setup, job, on_epoch=partial(parallel.tell, EPOCH), say=parallel.tell).train()
-    volumes = Volumes(setup.read, job.explain, trained.normalisation, setup.device, STREAMED)
-    margin = predict_margins(trained.network, volumes, job.explain)
+    try:
+        make_deterministic(setup.device)
+        trained = Trainer(setup, job, on_epoch=partial(tell, EPOCH), say=tell).train()
+        volumes = Volumes(setup.read, job.explain, trained.normalisation, setup.device, STREAMED)
+        margin = predict_margins(trained.network, volumes, job.explain)
+    finally:
+        torch.set_num_threads(before)
     packed = PackedNetwork(
         job, pack_model(trained.network, trained.normalisation), parameter_count(trained.network), trained.curve,
         margin, trained.objective,

@@ -91,14 +91,19 @@ class HeatmapArray(MapArray):
 
 
 class RunWriter:
-    """The only way into a store. One writer at a time for one staging folder."""
+    """The only way into a store. One writer at a time for one staging folder, but for heatmaps of different scans."""
 
-    def __init__(self, staging: str | Path) -> None:
-        """Make the folder if there is none; take away what an interrupted writer left behind."""
+    def __init__(self, staging: str | Path, sweep: bool = True) -> None:
+        """Make the folder if there is none; take away what an interrupted writer left behind.
+
+        Args:
+            sweep: False where others write heatmaps into the folder at this time: then `compact` takes it away.
+        """
         self.staging = Path(staging)
         with atomic.writable(self.staging):
             self.staging.mkdir(parents=True, exist_ok=True)
-            atomic.sweep(self.staging)
+            if sweep:
+                atomic.sweep(self.staging)
         self._sources: dict[HeatmapKey, dict[str, Path]] = {}
         self._arrays: dict[str, zarr.Array] = {}  # opened again for every map, they take half of its time
 
@@ -248,7 +253,8 @@ class RunWriter:
         atomic.write_bytes(self.staging / FIGURES_FOLDER / f"{path_part(name.removesuffix('.png'))}.png", png_bytes)
 
     def compact(self) -> None:
-        """Gather the rows of all heatmaps in one table; their parts go."""
+        """Gather the rows of all heatmaps in one table; their parts go, and what an interrupted writer left behind."""
+        atomic.sweep(self.staging)
         parts = sorted((self.staging / PARTS_FOLDER).glob("*.parquet"))
         table = self.staging / TABLES_FOLDER / "heatmaps.parquet"
         if parts:

@@ -26,7 +26,7 @@ from store.keys import TRAINING_MAPS
 from store.spec import MANIFEST, MODELS_FOLDER
 
 NAME = "New scans"
-SETTABLE = ("preprocessing", "explain", "analysis", "store")
+SETTABLE = ("preprocessing", "explain", "analysis", "store", "cluster")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pandas as pd
 
@@ -12,6 +13,7 @@ from engine.pipeline.inputs import needs_training_scans
 from engine.pipeline.new_scans.bounds import reference_flags
 from engine.pipeline.new_scans.files import inspected, read_files
 from engine.pipeline.new_scans.run import NewScansRun
+from engine.pipeline.remote import take_steps
 from engine.preprocessing.duplicates import find_known_images
 from store.spec import WORK_FOLDER
 
@@ -76,7 +78,7 @@ def predict(run: NewScansRun) -> None:
     """Apply the networks of the reference run, as they are, to the new volumes."""
     from engine.pipeline.new_scans.predict import write_predictions  # noqa: PLC0415
 
-    stages.do_once(run, "predict", write_predictions)
+    stages.do_once(run, "predict", partial(take_steps, label="predict", steps={"predictions": write_predictions}))
 
 
 STAGES = {

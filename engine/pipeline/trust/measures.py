@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
+from engine.pipeline.remote import take_steps
 from engine.pipeline.run import Run
 from engine.pipeline.trust.anatomy import write_anatomy
 from engine.pipeline.trust.faithfulness import write_faithfulness
@@ -25,6 +27,14 @@ def write_trust(run: Run) -> None:
     scope = TrustScope(run)
     if scope.job is None or not scope.methods or run.cohort.target:
         return
-    for name, write in MEASURES.items():
-        if name in run.config.trust.measures:
-            write(scope)
+    names = [name for name in MEASURES if name in run.config.trust.measures]
+    if run.engine.remote:
+        take_steps(run, "trust", {name: partial(write_measure, name=name) for name in names})
+        return
+    for name in names:
+        MEASURES[name](scope)  # which share what is read and made
+
+
+def write_measure(run: Run, name: str) -> None:
+    """Write the tables of one measure; runs in a worker."""
+    MEASURES[name](TrustScope(run))

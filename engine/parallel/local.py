@@ -1,4 +1,4 @@
-"""Calls a function in worker processes that never outlive the run."""
+"""The engine of this machine: calls a function in worker processes that never outlive the run."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection, resource_tracker
 from typing import Any
 
+from engine.parallel.telling import heard_by, listen
+from engine.parallel.work import Heard, Work, nobody
+
 _PDEATHSIG = 1  # Linux prctl: a signal when the parent dies
 _POLL_S = 1.0
 _ANSWER, _FAILURE, _MESSAGE = "answer", "failure", "message"
-_hearer: Callable[[Any], None] | None = None  # in a worker: sends to the run
+GPUS = "CUDA_VISIBLE_DEVICES"
 
 
 class WorkerDiedError(Exception):
@@ -42,39 +45,35 @@ class _Worker:
     busy: bool = False
 
 
-def tell(message: Any) -> None:
-    """Send a message from inside a worker's function to the caller of `run`, at once."""
-    if _hearer is not None:
-        _hearer(message)
-
-
 def run(
     function: Callable[[Any], Any],
     items: Iterable[Any],
     processes: int,
-    heard: Callable[[Any], None] = lambda _message: None,
+    heard: Heard = nobody,
+    gpus: Sequence[str] = (),
 ) -> Generator[Any, None, None]:
     """Yield the results of `function` for each item, in the order in which they are ready.
 
-    With one process the calls are made in this process. Otherwise `function`, items and results are pickled. Whatever
-    ends the loop (an error, Ctrl-C, closing the iterator) kills the workers.
+    With one process the calls are made in this process, as in a process that may start none. Otherwise `function`,
+    items and results are pickled. Whatever ends the loop (an error, Ctrl-C, closing the iterator) kills the workers.
 
     Args:
         heard: called with every message that `function` tells.
+        gpus: each process sees one of these alone; none: all see the same.
     Raises:
         WorkerDiedError: a worker process ended.
         Exception: whatever `function` raises.
     """
     items = list(items)
-    if processes <= 1:
+    if processes <= 1 or multiprocessing.current_process().daemon:
         yield from _here(function, items, heard)
         return
     if not items:
         return
     workers: list[_Worker] = []
     try:
-        for _ in range(min(processes, len(items))):
-            workers.append(_start(function))
+        for number in range(min(processes, len(items))):
+            workers.append(_start(function, gpus[number % len(gpus)] if gpus else None))
         waiting = iter(items)
         for worker in workers:
             _give(worker, waiting)
@@ -92,26 +91,18 @@ def run(
         _stop(workers)
 
 
-def _here(function: Callable[[Any], Any], items: list[Any], heard: Callable[[Any], None]) -> Iterator[Any]:
+def _here(function: Callable[[Any], Any], items: list[Any], heard: Heard) -> Iterator[Any]:
     for item in items:
-        _hear(heard)
-        try:
+        with heard_by(heard):
             result = function(item)
-        finally:
-            _hear(None)
         yield result
 
 
-def _hear(hearer: Callable[[Any], None] | None) -> None:
-    global _hearer
-    _hearer = hearer
-
-
-def _start(function: Callable[[Any], Any]) -> _Worker:
+def _start(function: Callable[[Any], Any], gpu: str | None) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(function, theirs, os.getpid()), daemon=True)
-    with _no_interrupt():
+    with _no_interrupt(), _seeing(gpu):
         process.start()
     theirs.close()
     return _Worker(process, ours)
@@ -129,6 +120,23 @@ def _no_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _seeing(gpu: str | None) -> Iterator[None]:
+    """Let processes started here see one GPU alone; None: those that this process sees."""
+    if gpu is None:
+        yield
+        return
+    before = os.environ.get(GPUS)
+    os.environ[GPUS] = gpu
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[GPUS]
+        else:
+            os.environ[GPUS] = before
 
 
 def _give(worker: _Worker, waiting: Iterator[Any]) -> None:
@@ -165,7 +173,7 @@ def _stop(workers: list[_Worker]) -> None:
 def _work(function: Callable[[Any], Any], pipe: connection.Connection, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with(parent)
-    _hear(lambda message: pipe.send((_MESSAGE, message)))
+    listen(lambda message: pipe.send((_MESSAGE, message)))
     while True:
         try:
             item = pipe.recv()
@@ -193,3 +201,38 @@ def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_POLL_S)
     os._exit(1)
+
+
+class LocalEngine:
+    """Computes on this machine: calls are made by its processes, with several GPUs by one for each."""
+
+    remote = False
+
+    def run(self, work: Work, heard: Heard = nobody) -> Generator[Any, None, None]:
+        """Yield the results of all calls; the first that fails ends the work.
+
+        Raises:
+            WorkerDiedError: a worker process ended.
+            Exception: whatever the function raises.
+        """
+        gpus = visible_gpus() if work.gpu and work.processes > 1 else []
+        return run(work.function, work.items, work.processes, heard, gpus)
+
+    def places(self, device: str) -> int:
+        """Return the number of GPUs; the CPU is one place, whose cores torch shares out itself."""
+        return max(1, len(visible_gpus())) if device == "cuda" else 1
+
+    def forget(self) -> None:
+        """Do nothing: no process outlives the run."""
+
+    def close(self) -> None:
+        """Do nothing: no process outlives its work."""
+
+
+def visible_gpus() -> list[str]:
+    """Name the GPUs that this process sees, as CUDA_VISIBLE_DEVICES names them."""
+    import torch  # noqa: PLC0415
+
+    count = torch.cuda.device_count()
+    named = [name for name in os.environ.get(GPUS, "").split(",") if name]
+    return named[:count] if named else [str(number) for number in range(count)]
