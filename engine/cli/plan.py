@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 
 import pandas as pd
 
+from engine.cli.cluster_costs import cluster_lines, cluster_plan
 from engine.cli.costs import cost_lines, estimate_costs
 from engine.cohort.scans import Cohort
 from engine.cohort.splits import split
@@ -68,6 +69,7 @@ def _print_new_scans(run: NewScansRun, as_json: bool) -> None:
         f"{preprocessing.brain_extraction}, bias correction {'N4' if preprocessing.n4 else 'none'}",
         *(f"  {line}" for line in run.warnings),
         *cost_lines(estimate),
+        *cluster_lines(run, estimate),
     ]
     _say(run, lines)
     if as_json:
@@ -89,6 +91,7 @@ def _print_import(run: ImportedRun, as_json: bool) -> None:
         f"  grid: {run.card.grid_mm} mm, {' x '.join(map(str, run.mask.shape))} voxels; device: {run.device}",
         f"  explains all scans: {', '.join(run.config.explain.holdout)}; occlusions {way}",
         *cost_lines(estimate),
+        *cluster_lines(run, estimate),
     ]
     _say(run, lines)
     if as_json:
@@ -103,7 +106,7 @@ def _title(run: Run) -> str:
 
 def _as_json(run: Run) -> dict:
     """Return the plan for other programs: the fixed test set, the scans of each network, what is left out."""
-    scans, planned = run.cohort.scans, run.jobs
+    scans, planned, estimate = run.cohort.scans, run.jobs, estimate_costs(run)
     return {
         "cohort": run.cohort.name,
         "simulated": run.cohort.simulated,
@@ -114,7 +117,8 @@ def _as_json(run: Run) -> dict:
         "warnings": list(run.cohort.warnings),
         "test_set": _test_set(scans)["subject"].drop_duplicates().tolist(),
         "models": {j.model: {"training_scans": len(j.train), "test_scans": len(j.test)} for j in planned},
-        **asdict(estimate_costs(run)),
+        **asdict(estimate),
+        "cluster": cluster_plan(run, estimate),
     }
 
 
@@ -158,7 +162,7 @@ def _target_line(cohort: Cohort) -> list[str]:
 
 def _network_lines(run: Run) -> list[str]:
     """Say which networks would be trained on how many scans, and what that costs."""
-    config, planned = run.config, run.jobs
+    config, planned, estimate = run.config, run.jobs, estimate_costs(run)
     tested = _test_set(run.cohort.scans)
     return [
         f"  fixed test set: {tested['subject'].nunique()} subjects, {len(tested)} scans (--json names the subjects)",
@@ -168,7 +172,8 @@ def _network_lines(run: Run) -> list[str]:
           f"({', '.join(getattr(config.explain, job.model_set)) or 'no methods'})" for job in planned),
         f"  {config.training.network}: {'' if config.training.patience is None else 'at most '}"
         f"{config.training.epochs} epochs of batches of {config.training.batch_size}",
-        *cost_lines(estimate_costs(run)),
+        *cost_lines(estimate),
+        *cluster_lines(run, estimate),
     ]  # fmt: skip
 
 

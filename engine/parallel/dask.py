@@ -96,7 +96,7 @@ class DaskBackend:
 
         gpus = visible_gpus() if device == "cuda" else []
         self._gpus = tuple(gpus)
-        workers = config.workers or len(gpus) or max(1, (os.cpu_count() or 1) // threads)
+        workers = workers_here(config, threads, device)
         # Dask would set the threads of BLAS to one, and results differ in the last digits.
         dask.config.set({"distributed.nanny.pre-spawn-environ": {}})
         try:
@@ -188,3 +188,9 @@ class DaskBackend:
         self._client.close()
         if self._cluster is not None:
             self._cluster.close()
+
+
+def workers_here(config: ClusterConfig, threads: int, device: str) -> int:
+    """Return the number of workers on this machine: as asked for, one a GPU, or as the cores divide by threads."""
+    gpus = len(visible_gpus()) if device == "cuda" else 0
+    return config.workers or gpus or max(1, (os.cpu_count() or 1) // threads)
