@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -358,3 +361,43 @@ def test_a_task_out_of_time_goes_on_with_the_same_batch(tmp_path):
     assert [line.split('"kind": ')[1][:9] for line in (tmp_path / "m").read_text().splitlines()] == [
         '"started"', '"told", "', '"ended", ',
     ]  # fmt: skip
+
+
+def test_the_example_of_the_documentation_is_a_configuration(tmp_path):
+    text = (Path(__file__).parent.parent / "docs/cluster.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "my.yaml").write_text(example)
+    cluster = load_config(tmp_path / "my.yaml", None, {"cluster.engine": "slurm"}).cluster
+    assert (cluster.gres, cluster.walltime, cluster.sbatch) == ("gpu:1", "04:00:00", {"qos": "long"})
+    parameters = SlurmBackend._parameters(SimpleNamespace(config=cluster), replace(_work(_double), gpu=True, threads=4))
+    assert {key: parameters[key] for key in ("time", "gres", "mem", "cpus_per_task", "account")} == {
+        "time": 240, "gres": "gpu:1", "mem": "32768MB", "cpus_per_task": 4, "account": "my-lab",
+    }  # fmt: skip
+    assert "gres" not in SlurmBackend._parameters(SimpleNamespace(config=cluster), _work(_double))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--cluster", "slurm", "--set", "cluster.at_once=2"], [
+            "by SLURM: ", " tasks, about ", "hours in all; at the soonest about ", "with 2 at once",
+            "train: 3 networks in 3 tasks of about", "explain: 11 blocks of at most 64 scans in 11 tasks",
+            "shared folder",
+        ]),
+        (["--cluster", "slurm", "--set", "cluster.tasks=2", "--set", "cluster.walltime=0:00:01"], [
+            "train: 3 networks in 2 tasks", "longer than cluster.walltime (0:00:01): tasks of train, explain",
+        ]),
+        (["--cluster", "tcp://h:1"], ["by Dask at tcp://h:1: ", "with a worker for each"]),
+        (["--cluster", "dask", "--set", "cluster.workers=2"], ["by Dask on this machine: ", "with 2 at once"]),
+    ],
+)  # fmt: skip
+def test_the_plan_says_tasks_hours_and_storage_of_the_engine(words, said, tmp_path, capsys):
+    options = ["--preset", "smoke", "--plan", "--json", "--device", "cpu", "--store", str(tmp_path), *words]
+    assert command.main(STAGES, [*options, "--set", "trust.networks=0"]) == 0
+    shown = capsys.readouterr()
+    for text in said:
+        assert text in shown.err
+    plan = json.loads(shown.out)["cluster"]
+    assert plan["tasks"] == sum(share["tasks"] for share in plan["shares"])
+    assert plan["hours"] >= 0
+    assert list(tmp_path.iterdir()) == []
