@@ -384,8 +384,9 @@ def test_the_example_of_the_documentation_is_a_configuration(tmp_path):
             "train: 3 networks in 3 tasks of about", "explain: 11 blocks of at most 64 scans in 11 tasks",
             "shared folder",
         ]),
-        (["--cluster", "slurm", "--set", "cluster.tasks=2", "--set", "cluster.walltime=0:00:01"], [
-            "train: 3 networks in 2 tasks", "longer than cluster.walltime (0:00:01): tasks of train, explain",
+        (["--cluster", "slurm", "--set", "cluster.tasks=2", "--set", "cluster.walltime=0:01:00",
+          "--set", "training.epochs=20000"], [
+            "train: 3 networks in 2 tasks", "longer than cluster.walltime (0:01:00): tasks of train",
         ]),
         (["--cluster", "tcp://h:1"], ["by Dask at tcp://h:1: ", "with a worker for each"]),
         (["--cluster", "dask", "--set", "cluster.workers=2"], ["by Dask on this machine: ", "with 2 at once"]),
