@@ -189,3 +189,10 @@ class CohortConfig(Section):
             if len(rules[0]) != 2:
                 raise ValueError("exactly two groups are needed, the positive one first")
         return self
+
+
+class PhenotypeConfig(Section):
+    """What a regression with target=phenotype predicts, and where that lies."""
+
+    name: str = Field(min_length=1, max_length=60, description="of the structure, for people")
+    regions: list[str] = Field(min_length=1, description="of the atlas: the truth of the heatmaps")

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, model_validator
 
 from engine.config.cluster_schema import ClusterConfig
-from engine.config.cohort_schema import CohortConfig
+from engine.config.cohort_schema import CohortConfig, PhenotypeConfig
 from engine.config.model_card import Imported
 from engine.config.preprocessing_schema import PreprocessingConfig
 from engine.config.section import Section
@@ -243,13 +243,6 @@ class TrustConfig(Section):
     )
     measures: list[TrustMeasure] = Field(list(TRUST_MEASURES), description="which of them")
     shuffled_networks: int = Field(1, ge=0, description="trained on labels that were dealt out anew; randomisation")
-
-
-class PhenotypeConfig(Section):
-    """What a regression with target=phenotype predicts, and where that lies."""
-
-    name: str = Field(min_length=1, max_length=60, description="of the structure, for people")
-    regions: list[str] = Field(min_length=1, description="of the atlas: the truth of the heatmaps")
 
 
 class StoreConfig(Section):
