@@ -26,7 +26,7 @@ GROUPS = ["AD", "NC"]
 
 def test_numbers_have_three_significant_digits():
     values = (0.77, 0.5, 12.34, 9.996, 1363276.0, 0.0001234, -0.767264, 0.0, float("nan"), None)
-    texts = ["0.770", "0.500", "12.3", "10.0", "1,360,000", "0.000123", "-0.767", "0", "–", "–"]
+    texts = ["0.770", "0.500", "12.3", "10.0", "1,360,000", "0.000123", "−0.767", "0", "–", "–"]
     assert [formatting.three(v) for v in values] == texts
     assert formatting.mean_sd(0.77, 0.0612) == "0.770 ± 0.061"
     assert formatting.mean_sd(0.77, None) == "0.770"

@@ -348,7 +348,7 @@ def test_thousands_of_changed_tokens_open_nothing(state, client):
     keeper = short.token(KEY, VIEW)
     short.keep(state, KEY, VIEW, keeper, NOW)
     draw = random.Random(17)
-    for _ in range(1500):
+    for _ in range(1800):
         answer = client.ask(f"{BASE}/share/{quote(mutated(token, draw), safe='')}")
         assert answer.status == 404
         assert "demo" not in answer.text

@@ -129,7 +129,7 @@ def test_the_averages_of_the_reference_are_pictures_beside_the_scan(opened, stor
     assert captions_of(app) == ["new-1, explained by fold-2", *groups]
     app = opened(store, p_groups="open", **link | {"p_model": "holdout-seed-2", "set": "holdout"})
     assert captions_of(app) == groups
-    assert "Of holdout-seed-2, a retrained model, there is none" in text_of(app)
+    assert "Of held-out, retrained 2 there is none" in text_of(app)
 
 
 def test_the_picture_of_a_scan_is_its_heatmap_by_one_model(store):
@@ -150,7 +150,7 @@ def test_predictions_of_all_models_are_said_with_mean_and_range(opened, store):
     (said,) = [one.value for one in app.markdown if one.value.startswith("**p(AD)")]
     assert f"2 folds mean {mean}, {low} to {high}" in said
     assert said.startswith(f"**p(AD) {mean}**")
-    assert app.button_group(key="p_model").options == ["fold-1", "fold-2"]
+    assert app.button_group(key="p_model").options == ["fold 1", "fold 2"]
     assert "One scan of this person" in text_of(app)
 
 

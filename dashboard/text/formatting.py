@@ -89,6 +89,13 @@ def in_order(methods: list[str]) -> list[str]:
     return sorted(set(methods), key=lambda m: (list(METHODS).index(m) if m in METHODS else len(METHODS), m))
 
 
+def network_name(model: str) -> str:
+    """Write fold-3 as fold 3, holdout as held-out, holdout-seed-2 as held-out, retrained 2."""
+    first, _, number = model.partition("-seed-")
+    first = "held-out" if first == "holdout" else plain(first.replace("fold-", "fold "))
+    return f"{first}, retrained {plain(number)}" if number else first
+
+
 def region_name(region: str) -> str:
     """Write Temporal_Mid_L as Middle temporal gyrus, left; a name of another atlas than AAL as it is, without marks."""
     return known_name(region) or _without_marks(region)
@@ -106,7 +113,7 @@ def _without_marks(name: str) -> str:
 
 
 def three(value: float | None) -> str:
-    """Write three significant digits, without exponents: 0.770, 12.3, 1,360,000."""
+    """Write three significant digits, without exponents: 0.770, 12.3, 1,360,000, −0.0250."""
     if value is None or not math.isfinite(value):
         return NONE
     if value == 0:
@@ -114,7 +121,7 @@ def three(value: float | None) -> str:
     digits = 2 - math.floor(math.log10(abs(value)))
     # Rounding may add a digit: 9.996 is 10.0.
     digits = 2 - math.floor(math.log10(abs(round(value, digits))))
-    return f"{round(value, digits):,.{max(digits, 0)}f}"
+    return f"{round(value, digits):,.{max(digits, 0)}f}".replace("-", "−")
 
 
 def probability(value: float | None) -> str:

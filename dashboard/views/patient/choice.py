@@ -112,4 +112,4 @@ def pick_model(selection: Selection, scan: str) -> str:
         url_state.write(MODEL, models[0])
         url_state.linked(MODEL)
         return models[0]
-    return url_state.choose(MODEL, "Explained by", models, widget="segmented")
+    return url_state.choose(MODEL, "Explained by", models, widget="segmented", words=formatting.network_name)

@@ -120,9 +120,7 @@ def pictures(reference: Reference, selection: Selection, model: str, row: pd.Ser
         who = f"{people}, explained by {model}" if panel.heading == people else f"{panel.heading}, {panel.people()}"
         display.brain_picture(column, picture, who, map_grid.description(panel, look))
     alone = (
-        ""
-        if people in {panel.heading for panel in drawn}
-        else f"Of {formatting.plain(model)}, a retrained model, there is none. "
+        "" if people in {panel.heading for panel in drawn} else f"Of {formatting.network_name(model)} there is none. "
     )
     box.caption(
         f"{formatting.method_name(method)}, evidence for {selection.evidence()}, one colour scale, from the median "
