@@ -13,6 +13,7 @@ from scipy import stats
 
 from engine.config.loading import parse_override
 from engine.errors import UserError
+from engine.pipeline.method_benchmark import seeds
 from engine.pipeline.method_benchmark.cells import (
     ALL,
     CELLS,
@@ -199,6 +200,29 @@ def test_findings_follow_the_numbers(benchmark, tmp_path):
     assert "The null cohort ends at AUC 0.55 (0.45 to 0.60): chance." in said
     other = findings(written(tmp_path / "other", score_frame(sensitivity=-0.2)))
     assert "The plain gradient is number 4 of 4 (-0.20 (-0.24 to -0.16): less than untrained networks)." in other
+
+
+def test_another_seed_is_laid_beside_the_first(benchmark, tmp_path):
+    scores = score_frame()
+    said = seeds.compared(benchmark, written(tmp_path / "again", scores))
+    assert "seed 0, first and seed 0, second" in said
+    assert "Spearman 1.00 over 4 methods" in said
+    assert "The ranking is the same up to the intervals." in said
+    far = scores.copy()
+    for column in ("difference", "difference_low", "difference_high"):
+        far[column] = -far[column]
+    turned = seeds.compared(benchmark, written(tmp_path / "far", far))
+    assert "Spearman -1.00" in turned
+    assert "The ranking is not the same" in turned
+
+
+def test_nothing_in_common_and_no_benchmark_are_errors_in_words(benchmark, tmp_path):
+    lost = written(tmp_path / "lost")
+    pd.read_parquet(lost.folder / "cells.parquet").assign(auc_low=0.3).to_parquet(lost.folder / "cells.parquet")
+    with pytest.raises(UserError, match="no cohort is in both benchmarks"):
+        seeds.compared(benchmark, Benchmark(lost.folder))
+    with pytest.raises(StoreNotFoundError, match="there is no benchmark"):
+        seeds.compared(benchmark, Benchmark(tmp_path / "nowhere"))
 
 
 def test_hostile_or_damaged_benchmarks_are_errors_in_words(tmp_path, benchmark):

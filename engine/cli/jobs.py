@@ -180,6 +180,8 @@ def benchmark_parser() -> argparse.ArgumentParser:
                    help=f"result store of the runs (default: {DEFAULT_STORE})")  # fmt: skip
     p.add_argument("--output", type=Path, metavar="PATH", help="for tables and findings (default: STORE/benchmark)")
     add_device(p)
+    p.add_argument("--against", type=Path, metavar="FOLDER", help="compute nothing: lay the tables of --output beside "
+                   "those of this folder, of another seed, and say whether they rank the methods alike")  # fmt: skip
     p.add_argument("--plan", action="store_true", help="print what would be done; do nothing")
     add_json(p)
     return p
@@ -187,6 +189,8 @@ def benchmark_parser() -> argparse.ArgumentParser:
 
 def run_method_benchmark(options: argparse.Namespace, device: str, progress: Progress) -> int:
     """Run `benchmark`."""
+    if options.against:
+        return _against(options)
     from engine.pipeline.method_benchmark.cells import FULL, QUICK, chosen, phenotype_cells  # noqa: PLC0415
     from engine.pipeline.method_benchmark.command import Request, plan_lines, run_benchmark  # noqa: PLC0415
     from engine.pipeline.run import check_store  # noqa: PLC0415
@@ -217,6 +221,17 @@ def run_method_benchmark(options: argparse.Namespace, device: str, progress: Pro
     benchmark = run_benchmark(request, progress)
     if options.json:
         print(json.dumps({"benchmark": str(benchmark.folder), **benchmark.manifest}), flush=True)
+    return 0
+
+
+def _against(options: argparse.Namespace) -> int:
+    """Print how far two benchmarks agree: of --output, or what ships where there is none, and of --against."""
+    from engine.pipeline.method_benchmark.seeds import compared  # noqa: PLC0415
+    from store.benchmark import MANIFEST, PACKAGED, Benchmark  # noqa: PLC0415
+
+    own = options.output or options.store / "benchmark"
+    first = PACKAGED if options.output is None and not (own / MANIFEST).is_file() else own
+    print(compared(Benchmark(first), Benchmark(options.against)), end="", flush=True)
     return 0
 
 

@@ -16,6 +16,7 @@ from engine.pipeline.method_benchmark.leaderboard import (
     null_test,
     rank_agreement,
 )
+from engine.pipeline.method_benchmark.randomised import failing, last_steps
 from engine.pipeline.method_benchmark.words import counted, interval_words, label, markdown, with_ends
 from store.benchmark import IMPOSED, PHENOTYPE, Benchmark
 from store.keys import explains
@@ -224,16 +225,12 @@ def _stable(benchmark: Benchmark) -> list[str]:
 
 def _randomised(benchmark: Benchmark) -> list[str]:
     """Say which methods fail when the network is drawn anew (Arun et al. 2021)."""
-    table = benchmark.table("randomisation")
-    table = table[(table["kind"] == "cascade") & table["measure"].isin(["ssim", "ssim_absolute"])]
-    if table.empty:
+    last, fails = last_steps(benchmark), failing(benchmark)
+    if fails is None:
         return []
-    last = table.sort_values("step").groupby(["cell", "method", "measure"]).tail(1)
-    fails = last[last["value"] >= last["reference"]]
-    failing = fails.groupby("method")["cell"].nunique().to_dict()
     cells = last["cell"].nunique()
-    named = ", ".join(f"{method} (in {count} of {cells})" for method, count in failing.items())
-    rest = sorted(set(last["method"]) - set(failing))
+    named = ", ".join(f"{method} (in {count} of {cells})" for method, count in fails.items())
+    rest = sorted(set(last["method"]) - set(fails))
     return [
         "## Which methods fail randomisation?",
         "All layers drawn anew; a method fails where the structural similarity, signed or absolute, does not fall "
