@@ -23,14 +23,15 @@ from dashboard.links import keys
 from dashboard.links import routes as link_routes
 from dashboard.serving import health, hosting, state
 from dashboard.serving.access_log import AccessLog
+from dashboard.serving.addresses import base_path
 from dashboard.serving.headers import SafeHeaders
 from dashboard.serving.logins import Logins
 from dashboard.serving.media import MediaForReaders
 from dashboard.serving.secret_files import SecretFileError
 from dashboard.shell import access, browser_history, locality
+from dashboard.shell.components import plot_files
 from dashboard.shell.guard import Guard
 from dashboard.shell.menu import TITLES, VIEWS
-from dashboard.viewer.serving import base_path
 
 HOSTED = hosting.current()
 BASE = HOSTED.base if HOSTED else base_path(st.get_option("server.baseUrlPath"))
@@ -67,7 +68,9 @@ try:
 except SecretFileError as error:
     raise SystemExit(f"error: {error}") from None
 # Every route beside Streamlit's own.
-ROUTES: list[BaseRoute] = [*viewer.routes(BASE), *locality.routes(BASE), *health.routes(BASE)]
+ROUTES: list[BaseRoute] = [
+    *viewer.routes(BASE), *plot_files.routes(BASE), *locality.routes(BASE), *health.routes(BASE),
+]  # fmt: skip
 if HOSTED:
     ROUTES += link_routes.routes(link_routes.LinkServer(BASE, state.of_server, keys.signing_key, TITLES))
 PAGES = [view.name for view in VIEWS]

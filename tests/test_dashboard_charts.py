@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 
 import numpy as np
 import pandas as pd
@@ -179,10 +180,18 @@ def test_what_plotly_does_not_know_is_found(wrong):
 def test_numbers_reach_the_browser_with_their_gaps_and_the_chart_is_not_changed():
     chart = Chart().add(x=np.array([1.0, np.nan]), y=pd.Series([1, 2]), customdata=pd.Series(["a", None])).finish(200)
     before = {name: dict(part) for name, part in chart.layout.items() if isinstance(part, dict)}
-    text = chart.plotly("#123456").to_json()
+    text = chart.plotly().to_json()
     assert '"customdata":["a",null]' in text
-    assert text.count('"color":"#123456"') == 5
+    assert "color" not in json.loads(text)["layout"].get("font", {})  # the browser knows the ink of the theme
     assert {name: part for name, part in chart.layout.items() if isinstance(part, dict)} == before
+
+
+def test_a_chart_is_said_in_words():
+    chart = Chart(2).add(x=[1], y=[1], name="AD").add(2, x=[1], y=[1], name="NC").x(title="age in years")
+    chart.y(title="share, %").column_titles(["Left", "<b>Right</b>"])
+    assert chart.finish(200).in_words() == "Chart of share, % against age in years. Left,  Right . AD, NC."
+    assert SAMPLES["charts.confusion"]().in_words() == "Heatmap of true against predicted. "
+    assert all(make().in_words().endswith(".") for make in SAMPLES.values())
 
 
 def test_columns_share_an_axis_or_have_their_own():

@@ -141,7 +141,7 @@ def test_names_of_methods_and_regions_have_no_marks():
 def test_a_chart_has_no_tags_but_ours():
     figure = Chart().add(x=["<a href='https://evil.example'>Sign in</a>"], y=[1], name="<b>ours</b><br><img src=x>")
     figure.annotate(text="AD<sup>2</sup><script>x</script>")
-    spec = figure.finish(100).plotly("#000").to_json()
+    spec = figure.finish(100).plotly().to_json()
     for tag in ("<a ", "<img", "<script", "</a>"):
         assert tag not in spec
     assert "<b>ours</b><br>&lt;img src=x>" in json.loads(spec)["data"][0]["name"]

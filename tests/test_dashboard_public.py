@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from crowd import NAME, REASONS, elements, make_crowd
+from pages import given_charts
 from store_factory import METHODS
 from volume_routes import fetched, get
 
@@ -83,6 +84,7 @@ def seen(open_view, crowd, monkeypatch):
         protos = [element.proto for element in elements(app._tree)]
         frames = [element.value for kind in ("dataframe", "table") for element in app.get(kind)]
         specs = [json.loads(proto.spec) for proto in protos if getattr(proto, "spec", "")]
+        specs += [json.loads(chart["figure"]) for chart in given_charts(app)]
         numbers = [*numbers_of(specs), *(number for frame in frames for number in numbers_of(frame.to_dict("list")))]
         said = [str(proto) for proto in protos] + [frame.to_csv() for frame in frames]
         assert not any("This view failed" in text for text in said)
@@ -331,7 +333,7 @@ def test_the_report_of_the_cohort_gives_no_number_of_few(crowd):
 
 def test_means_of_a_region_hold_no_value_of_a_scan():
     table = pd.DataFrame({"diagnosis": ["AD"] * 11 + ["NC"] * 11, "value": np.random.default_rng(0).random(22)})
-    chart = charts.means(table, ["AD", "NC"], ["AD", "NC"], axis="share", factor=1).plotly("#000")
+    chart = charts.means(table, ["AD", "NC"], ["AD", "NC"], axis="share", factor=1).plotly()
     numbers = list(numbers_of(json.loads(chart.to_json())))
     assert not np.isin(np.round(table.value, 9), np.round(numbers, 9)).any()
     assert one_region.spread_words(regions_tables.spread(table.assign(scan=range(22), subject=range(22)), ["AD"]), 1,

@@ -15,6 +15,7 @@ from PIL import Image
 
 SVG = "{http://www.w3.org/2000/svg}"
 CHARTS = {"bars": "chart-bars", "two panels": "chart-two-panels", "glass": "chart-glass"}
+BUTTONS = {key: f".st-key-{name} .save" for key, name in CHARTS.items()} | {"glass": ".st-key-save-glass"}
 FLAT = ("bars", "two panels")
 
 
@@ -29,8 +30,8 @@ def harness(tmp_path_factory):
 def saved(browser, harness):
     """(chart, kind) -> file, saved once from a page in the light theme."""
     page = new_page(browser)
-    open_page(page, harness)
-    page.locator(".js-plotly-plot .main-svg").first.wait_for()
+    open_page(page, f"{harness}?3d=1")
+    page.locator(".st-key-glass .main-svg").first.wait_for()
     page.wait_for_timeout(1500)
     files = {(key, kind): save(page, key, kind) for key in CHARTS for kind in ("png", "svg")}
     yield files
@@ -40,7 +41,7 @@ def saved(browser, harness):
 
 def save(page, key: str, kind: str) -> bytes:
     with page.expect_download() as download:
-        page.locator(f".st-key-save-{key.replace(' ', '-')} button[data-kind={kind}]").click()
+        page.locator(f"{BUTTONS[key]} button[data-kind={kind}]").click()
     assert download.value.suggested_filename == f"{CHARTS[key]}.{kind}"
     data = Path(download.value.path()).read_bytes()
     if folder := os.environ.get("BRAINWHY_SHOTS"):
@@ -77,8 +78,8 @@ def test_clip_paths_that_name_the_page_become_names(browser, harness):
     """Below a base address Plotly writes the whole address of the page into them."""
     page = new_page(browser)
     open_page(page, harness)
-    page.locator(".st-key-bars .main-svg").first.wait_for()
-    changed = page.evaluate("""() => [...document.querySelectorAll(".st-key-bars [clip-path]")].map(
+    page.locator(".st-key-chart-bars .main-svg").first.wait_for()
+    changed = page.evaluate("""() => [...document.querySelectorAll(".st-key-chart-bars [clip-path]")].map(
         e => e.setAttribute("clip-path", e.getAttribute("clip-path").replace(/#/, location.href + "#"))).length""")
     text = save(page, "bars", "svg").decode()
     assert changed > 0
@@ -110,7 +111,7 @@ def test_a_saved_chart_looks_as_on_the_page(browser, harness):
     open_page(page, harness)
     page.wait_for_timeout(1000)
     data = save(page, "two panels", "svg")
-    chart = page.locator(".st-key-two-panels .js-plotly-plot")
+    chart = page.locator(".st-key-chart-two-panels .js-plotly-plot")
     shown = pixels(chart.screenshot())
     page.goto("about:blank")
     page.set_content(f"<body style='margin:0'>{data.decode()}</body>")

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
+from pages import given_charts
 from plotly_schema import validated
 from store_factory import METHODS, REGIONS, make_larger_run, shared_store
 from streamlit.testing.v1 import AppTest
@@ -72,7 +73,7 @@ def open_page(open_view):
 
 
 def charts_of(app: AppTest) -> list[str]:
-    return [chart.proto.spec for chart in app.get("plotly_chart")]
+    return [chart["figure"] for chart in given_charts(app)]
 
 
 # -- frames -------------------------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ STANDOFF = 15  # pixels to the title of an axis, on top of the depth of its tick
 LEGEND_ROW, COLUMN_TITLE = 42, 26  # with the 12 pixels that Plotly keeps free beyond a legend
 EDGES = {"l": 4, "r": 14, "t": 10, "b": 4}  # at least; half of the last tick label stands at the right
 FEW_DOTS, THINNING_SEED = 50, 0  # traces of so few are never thinned
+KINDS = {"bar": "Bar chart", "box": "Box plot", "heatmap": "Heatmap"}  # of traces, in words; scatter: Chart
 NARROW, WIDE = frozenset("fijlrtI .,:;'()[]|-/"), frozenset("mwMW%@±×−=+")
 
 
@@ -219,17 +220,26 @@ class Chart:
         decimals = max(0, 1 - math.floor(math.log10(max(high - low, 1e-4))))
         return max((f"{end:.{decimals}f}" for end in (low, high)), key=len)
 
-    def plotly(self, ink: str) -> go.Figure:
-        """Return the figure for the page, unchecked, with words in the colour `ink`; this chart stays as it is."""
-        layout = self.layout | {"font": {"color": ink}, "template": {}}  # a template of Plotly's own would be sent too
-        for name, axis in layout.items():
-            if name[1:].startswith("axis"):
-                title = axis.get("title", {})
-                layout[name] = axis | {
-                    "tickfont": axis.get("tickfont", {}) | {"color": ink},
-                    "title": title | {"font": title.get("font", {}) | {"color": ink}},
-                }
+    def plotly(self) -> go.Figure:
+        """Return the figure for the page, unchecked; the browser gives its words the ink of the theme."""
+        layout = self.layout | {"template": {}}  # a template of Plotly's own would be sent too
         return go.Figure(data=_tame(self.data), layout=_tame(layout), _validate=False)
+
+    def in_words(self) -> str:
+        """Say what is drawn, for those who do not see it: kind, axes, columns and series."""
+        kinds = dict.fromkeys(KINDS.get(trace["type"], "Chart") for trace in self.data)
+        across, upwards = ([title for axis in self.axes(letter) if (title := _title(axis))] for letter in "xy")
+        columns = [note["text"] for note in self.layout.get("annotations", []) if note.get("yref") == "paper"]
+        columns += [self.layout["title"]["text"]] if "title" in self.layout else []
+        shown = dict.fromkeys(trace["name"] for trace in self.data if trace.get("name"))
+        about = " against ".join(" and ".join(dict.fromkeys(titles)) for titles in (upwards, across) if titles)
+        words = next((kind for kind in kinds if kind != "Chart"), "Chart") + (f" of {about}" if about else "")
+        lists = [", ".join(map(str, names)) for names in (columns, shown) if names]
+        return re.sub("<.*?>", " ", f"{'. '.join([words, *lists])}.")
+
+
+def _title(axis: dict[str, Any]) -> str:
+    return "" if axis.get("visible") is False else axis.get("title", {}).get("text", "")
 
 
 def _is_dots(trace: dict[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -12,7 +13,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.drawing.chart import Chart
 from dashboard.drawing.pictures import ScreenPicture
-from dashboard.shell.components.save_chart import save_figure
+from dashboard.shell.components import plot
 from dashboard.text import formatting
 from store.export.csv import neutralised
 
@@ -30,33 +31,34 @@ def ink() -> str:
 
 
 def chart(
-    place: DeltaGenerator, figure: Chart | Figure, key: str, *, save: bool = True, wide: bool = False, **options: Any
+    place: DeltaGenerator, figure: Chart, key: str, *, wide: bool = False, clicks: bool = False,
+    on_click: Callable[[Any], None] | None = None,
 ) -> Any:  # fmt: skip
-    """Show a chart in the ink of the theme, with buttons that save it; return what `plotly_chart` does, given
-    `options`.
+    """Show a chart with buttons that save it; return the customdata of the mark that was clicked just now, or None.
+
+    The browser draws it in the ink of the theme once the reader is about to see it, and keeps its plot.
 
     Args:
-        save: False for what the browser draws on a canvas (3D), which cannot be saved as SVG.
         wide: on a phone it keeps a width at which it can be read, and is moved sideways.
+        clicks: marks with customdata can be clicked.
+        on_click: called with the customdata before the next pass, as the callback of a button is; implies `clicks`.
     """
-    colour, said = ink(), ""
-    if isinstance(figure, Chart):
-        if (dots := figure.dots()) > MOST_DOTS:
-            figure = figure.thinned(MOST_DOTS)
-            said = f"{figure.dots():,} of {dots:,} dots are drawn, chosen at random and always the same; lines, means "
-            said += "and numbers are of all. The filters at the left show others."
-        figure = figure.plotly(colour)
-    elif figure.layout.font.color != colour:
-        figure.update_layout(font_color=colour)
+    said = ""
+    if (dots := figure.dots()) > MOST_DOTS:
+        figure = figure.thinned(MOST_DOTS)
+        said = f"{figure.dots():,} of {dots:,} dots are drawn, chosen at random and always the same; lines, means "
+        said += "and numbers are of all. The filters at the left show others."
     box = place.container(gap=None)
-    inside = box.container(key=f"wide-chart-{key}") if wide else box
-    answer = inside.plotly_chart(figure, config={"displayModeBar": False}, key=key, **options)
+    inside = box.container(gap=None, key=f"wide-chart-{key}") if wide else box
+    clicked = plot.show_chart(inside, figure, key, clicks=clicks or on_click is not None, on_click=on_click)
     if said:
         box.caption(said)
-    if save:
-        with box:
-            save_figure(key, key)
-    return answer
+    return clicked
+
+
+def scene(place: DeltaGenerator, figure: Figure, key: str) -> None:
+    """Show a figure in 3D, which Streamlit's own chart draws: our part of plotly.js draws none."""
+    place.plotly_chart(figure.update_layout(font_color=ink()), config={"displayModeBar": False}, key=key)
 
 
 def brain_picture(place: DeltaGenerator, picture: ScreenPicture, caption: str, description: str) -> None:

@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from dashboard.data import workers
+from dashboard.serving.addresses import base_path
 from dashboard.shell import access
 from dashboard.viewer import group_volumes, signing, surface_places, volumes
 from store import StoreError
@@ -24,12 +25,6 @@ PREFIX = "/brainwhy"
 FRONTEND = Path(__file__).parent / "frontend"
 MEDIA = {".js": "text/javascript", ".css": "text/css"}
 COMPRESSION = 1
-
-
-def base_path(base: str | None = None) -> str:
-    """Return the part of every address before the app's own: "" or "/heat"; None asks the running server."""
-    text = (st.get_option("server.baseUrlPath") if base is None else base) or ""
-    return f"/{text.strip('/')}" if text.strip("/") else ""
 
 
 def routes(base: str = "") -> list[Route]:

@@ -42,26 +42,29 @@ ARGUMENTS = (
     "--disable-partial-raster", "--disable-lcd-text", "--force-color-profile=srgb",
 )  # fmt: skip
 
-# Remembers when the page last changed and last asked the server, and finds the viewers, which live in shadow trees.
+# Remembers when the page last changed, asked the server and had its answer, and finds the viewers, which live in
+# shadow trees.
 WATCH = """
-window.__changed = window.__asked = performance.now();
+window.__changed = window.__asked = window.__answered = performance.now();
 new MutationObserver(changes => {
     if (changes.some(({target}) => !target.closest?.('[data-testid=stHeader], [data-testid=stStatusWidget]')))
         window.__changed = performance.now();
-    if (changes.some(({attributeName}) => attributeName === 'data-test-script-state')
-        && document.querySelector('[data-testid=stApp]').dataset.testScriptState !== 'notRunning')
-        window.__asked = performance.now();
+    if (changes.some(({attributeName}) => attributeName === 'data-test-script-state')) {
+        const rests = document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning';
+        window[rests ? '__answered' : '__asked'] = performance.now();
+    }
 }).observe(document, {subtree: true, childList: true, attributes: true, characterData: true});
 window.__viewers = (root = document) => [...root.querySelectorAll('*')].flatMap(
     element => [...(element.__viewer ? [element] : []), ...(element.shadowRoot ? __viewers(element.shadowRoot) : [])]);
 """
 # Connected, the script has run to its end, nothing is stale or half drawn, every component's script has begun, every
-# picture and volume has arrived.
+# picture and volume has arrived. Charts that nobody sees are not drawn.
 FINISHED = """() => {
     const app = document.querySelector('[data-testid=stApp]');
     return app !== null
         && app.dataset.testScriptState === 'notRunning' && app.dataset.testConnectionState === 'CONNECTED'
         && !document.querySelector('[data-stale=true], [data-testid=stSkeleton], [data-testid=stSpinner]')
+        && !document.querySelector('.brainwhy-chart[data-state=due]')
         && [...document.images].every(image => image.complete)
         && [...document.querySelectorAll('[data-testid=stBidiComponentIsolated]')].every(
             ({shadowRoot}) => shadowRoot?.childElementCount && !shadowRoot.querySelector('[data-state=starting]'))

@@ -26,6 +26,13 @@ def turn_to(app: AppTest, view: str) -> AppTest:
     return app
 
 
+def given_charts(app: AppTest) -> list[dict[str, Any]]:
+    """What the charts of a page are given: the figure as JSON, words, and whether its marks can be clicked."""
+    return [
+        json.loads(one.proto.json) for one in app.get("bidi_component") if one.proto.component_name == "brainwhy_chart"
+    ]
+
+
 def slices_of(app: AppTest, part: str) -> list[dict[str, Any]]:
     """What the parts of the sheet of slices on Group maps are given: head (one), row or note."""
     found = [

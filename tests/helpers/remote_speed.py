@@ -59,7 +59,7 @@ def first_view(browser: Browser, address: str, page_name: str, folder: Path, var
         warm.context.close()
         page = new_page(browser)
         page.goto(f"{server.url}/{page_name}")
-        seconds = page.evaluate(TIMED, "navigation") / 1000
+        seconds = page.evaluate(TIMED, "navigation")[0] / 1000
         if "This view failed" in main_text(page) or "does not answer" in main_text(page):
             raise SystemExit(f"the page fails:\n{main_text(page)}\n{server.log}")
         page.context.close()

@@ -1,33 +1,44 @@
-"""Charts with their save buttons, for tests in a browser: `streamlit run tests/helpers/saving_harness.py`."""
+"""Charts with their save buttons, for tests in a browser: `streamlit run tests/helpers/saving_harness.py`.
+
+The address asks for more: `?charts=12` further charts one below the other, `?3d=1` a brain in 3D.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
-from plotly.subplots import make_subplots
+from streamlit.runtime.scriptrunner_utils.script_run_context import get_script_run_ctx
 
+from dashboard.drawing.chart import CLEAR, Chart
 from dashboard.drawing.glass import glass_brain
 from dashboard.shell import display
-from dashboard.shell.components import save_chart
+from dashboard.shell.components import plot_files, save_chart
+
+NAMES = ["Temporal Mid <b>left</b>", "Hippocampus & more"]
 
 
-def bars() -> go.Figure:
-    """Long names, clipped bars, an annotation, a legend."""
-    figure = go.Figure(
-        go.Bar(x=[3, 2], y=["Temporal Mid <b>left</b>", "Hippocampus & more"], orientation="h", name="AD")
-    )
-    figure.add_scatter(x=[1, 2.5], y=["Temporal Mid <b>left</b>", "Hippocampus & more"], mode="markers", name="NC")
-    figure.add_annotation(x=2.5, y=0, text="3.00 %", showarrow=False)
-    return figure.update_layout(height=260, showlegend=True, paper_bgcolor="rgba(0,0,0,0)")
+def bars(size: int) -> Chart:
+    """Long names, clipped bars, an annotation, a legend; dots that can be clicked."""
+    chart = Chart().add(type="bar", x=[3, 2], y=NAMES, orientation="h", name="AD")
+    chart.add(x=[1, 2.5], y=NAMES, mode="markers", name="NC", customdata=["first", "second"], marker={"size": size})
+    chart.annotate(x=2.5, y=NAMES[0], text="3.00 %")
+    return chart.y(tickvals=NAMES, ticktext=NAMES).finish(260, legend="above")
 
 
-def panels() -> go.Figure:
+def panels() -> Chart:
     """A heatmap beside a line."""
-    figure = make_subplots(1, 2, subplot_titles=["Map", "Line"])
-    figure.add_trace(go.Heatmap(z=np.arange(12).reshape(3, 4), showscale=False, colorscale="Cividis"), 1, 1)
-    figure.add_trace(go.Scatter(x=[0, 1, 2], y=[0.2, 0.9, 0.4], mode="lines"), 1, 2)
-    return figure.update_layout(height=260, paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)")
+    chart = Chart(2, own_y=True).column_titles(["Map", "Line"])
+    chart.add(
+        type="heatmap",
+        x=[0, 1, 2, 3],
+        y=[0, 1, 2],
+        z=np.arange(12).reshape(3, 4),
+        showscale=False,
+        colorscale="Cividis",
+    )
+    chart.add(2, x=[0, 1, 2], y=[0.2, 0.9, 0.4], mode="lines")
+    return chart.finish(260, plot_bgcolor=CLEAR)
 
 
 def brain() -> go.Figure:
@@ -41,8 +52,24 @@ def brain() -> go.Figure:
     return glass_brain((heat * mask).astype(np.float32), mask, affine, 0.2, "drop of margin", "Occlusion, AD")
 
 
-st.set_page_config("Saving", layout="wide")
-for key, figure in {"bars": bars(), "two panels": panels(), "glass": brain()}.items():
-    display.chart(st, figure, key, save=False)
-    save_chart.save_figure(key, f"chart-{key.replace(' ', '-')}")
-save_chart.save_figure("nowhere", "nothing")
+def page() -> None:
+    """One pass of the page."""
+    st.set_page_config("Saving", layout="wide")
+    state = st.session_state
+    state.setdefault("size", 12)
+    st.button("Larger dots", on_click=lambda: state.update(size=state.size + 5))
+    clicked = display.chart(st, bars(state.size), "chart-bars", on_click=lambda mark: state.update(clicked=mark))
+    st.write(f"Clicked now: {clicked}, last: {state.get('clicked')}")
+    display.chart(st, panels(), "chart-two-panels")
+    if "3d" in st.query_params:
+        display.scene(st, brain(), "glass")
+        save_chart.save_figure("glass", "chart-glass")
+    save_chart.save_figure("nowhere", "nothing")
+    for number in range(int(st.query_params.get("charts", 0))):
+        display.chart(st, bars(12), f"further-{number}")
+
+
+if get_script_run_ctx(suppress_warning=True) is not None:
+    page()
+else:
+    app = st.App(__file__, routes=plot_files.routes())

@@ -33,9 +33,9 @@ def save_figure(key: str, name: str) -> None:
         key: of the chart (`st.plotly_chart(..., key=key)`).
         name: of the file, without its ending.
     """
-    _component()(data={"key": key, "name": name}, key=f"save-{_apart(key)}")
+    _component()(data={"key": key, "name": name}, key=f"save-{component_key(key)}")
 
 
-def _apart(key: str) -> str:
+def component_key(key: str) -> str:
     """Return the key without two underlines in a row, which Streamlit refuses there; no two keys become one."""
     return key.replace("%", "%25").replace("__", "_%5F")

@@ -89,12 +89,19 @@ async function rasterised({ text, width, height }) {
   }
 }
 
-function download(blob, name) {
+export function download(blob, name) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
   link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}
+
+// A Plotly chart as a file; null if it has not been drawn.
+export async function saved(plot, kind) {
+  const figure = plot && merged(plot);
+  if (!figure) return null;
+  return kind === "png" ? await rasterised(figure) : new Blob([figure.text], { type: "image/svg+xml" });
 }
 
 export default function ({ parentElement, data }) {
@@ -113,9 +120,8 @@ export default function ({ parentElement, data }) {
     if (!kind) return;
     try {
       const plot = document.querySelector(`.st-key-${classOf(box.dataset.key)} .js-plotly-plot`);
-      const figure = plot && merged(plot);
-      if (!figure) return say("The chart is not on the page yet");
-      const blob = kind === "png" ? await rasterised(figure) : new Blob([figure.text], { type: "image/svg+xml" });
+      const blob = await saved(plot, kind);
+      if (!blob) return say("The chart is not on the page yet");
       download(blob, `${box.dataset.name}.${kind}`);
     } catch (error) {
       console.warn(error);

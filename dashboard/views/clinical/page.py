@@ -156,12 +156,9 @@ def p_words(name: str, value: float) -> str:
     return f"{name} < 0.001" if value < 0.001 else f"{name} = {formatting.three(value)}"
 
 
-def click_feature() -> None:
+def click_feature(clicked: Any) -> None:
     """Draw the region of a clicked interval against the score in the next pass."""
-    points = st.session_state["clinical-intervals"]["selection"]["points"]
-    if points and points[0].get("customdata"):
-        data = points[0]["customdata"]
-        url_state.set_before_next_pass({"cl_of": data[0] if isinstance(data, list | tuple) else data})
+    url_state.set_before_next_pass({"cl_of": clicked[0] if isinstance(clicked, list) else clicked})
 
 
 def every_region(place: Any, choice: Choice, found: Correlations, selection: Selection) -> None:
@@ -177,8 +174,8 @@ def every_region(place: Any, choice: Choice, found: Correlations, selection: Sel
     rows = rows.assign(feature=rows["feature"].replace(label))
     features = [label.get(feature, feature) for feature in found.features]
     figure = figures.intervals(rows, features, known, groups, axis="Spearman's ρ")
-    clickable = {"on_select": click_feature, "selection_mode": "points"} if access.may_see_patients() else {}
-    display.chart(place, figure, "clinical-intervals", **clickable)
+    clickable = access.may_see_patients()
+    display.chart(place, figure, "clinical-intervals", on_click=click_feature if clickable else None)
     place.caption(
         "Thin line: 95 % CI over subjects (Fisher's z, standard error of Bonett and Wright), this model. Regions in "
         f"the order of their mean share.{' Click a dot to draw its region.' if clickable else ''}"

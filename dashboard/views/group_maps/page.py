@@ -118,7 +118,7 @@ def in_3d(method: str, drawn: dict[Panel, Drawing]) -> None:
     who = "" if panel.is_difference else f", {panel.people()}"
     left.caption(f"{formatting.plain(panel.heading)}{who}. Averaged over blocks of about 5 mm. Drag to turn.")
     figure = average_pictures.glass(panel.averages, panel.factors, threshold, panel.unit)
-    display.chart(right, figure, "group-3d", save=False)
+    display.scene(right, figure, "group-3d")
 
 
 def scans_behind(rows: pd.DataFrame, answer: OutputDescription) -> None:

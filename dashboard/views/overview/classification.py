@@ -128,13 +128,11 @@ def confusion(place: Any, run: Run, predictions: pd.DataFrame, model_set: str, f
     counts = confusion_counts(predictions, model_set, groups)
     may = access.may_see_patients()
     place.markdown(f"**Confusion matrix**, n = {formatting.count(int(counts.sum()), 'scan')}")
-    options: dict[str, Any] = {"on_select": "rerun", "selection_mode": "points"} if may else {}
-    event = display.chart(place, figure, "confusion", **options)
+    clicked = display.chart(place, figure, "confusion", clicks=may)
     if not may:
         return
-    points = event["selection"]["points"] if "selection" in event else []
-    if points and points[0].get("customdata"):
-        open_cell(run, model_set, groups, *points[0]["customdata"][:2])
+    if clicked:
+        open_cell(run, model_set, groups, *clicked[:2])
     with place.popover("Open the patients of a cell", width="stretch"):
         for true, predicted, text in judged.cells(counts, groups):
             if st.button(formatting.plain(text), key=f"cell-{true}-{predicted}", type="tertiary"):

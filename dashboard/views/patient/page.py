@@ -155,7 +155,7 @@ def in_3d(selection: Selection, model: str, row: pd.Series, method: str, view: d
     if url_state.toggle("p_3d", f"Show {formatting.method_name(method).lower()} in 3D"):
         start = pictures.threshold_of(selection, model, method, row["scan"], view)
         figure = pictures.glass(selection.run, model, method, row["scan"], selection.target, start.value)
-        display.chart(st, figure, "p-3d-brain", save=False)
+        display.scene(st, figure, "p-3d-brain")
         st.caption(
             f"Surface where |relevance| is {formatting.three(start.value)}, as in the viewer ({start.percentile:.3g} % "
             "of the brain have no more); averaged over blocks of about 5 mm. Drag to turn."

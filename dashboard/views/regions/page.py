@@ -112,21 +112,18 @@ def choose_region(selection: Selection, choice: Choice, regions: pd.DataFrame, l
     )  # fmt: skip
 
 
-def click_region(key: str, part: str) -> None:
+def click_region(clicked: Any, part: str) -> None:
     """Choose the region of a clicked dot in the next pass.
 
     It is shown in every patient, or marked in the other methods.
     """
-    points = st.session_state[key]["selection"]["points"]
-    if points and points[0].get("customdata"):
-        data = points[0]["customdata"]
-        region = data[0] if isinstance(data, list | tuple) else data
-        url_state.set_before_next_pass({"r_part": part, "r_region": region})
+    region = clicked[0] if isinstance(clicked, list) else clicked
+    url_state.set_before_next_pass({"r_part": part, "r_region": region})
 
 
 def clickable(place: Any, figure: Any, key: str, part: str, **look: Any) -> None:
     """Show a chart whose dots choose a region and lead to a part of the page."""
-    display.chart(place, figure, key, on_select=lambda: click_region(key, part), selection_mode="points", **look)
+    display.chart(place, figure, key, on_click=lambda clicked: click_region(clicked, part), **look)
 
 
 def chart_of(selection: Selection, choice: Choice, method: str, frame: pd.DataFrame, **look: Any) -> Any:

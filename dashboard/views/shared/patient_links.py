@@ -12,18 +12,8 @@ from dashboard.shell import display, url_state
 
 def draw_chart_of_patients(place: Any, figure: Chart, key: str) -> None:
     """Draw a chart whose dots carry (subject, scan); a click on one opens the patient."""
-    open_clicked(display.chart(place, figure, key, on_select="rerun", selection_mode="points"))
-
-
-def open_clicked(event: Any) -> None:
-    """Open the patient whose dot was clicked in a chart, if any.
-
-    Args:
-        event: what Streamlit returns for the chart.
-    """
-    points = [p for p in event["selection"]["points"] if p.get("customdata")] if "selection" in event else []
-    if points:
-        open_patient(*points[0]["customdata"][:2])
+    if clicked := display.chart(place, figure, key, clicks=True):
+        open_patient(*clicked[:2])
 
 
 def draw_table_of_patients(place: Any, table: pd.DataFrame, rows: pd.DataFrame, key: str, **look: Any) -> None:
