@@ -5,8 +5,9 @@
 
 First view: from the navigation to the finished page, in a fresh browser on a warm server. Control change: from the
 release of the mouse to the finished page, painted. Of both, the time until the server had answered; what is left is
-the browser's, which draws. Filters that no stored average answers (sex, age, session, subjects) are counted apart.
-Memory: of the server's process, while patients are opened one after the other.
+the browser's, which draws. Of first views also the processor's time of server and browser, which hardly depends on
+what else runs, and the scripts that the browser reads. Filters that no stored average answers (sex, age, session,
+subjects) are counted apart. Memory: of the server's process, while patients are opened one after the other.
 """
 
 from __future__ import annotations
@@ -66,6 +67,8 @@ TIMED = f"""async since => {{
         + `changed ${{end - __changed}} ms before, viewers ${{viewers}}`);
     return [{GIVEN_UP_MS}, {GIVEN_UP_MS}];
 }}"""
+SCRIPTS = """() => performance.getEntriesByType('resource').filter(({name}) => /[.]js([?]|$)/.test(name))
+    .reduce((sum, {transferSize}) => sum + transferSize, 0)"""
 # Widgets that can be seen, with the key that the page gave them.
 WIDGETS = """kinds => [...document.querySelectorAll(kinds.map(kind => `[data-testid=${kind}]`).join(','))]
     .filter(widget => widget.checkVisibility() && widget.closest('[class*=st-key-]'))
@@ -77,12 +80,14 @@ class Pace:
     """Times of one page, ms.
 
     Attributes:
-        first_views: each with the ms until the server had answered.
+        first_views: ms, ms until the server had answered, of the processor: ms of the server, ms of the browser.
+        scripts: MB that a fresh browser read.
         changes: (widget, ms, ms until the server had answered) of every change; streamed: the same of the filters in
             STREAMED.
     """
 
-    first_views: list[tuple[float, float]] = field(default_factory=list)
+    first_views: list[tuple[float, ...]] = field(default_factory=list)
+    scripts: float = 0
     changes: list[tuple[str, float, float]] = field(default_factory=list)
     streamed: list[tuple[str, float, float]] = field(default_factory=list)
 
@@ -91,8 +96,11 @@ class Pace:
         times = [ms for _, ms, _ in self.changes]
         slowest = max(self.changes, key=lambda change: change[1], default=None)
         return {
-            "first_view_ms": round(statistics.median(ms for ms, _ in self.first_views)),
-            "first_view_server_ms": round(statistics.median(ms for _, ms in self.first_views)),
+            **{
+                f"first_view{name}_ms": round(statistics.median(view[i] for view in self.first_views))
+                for i, name in enumerate(("", "_server", "_server_processor", "_browser_processor"))
+            },
+            "scripts_mb": round(self.scripts, 2),
             "changes": len(times),
             "median_ms": round(statistics.median(times)) if times else None,
             "p95_ms": round(_quantile(times, 0.95)) if times else None,
@@ -184,13 +192,16 @@ def _change(page: Page, kind: str, key: str, dice: random.Random) -> tuple[float
 # -- measurements ---------------------------------------------------------------------------------------------------
 
 
-def measure_page(browser: Browser, address: str, changes: int, dice: random.Random) -> Pace:
+def measure_page(browser: Browser, server: Server, address: str, changes: int, dice: random.Random) -> Pace:
     """First views in fresh contexts, then changes of every control in turn."""
     pace = Pace()
     for _ in range(FIRST_VIEWS):
-        page = new_page(browser)
+        page, before = new_page(browser), _processor(server)
         page.goto(address)
-        pace.first_views.append(page.evaluate(TIMED, "navigation"))
+        times = page.evaluate(TIMED, "navigation")
+        spent = [after - start for start, after in zip(before, _processor(server), strict=True)]
+        pace.first_views.append((*times, *spent))
+        pace.scripts = max(pace.scripts, page.evaluate(SCRIPTS) / 1e6)
         page.context.close()
     page = _controlled(browser, address)
     for kind, key in _rounds(page, address):
@@ -204,6 +215,28 @@ def measure_page(browser: Browser, address: str, changes: int, dice: random.Rand
             pace.streamed.append((key, *took))
     page.context.close()
     return pace
+
+
+def _processor(server: Server) -> tuple[float, float]:
+    """Processor's time so far of the server, and of all processes below this one that are not the server's, ms.
+
+    Source: /proc, Linux only.
+    """
+    parents, spent = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            parents[int(folder.name)] = int(fields[1])
+            spent[int(folder.name)] = 1000 * sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+    def lineage(process: int) -> Iterator[int]:
+        while process in parents:
+            yield process
+            process = parents[process]
+
+    own = {process: {*lineage(process)} for process in parents if process != os.getpid()}
+    below = [process for process, above in own.items() if os.getpid() in above and server.process.pid not in above]
+    return spent[server.process.pid], sum(spent[process] for process in below)
 
 
 def _controlled(browser: Browser, address: str) -> Page:
@@ -280,7 +313,7 @@ def measure(store: str, changes: int, patients: int, wanted: list[str]) -> dict[
                 result["rss_mib"] |= measure_memory(browser, server, addresses["Patient"], patients)
             for title, address in addresses.items():
                 _say(title)
-                result["pages"][title] = measure_page(browser, address, changes, dice).summary()
+                result["pages"][title] = measure_page(browser, server, address, changes, dice).summary()
             result["rss_mib"]["end"] = round(server.rss_mib, 1)
             if "Patient" in addresses:
                 result["viewer"] = measure_viewer(browser, addresses["Patient"])
@@ -340,6 +373,10 @@ def report(result: dict[str, Any]) -> str:
         slowest = "{} {}".format(*page["slowest"]) if page["slowest"] else ""
         streamed = ", ".join(f"{key} {ms}" for key, ms in page["streamed_ms"].items())
         lines.append(f"{title:<14}{''.join(cells)}  {slowest}; {streamed}")
+        lines.append(
+            f"{'':<14}processor, first view: server {page['first_view_server_processor_ms']} ms, browser "
+            f"{page['first_view_browser_processor_ms']} ms; scripts {page['scripts_mb']} MB"
+        )
     memory = result["rss_mib"]
     lines.append("server, MiB: " + ", ".join(f"{when} {mib:g}" for when, mib in memory.items()))
     counts = sorted(int(when) for when in memory if when.isdigit())
