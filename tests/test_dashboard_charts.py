@@ -190,7 +190,7 @@ def test_a_chart_is_said_in_words():
     chart = Chart(2).add(x=[1], y=[1], name="AD").add(2, x=[1], y=[1], name="NC").x(title="age in years")
     chart.y(title="share, %").column_titles(["Left", "<b>Right</b>"])
     assert chart.finish(200).in_words() == "Chart of share, % against age in years. Left,  Right . AD, NC."
-    assert SAMPLES["charts.confusion"]().in_words() == "Heatmap of true against predicted. "
+    assert SAMPLES["charts.confusion"]().in_words() == "Heatmap of true against predicted."
     assert all(make().in_words().endswith(".") for make in SAMPLES.values())
 
 
