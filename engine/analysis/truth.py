@@ -31,6 +31,7 @@ SCORES = VOXEL_SCORES + PEAK_SCORES + REGION_SCORES
 RANGES = np.array([SCORE_RANGES.get(score, (0, 1)) for score in SCORES])
 CHUNK = 32  # mean maps of resamples in memory at once
 INTERVAL_VOXELS = 40_000  # intervals of mean maps are computed on at most about as many voxels
+MOST_NUMBERS = 1 << 25  # of the maps of all subjects: of thousands fewer voxels are taken
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,8 @@ class MeanMap:
     shifts: ClassVar[bool] = True
 
     def __init__(self, scorer: TruthScorer, subjects: int) -> None:
-        self._scorer, self._thin, self._step = scorer, scorer.thinned(), scorer.step()
+        at_most = max(2000, min(INTERVAL_VOXELS, MOST_NUMBERS // max(subjects, 1)))
+        self._scorer, self._thin, self._step = scorer, scorer.thinned(at_most), scorer.step(at_most)
         self._total = np.zeros(int(scorer.mask.sum()))
         size = (subjects, len(range(0, len(self._total), self._step)))
         self._sums, self._smooth_sums = np.zeros(size, np.float32), np.zeros(size, np.float32)
