@@ -18,6 +18,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from store.reading.reader import RunReader
 
 RESAMPLES = 2000
+MANY, RESAMPLES_OF_MANY = 4000, 500  # scans, from which on so many draws say the same to a twentieth of the interval
 SEED = 0
 LEAST_SUBJECTS = 5  # of the smaller group; below, there is no interval
 Z = 1.959964  # of a normal distribution, 97.5 %
@@ -165,7 +167,8 @@ class Judged:
             above, pairs = np.zeros(len(weights)), np.zeros(len(weights))
             for mine, ties in self._ranked:
                 ill, well = (weights[:, mine] * side[mine] for side in (self.positive, ~self.positive))
-                ill, well = (np.add.reduceat(side, ties, axis=1) for side in (ill, well))
+                if len(ties) < len(mine):
+                    ill, well = (np.add.reduceat(side, ties, axis=1) for side in (ill, well))
                 above += (ill * (np.cumsum(well, axis=1) - 0.5 * well)).sum(1)  # pairs of the same rank count half
                 pairs += ill.sum(1) * well.sum(1)
             return {
@@ -244,9 +247,16 @@ def drawn(subject: np.ndarray, strata: list[np.ndarray], resamples: int, random:
     """
     counts = np.zeros((resamples, sum(map(len, strata))))
     for people in strata:
-        if len(people):
+        if len(people) > MANY // 4:  # one by one: the multinomial takes five times as long
+            places = random.integers(len(people), size=(resamples, len(people)))
+            places += np.arange(resamples)[:, None] * len(people)
+            counts[:, people] = np.bincount(places.ravel(), minlength=places.size).reshape(places.shape)
+        elif len(people):
             counts[:, people] = random.multinomial(len(people), np.full(len(people), 1 / len(people)), resamples)
     return counts[:, subject]
+
+
+_ESTIMATED: WeakKeyDictionary[Judged | Valued, dict[str, Estimate]] = WeakKeyDictionary()
 
 
 # -- estimates ------------------------------------------------------------------------------------------------------
@@ -255,21 +265,28 @@ def drawn(subject: np.ndarray, strata: list[np.ndarray], resamples: int, random:
 def resampled(
     statistics: Callable[[np.ndarray], Mapping[str, np.ndarray]],
     weights: Callable[[int, np.random.Generator], np.ndarray],
+    scans: int,
 ) -> dict[str, np.ndarray]:
-    """Compute every statistic in RESAMPLES draws of subjects, always the same draws."""
+    """Compute every statistic in RESAMPLES draws of subjects (of many scans fewer), always the same draws."""
     random, parts = np.random.default_rng(SEED), []
-    for _ in range(0, RESAMPLES, CHUNK):
+    for _ in range(0, RESAMPLES if scans < MANY else RESAMPLES_OF_MANY, CHUNK):
         parts.append(statistics(weights(CHUNK, random)))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def estimates(judged: Judged | Valued) -> dict[str, Estimate]:
-    """Compute every statistic with its interval: metric -> Estimate."""
+    """Compute every statistic with its interval: metric -> Estimate. What was computed is kept with the scans."""
+    if judged not in _ESTIMATED:
+        _ESTIMATED[judged] = _estimates(judged)
+    return dict(_ESTIMATED[judged])
+
+
+def _estimates(judged: Judged | Valued) -> dict[str, Estimate]:
     once = judged.statistics(np.ones((1, len(judged.subject))))
     values = {name: float(value[0]) for name, value in once.items()}
     if judged.smaller < LEAST_SUBJECTS:
         return {name: Estimate(value, math.nan, math.nan, judged.smaller) for name, value in values.items()}
-    draws, scored = resampled(judged.statistics, judged.weights), judged.scored(values)
+    draws, scored = resampled(judged.statistics, judged.weights, len(judged.subject)), judged.scored(values)
     found = {}
     for name, value in values.items():
         low, high = ends(draws[name])
@@ -305,7 +322,7 @@ def differences(first: Judged | Valued, second: Judged | Valued) -> dict[str, Di
     def statistics(weights: np.ndarray) -> dict[str, np.ndarray]:
         return {f"{i}{name}": x for i, one in enumerate((first, second)) for name, x in one.statistics(weights).items()}
 
-    draws, found = resampled(statistics, first.weights), {}
+    draws, found = resampled(statistics, first.weights, len(first.subject)), {}
     for name, gap in gaps.items():
         own = draws[f"0{name}"], draws[f"1{name}"]
         low, high = ends(own[0] - own[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -13,7 +14,9 @@ from store.accuracy import (
     LEAST_SUBJECTS,
     Difference,
     Estimate,
-    difference,
+    Judged,
+    Valued,
+    differences,
     estimates,
     judged,
     judged_scans,
@@ -67,7 +70,7 @@ def verdict(run: RunReader) -> Verdict | None:
         return None
     found = estimates(own)
     said = of_values(found) if is_value else of_groups(found, which, run.groups)
-    baseline = _better_baseline(run, scans, said.separates)
+    baseline = _better_baseline(run, which, said.separates)
     return Verdict(said.separates, said.banner, said.figures, baseline)
 
 
@@ -145,25 +148,53 @@ def paired(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.
     return ordered[0], ordered[1]
 
 
-def _better_baseline(run: RunReader, scans: pd.DataFrame, separates: bool | None) -> str:
+@dataclass(frozen=True)
+class Against:
+    """A linear baseline and the networks on the same test scans.
+
+    Attributes:
+        gaps: metric -> the linear model minus the networks; None where too few subjects are behind it.
+    """
+
+    linear: Judged | Valued
+    networks: Judged | Valued
+    gaps: dict[str, Difference] | None
+
+
+@lru_cache(maxsize=8)
+def against_baseline(run: RunReader, classifier: str, which: str) -> Against | None:
+    """Compare a linear baseline with the networks, once for all who ask; None where they judged other scans.
+
+    Args:
+        which: folds or holdout.
+    """
+    is_value = run.task == "regression"
+    both = paired(baseline_scans(run, classifier, which), judged_scans(run.table("predictions"), which))
+    if both is None:
+        return None
+    linear, networks = (judged(frame, run.groups[0], is_value) for frame in both)
+    if linear is None or networks is None:
+        return None
+    enough = linear.smaller >= LEAST_SUBJECTS
+    return Against(linear, networks, differences(linear, networks) if enough else None)
+
+
+def _better_baseline(run: RunReader, which: str, separates: bool | None) -> str:
     """Say which first linear baseline does better than the networks."""
-    is_value, which = run.task == "regression", "holdout" if (scans["model"] == "holdout").any() else FOLDS
     for classifier, name in BASELINES.items():
-        both = paired(baseline_scans(run, classifier, which), scans)
-        if both is None:
+        one = against_baseline(run, classifier, which)
+        if one is None or one.gaps is None:
             continue
-        linear, networks = (judged(frame, run.groups[0], is_value) for frame in both)
-        if linear is None or networks is None or linear.smaller < LEAST_SUBJECTS:
-            continue
-        found = estimates(linear)
-        if is_value:
-            gap, separated = difference(networks, linear, "mae"), found["r"].low > 0
+        found = estimates(one.linear)
+        if run.task == "regression":
+            mae = one.gaps["mae"]
+            gap, separated = Difference(-mae.value, -mae.high, -mae.low, mae.paired), found["r"].low > 0
             numbers = in_words("mean absolute error smaller by", gap)
         else:
-            gap = difference(linear, networks, "auc")
+            gap = one.gaps["auc"]
             separated = found["auc"].low > CHANCE and found["balanced_accuracy"].low > CHANCE
             numbers = (
-                f"AUC {found['auc'].value:.2f} against {estimates(networks)['auc'].value:.2f}, "
+                f"AUC {found['auc'].value:.2f} against {estimates(one.networks)['auc'].value:.2f}, "
                 f"{in_words('difference', gap)}"
             )
         if separates is not True and separated:

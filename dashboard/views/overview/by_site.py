@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard.data import runs
 from dashboard.data.accuracy import judged_set
 from dashboard.data.runs import Run
-from dashboard.shell import access, display, names
+from dashboard.shell import access, display, names, url_state
 from dashboard.shell.page import Download
 from dashboard.text.formatting import MODEL_SETS, count, with_interval
 from store.accuracy import LEAST_SUBJECTS, Estimate, by_site
@@ -24,12 +24,15 @@ SHOWN_OF_VALUES = {"mae": "Mean absolute error", "r": "r", "r2": "R²"}
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _found(run: Run) -> dict[str, tuple[dict[str, Estimate], int, int]]:
-    predictions, scans = runs.table(run, "predictions"), runs.table(run, "scans")
-    sites = scans.set_index("scan")["site"]
-    if (sites.fillna("") != "").sum() == 0 or sites[sites.fillna("") != ""].nunique() < 2:
-        return {}
+    predictions, sites = runs.table(run, "predictions"), runs.table(run, "scans").set_index("scan")["site"]
     positive, is_value = runs.manifest(run)["groups"][0], runs.answer(run).is_value
     return by_site(predictions, sites, judged_set(predictions), positive, is_value)
+
+
+def _has_sites(run: Run) -> bool:
+    """Return whether the scans come from several sites."""
+    sites = runs.table(run, "scans")["site"].fillna("")
+    return sites[sites != ""].nunique() > 1
 
 
 def table(run: Run) -> pd.DataFrame:
@@ -57,15 +60,20 @@ def _numbers(one: Estimate) -> tuple[float, float, float]:
 
 
 def section(run: Run) -> list[Download]:
-    """Show the accuracy at each site, where there are several; return the file with the numbers."""
-    if runs.holds_groups_only(run) or not _found(run):
+    """Show the accuracy at each site once it is opened, where there are several; return the file with the numbers."""
+    if runs.holds_groups_only(run) or not _has_sites(run):
         return []
-    st.markdown("**Accuracy at each site**")
     if not access.may_see_patients():
+        st.markdown("**Accuracy at each site**")
         st.caption(f"What single sites have sent is {access.only_for_whom()}.")
         return []
-    sites = table(run)
-    display.grid(st.container(), sites)
+    file = [Download.csv("Accuracy at each site, CSV", f"{run.run_id}_accuracy-by-site", lambda: numbers(run))]
+    box = url_state.fold("o_sites", "Accuracy at each site")
+    if box is None:
+        return file
+    with box, st.spinner("Drawing subjects of each site", show_time=True):
+        sites = table(run)
+    display.grid(box, sites)
     config = runs.manifest(run).get("config") or {}
     whole = isinstance(split := config.get("split"), dict) and split.get("by") == "site"
     which = judged_set(runs.table(run, "predictions"))
@@ -75,9 +83,9 @@ def section(run: Run) -> list[Download]:
         else "The networks were trained on other subjects of the same sites: this says how even they are, not how they "
         "do at a new site, for which folds are made by site (split.by=site)."
     )
-    st.caption(
+    box.caption(
         f"{MODEL_SETS[which]}, {count(len(sites), 'site')}. {how} 95 % CI over the subjects of the site; none where a "
         f"group has fewer than {LEAST_SUBJECTS}. Sites differ in whom they scan, too: intervals that overlap are no "
         "difference."
     )
-    return [Download.csv("Accuracy at each site, CSV", f"{run.run_id}_accuracy-by-site", lambda: numbers(run))]
+    return file

@@ -11,8 +11,8 @@ from dashboard.data import runs
 from dashboard.data.accuracy import LINEAR_BASELINES, value_with_interval
 from dashboard.data.runs import Run
 from dashboard.text import formatting
-from store.accuracy import FOLDS, Judged, difference, judged_scans
-from store.reading.verdict import baseline_scans, paired
+from store.accuracy import FOLDS, difference
+from store.reading.verdict import against_baseline
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
@@ -21,8 +21,7 @@ def auc_sentence(run: Run) -> str:
 
     Empty where no AUC is known.
     """
-    metrics, groups, reader = runs.metrics(run), runs.manifest(run)["groups"], runs.opened(run)
-    folds = judged_scans(runs.table(run, "predictions"), FOLDS)
+    metrics, reader = runs.metrics(run), runs.opened(run)
     parts = []
     for classifier in ("cnn", *LINEAR_BASELINES):
         text = formatting.with_interval(*value_with_interval(metrics, FOLDS, "auc", classifier))
@@ -32,11 +31,10 @@ def auc_sentence(run: Run) -> str:
             text += _beside_network(reader.group_level["auc_differences"].get(classifier))
             parts.append(f"{formatting.CLASSIFIERS[classifier]} {text}")
             continue
-        both = None if classifier == "cnn" else paired(folds, baseline_scans(reader, classifier, FOLDS))
-        if both is not None:
-            network, baseline = (Judged(frame, groups[0]) for frame in both)
-            gap = difference(network, baseline)
-            text += _beside_network((gap.value, gap.low, gap.high))
+        one = None if classifier == "cnn" else against_baseline(reader, classifier, FOLDS)
+        if one is not None:
+            gap = one.gaps["auc"] if one.gaps is not None else difference(one.linear, one.networks)
+            text += _beside_network((0 - gap.value, 0 - gap.high, 0 - gap.low))
         parts.append(f"{formatting.CLASSIFIERS[classifier]} {text}")
     return f" AUC of all folds together, 95 % CI over subjects: {'; '.join(parts)}." if parts else ""
 
