@@ -12,7 +12,7 @@ from dashboard.data.runs import Run
 from dashboard.data.selection import explained_scans
 from dashboard.shell import access, bound_link, names
 
-MOST_OFFERED = 300  # names in a list; 10 000 take 0.5 MB in every pass and a second to draw
+MOST_OFFERED = 200  # names in a list; 10 000 take 0.5 MB in every pass and a second to draw
 
 
 @functools.lru_cache(maxsize=8)

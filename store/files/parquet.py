@@ -68,6 +68,7 @@ class _Table:
         self._stream, self._size = stream, stream.seek(0, io.SEEK_END)
         self._limits = {"thrift_string_size_limit": _FOOTER, "thrift_container_size_limit": 1_000_000}
         file = pq.ParquetFile(stream, **self._limits)
+        self._files: dict[tuple[str, ...], pq.ParquetFile] = {}
         self._metadata, self._columns = file.metadata, [file.schema.column(k).path for k in range(len(file.schema))]
         self._schema = file.schema_arrow
         if len(set(self._schema.names)) < len(self._schema.names):
@@ -101,14 +102,20 @@ class _Table:
         if absent := [column for column, _, _ in filters or () if column not in present]:
             raise ValueError(f"has no column {absent[0]}")
         texts = [name for name in present if _is_text(self._schema.field(name).type)]
-        file = pq.ParquetFile(self._stream, read_dictionary=texts if categories else None, **self._limits)
         for group in range(self._metadata.num_row_groups):
             if not self._metadata.row_group(group).num_rows or self._is_excluded(group, filters):
                 continue
             if (rows := sum(part.num_rows for part in kept)) > MOST_ROWS:
                 raise ValueError(f"has more than {rows} such rows, at most {MOST_ROWS} can be read at once")
-            sizes = self._checked(group, present, sum(part.nbytes for part in kept), categories)
-            part = file.read_row_group(group, columns=present, use_threads=False).select(present)
+            taken = sum(part.nbytes for part in kept)
+            sizes, wide = self._checked(group, present, taken)
+            part = self._file(texts if categories else wide).read_row_group(group, columns=present).select(present)
+            for name in wide if not categories else ():
+                taken += _size_as_text(part[name])
+                if taken + sum(sizes.values()) > LARGEST_TABLE:
+                    raise ValueError(f"unpacks to more than {LARGEST_TABLE // MIB} MiB")
+                field = self._schema.field(name)
+                part = part.set_column(present.index(name), field, part[name].cast(field.type))
             for name in texts:
                 if sizes[name] > LONGEST_TEXT and _longest(part[name]) > LONGEST_TEXT:
                     raise ValueError(f"holds a text of more than {LONGEST_TEXT} bytes in column {name}")
@@ -129,34 +136,29 @@ class _Table:
                 return True
         return False
 
-    def _checked(self, group: int, present: list[str], taken: int, categories: bool) -> dict[str, int]:
-        """Return column -> bytes that its pages in a row group unpack to; ValueError where it is too much in all."""
-        rows, sizes = self._metadata.row_group(group).num_rows, {}
-        wide, total = [], taken
-        for name in present:
-            size, dictionary = self._column_sizes(group, self._columns.index(name))
-            sizes[name], total = size, total + size
-            if total > LARGEST_TABLE:
-                raise ValueError(f"unpacks to more than {LARGEST_TABLE // MIB} MiB")
-            wide.append((name, dictionary))
-        # A few texts that many rows refer to take little in the file and much as plain texts.
-        for name in [name for name, dictionary in wide if total + rows * dictionary > LARGEST_TABLE and not categories]:
-            total += self._size_as_text(group, name)
-            if total > LARGEST_TABLE:
-                raise ValueError(f"unpacks to more than {LARGEST_TABLE // MIB} MiB")
-        return sizes
+    def _file(self, dictionaries: list[str]) -> pq.ParquetFile:
+        """Open the file so that these columns of texts come as dictionaries."""
+        key = tuple(dictionaries)
+        if key not in self._files:
+            options = {"metadata": self._metadata, "read_dictionary": dictionaries or None}
+            self._files[key] = pq.ParquetFile(self._stream, **options, **self._limits)
+        return self._files[key]
 
-    def _size_as_text(self, group: int, name: str) -> int:
-        """Count the bytes that a column of texts takes once each row has its own."""
-        file = pq.ParquetFile(self._stream, read_dictionary=[name], **self._limits)
-        column = file.read_row_group(group, columns=[name])[name]
-        if not pa.types.is_dictionary(column.type):
-            return 0
-        total = 0
-        for chunk in column.chunks:
-            lengths = pc.binary_length(chunk.dictionary)
-            total += pc.sum(pc.take(lengths, chunk.indices)).as_py() or 0
-        return total
+    def _checked(self, group: int, present: list[str], taken: int) -> tuple[dict[str, int], list[str]]:
+        """Return column -> bytes that its pages in a row group unpack to, and the columns whose texts may take more.
+
+        Raises:
+            ValueError: it is too much in all.
+        """
+        rows, sizes, wide = self._metadata.row_group(group).num_rows, {}, []
+        for name in present:
+            sizes[name], dictionary = self._column_sizes(group, self._columns.index(name))
+            if taken + sum(sizes.values()) > LARGEST_TABLE:
+                raise ValueError(f"unpacks to more than {LARGEST_TABLE // MIB} MiB")
+            # A few texts that many rows refer to take little in the file and much as plain texts.
+            if taken + sum(sizes.values()) + rows * dictionary > LARGEST_TABLE:
+                wide.append(name)
+        return sizes, wide
 
     def _column_sizes(self, group: int, column: int) -> tuple[int, int]:
         """Return (bytes that the pages of a column in a row group unpack to, bytes of the largest dictionary)."""
@@ -189,6 +191,14 @@ def _group_rows(metadata: pq.FileMetaData) -> list[int]:
 
 def _is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind)
+
+
+def _size_as_text(column: pa.ChunkedArray) -> int:
+    """Count the bytes that a column of texts takes once each row has its own."""
+    if not _is_dictionary(column):
+        return 0
+    sizes = (pc.sum(pc.take(pc.binary_length(chunk.dictionary), chunk.indices)) for chunk in column.chunks)
+    return sum(size.as_py() or 0 for size in sizes)
 
 
 def _longest(column: pa.ChunkedArray) -> int:

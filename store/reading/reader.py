@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ from store.spec import (
 
 AHEAD = (f"{TABLES_FOLDER}/", *(f"{ARRAYS_FOLDER}/{name}/" for name in ("template", "mask", "grid/mask", "grid/atlas")))
 LARGEST_AHEAD = 2 * MIB
+KEPT_MATRICES = 4  # regions of scans by a method: 13 MB each for 10 000 scans
+SMALL = ("models", "regions", "cells")  # tables that pages ask for again and again: kept when first read
 PARTS = f"{TABLES_FOLDER}/parts/heatmaps"
 
 
@@ -85,6 +87,7 @@ class RunReader:
         self._published = published
         self._frames: dict[str, pd.DataFrame] = {}
         self._sound: set[str] = set()
+        self._region_values = lru_cache(KEPT_MATRICES)(self._read_region_values)
         self.manifest = dict(manifest)
         self.run_id: str = folder.name
         self.simulated = bool(manifest.get("simulated", False))
@@ -120,10 +123,17 @@ class RunReader:
             NotInRunError: the run has no such table or column.
             BrokenRunError: it should have, or the file is unreadable.
         """
-        filters = [(column, "=", value) for column, value in equals.items()]
         strange = [c for c in (*(columns or ()), *equals) if c not in self._columns(name)]
         if strange:
             raise NotInRunError(f"table {name} has no column {strange[0]}: it has {', '.join(self._columns(name))}")
+        if self._published and name in SMALL and self.has_table(name):
+            self.whole_table(name)
+        if name in self._frames:
+            return self._of_kept(name, columns, equals)
+        return self._read_table(name, columns, equals)
+
+    def _read_table(self, name: str, columns: Sequence[str] | None, equals: Mapping[str, Any]) -> pd.DataFrame:
+        filters = [(column, "=", value) for column, value in equals.items()]
         paths = self._table_paths(name)
         if len(paths) == 1:
             return self._rows(paths[0], known_table(name), columns, filters)
@@ -131,11 +141,22 @@ class RunReader:
         frame = frame.drop_duplicates(list(known_table(name).key), keep="last", ignore_index=True)
         return frame[list(columns)] if columns is not None else frame
 
+    def _of_kept(self, name: str, columns: Sequence[str] | None, equals: Mapping[str, Any]) -> pd.DataFrame:
+        """Return rows of a table that is kept whole, instead of reading its file again."""
+        frame = self._frames[name]
+        keep = np.ones(len(frame), bool)
+        for column, value in equals.items():
+            keep &= (frame[column] == value).fillna(False).to_numpy(bool)
+        return frame[list(columns or frame.columns)][keep].reset_index(drop=True)
+
     def region_values(self, model_set: str, method: str, target: str, columns: Sequence[str]) -> RegionValues:
         """Read columns of region_relevance for one method and target as matrices, also of networks trained again.
 
-        Errors as for `table`.
+        The last few are kept: change nothing in them. Errors as for `table`.
         """
+        return self._region_values(model_set, method, target, tuple(columns))
+
+    def _read_region_values(self, model_set: str, method: str, target: str, columns: tuple[str, ...]) -> RegionValues:
         filters = [("model_set", "=", model_set), ("method", "=", method), ("target", "=", target)]
         (path,) = self._table_paths("region_relevance")
         found = self._folder.table(path, ["model", "scan", "region", *columns], filters, categories=True)
@@ -189,7 +210,7 @@ class RunReader:
     def whole_table(self, name: str) -> pd.DataFrame:
         """Return a whole table, which is kept: change nothing in it. For callers outside the store there is `table`."""
         if name not in self._frames:
-            self._frames[name] = self.table(name)
+            self._frames[name] = self._read_table(name, None, {})
         return self._frames[name]
 
     # -- arrays ---------------------------------------------------------------------------------------------------
@@ -393,9 +414,11 @@ class RunReader:
     def heatmap_rows(self) -> dict[tuple[str, ...], tuple[int, float, float, str]]:
         """Map (model, method, target, scan, scale) to row, value_scale, absolute_sum and checksum."""
         frame = self.whole_table("heatmaps")
-        keys = zip(frame.model, frame.method, frame.target, frame.scan, frame.scale, strict=True)
-        columns = ("row", "value_scale", "absolute_sum", "checksum")
-        return dict(zip(keys, zip(*(frame[column] for column in columns), strict=True), strict=True))
+        keys = ("model", "method", "target", "scan", "scale")
+        values = ("row", "value_scale", "absolute_sum", "checksum")
+        # As lists: walking through columns of texts themselves takes five times as long.
+        found = (zip(*(frame[name].tolist() for name in names), strict=True) for names in (keys, values))
+        return dict(zip(*found, strict=True))
 
     @cached_property
     def _predictions(self) -> dict[tuple[str, str], dict[str, Any]]:

@@ -37,6 +37,7 @@ class RegionValues:
         for column in columns:
             matrix = np.full((len(pairs), len(regions)), np.nan)
             matrix[row[known], place[known]] = table[column].to_numpy(float)[known]
+            matrix.setflags(write=False)  # several share it
             values[column] = matrix
         model, scan = np.divmod(pairs, max(len(scans.categories), 1))
         names = (np.asarray(c.categories, object) for c in (models, scans))

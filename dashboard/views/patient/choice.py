@@ -53,15 +53,17 @@ def pick_subject(selection: Selection, rows: pd.DataFrame, inside: pd.DataFrame,
     by_name = people.by_pseudonym(selection.run, selection.model_set)
     wanted = by_name.get(url_state.peek(SUBJECT) or "", st.session_state.get(SUBJECT) or url_state.kept(SUBJECT))
     outside = wanted in set(rows.subject) and wanted not in subjects
-    first = rows.drop_duplicates("subject").set_index("subject")
     picker = st.container(key="patient-picker")
     among = [wanted, *subjects] if outside else subjects
     options = people.offered(SUBJECT, among, [wanted] if wanted in among else [], picker)
     back, search, on = picker.columns([0.11, 1, 0.11], vertical_alignment="bottom")
 
+    first = rows[rows.subject.isin(options)].drop_duplicates("subject")
+    known = {row.subject: row for row in first[["subject", "diagnosis", answer.column]].itertuples()}
+
     def label(subject: str) -> str:
-        row = first.loc[subject]
-        return f"{names.shown_name(subject)} · {row.diagnosis} · {answer.text(row[answer.column])}"
+        row = known[subject]
+        return f"{names.shown_name(subject)} · {row.diagnosis} · {answer.text(row[3])}"
 
     subject = url_state.choose(
         SUBJECT, f"Patient ({formatting.count(len(subjects), 'subject')} in the filters)", options, words=label,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from store.reading.trust import NO_EXPLANATION, TrustLine
 from store.reading.trust_figures import NOT_MEASURED
 from store.reading.verdict import Verdict
 
+KEPT = 4  # tables of everyone's regions, of a run, method and group: 7 MB each for 10 000 scans
 SIMILAR = 5  # scans that are shown as the most alike
 SIMULATED_NETWORKS = "The networks were trained on simulated change: what they say of a real scan is no evidence."
 
@@ -50,6 +52,7 @@ class Explained:
         return str(self.run.table("models", ["model_set"], model=self.model).model_set.iloc[0])
 
 
+@lru_cache(KEPT)
 def signed_shares(run: RunReader, model_set: str, method: str, group: str) -> pd.DataFrame:
     """Return the sum of h in each region / the sum of |h| in the brain, by scan (index model, scan) and region.
 
@@ -109,11 +112,14 @@ def _among_groups(one: Explained, mine: pd.Series, group: str, subject: str) -> 
 
 def _people(one: Explained, group: str) -> pd.DataFrame:
     """Return the mean signed shares of each subject of the groups, with the columns subject and group."""
-    run = one.people_run
-    empty = pd.DataFrame(columns=["subject", "group"])
-    if run is None or group not in run.groups:
-        return empty
-    wide = signed_shares(run, one.model_set, one.method, group)
+    if one.people_run is None or group not in one.people_run.groups:
+        return pd.DataFrame(columns=["subject", "group"])
+    return _everyone(one.people_run, one.model_set, one.method, group)
+
+
+@lru_cache(KEPT)
+def _everyone(run: RunReader, model_set: str, method: str, group: str) -> pd.DataFrame:
+    wide, empty = signed_shares(run, model_set, method, group), pd.DataFrame(columns=["subject", "group"])
     said = run.table("predictions", ["model", "scan", "subject", "group"])
     said = said[~are_retrained(said.model) & said["group"].isin(run.groups)].set_index(["model", "scan"])
     joined = wide.join(said, how="inner")
@@ -175,8 +181,8 @@ def similar_scans(one: Explained, everyone: pd.DataFrame, count: int) -> pd.Data
     run, empty = one.people_run, everyone.head(0).assign(similarity=pd.Series(dtype=float))
     if run is None:
         return empty
-    own = _densities(one.run, one).reindex([(one.model, one.scan)])
-    theirs = _densities(run, one) if run is not one.run else _densities(one.run, one)
+    own = _densities(one.run, one.model_set, one.method, one.target).reindex([(one.model, one.scan)])
+    theirs = _densities(run, one.model_set, one.method, one.target)
     subject = one.run.table("scans", ["subject"], scan=one.scan).subject.iloc[0]
     rows = everyone[everyone.subject != subject]
     theirs = theirs.reindex(pd.MultiIndex.from_frame(rows[["model", "scan"]]), columns=own.columns)
@@ -190,9 +196,10 @@ def similar_scans(one: Explained, everyone: pd.DataFrame, count: int) -> pd.Data
     return ranked.drop_duplicates("subject").head(count).reset_index(drop=True) if len(ranked) else empty
 
 
-def _densities(run: RunReader, one: Explained) -> pd.DataFrame:
+@lru_cache(KEPT)
+def _densities(run: RunReader, model_set: str, method: str, target: str) -> pd.DataFrame:
     """Return the densities of the atlas regions by scan (index model, scan), in percent per cm3."""
-    wide = shares.region_shares(run, one.model_set, one.method, one.target)
+    wide = shares.region_shares(run, model_set, method, target)
     regions = run.table("regions", ["region", "in_atlas", "volume_cm3"])
     regions = regions[regions.in_atlas.astype(bool) & (regions.volume_cm3 > 0)].set_index("region").volume_cm3
     kept = [region for region in wide.columns if region in regions.index]
