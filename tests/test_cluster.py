@@ -6,23 +6,28 @@ import json
 import os
 import pickle
 import re
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
+from test_engine_prepare import FakePreparer, cohort
 
 from engine.cli import main as command
 from engine.cli.options import configuration
 from engine.config.cluster_schema import ClusterConfig, minutes_of
 from engine.config.loading import load_config
 from engine.errors import UserError
-from engine.parallel import LocalEngine, TasksFailedError, Work, tell
+from engine.parallel import LocalEngine, TasksFailedError, Work, local, tell
 from engine.parallel.cluster import ClusterEngine, Event
 from engine.parallel.engines import engine_for
 from engine.parallel.records import Records, private_folder
 from engine.parallel.slurm import FileVoice, SlurmBackend
 from engine.parallel.unit import Batch
+from engine.preprocessing.cohort import Preparation, prepare_cohort
+from engine.progress import Progress
 from run_pipeline import STAGES
 
 
@@ -222,6 +227,33 @@ def test_only_its_owner_enters_the_private_folder(tmp_path):
         private_folder(tmp_path / "link")
 
 
+def test_scans_are_prepared_by_a_cluster_as_here(tmp_path):
+    here, found = Here(lost={"scan s3": 1}), []
+    for name, engine in (("here", LocalEngine()), ("there", engine_of(here, private_folder(tmp_path / "c")))):
+        settings = (FakePreparer({"s1": "reason", "s2": "error"}), tmp_path / name, "f", Progress(quiet=True))
+        (tmp_path / name).mkdir()
+        found.append(prepare_cohort(cohort(), Preparation(*settings, engine=engine)))
+    assert sum("scan s3" in names for names in here.handed) == 2
+    assert found[1].cohort.exclusions["scan"].tolist() == ["s1", "s2"]
+    assert found[0].cache.ids == found[1].cache.ids
+    assert (found[0].cache.read() == found[1].cache.read()).all()
+    pd.testing.assert_frame_equal(found[0].cohort.exclusions, found[1].cohort.exclusions)
+
+
+def _seen(_number: int) -> str:
+    return os.environ["CUDA_VISIBLE_DEVICES"]
+
+
+def test_with_several_gpus_each_process_of_this_machine_sees_one(monkeypatch):
+    monkeypatch.setattr(local, "visible_gpus", lambda: ["3", "7"])
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    work = replace(_work(_seen, range(6)), processes=2, gpu=True)
+    assert LocalEngine().places("cuda") == 2
+    assert LocalEngine().places("cpu") == 1
+    assert set(LocalEngine().run(work)) == {"3", "7"}
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == before
+
+
 # -- settings and options -------------------------------------------------------------------------------------------
 
 
@@ -301,6 +333,65 @@ def test_no_cluster_is_asked_for_nothing(tmp_path):
     engine.close()
     assert not (tmp_path / "w").exists()
     assert isinstance(engine_for(ClusterConfig(), lambda: tmp_path, print, "cpu"), LocalEngine)
+
+
+# -- Dask, with a scheduler at an address -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Slowly:
+    """Notes each call in a folder, and waits for the file `go` from the third on."""
+
+    folder: Path
+
+    def __call__(self, number: int) -> int:
+        tell(f"had {number}")
+        (self.folder / f"{number}-{time.monotonic_ns()}").touch()
+        while number > 2 and not (self.folder / "go").exists():
+            time.sleep(0.02)
+        return 2 * number
+
+
+@pytest.fixture
+def scheduler():
+    """The address of a scheduler with one worker, which announces a GPU."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        1, threads_per_worker=4, processes=False, protocol="tcp", dashboard_address=None, resources={"GPU": 1}
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+def test_a_scheduler_at_an_address_goes_on_without_the_driver(scheduler, tmp_path):
+    folder, notes = private_folder(tmp_path / "cluster"), tmp_path / "notes"
+    notes.mkdir()
+    config, heard = ClusterConfig(engine="dask", scheduler=scheduler), []
+    work = replace(_work(Slowly(notes)), gpu=True)
+    engine = engine_for(config, lambda: tmp_path, print, "cpu")
+    results = engine.run(work, heard.append)
+    assert {next(results), next(results)} == {2, 4}
+    results.close()
+    engine.close()
+    (notes / "go").touch()
+    said: list[str] = []
+    again = engine_for(config, lambda: tmp_path, said.append, "cpu")
+    left = replace(work, items=[3, 4], names=["scan 3", "scan 4"])
+    assert sorted(again.run(left)) == [6, 8]
+    assert "2 of 2 are with the cluster already" in said[0]
+    assert len([note for note in notes.iterdir() if note.name != "go"]) == 4  # each once
+    assert {"had 1", "had 2"} <= set(heard)
+    assert Records(folder).all() == []
+    again.forget()
+    assert not folder.exists()
+    again.close()
+
+
+def test_no_scheduler_at_an_address_is_told_in_one_line(tmp_path, monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("engine.parallel.dask.CONNECT_S", 1)
+    engine = engine_for(ClusterConfig(engine="dask", scheduler="tcp://127.0.0.1:9"), lambda: tmp_path, print, "cpu")
+    with pytest.raises(UserError, match=r"--cluster tcp://127.0.0.1:9: no Dask scheduler answers there"):
+        list(engine.run(_work(_double)))
 
 
 # -- SLURM, with programs that only answer ----------------------------------------------------------------------------

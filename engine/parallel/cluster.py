@@ -174,10 +174,10 @@ class _Waiting:
             items, names = (tuple(values[place] for place in group) for values in (work.items, work.names))
             voice = self.engine.backend.voice(uid)
             batches.append(Batch(uid, work.function, items, names, voice, self.threads))
-            self.tasks[uid] = _Task(list(group))
         if batches:
             handles = self.engine.backend.submit(batches, self.work)
             self.engine.records.add(self.work.label, [(one.uid, handles[one.uid], one.names) for one in batches])
+            self.tasks |= {one.uid: _Task(list(group)) for one, group in zip(batches, groups, strict=True)}
 
     def _take(self, event: Event) -> Iterator[Any]:
         task = self.tasks.get(event.uid)

@@ -20,6 +20,13 @@ from engine.parallel.work import Work
 
 POLL_S, CONNECT_S, PATIENCE_S = 0.5, 30, 30
 INSTALL = "--cluster dask needs Dask: python -m pip install 'distributed' 'cryptography'"
+SETTINGS: dict[str, Any] = {
+    # Dask would set the threads of BLAS to one, and results differ in the last digits.
+    "distributed.nanny.pre-spawn-environ": {},
+    # No pages, figures or proxy for whoever else is on this machine.
+    "distributed.scheduler.http.routes": ["distributed.http.health"],
+    "distributed.worker.http.routes": ["distributed.http.health"],
+}
 NAME = "brainwhy"  # of what is kept by a scheduler for a driver that comes back
 
 
@@ -97,13 +104,13 @@ class DaskBackend:
         gpus = visible_gpus() if device == "cuda" else []
         self._gpus = tuple(gpus)
         workers = workers_here(config, threads, device)
-        # Dask would set the threads of BLAS to one, and results differ in the last digits.
-        dask.config.set({"distributed.nanny.pre-spawn-environ": {}})
+        dask.config.set(SETTINGS)
         try:
             # Encrypted, with keys that only this process has: other users of the machine could else send it code.
             return distributed.LocalCluster(
                 n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=None, security=True,
                 local_directory=str(folder), silence_logs=logging.CRITICAL, resources={"GPU": 1} if gpus else None,
+                scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
             )  # fmt: skip
         except ImportError:
             raise UserError(INSTALL) from None
