@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,13 +11,14 @@ import torch
 from engine.cli.costs import Estimate, seconds_of_a_scan
 from engine.cli.network_costs import TWO_MAPS, methods_of
 from engine.config.cluster_schema import LOCAL, SLURM, minutes_of
+from engine.images.grid import Grid
 from engine.parallel.dask import workers_here
 from engine.pipeline.explain import CHUNK
 from engine.pipeline.inputs import preparer_for
 from engine.pipeline.run import Run
 from store.words import duration
 
-PICKLED_MIB = 1.0  # of a task: its function and arguments
+PICKLED_BYTES = 2000  # of a task, for each scan of the cohort: its row of the tables; and a byte a voxel, of the mask
 START_S = 10.0  # of a task, to load what it needs from a shared file system
 PRECISION = 2  # decimals of hours in JSON
 
@@ -83,9 +85,10 @@ def cluster_lines(run: Run, estimate: Estimate) -> list[str]:
         f"  by {cluster.in_words}: {tasks} tasks, about {hours:.3g} {kind} hours in all; at the soonest about "
         f"{soonest} with {_at_once(run) or 'a worker for each'}{' at once' if _at_once(run) else ''}"
     )
+    pickled = _pickled_mib(run, shares)
     storage = (
-        f"    shared folder: about {estimate.disk_mib + PICKLED_MIB * tasks:.0f} MiB, of which "
-        f"{PICKLED_MIB * tasks:.0f} MiB for the cluster, until the run is published"
+        f"    shared folder: about {estimate.disk_mib + pickled:.0f} MiB, of which {pickled:.0f} MiB for the cluster, "
+        "until the run is published"
     )
     return [summed, *lines, *_over_walltime(run, shares), storage]
 
@@ -100,9 +103,15 @@ def cluster_plan(run: Run, estimate: Estimate) -> dict[str, Any]:
         "tasks": sum(share.tasks for share in shares),
         "hours": round(sum(share.seconds for share in shares) / 3600, PRECISION),
         "soonest_seconds": _soonest(run, estimate, shares),
-        "shared_mib": estimate.disk_mib + PICKLED_MIB * sum(share.tasks for share in shares),
+        "shared_mib": estimate.disk_mib + _pickled_mib(run, shares),
         "shares": [asdict(share) for share in shares],
     }
+
+
+def _pickled_mib(run: Run, shares: list[Share]) -> float:
+    """Return what tasks take in the private folder, MiB; those that prepare scans know of no others."""
+    tasks = sum(share.tasks for share in shares if share.stage != "preprocess")
+    return tasks * (math.prod(Grid(run.config.grid_mm).shape) + PICKLED_BYTES * len(run.cohort.scans)) / 2**20
 
 
 def _soonest(run: Run, estimate: Estimate, shares: list[Share]) -> float:

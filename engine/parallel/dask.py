@@ -6,6 +6,7 @@ import logging
 import os
 import queue
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,7 @@ class DaskBackend:
         except ImportError:
             raise UserError(INSTALL) from None
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # a lost worker is told in our words
+        warnings.filterwarnings("ignore", message="Sending large graph")  # the table of the scans, once a task
         self._say, self._topic = say, f"{NAME}-{folder.parent.name}"
         self._heard: queue.SimpleQueue[dict] = queue.SimpleQueue()
         self._futures: dict[str, Any] = {}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,6 +40,10 @@ class ReferenceRun:
 
     store: Path
     reader: RunReader
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle nothing that can be read again, such as the atlas."""
+        return {"store": self.store, "reader": self.reader}
 
     @property
     def run_id(self) -> str:
