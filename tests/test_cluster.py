@@ -26,7 +26,7 @@ from engine.parallel.engines import engine_for
 from engine.parallel.records import Records, private_folder
 from engine.parallel.slurm import FileVoice, SlurmBackend
 from engine.parallel.unit import Batch
-from engine.preprocessing.cohort import Preparation, prepare_cohort
+from engine.preprocessing.cohort import Preparation, _Job, prepare_cohort
 from engine.progress import Progress
 from run_pipeline import STAGES
 
@@ -238,6 +238,13 @@ def test_scans_are_prepared_by_a_cluster_as_here(tmp_path):
     assert found[0].cache.ids == found[1].cache.ids
     assert (found[0].cache.read() == found[1].cache.read()).all()
     pd.testing.assert_frame_equal(found[0].cohort.exclusions, found[1].cohort.exclusions)
+
+
+def test_a_scan_whose_answer_was_lost_is_not_prepared_again(tmp_path):
+    prepare, row = _Job(FakePreparer(), tmp_path), {"scan": "s1", "path": "s1.nii"}
+    for key in ("input", "input", "another input"):
+        assert prepare((row, key)).reason == ""
+    assert (tmp_path / "made.txt").read_text().split() == ["s1", "s1"]
 
 
 def _seen(_number: int) -> str:
