@@ -101,7 +101,8 @@ class Plot {
     this.trigger = setTriggerValue;
     this.place.setAttribute("aria-label", data.words);
     this.place.style.minHeight = `${data.height}px`;
-    this.place.tabIndex = data.clicks ? 0 : -1;
+    if (data.clicks) this.place.tabIndex = 0;
+    else this.place.removeAttribute("tabindex");
     if (first) this.root.insertAdjacentHTML("beforeend", SAVE);
     this.update();
   }
