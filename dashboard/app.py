@@ -5,6 +5,7 @@ The pages start in home.py; the routes serve volumes.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import importlib
@@ -27,6 +28,7 @@ from dashboard.serving.addresses import base_path
 from dashboard.serving.headers import SafeHeaders
 from dashboard.serving.logins import Logins
 from dashboard.serving.media import MediaForReaders
+from dashboard.serving.reconnected import Reconnected
 from dashboard.serving.secret_files import SecretFileError
 from dashboard.shell import access, browser_history, locality
 from dashboard.shell.components import plot_files
@@ -40,11 +42,11 @@ FOLDER = Path(__file__).parent
 NOT_AHEAD = re.compile(r"dashboard\.(__main__|app|home|reports.*|views\.\w+\.page)")
 
 
-def make_ready() -> None:
-    """Load what pages use, and take it out of the search for garbage.
+SECONDS_BETWEEN_COLLECTIONS = 5  # for garbage
 
-    Streamlit searches everything after every pass, which takes longer than a change on a page.
-    """
+
+def make_ready() -> None:
+    """Load what pages use, and take it out of the search for garbage."""
     # By files: pkgutil.walk_packages would import every package that it walks, the reports too.
     for file in sorted(FOLDER.rglob("*.py")):
         name = ".".join(file.relative_to(FOLDER.parent).with_suffix("").parts).removesuffix(".__init__")
@@ -54,13 +56,26 @@ def make_ready() -> None:
     gc.freeze()
 
 
+async def collect_garbage() -> None:
+    """Look for garbage every few seconds where anything was done meanwhile, for all readers at once.
+
+    Streamlit would do so after every pass (runner.postScriptGC), which takes a third of a change on a page.
+    """
+    while True:
+        await asyncio.sleep(SECONDS_BETWEEN_COLLECTIONS)
+        if gc.get_count()[2]:
+            gc.collect()
+
+
 @contextlib.asynccontextmanager
 async def greeted(_: st.App) -> AsyncIterator[None]:
     """Say where the dashboard is and who sees what, once the port is known."""
     make_ready()
     # On a server for others standard output is the access log.
     print(f"\n{locality.greeting(BASE)}\n", flush=True, file=sys.stderr if HOSTED else sys.stdout)
+    searching = asyncio.create_task(collect_garbage())
     yield
+    searching.cancel()
 
 
 try:
@@ -82,7 +97,8 @@ FOR_OTHERS = [
     Middleware(MediaForReaders, reader=access.reader, base=BASE),
 ]
 SCRIPT = str(FOLDER / "home.py")
+EVERYWHERE = [Middleware(Guard), Middleware(Reconnected)]
 OPTIONS: dict[str, Any] = {
-    "routes": ROUTES, "middleware": [*(FOR_OTHERS if HOSTED else ()), Middleware(Guard)], "lifespan": greeted,
+    "routes": ROUTES, "middleware": [*(FOR_OTHERS if HOSTED else ()), *EVERYWHERE], "lifespan": greeted,
 }  # fmt: skip
 app = st.App(SCRIPT, **OPTIONS)

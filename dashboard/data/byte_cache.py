@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
@@ -70,6 +71,24 @@ def shared(what: str, limit: int) -> ByteCache[Any]:
     """Return the cache of what it is said to hold, one for all sessions; `limit` in bytes."""
     del what  # Streamlit keeps a cache for each
     return ByteCache(limit, bytes_of)
+
+
+def kept_within(limit: int) -> Callable[[Callable[..., Kept]], Callable[..., Kept]]:
+    """Let a function keep its last answers, up to `limit` bytes; they are shared: never change them.
+
+    For functions of a reader of a run, which is another one when the run is made again.
+    """
+
+    def wrapped(make: Callable[..., Kept]) -> Callable[..., Kept]:
+        answers: ByteCache[Kept] = ByteCache(limit, bytes_of)
+
+        @functools.wraps(make)
+        def answer(*question: Hashable) -> Kept:
+            return answers.get(question, lambda: make(*question))
+
+        return answer
+
+    return wrapped
 
 
 def bytes_of(kept: Any) -> int:

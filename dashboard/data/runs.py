@@ -57,9 +57,8 @@ def opened(run: Run) -> RunReader:
     return reader
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
 def manifest(run: Run) -> dict[str, Any]:
-    """Return what the run says about itself."""
+    """Return what the run says about itself, for all readers: change nothing in it."""
     return opened(run).manifest
 
 

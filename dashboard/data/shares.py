@@ -5,13 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from dashboard.data import byte_cache
 from store import RunReader
 from store.keys import are_retrained
 from store.reading.region_values import joined
 
+LIMIT = 48 << 20  # bytes of tables of scans by regions, which all readers share: 500 of 200 scans, 10 of 10 000
 
+
+@byte_cache.kept_within(LIMIT)
 def region_shares(run: RunReader, model_set: str, method: str, target: str) -> pd.DataFrame:
     """Return the share of the brain by scan (index model, scan) and region (a column each, as in the atlas).
+
+    The table is kept: change nothing in it.
 
     `target` true or predicted is resolved for each scan; scans without that target are left out. Shares as float32,
     NaN for a heatmap that is 0 everywhere and for a region without voxels on the grid.

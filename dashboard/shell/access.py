@@ -29,6 +29,7 @@ LOGIN_COOKIES = "_streamlit_user"  # and its continuations
 KEY_FILE = "BRAINWHY_LINK_KEY_FILE"  # environment variable: where the key of the pseudonyms lies
 OLD_KEY_FILE = "BRAINWHY_LINK_KEY"  # the same, as it was called before
 PSEUDONYM_DIGITS = 10
+PSEUDONYMS_KEPT = 8192  # a pass asks for those of all persons of a list
 ANYONE = "anyone"  # for whom an address is that every reader may use, signed in or not
 FEWEST = 10  # subjects of a group, and of a count, that readers without the role are shown
 FEW = f"fewer than {FEWEST}"
@@ -165,7 +166,12 @@ def _user() -> Mapping[str, Any]:
 
 def pseudonym(identifier: str) -> str:
     """Return what a subject or scan is called in links, reports and names of files; the same for every run."""
-    return hmac.new(_key(), identifier.encode(), "sha256").hexdigest()[:PSEUDONYM_DIGITS]
+    return _pseudonym(_key(), identifier)
+
+
+@functools.lru_cache(PSEUDONYMS_KEPT)
+def _pseudonym(key: bytes, identifier: str) -> str:
+    return hmac.new(key, identifier.encode(), "sha256").hexdigest()[:PSEUDONYM_DIGITS]
 
 
 @functools.cache

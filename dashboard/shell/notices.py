@@ -12,7 +12,7 @@ from dashboard.data import runs as data_runs
 from dashboard.data.runs import Run
 from dashboard.shell import access, account, locality, url_state
 from dashboard.text.formatting import code, plain
-from store import NewerSpecError, RunGoneError, StoreError, UnreachableError
+from store import NewerSpecError, RunGoneError, RunNotFoundError, StoreError, UnreachableError
 from store.files.remote import seconds_a_file
 
 LOG = logging.getLogger(__name__)
@@ -118,8 +118,9 @@ def unreadable(run: str, error: StoreError, place: str) -> None:
     if isinstance(error, UnreachableError):
         unreachable(f"{code(run)} could not be read", str(error), place)
         return
-    if isinstance(error, RunGoneError):
-        gone(run, str(error))
+    if isinstance(error, RunGoneError | RunNotFoundError):
+        known = isinstance(error, RunGoneError)
+        gone(run, str(error) if known else f"run {run} was deleted from the store while it was open")
         return
     (newer_run if isinstance(error, NewerSpecError) else broken_run)(run, str(error))
 

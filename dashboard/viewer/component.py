@@ -14,7 +14,7 @@ from dashboard.drawing import palette
 from dashboard.shell import notices
 from dashboard.viewer import serving
 from dashboard.viewer.options import CHOICES, DEFAULTS, clean_options
-from dashboard.viewer.scene import Map, RegionFigures, Scene
+from dashboard.viewer.scene import Map, RegionFigures, Scene, Truth, Volume
 
 REVISION = "revision"
 COLOUR_STEPS = 17  # of the 255 on either side of 0 in the palette's tables; the browser interpolates
@@ -51,7 +51,7 @@ def show(
         "module": serving.module_url(),
         "scene": _scene(scene),
         "figures": {
-            method: {str(index): list(asdict(row).values()) for index, row in rows.items()}
+            method: {str(index): [row.share, row.percentile, row.n, row.group_mean] for index, row in rows.items()}
             for method, rows in figures.items()
         },
         "group": group_words,
@@ -101,16 +101,27 @@ def _rows(table: np.ndarray) -> list[list[float]]:
 
 
 def _scene(scene: Scene) -> dict[str, Any]:
-    return asdict(scene) | {
-        "regions": {str(index): name for index, name in scene.regions.items()},
-        "maps": [_map(entry) for entry in scene.maps],
-    }
+    # Not `asdict` of the whole, which copies the names of all regions, twice as long as everything else here.
+    volumes = {name: _parts(getattr(scene, name)) for name in ("anatomy", "atlas", "scan", "truth")}
+    return (
+        vars(scene)
+        | volumes
+        | {
+            "regions": {str(index): name for index, name in scene.regions.items()},
+            "maps": [_map(entry) for entry in scene.maps],
+        }
+    )
+
+
+def _parts(part: Volume | Truth | None) -> dict[str, Any] | None:
+    return None if part is None else asdict(part)
 
 
 def _map(entry: Map) -> dict[str, Any]:
     values = entry.region_values
     by_text = None if values is None else {str(index): value for index, value in values.items()}
-    return asdict(entry) | {"region_values": by_text}
+    volume, agreement = _parts(entry.volume), None if entry.agreement is None else asdict(entry.agreement)
+    return vars(entry) | {"region_values": by_text, "volume": volume, "agreement": agreement}
 
 
 def _nothing() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from dashboard.data.runs import Run
 from dashboard.drawing import palette
@@ -178,23 +178,40 @@ def common_parts(run: RunReader, place: Run, scan: str | None) -> dict[str, Any]
     }
 
 
-def _stored(run: RunReader, model: str, scan: str, methods: Sequence[str], group: str, scale: str) -> list[pd.Series]:
-    """Return the row of the heatmaps table that each method's map comes from, as the reader derives it."""
-    frame = run.table("heatmaps", ["method", "target", "scale", "native_grid"], model=model, scan=scan)
-    found = []
-    for method in dict.fromkeys(methods):
-        rows = frame[frame.method == method]
-        # Of gradients only the margin is stored, of antisymmetric methods only the positive group.
-        rows = rows[rows.scale == ("margin" if run.is_gradient(method) else scale)]
-        own = rows[rows.target == group]
-        if own.empty and len(rows) and run.is_antisymmetric(model, method):
-            own = rows[rows.target == run.groups[0]]
-        if len(own):
-            found.append(own.iloc[0])
+class StoredMap(NamedTuple):
+    """A row of the heatmaps table."""
+
+    method: str
+    target: str
+    scale: str
+    native_grid: str
+
+
+@functools.lru_cache(maxsize=volumes.READERS_KEPT)
+def _stored_maps(run: RunReader) -> dict[tuple[str, str], list[StoredMap]]:
+    """Return (model, scan) -> its heatmaps, in the order of the table."""
+    table = run.table("heatmaps", ["model", "scan", *StoredMap._fields])
+    found: dict[tuple[str, str], list[StoredMap]] = {}
+    for model, scan, *rest in zip(*(table[name].tolist() for name in table.columns), strict=True):
+        found.setdefault((model, scan), []).append(StoredMap(*rest))
     return found
 
 
-def _map(run: RunReader, place: Run, wanted: volumes.VolumeRequest, scan: str, row: pd.Series) -> Map:
+def _stored(run: RunReader, model: str, scan: str, methods: Sequence[str], group: str, scale: str) -> list[StoredMap]:
+    """Return the row of the heatmaps table that each method's map comes from, as the reader derives it."""
+    every, found = _stored_maps(run).get((model, scan), []), []
+    for method in dict.fromkeys(methods):
+        # Of gradients only the margin is stored, of antisymmetric methods only the positive group.
+        wanted = "margin" if run.is_gradient(method) else scale
+        rows = [row for row in every if row.method == method and row.scale == wanted]
+        own = [row for row in rows if row.target == group]
+        if not own and rows and run.is_antisymmetric(model, method):
+            own = [row for row in rows if row.target == run.groups[0]]
+        found += own[:1]
+    return found
+
+
+def _map(run: RunReader, place: Run, wanted: volumes.VolumeRequest, scan: str, row: StoredMap) -> Map:
     path = array_path(HEATMAPS, model=wanted.model, method=row.method, target=row.target, scale=row.scale)
     attributes = run.attributes(path)
     volume, region_values, stride = None, None, None
@@ -245,7 +262,7 @@ def _no_agreement(model: str) -> str:
     return f"Opacity by agreement needs at least {FEWEST_NETWORKS} networks of this scan: {HOW_TO_MAKE}"
 
 
-def _resolution(run: RunReader, row: pd.Series, stride: int | None) -> str:
+def _resolution(run: RunReader, row: StoredMap, stride: int | None) -> str:
     """Say what one independent value stands for."""
     if row.native_grid == "voxels" and not run.is_gradient(row.method):
         return "segments of the scan"

@@ -34,7 +34,7 @@ class TokenMemory(Generic[Meant]):
 
     def remember(self, meant: Meant, text: str) -> str:
         """Return the token of what is meant, whose text tells it from all others, and remember it as the last one."""
-        token = hmac.new(signing.KEY, text.encode(), "sha256").hexdigest()[: self._letters]
+        token = hmac.new(signing.key(), text.encode(), "sha256").hexdigest()[: self._letters]
         with self._lock:
             self._known[token] = meant
         return token

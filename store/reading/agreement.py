@@ -6,6 +6,7 @@ docs/definitions.md, Agreement of networks.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,12 +44,21 @@ def networks_of_scan(run: RunReader, model: str, method: str, scan: str) -> list
 
     Only the held-out network is trained again; of a network of the folds the list holds nothing else.
     """
-    table = run.whole_table("heatmaps")
-    own = table[(table.method == method) & (table.scan == scan) & (table.scale == "margin")]
-    found = dict.fromkeys(own.model)
+    found = _explaining_models(run).get((method, scan), ())
     if ModelName(model).fold is not None:
         return [model] if model in found else []
     return sorted(name for name in found if ModelName(name).fold is None)
+
+
+@lru_cache(8)
+def _explaining_models(run: RunReader) -> dict[tuple[str, str], dict[str, None]]:
+    """Return (method, scan) -> the models with a heatmap in units of the margin, in the order of the table."""
+    table = run.whole_table("heatmaps")
+    own = table[table.scale == "margin"]
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    for method, scan, model in zip(own.method.tolist(), own.scan.tolist(), own.model.tolist(), strict=True):
+        found.setdefault((method, scan), {})[model] = None
+    return found
 
 
 def networks_are_enough(run: RunReader, model: str, method: str, scan: str) -> bool:

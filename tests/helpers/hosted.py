@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -146,6 +146,9 @@ class Site:
     port: int
     processes: dict[int, subprocess.Popen]
     provider: Provider
+    start: Callable[[int], None]  # a process of a port, once more
+    nginx: list[str]
+    front: subprocess.Popen | None = None
 
     @property
     def url(self) -> str:
@@ -154,6 +157,24 @@ class Site:
     @property
     def state(self) -> Path:
         return self.folder / "state.sqlite"
+
+    def connect(self) -> None:
+        """Let nginx answer."""
+        self.front = subprocess.Popen(self.nginx, stderr=subprocess.PIPE)
+
+    def disconnect(self) -> None:
+        """End all connections, and let nothing be reached any more, as where a reader's network is gone."""
+        assert self.front is not None
+        _end(self.front)
+
+    def kill(self, port: int) -> None:
+        """End a process at once, as a crash does."""
+        self.processes[port].kill()
+        self.processes[port].wait()
+
+    def wait_until_ready(self, port: int) -> None:
+        """Wait until a process that was started answers."""
+        _wait(f"http://127.0.0.1:{port}{BASE}/ready", self.processes[port], self.folder / f"errors-{port}.log")
 
     def change_state(self, statement: str) -> int:
         """Write into the state file as its owner could; return how many rows changed."""
@@ -201,12 +222,13 @@ def _nginx(folder: Path, port: int, ports: list[int]) -> str:
 
 
 @contextlib.contextmanager
-def hosted(store: Path, folder: Path, count: int = 2, tree: Path = ROOT) -> Iterator[Site]:
+def hosted(store: Path, folder: Path, count: int = 2, tree: Path = ROOT, **environment: str) -> Iterator[Site]:
     """A site that serves a store; all processes end with the block.
 
     Args:
         count: of server processes.
         tree: the project whose dashboard it is.
+        environment: further variables of the server processes.
     """
     port, ports = free_port(), [free_port() for _ in range(count)]
     with Provider().running() as provider, contextlib.ExitStack() as stack:
@@ -222,23 +244,28 @@ def hosted(store: Path, folder: Path, count: int = 2, tree: Path = ROOT) -> Iter
         """)
         (folder / "nginx.conf").write_text(_nginx(folder, port, ports))
         variables = os.environ | {"PYTHONPATH": f"{tree}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
-        variables |= {"XDG_CONFIG_HOME": str(folder)}
-        processes = {}
-        for one in ports:
+        variables |= {"XDG_CONFIG_HOME": str(folder)} | environment
+        processes: dict[int, subprocess.Popen] = {}
+
+        def start(one: int) -> None:
             command = [
                 sys.executable, "-m", "dashboard", "serve", "--store", str(store), "--port", str(one),
                 "--base-path", BASE, "--state", str(folder / "state.sqlite"),
             ]  # fmt: skip
-            out = stack.enter_context(open(folder / f"access-{one}.log", "wb"))
-            errors = stack.enter_context(open(folder / f"errors-{one}.log", "wb"))
+            out = stack.enter_context(open(folder / f"access-{one}.log", "ab"))
+            errors = stack.enter_context(open(folder / f"errors-{one}.log", "ab"))
             processes[one] = subprocess.Popen(command, cwd=folder, env=variables, stdout=out, stderr=errors)
             stack.callback(_end, processes[one])
-        nginx = [shutil.which("nginx") or "/usr/sbin/nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")]
-        front = subprocess.Popen([*nginx, "-g", "daemon off;"], stderr=subprocess.PIPE)
-        stack.callback(_end, front)
+
         for one in ports:
-            _wait(f"http://127.0.0.1:{one}{BASE}/ready", processes[one], folder / f"errors-{one}.log")
-        yield Site(folder, port, processes, provider)
+            start(one)
+        nginx = [shutil.which("nginx") or "/usr/sbin/nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")]
+        site = Site(folder, port, processes, provider, start, [*nginx, "-g", "daemon off;"])
+        site.connect()
+        stack.callback(site.disconnect)
+        for one in ports:
+            site.wait_until_ready(one)
+        yield site
 
 
 def _end(process: subprocess.Popen) -> None:

@@ -18,6 +18,7 @@ from dashboard.views.shared.patient_words import Facts, sentences
 from store import NotInRunError
 
 GRADIENTS = ("sensitivity", "smoothgrad", "guided_backprop")  # whose sign is a direction, not a contribution
+MOST_SCANS = 1024  # by method and evidence, a few kB each
 DIRECTION = " The sign of a gradient says where brighter tissue would move the answer, not what this tissue adds to it."
 
 
@@ -32,7 +33,7 @@ def explained(run: Run, model: str, method: str, scan: str, target: str) -> Expl
     )  # fmt: skip
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
+@st.cache_data(max_entries=MOST_SCANS, show_spinner=False)
 def facts(run: Run, model: str, method: str, scan: str, target: str) -> Facts | None:
     """Return the numbers of the sentences; None where regions of this scan were not measured."""
     try:
@@ -41,7 +42,7 @@ def facts(run: Run, model: str, method: str, scan: str, target: str) -> Facts | 
         return None
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
+@st.cache_data(max_entries=MOST_SCANS, show_spinner=False)
 def similar(run: Run, model: str, method: str, scan: str, target: str) -> tuple[pd.DataFrame, Run | None]:
     """Return the scans of other people that are most alike, and the run they are of; see `similar_scans`."""
     one, other = explained(run, model, method, scan, target), reference_run.of(run)

@@ -15,16 +15,18 @@ from dashboard.views.shared import viewer_link
 def viewer_figures(selection: Selection, tables: dict[str, pd.DataFrame]) -> dict[str, dict[int, Any]]:
     """Return method -> region -> what the viewer writes under the cursor."""
     regions = runs.table(selection.run, "regions")
-    index = dict(zip(regions.region, regions["index"].astype(int), strict=True))
+    index = dict(zip(regions.region.tolist(), regions["index"].astype(int).tolist(), strict=True))
 
     def known(number: float) -> float | None:
-        return float(number) if number == number else None
+        return number if number == number else None
 
     return {
         method: {
-            index[r.region]: viewer.RegionFigures(float(r.share), known(r.percentile), int(r.n), known(r.mean))
-            for r in table.rename(columns={"mean": "group_mean"}).assign(mean=table["mean"]).itertuples()
-            if r.region in index and r.share == r.share  # a heatmap that is 0 everywhere has no shares
+            index[region]: viewer.RegionFigures(share, known(percentile), n, known(mean))
+            for region, share, percentile, n, mean in zip(
+                *(table[name].tolist() for name in ("region", "share", "percentile", "n", "mean")), strict=True
+            )
+            if region in index and share == share  # a heatmap that is 0 everywhere has no shares
         }
         for method, table in tables.items()
     }

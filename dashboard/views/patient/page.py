@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -52,17 +54,30 @@ def probability_bar(value: float, description: str) -> str:
     )
 
 
-def region_tables(selection: Selection, model: str, row: pd.Series, methods: list[str]) -> dict[str, pd.DataFrame]:
+def region_tables(selection: Selection, model: str, row: pd.Series, methods: list[str]) -> Mapping[str, pd.DataFrame]:
     """Return method -> this scan's regions against the other subjects of its diagnosis."""
-    tables = {}
+    what = (selection.model_set, tuple(methods), selection.target)
+    return _region_tables(selection.run, what, (model, row["scan"]), row["subject"], str(row["diagnosis"]))
+
+
+@st.cache_resource(max_entries=patient_queries.SCANS_KEPT, show_spinner=False)
+def _region_tables(
+    run: runs.Run, what: tuple[str, tuple[str, ...], str], key: tuple[str, str], subject: str, diagnosis: str
+) -> Mapping[str, pd.DataFrame]:
+    """Return the tables of a scan for all readers, who change nothing in them.
+
+    Args:
+        what: model set, methods and target.
+        key: model and scan.
+    """
+    (model_set, methods, target), tables = what, {}
     for method in methods:
-        shares = patient_queries.region_shares(selection.run, selection.model_set, method, selection.target)
-        if (model, row["scan"]) not in shares.index:
+        shares = patient_queries.region_shares(run, model_set, method, target)
+        if key not in shares.index:
             continue
-        people = patient_queries.subject_means(selection.run, selection.model_set, method, selection.target)
-        own = shares.loc[(model, row["scan"])]
-        tables[method] = patient_tables.against_group(own, people, row["subject"], row["diagnosis"])
-    return tables
+        people = patient_queries.subject_means(run, model_set, method, target)
+        tables[method] = patient_tables.against_group(shares.loc[key], people, subject, diagnosis)
+    return MappingProxyType(tables)
 
 
 def strongest(selection: Selection, table: pd.DataFrame) -> pd.DataFrame:
@@ -201,7 +216,7 @@ def main(selection: Selection) -> None:
             group: region_tables(selection, model, pd.Series({**row, "diagnosis": group}), methods) for group in groups
         }
         why_wrong(selection, row)
-    view = linked_viewer.show(selection, model, row, tables | against.get(group, {}), group)
+    view = linked_viewer.show(selection, model, row, {**tables, **against.get(group, {})}, group)
     method = view["method"] if view["method"] in tables else next(iter(tables))
     trust_line.show_beside(selection.run, selection.model_set, method, methods)
     in_words.show(selection, model, row["scan"], method)

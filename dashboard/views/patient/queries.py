@@ -10,10 +10,11 @@ from dashboard.data.runs import Run
 from store import NotInRunError
 from store.keys import ModelName
 
+SCANS_KEPT = 512  # by methods and evidence: their tables of regions, 40 kB each
 
-@st.cache_data(max_entries=16, show_spinner=False)
+
 def region_shares(run: Run, model_set: str, method: str, target: str) -> pd.DataFrame:
-    """Return the shares of regions in every scan; see `data.shares`."""
+    """Return the shares of regions in every scan, kept; see `data.shares`."""
     return shares.region_shares(runs.opened(run), model_set, method, target)
 
 
@@ -44,8 +45,17 @@ def visits(rows: pd.DataFrame, subject: str) -> pd.DataFrame:
 
 def methods_of_scan(run: Run, model: str, scan: str) -> list[str]:
     """Return the methods with a heatmap of this scan by this model, in the fixed order."""
+    return _methods_of_scans(run).get((model, scan), [])
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _methods_of_scans(run: Run) -> dict[tuple[str, str], list[str]]:
+    """Return (model, scan) -> methods with a heatmap, in the fixed order."""
     table = runs.table(run, "heatmaps", ("model", "method", "scan"))
-    return runs.in_order(table.method[(table.model == model) & (table.scan == scan)].tolist())
+    found: dict[tuple[str, str], list[str]] = {}
+    for model, method, scan in zip(*(table[name].tolist() for name in ("model", "method", "scan")), strict=True):
+        found.setdefault((model, scan), []).append(method)
+    return {key: runs.in_order(methods) for key, methods in found.items()}
 
 
 def completeness_error(run: Run, model: str, method: str, scan: str) -> float:
@@ -69,7 +79,7 @@ def has_target(run: Run, model: str, scan: str, target: str) -> bool:
     return True
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
+@st.cache_resource(max_entries=16, show_spinner=False)
 def subject_means(run: Run, model_set: str, method: str, target: str) -> pd.DataFrame:
-    """Return the mean shares of regions of every subject; see `data.shares`."""
+    """Return the mean shares of regions of every subject; see `data.shares`. It is kept: change nothing in it."""
     return shares.subject_means(runs.opened(run), region_shares(run, model_set, method, target))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 
-from dashboard.data import shares
+from dashboard.data import byte_cache, shares
 from dashboard.text.outputs import answer_of
 from dashboard.views.shared.patient_words import FEWEST, Facts
 from store import NotInRunError, RunReader
@@ -19,7 +18,6 @@ from store.reading.trust import NO_EXPLANATION, TrustLine
 from store.reading.trust_figures import NOT_MEASURED
 from store.reading.verdict import Verdict
 
-KEPT = 4  # tables of everyone's regions, of a run, method and group: 7 MB each for 10 000 scans
 SIMILAR = 5  # scans that are shown as the most alike
 SIMULATED_NETWORKS = "The networks were trained on simulated change: what they say of a real scan is no evidence."
 
@@ -52,11 +50,12 @@ class Explained:
         return str(self.run.table("models", ["model_set"], model=self.model).model_set.iloc[0])
 
 
-@lru_cache(KEPT)
+@byte_cache.kept_within(shares.LIMIT)
 def signed_shares(run: RunReader, model_set: str, method: str, group: str) -> pd.DataFrame:
     """Return the sum of h in each region / the sum of |h| in the brain, by scan (index model, scan) and region.
 
-    Evidence for `group`. float32; NaN for a map that is 0 everywhere and a region without voxels on the grid.
+    The table is kept: change nothing in it. Evidence for `group`. float32; NaN for a map that is 0 everywhere and a
+    region without voxels on the grid.
     """
     found = run.region_values(model_set, method, group, ("signed_sum",))
     regions = pd.Index(run.whole_table("regions")["region"], name="region")
@@ -101,7 +100,7 @@ def _among_groups(one: Explained, mine: pd.Series, group: str, subject: str) -> 
     mine = mine[[r for r in known.region[known.in_atlas.astype(bool)] if r in mine.index]]
     table = pd.DataFrame({"region": mine.index, "share": mine.to_numpy(float)})
     counts = dict.fromkeys(one.run.groups, 0)
-    others = _people(one, group)
+    others = _people(one.people_run, one.model_set, one.method, group)
     for name in counts:
         theirs = others[(others["group"] == name) & (others["subject"] != subject)].reindex(columns=mine.index)
         theirs = theirs[theirs.notna().any(axis=1)]
@@ -110,16 +109,13 @@ def _among_groups(one: Explained, mine: pd.Series, group: str, subject: str) -> 
     return table, counts
 
 
-def _people(one: Explained, group: str) -> pd.DataFrame:
-    """Return the mean signed shares of each subject of the groups, with the columns subject and group."""
-    if one.people_run is None or group not in one.people_run.groups:
-        return pd.DataFrame(columns=["subject", "group"])
-    return _everyone(one.people_run, one.model_set, one.method, group)
-
-
-@lru_cache(KEPT)
-def _everyone(run: RunReader, model_set: str, method: str, group: str) -> pd.DataFrame:
-    wide, empty = signed_shares(run, model_set, method, group), pd.DataFrame(columns=["subject", "group"])
+@byte_cache.kept_within(shares.LIMIT)
+def _people(run: RunReader | None, model_set: str, method: str, group: str) -> pd.DataFrame:
+    """Return the mean signed shares of each subject of the groups, with the columns subject and group; kept."""
+    empty = pd.DataFrame(columns=["subject", "group"])
+    if run is None or group not in run.groups:
+        return empty
+    wide = signed_shares(run, model_set, method, group)
     said = run.table("predictions", ["model", "scan", "subject", "group"])
     said = said[~are_retrained(said.model) & said["group"].isin(run.groups)].set_index(["model", "scan"])
     joined = wide.join(said, how="inner")
@@ -138,11 +134,11 @@ def _percentiles(others: np.ndarray, mine: np.ndarray) -> np.ndarray:
 
 def _agreement_of_methods(one: Explained) -> tuple[int, float]:
     """Return how many methods explain this scan by this model, and the median rank correlation of their densities."""
-    table = one.run.table("region_relevance", ["method", "target", "region", "density"], model=one.model, scan=one.scan)
-    table = table[table.target == one.run.target_of(one.model, one.scan, one.target)]
-    known = one.run.table("regions", ["region", "in_atlas"])
-    table = table[table.region.isin(known.region[known.in_atlas.astype(bool)])]
-    wide = table.pivot(index="region", columns="method", values="density").to_numpy(float)
+    methods = one.run.table("heatmaps", ["method"], model=one.model, scan=one.scan).method
+    # From the tables of all scans, which the other sentences need too: the file is not read again for each scan.
+    known = {method: _densities(one.run, one.model_set, method, one.target) for method in sorted(set(methods))}
+    of_scan = {m: table.loc[one.model, one.scan] for m, table in known.items() if (one.model, one.scan) in table.index}
+    wide = pd.DataFrame(of_scan).to_numpy(float)
     wide = wide[:, np.isfinite(wide).any(axis=0)]
     pairs = [
         rank_correlation(wide[:, a], wide[:, b], fewest=3) for a, b in itertools.combinations(range(wide.shape[1]), 2)
@@ -181,8 +177,8 @@ def similar_scans(one: Explained, everyone: pd.DataFrame, count: int) -> pd.Data
     run, empty = one.people_run, everyone.head(0).assign(similarity=pd.Series(dtype=float))
     if run is None:
         return empty
-    own = _densities(one.run, one.model_set, one.method, one.target).reindex([(one.model, one.scan)])
-    theirs = _densities(run, one.model_set, one.method, one.target)
+    what = (one.model_set, one.method, one.target)
+    own, theirs = _densities(one.run, *what).reindex([(one.model, one.scan)]), _densities(run, *what)
     subject = one.run.table("scans", ["subject"], scan=one.scan).subject.iloc[0]
     rows = everyone[everyone.subject != subject]
     theirs = theirs.reindex(pd.MultiIndex.from_frame(rows[["model", "scan"]]), columns=own.columns)
@@ -196,9 +192,9 @@ def similar_scans(one: Explained, everyone: pd.DataFrame, count: int) -> pd.Data
     return ranked.drop_duplicates("subject").head(count).reset_index(drop=True) if len(ranked) else empty
 
 
-@lru_cache(KEPT)
+@byte_cache.kept_within(shares.LIMIT)
 def _densities(run: RunReader, model_set: str, method: str, target: str) -> pd.DataFrame:
-    """Return the densities of the atlas regions by scan (index model, scan), in percent per cm3."""
+    """Return the densities of the atlas regions by scan (index model, scan), in percent per cm3; kept."""
     wide = shares.region_shares(run, model_set, method, target)
     regions = run.table("regions", ["region", "in_atlas", "volume_cm3"])
     regions = regions[regions.in_atlas.astype(bool) & (regions.volume_cm3 > 0)].set_index("region").volume_cm3
