@@ -218,7 +218,8 @@ def _nginx(folder: Path, port: int, ports: list[int]) -> str:
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     temporary = " ".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
     user = "user root;" if os.geteuid() == 0 else ""
-    return f"{user} pid {folder}/nginx.pid; error_log {folder}/nginx.log; events {{}} http {{ {temporary}\n{recipe}\n}}"
+    own = f"{user} pid {folder}/nginx.pid; error_log {folder}/nginx.log; events {{ worker_connections 4096; }}"
+    return f"{own} http {{ {temporary}\n{recipe}\n}}"
 
 
 @contextlib.contextmanager

@@ -86,7 +86,7 @@ class Reader:
         self._connection = connect(
             f"{'wss' if trusting else 'ws'}://{parts.netloc}{parts.path.rstrip('/')}/_stcore/stream", ssl=trusting,
             subprotocols=["streamlit", *([cookies[XSRF]] if cookies and XSRF in cookies else [])],
-            additional_headers=more, max_size=SIZE, compression=None,
+            additional_headers=more, max_size=SIZE, compression=None, open_timeout=60,
         )  # fmt: skip
         self._socket: ClientConnection = self._connection.__enter__()
         self._page, self._query = "", ""
