@@ -141,12 +141,26 @@ def test_slurm_tasks_are_killed_and_requeued_and_the_driver_is_stopped(alone, sl
     assert "Caught signal SIGUSR2" in log
     assert log.count("Starting with") == 2
     # A task whose process is killed has no answer, and is tried again.
-    driver.wait_until(lambda: _processes(1, "submitit.core._submit"), "a task that explains")
-    os.kill(_processes(1, "submitit.core._submit")[-1], signal.SIGKILL)
+    driver.wait_until(_explaining, "a task that explains")
+    os.kill(_explaining()[-1], signal.SIGKILL)
     found = driver.ends_well()
     assert "and is tried again: its process ended without an answer" in driver.said
     assert differences(alone.ends_well(), found) == []
     assert not any((driver.store / ".work").glob("*/cluster"))
+
+
+def _explaining() -> list[int]:
+    """Find the Python of tasks that explain, seen as it starts; not what starts it, nor tasks of the stage before."""
+    found = []
+    for process in _processes(1, "submitit.core._submit"):
+        folder = Path("/proc", str(process))
+        try:
+            words, variables = ((folder / name).read_bytes().split(b"\0") for name in ("cmdline", "environ"))
+        except OSError:
+            continue
+        if b"python" in Path(os.fsdecode(words[0])).name.encode() and b"SLURM_JOB_NAME=brainwhy-explain" in variables:
+            found.append(process)
+    return found
 
 
 def _running_task(store: Path, label: str) -> dict[str, str]:
