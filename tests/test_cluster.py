@@ -26,6 +26,7 @@ from engine.parallel.engines import engine_for
 from engine.parallel.records import Records, private_folder
 from engine.parallel.slurm import FileVoice, SlurmBackend
 from engine.parallel.unit import Batch
+from engine.pipeline.run import Run
 from engine.preprocessing.cohort import Preparation, _Job, prepare_cohort
 from engine.progress import Progress
 from run_pipeline import STAGES
@@ -319,6 +320,11 @@ def test_walltimes_in_minutes():
 )  # fmt: skip
 def test_this_machine_needs_no_gpu_where_others_compute(cluster, asked, device):
     assert command.device_of(ClusterConfig(**cluster), asked) == device
+
+
+def test_a_driver_without_a_gpu_can_say_what_computed(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert Run(load_config(None, None, {}), tmp_path, "cuda", Progress(quiet=True)).computing_device() == "cuda"
 
 
 def test_what_is_missing_is_said_with_how_to_install_it(tmp_path, monkeypatch):

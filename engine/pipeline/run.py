@@ -253,12 +253,13 @@ class Run:
         }
 
     def computing_device(self) -> str:
-        """Return the device in words: the GPU's name, or the CPU with its threads."""
+        """Return the device in words: the GPU's name, the CPU with its threads, or cuda of other machines."""
         import torch  # noqa: PLC0415
 
         from engine.networks.device import device_name  # noqa: PLC0415
 
-        return self.computing if self.device == "cpu" else device_name(torch.device(self.device))
+        here = self.device != "cpu" and torch.cuda.is_available()
+        return device_name(torch.device(self.device)) if here else self.computing
 
 
 @contextmanager
