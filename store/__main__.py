@@ -77,10 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     export = add("export", _export, "write tables (CSV), group averages (NIfTI) and figure 1 (PNG) of a run")
     export.add_argument("run", metavar="RUN", nargs="?", help="identifier or name; the newest if left out")
     export.add_argument("--to", metavar="DIR", help="folder to write to, made if there is none; default: RUN-export")
-    for name, what in (("csv", "tables as CSV"), ("nifti", "group averages as NIfTI"), ("figure", "figure1.png")):
-        export.add_argument(
-            f"--{name}", action="store_true", help=f"only {what} (may be combined); default: everything"
-        )
+    for option, what in (
+        ("--csv", "tables as CSV"),
+        ("--nifti", "group averages as NIfTI"),
+        ("--figure", "figure1.png"),
+    ):
+        export.add_argument(option, action="store_true", help=f"only {what} (may be combined); default: everything")
     export.add_argument(
         "--paper", action="store_true",
         help="only tables 1 and 2 (CSV, LaTeX) and figure 1 (PNG, SVG) in the format of Rieke et al. 2018, and the "
