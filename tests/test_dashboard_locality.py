@@ -6,8 +6,10 @@ import asyncio
 import re
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPMessage
 
 import pytest
@@ -204,6 +206,22 @@ def test_the_old_name_of_the_variable_still_works(monkeypatch, tmp_path):
     access._key.cache_clear()
     assert len(set(found)) == 1
     assert not (tmp_path / "other.key").exists()
+
+
+def test_processes_that_start_at_once_have_one_key(tmp_path):
+    """Each sees the file whole or not at all; nothing else is left beside it."""
+    for number in range(20):
+        place, barrier = tmp_path / f"{number}.key", threading.Barrier(8)
+
+        def start(place=place, barrier=barrier) -> bytes:
+            barrier.wait()
+            return secret_files.kept(place)
+
+        with ThreadPoolExecutor(8) as pool:
+            found = {future.result() for future in [pool.submit(start) for _ in range(8)]}
+        assert found == {place.read_bytes()}
+        assert place.stat().st_mode & 0o777 == 0o600
+    assert len(list(tmp_path.iterdir())) == 20
 
 
 def test_a_key_file_that_cannot_be_used_is_named(tmp_path):

@@ -30,13 +30,30 @@ def kept(place: Path) -> bytes:
     try:
         if place.parent == folder():
             place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with open(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(made)
+        _write(place, made)
     except FileExistsError:
         return _read(place)
     except OSError:
         pass
     return made
+
+
+def _write(place: Path, secret: bytes) -> None:
+    """Make the file of a secret, whole from the first moment on: several processes may start at once.
+
+    Raises:
+        FileExistsError: it is there.
+        OSError: it cannot be written.
+    """
+    if place.exists():
+        raise FileExistsError(place)
+    new = place.with_name(f".{place.name}-{secrets.token_hex(8)}")
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(secret)
+    try:
+        os.link(new, place)  # fails where the file is there, unlike a rename
+    finally:
+        new.unlink()
 
 
 def _read(place: Path) -> bytes:
