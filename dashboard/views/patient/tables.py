@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dashboard.text.formatting import NONE, method_name, percent, plain, region_name
+from dashboard.text.formatting import NONE, method_name, network_name, percent, plain, region_name
 from dashboard.text.outputs import OutputDescription
 from store.keys import are_retrained
 
@@ -131,7 +131,7 @@ def percentile_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def spread_of_predictions(table: pd.DataFrame, answer: OutputDescription) -> str:
-    """Say what the models answer: 'holdout 0.930; 5 retrained holdout 0.880 to 0.960'; of folds mean and range."""
+    """Say what the models answer: 'held-out 0.930; 5 retrained 0.880 to 0.960'; of folds mean and range."""
     parts, write = [], answer.number
     for model_set, rows in table.groupby("model_set", sort=False):
         again = are_retrained(rows.model)
@@ -140,10 +140,10 @@ def spread_of_predictions(table: pd.DataFrame, answer: OutputDescription) -> str
             low, mean, high = (write(said[answer.column].agg(how)) for how in ("min", "mean", "max"))
             parts.append(f"{len(said)} {model_set} mean {mean}, {low} to {high}")
         else:
-            parts += [f"{row.model} {write(getattr(row, answer.column))}" for row in said.itertuples()]
+            parts += [f"{network_name(row.model)} {write(getattr(row, answer.column))}" for row in said.itertuples()]
         if again.any():
             low, high = rows[answer.column][again].min(), rows[answer.column][again].max()
-            parts.append(f"{int(again.sum())} retrained {model_set} {write(low)} to {write(high)}")
+            parts.append(f"{int(again.sum())} retrained {write(low)} to {write(high)}")
     return "; ".join(parts)
 
 
