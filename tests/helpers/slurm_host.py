@@ -110,7 +110,7 @@ def slurm_host(folder: Path) -> Iterator[dict[str, str]]:
                 process.kill()
 
 
-def wait_for(happened, what: str, seconds: float = 30) -> None:
+def wait_for(happened, what: str, seconds: float = 120) -> None:
     """Wait until something has happened."""
     end = time.monotonic() + seconds
     while not happened():
