@@ -47,9 +47,11 @@ class Reader:
         assert problems(self.page) == []
 
     def reads(self, *words: str) -> None:
-        """Check that words stand on the page, or come within a moment, in components too."""
+        """Read words in the order of the page, in components too; charts are drawn when one scrolls near them."""
         for one in words:
-            self.page.locator(MAIN).get_by_text(one).first.wait_for(timeout=ARRIVED_MS)
+            found = self.page.locator(MAIN).get_by_text(one).locator("visible=true").first
+            found.wait_for(timeout=ARRIVED_MS)
+            found.scroll_into_view_if_needed()
 
 
 @pytest.fixture
