@@ -40,8 +40,6 @@ BASE = HOSTED.base if HOSTED else base_path(st.get_option("server.baseUrlPath"))
 FOLDER = Path(__file__).parent
 # Scripts, which Streamlit runs, and what is loaded when somebody asks for a PDF.
 NOT_AHEAD = re.compile(r"dashboard\.(__main__|app|home|reports.*|views\.\w+\.page)")
-
-
 SECONDS_BETWEEN_COLLECTIONS = 5  # for garbage
 
 

@@ -26,7 +26,6 @@ AXIS = {
     "tickangle": 0, "ticks": "",
 }  # fmt: skip
 LEGEND = {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"}
-MARKERS_STAY = {"marker": {"opacity": 1}}  # of the dots that were not clicked
 TICK, TITLE, LINE = 11.5, 13.5, 1.3  # pixels of the words beside axes, as the theme has them; of a line, in letters
 PAD, TICK_LENGTH = 8, 9  # pixels from the plot to tick labels, without and with ticks
 STANDOFF = 15  # pixels to the title of an axis, on top of the depth of its tick labels

@@ -191,7 +191,7 @@ def _cell_links(counts: np.ndarray, groups: Sequence[str], names: Sequence[str])
     return {
         "x": [groups[j] for _, j in full], "y": [names[i] for i, _ in full], "mode": "markers", "customdata": full,
         "marker": {"symbol": "square", "size": 84, "opacity": 0}, "hovertext": texts, "hoverinfo": "text",
-        "selected": {"marker": {"opacity": 0}}, "unselected": {"marker": {"opacity": 0}}, "cliponaxis": False,
+        "cliponaxis": False,
     }  # fmt: skip
 
 

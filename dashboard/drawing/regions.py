@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dashboard.drawing import palette
-from dashboard.drawing.chart import GRID, MARKERS_STAY, PAD, Chart, text_width
+from dashboard.drawing.chart import GRID, PAD, Chart, text_width
 from dashboard.text.formatting import NONE, count, method_name, region_name, region_with_code, three
 from store.accuracy import LEAST_SUBJECTS
 
@@ -89,7 +89,7 @@ def _dots(
         "x": value, "y": places, "mode": "markers", "customdata": list(rows.index),
         "name": f"{name}, n = {int(subjects.iloc[0])}" if len(subjects) else name,
         "hovertext": texts, "hoverinfo": "text", "cliponaxis": False,
-        "marker": {"size": 9, "color": look[0], "symbol": look[1]}, "unselected": MARKERS_STAY,
+        "marker": {"size": 9, "color": look[0], "symbol": look[1]},
         "error_x": {
             "array": ends[0], "arrayminus": ends[1], "symmetric": False, "thickness": 1.3, "width": 0,
             "color": palette.faint(look[0], 0.75),
@@ -195,7 +195,7 @@ def _nodes(ranks: pd.DataFrame, places: pd.DataFrame, colours: Sequence[str], co
             ],
             "line": {"color": [colours[i] for i, _ in cells], "width": [1.6 if full else 0.6 for full in first]},
         },
-        "unselected": MARKERS_STAY, "cliponaxis": False,
+        "cliponaxis": False,
     }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dashboard.drawing import palette
-from dashboard.drawing.chart import GRID, MARKERS_STAY, Chart
+from dashboard.drawing.chart import GRID, Chart
 from dashboard.drawing.ordering import leaf_order
 from dashboard.drawing.regions import symbol
 from dashboard.text.formatting import heatmaps, mean_sd, method_name, three
@@ -57,7 +57,7 @@ def _dots(chart: Chart, part: pd.DataFrame, y: np.ndarray, column: str, look: tu
     chart.add(
         x=part[column], y=y, mode="markers", showlegend=False, customdata=part[["subject", "scan"]].to_numpy(object),
         marker={"size": 5, "color": palette.faint(look[0], 0.6), "symbol": look[1]},
-        hovertemplate="%{customdata[1]}: %{x:.3g}<extra></extra>", unselected=MARKERS_STAY,
+        hovertemplate="%{customdata[1]}: %{x:.3g}<extra></extra>",
     )  # fmt: skip
 
 
@@ -75,7 +75,6 @@ def _means(
         name=f"{who[0]}, n = {n}", cliponaxis=False,
         marker={"size": 10, "color": who[1], "symbol": "diamond", "line": {"width": 1.5, "color": "#FFFFFF"}},
         error_x={"array": known["std"].fillna(0), "color": who[1], "thickness": 2, "width": 5},
-        unselected=MARKERS_STAY,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dashboard.drawing import palette
-from dashboard.drawing.chart import MARKERS_STAY, Chart
+from dashboard.drawing.chart import Chart
 from dashboard.drawing.regions import symbol
 from dashboard.text.formatting import method_name, three
 
@@ -28,7 +28,6 @@ def dots(
         "customdata": part[["subject", "scan"]].to_numpy(object),
         "marker": {"size": 7, "color": palette.faint(colour, 0.75), "symbol": symbol(diagnosis, diagnoses)},
         "hovertemplate": f"%{{customdata[1]}}, {diagnosis}<extra></extra>",
-        "unselected": MARKERS_STAY,
     }  # fmt: skip
 
 

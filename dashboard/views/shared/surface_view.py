@@ -185,7 +185,7 @@ def description(one: SurfaceMap, shape: str, regions: np.ndarray, names: dict[in
     if place is None:
         return f"{said}{empty(one)}"
     where = names.get(int(regions[place]), "outside the areas of the atlas")
-    value = formatting.three(float(one.shown[place])).replace("-", "−")
+    value = formatting.three(float(one.shown[place]))
     return f"{said}{empty(one)} Strongest: {value} {one.scale.unit}, {where}."
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dashboard.drawing import palette
-from dashboard.drawing.chart import GRID, LEGEND_ROW, MARKERS_STAY, PAD, Chart, text_width
+from dashboard.drawing.chart import GRID, LEGEND_ROW, PAD, Chart, text_width
 from dashboard.drawing.ordering import SimilarityMap
 from dashboard.drawing.regions import symbol
 from dashboard.text.formatting import count, mean_sd, three
@@ -120,7 +120,7 @@ def _strip(strip: Covariate, rows: pd.DataFrame, groups: Sequence[str]) -> dict[
         "type": "bar", "x": [1] * len(rows), "y": rows["name"].tolist(), "orientation": "h", "width": 1,
         "showlegend": False, "marker": {**marker, "line": {"width": 0}},
         "customdata": rows[["subject", "scan"]].to_numpy(object), "hovertext": _pointer_texts(rows["line"], strip),
-        "hoverinfo": "text", "unselected": MARKERS_STAY,
+        "hoverinfo": "text",
     }  # fmt: skip
 
 
@@ -184,7 +184,6 @@ def _mean_cross(chart: Chart, x: pd.Series, y: pd.Series, diagnosis: str, colour
         x=[x.mean()], y=[y.mean()], mode="markers", error_x=bars[0], error_y=bars[1], showlegend=False,
         marker={"symbol": "x-thin", "size": 12, "line": {"width": 3, "color": colour}},
         hovertext=[f"{diagnosis}, mean ± SD, n = {len(x)}<br>{text}"], hoverinfo="text",
-        unselected=MARKERS_STAY,
     )  # fmt: skip
 
 
@@ -276,5 +275,5 @@ def _dots(
     chart.add(
         x=places[0], y=places[1], mode="markers", name=name, customdata=part[["subject", "scan"]].to_numpy(object),
         hovertext=[f"{line}<br>Click: open" for line in lines], hoverinfo="text", marker={"size": 9, **marker},
-        unselected={"marker": {"opacity": marker.get("opacity", 1)}}, cliponaxis=False,
+        cliponaxis=False,
     )  # fmt: skip
