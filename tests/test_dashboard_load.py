@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import random
+import socket
+import ssl
+import threading
 
 import pytest
+import tls
+from hosted import write_certificate
 from load_readers import ACTS, FAILED, Found, Visit
 from store_factory import shared_store
 from stream import Reader
@@ -46,3 +51,50 @@ def test_messages_that_a_reader_has_are_not_sent_again(url):
         first, again = reader.open("patient"), reader.open("patient")
     assert [kind for kind, _, _ in again.elements] == [kind for kind, _, _ in first.elements]
     assert again.bytes < 0.75 * first.bytes
+
+
+def test_threads_that_share_a_connection_never_use_it_at_once(tmp_path, monkeypatch):
+    """Else what one of them writes is lost now and then, and a sign-in gets no answer."""
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(*write_certificate(tmp_path))
+    sent, at_once = bytes(300_000), []
+
+    def watched(kind):
+        real = getattr(ssl.SSLSocket, kind)
+
+        def call(self, *arguments):
+            if isinstance(self, tls.SharedSocket) and not self.alone.locked():
+                at_once.append(kind)
+            return real(self, *arguments)
+
+        monkeypatch.setattr(ssl.SSLSocket, kind, call)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer():
+            with server.wrap_socket(listening.accept()[0], server_side=True) as one:
+                for _ in range(2):
+                    rest = len(sent)
+                    while rest:
+                        rest -= len(one.recv(rest))
+                    one.sendall(sent)
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        with tls.trusting().wrap_socket(socket.create_connection(listening.getsockname())) as one:
+            one.settimeout(30)
+            watched("read"), watched("send")
+            found = bytearray()
+
+            def read():
+                while len(found) < 2 * len(sent):
+                    found.extend(one.recv(1 << 16))
+
+            reading = threading.Thread(target=read)
+            reading.start()
+            for _ in range(2):
+                one.sendall(sent)
+            reading.join(60)
+            answering.join(60)
+    assert bytes(found) == 2 * sent
+    assert at_once == []

@@ -14,7 +14,6 @@ import os
 import shutil
 import socket
 import sqlite3
-import ssl
 import subprocess
 import sys
 import threading
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
+import tls
 import uvicorn
 from browser import ROOT
 from cryptography import x509
@@ -185,10 +185,8 @@ class Site:
         """Sign somebody in as a browser does; return its cookies, that of the process it stays with among them."""
         self.provider.person = {"sub": name, "name": name.title(), "groups": [role]}
         jar = http.cookiejar.CookieJar()
-        trusting = ssl.create_default_context()
-        trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
         ask = urllib.request.build_opener(
-            urllib.request.HTTPCookieProcessor(jar), urllib.request.HTTPSHandler(context=trusting)
+            urllib.request.HTTPCookieProcessor(jar), urllib.request.HTTPSHandler(context=tls.trusting())
         )
         ask.open(f"{self.url}/_stcore/health", timeout=START_S).close()
         with Reader(self.url, {cookie.name: cookie.value or "" for cookie in jar}) as reader:

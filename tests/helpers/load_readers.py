@@ -6,7 +6,6 @@ import base64
 import http.client
 import json
 import random
-import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+import tls
 from stream import Pass, Reader
 
 VALUES = 20  # that readers choose between
@@ -191,9 +191,8 @@ class Visit:
 
     def _fetch(self, addresses: list[str]) -> None:
         parts = urlsplit(self.url)
-        trusting = ssl._create_unverified_context()  # the certificate signs itself
         connection = (
-            http.client.HTTPSConnection(parts.netloc, timeout=120, context=trusting)
+            http.client.HTTPSConnection(parts.netloc, timeout=120, context=tls.trusting())
             if parts.scheme == "https" else http.client.HTTPConnection(parts.netloc, timeout=120)
         )  # fmt: skip
         cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())

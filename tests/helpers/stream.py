@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import ssl
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+import tls
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.sync.client import ClientConnection, connect
@@ -81,8 +81,7 @@ class Reader:
         if cookies and XSRF in cookies:  # Streamlit takes a login from its own pages alone
             more["Origin"] = f"{parts.scheme}://{parts.netloc}"
         if parts.scheme == "https":
-            trusting = ssl.create_default_context()
-            trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+            trusting = tls.trusting()
         self._connection = connect(
             f"{'wss' if trusting else 'ws'}://{parts.netloc}{parts.path.rstrip('/')}/_stcore/stream", ssl=trusting,
             subprotocols=["streamlit", *([cookies[XSRF]] if cookies and XSRF in cookies else [])],
