@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import random
 import socket
 import ssl
 import threading
+import time
 
 import pytest
 import tls
@@ -51,6 +53,27 @@ def test_messages_that_a_reader_has_are_not_sent_again(url):
         first, again = reader.open("patient"), reader.open("patient")
     assert [kind for kind, _, _ in again.elements] == [kind for kind, _, _ in first.elements]
     assert again.bytes < 0.75 * first.bytes
+
+
+def test_http_clients_of_the_standard_library_wait_for_their_answers(tmp_path):
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(*write_certificate(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer():
+            with server.wrap_socket(listening.accept()[0], server_side=True) as one:
+                one.recv(1000)
+                time.sleep(0.2)
+                one.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        port = listening.getsockname()[1]
+        asking = http.client.HTTPSConnection("127.0.0.1", port, context=tls.trusting(), timeout=30)
+        asking.request("GET", "/")
+        assert asking.getresponse().read() == b"ok"
+        asking.close()
+        answering.join(30)
 
 
 def test_threads_that_share_a_connection_never_use_it_at_once(tmp_path, monkeypatch):

@@ -25,13 +25,17 @@ class SharedSocket(ssl.SSLSocket):
         super().settimeout(value)
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        return b"" if self.ended else super().recv(buflen, flags)
+
+    def read(self, len: int = 1024, buffer: bytearray | None = None) -> bytes | int:
+        """Of every way to receive, as recv_into of http.client."""
         while True:
             with self.alone:
                 if self.ended:
-                    return b""
+                    return b"" if buffer is None else 0
                 super().settimeout(0)
                 try:
-                    return super().recv(buflen, flags)
+                    return super().read(len, buffer)
                 except ssl.SSLWantReadError:
                     pass
             self._wait([self], [])
