@@ -30,6 +30,7 @@ from dashboard.serving.logins import Logins
 from dashboard.serving.media import MediaForReaders
 from dashboard.serving.reconnected import Reconnected
 from dashboard.serving.secret_files import SecretFileError
+from dashboard.serving.undelayed import send_undelayed
 from dashboard.shell import access, browser_history, locality
 from dashboard.shell.components import plot_files
 from dashboard.shell.guard import Guard
@@ -68,6 +69,7 @@ async def collect_garbage() -> None:
 @contextlib.asynccontextmanager
 async def greeted(_: st.App) -> AsyncIterator[None]:
     """Say where the dashboard is and who sees what, once the port is known."""
+    send_undelayed()
     make_ready()
     # On a server for others standard output is the access log.
     print(f"\n{locality.greeting(BASE)}\n", flush=True, file=sys.stderr if HOSTED else sys.stdout)
