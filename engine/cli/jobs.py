@@ -19,6 +19,7 @@ from engine.cli.options import (
     add_settings,
     configuration,
     job_parser,
+    local_folder,
     overrides_of,
 )
 from engine.cli.phenotypes import make_phenotypes, phenotypes_parser
@@ -86,7 +87,8 @@ def start_explain(options: argparse.Namespace, device: str, progress: Progress) 
 
     reference = find_reference(options.reference, (options.store or DEFAULT_STORE).resolve())
     if options.store and options.store.resolve() != reference.store:
-        raise UserError(f"--store {options.store}: the new run lies beside {reference.run_id}; leave --store out")
+        option = "--work" if options.bucket else "--store"
+        raise UserError(f"{option} {options.store}: the new run lies beside {reference.run_id}; leave {option} out")
     overrides = overrides_of(options)
     config = reference.configuration(options.name, overrides)
     files = tuple(file.absolute() for file in options.files)
@@ -133,7 +135,7 @@ def check_parser() -> argparse.ArgumentParser:
     p.add_argument("--preset", metavar="NAME", help="where to start from (default: demo)")
     add_settings(p, "a setting")
     p.add_argument("--quick", action="store_true", help="one small training and fewer people: wider intervals")
-    p.add_argument("--store", type=Path, default=DEFAULT_STORE, metavar="PATH",
+    p.add_argument("--store", type=local_folder, default=DEFAULT_STORE, metavar="PATH",
                    help=f"in whose cache real heads made ready are kept (default: {DEFAULT_STORE})")  # fmt: skip
     add_device(p)
     add_json(p)
@@ -176,7 +178,7 @@ def benchmark_parser() -> argparse.ArgumentParser:
     add_settings(p, "a setting of the runs of --phenotypes, over the preset phenotype")
     p.add_argument("--methods", metavar="NAMES", help="some of them, with commas between (default: all)")
     p.add_argument("--seed", type=int, default=0, help="of cohorts and networks (default: 0)")
-    p.add_argument("--store", type=Path, default=DEFAULT_STORE, metavar="PATH",
+    p.add_argument("--store", type=local_folder, default=DEFAULT_STORE, metavar="PATH",
                    help=f"result store of the runs (default: {DEFAULT_STORE})")  # fmt: skip
     p.add_argument("--output", type=Path, metavar="PATH", help="for tables and findings (default: STORE/benchmark)")
     add_device(p)

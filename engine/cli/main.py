@@ -9,17 +9,18 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 from engine.cli import jobs
 from engine.cli.jobs import AnyCommand, Stages
-from engine.cli.options import DEFAULT_STORE, add_cohort, add_common, configuration
+from engine.cli.options import DEFAULT_STORE, add_cohort, add_common, configuration, part_store
 from engine.config.cluster_schema import ClusterConfig
 from engine.errors import RunError, UserError
 from engine.json_line import json_line
+from engine.pipeline.bucket import check_bucket, finished_in, send, sending_ahead
 from engine.pipeline.run import Run, check_store, discard, locked
 from engine.progress import Progress
 from store.errors import StoreError
@@ -96,8 +97,9 @@ def _main_run(stages: Stages, options: argparse.Namespace, device: str, progress
 def _run(command: AnyCommand, options: argparse.Namespace, progress: Progress, context: dict[str, Run]) -> int:
     if isinstance(command, jobs.CheckCommand):
         return command.check(options, _device_kind(options.device), progress)
+    part_store(options)
     run, stages = command.start(options, options.device, progress)
-    run.device = device_of(run.config.cluster, options.device)
+    run.device, run.bucket = device_of(run.config.cluster, options.device), options.bucket
     with closing(run.engine):
         return _take_stages(run, stages, options, context)
 
@@ -111,23 +113,38 @@ def _take_stages(run: Run, stages: Stages, options: argparse.Namespace, context:
         print_plan(run, options.json)
         return 0
     check_store(run.store)
+    if run.bucket:
+        check_bucket(run.bucket)
     context["run"] = run
     progress.say(f"[1/{len(stages)}] ingest")
     with run.timed("ingest"):
         stages["ingest"](run)
-    finished = run.finished()
-    if finished and not options.force:
-        progress.say(f"already finished: {finished.name} in {run.store} (use --force to compute it again)")
-        _report(options, finished, progress)
+    if not options.force and (done := _already(run)):
+        _report(options, *done, progress)
         return 0
-    with locked(run):
-        _stages(stages, options, run)
+    with locked(run), sending_ahead(run) as stage_ended:
+        _stages(stages, options, run, stage_ended)
     if run.published:
-        _report(options, run.published, progress)
+        send(run, run.published)
+        _report(options, run.bucket or run.store, run.published.name, progress)
     return 0
 
 
-def _stages(stages: Stages, options: argparse.Namespace, run: Run) -> None:
+def _already(run: Run) -> tuple[str | Path, str] | None:
+    """Return (store, name) of a run that was computed before; into a bucket that lacks it, it is sent."""
+    again = "use --force to compute it again"
+    if run.bucket and (name := finished_in(run.bucket, run.fingerprint)):
+        run.progress.say(f"already finished: {name} in {run.bucket} ({again})")
+        return run.bucket, name
+    folder = run.finished()
+    if folder is None:
+        return None
+    run.progress.say(f"already finished: {folder.name} in {run.store} ({again})")
+    send(run, folder)
+    return run.bucket or run.store, folder.name
+
+
+def _stages(stages: Stages, options: argparse.Namespace, run: Run, stage_ended: Callable[[], None]) -> None:
     names = list(stages)
     run.load_costs()
     first = options.start or ("ingest" if options.force else None)
@@ -141,12 +158,13 @@ def _stages(stages: Stages, options: argparse.Namespace, run: Run) -> None:
             run.progress.say(f"[{number}/{len(names)}] {name}" + (" (done before)" if run.is_done(name) else ""))
             with run.timed(name):
                 stages[name](run)
+            stage_ended()
 
 
-def _report(options: argparse.Namespace, folder: Path, progress: Progress) -> None:
+def _report(options: argparse.Namespace, store: str | Path, run_id: str, progress: Progress) -> None:
     from engine.cli.report import result, summary  # noqa: PLC0415
 
-    outcome = result(folder)
+    outcome = result(store, run_id)
     progress.say("")
     for line in summary(outcome):
         progress.say(line)

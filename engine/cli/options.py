@@ -46,7 +46,14 @@ def add_common(p: argparse.ArgumentParser, store: Path | None, example: str) -> 
         store: the default.
         example: of a setting.
     """
-    p.add_argument("--store", type=Path, default=store, metavar="PATH", help=f"result store (default: {DEFAULT_STORE})")
+    p.add_argument(
+        "--store", type=_place, default=store, metavar="PLACE", help=f"result store (default: {DEFAULT_STORE}): a "
+        "folder, or a bucket (s3://, gs://, az://), into which finished files go while the run is computed"
+    )  # fmt: skip
+    p.add_argument(
+        "--work", type=local_folder, metavar="PATH", help="folder that a run works in whose store is a bucket "
+        f"(default: {DEFAULT_STORE})"
+    )  # fmt: skip
     add_device(p)
     p.add_argument(
         "--cluster", metavar="ENGINE", help="where to compute: local (default), slurm, dask, or a Dask scheduler at "
@@ -60,6 +67,31 @@ def add_common(p: argparse.ArgumentParser, store: Path | None, example: str) -> 
         "--plan", action="store_true", help="print what would be done, with time, memory and disk; do nothing"
     )
     add_json(p, ", also of --plan")
+
+
+def local_folder(text: str) -> Path:
+    """Return the folder that an option names; an address is refused."""
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"{text} is an address: give a folder on this computer")
+    return Path(text)
+
+
+def _place(text: str) -> Path | str:
+    return text.rstrip("/") if "://" in text else Path(text)
+
+
+def part_store(options: argparse.Namespace) -> None:
+    """Divide --store into `store`, the folder that the run works in, and `bucket`, an address or empty.
+
+    Raises:
+        UserError: --work where the store is a folder.
+    """
+    default = None if options.store is None else DEFAULT_STORE
+    options.bucket = options.store if isinstance(options.store, str) else ""
+    if options.bucket:
+        options.store = options.work or default
+    elif options.work:
+        raise UserError(f"--work {options.work}: the store is a folder, in which the run works, too: leave --work out")
 
 
 def add_cohort(p: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 import pandas as pd
 
 from engine.cli.cluster_costs import cluster_lines, cluster_plan
-from engine.cli.costs import cost_lines, estimate_costs
+from engine.cli.costs import Estimate, cost_lines, estimate_costs
 from engine.cohort.scans import Cohort
 from engine.cohort.splits import split
 from engine.errors import UserError
@@ -24,8 +24,10 @@ from engine.pipeline.new_scans.files import read_files
 from engine.pipeline.new_scans.run import NewScansRun
 from engine.pipeline.run import Run
 from engine.training.imported import read_network
+from store.words import duration
 
 REASONS, SCANS_A_REASON = 20, 3  # that are printed
+SENT_MIB_S = 10  # into a bucket, of a line of 100 Mbit/s
 
 
 def print_plan(run: Run, as_json: bool = False) -> None:
@@ -70,6 +72,7 @@ def _print_new_scans(run: NewScansRun, as_json: bool) -> None:
         *(f"  {line}" for line in run.warnings),
         *cost_lines(estimate),
         *cluster_lines(run, estimate),
+        *_bucket_lines(run, estimate),
     ]
     _say(run, lines)
     if as_json:
@@ -92,12 +95,23 @@ def _print_import(run: ImportedRun, as_json: bool) -> None:
         f"  explains all scans: {', '.join(run.config.explain.holdout)}; occlusions {way}",
         *cost_lines(estimate),
         *cluster_lines(run, estimate),
+        *_bucket_lines(run, estimate),
     ]
     _say(run, lines)
     if as_json:
         scans = run.cohort.scans["scan"].tolist()
         plan = {"file": run.file.name, "parameters": parameter_count(network), "scans": scans}
         print(json_line(plan | asdict(estimate)), flush=True)
+
+
+def _bucket_lines(run: Run, estimate: Estimate) -> list[str]:
+    """Say how a run goes into a bucket; nothing where its store is a folder."""
+    if not run.bucket:
+        return []
+    return [
+        f"  store: {run.bucket}; works in {run.store}, sends about {estimate.disk_mib:.0f} MiB while it goes on (at "
+        f"{SENT_MIB_S} MiB/s {duration(estimate.disk_mib / SENT_MIB_S)}), the manifest last"
+    ]
 
 
 def _title(run: Run) -> str:
@@ -119,6 +133,7 @@ def _as_json(run: Run) -> dict:
         "models": {j.model: {"training_scans": len(j.train), "test_scans": len(j.test)} for j in planned},
         **asdict(estimate),
         "cluster": cluster_plan(run, estimate),
+        **({"bucket": run.bucket, "work": str(run.store)} if run.bucket else {}),
     }
 
 
@@ -174,6 +189,7 @@ def _network_lines(run: Run) -> list[str]:
         f"{config.training.epochs} epochs of batches of {config.training.batch_size}",
         *cost_lines(estimate),
         *cluster_lines(run, estimate),
+        *_bucket_lines(run, estimate),
     ]  # fmt: skip
 
 

@@ -22,13 +22,13 @@ SCORES = ("auc", "balanced_accuracy", "accuracy", "sensitivity", "specificity", 
 ERRORS = ("mae", "rmse", "r", "r2")
 
 
-def result(folder: Path) -> dict:
+def result(store: str | Path, run_id: str) -> dict:
     """Return the JSON values of a published run: run, store, seconds, peak_mib, metrics."""
-    run = open_run(folder.parent, folder.name)
+    run = open_run(store, run_id)
     manifest = run.manifest
     outcome = {
         "run": run.run_id,
-        "store": str(folder.parent),
+        "store": str(store),
         "simulated": run.simulated,
         **({"task": run.task, "target": run.target} if run.target else {}),
         "seconds": manifest["seconds"],
@@ -240,6 +240,7 @@ def _costs(outcome: dict) -> list[str]:
 def dashboard_command(store: str | Path) -> str:
     """Return the command that opens a store in the dashboard, which finds the usual store without its name."""
     command = "streamlit run dashboard/app.py"
-    if "BRAINWHY_STORE" not in os.environ and Path(store).resolve() == DEFAULT_STORE.resolve():
+    is_address = "://" in str(store)
+    if not is_address and "BRAINWHY_STORE" not in os.environ and Path(store).resolve() == DEFAULT_STORE.resolve():
         return command
     return f"{command} -- --store {shlex.quote(str(store))}"

@@ -69,6 +69,7 @@ class Run:
     flags: pd.DataFrame = None  # type: ignore[assignment]
     data_fingerprint: str = ""
     published: Path | None = None
+    bucket: str = ""  # the address of the store where it is no folder; `store` is then the folder that the run works in
     seconds: dict[str, float] = field(default_factory=dict)
 
     # -- fingerprints ---------------------------------------------------------------------------------------------

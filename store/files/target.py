@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from store.files.trouble import trouble_of
 
 ANSWER_S = 60.0  # for a file that was sent
 WAITS_S = (0.5, 2.0, 8.0)  # before the next attempt
+PROBE = ".write-test"
 PART_BYTES = 50 << 20  # of a file that is sent in parts
 
 Result = TypeVar("Result")
@@ -24,8 +26,8 @@ Result = TypeVar("Result")
 class Target:
     """A prefix of a bucket, or a folder, that can be written to."""
 
-    def __init__(self, url: str) -> None:
-        """Open a URL for writing.
+    def __init__(self, url: str, fresh: bool = False) -> None:
+        """Open a URL for writing; `fresh` with a new session, which takes up credentials that were renewed.
 
         Raises:
             StoreNotFoundError: nothing installed can write to such an address.
@@ -41,12 +43,24 @@ class Target:
         if self._is_s3:
             limits = {"connect_timeout": CONNECT_S, "read_timeout": ANSWER_S, "retries": {"max_attempts": 0}}
             options = {"config_kwargs": limits}
+        if fresh:
+            options["skip_instance_cache"] = True
         try:
             self._fs, self.root = fsspec.core.url_to_fs(url, **options)
         except (ImportError, ValueError) as error:
             raise StoreNotFoundError(f"cannot open {url}: {error}") from error
         if hasattr(self._fs, "retries"):
             self._fs.retries = 1
+
+    def check(self) -> None:
+        """See that files can be written here, by one that is deleted again where that is allowed.
+
+        Raises:
+            StoreNotFoundError, UnreachableError, NotWritableError: they cannot; says why.
+        """
+        self.write(PROBE, b"")
+        with contextlib.suppress(UnreachableError, NotWritableError, FileNotFoundError):
+            self.delete([PROBE])
 
     def found(self, folder: str) -> dict[str, dict[str, Any]]:
         """Return path (from the target) -> what the place says of each file in a folder."""
