@@ -273,14 +273,14 @@ def test_a_list_of_files_belongs_to_one_manifest(unlisted):
 
 @pytest.mark.parametrize("path", ["../../etc/passwd", "/etc/passwd", "a//b", ""])
 def test_a_list_of_files_from_a_stranger_names_no_file_outside(path):
-    entries = [file_list.describe(MANIFEST, b"{}"), file_list.FileEntry(path, 1, sha256_of(b"x"))]
+    entries = [*file_list.describe(MANIFEST, b"{}"), file_list.FileEntry(path, 1, sha256_of(b"x"))]
     with pytest.raises(ValueError, match="cannot be one of a run"):
         file_list.parse(file_list.to_parquet(entries), b"{}")
 
 
 @pytest.mark.parametrize("entry", [("tables/a", -1, "a" * 64), ("tables/a", 1, "../../x"), ("tables/a", 1, "")])
 def test_a_list_of_files_with_other_values_is_refused(entry):
-    entries = [file_list.describe(MANIFEST, b"{}"), file_list.FileEntry(*entry)]
+    entries = [*file_list.describe(MANIFEST, b"{}"), file_list.FileEntry(*entry)]
     with pytest.raises(ValueError, match="cannot be one of a run"):
         file_list.parse(file_list.to_parquet(entries), b"{}")
 

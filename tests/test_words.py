@@ -23,12 +23,12 @@ VERBS = frozenset(
         """
 Add Answer Append Apply Ask Assign Average Begin Bind Break Bring Build Cast Check Choose Clip Colour Compare Compute
 Carry Concatenate Connect Convert Correlate Count Crop Cut Delete Describe Divide Do Draw Encode End Estimate Explain
-Fill Find Fit Flip Forget Gather Give Hand Import Interpolate Join Judge Keep Lay Lead Leave Let List Load Look Loosen
-Make Map Mark Measure Move Multiply Name Note Offer Open Pack Paint Pair Parse Pass Pickle Place Prepare Print Put Raise
-Rank Read Reduce Register Regress Remember Remove Rename Render Replace Report Resample Reshape Return Round Run
-Sample Save Say Scale Score See Select Send Serve Set Shorten Show Smooth Solve Sort Split Spread Stand Stop
-Start Subtract Summarise Take Tell Test Threshold Time Train Turn Unpack Validate Wait Walk Warn Wrap Write Yield Zoom
-        """,
+Fetch Fill Find Fit Flip Forget Gather Give Hand Import Interpolate Join Judge Keep Lay Lead Leave Let List Load Look
+Loosen Make Map Mark Measure Move Multiply Name Note Offer Open Pack Paint Pair Parse Pass Pickle Place Prepare Print
+Put Raise Rank Read Reduce Register Regress Remember Remove Rename Render Replace Report Resample Reshape Return Round
+Run Sample Save Say Scale Score See Select Send Serve Set Shorten Show Smooth Solve Sort Split Spread Stand Start Stop
+Subtract Summarise Take Tell Test Threshold Time Train Turn Unpack Validate Wait Walk Warn Wrap Write Yield Zoom
+""",
     )
 )
 

@@ -1,22 +1,25 @@
 """files.parquet: which files a run consists of, with size and checksum, and the descriptions of its arrays in full.
 
 It lies beside the manifest of a run that is read through a server. From it a reader knows without asking what is there,
-and whether what arrived is what was published. It belongs to one manifest, whose own row it holds.
+and whether what arrived is what was published. It belongs to one manifest, whose own row it holds. A large table has a
+row for each of its pieces, too (tables/name.parquet/000000, ...), by which parts of it are checked: pieces.py.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Iterator
+import mmap
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from store.files import parquet
-from store.files.bounds import LARGEST_ARRAY_JSON, LARGEST_FILE, MIB
+from store.files import parquet, pieces
+from store.files.bounds import LARGEST_ARRAY_JSON, LARGEST_FILE, LARGEST_TABLE_FILE, MIB
 from store.files.local import LocalFiles
 from store.files.manifest import is_inside
 from store.spec import ARRAYS_FOLDER, FIGURES_FOLDER, MANIFEST, MODELS_FOLDER, TABLES_FOLDER
@@ -58,13 +61,39 @@ def _is_leftover(path: str) -> bool:
     return path.endswith((".partial", ".tmp")) or any(part.startswith(".") for part in path.split("/"))
 
 
-def describe(path: str, data: bytes) -> FileEntry:
-    """Return the row of a file."""
+def describe(path: str, data: bytes | mmap.mmap) -> list[FileEntry]:
+    """Return the row of a file, and behind it those of its pieces, where it is a large table."""
+    rows, step = [_whole(path, data)], pieces.PIECE_BYTES
+    if path.startswith(f"{TABLES_FOLDER}/") and len(data) >= pieces.PIECES_FROM:
+        parts = (data[start : start + step] for start in range(0, len(data), step))
+        rows += [FileEntry(_piece(path, k), len(part), sha256_of(part)) for k, part in enumerate(parts)]
+    return rows
+
+
+def is_piece(path: str) -> bool:
+    """Return whether a row is of a piece of a table."""
+    return ".parquet/" in path
+
+
+def checksums_of_pieces(listed: Mapping[str, FileEntry], path: str) -> list[str] | None:
+    """Return the SHA-256 of each piece of a file; None where the list does not have it, or not all of them."""
+    count = -(-listed[path].size // pieces.PIECE_BYTES) if path in listed else 0
+    last = _piece(path, count - 1)
+    rows = [listed.get(_piece(path, k)) for k in range(count)] if last in listed else []
+    found = [row.sha256 for row in rows if row is not None]
+    return found if count and len(found) == count else None
+
+
+def _piece(path: str, number: int) -> str:
+    return f"{path}/{number:06d}"
+
+
+def _whole(path: str, data: bytes | mmap.mmap) -> FileEntry:
     is_text = path.endswith(f"/{DESCRIPTION}") and len(data) <= LARGEST_ARRAY_JSON
-    return FileEntry(path, len(data), sha256_of(data), data.decode() if is_text else None)
+    return FileEntry(path, len(data), sha256_of(data), bytes(data).decode() if is_text else None)
 
 
-def sha256_of(data: bytes) -> str:
+def sha256_of(data: bytes | mmap.mmap) -> str:
     """Compute the SHA-256 of bytes, hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
@@ -74,15 +103,23 @@ def is_sha256(text: object) -> bool:
     return isinstance(text, str) and len(text) == 64 and set(text) <= set("0123456789abcdef")
 
 
-def read_all(run: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield (path, bytes) of every file of a local run, the manifest last.
+def read_all(run: Path) -> Iterator[tuple[str, bytes | mmap.mmap]]:
+    """Yield (path, bytes) of every file of a local run, the manifest last; tables that are very large are mapped.
 
     Raises:
         BrokenRunError: one is no regular file inside the run.
     """
-    files = LocalFiles(str(run))
     for path in [*paths_of(run), MANIFEST]:
-        yield path, files.read(path, LARGEST_FILE)
+        yield path, read_one(run, path)
+
+
+def read_one(run: Path, path: str) -> bytes | mmap.mmap:
+    """Return the bytes of a file of a local run; errors as for `read_all`."""
+    is_table = path.startswith(f"{TABLES_FOLDER}/")
+    with LocalFiles(str(run)).open(path, LARGEST_TABLE_FILE if is_table else LARGEST_FILE) as file:
+        if os.fstat(file.fileno()).st_size > LARGEST_FILE:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return file.read()
 
 
 def to_parquet(entries: Iterable[FileEntry]) -> bytes:

@@ -6,6 +6,7 @@ import hashlib
 import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -89,11 +90,12 @@ class Folder:
         return self._asked(path, lambda: self._files.read(path, largest))
 
     def _opened(self, path: str) -> io.BufferedIOBase:
-        """Open a table for reading: on this computer the file, from a server its bytes; errors as for `read`."""
-        if not isinstance(files := self._files, LocalFiles):
-            return io.BytesIO(self.read(path))
+        """Open a table for reading, of which no more is read or fetched than is needed; errors as for `read`."""
+        files, most = self._files, bounds.LARGEST_TABLE_FILE
         try:
-            return self._asked(path, lambda: files.open(path, bounds.LARGEST_TABLE_FILE))
+            if isinstance(files, LocalFiles):
+                return self._asked(path, lambda: files.open(path, most))
+            return self._asked(path, lambda: files.open(path, most, partial(self._asked, path)))
         except FileNotFoundError as error:
             raise self.missing(f"{path} is missing or unreadable") from error
 
@@ -203,6 +205,8 @@ class Folder:
             yield
         except StoreError:
             raise
+        except FileNotFoundError as error:
+            raise self.missing(f"{path} is missing or unreadable") from error
         except (pa.ArrowException, OSError) as error:
             raise self._broken(f"{path} is unreadable") from error
         except ValueError as error:
@@ -272,9 +276,7 @@ class Folder:
         Raises:
             BrokenRunError: the array, one of its files or the index is missing, or a file cannot be decoded.
         """
-        array = self.array(path)
-        if array is None:
-            raise self.missing(f"array {path} is missing")
+        array = self.existing_array(path)
         leading = 0 if index is None else 1
         if index is None and (problem := bounds.whole_problem(array)):
             raise self._broken(f"array {path} {problem}")
@@ -330,10 +332,11 @@ class Folder:
 
     def sha256(self, path: str) -> str:
         """Compute the SHA-256 of a file, hexadecimal."""
-        if not isinstance(self._files, LocalFiles):
-            return hashlib.sha256(self.read(path)).hexdigest()
+        digest = hashlib.sha256()
         with self._opened(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            while block := file.read(4 * bounds.MIB):
+                digest.update(block)
+        return digest.hexdigest()
 
 
 def _key(array: zarr.Array, place: Sequence[int]) -> str:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from store.files.bounds import LARGEST_TABLE, LONGEST_TEXT, MIB, MOST_ROWS, MOST_ROWS_OF_FILE
+from store.files.pieces import EXPECTED_BYTES, PieceFile
 
 _FOOTER = 64 * MIB  # bytes that the description of a file may take
 _STOP, _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(13)
@@ -66,6 +67,9 @@ class _Table:
 
     def __init__(self, stream: io.BufferedIOBase) -> None:
         self._stream, self._size = stream, stream.seek(0, io.SEEK_END)
+        stream.seek(max(self._size - 8, 0))
+        if int.from_bytes(stream.read(4), "little") > _FOOTER:
+            raise ValueError("has a description that is too long")
         self._limits = {"thrift_string_size_limit": _FOOTER, "thrift_container_size_limit": 1_000_000}
         file = pq.ParquetFile(stream, **self._limits)
         self._files: dict[tuple[str, ...], pq.ParquetFile] = {}
@@ -102,9 +106,7 @@ class _Table:
         if absent := [column for column, _, _ in filters or () if column not in present]:
             raise ValueError(f"has no column {absent[0]}")
         texts = [name for name in present if _is_text(self._schema.field(name).type)]
-        for group in range(self._metadata.num_row_groups):
-            if not self._metadata.row_group(group).num_rows or self._is_excluded(group, filters):
-                continue
+        for group in self._expected(present, filters):
             if (rows := sum(part.num_rows for part in kept)) > MOST_ROWS:
                 raise ValueError(f"has more than {rows} such rows, at most {MOST_ROWS} can be read at once")
             taken = sum(part.nbytes for part in kept)
@@ -125,6 +127,37 @@ class _Table:
                 part = part.cast(self.schema_of(columns, categories))
             if part.num_rows:
                 yield part
+
+    def _expected(self, present: list[str], filters: list | None) -> Iterator[int]:
+        """Yield the row groups that can hold such rows; of a file behind a server, their columns are fetched before."""
+        every = range(self._metadata.num_row_groups)
+        groups = [k for k in every if self._metadata.row_group(k).num_rows and not self._is_excluded(k, filters)]
+        fetched_to = 0
+        for place, group in enumerate(groups):
+            if isinstance(self._stream, PieceFile) and place >= fetched_to:
+                ranges: list[tuple[int, int]] = []
+                while fetched_to < len(groups) and (fetched_to <= place or _bytes_in(ranges) < EXPECTED_BYTES // 2):
+                    ranges += [self._extent(groups[fetched_to], self._columns.index(name)) for name in present]
+                    fetched_to += 1
+                self._stream.expect(ranges)
+            yield group
+
+    def _extent(self, group: int, column: int) -> tuple[int, int]:
+        """Return where a column of a row group begins, and the byte after it.
+
+        Raises:
+            ValueError: that is not in the file, or too much.
+        """
+        chunk = self._metadata.row_group(group).column(column)
+        starts = [chunk.data_page_offset]
+        if chunk.has_dictionary_page and chunk.dictionary_page_offset:
+            starts.append(chunk.dictionary_page_offset)
+        first, size = min(starts), chunk.total_compressed_size
+        if not 0 <= first <= first + size <= self._size or size < 0:
+            raise ValueError("is cut short")
+        if size > LARGEST_TABLE:
+            raise ValueError(f"unpacks to more than {LARGEST_TABLE // MIB} MiB")
+        return first, first + size
 
     def _is_excluded(self, group: int, filters: list | None) -> bool:
         """Say whether the statistics of a row group exclude that a row of it meets the filters."""
@@ -163,14 +196,9 @@ class _Table:
     def _column_sizes(self, group: int, column: int) -> tuple[int, int]:
         """Return (bytes that the pages of a column in a row group unpack to, bytes of the largest dictionary)."""
         chunk, total, dictionary = self._metadata.row_group(group).column(column), 0, 0
-        starts = [chunk.data_page_offset]
-        if chunk.has_dictionary_page and chunk.dictionary_page_offset:
-            starts.append(chunk.dictionary_page_offset)
-        first = min(starts)
-        if not (0 <= first <= first + chunk.total_compressed_size <= self._size) or chunk.total_compressed_size < 0:
-            raise ValueError("is cut short")
+        first, behind = self._extent(group, column)
         self._stream.seek(first)
-        data, place = self._stream.read(chunk.total_compressed_size), 0
+        data, place = self._stream.read(behind - first), 0
         end = len(data)
         while place < end:
             header, place = _page_header(data, place)
@@ -183,6 +211,10 @@ class _Table:
             if total > LARGEST_TABLE:
                 return total, dictionary
         return total, dictionary
+
+
+def _bytes_in(ranges: list[tuple[int, int]]) -> int:
+    return sum(end - first for first, end in ranges)
 
 
 def _group_rows(metadata: pq.FileMetaData) -> list[int]:

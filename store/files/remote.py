@@ -1,29 +1,30 @@
 """Files of a store behind a URL: time limits, a few retries, checksums on arrival. Needs the extra `remote`.
 
-Files are fetched whole and never by ranges, which not every server knows. Where a run has a list of its files
-(store/files/file_list.py), nobody asks the server whether one is there, what arrives is compared with its checksum, and
-is kept on disk. After a silence, the same part of a run answers at once for a few seconds that it cannot be reached, so
-that those who wait for it do not wait one after another; the rest of the run goes on.
+Files are fetched whole; of large tables only what is read (pieces.py), where the server knows ranges. Where a run has
+a list of its files (file_list.py), nobody asks the server whether one is there, what arrives is compared with its
+checksum, and is kept on disk. After a silence, the same part of a run answers at once for a few seconds that it cannot
+be reached, so that readers do not wait one after another; the rest of the run goes on.
 """
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from http import HTTPStatus
+from functools import partial
 from statistics import median
 from typing import Any, TypeVar
 
 import fsspec
-from fsspec.asyn import sync
 
 from store.errors import BrokenRunError, RefusedError, StoreNotFoundError, UnreachableError
-from store.files import disk_cache, file_list
+from store.files import bounds, disk_cache, file_list, http
 from store.files.file_list import FILES, FileEntry
-from store.files.trouble import ArrivalError, StatusError, trouble_of
+from store.files.pieces import PieceFile, compare, compare_whole
+from store.files.trouble import ArrivalError, trouble_of
 from store.spec import MANIFEST
 
 CONNECT_S, SILENCE_S, FILE_S = 4.0, 6.0, 120.0  # to connect; between two packets; for one file
@@ -60,6 +61,7 @@ class RemoteFiles:
         self._is_listed = False  # whether the list was asked for
         self._listing = threading.Lock()
         self._coming: dict[str, Future[bytes]] = {}
+        self._ignores_ranges = False
         try:
             self._fs, self.root = fsspec.core.url_to_fs(url, **_options(protocol))
         except ImportError as error:
@@ -105,7 +107,7 @@ class RemoteFiles:
             return path in listed
         place = self._place(path)
         try:
-            self._patiently(path, lambda: self._head(place) if self._is_http else self._fs.info(place))
+            self._patiently(path, lambda: http.head(self._fs, place, FILE_S) if self._is_http else self._fs.info(place))
         except FileNotFoundError:
             return False
         return True
@@ -141,6 +143,48 @@ class RemoteFiles:
             self._cache.put(entry.sha256, data)
         return data
 
+    def open(self, path: str, largest: int, asked: Callable[[Callable[[], bytes]], bytes]) -> io.BufferedIOBase:
+        """Open a file: in pieces where the run's list has their checksums, else whole; errors as for `read`.
+
+        Args:
+            asked: calls what fetches a piece, and puts its errors into words.
+        """
+        listed, most = self._list() or {}, bounds.LARGEST_FILE
+        entry, checksums = listed.get(path), file_list.checksums_of_pieces(listed, path)
+        is_kept = self._cache is not None and entry is not None and self._cache.holds(entry.sha256)
+        if entry is None or checksums is None or is_kept or self._ignores_ranges:
+            return io.BytesIO(self.read(path, most))
+        if entry.size > largest:
+            raise BrokenRunError(f"{path} has {entry.size} bytes, more than the {largest} that it can need")
+        fetch = partial(self._part, entry, checksums)
+        file = PieceFile(entry.size, checksums, lambda *ends: asked(partial(fetch, *ends)), self._cache)
+        try:
+            file.expect([(entry.size - 1, entry.size)])  # the description of a table, at its end
+            return file
+        except RangesIgnoredError:
+            self._ignores_ranges = True
+            if entry.size > most:
+                raise
+        return io.BytesIO(self.read(path, most))
+
+    def _part(self, entry: FileEntry, checksums: Sequence[str], first: int, end: int) -> bytes:
+        """Fetch the bytes of neighbouring pieces of a file."""
+        place = self._place(entry.path)
+        whole_only = f"the server gives whole files only, {entry.path} has {entry.size >> 20} MiB and at most "
+        whole_only += f"{bounds.LARGEST_FILE >> 20} are fetched whole: use a server that knows ranges (nginx, S3)"
+
+        def attempt() -> bytes:
+            if self._is_http:
+                data = http.part(self._fs, place, (first, end), FILE_S)
+            else:
+                data = self._fs.cat_file(place, start=first, end=end)
+            if data is None or len(data) > end - first:
+                raise RangesIgnoredError(whole_only)
+            compare(entry.path, data, first, end, checksums)
+            return data
+
+        return self._patiently(entry.path, attempt)
+
     def fetch_ahead(self, beginnings: tuple[str, ...], largest: int) -> None:
         """Begin to fetch the files of a listed run whose paths begin so, which are not kept yet and not larger.
 
@@ -160,7 +204,7 @@ class RemoteFiles:
 
         for entry in listed.values():
             is_wanted = entry.path.startswith(beginnings) and entry.size <= largest and entry.text is None
-            if is_wanted and not cache.holds(entry.sha256):
+            if is_wanted and not file_list.is_piece(entry.path) and not cache.holds(entry.sha256):
                 self._coming[entry.path] = _AHEAD.submit(fetch, entry)
 
     def _fetched(self, path: str, largest: int, entry: FileEntry | None = None) -> bytes:
@@ -168,14 +212,18 @@ class RemoteFiles:
         place = self._place(path)
 
         def attempt() -> bytes:
-            data = self._get(place, largest) if self._is_http else self._fs.cat_file(place, start=0, end=largest + 1)
+            data = (
+                http.get(self._fs, place, largest, FILE_S)
+                if self._is_http
+                else self._fs.cat_file(place, start=0, end=largest + 1)
+            )
             if data[:200].lstrip().lower().startswith((b"<!doctype html", b"<html")):
                 raise UnreachableError(
                     f"the server answers with a web page instead of {path}: is the address right, or does it want a "
                     "login?"
                 )
             if entry is not None:
-                _compare(data, entry)
+                compare_whole(entry.path, data, entry.size, entry.sha256)
             return data
 
         data = self._patiently(path, attempt)
@@ -218,37 +266,6 @@ class RemoteFiles:
     def _place(self, path: str) -> str:
         return f"{self.root.rstrip('/')}/{path}".rstrip("/")
 
-    def _get(self, url: str, largest: int) -> bytes:
-        async def get() -> bytes:
-            session = await self._fs.set_session()
-            async with session.get(self._fs.encode_url(url)) as answer:
-                if answer.status != HTTPStatus.OK:
-                    raise StatusError(answer.status)
-                data = bytearray()
-                async for piece in answer.content.iter_chunked(1 << 20):
-                    data += piece
-                    if len(data) > largest:
-                        break
-                return bytes(data)
-
-        return sync(self._fs.loop, get, timeout=FILE_S)
-
-    def _head(self, url: str) -> None:
-        async def head() -> None:
-            session = await self._fs.set_session()
-            async with session.head(self._fs.encode_url(url), allow_redirects=True) as answer:
-                if answer.status < 400:
-                    return
-                refused = answer.status
-            if refused in (HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED):
-                async with session.get(self._fs.encode_url(url)) as answer:
-                    if answer.status < 400:
-                        return
-                    refused = answer.status
-            raise StatusError(refused)
-
-        sync(self._fs.loop, head, timeout=FILE_S)
-
     def _patiently(self, path: str, attempt: Callable[[], Result]) -> Result:
         """Return what an attempt to reach `path` returns; try again after a short wait where the trouble may pass."""
         part = self._place("/".join(path.split("/")[:PART_DEPTH]))
@@ -288,21 +305,12 @@ class RemoteFiles:
         self._fs = fsspec.core.url_to_fs(self._url, **_options(protocol))[0]
 
 
+class RangesIgnoredError(UnreachableError):
+    """The server gives whole files where a part was asked for."""
+
+
 class OtherContentError(UnreachableError):
     """What arrives, also when it is fetched again, is not what the list of the run's files says."""
-
-
-def _compare(data: bytes, entry: FileEntry) -> None:
-    """See that a file has arrived as it was published.
-
-    Raises:
-        ArrivalError: it has not; says how it differs.
-    """
-    mend = "the transfer or the copy in the store is damaged: try again, and if it stays so, publish the run again"
-    if len(data) != entry.size:
-        raise ArrivalError(f"{entry.path} arrives with {len(data)} of {entry.size} bytes: {mend}")
-    if file_list.sha256_of(data) != entry.sha256:
-        raise ArrivalError(f"{entry.path} arrives with other contents than were published: {mend}")
 
 
 def _server(url: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import mmap
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 import fsspec
 
 from store.errors import NotWritableError, StoreNotFoundError, UnreachableError
+from store.files.file_list import sha256_of
 from store.files.remote import CONNECT_S
 from store.files.trouble import trouble_of
 
@@ -79,13 +81,14 @@ class Target:
         except FileNotFoundError:
             return None
 
-    def write(self, path: str, data: bytes) -> None:
+    def write(self, path: str, data: bytes | mmap.mmap) -> None:
         """Send a file; a file of this name is replaced.
 
         Raises:
             StoreNotFoundError: there is no such bucket.
         """
         more = {"chunksize": PART_BYTES} if self._is_s3 else {}
+        data = data if len(data) > PART_BYTES else bytes(data)
         try:
             self._patiently(lambda: self._fs.pipe_file(self._place(path), data, **more))
         except FileNotFoundError as error:
@@ -97,11 +100,11 @@ class Target:
         if paths:
             self._patiently(lambda: self._fs.rm([self._place(path) for path in paths]))
 
-    def holds(self, path: str, info: dict[str, Any] | None, data: bytes) -> bool:
+    def holds(self, path: str, info: dict[str, Any] | None, data: bytes | mmap.mmap) -> bool:
         """Return whether a file is there with these bytes: by the checksum in `info`, else by reading it back."""
         if info is None or info.get("size") != len(data):
             return False
-        return is_tag_of(info, data) or self.read(path) == data
+        return is_tag_of(info, data) or sha256_of(self.read(path) or b"") == sha256_of(data)
 
     def _place(self, path: str) -> str:
         return f"{self.root.rstrip('/')}/{path}".rstrip("/")
@@ -135,7 +138,7 @@ class Target:
         time.sleep(wait)
 
 
-def is_tag_of(info: dict[str, Any], data: bytes) -> bool:
+def is_tag_of(info: dict[str, Any], data: bytes | mmap.mmap) -> bool:
     """Return whether what an object store says of a file holds the MD5 of these bytes, in one of its ways."""
     tag = str(info.get("ETag", "")).strip('"')
     if "-" in tag:  # Amazon: of the MD5 of the parts
@@ -148,7 +151,7 @@ def is_tag_of(info: dict[str, Any], data: bytes) -> bool:
     return _md5(data).hexdigest() in said
 
 
-def _md5(data: bytes) -> Any:
+def _md5(data: bytes | mmap.mmap) -> Any:
     return hashlib.md5(data, usedforsecurity=False)
 
 

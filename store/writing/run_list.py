@@ -16,7 +16,7 @@ def write_file_list(run: Path) -> bool:
     Raises:
         BrokenRunError: a file of the run is not one inside the run.
     """
-    listed = to_parquet(describe(path, data) for path, data in read_all(run))
+    listed = to_parquet(row for path, data in read_all(run) for row in describe(path, data))
     place = run / FILES
     if place.is_file() and place.read_bytes() == listed:
         return False

@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from store.errors import NotWritableError, UnreachableError
-from store.files.file_list import FILES, FileEntry, describe, paths_of, read_all, sha256_of, to_parquet
+from store.files.file_list import (
+    FILES,
+    FileEntry,
+    describe,
+    is_piece,
+    paths_of,
+    read_all,
+    read_one,
+    sha256_of,
+    to_parquet,
+)
 from store.files.target import Target, is_tag_of
 from store.spec import MANIFEST
 
@@ -91,7 +101,7 @@ def _send_all(run: Path, target: Target, there: dict, sent: Sent, progress: Prog
     total, done = bytes_of(run) + FILE_COST * (len(paths_of(run)) + 1), 0
     pending: set[Future] = set()
 
-    def send(path: str, data: bytes) -> tuple[FileEntry, bool]:
+    def send(path: str, data: bytes) -> tuple[list[FileEntry], bool]:
         full = f"{run.name}/{path}"
         is_there = path == MANIFEST or target.holds(full, there.get(full), data)
         if not is_there:
@@ -101,8 +111,9 @@ def _send_all(run: Path, target: Target, there: dict, sent: Sent, progress: Prog
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="publish") as pool:
         try:
             for finished in _bounded(pool, send, read_all(run), pending):
-                entry, is_there = finished.result()
-                sent.entries.append(entry)
+                entries, is_there = finished.result()
+                entry = entries[0]
+                sent.entries += entries
                 sent.kept += is_there and entry.path != MANIFEST
                 sent.files += not is_there
                 sent.bytes += 0 if is_there else entry.size
@@ -131,12 +142,12 @@ def _compare(target: Target, run: Path, arrived: dict[str, dict[str, Any]], entr
         UnreachableError: one does not.
     """
     for entry in entries:
-        if entry.path == MANIFEST:
+        if entry.path == MANIFEST or is_piece(entry.path):
             continue
         full = f"{run.name}/{entry.path}"
         info = arrived.get(full)
         is_whole = info is not None and info.get("size") == entry.size
-        if is_whole and info is not None and not is_tag_of(info, (run / entry.path).read_bytes()):
+        if is_whole and info is not None and not is_tag_of(info, read_one(run, entry.path)):
             is_whole = sha256_of(target.read(full) or b"") == entry.sha256
         if not is_whole:
             raise UnreachableError(f"{target.url}: {full} has not arrived as it was sent: publish again")

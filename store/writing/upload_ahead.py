@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from store.errors import StoreError
-from store.files.bounds import LARGEST_FILE
-from store.files.file_list import paths_of
-from store.files.local import LocalFiles
+from store.files.file_list import paths_of, read_one
 from store.files.target import Target
 from store.spec import ARRAYS_FOLDER, MANIFEST, TABLES_FOLDER
 
@@ -109,12 +107,11 @@ class UploadAhead:
             self._there = self._target.found(self._run_id)
         if f"{self._run_id}/{MANIFEST}" in self._there:  # a run that others are reading is replaced at the end only
             return
-        files = LocalFiles(str(self._staging))
         for path, stamp in finished.items():
             if self._over.is_set():
                 return
             try:
-                data = files.read(path, LARGEST_FILE)
+                data = read_one(self._staging, path)
             except FileNotFoundError:
                 continue
             full = f"{self._run_id}/{path}"

@@ -1,8 +1,8 @@
 """Servers that a store lies behind, for tests: a plain web server and an S3 bucket, with faults and delays.
 
-`Plain` is `python -m http.server`, `Unlisted` the same without lists of folders and with connections that are kept, and
-`Bucket` as much of S3 as reading and publishing need: GET (with Range), HEAD, PUT, parts, DELETE, ListObjectsV2 in
-pages, with checksums on arrival. The bucket is called bucket.
+`Plain` is `python -m http.server`, `Unlisted` the same without lists of folders and with connections that are kept,
+`Ranges` that with parts of files, and `Bucket` as much of S3 as reading and publishing need: GET (with Range), HEAD,
+PUT, parts, DELETE, ListObjectsV2 in pages, with checksums on arrival. The bucket is called bucket.
 """
 
 from __future__ import annotations
@@ -134,6 +134,23 @@ class Unlisted(Plain):
 
     def list_directory(self, path):
         self.send_error(403)
+
+
+class Ranges(Unlisted):
+    """A web server that gives parts of files, as nginx does, and never reads a whole one for it."""
+
+    def do_GET(self) -> None:
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        if not wanted:
+            super().do_GET()
+        elif not self.misbehaves():
+            first, last = int(wanted[1]), int(wanted[2])
+            with self.file_asked_for().open("rb") as file:
+                size = file.seek(0, 2)
+                file.seek(first)
+                data = file.read(last - first + 1)
+            places = {"Content_Range": f"bytes {first}-{first + len(data) - 1}/{size}"}
+            self.answer(data, "application/octet-stream", 206, **places)
 
 
 class Bucket(Plain):
