@@ -148,7 +148,7 @@ def test_predictions_of_all_models_are_said_with_mean_and_range(opened, store):
     table = open_run(store, RUN).table("predictions", scan="new-1", model_set="folds")
     mean, low, high = (f"{table.probability.agg(how):.3f}" for how in ("mean", "min", "max"))
     (said,) = [one.value for one in app.markdown if one.value.startswith("**p(AD)")]
-    assert f"2 folds mean {mean}, {low} to {high}" in said
+    assert f"2 networks of the folds, mean {mean}, {low} to {high}" in said
     assert said.startswith(f"**p(AD) {mean}**")
     assert app.button_group(key="p_model").options == ["fold 1", "fold 2"]
     assert "One scan of this person" in text_of(app)

@@ -16,6 +16,7 @@ from dashboard import viewer
 from dashboard.data import map_images, runs
 from dashboard.data.selection import Selection
 from dashboard.shell import access
+from dashboard.text import formatting
 from dashboard.text.outputs import answer_of
 from dashboard.views.patient import downloads, pictures
 from dashboard.views.patient import queries as patient_queries
@@ -248,6 +249,11 @@ def test_who_has_converted_is_said():
         assert "screening" not in patient_tables.covariates({**row, "screening_diagnosis": same})
 
 
+def test_seeds_are_named_in_words():
+    named = [formatting.seed_words(name) for name in ("run", "holdout", "holdout-seed-2", "fold-1")]
+    assert named == ["Whole run", "Held-out", "Held-out, retrained 2", "Fold 1"]
+
+
 def test_no_probability_is_written_as_a_certainty_or_with_many_digits():
     answer = answer_of({"groups": ["AD", "NC"]})
     assert [answer.number(p) for p in (4.18e-13, 0.0000772, 0.5, 0.9999)] == ["< 0.001", "< 0.001", "0.500", "> 0.999"]
@@ -256,9 +262,14 @@ def test_no_probability_is_written_as_a_certainty_or_with_many_digits():
             "model": ["fold-1", "fold-2", "fold-3"], "model_set": "folds", "probability": [4.18e-13, 0.01, 0.972],
         }
     )  # fmt: skip
-    assert patient_tables.spread_of_predictions(said, answer) == "3 folds mean 0.327, < 0.001 to 0.972"
+    assert patient_tables.spread_of_predictions(said, answer) == (
+        "3 networks of the folds, mean 0.327, < 0.001 to 0.972"
+    )
     doubt = patient_tables.disagreement(said, answer)
-    assert "3 networks of folds disagree" in doubt
+    assert "3 networks of the folds disagree" in doubt
+    held_out = said[:2].assign(model=["holdout", "holdout-b"], model_set="holdout")
+    assert patient_tables.spread_of_predictions(held_out, answer).startswith("2 held-out networks, mean")
+    assert patient_tables.networks(pd.Series(["holdout", "fold-1"])) == "2 networks"
     assert "< 0.001 to 0.972" in doubt
     assert patient_tables.disagreement(said[:2], answer) == ""
     assert patient_tables.disagreement(said[:1], answer) == ""

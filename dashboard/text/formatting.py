@@ -96,6 +96,12 @@ def network_name(model: str) -> str:
     return f"{first}, retrained {plain(number)}" if number else first
 
 
+def seed_words(name: str) -> str:
+    """Write what a seed of the manifest is of: the whole run, or a network as it is called on every page."""
+    words = "whole run" if name == "run" else network_name(name)
+    return words[:1].upper() + words[1:]
+
+
 def region_name(region: str) -> str:
     """Write Temporal_Mid_L as Middle temporal gyrus, left; a name of another atlas than AAL as it is, without marks."""
     return known_name(region) or _without_marks(region)

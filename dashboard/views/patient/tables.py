@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dashboard.text.formatting import NONE, method_name, network_name, percent, plain, region_name
+from dashboard.text.formatting import NONE, count, method_name, network_name, percent, plain, region_name
 from dashboard.text.outputs import OutputDescription
 from store.keys import are_retrained
 
@@ -130,15 +130,23 @@ def percentile_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+def networks(models: pd.Series) -> str:
+    """Count networks in words: '5 networks of the folds', '2 held-out networks', or, of both kinds, '3 networks'."""
+    many = count(len(models), "network")
+    if models.str.startswith("fold-").all():
+        return f"{many} of the folds"
+    return many.replace("network", "held-out network") if models.str.startswith("holdout").all() else many
+
+
 def spread_of_predictions(table: pd.DataFrame, answer: OutputDescription) -> str:
-    """Say what the models answer: 'held-out 0.930; 5 retrained 0.880 to 0.960'; of folds mean and range."""
+    """Say what the networks answer: 'held-out 0.930; 5 retrained 0.880 to 0.960'; of several, mean and range."""
     parts, write = [], answer.number
-    for model_set, rows in table.groupby("model_set", sort=False):
+    for _, rows in table.groupby("model_set", sort=False):
         again = are_retrained(rows.model)
         said = rows[~again]
         if len(said) > 1:
             low, mean, high = (write(said[answer.column].agg(how)) for how in ("min", "mean", "max"))
-            parts.append(f"{len(said)} {model_set} mean {mean}, {low} to {high}")
+            parts.append(f"{networks(said.model)}, mean {mean}, {low} to {high}")
         else:
             parts += [f"{network_name(row.model)} {write(getattr(row, answer.column))}" for row in said.itertuples()]
         if again.any():
@@ -150,12 +158,12 @@ def spread_of_predictions(table: pd.DataFrame, answer: OutputDescription) -> str
 def disagreement(table: pd.DataFrame, answer: OutputDescription) -> str:
     """Say in words that the models which explain a scan do not decide alike; empty where they do, or one is alone."""
     said = table[~are_retrained(table.model)]
-    for model_set, rows in said.groupby("model_set", sort=False):
+    for _, rows in said.groupby("model_set", sort=False):
         above = int((rows[answer.column] >= answer.middle).sum())
         if 0 < above < len(rows):
             low, high = (answer.number(end) for end in (rows[answer.column].min(), rows[answer.column].max()))
             return (
-                f"The {len(rows)} networks of {model_set} disagree about this scan: {above} of them on one side of "
+                f"The {networks(rows.model)} disagree about this scan: {above} of them on one side of "
                 f"{answer.number(answer.middle)}, {len(rows) - above} on the other ({low} to {high}). "
                 "Their mean says little."
             )

@@ -47,7 +47,9 @@ def times_and_seeds(manifest: dict[str, Any]) -> None:
     st.caption(f"{formatting.duration(sum(seconds.values()))} in all, by stage of the pipeline.")
     display.chart(st, charts.timings(seconds), "timings")
     st.subheader("Seeds", anchor=False)
-    display.table(st, pairs_table(manifest["seeds"], "Of", "Seed"))
+    display.table(
+        st, pairs_table({formatting.seed_words(name): seed for name, seed in manifest["seeds"].items()}, "Of", "Seed")
+    )
 
 
 def settings(manifest: dict[str, Any]) -> None:
@@ -60,7 +62,8 @@ def models(run: Run) -> None:
     """Show the networks and the fingerprints of their weights."""
     table = runs.table(run, "models")
     shown = pd.DataFrame({
-        "Model": table.model, "Training scans": table.training_scans, "Subjects": table.training_subjects,
+        "Network": table.model.map(formatting.network_name), "Training scans": table.training_scans,
+        "Subjects": table.training_subjects,
         "Test scans": table.test_scans, "Parameters": [f"{n:,}" for n in table.parameters.fillna(0)],
         "Epochs": table.epochs, "Seed": table.seed, "Time": [formatting.duration(s) for s in table.seconds],
         "Weights (SHA-256)": table.weights_sha256.astype("string").str[:16].fillna(NOT_HERE),
