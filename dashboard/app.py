@@ -20,6 +20,7 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
 from dashboard import viewer
+from dashboard.data import threads
 from dashboard.links import keys
 from dashboard.links import routes as link_routes
 from dashboard.serving import health, hosting, state
@@ -51,6 +52,7 @@ def make_ready() -> None:
         name = ".".join(file.relative_to(FOLDER.parent).with_suffix("").parts).removesuffix(".__init__")
         if not NOT_AHEAD.fullmatch(name):
             importlib.import_module(name)
+    threads.use_one()
     gc.collect()
     gc.freeze()
 

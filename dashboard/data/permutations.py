@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from dashboard.data import threads
+
 UNITS_AT_ONCE = 2048  # (1000 permutations, 2048 units) float32: 8 MB for each column of the model
 
 
@@ -21,6 +23,7 @@ def draw(subjects: int, count: int, seed: int) -> np.ndarray:
     return np.array([random.permutation(subjects) for _ in range(count)])
 
 
+@threads.all_used()
 def t_of_difference(
     is_first: np.ndarray, values: np.ndarray, confounds: np.ndarray | None, permutations: np.ndarray,
     progress: Callable[[int, int], None] = lambda *_: None,
