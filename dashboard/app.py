@@ -26,11 +26,13 @@ from dashboard.links import routes as link_routes
 from dashboard.serving import health, hosting, state
 from dashboard.serving.access_log import AccessLog
 from dashboard.serving.addresses import base_path
+from dashboard.serving.browser_files import BrowserFiles
 from dashboard.serving.headers import SafeHeaders
 from dashboard.serving.logins import Logins
 from dashboard.serving.media import MediaForReaders
 from dashboard.serving.reconnected import Reconnected
 from dashboard.serving.secret_files import SecretFileError
+from dashboard.serving.together import Together
 from dashboard.serving.undelayed import send_undelayed
 from dashboard.shell import access, browser_history, locality
 from dashboard.shell.components import plot_files
@@ -99,7 +101,10 @@ FOR_OTHERS = [
     Middleware(MediaForReaders, reader=access.reader, base=BASE),
 ]
 SCRIPT = str(FOLDER / "home.py")
-EVERYWHERE = [Middleware(Guard), Middleware(Reconnected)]
+EVERYWHERE = [
+    Middleware(Guard), Middleware(Reconnected), Middleware(Together),
+    Middleware(BrowserFiles, base=BASE, pages=PAGES),
+]  # fmt: skip
 OPTIONS: dict[str, Any] = {
     "routes": ROUTES, "middleware": [*(FOR_OTHERS if HOSTED else ()), *EVERYWHERE], "lifespan": greeted,
 }  # fmt: skip
