@@ -93,6 +93,7 @@ def show(view: View, page: st.Page, run: data_runs.Run, badges: DeltaGenerator) 
     """Show a page of a run that opens, with the filters in the sidebar."""
     with badges:
         reference_run.badge(run)
+    run = run._replace(persons=view.patients and data_runs.opened(run).shown > 0)
     run_picker.set_current_run(run)
     access.set_groups_only(data_runs.holds_groups_only(run))
     behind = [other.run_id for other in reference_run.runs_of(run)]
@@ -113,6 +114,8 @@ def show(view: View, page: st.Page, run: data_runs.Run, badges: DeltaGenerator) 
         agreement.ask(run)
         url_state.hold_link()
         return
+    if run.persons:
+        notices.few_persons(data_runs.opened(run).shown)
     with st.sidebar:
         st.divider()
         if view.admin:

@@ -110,9 +110,10 @@ def _parser() -> argparse.ArgumentParser:
     derive.add_argument(
         "--key", metavar="FILE", help="with --pseudonymous: the key, made if there is none (default: OUT.key); keep it"
     )
-    derive.add_argument(
-        "--small", action="store_true", help="with --group-level: averages rounded to four digits, a third of the space"
-    )
+    small = "with --group-level: averages rounded to four digits, a third of the space"
+    derive.add_argument("--small", action="store_true", help=small)
+    with_scans = "with --group-level, where brains are simulated as a whole: these are shown one by one, too"
+    derive.add_argument("--with-scans", nargs="+", metavar="SCAN", default=[], help=with_scans)
     derive.add_argument("--name", help="what the new run is called; default: as the old one")
     add_commands(add)
     remove = add("rm", _remove, "delete a run, or the cache, or what interrupted runs left")
@@ -169,7 +170,8 @@ def _counts(run: RunReader) -> dict[str, str]:
     if run.holds_groups_only:
         rows = run.table("group_counts", model_set="cohort")
         counts = {row.diagnosis: f"{row.scans} scans, {row.subjects} subjects" for row in rows.itertuples()}
-        return counts | {"persons": f"none: derived from {(run.manifest.get('derived') or {}).get('from', 'a run')}"}
+        source = (run.manifest.get("derived") or {}).get("from", "a run")
+        return counts | {"persons": f"{f'{run.shown} simulated' if run.shown else 'none'}: derived from {source}"}
     scans = run.table("scans", ["scan", "subject", "group", "role"])
     counts = {}
     for group in run.groups:
@@ -256,13 +258,14 @@ def _derive(options: argparse.Namespace) -> int:
         return _say(f"--fewest is {options.fewest}, must be at least {FEWEST}", USER_MISTAKE)
     if options.key and not options.pseudonymous:
         return _say("--key belongs to --pseudonymous: leave it out", USER_MISTAKE)
-    if options.small and not options.group_level:
-        return _say("--small belongs to --group-level: leave it out", USER_MISTAKE)
+    for name in ("small", "with_scans"):
+        if getattr(options, name) and not options.group_level:
+            return _say(f"--{name.replace('_', '-')} belongs to --group-level: leave it out", USER_MISTAKE)
     out = Path(options.group_level or options.pseudonymous)
     key = Path(options.key or f"{out}.key") if options.pseudonymous else None
-    fewest = None if options.pseudonymous else options.fewest
+    how = (None if options.pseudonymous else options.fewest, key, options.name, options.small)
     try:
-        made = derive(Request(options.store, tuple(options.run), out, fewest, key, options.name, options.small))
+        made = derive(Request(options.store, tuple(options.run), out, *how, tuple(dict.fromkeys(options.with_scans))))
     except NotWritableError as error:
         return _say(error, USER_MISTAKE)
     for run in made:

@@ -1,7 +1,6 @@
-"""The small store that ships with the project: results of groups of a simulated demo run, for a first look.
+"""The small store that ships with the project: groups and a few scans of a simulated demo run, for a first look.
 
-Made by `python run_pipeline.py`, then `python -m store derive results --group-level store/example_results --name
-example --small`.
+docs/sharing.md, The example, has the two commands that made it.
 """
 
 from __future__ import annotations

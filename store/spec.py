@@ -27,8 +27,9 @@ Version 1.4  adds what the stage trust writes of the fixed test set: the tables 
 Version 1.5  adds runs that were derived for sharing (`python -m store derive`): to the manifest derived and
              group_level. A run with group_level holds nothing of single persons: its tables with a row a scan are
              empty, its cells are of all scans of a diagnosis (predicted: all), and group_counts and exclusion_counts
-             say how many there are. Adds columns to group_regions: intervals of share_of_average and gain, in such
-             runs alone.
+             say how many there are. Where group_level says shown, brains are simulated as a whole, and so many of their
+             scans are shown one by one: these alone have rows and arrays. Adds columns to group_regions: intervals of
+             share_of_average and gain, in such runs alone.
 
 A minor version adds things a reader MAY ignore; a major version means: build the store again.
 """
@@ -724,7 +725,8 @@ OPTIONAL_MANIFEST_KEYS = {
     "pseudonymous",
     "group_level": "the run holds nothing of single persons: fewest (subjects of a cell), subjects (model set, or "
     "cohort -> number, where it can be said), methods (name -> antisymmetric, gradient), verdict (what the accuracy "
-    "means, in words), auc_differences (linear baseline -> network minus baseline, with its 95 % interval)",
+    "means, in words), auc_differences (linear baseline -> network minus baseline, with its 95 % interval); "
+    "shown, where simulated scans are shown one by one all the same: how many",
 }
 
 

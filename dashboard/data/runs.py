@@ -31,11 +31,16 @@ MOST_SHEETS, MOST_PIXELS = 500, 50_000_000
 
 
 class Run(NamedTuple):
-    """Which run of which store; `created` changes when a run is made again under its name."""
+    """Which run of which store; `created` changes when a run is made again under its name.
+
+    Attributes:
+        persons: of a run of groups that shows a few simulated scans: these, in the place of its groups.
+    """
 
     store: str
     run_id: str
     created: str
+    persons: bool = False
 
 
 @st.cache_data(ttl=SECONDS_BETWEEN_LOOKS, show_spinner=False)
@@ -53,6 +58,7 @@ def damage(run: Run) -> list[str]:
 @st.cache_resource(max_entries=4, show_spinner=False)
 def opened(run: Run) -> RunReader:
     reader = store.open_run(run.store, run.run_id)
+    reader = reader.of_persons() if run.persons else reader
     reader.fetch_ahead()
     return reader
 
@@ -64,7 +70,7 @@ def manifest(run: Run) -> dict[str, Any]:
 
 def holds_groups_only(run: Run) -> bool:
     """Return whether a run holds results of groups alone, nothing of a single person (`python -m store derive`)."""
-    return manifest(run).get("group_level") is not None
+    return opened(run).holds_groups_only
 
 
 def table(run: Run, name: str, columns: tuple[str, ...] | None = None) -> pd.DataFrame:
@@ -101,6 +107,8 @@ def verdict(run: Run) -> Verdict | None:
 def available(run: Run) -> dict[str, list[str]]:
     """Return model set -> methods with group averages, in the fixed order; the held-out set first."""
     cells = opened(run).table("cells", ["model_set", "method"])
+    if run.persons:
+        cells = opened(run).table("heatmaps", ["model_set", "method"])
     found = [s for s in ("holdout", "folds") if (cells.model_set == s).any()]
     return {s: in_order(cells.method[cells.model_set == s].tolist()) for s in found}
 

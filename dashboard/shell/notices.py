@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard.data import runs as data_runs
 from dashboard.data.runs import Run
 from dashboard.shell import access, account, locality, url_state
-from dashboard.text.formatting import code, plain
+from dashboard.text.formatting import code, count, plain
 from store import NewerSpecError, RunGoneError, RunNotFoundError, StoreError, UnreachableError
 from store.files.remote import seconds_a_file
 
@@ -65,8 +65,8 @@ def example(badges: DeltaGenerator) -> None:
     badges.badge("EXAMPLE", color="gray", icon=":material/school:")
     st.info(
         "**Example, SIMULATED**: results of groups of a demo run that ships with Brainwhy, shown because `results` has "
-        f"no run of yours yet. `{MAKE_ONE}` makes one, which then stands here; `{OTHER_STORE}` opens another "
-        "store.", icon=":material/school:",
+        f"no run of yours yet. `{MAKE_ONE}` makes one, which then stands here; "
+        f"`{OTHER_STORE}` opens another store.", icon=":material/school:",
     )  # fmt: skip
 
 
@@ -154,8 +154,27 @@ def patients_are_hidden(title: str) -> None:
     st.code(OTHER_STORE, language=None, wrap_lines=True)
 
 
-def no_persons() -> None:
-    """Stand in for a page of single persons, in a run that holds results of groups alone."""
+def few_persons(shown: int) -> None:
+    """Say above a page of single persons that the run has no others, and which figures are of all."""
+    st.caption(
+        f":material/science: {count(shown, 'simulated scan')}, the only single {'one' if shown == 1 else 'ones'} of "
+        "this run: too few for what needs a group. Accuracy, trust and the pages of groups are of all its "
+        "scans."
+    )
+
+
+def no_persons(shown: int = 0) -> None:
+    """Stand in for a page of single persons, in a run that holds results of groups alone.
+
+    Args:
+        shown: scans that pages of single persons show all the same.
+    """
+    if shown:
+        st.info(
+            f"This page needs the single scans of a whole group, and this run holds {count(shown, 'simulated scan')} "
+            "alone, on Patient and Variability. Everything else of it is results of groups."
+        )
+        return
     st.info(
         "This run holds results of groups alone: it was derived for sharing, without scans, heatmaps or values of "
         "single persons, so this page has nothing to show. Group maps, Regions, Distances and Trust do."

@@ -108,7 +108,7 @@ def follow_store() -> None:
     """Run the whole app again once the store no longer has the current run as it was; for pages that run alone."""
     run = current_run()
     try:
-        stands = any((info.run, info.created) == run[1:] for info in data_runs.runs(run.store))
+        stands = any((info.run, info.created) == (run.run_id, run.created) for info in data_runs.runs(run.store))
     except StoreNotFoundError:
         stands = False
     except StoreError:  # a server that does not answer says nothing about its runs

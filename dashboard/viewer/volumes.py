@@ -111,7 +111,7 @@ _places: TokenMemory[Run] = TokenMemory(PLACES_KEPT, 16, "run")
 
 def place_token(place: Run) -> str:
     """Return a name for a run that says nothing about it; the run is remembered among the last few."""
-    return _places.remember(place, "\n".join(place))
+    return _places.remember(place, "\n".join(map(str, place)))
 
 
 def place_of(token: str) -> Run:
@@ -121,7 +121,8 @@ def place_of(token: str) -> Run:
 
 @functools.lru_cache(maxsize=READERS_KEPT)
 def _reader(place: Run) -> RunReader:
-    return store.open_run(place.store, place.run_id)
+    reader = store.open_run(place.store, place.run_id)
+    return reader.of_persons() if place.persons else reader
 
 
 @functools.lru_cache(maxsize=PLACES_KEPT)

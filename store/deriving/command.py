@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from store.deriving import group_level, pseudonymous
+from store.deriving import group_level, pseudonymous, shown
 from store.deriving.counts import identifiers
 from store.deriving.leaks import look_for
 from store.deriving.pseudonyms import Pseudonyms
@@ -65,6 +65,7 @@ class Request:
         key: file of the key of the pseudonyms.
         name: of the new run; None: that of the old one.
         small: averages of groups with rounded numbers.
+        with_scans: shown one by one in a run of groups; of brains that are simulated as a whole alone.
     """
 
     store: str
@@ -74,6 +75,7 @@ class Request:
     key: Path | None = None
     name: str | None = None
     small: bool = False
+    with_scans: tuple[str, ...] = ()
 
 
 def derive(request: Request) -> list[str]:
@@ -92,6 +94,9 @@ def derive(request: Request) -> list[str]:
     runs = [open_run(request.store, name) for name in request.runs or _all_runs(request.store)]
     if request.name is not None and len(runs) > 1:
         raise RunNotFoundError(f"a name is for one run, and these are {len(runs)}: give one RUN, or no --name")
+    if request.with_scans:
+        for run in runs:
+            shown.check(run, request.with_scans)
     key = Pseudonyms.kept(request.key, out) if request.key is not None else None
     draft = out.with_name(f".{out.name}.partial")
     if draft.exists():
@@ -118,11 +123,12 @@ def _all_runs(store: str) -> list[str]:
 def identifier(run: RunReader, request: Request) -> tuple[str, str, str]:
     """Return identifier, name and fingerprint of the run that is made of another."""
     if request.fewest is None:
-        name, how = request.name or run.manifest["name"], ("pseudonymous",)
-        fingerprint = group_level.fingerprint_of(run, *how)
+        name = request.name or run.manifest["name"]
+        fingerprint = group_level.fingerprint_of(run, pseudonymous.HOW)
     else:
         name = request.name or run.manifest["name"]
-        fingerprint = group_level.fingerprint_of(run, group_level.HOW, request.fewest)
+        how = (group_level.HOW, request.fewest, *request.with_scans)
+        fingerprint = group_level.fingerprint_of(run, *how)
     return f"{path_part(_plain(name))}-{fingerprint[:8]}", name, fingerprint
 
 
@@ -140,6 +146,9 @@ def _derive_run(
         counts = group_level.check(run, request.fewest)
         progress = Progress(group_level.steps_of(run, counts))
         manifest = group_level.write_group_level(run, writer, counts, progress.step, request.small)
+        if request.with_scans:
+            shown.write_shown(run, writer, request.with_scans, progress.step)
+            manifest["group_level"]["shown"] = len(set(request.with_scans))
         how = group_level.HOW
     else:
         progress = Progress(pseudonymous.steps_of(run))
@@ -150,7 +159,9 @@ def _derive_run(
     made: dict[str, Any] = {k: v for k, v in manifest.items() if v is not None or k in ("commit",)}
     made |= {"name": name, "fingerprint": fingerprint}
     made["derived"] = group_level.derived(run, how, datetime.now().astimezone())
-    look_for(identifiers(run), writer.staging, made)
+    writer.compact()
+    may = shown.names_of(run, request.with_scans) if request.with_scans else set()
+    look_for(identifiers(run) - may, writer.staging, made)
     writer.publish(draft, run_id, made)
     return run_id
 

@@ -97,6 +97,7 @@ _GROUP_LEVEL: dict[str, tuple[Test, str]] = {
     "verdict": (lambda value: value is None or _object(value), "an object"),
     "auc_differences": (_object, "an object"),
 }
+_SHOWN: dict[str, tuple[Test, str]] = {"shown": (_count, "a count")}
 _ANALYSIS: dict[str, tuple[Test, str]] = {
     "target": (_named, "a name"),
     "gradient_scale": (_named, "a name"),
@@ -120,7 +121,7 @@ def problems(manifest: dict[str, Any]) -> list[str]:
     if manifest.get("group_level") is not None:
         missing = [name for name in _GROUP_LEVEL if name not in manifest["group_level"]]
         lines += [f"manifest: group_level.{name} is missing" for name in missing]
-        lines += _kinds(manifest["group_level"], _GROUP_LEVEL, "group_level.")
+        lines += _kinds(manifest["group_level"], _GROUP_LEVEL | _SHOWN, "group_level.")
     if manifest.get("task") == "regression" or manifest.get("target") is not None:
         lines += _target_problems(manifest.get("target") or {})
     return lines + list(_contents_problems(manifest["contents"]))

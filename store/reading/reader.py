@@ -96,11 +96,29 @@ class RunReader:
         self.task: str = manifest.get("task", "classification")
         self.target: dict[str, Any] | None = manifest.get("target")
         self.group_level: dict[str, Any] | None = manifest.get("group_level")
+        self._as_persons = False
 
     @property
     def holds_groups_only(self) -> bool:
-        """Return whether the run holds results of groups alone, nothing of a single person."""
-        return self.group_level is not None
+        """Return whether the run is read as results of groups alone, nothing of a single person."""
+        return self.group_level is not None and not self._as_persons
+
+    @property
+    def shown(self) -> int:
+        """Return how many simulated scans a run of groups shows one by one, to who asks for `of_persons`."""
+        return int((self.group_level or {}).get("shown", 0))
+
+    def of_persons(self) -> RunReader:
+        """Return a reader of the scans that a run of groups shows one by one, as if it had no others.
+
+        Without it such a run reads as if it held none, so that nothing of groups is ever computed of these few.
+        """
+        reader = RunReader(self._folder, self.manifest, published=self._published)
+        reader._as_persons = self.shown > 0
+        return reader
+
+    def _hides(self, name: str) -> bool:
+        return self.holds_groups_only and not {"scan", "subject"}.isdisjoint(known_table(name).columns)
 
     @classmethod
     def staging(cls, place: str | Path, groups: Sequence[str], **manifest: Any) -> RunReader:
@@ -136,7 +154,8 @@ class RunReader:
         filters = [(column, "=", value) for column, value in equals.items()]
         paths = self._table_paths(name)
         if len(paths) == 1:
-            return self._rows(paths[0], known_table(name), columns, filters)
+            found = self._rows(paths[0], known_table(name), columns, filters)
+            return found.iloc[:0] if self._hides(name) else found
         frame = pd.concat([self._folder.table(path, None, filters).to_pandas() for path in paths])
         frame = frame.drop_duplicates(list(known_table(name).key), keep="last", ignore_index=True)
         return frame[list(columns)] if columns is not None else frame
@@ -160,12 +179,13 @@ class RunReader:
         filters = [("model_set", "=", model_set), ("method", "=", method), ("target", "=", target)]
         (path,) = self._table_paths("region_relevance")
         found = self._folder.table(path, ["model", "scan", "region", *columns], filters, categories=True)
+        found = found.slice(0, 0) if self._hides("region_relevance") else found
         return RegionValues.of_table(found.to_pandas(), self.whole_table("regions")["region"].tolist(), columns)
 
     def table_parts(self, name: str) -> Iterator[pd.DataFrame]:
         """Read a table piece by piece, at least one, of which memory holds one; errors as for `table`."""
         spec, is_empty = known_table(name), True
-        for path in self._table_paths(name):
+        for path in self._table_paths(name) if not self._hides(name) else ():
             for part in self._folder.table_parts(path):
                 is_empty = False
                 yield with_later(spec, part.to_pandas())[list(spec.columns)]

@@ -26,6 +26,7 @@ from store.spec import (
     HEATMAPS,
     MODELS_FOLDER,
     NATIVE,
+    SCANS,
     SPEC_VERSION,
     TABLES_FOLDER,
     TRUTH_SCANS,
@@ -263,23 +264,44 @@ def _content_problems(
     with_weights = data.kept.get("models") if manifest.get("group_level") is None else None
     yield from _model_problems(folder, contents["models"], with_weights, compare)
     if manifest.get("group_level") is not None:
-        yield from _person_problems(contents, data.rows)
+        yield from _person_problems(folder, manifest, data)
     for entry in contents["arrays"]:
         if steps is not None and "crc32" in entry:
             yield from _stored_problems(folder, entry["path"], entry["crc32"], steps)
 
 
-def _person_problems(contents: dict[str, Any], rows: dict[str, int]) -> Iterator[str]:
-    """Report what is of single persons in a run that says it holds results of groups alone."""
-    if "group_counts" not in rows:
+def _person_problems(folder: Folder, manifest: dict[str, Any], data: Tables) -> Iterator[str]:
+    """Report what is of single persons in a run that says it holds results of groups alone, or those it says it shows.
+
+    Shown may be scans of simulated brains alone, of whom nothing but preprocessed volumes and heatmaps is there.
+    """
+    if "group_counts" not in data.rows:
         yield "table group_counts is missing, the manifest says group_level"
-    for name, count in rows.items():
-        keyed = {"scan", "subject"} & set(table_spec(name).columns)
-        if keyed and count:
+    shown = manifest["group_level"].get("shown", 0)
+    if shown and not manifest["simulated"]:
+        yield "manifest: group_level.shown is for simulated brains, and simulated is false"
+    for name, count in data.rows.items():
+        if not {"scan", "subject"} & set(table_spec(name).columns) or not count:
+            continue
+        if not shown:
             yield f"table {name} has {count} rows of single persons, the manifest says group_level"
-    for entry in contents["arrays"]:
-        if is_of_persons(entry["path"]):
-            yield f"array {entry['path']} is of single persons, the manifest says group_level"
+        elif "scan" not in table_spec(name).columns or not _scans_of(folder, name) <= _scans_of(folder, "scans"):
+            yield f"table {name} has rows of persons who are not shown, the manifest says group_level"
+    if shown and (data.rows.get("scans") != shown or not _all_simulated(folder)):
+        yield f"table scans: the manifest says that group_level shows {shown} simulated scans, and these are others"
+    for entry in manifest["contents"]["arrays"]:
+        path = entry["path"]
+        if is_of_persons(path) and not (shown and array_spec(path) in (SCANS, HEATMAPS)):
+            yield f"array {path} is of single persons, the manifest says group_level"
+
+
+def _scans_of(folder: Folder, name: str) -> set[str]:
+    path = f"{TABLES_FOLDER}/{name}.parquet"
+    return {scan for part in folder.table_parts(path, ["scan"]) for scan in part["scan"].unique().to_pylist()}
+
+
+def _all_simulated(folder: Folder) -> bool:
+    return all(folder.table(f"{TABLES_FOLDER}/scans.parquet", ["simulated"])["simulated"].to_pylist())
 
 
 def is_of_persons(path: str) -> bool:

@@ -7,7 +7,7 @@ import functools
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import store_factory
 import zarr
-from store_factory import make_run
+from store_factory import make_larger_run, make_run
 from trusted_store import add_trust_tables
 
 from store.deriving.command import Request, derive
@@ -108,6 +108,38 @@ def group_level() -> Path:
     out = folder() / "group-level"
     (folder() / ".group-level.partial" / "left").mkdir(parents=True)  # as of an interrupted call
     derived(Request(str(crowd()), (), out, 5))
+    return out
+
+
+@functools.cache
+def imagined() -> Path:
+    """As `crowd`, but of brains that are simulated as a whole, as the demo's are; never change it."""
+    place = folder() / "imagined"
+    with mock.patch("os.fsync"):
+        run = make_larger_run(place, name="imagined", seed=3, methods=("sensitivity", "occlusion"))
+    add_trust_tables(run)
+    _with_counts(run)
+    table = pq.read_table(run / "tables/scans.parquet").to_pandas()
+    table.assign(simulated=True).to_parquet(run / "tables/scans.parquet")
+    change_manifest(run, lambda found: found["config"].update(cohort={"reader": "simulated", "simulation": {}}))
+    return place
+
+
+def change_manifest(run: Path, change: Callable[[dict], object]) -> None:
+    """Change the manifest of a run."""
+    manifest = json.loads((run / "manifest.json").read_text())
+    change(manifest)
+    (run / "manifest.json").write_text(json.dumps(manifest))
+
+
+SHOWN = ("AD3-1", "NC4-1", "AD0-1")
+
+
+@functools.cache
+def with_shown() -> Path:
+    """The groups of that store with three of its scans; never change it."""
+    out = folder() / "with-shown"
+    derived(Request(str(imagined()), (), out, 5, with_scans=SHOWN))
     return out
 
 

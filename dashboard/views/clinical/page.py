@@ -229,7 +229,7 @@ def main(selection: Selection) -> None:
     """Show the Clinical page."""
     if access.has_groups_only():
         st.title("Clinical", anchor=False)
-        notices.no_persons()
+        notices.no_persons(runs.opened(selection.run).shown)
         return
     manifest, rows = runs.manifest(selection.run), selection.rows()
     head = page.Header("Clinical", sentence(selection, rows, ordered_diagnoses(rows, manifest["groups"])))
