@@ -18,6 +18,7 @@ from dashboard.serving.hosting import SESSION_HOURS, Hosting
 from dashboard.serving.roles import GROUP, NONE, PUBLIC, Roles, RolesFileError, read_roles
 from dashboard.serving.secret_files import SecretFileError
 
+from store.small_groups import FEWEST
 STORE = "BRAINWHY_STORE"
 STOP_S = 10  # seconds for what is under way once the server is told to stop
 LONGEST_HEADER = 64 * 1024
@@ -54,6 +55,8 @@ def parser() -> argparse.ArgumentParser:
     add("--session-hours", type=float, default=SESSION_HOURS, metavar="H", help="how long a login lasts (default: "
         "%(default)g)")  # fmt: skip
     add("--proxy", default="127.0.0.1", metavar="ADDRESS", help="whose word is taken for https and the address of a "
+    add("--fewest", type=int, default=FEWEST, metavar="N", help="subjects of a group that readers are shown who may "
+        "not see single persons, at least %(default)s (default: %(default)s)")  # fmt: skip
         "reader; several by commas (default: %(default)s)")  # fmt: skip
     add("--frames", nargs="+", default=[], metavar="SITE", help="sites that may show the dashboard in a frame, as in "
         "https://huggingface.co (default: none)")  # fmt: skip
@@ -89,9 +92,12 @@ def serve(given: argparse.Namespace) -> None:
     roles = read_roles(given.roles) if given.roles else Roles()
     for site in given.frames:
         if not re.fullmatch(r"https://[\w.*:\-]+", site, re.ASCII):
+    if given.fewest < FEWEST:
+        raise ServeError(f"--fewest {given.fewest}: write {FEWEST} or more")
             raise ServeError(f"--frames {site}: write the site as https://NAME")
     settings = Hosting(
-        given.store, base, NONE, roles, given.state, given.session_hours, frames=tuple(given.frames)
+        given.store, base, NONE, roles, given.state, given.session_hours, frames=tuple(given.frames),
+        fewest=given.fewest,
     )  # fmt: skip
     hosting.start(settings)
     state.of_server()  # says now what is wrong with it

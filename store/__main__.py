@@ -15,13 +15,13 @@ from store.files.folders import Folder
 from store.progress_line import ProgressLine
 from store.reading.listing import RunInfo, list_runs
 from store.reading.reader import RunReader, open_run
+from store.small_groups import FEWEST
 from store.spec import CACHE_FOLDER, MANIFEST, WORK_FOLDER
 from store.writing.run_list import keep_run_list
 from store.writing.sharing_commands import add_commands
 from store.writing.validate import damage, validate
 
 USER_MISTAKE, BROKEN = 2, 1
-FEWEST = 5  # subjects of a published cell, as store.deriving has it, which loads more than --help needs
 _SHOWN_METRICS = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "auc", "mae", "rmse", "r", "r2")
 
 

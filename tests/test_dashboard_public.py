@@ -20,19 +20,25 @@ from pages import given_charts
 from store_factory import METHODS
 from volume_routes import fetched, get
 
+from dashboard import __main__ as serve_command
 from dashboard import viewer
 from dashboard.data import runs as data_runs
 from dashboard.data.averages import Average
 from dashboard.data.cohort import cohort_table
 from dashboard.data.selection import ScanFilter, Selection
 from dashboard.reports import cohort
+from dashboard.serving import hosting
+from dashboard.serving.hosting import Hosting
 from dashboard.shell import access, page, public, sidebar
+from dashboard.views.overview import charts as overview_charts
 from dashboard.views.regions import one_region
 from dashboard.views.regions import one_region_charts as charts
 from dashboard.views.regions import tables as regions_tables
 from store import NotInRunError, list_runs, open_run
+from store import __main__ as store_command
 from store.keys import GroupKey
 from store.measures import percent_per_cm3
+from store.small_groups import FEWEST
 
 pytestmark = pytest.mark.usefixtures("anonymous")
 PAGES = ("overview", "group_maps", "patient", "variability", "regions", "clinical", "distances", "trust",
@@ -267,9 +273,46 @@ def test_nothing_of_one_person_gets_an_address_for_those_who_are_not_signed_in(c
 @pytest.mark.parametrize("name", ["overview", "compare_runs"])
 def test_numbers_of_few_are_not_said(seen, name):
     found = seen(name)
-    assert "fewer than 10 MCI" in found.text
+    assert "fewer than 5 MCI" in found.text
     assert "26 subjects" not in found.text
     assert "3 MCI" not in found.text
+
+
+def test_the_smallest_group_is_the_same_in_pages_and_in_stores_for_others(monkeypatch):
+    options = store_command._parser().parse_args(["derive", "results", "--group-level", "out"])
+    assert access.fewest() == Hosting("results").fewest == options.fewest == FEWEST
+    monkeypatch.setattr(hosting, "_current", [Hosting("results", fewest=12)])
+    assert access.fewest() == 12
+    assert access.few() == "fewer than 12"
+
+
+@pytest.mark.parametrize(("given", "code"), [("4", 2), ("0", 2)])
+def test_a_server_shows_no_smaller_groups_than_a_store_for_others(capsys, given, code):
+    assert serve_command.main(["serve", "--store", "results", "--fewest", given]) == code
+    assert f"--fewest {given}: write 5 or more" in capsys.readouterr().err
+
+
+def test_a_group_of_several_diagnoses_is_hidden_with_its_smallest(crowd, monkeypatch, fresh_dashboard):
+    """Its average less that of the large diagnosis alone, which is shown elsewhere, would be that of the few."""
+    monkeypatch.setattr(access, "may_see_patients", lambda run=None: False)
+    info = list_runs(crowd)[0]
+    run = data_runs.Run(str(crowd), info.run, info.created)
+    columns = {"AD": ("AD",), "ill": ("AD", "MCI"), "both": ("AD", "NC")}
+    assert set(public.groups(run, "folds", columns)) == {"AD", "both"}
+
+
+def test_a_lone_small_bin_of_the_calibration_does_not_follow_from_the_others(monkeypatch, crowd, fresh_dashboard):
+    info = list_runs(crowd)[0]
+    run = data_runs.Run(str(crowd), info.run, info.created)
+    bins = pd.DataFrame({"x": [0.1, 0.5, 0.9], "y": [0.0, 0.5, 1.0], "scans": [3, 8, 13]})
+    monkeypatch.setattr(overview_charts.judged, "calibration", lambda curves, model_set: bins)
+    seen = []
+    monkeypatch.setattr(
+        overview_charts.charts, "calibration", lambda table, positive: seen.append(table.scans.tolist())
+    )
+    overview_charts.networks(run, links=False)
+    overview_charts.networks(run, links=True)
+    assert seen == [[13], [3, 8, 13]]
 
 
 def test_one_region_is_shown_as_mean_and_spread(seen):
@@ -283,7 +326,7 @@ def test_where_every_group_is_small_there_are_words(open_view):
     for name in ("group_maps", "regions", "clinical", "distances"):
         app = open_view(f"views/{name}/page.py")
         assert not app.exception
-        assert "fewer than 10 subjects" in " ".join(info.value for info in app.info), name
+        assert "fewer than 5 subjects" in " ".join(info.value for info in app.info), name
 
 
 def test_reasons_say_what_happened_and_name_nothing(crowd):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dashboard.serving.roles import GROUP, Roles
+from store.small_groups import FEWEST
 
 SESSION_HOURS = 30 * 24.0  # as long as Streamlit's own cookie
 
@@ -21,6 +22,7 @@ class Hosting:
         roles: who holds which role.
         state: the SQLite file of logins and links; None for the default place.
         session_hours: how long a login lasts.
+        fewest: subjects of a group that readers are shown who may not see single persons, FEWEST or more.
         frames: the sites that may show the dashboard in a frame of theirs, as in "https://huggingface.co"; none.
     """
 
@@ -31,6 +33,7 @@ class Hosting:
     state: Path | None = None
     session_hours: float = SESSION_HOURS
     frames: tuple[str, ...] = ()
+    fewest: int = FEWEST
 
 
 _current: list[Hosting] = []

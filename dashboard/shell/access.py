@@ -24,6 +24,7 @@ from dashboard.serving import hosting, roles, secret_files, sessions
 from dashboard.serving.roles import ADMIN, GROUP, NONE, PATIENT
 from dashboard.serving.secret_files import SecretFileError
 from dashboard.shell import locality, shared
+from store.small_groups import FEWEST
 
 LOGIN_COOKIES = "_streamlit_user"  # and its continuations
 KEY_FILE = "BRAINWHY_LINK_KEY_FILE"  # environment variable: where the key of the pseudonyms lies
@@ -31,8 +32,7 @@ OLD_KEY_FILE = "BRAINWHY_LINK_KEY"  # the same, as it was called before
 PSEUDONYM_DIGITS = 10
 PSEUDONYMS_KEPT = 8192  # a pass asks for those of all persons of a list
 ANYONE = "anyone"  # for whom an address is that every reader may use, signed in or not
-FEWEST = 10  # subjects of a group, and of a count, that readers without the role are shown
-FEW = f"fewer than {FEWEST}"
+ANY_RUN = "*"  # no name of a run: of the patterns of a grant, those for every run alone fit it
 ONLY_FOR_ROLE = "for readers who may see single patients"
 NOT_IN_RUN = "not in this run, which holds results of groups alone"
 GROUPS_ONLY = "_groups_only"  # in the session: the run of the page holds no single persons, for nobody
@@ -71,6 +71,17 @@ def has_groups_only() -> bool:
 def only_for_whom() -> str:
     """Say why something is not shown, after "is" or "are": no role, or a run without single persons."""
     return NOT_IN_RUN if has_groups_only() else ONLY_FOR_ROLE
+
+
+def fewest() -> int:
+    """Return the subjects of a group, and of a count, that readers without the role are shown at least."""
+    settings = hosting.current()
+    return settings.fewest if settings else FEWEST
+
+
+def few() -> str:
+    """Write what stands in the place of a number that is below that."""
+    return f"fewer than {fewest()}"
 
 
 def role(run: str | None = None) -> str:

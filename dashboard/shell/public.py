@@ -20,12 +20,12 @@ from store.deriving import texts
 
 def fewest() -> int:
     """Return the smallest number that this reader may see of a group or a count; 0 for those who may see patients."""
-    return 0 if access.may_see_patients() else access.FEWEST
+    return 0 if access.may_see_patients() else access.fewest()
 
 
 def count(n: int) -> str:
     """Write a number of subjects or scans as this reader may see it."""
-    return access.FEW if 0 < n < fewest() else str(n)
+    return access.few() if 0 < n < fewest() else str(n)
 
 
 def people(scans: pd.DataFrame, diagnoses: Sequence[str]) -> tuple[str, bool]:
@@ -35,12 +35,15 @@ def people(scans: pd.DataFrame, diagnoses: Sequence[str]) -> tuple[str, bool]:
 
 
 def groups(run: Run, model_set: str, columns: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
-    """Return the columns (heading -> diagnoses) that have enough subjects among the explained scans of a model set."""
-    rows, least = explained_scans(run, model_set), fewest()
+    """Return the columns (heading -> diagnoses) of which each diagnosis has enough subjects among the explained scans.
+
+    Of a column of several the smallest counts: it would follow from the column less the others.
+    """
+    people, least = explained_scans(run, model_set).groupby("diagnosis").subject.nunique(), fewest()
     return {
         name: tuple(diagnoses)
         for name, diagnoses in columns.items()
-        if rows.subject[rows.diagnosis.isin(diagnoses)].nunique() >= least
+        if min((int(people.get(d, 0)) for d in diagnoses), default=0) >= least
     }
 
 

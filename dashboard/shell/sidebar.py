@@ -191,8 +191,8 @@ def _everyone(run: Run, rows: pd.DataFrame) -> ScanFilter:
     """Return the groups as they were published, but for small ones, for readers who may not see single patients."""
     people = rows.groupby("diagnosis").subject.nunique()
     diagnoses = ordered_diagnoses(rows, runs.manifest(run)["groups"])
-    large = tuple(d for d in diagnoses if people[d] >= access.FEWEST)
-    hidden = f" Groups of {access.FEW} subjects are not shown." if len(large) < len(diagnoses) else ""
+    large = tuple(d for d in diagnoses if people[d] >= access.fewest())
+    hidden = f" Groups of {access.few()} subjects are not shown." if len(large) < len(diagnoses) else ""
     st.caption(f"All scans of each group: filters are {access.only_for_whom()}.{hidden}")
     asked = [FILTER_WORDS[name] for name, key in FILTER_KEYS.items() if url_state.linked(key) not in (None, "all")]
     if asked:
@@ -207,7 +207,7 @@ def nothing_passes(what: str = "") -> None:
         others = elsewhere(selection) if selection else ""
         st.info(f"No scan passes the filters{what}: widen them at the left.{others}")
     else:
-        st.info(f"Every group of these scans has {access.FEW} subjects: their results are {access.only_for_whom()}.")
+        st.info(f"Every group of these scans has {access.few()} subjects: their results are {access.only_for_whom()}.")
 
 
 def nobody(selection: Selection, names: Sequence[str]) -> str:

@@ -15,8 +15,6 @@ from store.group_tables import COHORT
 from store.reading.reader import RunReader
 from store.reading.weights import explained
 
-FEWEST = 5  # subjects of a cell that may be published
-
 
 @dataclass(frozen=True)
 class Counts:

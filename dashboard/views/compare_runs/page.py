@@ -145,7 +145,7 @@ def choose(runs: tuple[Run, Run]) -> Choice | None:
     method = url_state.choose("c_method", "Method", methods, words=formatting.method_name, place=columns[1])
     people = [_people(run, model_set) for run in runs]
     if not all(one.names for one in people):
-        st.info(f"A run has a group of {access.FEW} subjects: its maps are {access.only_for_whom()}.")
+        st.info(f"A run has a group of {access.few()} subjects: its maps are {access.only_for_whom()}.")
         return None
     groups = beside.pair_groups(*people)
     labels = {str(i + 1): " / ".join(dict.fromkeys(pair)) for i, pair in enumerate(groups)}

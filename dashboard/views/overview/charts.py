@@ -10,11 +10,12 @@ from dashboard.data.cohort import ordered_diagnoses
 from dashboard.data.runs import Run
 from dashboard.drawing import charts, palette
 from dashboard.drawing.chart import Chart
-from dashboard.shell.access import FEWEST
+from dashboard.shell import access
 from dashboard.text.paper import PAPER_METRICS
 from dashboard.views.overview import regression_charts
 from dashboard.views.overview import tables as judged
 from dashboard.views.overview.tables import top_region_shares
+from store.deriving.group_tables import large_cells
 from store.keys import are_retrained
 
 TOP_REGIONS = 10
@@ -46,9 +47,9 @@ def networks(run: Run, links: bool) -> dict[str, Chart]:
     }
     bins, folds = judged.calibration(curves, model_set), fold_metrics(metrics)
     if not links:
-        bins = bins[bins["scans"] >= FEWEST].reset_index(drop=True)
+        bins = bins[large_cells(bins["scans"].to_numpy(float), access.fewest())].reset_index(drop=True)
         del figures["ages"]
-        if ((counts > 0) & (counts < FEWEST)).any() or not counts.any():
+        if ((counts > 0) & (counts < access.fewest())).any() or not counts.any():
             del figures["confusion"]
     if len(bins):
         figures["calibration"] = charts.calibration(bins, groups[0])

@@ -116,7 +116,7 @@ def networks(run: Run, metrics: pd.DataFrame, predictions: pd.DataFrame, figures
         confusion(right, run, predictions, model_set, figures["confusion"])
     else:
         right.markdown("**Confusion matrix**")
-        right.caption(f"A cell holds {access.FEW} scans: its counts are {access.only_for_whom()}.")
+        right.caption(f"A cell holds {access.few()} scans: its counts are {access.only_for_whom()}.")
     st.markdown(f"**Learning curves**, {formatting.count(len(models), 'model')}")
     display.chart(st.container(), figures["learning"], "learning")
     st.caption("The test curves are shown for inspection only; neither training nor the choice of a network used them.")

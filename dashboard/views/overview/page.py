@@ -80,7 +80,7 @@ def group_averages(run: Run, model_set: str, target: str, groups: list[str]) -> 
     columns = map_grid.columns_of(data_averages.diagnoses_of_groups(run, model_set), None)
     columns = public.groups(run, model_set, columns)
     if not columns:
-        st.info(f"Its groups are of {access.FEW} subjects: their averages are {access.only_for_whom()}.")
+        st.info(f"Its groups are of {access.few()} subjects: their averages are {access.only_for_whom()}.")
         return
     filters = map_grid.filters_of(columns)
     averages = map_grid.averages_by_method(Selection(run, model_set, methods[0], target), look, filters)

@@ -63,7 +63,7 @@ def section(run: Run) -> list[Download]:
     positive = manifest["groups"][0]
     own = data_averages.diagnoses_of_groups(run, "holdout")[positive]
     if not public.groups(run, "holdout", {positive: own}):
-        st.info(f"The test set has {access.FEW} {plain(positive)} subjects: their maps are {access.only_for_whom()}.")
+        st.info(f"The test set has {access.few()} {plain(positive)} subjects: their maps are {access.only_for_whom()}.")
         return []
     how = st.empty()
     kind = url_state.choose(

@@ -38,7 +38,7 @@ def nothing(run: Run, what: str, table: str, more: str = "") -> None:
         more: options of the command.
     """
     if queries.is_hidden(run, table):
-        st.info(f"{what} is of {access.FEW} subjects: it is {access.only_for_whom()}.")
+        st.info(f"{what} is of {access.few()} subjects: it is {access.only_for_whom()}.")
         return
     st.info(f"{what} would be here: this run has no table {code(table)}. A run of this version makes it:")
     st.code(f"{notices.MAKE_ONE}{f' {more}' if more else ''}", language=None)
