@@ -13,12 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from dashboard.links import records
 from dashboard.serving import hosting, sessions, state
 from dashboard.serving.hosting import SESSION_HOURS, Hosting
 from dashboard.serving.roles import GROUP, NONE, PUBLIC, Roles, RolesFileError, read_roles
 from dashboard.serving.secret_files import SecretFileError
-
 from store.small_groups import FEWEST
+
 STORE = "BRAINWHY_STORE"
 STOP_S = 10  # seconds for what is under way once the server is told to stop
 LONGEST_HEADER = 64 * 1024
@@ -54,15 +55,17 @@ def parser() -> argparse.ArgumentParser:
         "server (default: ~/.config/brainwhy/state.sqlite)")  # fmt: skip
     add("--session-hours", type=float, default=SESSION_HOURS, metavar="H", help="how long a login lasts (default: "
         "%(default)g)")  # fmt: skip
-    add("--proxy", default="127.0.0.1", metavar="ADDRESS", help="whose word is taken for https and the address of a "
     add("--fewest", type=int, default=FEWEST, metavar="N", help="subjects of a group that readers are shown who may "
         "not see single persons, at least %(default)s (default: %(default)s)")  # fmt: skip
+    add("--proxy", default="127.0.0.1", metavar="ADDRESS", help="whose word is taken for https and the address of a "
         "reader; several by commas (default: %(default)s)")  # fmt: skip
     add("--frames", nargs="+", default=[], metavar="SITE", help="sites that may show the dashboard in a frame, as in "
         "https://huggingface.co (default: none)")  # fmt: skip
     end = commands.add_parser(
-        "end-logins", help="end all logins of a server at once, while it runs", allow_abbrev=False
+        "end-logins", help="end the logins of a person, or of everyone, while the server runs", allow_abbrev=False
     )
+    end.add_argument("--person", metavar="NAME", help="e-mail address or user name, as the provider has it (default: "
+        "everyone)")  # fmt: skip
     end.add_argument("--state", type=Path, metavar="FILE", help="the state file of the server")
     return top
 
@@ -89,11 +92,11 @@ def serve(given: argparse.Namespace) -> None:
         raise ServeError(f"which store? Write --store PATH or --store URL, or set {STORE}")
     if not 0 < given.session_hours <= 24 * 366:
         raise ServeError(f"--session-hours {given.session_hours:g}: write hours above 0, at most a year")
+    if given.fewest < FEWEST:
+        raise ServeError(f"--fewest {given.fewest}: write {FEWEST} or more")
     roles = read_roles(given.roles) if given.roles else Roles()
     for site in given.frames:
         if not re.fullmatch(r"https://[\w.*:\-]+", site, re.ASCII):
-    if given.fewest < FEWEST:
-        raise ServeError(f"--fewest {given.fewest}: write {FEWEST} or more")
             raise ServeError(f"--frames {site}: write the site as https://NAME")
     settings = Hosting(
         given.store, base, NONE, roles, given.state, given.session_hours, frames=tuple(given.frames),
@@ -146,11 +149,19 @@ def serve(given: argparse.Namespace) -> None:
 
 
 def end_logins(given: argparse.Namespace) -> None:
-    """End all logins that a state file holds: their cookies count for nothing from now on."""
+    """End the logins of a person, or all that a state file holds: their cookies count for nothing from now on."""
     hosting.start(Hosting("", state=given.state))
     if not state.place().exists():
         raise ServeError(f"there is no state file {state.place()}: name that of the server with --state")
-    print(f"logins ended: {sessions.end_all()}")
+    if given.person is None:
+        ended = sessions.end_all()
+    elif not (ended := sessions.end_named(given.person)):
+        raise ServeError(
+            "nobody of this name has an open login: write the e-mail address or user name as the provider has it; "
+            "logins that began before this version end with those of everyone, without --person"
+        )
+    records.note(state.of_server(), records.COMMAND, records.ENDED if given.person else records.ENDED_ALL)
+    print(f"logins ended: {ended}")
 
 
 def checked_base(text: str) -> str:

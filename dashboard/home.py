@@ -117,7 +117,8 @@ def show(view: View, page: st.Page, run: data_runs.Run, badges: DeltaGenerator) 
     if run.persons:
         notices.few_persons(data_runs.opened(run).shown)
     with st.sidebar:
-        st.divider()
+        if not view.admin:
+            st.divider()
         if view.admin:
             shell_sidebar.rest()
         elif view.whole:

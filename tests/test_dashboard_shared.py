@@ -21,7 +21,7 @@ from dashboard.links.routes import COOKIE
 from dashboard.links.short import View
 from dashboard.links.signed import NewLink, SignedLink
 from dashboard.links.tables import LinkError
-from dashboard.serving import hosting, state
+from dashboard.serving import hosting, sessions, state
 from dashboard.serving.hosting import Hosting
 from dashboard.serving.roles import Grant, Roles
 from dashboard.shell import access, agreement, shared, sharing
@@ -229,6 +229,44 @@ def test_an_admin_sees_links_and_revokes_one(served):
     assert signed.listed(state.of_server())[0].revoked_by == "Ada"
     assert app.dataframe[1].value["Did"].tolist() == ["revoked", "made"]
     assert link.query not in str(app.dataframe[1].value)
+
+
+def test_an_admin_ends_the_logins_of_a_person(served):
+    names = sessions.name_keys({"email": "bea@example.org", "sub": "bea"})
+    both = [sessions.begin("bea", "patient", 1, names) for _ in range(2)]
+    carl = sessions.begin("carl", "patient", 1, sessions.name_keys({"email": "carl@example.org"}))
+    app = opened("admin", claims=ADMIN)
+    assert "3 logins of 2 persons open now" in said(app)
+    app.text_input(key="admin-name").input("nobody@example.org")
+    app = seen(press_end(app), claims=ADMIN)
+    assert "Nobody of this name" in said(app)
+    app.text_input(key="admin-name").input("Bea@example.org")
+    app = seen(press_end(app), claims=ADMIN)
+    assert "2 logins ended" in said(app)
+    assert app.text_input(key="admin-name").value == ""
+    assert "1 login of 1 person open now" in said(app)
+    is_open = [sessions.is_open(sessions.session_id({sessions.COOKIE: token})) for token in (*both, carl)]
+    assert is_open == [False, False, True]
+    row = app.dataframe[0].value.iloc[0]
+    assert (row["Who"], row["Did"]) == ("Ada", "ended the logins of a person")
+    assert "bea" not in str(app.dataframe[0].value).lower()
+
+
+def press_end(app: AppTest) -> AppTest:
+    return next(button for button in app.button if button.label == "End logins").click()
+
+
+def test_an_admin_of_some_runs_ends_nobodys_logins(served, monkeypatch):
+    token = sessions.begin("bea", "patient", 1, sessions.name_keys({"email": "bea@example.org"}))
+    records.note(state.of_server(), records.COMMAND, records.ENDED_ALL)
+    app = opened("admin", claims=ADMIN)
+    app.text_input(key="admin-name").input("bea@example.org")
+    grant = Grant("admin", "roles", ("admin",), (f"{run_id()[:3]}*",))
+    hosting.start(replace(hosting.current(), roles=Roles((grant,))))
+    app = seen(press_end(app), claims=ADMIN)  # who was one of all runs when the page was made
+    assert "Logins" not in said(app)
+    assert records.ENDED_ALL not in str([table.value for table in app.dataframe])
+    assert sessions.is_open(sessions.session_id({sessions.COOKIE: token}))
 
 
 def test_an_admin_of_some_runs_sees_no_links_of_others(served):

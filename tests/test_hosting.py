@@ -136,6 +136,27 @@ def test_a_login_leads_back_to_the_linked_view_and_logout_ends_it_everywhere(vis
     assert SIGN_IN in go(thief, site, "patient")
 
 
+def test_an_admin_ends_the_logins_of_a_person_everywhere(visit, site):
+    page, asked = visit(), []
+    page.on("request", lambda request: asked.append(request.url))
+    log_in(page, site, "dora", "patient", "patient?v=1")
+    copied = cookies_of(page)
+    volume = next(url for url in asked if "/brainwhy/volume/" in url).removeprefix(f"https://localhost:{site.port}")
+    admin = visit()
+    log_in(admin, site, "ada", "admin", "admin")
+    assert status(site, volume, copied) == 200
+    admin.get_by_label("E-mail address or user name").fill("Dora")
+    admin.get_by_role("button", name="End logins").click()
+    admin.get_by_text("1 login ended").wait_for()
+    assert [status(site, volume, copied, port) for port in site.processes] == [403, 403]
+    page.get_by_role("button", name="Next").click()  # the open page speaks by its websocket
+    page.get_by_text(SIGN_IN).wait_for()
+    assert SIGN_IN in go(page, site, "patient")
+    assert "Links for outsiders" in go(admin, site, "admin")
+    assert "dora" not in (site.folder / "state.sqlite").read_bytes().decode("latin-1").lower()
+    assert not [line for line in site.log() if "dora" in str(line).lower()]
+
+
 @pytest.mark.parametrize(
     ("role", "patients", "words"),
     [("group", False, "sees results of groups"), ("admin", True, "sees everything"), ("guest", False, "")],

@@ -22,6 +22,7 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
 
 from dashboard import __main__ as command
+from dashboard.links import records
 from dashboard.serving import health, hosting, sessions, state, streamlit_login
 from dashboard.serving.access_log import AccessLog
 from dashboard.serving.headers import MOST_BODY, SafeHeaders, is_behind_tls
@@ -31,7 +32,10 @@ from dashboard.serving.media import MediaForReaders
 from dashboard.shell import access
 
 SECRET = "s" * 40
-PERSON = {"iss": "https://login.example.org", "sub": "ada-1", "name": "Ada", "groups": ["patient"]}
+PERSON = {
+    "iss": "https://login.example.org", "sub": "ada-1", "name": "Ada", "email": "Ada@Example.org",
+    "groups": ["patient"],
+}  # fmt: skip
 BASE = "/heat"
 FILE = "a" * 56
 
@@ -346,6 +350,70 @@ def test_a_server_that_cannot_be_started_says_why_in_one_line(monkeypatch, capsy
     assert said in error
     assert error.startswith("error: ")
     assert error.count("\n") == 1
+
+
+def test_the_logins_of_a_person_are_ended_by_a_command(served, capsys, tmp_path):
+    browser, other = served(), served()
+    end = ["end-logins", "--state", str(tmp_path / "state.sqlite"), "--person"]
+    sign_in(browser)
+    sign_in(other)
+    copied = Client(other.app)
+    copied.cookies.update(other.cookies)
+    bob = sessions.begin("bob", "patient", 1, sessions.name_keys({"email": "bob@example.org", "name": "Ada"}))
+    assert command.main([*end, "Ada"]) == 2  # a name that several persons can have finds nobody
+    error = capsys.readouterr().err
+    assert "nobody of this name" in error
+    assert error.count("\n") == 1
+    assert "Ada" not in error
+    for mine in (browser, other, copied):
+        assert mine.ask(f"{BASE}/seen").json()["sub"] == "ada-1"
+    asked = BackMsg()
+    asked.rerun_script.query_string = "v=1"
+    said = browser.talk(
+        f"{BASE}/_stcore/stream",
+        b"one",
+        asked.SerializeToString(),
+        before_last=lambda: command.main([*end, " ada@example.ORG"]),
+    )
+    assert said[-1]["code"] == 1008
+    assert capsys.readouterr().out == "logins ended: 2\n"
+    served()
+    for mine in (browser, other, copied):
+        assert mine.ask(f"{BASE}/seen").json() == {"sub": None, "cookies": []}
+        assert access.reader({}, mine.cookies) == ""  # for whom volumes and files are
+    assert sessions.is_open(sessions.session_id({sessions.COOKIE: bob}))
+    (event,) = records.events(state.of_server(), 9)
+    assert (event.who, event.what, event.link, event.run) == (
+        "a command",
+        "ended the logins of a person",
+        "",
+        "",
+    )
+
+
+def test_who_is_signed_in_stands_nowhere_in_state_and_log(served, capsys, tmp_path):
+    browser = served()
+    sign_in(browser)
+    command.main(["end-logins", "--state", str(tmp_path / "state.sqlite"), "--person", "ada@example.org"])
+    written = b"".join(file.read_bytes() for file in tmp_path.glob("state.sqlite*")).lower()
+    for name in ("ada@", "ada-1", "example.org"):
+        assert name.encode() not in written
+        assert name not in capsys.readouterr().out + "".join(LOG)
+
+
+def test_a_state_file_of_an_earlier_version_opens_and_its_logins_stay(tmp_path, monkeypatch, served):
+    served()
+    monkeypatch.setattr(state, "MIGRATIONS", state.MIGRATIONS[:2])
+    old = state.State(tmp_path / "old.sqlite")
+    old.write("INSERT INTO session (id, person, role, started, ends) VALUES ('a', 'ada', 'group', 0, 9e12)")
+    old.close()
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    hosting.start(Hosting("", state=tmp_path / "old.sqlite"))
+    assert sessions.is_open("a")
+    assert sessions.end_named("ada@example.org") == 0
+    assert sessions.open_logins() == (1, 1)
+    assert sessions.end_all() == 1
 
 
 def test_all_logins_are_ended_by_a_command(served, capsys, tmp_path):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 from dashboard.links.tables import Event, note_event
 from dashboard.serving.state import State
 
 # Changes with the words that were confirmed, so that new words are confirmed again.
 WORDING = "2026-1"
 CONFIRMED = "confirmed the agreement"
+COMMAND = "a command"  # in the place of who, where somebody who may write the state file did it
+ENDED, ENDED_ALL = "ended the logins of a person", "ended all logins"
 AGREEMENT = (
     "I am covered by the data use agreement of this cohort, and I keep results of single participants, also derived "
     "ones such as heatmaps, to people whom it covers."
@@ -36,3 +40,9 @@ def confirm(state: State, person: tuple[str, str], cohort: str, run: str, now: f
     with state.transaction() as database:
         database.execute("INSERT OR IGNORE INTO agreement VALUES (?, ?, ?, ?)", (key, cohort, WORDING, int(now)))
         note_event(database, Event(int(now), name, CONFIRMED, run=run))
+
+
+def note(state: State, who: str, what: str) -> None:
+    """Write a line of the audit that is about no link and no run."""
+    with state.transaction() as database:
+        note_event(database, Event(int(time.time()), who, what))

@@ -155,7 +155,8 @@ def _begin(headers: MutableHeaders, settings: Hosting) -> None:
     if not claims:
         return
     role = settings.roles.role(claims, settings.public)
-    token = sessions.begin(sessions.person_key(claims), role, settings.session_hours)
+    person, names = sessions.person_key(claims), sessions.name_keys(claims)
+    token = sessions.begin(person, role, settings.session_hours, names)
     seconds = int(3600 * settings.session_hours)
     lines = [re.sub(r"(?i)max-age=[1-9]\d*", f"Max-Age={seconds}", line) for line in headers.getlist("set-cookie")]
     del headers["set-cookie"]

@@ -2,7 +2,7 @@
 
 Streamlit's cookie says who signed in and cannot be taken back. So each login gets a cookie of its own, too, and is
 written down when it begins: who signed in counts while that login is open. Of a login are kept a hash of its cookie and
-a keyed hash of the person.
+keyed hashes of the person and of the names that the provider has for them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dashboard.serving import secret_files, state
@@ -19,6 +19,7 @@ from dashboard.serving import secret_files, state
 COOKIE = "brainwhy_session"
 KEY_FILE = "session.key"
 DAY = 24 * 3600
+NAMES = ("email", "preferred_username", "sub")  # claims that name one person at the provider, and nobody else
 
 
 def session_id(cookies: Mapping[str, str]) -> str:
@@ -29,17 +30,34 @@ def session_id(cookies: Mapping[str, str]) -> str:
 
 def person_key(claims: Mapping[str, Any]) -> str:
     """Return a keyed hash of who signed in: who vouches for them, and what they are called there."""
+    return _keyed(f"{claims.get('iss')}\n{claims.get('sub')}")
+
+
+def name_keys(claims: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return keyed hashes of the names by which logins of this person are found."""
+    return tuple(_name_key(claims[claim]) for claim in NAMES if isinstance(claims.get(claim), str) and claims[claim])
+
+
+def _name_key(name: str) -> str:
+    return _keyed(f"name\n{name.strip().casefold()}")
+
+
+def _keyed(text: str) -> str:
     key = secret_files.kept(state.place().parent / KEY_FILE)
-    return hmac.new(key, f"{claims.get('iss')}\n{claims.get('sub')}".encode(), "sha256").hexdigest()[:16]
+    return hmac.new(key, text.encode(), "sha256").hexdigest()[:16]
 
 
-def begin(person: str, role: str, hours: float) -> str:
-    """Write down a login that begins now, and forget those that ended a day ago; return its cookie."""
+def begin(person: str, role: str, hours: float, names: Sequence[str] = ()) -> str:
+    """Write down a login that begins now, and forget those that ended a day ago; return its cookie.
+
+    Args:
+        names: of `name_keys`.
+    """
     token, now, server = secrets.token_urlsafe(32), time.time(), state.of_server()
     server.write("DELETE FROM session WHERE min(ends, ifnull(ended, ends)) < ?", now - DAY)
     server.write(
-        "INSERT INTO session (id, person, role, started, ends) VALUES (?, ?, ?, ?, ?)",
-        session_id({COOKIE: token}), person, role, now, now + 3600 * hours,
+        "INSERT INTO session (id, person, role, started, ends, names) VALUES (?, ?, ?, ?, ?, ?)",
+        session_id({COOKIE: token}), person, role, now, now + 3600 * hours, "\n".join(names),
     )  # fmt: skip
     return token
 
@@ -70,3 +88,24 @@ def end_all(person: str | None = None) -> int:
     return state.of_server().write(
         "UPDATE session SET ended = ? WHERE ended IS NULL AND ends > ? AND ifnull(? = person, TRUE)", now, now, person
     )
+
+
+def open_logins() -> tuple[int, int]:
+    """Return how many logins are open, and of how many persons."""
+    found = state.of_server().rows(
+        "SELECT count(*) AS logins, count(DISTINCT person) AS persons FROM session WHERE ended IS NULL AND ends > ?",
+        time.time(),
+    )
+    return found[0]["logins"], found[0]["persons"]
+
+
+def end_named(name: str) -> int:
+    """End all logins of who has a name at the provider, whatever browsers they are in; return how many were open.
+
+    Args:
+        name: an e-mail address, a user name or a subject, in small or large letters.
+    """
+    if not name.strip():
+        return 0
+    found = state.of_server().rows("SELECT DISTINCT person FROM session WHERE instr(names, ?) > 0", _name_key(name))
+    return sum(end_all(row["person"]) for row in found)

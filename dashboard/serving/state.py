@@ -52,6 +52,8 @@ MIGRATIONS = (
         PRIMARY KEY (person, cohort, wording)
     ) STRICT, WITHOUT ROWID;
     """,
+    # Keyed hashes of what the provider calls the person, one a line, so that a login can be found by a name.
+    "ALTER TABLE session ADD COLUMN names TEXT NOT NULL DEFAULT ''",
 )
 
 

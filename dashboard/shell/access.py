@@ -137,6 +137,11 @@ def may_administer() -> bool:
     return roles.at_least(role(), ADMIN)
 
 
+def may_administer_server() -> bool:
+    """Return whether this reader is an admin of every run, those to come too, and so of what concerns all readers."""
+    return is_hosted() and person() is not None and roles.at_least(_role_on(ANY_RUN), ADMIN)
+
+
 def show_runs(runs: Sequence[str]) -> None:
     """Say which runs a page shows; the role of its reader is then the lowest on these."""
     st.session_state[RUNS_OF_PAGE] = tuple(runs)
