@@ -82,3 +82,14 @@ class PreprocessingConfig(Section):
             if isinstance(loose.get(kind) or {}, dict):
                 loose[kind] = {"template_correlation": pair} | (loose.get(kind) or {})
         return {**values, "quality": loose}
+
+
+class HarmonisationConfig(Section):
+    """Effects of sites, taken out by what the training scans of each network show."""
+
+    region_means: Literal["none", "combat"] = Field(
+        "none", description="of the linear baseline; combat: shift and scale of each site, shrunk over the regions"
+    )
+    intensity: Literal["none", "combat"] = Field(
+        "none", description="that networks see; combat: shift and scale of each site, shrunk over the sites"
+    )

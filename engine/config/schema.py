@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from engine.config.cluster_schema import ClusterConfig
 from engine.config.cohort_schema import CohortConfig, PhenotypeConfig
 from engine.config.model_card import Imported
-from engine.config.preprocessing_schema import PreprocessingConfig
+from engine.config.preprocessing_schema import HarmonisationConfig, PreprocessingConfig
 from engine.config.section import Section
 
 NETWORK_NAMES = ("rieke2018", "korolev2017_plain", "korolev2017_residual")
@@ -70,14 +70,6 @@ class SplitConfig(Section):
     def dealt(self) -> str:
         """Return what decides who is in which fold, as text; that of runs before there was a choice of `by`."""
         return self.model_dump_json(exclude={"sd_ddof"} | ({"by"} if self.by == "subject" else set()))
-
-
-class HarmonisationConfig(Section):
-    """Effects of sites, taken out by what the training scans of each network show."""
-
-    region_means: Literal["none", "combat"] = Field(
-        "none", description="of the linear baseline; combat: shift and scale of each site, shrunk over the regions"
-    )
 
 
 class TrainingConfig(Section):
@@ -290,6 +282,10 @@ class RunConfig(Section):
                 "target=phenotype needs phenotype.name and phenotype.regions, and no other target has them; the "
                 "phenotype itself is the column that cohort.columns.phenotype names"
             )
+        if self.imported and self.harmonisation.intensity != "none":
+            raise ValueError(
+                "harmonisation.intensity is fitted when a network is trained; an imported one was trained without"
+            )
         if self.cohort.target != self.target:
             raise ValueError("cohort.target follows from target; set target alone")
         if self.target and "probability" in (self.analysis.gradient_scale, self.analysis.occlusion_scale):
@@ -324,6 +320,8 @@ class RunConfig(Section):
             del values["split"]["by"]
         if self.harmonisation == HarmonisationConfig():  # the same
             del values["harmonisation"]
+        elif self.harmonisation.intensity == "none":  # runs of before there was a choice keep their identity
+            del values["harmonisation"]["intensity"]
         if self.phenotype is None:  # runs of before there were phenotypes keep their identity
             del values["phenotype"]
         if self.imported:  # nothing was split and trained

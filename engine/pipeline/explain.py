@@ -23,7 +23,8 @@ from engine.relevance import METHODS, BatchSize, Brain, Occlusion, Relevance, Re
 from engine.relevance.base import ShapeError
 from engine.relevance.integrated_gradients import TOLERANCE
 from engine.relevance.occlusion import position_shape
-from engine.training.normalisation import Normalisation, Normaliser
+from engine.training.normalisation import Normalisation
+from engine.training.site_effects import BySite, Normaliser, normalised
 from engine.training.volumes import STREAMED, Volumes, chunked
 from store.files.geometry import nearest_positions
 from store.keys import TRAINING_MAPS, HeatmapKey
@@ -98,15 +99,17 @@ def build_brain(
     if "nc_mean" in asked:
         total = np.zeros(run.mask.shape)
         for scan in negative:
-            total += normalisation(read([scan]))[0]
+            total += normalised(normalisation, read, [scan])[0]
         mean = torch.from_numpy((total / len(negative)).astype(np.float32)).to(device)
     if "other_subject" in asked:
         chosen = negative[int(np.random.default_rng([job.seed, 8]).integers(len(negative)))]
-        other = torch.from_numpy(normalisation(read([chosen]))[0]).to(device)
+        other = torch.from_numpy(normalised(normalisation, read, [chosen])[0]).to(device)
     brain = replace(space(run, device), negative_mean=mean, other_subject=other)
     if set(methods if methods is not None else getattr(run.config.explain, job.model_set)) & set(TRAINING_MAPS):
         maps = training_maps(run, job, normalisation)
         brain = replace(brain, training_maps={name: torch.from_numpy(one).to(device) for name, one in maps.items()})
+    if isinstance(normalisation, BySite):
+        normalisation = normalisation.inner
     if not isinstance(normalisation, Normalisation):  # each scan by itself: still intensities
         return brain
     return replace(

@@ -12,7 +12,7 @@ from engine.cohort.splits import Job
 from engine.pipeline.explain import build_brain, build_method
 from engine.pipeline.run import Run
 from engine.relevance import BatchSize, IntegratedGradients
-from engine.training.normalisation import Normaliser
+from engine.training.site_effects import Normaliser
 from engine.training.volumes import STREAMED, Volumes, chunked
 
 CHUNK = 8  # scans explained together

@@ -29,7 +29,7 @@ def write_heatmaps(run: Run) -> None:
         check_card(device, "float32", run.progress.say)
         batch = BatchSize(run.config.explain.batch_size, run.progress.say)
         for job in run.jobs:
-            network, normalisation, _ = load_model(run.staging / MODELS_FOLDER, job.model, run.mask)
+            network, normalisation, _ = load_model(run.staging / MODELS_FOLDER, job.model, run.mask, run.sites)
             network = network.to(device)
             for explanation in explanations_of(run, job, build_brain(run, job, normalisation, device), batch):
                 start_all(run, explanation)
@@ -90,7 +90,7 @@ def explain_block(run: Run, block: Block) -> None:
     make_deterministic(device)
     check_card(device, "float32", run.progress.say)
     job = next(job for job in run.jobs if job.model == block.model)
-    network, normalisation, _ = load_model(run.staging / MODELS_FOLDER, job.model, run.mask)
+    network, normalisation, _ = load_model(run.staging / MODELS_FOLDER, job.model, run.mask, run.sites)
     brain = build_brain(run, job, normalisation, device, [block.method])
     batch = BatchSize(run.config.explain.batch_size, run.progress.say)
     own = (block.method, block.group)

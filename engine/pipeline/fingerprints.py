@@ -75,4 +75,5 @@ def networks_fingerprint(config: RunConfig, data: str, computing: str) -> str:
         config.preprocessing.quality.exclude.model_dump_json(),
         config.split.dealt(),
         config.training.model_dump_json(exclude={"models", "only_folds", "resident"}),
+        *([config.harmonisation.intensity] if config.harmonisation.intensity != "none" else []),
     )  # fmt: skip

@@ -171,7 +171,9 @@ def judge(run: Run, of: Sequence[Job], training: TrainingConfig) -> Judged:
     wanted = [with_validation(job, run.cohort.scans, run.groups, training.validation_share) for job in of]
     parts = digest(run.training_fingerprint, training.model_dump_json(), *(str(job) for job in wanted))
     folder = run.store / CACHE_FOLDER / f"inner-{parts[:16]}"
-    setup = TrainingSetup(objective, run.cache.read, run.mask, run.config.grid_mm, training, cpu, folder)
+    setup = TrainingSetup(
+        objective, run.cache.read, run.mask, run.config.grid_mm, training, cpu, folder, sites=run.harmonised_sites
+    )
     with run.progress.task("training, epochs", len(wanted) * training.epochs) as task:
         trained = train_all(wanted, setup, Training(task.advance, run.progress.say))
     frames = []

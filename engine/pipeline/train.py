@@ -32,13 +32,20 @@ def write_networks(run: Run) -> None:
     else:
         objective = Classification((scans["group"] == run.groups[0]).to_dict())
     setup = TrainingSetup(
-        objective, run.cache.read, run.mask, config.grid_mm, config.training, device, run.networks_folder
+        objective,
+        run.cache.read,
+        run.mask,
+        config.grid_mm,
+        config.training,
+        device,
+        run.networks_folder,
+        sites=run.harmonised_sites,
     )
     with run.progress.task("training, epochs", len(run.jobs) * config.training.epochs) as task:
         trained = train_all(run.jobs, setup, Training(task.advance, run.progress.say, run.engine))
     card = model_card(config.grid_mm, config.training, run.groups)
     for one in trained:
-        run.writer.put_model(one.job.model, one.weights, card | one.objective.card())
+        run.writer.put_model(one.job.model, one.weights, card | one.card)
     predictions = pd.concat([answer_rows(one.job, one.margin, scans, run.cohort, one.objective) for one in trained])
     tables = {
         "models": pd.DataFrame([_model_row(one, scans, config.training) for one in trained]),

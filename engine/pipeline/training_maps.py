@@ -10,7 +10,7 @@ from engine.analysis.contrast import contrast_groups
 from engine.cohort.splits import Job
 from engine.errors import RunError
 from engine.pipeline.run import Run
-from engine.training.normalisation import Normaliser
+from engine.training.site_effects import Normaliser, normalised
 from store.files.atomic import replacing
 from store.keys import TRAINING_MAPS
 
@@ -32,7 +32,7 @@ def training_maps(run: Run, job: Job, normalisation: Normaliser) -> dict[str, np
     groups, read = run.training_scans(job)
 
     def inside(scans: Sequence[str]) -> np.ndarray:
-        return np.stack([normalisation(read([scan]))[0][run.mask] for scan in scans])
+        return np.stack([normalised(normalisation, read, [scan])[0][run.mask] for scan in scans])
 
     try:
         found = contrast_groups(inside, *(groups[group] for group in run.groups))

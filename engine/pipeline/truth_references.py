@@ -36,8 +36,8 @@ from engine.pipeline.run import Run
 from engine.preprocessing.volume_cache import VolumeCache
 from engine.relevance import METHODS, BatchSize
 from engine.training.checkpoints import load_model
-from engine.training.normalisation import Normaliser
 from engine.training.objective import Classification
+from engine.training.site_effects import Normaliser
 from store.keys import BASELINES, TRAINING_MAPS
 from store.spec import MODELS_FOLDER
 
@@ -151,7 +151,9 @@ class Baselines:
     @cached_property
     def _held_out(self) -> Explainable:
         assert self._job is not None
-        network, normalisation, _ = load_model(self._run.staging / MODELS_FOLDER, HELD_OUT, self._run.mask)
+        network, normalisation, _ = load_model(
+            self._run.staging / MODELS_FOLDER, HELD_OUT, self._run.mask, self._run.sites
+        )
         device = torch.device(choose_device(self._run.device))
         return Explainable(network.to(device).eval(), normalisation, self._job)
 
@@ -174,7 +176,7 @@ def untrained_network(run: Run, job: Job, number: int) -> Explainable:
 
 def held_out_normalisation(run: Run) -> Normaliser:
     """Read how the held-out network normalises its volumes."""
-    _, normalisation, _ = load_model(run.staging / MODELS_FOLDER, HELD_OUT, run.mask)
+    _, normalisation, _ = load_model(run.staging / MODELS_FOLDER, HELD_OUT, run.mask, run.sites)
     return normalisation
 
 

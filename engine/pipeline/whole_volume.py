@@ -40,7 +40,7 @@ def whole_masses(
     networks: dict[str, tuple] = {}
     for (model, target), part in groupby(rows, key=lambda row: (row["model"], row["target"])):
         if model not in networks:
-            network, normalisation, _ = load_model(run.staging / MODELS_FOLDER, model, run.mask)
+            network, normalisation, _ = load_model(run.staging / MODELS_FOLDER, model, run.mask, run.sites)
             network, job = network.to(torch.device(device)).eval(), next(job for job in run.jobs if job.model == model)
             networks[model] = network, normalisation, build_brain(run, job, normalisation, torch.device(device))
         for chunk in chunked(list(part), CHUNK):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,11 @@ from engine.errors import RunError
 from engine.images.grid import Grid
 from engine.networks.architectures import architecture
 from engine.training import imported
-from engine.training.normalisation import SCAN_WISE, Normalisation, Normaliser
+from engine.training.normalisation import SCAN_WISE, Normalisation
+from engine.training.site_effects import BySite, Normaliser, PlainNormaliser, SiteEffects
 from store.files.atomic import replacing
+
+SITES = "harmonised_sites"  # in cards: names; of tensors: the beginning of their effects
 
 
 def save_progress(
@@ -71,10 +75,21 @@ def load_progress(
 def pack_model(network: nn.Module, normalisation: Normaliser) -> bytes:
     """Return a trained network and its normalisation (brain voxels only) as safetensors."""
     tensors = {f"network.{k}": v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    if isinstance(normalisation, BySite):
+        effects = normalisation.effects
+        numbers = {"shift": list(effects.shift.values()), "scale": list(effects.scale.values())}
+        for key, values in (numbers | {"centre": [effects.centre]}).items():
+            tensors[f"{SITES}.{key}"] = torch.tensor(values, dtype=torch.float64)
+        normalisation = normalisation.inner
     if isinstance(normalisation, Normalisation):
         tensors["normalisation.mean"] = torch.from_numpy(normalisation.mean[normalisation.mask])
         tensors["normalisation.std"] = torch.from_numpy(normalisation.std[normalisation.mask])
     return save_bytes(tensors)
+
+
+def sites_card(normalisation: Normaliser) -> dict:
+    """Return what a card says of the sites whose effects are taken out, in the order of the numbers; often nothing."""
+    return {SITES: list(normalisation.effects.shift)} if isinstance(normalisation, BySite) else {}
 
 
 def write_model(folder: Path, name: str, weights: bytes, card: dict) -> None:
@@ -97,9 +112,13 @@ def model_card(grid_mm: int, training: TrainingConfig, groups: tuple[str, str]) 
     }
 
 
-def load_model(folder: Path, name: str, mask: np.ndarray) -> tuple[nn.Module, Normaliser, dict]:
+def load_model(
+    folder: Path, name: str, mask: np.ndarray, sites: Mapping[str, str] | None = None
+) -> tuple[nn.Module, Normaliser, dict]:
     """Load the network in eval mode, its normalisation and its card.
 
+    Args:
+        sites: scan -> site, of the scans that it will be shown.
     Raises:
         RunError: a file is missing or damaged, or the network is of a kind that is not known here.
     """
@@ -110,18 +129,28 @@ def load_model(folder: Path, name: str, mask: np.ndarray) -> tuple[nn.Module, No
         raise RunError(f"model {name} cannot be read ({error}); train it again with --from train --force") from None
     network = _empty_network(name, card)
     network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
+    plain = _plain_normaliser(card, tensors, mask)
+    if SITES not in card:
+        return network.eval(), plain, card
+    shift, scale = (
+        dict(zip(card[SITES], tensors[f"{SITES}.{key}"].tolist(), strict=True)) for key in ("shift", "scale")
+    )
+    effects = SiteEffects(tensors[f"{SITES}.centre"].item(), shift, scale)
+    return network.eval(), BySite(plain, effects, sites or {}), card
+
+
+def _plain_normaliser(card: dict, tensors: dict[str, torch.Tensor], mask: np.ndarray) -> PlainNormaliser:
     if card.get("normalisation") in SCAN_WISE:
-        return network.eval(), SCAN_WISE[card["normalisation"]](mask), card
+        return SCAN_WISE[card["normalisation"]](mask)
 
     def spread(values: torch.Tensor) -> np.ndarray:
         volume = np.zeros(mask.shape, np.float32)
         volume[mask] = values.numpy()
         return volume
 
-    normalisation = Normalisation(
+    return Normalisation(
         spread(tensors["normalisation.mean"]), spread(tensors["normalisation.std"]), mask, card["normalisation_epsilon"]
     )
-    return network.eval(), normalisation, card
 
 
 def _empty_network(name: str, card: dict) -> nn.Module:

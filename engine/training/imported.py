@@ -16,7 +16,8 @@ from engine.config.model_card import Card, Constants, Linear
 from engine.errors import UserError
 from engine.images.grid import Grid
 from engine.networks.blocks import sequential_blocks
-from engine.training.normalisation import SCAN_WISE, Normalisation, Normaliser
+from engine.training.normalisation import SCAN_WISE, Normalisation
+from engine.training.site_effects import Normaliser
 
 NAME = "imported"  # in model cards and the models table
 NORMALISATION = "normalisation."  # tensors of this beginning are not the network's

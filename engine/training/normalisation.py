@@ -75,7 +75,6 @@ class ScanScores:
         return found
 
 
-Normaliser = Normalisation | ScanScaling | ScanScores
 # Those that need nothing but the scan itself.
 SCAN_WISE: dict[str, type[ScanScaling] | type[ScanScores]] = {"scan": ScanScaling, "zscore": ScanScores}
 

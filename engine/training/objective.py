@@ -27,6 +27,10 @@ class Classification:
         """Return the same: nothing is learned of the training scans."""
         return self
 
+    def label(self, scans: Sequence[str]) -> np.ndarray:
+        """Return the (n,) float64 label of training scans: 1 for the positive group, else 0."""
+        return np.array([float(self.positive[s]) for s in scans])
+
     def truth(self, scans: Sequence[str], device: torch.device) -> Tensor:
         """Return the (n,) int64 class of each scan."""
         return torch.tensor([int(self.positive[s]) for s in scans], device=device)
@@ -76,6 +80,10 @@ class Regression:
         """Return the objective with mean and sd of these scans alone; a sd of 0 becomes 1."""
         known = np.array([self.values[s] for s in scans], float)
         return replace(self, mean=float(known.mean()), sd=float(known.std()) or 1.0)
+
+    def label(self, scans: Sequence[str]) -> np.ndarray:
+        """Return the (n,) float64 values of training scans."""
+        return np.array([self.values[s] for s in scans], float)
 
     def standardised(self, scans: Sequence[str]) -> np.ndarray:
         """Return the (n,) float64 values in standard deviations from the training mean."""

@@ -18,7 +18,7 @@ from engine.networks.card_check import check_card
 from engine.networks.cnn3d import parameter_count
 from engine.networks.device import choose_device, make_deterministic, trainings_that_fit
 from engine.parallel import Engine, LocalEngine, Work, WorkerDiedError, tell
-from engine.training.checkpoints import pack_model
+from engine.training.checkpoints import pack_model, sites_card
 from engine.training.objective import Objective
 from engine.training.trainer import Trainer, TrainingSetup, predict_margins
 from engine.training.volumes import STREAMED, Volumes
@@ -36,6 +36,7 @@ class PackedNetwork:
         curve: rows of the training table, less the model.
         margin: (n,) float64 of the positive group, for job.explain.
         objective: what it has learned, as fitted to its training scans.
+        sites: what its card says of the sites whose effects are taken out.
     """
 
     job: Job
@@ -44,6 +45,12 @@ class PackedNetwork:
     curve: list[dict]
     margin: np.ndarray
     objective: Objective
+    sites: dict = field(default_factory=dict)
+
+    @property
+    def card(self) -> dict:
+        """Return what the model card has of this network alone."""
+        return self.objective.card() | self.sites
 
 
 @dataclass(frozen=True)
@@ -131,7 +138,7 @@ def train_one(setup: TrainingSetup, job: Job) -> PackedNetwork:
         torch.set_num_threads(before)
     packed = PackedNetwork(
         job, pack_model(trained.network, trained.normalisation), parameter_count(trained.network), trained.curve,
-        margin, trained.objective,
+        margin, trained.objective, sites_card(trained.normalisation),
     )  # fmt: skip
     del trained, volumes
     if setup.device.type == "cuda":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,8 +23,9 @@ from engine.networks.device import is_out_of_memory, volumes_that_fit
 from engine.networks.fused_step import fused_logits, fuses
 from engine.training.augmentation import left_right
 from engine.training.checkpoints import load_progress, save_progress
-from engine.training.normalisation import Normaliser, ScanScaling, fit_normalisation
+from engine.training.normalisation import ScanScaling, fit_normalisation
 from engine.training.objective import Objective
+from engine.training.site_effects import BySite, Normaliser, PlainNormaliser, fit_site_effects, harmonised
 from engine.training.stopping import chosen_epoch, is_finished
 from engine.training.volumes import Read, Residence, Volumes, chunked
 
@@ -43,6 +44,8 @@ class TrainingSetup:
         threads: of the CPU for each network; None: as torch has it.
         share: of the memory for resident volumes that each network may take.
         normalisation: of the volumes; None: fitted to each network's training scans.
+        sites: scan -> site, whose effects on the intensities are fitted to each network's training scans and taken out;
+            None: nothing is taken out.
     """
 
     objective: Objective
@@ -55,6 +58,7 @@ class TrainingSetup:
     threads: int | None = None
     share: float = 1.0
     normalisation: Normaliser | None = None
+    sites: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,8 @@ class Trainer:
         self.setup, self.job, self._on_epoch, self._say = setup, job, on_epoch, say
         config = setup.config
         self.normalisation = setup.normalisation or _fit_normaliser(setup, job)
+        if isinstance(self.normalisation, BySite) and not self.normalisation.effects.shift:
+            self._say(f"{job.model}: the effects of sites on intensities cannot be told, and are not taken out")
         self.objective = setup.objective.fitted(job.train)
         network = build_network(setup.grid_mm, config.dropout, job.seed, config.network).to(setup.device)
         wanted = config.engine == "fused" or (config.engine == "auto" and setup.device.type == "cpu")
@@ -219,14 +225,24 @@ class Trainer:
 
 
 def _fit_normaliser(setup: TrainingSetup, job: Job) -> Normaliser:
-    """Return how the volumes of a network are normalised, fitted to its training scans, or some of them."""
+    """Return how the volumes of a network are normalised, fitted to its training scans."""
+    if setup.sites is None:
+        return _fit_plain(setup, job, setup.read)
+    label = setup.objective.label(job.train)
+    effects = fit_site_effects(setup.read, job.train, setup.mask, setup.sites, label)
+    read = harmonised(effects, setup.sites, setup.mask, setup.read)
+    return BySite(_fit_plain(setup, job, read), effects, setup.sites)
+
+
+def _fit_plain(setup: TrainingSetup, job: Job, read: Read) -> PlainNormaliser:
+    """Return the normalisation of what is read, fitted to the training scans, or some of them."""
     config = setup.config
     if config.normalisation == "scan":
         return ScanScaling(setup.mask)
     scans = np.array(job.train)
     if config.normalisation_scans and config.normalisation_scans < len(scans):
         scans = np.random.default_rng([job.seed, 5]).permutation(scans)[: config.normalisation_scans]
-    return fit_normalisation(setup.read, scans.tolist(), setup.mask, config.normalisation_epsilon)
+    return fit_normalisation(read, scans.tolist(), setup.mask, config.normalisation_epsilon)
 
 
 def training_batches(order: Sequence[str], size: int, network: nn.Module) -> list[list[str]]:

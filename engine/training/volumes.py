@@ -14,7 +14,7 @@ from torch import Tensor
 
 from engine.images.geometry import bounding_box
 from engine.networks.device import DEVICE_SHARE
-from engine.training.normalisation import Normaliser
+from engine.training.site_effects import Normaliser, normalised
 
 Item = TypeVar("Item")
 Read = Callable[[Sequence[str]], np.ndarray]
@@ -80,7 +80,8 @@ class Volumes:
         return store
 
     def _host(self, scans: Sequence[str]) -> Tensor:
-        return torch.from_numpy(self._normalisation(self._read(scans)).astype(np.float32, copy=False)).unsqueeze(1)
+        found = normalised(self._normalisation, self._read, scans)
+        return torch.from_numpy(found.astype(np.float32, copy=False)).unsqueeze(1)
 
     @property
     def voxels(self) -> int:

@@ -24,7 +24,7 @@ def write_predictions(run: NewScansRun) -> None:
     with run.progress.task("predicting, networks", len(jobs)) as task:
         for job in jobs:
             run.writer.put_model(job.model, *run.reference.weights(job.model))
-            network, normalisation, card = load_model(run.staging / MODELS_FOLDER, job.model, run.mask)
+            network, normalisation, card = load_model(run.staging / MODELS_FOLDER, job.model, run.mask, run.sites)
             volumes = Volumes(run.cache.read, job.explain, normalisation, device, STREAMED)
             margin = predict_margins(network.to(device), volumes, job.explain)
             predictions.append(answer_rows(job, margin, scans, run.cohort, objective_of(card)))

@@ -69,6 +69,12 @@ class NewScansRun(Run):
         nothing = pd.Series(pd.NA, cohort.scans.index)
         return replace(cohort, scans=cohort.scans.assign(fold=nothing, holdout=nothing))
 
+    @property
+    def sites(self) -> dict[str, str]:
+        """Return scan -> site, "" where it is not known; also of the scans that the networks were trained on."""
+        theirs = self.reference.scans
+        return dict(zip(theirs["scan"], theirs["site"].fillna("").astype(str), strict=True)) | super().sites
+
     def training_scans(self, job: Job) -> tuple[dict[str, list[str]], Callable[[Sequence[str]], np.ndarray]]:
         return self.reference.training_scans(job)
 

@@ -84,7 +84,9 @@ class TrustScope:
 
     def stored_network(self, job: Job) -> Explainable:
         """Load a network of the run."""
-        network, normalisation, _ = load_model(self.run.staging / MODELS_FOLDER, job.model, self.run.mask)
+        network, normalisation, _ = load_model(
+            self.run.staging / MODELS_FOLDER, job.model, self.run.mask, self.run.sites
+        )
         return Explainable(network.to(self.device).eval(), normalisation, job)
 
     @cached_property
