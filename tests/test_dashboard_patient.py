@@ -269,6 +269,10 @@ def test_no_probability_is_written_as_a_certainty_or_with_many_digits():
     assert "3 networks of the folds disagree" in doubt
     held_out = said[:2].assign(model=["holdout", "holdout-b"], model_set="holdout")
     assert patient_tables.spread_of_predictions(held_out, answer).startswith("2 held-out networks, mean")
+    again = said[:1].assign(model="holdout-seed-2", model_set="holdout", probability=0.9)
+    assert patient_tables.spread_of_predictions(again, answer) == "retrained 0.900"
+    more = pd.concat([again, again.assign(model="holdout-seed-3", probability=0.8)])
+    assert patient_tables.spread_of_predictions(more, answer) == "2 retrained 0.800 to 0.900"
     assert patient_tables.networks(pd.Series(["holdout", "fold-1"])) == "2 networks"
     assert "< 0.001 to 0.972" in doubt
     assert patient_tables.disagreement(said[:2], answer) == ""

@@ -389,3 +389,10 @@ def test_a_run_without_the_tables_says_so(opened, tmp_path):
     app = opened(tmp_path, v_view="outliers")
     assert not problems(app)
     assert "no distances between patients" in said(app)
+
+
+def test_a_long_name_leaves_room_for_the_map():
+    assert figures.short_name("sub-0001") == "sub-0001"
+    short = figures.short_name("memory-clinic-north_study-2018_participant-000165_rescan")
+    assert short == "memory-cl…165_rescan"
+    assert len(short) == figures.LONGEST_NAME

@@ -64,8 +64,8 @@ def show(selection: Selection, model: str, scan: str, method: str) -> None:
     st.subheader("In words", anchor=False)
     st.markdown("\n\n".join(formatting.plain(sentence) for sentence in sentences(known)))
     st.caption(
-        f"Made by rule from numbers of this run, {formatting.method_name(method).lower()}, model "
-        f"{formatting.plain(model)}: what the network’s answer rests on, which is no finding about the patient. "
+        f"Made by rule from numbers of this run, {formatting.method_name(method).lower()}, network: "
+        f"{formatting.network_name(model)}. What the network’s answer rests on is no finding about the patient. "
         "Percent: the region’s signed relevance of all |relevance| in the brain; percentile: of that among the other "
         f"subjects of the group.{DIRECTION if method in GRADIENTS else ''} {notices.RESEARCH_ONLY}"
     )

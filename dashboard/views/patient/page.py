@@ -237,7 +237,7 @@ def main(selection: Selection) -> None:
     in_3d(selection, model, row, method, view)
     on_surface = surface.section(selection, model, row, method, view)
     how_to_read(method)
-    page.provenance(selection.run, f"model {model}", f"evidence for {selection.evidence()}")
+    page.provenance(selection.run, f"network: {formatting.network_name(model)}", f"evidence for {selection.evidence()}")
     head.finish([*downloads(selection, model, row, tables, view, against), *on_surface])
 
 

@@ -150,8 +150,8 @@ def spread_of_predictions(table: pd.DataFrame, answer: OutputDescription) -> str
         else:
             parts += [f"{network_name(row.model)} {write(getattr(row, answer.column))}" for row in said.itertuples()]
         if again.any():
-            low, high = rows[answer.column][again].min(), rows[answer.column][again].max()
-            parts.append(f"{int(again.sum())} retrained {write(low)} to {write(high)}")
+            low, high = write(rows[answer.column][again].min()), write(rows[answer.column][again].max())
+            parts.append(f"{int(again.sum())} retrained {low} to {high}" if again.sum() > 1 else f"retrained {low}")
     return "; ".join(parts)
 
 

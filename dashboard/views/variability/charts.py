@@ -24,6 +24,7 @@ KINDS = ("#009E73", "#CC79A7", "#56B4E9", "#F0E442", "#8C6BB1", "#7F5F3F")  # of
 TALLEST, LOWEST = 26, 3  # pixels of a row
 BODY = 760  # pixels that the rows share, as far as a row stays within these
 LEGIBLE = 12  # pixels of a row that has its name beside it
+LONGEST_NAME = 20  # letters of a name beside its row
 STRIP, GAP = 0.034, 0.006  # of the width
 NAME = 11  # pixels, of a region
 BARS = 84  # pixels of the bars of colours above the map
@@ -62,6 +63,11 @@ def kind_colours(kinds: Sequence[str], groups: Sequence[str]) -> dict[str, str]:
 # -- patients x regions -----------------------------------------------------------------------------------------------
 
 
+def short_name(name: str) -> str:
+    """Leave out the middle of a long name, which would take the room of the map; under the pointer it stands whole."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME // 2 - 1]}…{name[-(LONGEST_NAME // 2) :]}"
+
+
 def patients_by_regions(
     values: np.ndarray, regions: Sequence[str], rows: pd.DataFrame, strips: Sequence[Covariate], groups: Sequence[str],
     *, z: bool,
@@ -91,7 +97,7 @@ def patients_by_regions(
             )  # fmt: skip
     height = int(np.clip(BODY // max(len(names), 1), LOWEST, TALLEST))  # of a row
     chart.x(tickangle=-90).y(
-        type="category", autorange="reversed", tickvals=list(names), ticktext=list(names),
+        type="category", autorange="reversed", tickvals=list(names), ticktext=[*map(short_name, names)],
         showticklabels=height >= LEGIBLE, tickfont={"size": 11 if height >= 14 else 10},
     )  # fmt: skip
     chart.layout["legend"] = {"y": 1 + BARS / (height * max(len(names), 1))}
