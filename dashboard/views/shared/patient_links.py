@@ -10,9 +10,9 @@ from dashboard.drawing.chart import Chart
 from dashboard.shell import display, url_state
 
 
-def draw_chart_of_patients(place: Any, figure: Chart, key: str) -> None:
-    """Draw a chart whose dots carry (subject, scan); a click on one opens the patient."""
-    if clicked := display.chart(place, figure, key, clicks=True):
+def draw_chart_of_patients(place: Any, figure: Chart, key: str, wide: bool = False) -> None:
+    """Draw a chart whose dots carry (subject, scan); a click on one opens the patient; `wide`: as for `chart`."""
+    if clicked := display.chart(place, figure, key, clicks=True, wide=wide):
         open_patient(*clicked[:2])
 
 

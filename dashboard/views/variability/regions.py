@@ -55,7 +55,7 @@ def show(patients: Patients) -> list[Download]:
         values, [formatting.region_name(region) for region in regions], rows, strips, patients.groups,
         z=value == "z",
     )  # fmt: skip
-    draw_chart_of_patients(st, figure, "v-map")
+    draw_chart_of_patients(st, figure, "v-map", wide=True)
     which = f"the {len(shown)} regions with the largest mean share" if count else "all regions of the atlas"
     drawn = (
         ""
