@@ -112,10 +112,12 @@ def test_volumes_are_sent_as_they_come_and_tables_when_a_stage_has_ended(bucket,
 
 
 def test_a_file_that_is_being_written_is_not_sent(bucket, staging):
-    growing, over = staging / "arrays.zarr/heatmaps/growing", threading.Event()
+    others = {path for path in paths_of(staging) if path.startswith("arrays.zarr/")}
+    growing, over = staging / "arrays.zarr/a-growing", threading.Event()
+    growing.write_bytes(b"")
 
     def grow():
-        while not over.wait(0.01):
+        while not over.wait(0.005):
             with growing.open("ab") as file:
                 file.write(b"0")
 
@@ -123,9 +125,8 @@ def test_a_file_that_is_being_written_is_not_sent(bucket, staging):
     writer.start()
     try:
         with UploadAhead(staging, ADDRESS, "r-1", pytest.fail) as ahead:
-            wait_for(lambda: ahead.files > 20)
-            time.sleep(0.3)
-            assert "lab/r-1/arrays.zarr/heatmaps/growing" not in keys(bucket[1])
+            wait_for(lambda: set(ahead._sent) >= others)
+            assert "lab/r-1/arrays.zarr/a-growing" not in keys(bucket[1])
     finally:
         over.set()
         writer.join()

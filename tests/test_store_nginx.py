@@ -1,4 +1,4 @@
-"""A store behind nginx, which shows no folders: listed, opened, verified; the whole of a file, never a range."""
+"""A store behind nginx, which shows no folders: listed, opened, verified; whole files, and large tables in parts."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ import urllib.error
 import urllib.request
 
 import numpy as np
+import pandas as pd
 import pytest
 from store_factory import copy_of_shared_store
 
 from store import UnreachableError, list_runs, open_run
 from store.__main__ import main
-from store.files import remote
+from store.files import pieces, remote
+from store.files.file_list import FILES
 from store.spec import MANIFEST
+from store.writing.run_list import write_file_list
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 SETTINGS = """
@@ -88,7 +91,7 @@ def test_a_store_is_read_without_lists_of_folders(nginx):
 
 
 def test_a_server_that_can_ranges_answers_them(nginx):
-    """So that zarr-python and other viewers can read slices; Brainwhy fetches whole files."""
+    """So that zarr-python and other viewers can read slices, and large tables are read in parts."""
     address, run, _ = nginx
     shard = next(path for path in (run / "arrays.zarr/template").rglob("*") if path.is_file())
     asked = urllib.request.Request(
@@ -97,6 +100,22 @@ def test_a_server_that_can_ranges_answers_them(nginx):
     with urllib.request.urlopen(asked) as answer:
         assert answer.status == 206
         assert answer.read() == shard.read_bytes()[2:10]
+
+
+def test_a_large_table_is_read_in_parts_though_nginx_packs_what_it_sends(nginx, monkeypatch):
+    address, run, log = nginx
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 4096)
+    monkeypatch.setattr(pieces, "PIECES_FROM", 4 * 4096)
+    listed, before = (run / FILES).read_bytes(), len(log.read_text().splitlines())
+    try:
+        assert write_file_list(run)
+        one, other = (open_run(place).table("group_regions") for place in (run.parent, f"{address}/lab"))
+    finally:
+        (run / FILES).write_bytes(listed)
+    pd.testing.assert_frame_equal(one, other)
+    asked = [line for line in log.read_text().splitlines()[before:] if "group_regions" in line]
+    assert asked
+    assert all(" 206 " in line for line in asked)
 
 
 @pytest.mark.parametrize(
