@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import random
@@ -151,11 +152,12 @@ class Visit:
     dice: random.Random
     volumes: bool = True
     _known: set[str] = field(default_factory=set)
+    _fetching: http.client.HTTPConnection = field(init=False)
 
     def run(self, changes: int, think: Callable[[], float]) -> None:
         """Open the page, and change its controls so many times; `think`: seconds before each."""
         try:
-            with Reader(self.url, self.cookies) as reader:
+            with contextlib.closing(self._connection()) as self._fetching, Reader(self.url, self.cookies) as reader:
                 with self.found.lock:
                     self.found.sessions += 1
                 shown = reader.open(self.page)
@@ -182,31 +184,46 @@ class Visit:
 
     def _note(self, name: str, one: Pass) -> None:
         """Keep the time of a pass ("" for the first), and fetch what it asks for."""
-        text = one.text()
+        title = one.headings()
         with self.found.lock:
             (self.found.changes.setdefault(name, []) if name else self.found.first).append(one.ms)
-            self.found.troubles += [f"{self.page}, {name}: {said}" for said in FAILED if said in text]
+            self.found.troubles += [f"{self.page}, {name}: {said}" for said in FAILED if said in title]
         if self.volumes:
             self._fetch([address for address in one.volumes() if address.partition("?")[0] not in self._known])
 
-    def _fetch(self, addresses: list[str]) -> None:
+    def _connection(self) -> http.client.HTTPConnection:
+        """What volumes come by; it stays open, as that of a browser, and opens again where the server has closed it."""
         parts = urlsplit(self.url)
-        connection = (
+        return (
             http.client.HTTPSConnection(parts.netloc, timeout=120, context=tls.trusting())
             if parts.scheme == "https" else http.client.HTTPConnection(parts.netloc, timeout=120)
         )  # fmt: skip
+
+    def _fetch(self, addresses: list[str]) -> None:
         cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         for address in addresses:
             self._known.add(address.partition("?")[0])
             start = time.perf_counter()
-            connection.request("GET", address + _planes(address), headers={"Cookie": cookies})
-            answer = connection.getresponse()
-            answer.read()
+            answer = self._asked(address + _planes(address), {"Cookie": cookies})
             with self.found.lock:
                 self.found.fetched.append(1000 * (time.perf_counter() - start))
                 if answer.status != 200:
                     self.found.troubles.append(f"{self.page}: {answer.status} for a volume")
-        connection.close()
+
+    def _asked(self, address: str, headers: Mapping[str, str]) -> http.client.HTTPResponse:
+        """The answer to a question, read to its end."""
+        for is_last in (False, True):
+            try:
+                self._fetching.request("GET", address, headers=dict(headers))
+                answer = self._fetching.getresponse()
+            except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+                self._fetching.close()
+                if is_last:
+                    raise
+            else:
+                answer.read()
+                return answer
+        raise AssertionError("unreachable")
 
 
 def _together(shown: Pass, after: Pass) -> Pass:

@@ -42,6 +42,10 @@ class Pass:
         """Everything that was sent as text, whatever holds it."""
         return "\n".join(str(element) for _, element, _ in self.elements)
 
+    def headings(self) -> str:
+        """The titles that were sent: quicker to look through than `text`."""
+        return "\n".join(element.body for kind, element, _ in self.elements if kind == "heading")
+
     def widget(self, key: str) -> tuple[str, Any, str]:
         """Kind, element and fragment of the widget with a key, as it was sent last.
 
