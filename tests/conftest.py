@@ -56,12 +56,11 @@ def anonymous():
 @pytest.fixture
 def fresh_dashboard(monkeypatch):
     """The dashboard of the shared store, with nothing kept from another test."""
-    import streamlit as st
+    from pages import forget_all
 
     monkeypatch.setattr(sys, "argv", ["home.py"])
     monkeypatch.setenv("BRAINWHY_STORE", str(shared_store()))
-    st.cache_data.clear()
-    st.cache_resource.clear()
+    forget_all()
 
 
 @pytest.fixture

@@ -8,8 +8,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-import streamlit as st
-from pages import turn_to
+from pages import forget_all, turn_to
 from streamlit.testing.v1 import AppTest
 from test_dashboard_views import VIEWS, copy_run, text_of
 
@@ -122,8 +121,7 @@ def visit(monkeypatch, store, views=tuple(VIEWS), **query):
     """(page, what it says) of every page in one session."""
     monkeypatch.setattr(sys, "argv", ["home.py"])
     monkeypatch.setenv("BRAINWHY_STORE", str(store))
-    st.cache_data.clear()
-    st.cache_resource.clear()
+    forget_all()
     app = AppTest.from_file("../dashboard/home.py", default_timeout=120)
     for key, value in query.items():
         app.query_params[key] = value

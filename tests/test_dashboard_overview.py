@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-import streamlit as st
+from pages import forget_all
 from plotly_schema import validated
 from store_factory import shared_store
 from streamlit.testing.v1 import AppTest
@@ -114,8 +114,7 @@ def test_the_table_of_metrics_says_what_is_sure_and_of_how_many_folds():
 def run(monkeypatch) -> runs.Run:
     monkeypatch.setattr(sys, "argv", ["home.py"])
     monkeypatch.setenv("BRAINWHY_STORE", str(shared_store()))
-    st.cache_data.clear()
-    st.cache_resource.clear()
+    forget_all()
     reader = open_run(shared_store())
     return runs.Run(str(shared_store()), reader.run_id, reader.manifest["created"])
 

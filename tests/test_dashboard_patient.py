@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from pages import forget_all
 from store_factory import make_run_of_four_networks, shared_store
 from streamlit.testing.v1 import AppTest
 
@@ -304,6 +305,7 @@ def test_a_map_that_should_add_up_says_by_how_much_it_misses_that(opened, run, m
     rows.loc[own & (rows.target == "AD"), "completeness_error"] = 0.25
     whole = runs.table
     monkeypatch.setattr(runs, "table", lambda r, name, *more: rows if name == "heatmaps" else whole(r, name, *more))
+    forget_all()
     assert patient_queries.completeness_error(run, "fold-1", "sensitivity", "a1-1") == 0.25
     assert np.isnan(patient_queries.completeness_error(run, "fold-1", "sensitivity", "a1-2"))
     assert np.isnan(patient_queries.completeness_error(run, "fold-1", "occlusion", "a1-1"))

@@ -10,8 +10,7 @@ import threading
 import time
 
 import pytest
-import streamlit as st
-from pages import turn_to
+from pages import forget_all, turn_to
 from remote_server import HTML, Bucket
 from store_factory import copy_of_shared_store
 from streamlit.testing.v1 import AppTest
@@ -41,8 +40,7 @@ def served(tmp_path, serve, monkeypatch):  # noqa: F811
     monkeypatch.setattr(listing, "PATIENCE_S", 0.2)
     monkeypatch.setenv("BRAINWHY_CACHE", str(tmp_path / "cache"))
     remote.forget_waits()
-    st.cache_data.clear()
-    st.cache_resource.clear()
+    forget_all()
     return serve(run.parent)
 
 

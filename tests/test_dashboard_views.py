@@ -11,8 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import store_factory
-import streamlit as st
-from pages import turn_to
+from pages import forget_all, turn_to
 from store_factory import shared_store
 from streamlit.testing.v1 import AppTest
 
@@ -31,8 +30,7 @@ VIEWS = {f"views/{name.lower().replace(' ', '_')}/page.py": name for name in NAM
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["home.py"])
-    st.cache_data.clear()
-    st.cache_resource.clear()
+    forget_all()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from store_factory import make_run
 
 from dashboard.data import map_images, runs
-from dashboard.viewer import scene
+from dashboard.viewer import patient_scene as scene
 from store import open_run
 from store.export import nifti
 from store.reading.settings import average_scale

@@ -35,6 +35,11 @@ class ByteCache(Generic[Kept]):
         """The size of all entries."""
         return int(self._entries.currsize)
 
+    def clear(self) -> None:
+        """Forget all entries."""
+        with self._lock:
+            self._entries.clear()
+
     def found(self, key: Hashable) -> Kept | None:
         """Return the entry of a key, in hand whatever is kept after it; None where it is not kept."""
         with self._lock:

@@ -14,6 +14,7 @@ import streamlit as st
 
 import store
 from dashboard.data import counted, listing
+from dashboard.data.kept import kept
 from dashboard.text.formatting import in_order
 from dashboard.text.outputs import OutputDescription, answer_of
 from store import BrokenRunError, NotInRunError, RunInfo, RunReader
@@ -55,7 +56,7 @@ def damage(run: Run) -> list[str]:
     return store.damage(run.store, run.run_id)
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
+@kept(4)
 def opened(run: Run) -> RunReader:
     reader = store.open_run(run.store, run.run_id)
     reader = reader.of_persons() if run.persons else reader
@@ -81,8 +82,8 @@ def table(run: Run, name: str, columns: tuple[str, ...] | None = None) -> pd.Dat
     return _table(run, name, columns).copy(deep=False)
 
 
-# A resource: data would be unpacked from its bytes again at every question, 100 ms for 10 000 scans.
-@st.cache_resource(max_entries=64, show_spinner=False)
+# Not Streamlit's cache of data, which unpacks its bytes again at every question, 100 ms for 10 000 scans.
+@kept(64)
 def _table(run: Run, name: str, columns: tuple[str, ...] | None) -> pd.DataFrame:
     reader = opened(run)
     if reader.holds_groups_only and name in counted.MADE:
@@ -97,7 +98,7 @@ def metrics(run: Run) -> pd.DataFrame:
     return metrics_of(opened(run))
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
+@kept(8)
 def verdict(run: Run) -> Verdict | None:
     """Judge whether the run's own networks separate its groups; None for new scans: see `reference_run.verdict`."""
     return verdict_of(opened(run))

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import streamlit as st
 
 from dashboard.data import runs
+from dashboard.data.kept import kept
 from dashboard.data.runs import Run
 from dashboard.text import formatting
 from store.keys import are_retrained
@@ -153,7 +153,7 @@ def explained_scans(run: Run, model_set: str) -> pd.DataFrame:
     return _explained_scans(run, model_set).copy(deep=False)
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
+@kept(8)
 def _explained_scans(run: Run, model_set: str) -> pd.DataFrame:
     predictions = runs.table(run, "predictions")
     scans = runs.table(run, "scans")

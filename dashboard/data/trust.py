@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import streamlit as st
-
 from dashboard.data import reference_run, runs
+from dashboard.data.kept import kept
 from dashboard.data.runs import Run
 from store.benchmark import cited_of_packaged
 from store.reading.trust import TrustLine, trust_lines
@@ -22,6 +21,6 @@ def lines(run: Run, fewest: int) -> dict[str, TrustLine]:
     return _lines(known.run, fewest, known.run_id) if known.run else {}
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
+@kept(16)
 def _lines(run: Run, fewest: int, source: str) -> dict[str, TrustLine]:
     return trust_lines(runs.opened(run), benchmark=cited_of_packaged(), fewest=fewest, source=source)

@@ -83,6 +83,7 @@ class Chart:
         self.data: list[dict[str, Any]] = []
         self.layout: dict[str, Any] = {"yaxis": {}}
         self._own_y = own_y
+        self._written: tuple[str, str] | None = None
         start, free = 0.0, 1 - gap * (columns - 1)
         for column, width in enumerate(widths or [1 / columns] * columns, 1):
             self.layout[f"xaxis{_suffix(column)}"] = {"domain": [start, min(start + width * free, 1)]}
@@ -198,7 +199,7 @@ class Chart:
         """
         share, random, other = most / max(self.dots(), 1), np.random.default_rng(THINNING_SEED), copy.copy(self)
         other.data = [_thin(trace, share, random) if _is_dots(trace) and share < 1 else trace for trace in self.data]
-        return other
+        return other.ready()
 
     def _room(self) -> dict[str, float]:
         """Return the pixels from each edge to the plot."""
@@ -223,6 +224,18 @@ class Chart:
         """Return the figure for the page, unchecked; the browser gives its words the ink of the theme."""
         layout = self.layout | {"template": {}}  # a template of Plotly's own would be sent too
         return go.Figure(data=_tame(self.data), layout=_tame(layout), _validate=False)
+
+    def ready(self) -> Chart:
+        """Write the figure now and return the chart, which is shown to many and must not be changed any more."""
+        self._written = self._write()
+        return self
+
+    def written(self) -> tuple[str, str]:
+        """Return the figure as JSON, and what is drawn in words."""
+        return self._written or self._write()
+
+    def _write(self) -> tuple[str, str]:
+        return self.plotly().to_json(), self.in_words()
 
     def in_words(self) -> str:
         """Say what is drawn, for those who do not see it: kind, axes, columns and series."""

@@ -10,9 +10,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from cachetools import TTLCache, cached
 
 from dashboard.serving import secret_files, state
 
@@ -20,6 +23,7 @@ COOKIE = "brainwhy_session"
 KEY_FILE = "session.key"
 DAY = 24 * 3600
 NAMES = ("email", "preferred_username", "sub")  # claims that name one person at the provider, and nobody else
+SECONDS_BETWEEN_LOOKS = 1.0  # within a pass of a page
 
 
 def session_id(cookies: Mapping[str, str]) -> str:
@@ -77,17 +81,39 @@ def is_open(session: str) -> bool:
     return person_of(session) is not None
 
 
+_looked: TTLCache[str, bool] = TTLCache(4096, SECONDS_BETWEEN_LOOKS, timer=time.monotonic)
+_looking = threading.Lock()
+
+
+@cached(_looked, key=lambda session: session, lock=_looking)
+def was_open(session: str) -> bool:
+    """Return whether a login is open, or was a second ago.
+
+    For a pass of a page, which asks a dozen times: the message that began it was let in by `is_open`. What ends here
+    ends at once, what another process ends within that second.
+    """
+    return is_open(session)
+
+
+def _look_again() -> None:
+    with _looking:
+        _looked.clear()
+
+
 def end(session: str) -> None:
     """End a login: its cookies count for nothing from now on, wherever they were copied."""
     state.of_server().write("UPDATE session SET ended = ? WHERE id = ? AND ended IS NULL", time.time(), session)
+    _look_again()
 
 
 def end_all(person: str | None = None) -> int:
     """End all logins of a person, or of everyone; return how many were open."""
     now = time.time()
-    return state.of_server().write(
+    ended = state.of_server().write(
         "UPDATE session SET ended = ? WHERE ended IS NULL AND ends > ? AND ifnull(? = person, TRUE)", now, now, person
     )
+    _look_again()
+    return ended
 
 
 def open_logins() -> tuple[int, int]:

@@ -175,7 +175,7 @@ def reader(headers: Mapping[str, str], cookies: Mapping[str, str]) -> str:
 def _user() -> Mapping[str, Any]:
     """Return the claims of the login; empty where none is configured, and where the login of this session has ended."""
     claims = st.user.to_dict()
-    if claims.get("is_logged_in") and is_hosted() and not sessions.is_open(sessions.session_id(st.context.cookies)):
+    if claims.get("is_logged_in") and is_hosted() and not sessions.was_open(sessions.session_id(st.context.cookies)):
         return {}
     return claims
 

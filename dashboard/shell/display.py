@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import streamlit as st
@@ -80,23 +80,44 @@ def table(place: DeltaGenerator, frame: pd.DataFrame) -> None:
     place.table(said.set_index(said.columns[0]), border="horizontal")
 
 
-def grid(place: DeltaGenerator, frame: pd.DataFrame, *, columns: dict[str, Any] | None = None, **options: Any) -> Any:
+class GridTable(NamedTuple):
+    """A table that is ready for `grid`, to be shown to many: change nothing in it."""
+
+    frame: pd.DataFrame
+    neutral: pd.DataFrame
+    columns: dict[str, Any]
+    width: int  # pixels, of one that may be wider than its place; 0 for others
+
+
+def grid_table(frame: pd.DataFrame, columns: dict[str, Any] | None = None) -> GridTable:
+    """Make a table ready for `grid`.
+
+    Args:
+        columns: how each is written, as for Streamlit's `column_config`.
+    """
+    columns = dict(columns or {})
+    if len(frame.columns) <= FEW_COLUMNS:
+        return GridTable(frame, neutralised(frame), columns, 0)
+    first = frame.columns[0]
+    columns[first] = {**(columns.get(first) or st.column_config.Column()), "pinned": True}
+    return GridTable(frame, neutralised(frame), columns, grid_width(frame, columns))
+
+
+def grid(
+    place: DeltaGenerator, table: pd.DataFrame | GridTable, *, columns: dict[str, Any] | None = None, **options: Any
+) -> Any:  # fmt: skip
     """Show a table that the reader may sort; its first column stays while narrow screens move it sideways.
 
     Streamlit draws it on a canvas, which says nothing of columns beyond its edge: below it a line does, where the
     table is wider than its place.
 
     Args:
-        columns: how each is written, as for Streamlit's `column_config`.
+        table: also one that is ready (`grid_table`).
+        columns: how each is written, as for Streamlit's `column_config`; for a table that is not ready.
     """
-    columns = dict(columns or {})
-    is_wide = len(frame.columns) > FEW_COLUMNS
-    if is_wide:
-        first = frame.columns[0]
-        columns[first] = {**(columns.get(first) or st.column_config.Column()), "pinned": True}
-    event = place.dataframe(neutralised(frame), hide_index=True, column_config=columns, **options)
-    if is_wide:
-        width = grid_width(frame, columns)
+    ready = table if isinstance(table, GridTable) else grid_table(table, columns)
+    event = place.dataframe(ready.neutral, hide_index=True, column_config=ready.columns, **options)
+    if width := ready.width:
         place.html(
             f"<style>.further-{width} {{display: none; opacity: 0.65}} @container (max-width: {width}px) "
             f"{{.further-{width} {{display: block}}}}</style>"

@@ -8,6 +8,8 @@ through here first.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pandas as pd
 
 from dashboard.shell import access
@@ -24,6 +26,11 @@ def are_shown() -> bool:
 def shown_name(identifier: str) -> str:
     """Return what a subject, scan or site is called on the page of this reader."""
     return identifier if are_shown() else access.pseudonym(identifier)
+
+
+def shown_names(identifiers: Collection[str]) -> dict[str, str]:
+    """Return what each of many subjects, scans or sites is called on the page of this reader."""
+    return {one: one for one in identifiers} if are_shown() else {one: access.pseudonym(one) for one in identifiers}
 
 
 def shown(rows: pd.DataFrame) -> pd.DataFrame:

@@ -3,7 +3,8 @@
 from dashboard.viewer.component import show
 from dashboard.viewer.group_scene import METHODS, GroupPicture, group_scene
 from dashboard.viewer.options import DEFAULTS, clean_options
-from dashboard.viewer.scene import Map, RegionFigures, Scene, Volume, patient_volumes
+from dashboard.viewer.patient_scene import patient_volumes
+from dashboard.viewer.scene import Map, RegionFigures, Scene, Volume
 from dashboard.viewer.serving import routes
 from dashboard.viewer.surface import GlassPicture, SurfacePicture, show_glass
 from dashboard.viewer.surface import show as show_surface

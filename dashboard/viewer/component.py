@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from dashboard.drawing import palette
 from dashboard.shell import notices
 from dashboard.viewer import serving
 from dashboard.viewer.options import CHOICES, DEFAULTS, clean_options
-from dashboard.viewer.scene import Map, RegionFigures, Scene, Truth, Volume
+from dashboard.viewer.scene import Map, MapAgreement, RegionFigures, Scene, Truth, Volume
 
 REVISION = "revision"
 COLOUR_STEPS = 17  # of the 255 on either side of 0 in the palette's tables; the browser interpolates
@@ -101,27 +100,31 @@ def _rows(table: np.ndarray) -> list[list[float]]:
 
 
 def _scene(scene: Scene) -> dict[str, Any]:
-    # Not `asdict` of the whole, which copies the names of all regions, twice as long as everything else here.
-    volumes = {name: _parts(getattr(scene, name)) for name in ("anatomy", "atlas", "scan", "truth")}
+    # Not `asdict`, which copies every name and every number: the whole is written as JSON at once.
     return (
         vars(scene)
-        | volumes
+        | {name: _parts(getattr(scene, name)) for name in ("anatomy", "atlas", "scan")}
         | {
+            "truth": _with_volume(scene.truth),
             "regions": {str(index): name for index, name in scene.regions.items()},
             "maps": [_map(entry) for entry in scene.maps],
         }
     )
 
 
-def _parts(part: Volume | Truth | None) -> dict[str, Any] | None:
-    return None if part is None else asdict(part)
+def _parts(volume: Volume | None) -> dict[str, Any] | None:
+    return None if volume is None else vars(volume)
+
+
+def _with_volume(part: Truth | MapAgreement | None) -> dict[str, Any] | None:
+    return None if part is None else vars(part) | {"volume": vars(part.volume)}
 
 
 def _map(entry: Map) -> dict[str, Any]:
     values = entry.region_values
     by_text = None if values is None else {str(index): value for index, value in values.items()}
-    volume, agreement = _parts(entry.volume), None if entry.agreement is None else asdict(entry.agreement)
-    return vars(entry) | {"region_values": by_text, "volume": volume, "agreement": agreement}
+    parts = {"volume": _parts(entry.volume), "agreement": _with_volume(entry.agreement)}
+    return vars(entry) | {"region_values": by_text} | parts
 
 
 def _nothing() -> None:

@@ -11,7 +11,8 @@ from dashboard.data.runs import Run
 from dashboard.shell import access, public
 from dashboard.viewer import group_volumes, serving, volumes
 from dashboard.viewer.group_volumes import GroupVolume
-from dashboard.viewer.scene import Map, MapAgreement, Scene, Volume, common_parts
+from dashboard.viewer.patient_scene import common_parts
+from dashboard.viewer.scene import Map, MapAgreement, Scene, Volume
 from store import NotInRunError, RunReader
 
 GROUPS, METHODS = "groups", "methods"  # the kinds of such scenes: one method, or one group
@@ -68,7 +69,7 @@ def group_scene(
     identity = "/".join([token, *(one.volume.url.partition("?")[0] for one in maps if one.volume)])
     return Scene(
         identity=identity, label=label, scan=None, maps=maps, kind=kind,
-        no_agreement="" if any(one.agreement for one in maps) else no_agreement, **common_parts(run, place, None),
+        no_agreement="" if any(one.agreement for one in maps) else no_agreement, **common_parts(run, place),
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -52,17 +53,18 @@ def clean_options(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         raw: texts as in a link ("-26,-18,-16"), or values as in the view state.
     """
     valid, ignored = {}, []
-    kind = raw.get("threshold_kind")
+    checks = _checks(absolute=raw.get("threshold_kind") == "absolute")
     for key, text in raw.items():
         if key not in DEFAULTS or (text is None and DEFAULTS[key] is None):
             continue
         try:
-            valid[key] = _checks(absolute=kind == "absolute")[key](text)
+            valid[key] = checks[key](text)
         except (ValueError, TypeError, OverflowError) as error:
             ignored.append(f"{key}={str(text)[:60]}: {error}")
     return valid, ignored
 
 
+@functools.cache
 def _checks(absolute: bool) -> dict[str, Callable[[Any], Any]]:
     highest = math.inf if absolute else 99.9
     choices = {key: _choice(values) for key, values in CHOICES.items()}

@@ -39,9 +39,18 @@ def routes(base: str = "") -> list[Route]:
     ]
 
 
-def volume_url(wanted: volumes.VolumeRequest) -> str:
-    """Return the address of a volume on this server, good for ten minutes and for the reader of this session."""
-    whose = access.reader(st.context.headers, st.context.cookies)
+def reader_of_session() -> str:
+    """Return for whom addresses of this session are; see `access.reader`."""
+    return access.reader(st.context.headers, st.context.cookies)
+
+
+def volume_url(wanted: volumes.VolumeRequest, whose: str | None = None) -> str:
+    """Return the address of a volume on this server, good for ten minutes and for one reader.
+
+    Args:
+        whose: `reader_of_session`, where it is known.
+    """
+    whose = reader_of_session() if whose is None else whose
     if not whose and volumes.is_of_groups(wanted):
         whose = access.ANYONE  # what is for those who are not signed in is for everyone
     return f"{base_path()}{PREFIX}/volume/{signing.signed(wanted.token(), whose)}"

@@ -20,7 +20,8 @@ from dashboard.shell import access, public
 from dashboard.viewer import group_volumes, serving, volumes
 from dashboard.viewer.component import REVISION
 from dashboard.viewer.group_volumes import GroupVolume
-from dashboard.viewer.scene import Volume, truth_of
+from dashboard.viewer.patient_scene import truth_of_patients
+from dashboard.viewer.scene import Volume
 from store import NotInRunError
 
 HEAD, ROW, NOTE = "head", "row", "note"  # the parts of a sheet
@@ -71,7 +72,7 @@ def show_controls(
     revision = options[REVISION]
     start = {name: value for name, value in options.items() if name != REVISION}
     own = brain(run)
-    truth = truth_of(runs.opened(run), run, volumes.place_token(run), None)
+    truth = truth_of_patients(runs.opened(run), run, volumes.place_token(run))
     data = {
         "module": serving.module_url("slices.js"),
         "part": HEAD,

@@ -6,11 +6,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
+from dashboard.data import kept
+
 VIEWS = Path(__file__).parents[2] / "dashboard/views"
 NAMES = [file.parent.name for file in sorted(VIEWS.glob("*/page.py"))]
+
+
+def forget_all() -> None:
+    """Forget what was kept of any run."""
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    kept.forget_all()
 
 
 def turn_to(app: AppTest, view: str) -> AppTest:

@@ -40,15 +40,16 @@ def show_chart(
         on_click: called with the customdata of the click before the next pass.
     """
     own_key = component_key(key)
+    figure, words = chart.written()
     data = {
         "module": plot_files.url("plot.js"),
         "plotly": [plot_files.url(plot_files.PART), plot_files.url(plot_files.WHOLE)],
         "save": plot_files.url("save_figure.js"),
         "name": key,
-        "words": chart.in_words(),
+        "words": words,
         "clicks": clicks,
         "height": round(chart.layout["height"]),
-        "figure": chart.plotly().to_json(),
+        "figure": figure,
     }
     with place.container(gap=None):
         result = _component()(

@@ -9,7 +9,7 @@ from dashboard.data import runs
 from dashboard.data.selection import Selection
 from dashboard.shell import access, bound_link, names, page, people, url_state
 from dashboard.text import formatting
-from dashboard.text.outputs import OutputDescription
+from dashboard.views.patient import persons
 from dashboard.views.patient import queries as patient_queries
 
 SUBJECT, SCAN, MODEL = "p_subject", "p_scan", "p_model"
@@ -43,27 +43,21 @@ def unknown_patient(selection: Selection) -> bool:
     return True
 
 
-def pick_subject(selection: Selection, rows: pd.DataFrame, inside: pd.DataFrame, answer: OutputDescription) -> str:
-    """Choose a patient among those of the sidebar's filters, by a search or by the buttons Back and Next.
-
-    Args:
-        rows: everyone whom the models explain; inside: those who pass the filters.
-    """
-    subjects = list(dict.fromkeys(inside.sort_values(["diagnosis", "subject"], kind="stable").subject))
+def pick_subject(selection: Selection) -> str:
+    """Choose a patient among those of the sidebar's filters, by a search or by the buttons Back and Next."""
+    subjects, said = persons.who_pass(selection), persons.everyone(selection.run, selection.model_set).said
     by_name = people.by_pseudonym(selection.run, selection.model_set)
     wanted = by_name.get(url_state.peek(SUBJECT) or "", st.session_state.get(SUBJECT) or url_state.kept(SUBJECT))
-    outside = wanted in set(rows.subject) and wanted not in subjects
+    outside = wanted in said and wanted not in subjects
     picker = st.container(key="patient-picker")
-    among = [wanted, *subjects] if outside else subjects
+    among = [wanted, *subjects] if outside else list(subjects)
     options = people.offered(SUBJECT, among, [wanted] if wanted in among else [], picker)
     back, search, on = picker.columns([0.11, 1, 0.11], vertical_alignment="bottom")
 
-    first = rows[rows.subject.isin(options)].drop_duplicates("subject")
-    known = {row.subject: row for row in first[["subject", "diagnosis", answer.column]].itertuples()}
+    called = names.shown_names(options)
 
     def label(subject: str) -> str:
-        row = known[subject]
-        return f"{names.shown_name(subject)} · {row.diagnosis} · {answer.text(row[3])}"
+        return f"{called[subject]} · {said[subject]}"
 
     subject = url_state.choose(
         SUBJECT, f"Patient ({formatting.count(len(subjects), 'subject')} in the filters)", options, words=label,
@@ -85,8 +79,9 @@ def _step(subject: str) -> None:
     url_state.set_before_next_pass({SUBJECT: subject})
 
 
-def pick_scan(visits: pd.DataFrame) -> pd.Series:
+def pick_scan(known: persons.Visits) -> pd.Series:
     """Choose the visit; asked for only where there are several."""
+    visits = known.table
     if len(visits) == 1:
         scan = visits.scan.iloc[0]
         url_state.write(SCAN, access.pseudonym(scan))
@@ -103,7 +98,7 @@ def pick_scan(visits: pd.DataFrame) -> pd.Series:
             SCAN, "Visit", list(visits.scan), widget="segmented", link_words=access.pseudonym,
             words=lambda s: f"{session[s]}, {ages[s]:.1f} y" if ages[s] == ages[s] else session[s],
         )  # fmt: skip
-    return visits[visits.scan == scan].iloc[0]
+    return known.rows[scan]
 
 
 def pick_model(selection: Selection, scan: str) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pandas as pd
 import streamlit as st
 
 from dashboard.data import reference_run, runs, trust
+from dashboard.data.kept import kept
 from dashboard.data.runs import Run
 from dashboard.data.selection import Selection, explained_scans
 from dashboard.shell import display, notices, public
@@ -14,7 +17,7 @@ from dashboard.text.outputs import OutputDescription
 from dashboard.views.shared import patient_evidence
 from dashboard.views.shared.patient_evidence import Explained
 from dashboard.views.shared.patient_links import draw_table_of_patients
-from dashboard.views.shared.patient_words import Facts, sentences
+from dashboard.views.shared.patient_words import sentences
 from store import NotInRunError
 
 GRADIENTS = ("sensitivity", "smoothgrad", "guided_backprop")  # whose sign is a direction, not a contribution
@@ -33,36 +36,45 @@ def explained(run: Run, model: str, method: str, scan: str, target: str) -> Expl
     )  # fmt: skip
 
 
-@st.cache_data(max_entries=MOST_SCANS, show_spinner=False)
-def facts(run: Run, model: str, method: str, scan: str, target: str) -> Facts | None:
-    """Return the numbers of the sentences; None where regions of this scan were not measured."""
+@kept(MOST_SCANS)
+def in_sentences(run: Run, model: str, method: str, scan: str, target: str) -> str:
+    """Return the three sentences as Markdown; empty where regions of this scan were not measured."""
     try:
-        return patient_evidence.facts_of(explained(run, model, method, scan, target))
+        known = patient_evidence.facts_of(explained(run, model, method, scan, target))
     except NotInRunError:
-        return None
+        return ""
+    return "\n\n".join(map(formatting.plain, sentences(known)))
 
 
-@st.cache_data(max_entries=MOST_SCANS, show_spinner=False)
-def similar(run: Run, model: str, method: str, scan: str, target: str) -> tuple[pd.DataFrame, Run | None]:
-    """Return the scans of other people that are most alike, and the run they are of; see `similar_scans`."""
+class Similar(NamedTuple):
+    """The scans of other people that are most alike, the run they are of, and their table for the page."""
+
+    found: pd.DataFrame
+    people: Run | None
+    table: display.GridTable | None = None
+
+
+@kept(MOST_SCANS)
+def similar(run: Run, model: str, method: str, scan: str, target: str) -> Similar:
+    """Return the scans of other people that are most alike; see `similar_scans`."""
     one, other = explained(run, model, method, scan, target), reference_run.of(run)
     people = run if other is None else other.run
     if people is None:
-        return pd.DataFrame(), None
+        return Similar(pd.DataFrame(), None)
     try:
         found = patient_evidence.similar_scans(one, explained_scans(people, one.model_set), patient_evidence.SIMILAR)
     except NotInRunError:
-        return pd.DataFrame(), people
-    return found, people
+        return Similar(pd.DataFrame(), people)
+    return Similar(found, people, display.grid_table(similar_table(found, runs.answer(people))))
 
 
 def show(selection: Selection, model: str, scan: str, method: str) -> None:
     """Show the three sentences."""
-    known = facts(selection.run, model, method, scan, selection.target)
-    if known is None:
+    said = in_sentences(selection.run, model, method, scan, selection.target)
+    if not said:
         return
     st.subheader("In words", anchor=False)
-    st.markdown("\n\n".join(formatting.plain(sentence) for sentence in sentences(known)))
+    st.markdown(said)
     st.caption(
         f"Made by rule from numbers of this run, {formatting.method_name(method).lower()}, network: "
         f"{formatting.network_name(model)}. What the network’s answer rests on is no finding about the patient. "
@@ -73,20 +85,18 @@ def show(selection: Selection, model: str, scan: str, method: str) -> None:
 
 def show_similar(selection: Selection, model: str, scan: str, method: str) -> None:
     """Show the five scans of other people that are explained most alike, with their outcome; a row opens one."""
-    found, people = similar(selection.run, model, method, scan, selection.target)
+    found, people, table = similar(selection.run, model, method, scan, selection.target)
     st.subheader("Explained most alike", anchor=False)
-    if found.empty:
+    if found.empty or table is None:
         st.caption(
             "Nobody to compare with: this scan has no relevance by this method, or the other scans are not here."
         )
         return
-    answer = runs.answer(people or selection.run)
-    table = similar_table(found, answer)
     if people == selection.run:
         draw_table_of_patients(st, table, found, "p-similar")
         click = " Choose a row to open its patient."
     else:
-        display.table(st.container(), table)
+        display.table(st.container(), table.frame)
         click = f" They are of {formatting.plain(people.run_id)}: open that run to see them." if people else ""
     st.caption(
         f"Of {formatting.count(len(found), 'other person')}, one scan each: Pearson’s correlation of the density of "

@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from dashboard.data import reference_run, runs
-from dashboard.data.selection import Selection, explained_scans
+from dashboard.data.selection import Selection
 from dashboard.drawing import palette
 from dashboard.shell import bound_link, display, names, page, url_state
 from dashboard.text import formatting
-from dashboard.views.patient import charts, choice, in_words, linked_viewer, pictures, reference_groups, surface
+from dashboard.views.patient import (
+    against_people,
+    charts,
+    choice,
+    in_words,
+    linked_viewer,
+    persons,
+    pictures,
+    reference_groups,
+    surface,
+)
 from dashboard.views.patient import queries as patient_queries
 from dashboard.views.patient import tables as patient_tables
+from dashboard.views.patient.against_people import Question
 from dashboard.views.patient.downloads import downloads
 from dashboard.views.shared import trust_line
 
-TOP = 10
 VISIT_WIDTH = 320  # pixels of a visit's slice
 
 
 def decision(selection: Selection, row: pd.Series) -> None:
     """Show what every model says that may explain this scan."""
     answer = runs.answer(selection.run)
-    said = patient_queries.predictions_of_scan(selection.run, row["scan"])
+    answers, doubt = persons.answers(selection.run, row["scan"])
     verdict = {True: ", as labelled", False: ", not as labelled"}.get(row["correct"], "")
-    value, spread = row[answer.column], f":small[:gray[{patient_tables.spread_of_predictions(said, answer)}]]"
-    doubt = patient_tables.disagreement(said, answer)
+    value, spread = row[answer.column], f":small[:gray[{answers}]]"
     if answer.is_value:
         true = f", true {answer.number(row['observed'])}" if row["observed"] == row["observed"] else ""
         st.markdown(f"**{answer.name} {answer.number(value)}**{true} {spread}")
@@ -54,40 +61,11 @@ def probability_bar(value: float, description: str) -> str:
     )
 
 
-def region_tables(selection: Selection, model: str, row: pd.Series, methods: list[str]) -> Mapping[str, pd.DataFrame]:
-    """Return method -> this scan's regions against the other subjects of its diagnosis."""
-    what = (selection.model_set, tuple(methods), selection.target)
-    return _region_tables(selection.run, what, (model, row["scan"]), row["subject"], str(row["diagnosis"]))
-
-
-@st.cache_resource(max_entries=patient_queries.SCANS_KEPT, show_spinner=False)
-def _region_tables(
-    run: runs.Run, what: tuple[str, tuple[str, ...], str], key: tuple[str, str], subject: str, diagnosis: str
-) -> Mapping[str, pd.DataFrame]:
-    """Return the tables of a scan for all readers, who change nothing in them.
-
-    Args:
-        what: model set, methods and target.
-        key: model and scan.
+def regions(asked: Question, method: str, against: dict, other: reference_run.Reference | None) -> None:
+    """Show the patient's strongest regions against the group; against both where the decision is not as labelled, and
+    of a new scan against those of its reference.
     """
-    (model_set, methods, target), tables = what, {}
-    for method in methods:
-        shares = patient_queries.region_shares(run, model_set, method, target)
-        if key not in shares.index:
-            continue
-        people = patient_queries.subject_means(run, model_set, method, target)
-        tables[method] = patient_tables.against_group(shares.loc[key], people, subject, diagnosis)
-    return MappingProxyType(tables)
-
-
-def strongest(selection: Selection, table: pd.DataFrame) -> pd.DataFrame:
-    """Return the regions of the atlas that hold most of the patient's relevance."""
-    known = runs.table(selection.run, "regions")
-    return patient_tables.top_regions(table, set(known.region[known.in_atlas.astype(bool)]), TOP)
-
-
-def regions(row: pd.Series, method: str, top: pd.DataFrame, against: dict, groups: list[str]) -> None:
-    """Show the patient's strongest regions against the group, or a new scan's against both groups of its reference."""
+    top = against_people.strongest(asked, method)
     st.subheader(f"Strongest regions, {formatting.method_name(method)}", anchor=False)
     if top.empty:
         st.info(
@@ -95,9 +73,11 @@ def regions(row: pd.Series, method: str, top: pd.DataFrame, against: dict, group
             "heatmap is 0 everywhere and has no shares of regions. Choose another method or other evidence."
         )
     elif reference_groups.knows(against, method):
-        reference_groups.chart(against, method, top.region.tolist(), groups)
+        groups = tuple(runs.manifest(asked.run)["groups"])
+        known = against_people.chart_of_groups(asked, method) if other is None else None
+        display.chart(st, known or reference_groups.chart(against, method, top.region.tolist(), groups), "p-regions")
     else:
-        display.chart(st, charts.against_group(top, str(row["diagnosis"]), palette.method_colour(method)), "p-regions")
+        display.chart(st, against_people.chart(asked, method), "p-regions")
 
 
 def over_time(selection: Selection, visits: pd.DataFrame) -> None:
@@ -181,20 +161,18 @@ def main(selection: Selection) -> None:
     """Show the Patient page."""
     groups, other = runs.manifest(selection.run)["groups"], reference_run.of(selection.run)
     answer = runs.answer(selection.run)
-    explained = explained_scans(selection.run, selection.model_set)
-    rows, inside = (patient_tables.keep_one_a_scan(found, groups, answer) for found in (explained, selection.rows()))
     if choice.unknown_patient(selection):
         return
     top = st.container()
-    if inside.empty and url_state.kept(choice.SUBJECT) is None and url_state.peek(choice.SUBJECT) is None:
+    nobody = not persons.who_pass(selection)
+    if nobody and url_state.kept(choice.SUBJECT) is None and url_state.peek(choice.SUBJECT) is None:
         with top:
             page.Header("Patient", "No patient passes the filters of the sidebar.").finish()
         return
-    subject = choice.pick_subject(selection, rows, inside, answer)
-    visits = patient_queries.visits(rows, subject)
-    row = choice.pick_scan(visits)
+    known = persons.visits(selection.run, selection.model_set, choice.pick_subject(selection))
+    visits, row = known.table, choice.pick_scan(known)
     with top:
-        said = names.shown(visits).loc[row.name]
+        said = row if names.are_shown() else names.shown(visits).loc[row.name]
         head = page.Header("Patient", f"**{formatting.plain(said['subject'])}** · {patient_tables.covariates(said)}")
     decision(selection, row)
     reference_groups.flags(selection.run, row["scan"])
@@ -208,22 +186,25 @@ def main(selection: Selection) -> None:
         return
     model = choice.pick_model(selection, row["scan"])
     methods = patient_queries.methods_of_scan(selection.run, model, row["scan"])
-    tables = region_tables(selection, model, row, methods)
+    asked = against_people.question(selection, model, row, methods, str(row["diagnosis"]))
+    tables = against_people.tables(asked)
     against = reference_groups.tables(other, selection, model, row, methods) if other is not None else {}
     group = row["predicted"] if against else str(row["diagnosis"])
+    if against:
+        figures = against_people.viewer_figures(selection.run, {**tables, **against.get(group, {})})
+    else:
+        figures = against_people.figures(asked)
     if other is None and pd.notna(row["correct"]) and not row["correct"] and not answer.is_value:
-        against = {
-            group: region_tables(selection, model, pd.Series({**row, "diagnosis": group}), methods) for group in groups
-        }
+        against = against_people.tables_of_groups(asked)
         why_wrong(selection, row)
-    view = linked_viewer.show(selection, model, row, {**tables, **against.get(group, {})}, group)
+    view = linked_viewer.show(selection, model, row, figures, group)
     method = view["method"] if view["method"] in tables else next(iter(tables))
     trust_line.show_beside(selection.run, selection.model_set, method, methods)
     in_words.show(selection, model, row["scan"], method)
     left, right = st.columns([1.4, 1], gap="medium")
     with left:
-        top_regions = strongest(selection, tables[method])
-        regions(row, method, top_regions, against, groups)
+        top_regions = against_people.strongest(asked, method)
+        regions(asked, method, against, other)
     with right:
         if other is not None and len(top_regions) and reference_groups.knows(against, method):
             reference_groups.percentiles(other, against, method, top_regions.region.tolist())

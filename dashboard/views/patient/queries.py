@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pandas as pd
-import streamlit as st
 
 from dashboard.data import runs, shares
+from dashboard.data.kept import kept
 from dashboard.data.runs import Run
 from store import NotInRunError
 from store.keys import ModelName
 
-SCANS_KEPT = 512  # by methods and evidence: their tables of regions, 40 kB each
+MOST_SCANS = 2048  # of whom a list or a sentence is kept
 
 
 def region_shares(run: Run, model_set: str, method: str, target: str) -> pd.DataFrame:
@@ -18,11 +18,12 @@ def region_shares(run: Run, model_set: str, method: str, target: str) -> pd.Data
     return shares.region_shares(runs.opened(run), model_set, method, target)
 
 
-def models_of_scan(run: Run, model_set: str, scan: str) -> list[str]:
+@kept(MOST_SCANS)
+def models_of_scan(run: Run, model_set: str, scan: str) -> tuple[str, ...]:
     """Return the models of a set that explain a scan, the first trained first, the retrained ones after it."""
     table = runs.table(run, "predictions")
     found = table.model[(table.model_set == model_set) & (table.scan == scan)]
-    return sorted(found, key=lambda m: (ModelName(m).retrained, m))
+    return tuple(sorted(found, key=lambda m: (ModelName(m).retrained, m)))
 
 
 def predictions_of_scan(run: Run, scan: str) -> pd.DataFrame:
@@ -48,7 +49,7 @@ def methods_of_scan(run: Run, model: str, scan: str) -> list[str]:
     return _methods_of_scans(run).get((model, scan), [])
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
+@kept(8)
 def _methods_of_scans(run: Run) -> dict[tuple[str, str], list[str]]:
     """Return (model, scan) -> methods with a heatmap, in the fixed order."""
     table = runs.table(run, "heatmaps", ("model", "method", "scan"))
@@ -63,11 +64,17 @@ def completeness_error(run: Run, model: str, method: str, scan: str) -> float:
 
     Of the positive group's map; the other one is its negative.
     """
+    return _completeness_errors(run).get((model, method, scan), float("nan"))
+
+
+@kept(8)
+def _completeness_errors(run: Run) -> dict[tuple[str, str, str], float]:
+    """Return (model, method, scan) -> what its maps miss; only those that should add up to something."""
     table = runs.table(run, "heatmaps")
     if "completeness_error" not in table:
-        return float("nan")
-    own = table[(table.model == model) & (table.method == method) & (table.scan == scan)]
-    return float(own["completeness_error"].max())
+        return {}
+    known = table[table["completeness_error"].notna()]
+    return known.groupby(["model", "method", "scan"])["completeness_error"].max().astype(float).to_dict()
 
 
 def has_target(run: Run, model: str, scan: str, target: str) -> bool:
@@ -79,7 +86,7 @@ def has_target(run: Run, model: str, scan: str, target: str) -> bool:
     return True
 
 
-@st.cache_resource(max_entries=16, show_spinner=False)
+@kept(16)
 def subject_means(run: Run, model_set: str, method: str, target: str) -> pd.DataFrame:
     """Return the mean shares of regions of every subject; see `data.shares`. It is kept: change nothing in it."""
     return shares.subject_means(runs.opened(run), region_shares(run, model_set, method, target))

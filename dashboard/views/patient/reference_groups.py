@@ -10,10 +10,12 @@ import streamlit as st
 from dashboard.data import averages as data_averages
 from dashboard.data import runs
 from dashboard.data.averages import Average
+from dashboard.data.kept import kept
 from dashboard.data.reference_run import Reference
 from dashboard.data.runs import Run
 from dashboard.data.selection import OneHeatmap, Selection
 from dashboard.drawing import palette
+from dashboard.drawing.chart import Chart
 from dashboard.shell import display, url_state
 from dashboard.text import formatting
 from dashboard.views.patient import charts
@@ -23,15 +25,22 @@ from dashboard.views.shared import map_controls, map_grid
 from dashboard.views.shared.map_controls import MapStyle
 from store import NotInRunError
 
-Tables = dict[str, pd.DataFrame]  # method -> a scan's regions against a group
+Tables = Mapping[str, pd.DataFrame]  # method -> a scan's regions against a group
 
 
 def flags(run: Run, scan: str) -> None:
     """Warn of quality figures of the scan that are out of bounds."""
-    table = runs.flags(run)
-    texts = patient_tables.flag_texts(table[table.scan == scan])
-    if texts:
-        st.warning("  \n".join(map(formatting.plain, texts)), icon=":material/warning:")
+    if said := _flags(run).get(scan):
+        st.warning(said, icon=":material/warning:")
+
+
+@kept(8)
+def _flags(run: Run) -> dict[str, str]:
+    """Return scan -> what is out of bounds in it, as Markdown; only scans that have something."""
+    return {
+        scan: "  \n".join(map(formatting.plain, patient_tables.flag_texts(rows)))
+        for scan, rows in runs.flags(run).groupby("scan", sort=False)
+    }
 
 
 def notes(reference: Reference, groups: Sequence[str]) -> None:
@@ -59,12 +68,12 @@ def knows(against: Mapping[str, Tables], method: str) -> bool:
 
 def tables(
     reference: Reference, selection: Selection, model: str, row: pd.Series, methods: Sequence[str]
-) -> dict[str, Tables]:
+) -> Mapping[str, Tables]:
     """Return group of the reference run -> method -> regions of the scan against that group.
 
     With the same models, methods and target; none where the reference run lacks them.
     """
-    found: dict[str, Tables] = {}
+    found: dict[str, dict[str, pd.DataFrame]] = {}
     if reference.run is None:
         return found
     for method in methods:
@@ -82,10 +91,9 @@ def tables(
     return found
 
 
-def chart(against: Mapping[str, Tables], method: str, top: Sequence[str], groups: Sequence[str]) -> None:
-    """Show the strongest regions of the scan beside both groups of the reference run."""
-    figure = charts.against_groups(_regions(against, method, top), palette.method_colour(method), groups)
-    display.chart(st.container(), figure, "p-regions")
+def chart(against: Mapping[str, Tables], method: str, top: Sequence[str], groups: Sequence[str]) -> Chart:
+    """Return the strongest regions of the scan beside both groups."""
+    return charts.against_groups(_regions(against, method, top), palette.method_colour(method), groups)
 
 
 def percentiles(reference: Reference, against: Mapping[str, Tables], method: str, top: Sequence[str]) -> None:

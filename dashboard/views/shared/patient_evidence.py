@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from store.reading.trust import NO_EXPLANATION, TrustLine
 from store.reading.trust_figures import NOT_MEASURED
 from store.reading.verdict import Verdict
 
+READERS_KEPT = 4
 SIMILAR = 5  # scans that are shown as the most alike
 SIMULATED_NETWORKS = "The networks were trained on simulated change: what they say of a real scan is no evidence."
 
@@ -44,7 +46,7 @@ class Explained:
     judged: Verdict | None = None
     trust: TrustLine | None = None
 
-    @property
+    @functools.cached_property
     def model_set(self) -> str:
         """The set of the explaining model."""
         return str(self.run.table("models", ["model_set"], model=self.model).model_set.iloc[0])
@@ -75,7 +77,7 @@ def facts_of(one: Explained) -> Facts:
     """
     run, answer = one.run, answer_of(one.run.manifest)
     group = run.target_of(one.model, one.scan, one.target)
-    said = run.table("predictions", scan=one.scan)
+    said = _predictions(run, one.scan)
     own = said[said.model == one.model]
     wide = signed_shares(run, one.model_set, one.method, group)
     if own.empty or (one.model, one.scan) not in wide.index:
@@ -100,13 +102,40 @@ def _among_groups(one: Explained, mine: pd.Series, group: str, subject: str) -> 
     mine = mine[[r for r in known.region[known.in_atlas.astype(bool)] if r in mine.index]]
     table = pd.DataFrame({"region": mine.index, "share": mine.to_numpy(float)})
     counts = dict.fromkeys(one.run.groups, 0)
-    others = _people(one.people_run, one.model_set, one.method, group)
     for name in counts:
-        theirs = others[(others["group"] == name) & (others["subject"] != subject)].reindex(columns=mine.index)
-        theirs = theirs[theirs.notna().any(axis=1)]
+        people = _people_of_group(one.people_run, (one.model_set, one.method, group), name, tuple(mine.index))
+        theirs = people.values[people.subjects != subject]
         counts[name] = len(theirs)
-        table[f"percentile_{name}"] = _percentiles(theirs.to_numpy(float), mine.to_numpy(float))
+        table[f"percentile_{name}"] = _percentiles(theirs, mine.to_numpy(float))
     return table, counts
+
+
+@dataclass(frozen=True)
+class _People:
+    """Subjects (n,), and their mean signed shares of some regions (n, regions)."""
+
+    subjects: np.ndarray
+    values: np.ndarray
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.values.nbytes) + 64 * len(self.subjects)
+
+
+@byte_cache.kept_within(shares.LIMIT)
+def _people_of_group(
+    run: RunReader | None, what: tuple[str, str, str], name: str, regions: tuple[str, ...]
+) -> _People:  # fmt: skip
+    """Return the subjects of a group that have relevance in one of the regions; kept.
+
+    Args:
+        what: model set, method and group of the evidence.
+    """
+    everyone = _people(run, *what)
+    own = everyone[everyone["group"] == name]
+    values = own.reindex(columns=list(regions)).to_numpy(float)
+    known = np.isfinite(values).any(axis=1)
+    return _People(own["subject"].to_numpy(object)[known], values[known])
 
 
 @byte_cache.kept_within(shares.LIMIT)
@@ -134,11 +163,11 @@ def _percentiles(others: np.ndarray, mine: np.ndarray) -> np.ndarray:
 
 def _agreement_of_methods(one: Explained) -> tuple[int, float]:
     """Return how many methods explain this scan by this model, and the median rank correlation of their densities."""
-    methods = one.run.table("heatmaps", ["method"], model=one.model, scan=one.scan).method
     # From the tables of all scans, which the other sentences need too: the file is not read again for each scan.
-    known = {method: _densities(one.run, one.model_set, method, one.target) for method in sorted(set(methods))}
-    of_scan = {m: table.loc[one.model, one.scan] for m, table in known.items() if (one.model, one.scan) in table.index}
-    wide = pd.DataFrame(of_scan).to_numpy(float)
+    methods = sorted(_methods(one.run).get((one.model, one.scan), ()))
+    known = [_densities(one.run, one.model_set, method, one.target) for method in methods]
+    of_scan = [table.of(one.model, one.scan) for table in known]
+    wide = pd.DataFrame({number: values for number, values in enumerate(of_scan) if values is not None}).to_numpy(float)
     wide = wide[:, np.isfinite(wide).any(axis=0)]
     pairs = [
         rank_correlation(wide[:, a], wide[:, b], fewest=3) for a, b in itertools.combinations(range(wide.shape[1]), 2)
@@ -178,28 +207,87 @@ def similar_scans(one: Explained, everyone: pd.DataFrame, count: int) -> pd.Data
     if run is None:
         return empty
     what = (one.model_set, one.method, one.target)
-    own, theirs = _densities(one.run, *what).reindex([(one.model, one.scan)]), _densities(run, *what)
-    subject = one.run.table("scans", ["subject"], scan=one.scan).subject.iloc[0]
-    rows = everyone[everyone.subject != subject]
-    theirs = theirs.reindex(pd.MultiIndex.from_frame(rows[["model", "scan"]]), columns=own.columns)
-    mine, others = own.to_numpy(float)[0], theirs.to_numpy(float)
-    found = _correlations(mine, others)
-    ranked = (
-        rows.assign(similarity=found)
-        .dropna(subset="similarity")
-        .sort_values("similarity", ascending=False, kind="stable")
-    )
-    return ranked.drop_duplicates("subject").head(count).reset_index(drop=True) if len(ranked) else empty
+    own, theirs = _densities(one.run, *what), _densities(run, *what)
+    mine = own.of(one.model, one.scan)
+    if mine is None:
+        return empty
+    subject, subjects = _subjects(one.run)[one.scan], everyone.subject.to_numpy(object)
+    places = np.array([theirs.rows.get(key, -1) for key in zip(everyone.model, everyone.scan, strict=True)], int)
+    others = np.full((len(everyone), len(mine)), np.nan)
+    others[places >= 0] = theirs.of_regions(own.regions)[places[places >= 0]]
+    others[subjects == subject] = np.nan
+    found = _correlations(mine.to_numpy(float), others)
+    order = np.argsort(-found, kind="stable")[: np.isfinite(found).sum()]
+    first = list(dict.fromkeys(subjects[order]))[:count]
+    chosen = [next(place for place in order if subjects[place] == person) for person in first]
+    return everyone.iloc[chosen].assign(similarity=found[chosen]).reset_index(drop=True) if chosen else empty
+
+
+@functools.lru_cache(READERS_KEPT)
+def _subjects(run: RunReader) -> dict[str, str]:
+    """Return scan -> subject."""
+    table = run.table("scans", ["scan", "subject"])
+    return dict(zip(table.scan.tolist(), table.subject.tolist(), strict=True))
+
+
+@functools.lru_cache(READERS_KEPT)
+def _methods(run: RunReader) -> dict[tuple[str, str], set[str]]:
+    """Return (model, scan) -> the methods that explain it."""
+    table = run.table("heatmaps", ["model", "scan", "method"])
+    found: dict[tuple[str, str], set[str]] = {}
+    for model, scan, method in zip(*(table[name].tolist() for name in table.columns), strict=True):
+        found.setdefault((model, scan), set()).add(method)
+    return found
+
+
+@functools.lru_cache(READERS_KEPT)
+def _all_predictions(run: RunReader) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    table = run.table("predictions")
+    return table, table.groupby("scan", sort=False).indices
+
+
+def _predictions(run: RunReader, scan: str) -> pd.DataFrame:
+    """Return the rows of a scan, of the table of all that is read once."""
+    table, rows = _all_predictions(run)
+    return table.iloc[rows.get(scan, [])].reset_index(drop=True)
+
+
+@dataclass(frozen=True)
+class Densities:
+    """Densities of the atlas regions, in percent per cm3, (scans, regions); `rows`: (model, scan) -> its row."""
+
+    values: np.ndarray
+    regions: pd.Index
+    rows: dict[tuple[str, str], int]
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the numbers, and about those of the names."""
+        return int(self.values.nbytes) + 200 * len(self.rows)
+
+    def of(self, model: str, scan: str) -> pd.Series | None:
+        """Return those of a scan by region; None where it has none."""
+        row = self.rows.get((model, scan))
+        return None if row is None else pd.Series(self.values[row], self.regions)
+
+    def of_regions(self, regions: pd.Index) -> np.ndarray:
+        """Return those of other regions of all scans, (scans, regions); NaN for regions that are not known here."""
+        if regions.equals(self.regions):
+            return self.values
+        places = self.regions.get_indexer(regions)
+        return np.where(places >= 0, self.values[:, places], np.nan)
 
 
 @byte_cache.kept_within(shares.LIMIT)
-def _densities(run: RunReader, model_set: str, method: str, target: str) -> pd.DataFrame:
-    """Return the densities of the atlas regions by scan (index model, scan), in percent per cm3; kept."""
+def _densities(run: RunReader, model_set: str, method: str, target: str) -> Densities:
+    """Return the densities of the atlas regions in every scan; kept."""
     wide = shares.region_shares(run, model_set, method, target)
     regions = run.table("regions", ["region", "in_atlas", "volume_cm3"])
     regions = regions[regions.in_atlas.astype(bool) & (regions.volume_cm3 > 0)].set_index("region").volume_cm3
     kept = [region for region in wide.columns if region in regions.index]
-    return 100 * wide[kept] / regions[kept]
+    found = 100 * wide[kept] / regions[kept]
+    rows = {key: row for row, key in enumerate(found.index)}
+    return Densities(found.to_numpy(float), found.columns, rows)
 
 
 def _correlations(one: np.ndarray, many: np.ndarray) -> np.ndarray:

@@ -16,7 +16,9 @@ def draw_chart_of_patients(place: Any, figure: Chart, key: str, wide: bool = Fal
         open_patient(*clicked[:2])
 
 
-def draw_table_of_patients(place: Any, table: pd.DataFrame, rows: pd.DataFrame, key: str, **look: Any) -> None:
+def draw_table_of_patients(
+    place: Any, table: pd.DataFrame | display.GridTable, rows: pd.DataFrame, key: str, **look: Any
+) -> None:
     """Draw a table; a chosen row opens the patient of the same row of `rows`, which has the columns subject and scan.
 
     Args:
