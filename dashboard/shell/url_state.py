@@ -17,16 +17,17 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.shell import bound_link
 from dashboard.shell.link_values import ends_of, number_of, one_of
-from dashboard.text.formatting import code, plain
+from dashboard.shell.plain_values import IGNORED, KEPT, LINK, WRITTEN, ignore, put, put_many, value, values
+from dashboard.text.formatting import plain
+
+__all__ = ["ignore", "put", "put_many", "value", "values"]  # beside what is defined here: values without a widget
 
 LINK_VERSION = "1"
 VERSION = "v"
 ALL = "all"
 _LEFT = "_left"
 _NOTHING = object()
-_LINK, _KEPT, _WRITTEN, _AROUND, _IGNORED, _PENDING, _ASSIGNED, _PAGES = (
-    "_link", "_kept", "_written", "_around", "_ignored", "_pending", "_assigned", "_pages",
-)  # fmt: skip
+_AROUND, _PENDING, _ASSIGNED, _PAGES = "_around", "_pending", "_assigned", "_pages"
 _WIDGETS: dict[str, Callable[..., Any]] = {
     "select": st.selectbox,
     "segmented": st.segmented_control,
@@ -44,14 +45,14 @@ def begin(bound: str | None = None) -> None:
     """
     session = st.session_state
     says = bound_link.bind(bound)
-    if _LINK not in session or says is not None:
-        session[_LINK] = {name: st.query_params.get_all(name) for name in st.query_params} if says is None else says
-        session[_KEPT], session[_IGNORED] = {}, []
-        version = session[_LINK].pop(VERSION, [LINK_VERSION])[-1]
+    if LINK not in session or says is not None:
+        session[LINK] = {name: st.query_params.get_all(name) for name in st.query_params} if says is None else says
+        session[KEPT], session[IGNORED] = {}, []
+        version = session[LINK].pop(VERSION, [LINK_VERSION])[-1]
         if version != LINK_VERSION:
             ignore(VERSION, version, f"this dashboard reads links of version {LINK_VERSION}")
     _take_pending()
-    session[_WRITTEN] = {}
+    session[WRITTEN] = {}
     session[_LEFT] = False
     session.pop(_AROUND, None)
 
@@ -61,19 +62,14 @@ def begin_page() -> None:
     session = st.session_state
     _take_pending()
     session[_LEFT] = False
-    session[_WRITTEN] = dict(session.setdefault(_AROUND, dict(session[_WRITTEN])))
+    session[WRITTEN] = dict(session.setdefault(_AROUND, dict(session[WRITTEN])))
 
 
 def _take_pending() -> None:
     pending = st.session_state.pop(_PENDING, {})
     st.session_state.setdefault(_ASSIGNED, set()).update(pending)
-    for key, value in pending.items():
-        st.session_state[key] = value
-
-
-def ignore(key: str, text: str, why: str) -> None:
-    """Remember that a part of the link was not used."""
-    st.session_state[_IGNORED].append(f"{code(f'{key}={text[:60]}')}: {plain(why)}")
+    for key, given in pending.items():
+        st.session_state[key] = given
 
 
 def _prepare(key: str, default: Any, parse: Callable[[list[str]], Any], valid: Callable[[Any], bool]) -> bool:
@@ -86,26 +82,26 @@ def _prepare(key: str, default: Any, parse: Callable[[list[str]], Any], valid: C
     """
     session = st.session_state
     if bound_link.is_bound(key):
-        session[_LINK].pop(key, None)
+        session[LINK].pop(key, None)
         session[key] = bound_link.value_of(key, default, parse, valid)
         return False
     before = session[key] if key in session and key not in session.get(_ASSIGNED, ()) else _NOTHING
-    texts = session[_LINK].pop(key, None)
+    texts = session[LINK].pop(key, None)
     if texts is not None:
         try:
             session[key] = parse(texts)
         except ValueError as error:
             ignore(key, ", ".join(texts), str(error))
-    if key not in session and key in session[_KEPT]:
-        session[key] = session[_KEPT][key]
+    if key not in session and key in session[KEPT]:
+        session[key] = session[KEPT][key]
     if key not in session or not valid(session[key]):
         session[key] = default
     return before is not _NOTHING and session[key] is before
 
 
 def _written(key: str, value: Any, text: str | list[str]) -> Any:
-    st.session_state[_WRITTEN][key] = text
-    st.session_state[_KEPT][key] = value
+    st.session_state[WRITTEN][key] = text
+    st.session_state[KEPT][key] = value
     return value
 
 
@@ -233,19 +229,9 @@ def number(
     return _written(key, value, repr(value))
 
 
-def value(key: str, default: str, check: Callable[[str], Any]) -> Any:
-    """Return a value without a widget, kept as text; `check` turns it into what it means or raises ValueError.
-
-    The page sets it with `put`.
-    """
-    session = st.session_state
-    _prepare(key, default, lambda texts: (check(texts[-1]), texts[-1])[1], lambda text: _passes(check, text))
-    return check(_written(key, session[key], session[key]))
-
-
 def linked(key: str) -> str | None:
     """Return the text that the link of this session gives for a key, once; None where there is none (any more)."""
-    return (st.session_state[_LINK].pop(key, None) or [None])[-1]
+    return (st.session_state[LINK].pop(key, None) or [None])[-1]
 
 
 def peek(key: str) -> str | None:
@@ -255,37 +241,22 @@ def peek(key: str) -> str | None:
 
 def peek_all(key: str) -> list[str]:
     """Return all texts that the link of this session gives for a key, and leave them for its widget."""
-    return list(st.session_state[_LINK].get(key) or ())
+    return list(st.session_state[LINK].get(key) or ())
 
 
 def kept(key: str) -> Any:
     """Return the last value of a widget, also of another page's; None where it was never shown."""
-    return st.session_state[_KEPT].get(key)
+    return st.session_state[KEPT].get(key)
 
 
 def write(key: str, text: str) -> None:
     """Put a text that nobody chooses into the URL."""
-    st.session_state[_WRITTEN][key] = text
-
-
-def _passes(check: Callable[[str], Any], text: str) -> bool:
-    try:
-        check(text)
-    except ValueError:
-        return False
-    return True
-
-
-def put(key: str, text: str) -> None:
-    """Set a value without a widget; the URL follows at the end of this pass."""
-    st.session_state[key] = text
-    if key in st.session_state[_WRITTEN]:
-        _written(key, text, text)
+    st.session_state[WRITTEN][key] = text
 
 
 def forget(keys: Collection[str]) -> None:
     """Leave keys out of the URL until they are written again."""
-    st.session_state[_WRITTEN] = {k: text for k, text in st.session_state[_WRITTEN].items() if k not in keys}
+    st.session_state[WRITTEN] = {k: text for k, text in st.session_state[WRITTEN].items() if k not in keys}
 
 
 def set_pages(pages: Mapping[str, Any]) -> None:
@@ -300,7 +271,7 @@ def has_page(name: str) -> bool:
 
 def go(name: str, values: Mapping[str, Any]) -> None:
     """Open another page, e.g. "patient", with these values of its widgets. This does not return."""
-    st.session_state[_KEPT].update(values)
+    st.session_state[KEPT].update(values)
     st.session_state[_PENDING] = dict(values)
     st.switch_page(st.session_state[_PAGES][name])
 
@@ -315,7 +286,7 @@ def leave_link() -> None:
 
     Parts of the link are then no news, and it can be opened again.
     """
-    st.session_state[_LINK], st.session_state[_IGNORED], st.session_state[_LEFT] = {}, [], True
+    st.session_state[LINK], st.session_state[IGNORED], st.session_state[_LEFT] = {}, [], True
 
 
 def hold_link() -> None:
@@ -328,22 +299,22 @@ def finish() -> list[str]:
     session = st.session_state
     if session.get(_LEFT):
         return []
-    for name, texts in session[_LINK].items() if not bound_link.is_bound() else ():
+    for name, texts in session[LINK].items() if not bound_link.is_bound() else ():
         ignore(name, ", ".join(texts), "not known on this page")
-    session[_LINK] = {}
+    session[LINK] = {}
     session[_ASSIGNED] = set()
-    params = {VERSION: LINK_VERSION, **session[_WRITTEN]}
+    params = {VERSION: LINK_VERSION, **session[WRITTEN]}
     current = {name: st.query_params.get_all(name) for name in st.query_params}
     if current != {name: [text] if isinstance(text, str) else text for name, text in params.items()}:
         st.query_params.from_dict(params)
-    return list(session[_IGNORED])
+    return list(session[IGNORED])
 
 
 def dismiss() -> None:
     """Forget what was ignored, which the reader has seen."""
-    st.session_state[_IGNORED] = []
+    st.session_state[IGNORED] = []
 
 
 def query() -> str:
     """Return the query string that opens this view again."""
-    return urlencode({VERSION: LINK_VERSION, **st.session_state[_WRITTEN]}, doseq=True)
+    return urlencode({VERSION: LINK_VERSION, **st.session_state[WRITTEN]}, doseq=True)

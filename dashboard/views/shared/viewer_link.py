@@ -31,11 +31,12 @@ def options(
     kind = url_state.value(
         f"{prefix}threshold_kind", "percentile", lambda text: _parsed("threshold_kind", text, text)
     )  # fmt: skip
-    found = {"threshold_kind": kind}
-    for name, value in (viewer.DEFAULTS | {"method": default} | dict(first or {})).items():
-        if name != "threshold_kind":
-            check = functools.partial(_parsed, name, kind=kind)
-            found[name] = url_state.value(f"{prefix}{name}", _text(name, value), check)
+    start = viewer.DEFAULTS | {"method": default} | dict(first or {})
+    rest = [name for name in start if name != "threshold_kind"]
+    checked = url_state.values({
+        f"{prefix}{name}": (_text(name, start[name]), functools.partial(_parsed, name, kind=kind)) for name in rest
+    })  # fmt: skip
+    found = {"threshold_kind": kind} | {name: checked[f"{prefix}{name}"] for name in rest}
     if session.get(said, wanted) != wanted:
         session[revision] = session.get(revision, 0) + 1
         found["method"] = default
@@ -46,9 +47,10 @@ def options(
 
 def remember(prefix: str, view: dict[str, Any]) -> None:
     """Put what a viewer says into the link."""
-    for name in viewer.DEFAULTS:
-        if view.get(name) is not None or (name in ("centre", "second") and name in view):
-            url_state.put(f"{prefix}{name}", _text(name, view[name]))
+    url_state.put_many({
+        f"{prefix}{name}": _text(name, view[name]) for name in viewer.DEFAULTS
+        if view.get(name) is not None or (name in ("centre", "second") and name in view)
+    })  # fmt: skip
 
 
 def led_to(prefix: str, mm: Sequence[float]) -> dict[str, str]:
