@@ -29,6 +29,7 @@ from dashboard.views.overview import new_scans as overview_new_scans
 from dashboard.views.patient import charts as patient_charts
 from dashboard.views.patient import tables as patient_tables
 from dashboard.views.patient.downloads import downloads
+from dashboard.views.patient.linked_viewer import Seen
 from dashboard.views.shared import region_relevance, region_values
 from dashboard.views.shared.region_values import RegionSizes
 from dashboard.views.variability import tables as between
@@ -280,7 +281,7 @@ def test_the_report_that_is_taken_away_knows_the_reference(store, monkeypatch):
     row = rows[(rows.scan == "new-1") & (rows.model == "fold-1")].iloc[0]
     view = {**viewer.DEFAULTS, "method": "sensitivity"}
     selection = Selection(run, "folds", "sensitivity", "AD")
-    made, *_ = downloads(selection, "fold-1", row, {"sensitivity": None}, view, {})
+    made, *_ = downloads(selection, "fold-1", row, {"sensitivity": None}, Seen(view), {})
     assert made.data().startswith(b"%PDF-")
     assert asked["reference"].run_id == REFERENCE
     assert asked["simulated_networks"]

@@ -166,7 +166,7 @@ class Visit:
                     time.sleep(think())
                     name, after = self._change(reader, shown)
                     self._note(name, after)
-                    shown = _together(shown, after)
+                    shown = together(shown, after)
         except Exception as error:  # whatever it is, the session is lost
             with self.found.lock:
                 self.found.troubles.append(f"{self.page}: {type(error).__name__} {error}")
@@ -226,7 +226,7 @@ class Visit:
         raise AssertionError("unreachable")
 
 
-def _together(shown: Pass, after: Pass) -> Pass:
+def together(shown: Pass, after: Pass) -> Pass:
     """Return the controls that a browser shows after a pass, which may have been of a part of the page."""
     newest = {entry[1].id: entry for entry in shown.elements + after.elements if getattr(entry[1], "id", "")}
     return Pass(elements=list(newest.values()))

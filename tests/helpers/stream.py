@@ -101,6 +101,11 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         self._connection.__exit__(None, None, None)
 
+    @property
+    def query(self) -> str:
+        """What stands after the ? of the address now."""
+        return self._query
+
     def send(self, data: bytes | str) -> None:
         """A message as it is."""
         self._socket.send(data)

@@ -20,9 +20,10 @@ from dashboard.shell import url_state
 from dashboard.text import formatting
 from dashboard.viewer.group_volumes import GroupVolume
 from dashboard.views.group_maps import agreement, look_words, reading
-from dashboard.views.group_maps.seen import Seen, follow
+from dashboard.views.group_maps.seen import Seen, changes_page
 from dashboard.views.shared import map_grid, trust_line, viewer_link
 from dashboard.views.shared.average_pictures import Drawing
+from dashboard.views.shared.follow import follow
 from dashboard.views.shared.map_controls import MapStyle
 from dashboard.views.shared.map_grid import Panel
 from dashboard.views.shared.two_sets import Columns
@@ -83,7 +84,7 @@ def show(selection: Selection, look: MapStyle, columns: Columns, title: str) -> 
         viewer_link.remember(PREFIX, view)
         return view
 
-    follow(seen, draw)
+    follow(seen, draw, changes_page)
     trust_line.show(run, selection.model_set, method)
     return seen
 

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import streamlit as st
-
 from dashboard.shell import url_state
 from dashboard.views.shared.average_pictures import Drawing
 from dashboard.views.shared.map_controls import MapStyle
@@ -39,31 +37,6 @@ class Seen:
         return look, dict(drawn)
 
 
-def follow(seen: Seen, show: Callable[[], View]) -> None:
-    """Show something that tells of its view, in a fragment of its own.
-
-    So that a change of the view runs `show` and writes the link, and nothing else; the page runs again where one of
-    its opened parts shows the look.
-    """
-    of_page, trouble = [True], []
-
-    @st.fragment
-    def alone() -> None:
-        try:
-            view = show()
-        except Exception as error:
-            if not of_page:
-                st.rerun()  # the page says what it is
-            trouble.append(error)  # raised here, Streamlit would show it, and the page could say nothing
-            return
-        changed, seen.view = view != seen.view, view
-        if of_page:
-            return
-        url_state.finish()
-        if changed and any(url_state.kept(key) for key in FOLLOWING):
-            st.rerun()
-
-    alone()
-    of_page.clear()
-    if trouble:
-        raise trouble[0]
+def changes_page(_: View, __: View) -> bool:
+    """Return whether the page must run again once the view has changed: one of its opened parts shows the look."""
+    return any(url_state.kept(key) for key in FOLLOWING)

@@ -20,9 +20,10 @@ from dashboard.shell import link_values, url_state
 from dashboard.viewer import slices as viewer_slices
 from dashboard.viewer.component import REVISION
 from dashboard.views.group_maps import reading
-from dashboard.views.group_maps.seen import Seen, View, follow
+from dashboard.views.group_maps.seen import Seen, View, changes_page
 from dashboard.views.shared import map_controls, map_grid, trust_line
 from dashboard.views.shared.average_pictures import Drawing
+from dashboard.views.shared.follow import follow
 from dashboard.views.shared.map_controls import MapStyle
 from dashboard.views.shared.map_grid import Panel
 from dashboard.views.shared.two_sets import Columns
@@ -184,7 +185,7 @@ def controls(selection: Selection, look: MapStyle) -> Seen:
         url_state.forget({PREFIX + name for name in ("n", "x", "y", "z", "from", *_at(units))})
         return read_view(run, units)
 
-    follow(seen, show)
+    follow(seen, show, changes_page)
     return seen
 
 

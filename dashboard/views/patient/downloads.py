@@ -15,6 +15,7 @@ from dashboard.shell import access, notices
 from dashboard.shell.page import Download
 from dashboard.text import formatting
 from dashboard.views.patient import tables as patient_tables
+from dashboard.views.patient.linked_viewer import Seen
 from dashboard.views.patient.pictures import crosshair, sheet, threshold_of
 from dashboard.views.shared import map_grid
 from store import RunReader
@@ -53,17 +54,18 @@ def downloads(
     model: str,
     row: Mapping[str, Any],
     tables: Mapping[str, pd.DataFrame],
-    view: Mapping[str, Any],
+    seen: Seen,
     against: Mapping[str, Mapping[str, pd.DataFrame]],
 ) -> list[Download]:
     """Return report, picture, table and volumes of what is shown.
 
     Args:
         tables: method -> regions against the own diagnosis.
+        seen: what the viewer shows when a file is asked for.
         against: of a new scan: group of another run -> method -> regions against that group; else empty.
     """
     run, scan, target = selection.run, row["scan"], selection.target
-    reader, method = runs.opened(run), view["method"] if view["method"] in tables else next(iter(tables))
+    reader, method = runs.opened(run), seen.view["method"] if seen.view["method"] in tables else next(iter(tables))
     name = f"{run.run_id}_{access.pseudonym(scan)}_{model}"
     of_method = f"{name}_{method}_{target}"
 
@@ -71,7 +73,7 @@ def downloads(
         # The report loads matplotlib, which no page starts with.
         from dashboard.reports import patient_report  # noqa: PLC0415
 
-        other = reference_run.of(run)
+        other, view = reference_run.of(run), seen.view
         theirs = runs.opened(other.run) if other and other.run else None
         return patient_report(
             reader, model, scan, target=target, scale="margin", methods=list(tables),
@@ -81,7 +83,7 @@ def downloads(
         )  # fmt: skip
 
     def picture() -> pictures.Picture:
-        return sheet(selection, model, scan, list(tables), view, label(selection, model, row))
+        return sheet(selection, model, scan, list(tables), seen.view, label(selection, model, row))
 
     def regions() -> pd.DataFrame:
         return patient_tables.export_groups(against) if against else patient_tables.export(tables)

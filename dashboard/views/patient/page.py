@@ -197,7 +197,10 @@ def main(selection: Selection) -> None:
     if other is None and pd.notna(row["correct"]) and not row["correct"] and not answer.is_value:
         against = against_people.tables_of_groups(asked)
         why_wrong(selection, row)
-    view = linked_viewer.show(selection, model, row, figures, group)
+    seen = linked_viewer.follow_view(
+        lambda: linked_viewer.show(selection, model, row, figures, group), on_page=len(visits) > 1
+    )
+    view = seen.view
     method = view["method"] if view["method"] in tables else next(iter(tables))
     trust_line.show_beside(selection.run, selection.model_set, method, methods)
     in_words.show(selection, model, row["scan"], method)
@@ -219,7 +222,7 @@ def main(selection: Selection) -> None:
     on_surface = surface.section(selection, model, row, method, view)
     how_to_read(method)
     page.provenance(selection.run, f"network: {formatting.network_name(model)}", f"evidence for {selection.evidence()}")
-    head.finish([*downloads(selection, model, row, tables, view, against), *on_surface])
+    head.finish([*downloads(selection, model, row, tables, seen, against), *on_surface])
 
 
 page.body_of_selection("Patient", main)
