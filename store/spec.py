@@ -29,7 +29,7 @@ Version 1.5  adds runs that were derived for sharing (`python -m store derive`):
              empty, its cells are of all scans of a diagnosis (predicted: all), and group_counts and exclusion_counts
              say how many there are. Where group_level says shown, brains are simulated as a whole, and so many of their
              scans are shown one by one: these alone have rows and arrays. Adds columns to group_regions: intervals of
-             share_of_average and gain, in such runs alone.
+             share_of_average and gain, in such runs alone. Adds the level signed_group to truth_scores.
 
 A minor version adds things a reader MAY ignore; a major version means: build the store again.
 """
@@ -639,8 +639,9 @@ TABLES = (
             ),
             "level": (
                 STRING,
-                "group: the mean map against the mean visible change; scan: mean over subjects of each scan's score "
-                "against its own visible change (negative group: against the mean one)",
+                "group: the mean of m against the mean visible change; signed_group: m of the mean of the signed maps; "
+                "scan: mean over subjects of each scan's score against its own visible change (negative group: against "
+                "the mean one)",
             ),
             "score": (
                 STRING,

@@ -101,6 +101,25 @@ def test_trust_lines_cite_the_group_average_of_typical_ad(benchmark, tmp_path):
     assert cited(write_benchmark(tmp_path / "chance", {}, {"cells": lost, "truth_scores": score_frame()})) == {}
 
 
+def test_findings_lay_signed_averages_beside_those_of_absolute_maps(benchmark, tmp_path):
+    assert "## Signs dropped" not in findings(benchmark)  # of a benchmark that was made before
+    scores = score_frame()
+    signed = scores[scores["score"] == "voxel_auc"].assign(level="signed_group", group_difference=0.97)
+    for name in ("value", "difference"):
+        more = np.where(signed["method"] == "lrp", 0.4, -0.05)
+        for column in (name, f"{name}_low", f"{name}_high"):
+            signed[column] += more
+    text = findings(written(tmp_path / "signed", pd.concat([scores.assign(group_difference=0.97), signed])))
+    section = text.split("## Signs dropped before averaging, or after?")[1].split("##")[0]
+    assert (
+        "1 of 4 methods find more of the truth where signs are kept (lrp); intervals that do not overlap have lrp"
+        in section
+    )
+    assert "| lrp | 0.25 (0.21 to 0.29) | 0.25 (0.21 to 0.29) | 0.65 (0.61 to 0.69) | 0.65 (0.61 to 0.69) |" in section
+    assert "| typical_ad-1.4 | absolute maps | sensitivity | 0.30 (0.25 to 0.35) | 0.10 | 0.97 |" in section
+    assert "| typical_ad-1.4 | signed maps | lrp | 0.65 (0.60 to 0.70) | 0.10 | 0.97 |" in section
+
+
 def test_what_ships_is_small_of_groups_and_says_what_the_findings_say():
     shipped = packaged()
     assert shipped is not None

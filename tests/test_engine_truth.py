@@ -12,17 +12,8 @@ from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from engine.analysis.network_scores import OverNetworks
-from engine.analysis.truth import (
-    PEAK_SCORES,
-    REGION_SCORES,
-    SCORES,
-    VOXEL_SCORES,
-    MeanMap,
-    MeanScore,
-    RegionTruth,
-    TruthScorer,
-    with_intervals,
-)
+from engine.analysis.truth import PEAK_SCORES, REGION_SCORES, SCORES, VOXEL_SCORES, RegionTruth, TruthScorer
+from engine.analysis.truth_intervals import MeanMap, MeanScore, _drawn_of, with_intervals
 from engine.atlas.aal import load_atlas
 from engine.cohort.splits import Job
 from engine.config.cohort_schema import CohortConfig, Simulation
@@ -212,6 +203,51 @@ def test_intervals_are_those_of_subjects_and_reproducible(scorer):
     aucs = np.array([_auc(scorer, one) for one in people])
     assert found.value[auc] == pytest.approx(aucs.mean())
     assert found.high[auc] - found.low[auc] == pytest.approx(2 * 1.96 * aucs.std() / np.sqrt(8), rel=0.15)
+
+
+def test_a_resample_scores_the_reference_network_that_it_takes_and_no_other(scorer):
+    random, rows = np.random.default_rng(0), 60
+    networks = [_samples(scorer, [random.random(scorer.mask.shape) for _ in range(4)])[0] for _ in range(3)]
+    counts, chosen = random.multinomial(4, [0.25] * 4, size=rows), random.integers(3, size=rows)
+    asked = []
+
+    class Counted:
+        shifts = True
+
+        def __init__(self, one):
+            self.one = one
+
+        def drawn(self, counts):
+            asked.append(len(counts))
+            return self.one.drawn(counts)
+
+    found = _drawn_of([Counted(one) for one in networks], chosen, counts)
+    every = np.array([one.drawn(counts) for one in networks])
+    np.testing.assert_allclose(found, every[chosen, np.arange(rows)], rtol=1e-5)
+    assert sum(asked) == rows
+
+
+def test_means_of_signed_maps_keep_what_the_scans_have_in_common():
+    random, shape = np.random.default_rng(0), (8, 9, 7)
+    mask, truth = np.ones(shape, bool), np.zeros(shape, bool)
+    truth[2:5, 2:6, 2:4] = True
+    scorer = TruthScorer(truth, mask, mask.astype(int), NO_REGIONS, 4)
+    maps = [random.normal(size=truth.size) - 0.8 * truth.ravel() for _ in range(12)]
+    means, signed = MeanMap(scorer, 12), MeanMap(scorer, 12, np.abs)
+    for subject, heatmap in enumerate(maps):
+        means.add(subject, np.abs(heatmap), scorer.smooth(np.abs(heatmap)), 1.0)
+        signed.add(subject, heatmap, scorer.smooth(heatmap), 1.0)
+    auc, accuracy = SCORES.index("voxel_auc"), SCORES.index("relevance_mass_accuracy")
+    common = np.abs(np.mean(maps, axis=0))
+    assert signed.value()[auc] == pytest.approx(roc_auc_score(truth.ravel(), common))
+    assert signed.value()[auc] > means.value()[auc] + 0.1
+    smooth = np.abs(scorer.smooth(np.mean(maps, axis=0)))
+    assert signed.value()[accuracy] == pytest.approx(scorer.score(common, smooth)[accuracy])
+    everyone = np.ones((1, 12))
+    np.testing.assert_allclose(signed.drawn(everyone)[0, auc], signed.value()[auc], rtol=1e-5)
+    half = np.array([[2.0] * 6 + [0.0] * 6])
+    own = np.abs(np.mean(maps[:6], axis=0))
+    assert signed.drawn(half)[0, auc] == pytest.approx(roc_auc_score(truth.ravel(), own), rel=1e-4)
 
 
 def test_one_subject_has_no_interval_and_one_reference_no_spread(scorer):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.analysis.truth import SCORES, Sample
+from engine.analysis.truth import SCORES
+from engine.analysis.truth_intervals import Sample
 
 
 @dataclass(frozen=True)

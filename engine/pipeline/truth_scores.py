@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import pandas as pd
@@ -21,16 +21,8 @@ import pandas as pd
 from engine.analysis.cells import scan_weights
 from engine.analysis.distances import mass
 from engine.analysis.network_scores import OverNetworks
-from engine.analysis.truth import (
-    REGION_SCORES,
-    SCORES,
-    Interval,
-    MeanMap,
-    MeanScore,
-    RegionTruth,
-    TruthScorer,
-    with_intervals,
-)
+from engine.analysis.truth import REGION_SCORES, SCORES, RegionTruth, TruthScorer
+from engine.analysis.truth_intervals import Interval, MeanMap, MeanScore, with_intervals
 from engine.pipeline.aggregate import explained, scale_for, stored_series
 from engine.pipeline.phenotype_truth import PhenotypeTruth
 from engine.pipeline.run import Run
@@ -42,7 +34,7 @@ from store.reading.truth import binary_of, scan_change, visible_change
 from store.spec import TRUTH_SCANS, TRUTH_VISIBLE
 
 GROUP_RESAMPLES = 100  # a resample of mean maps costs a score of each network
-LEVELS = ("group", "scan")
+LEVELS = {"group": GROUP_RESAMPLES, "scan": 0, "signed_group": GROUP_RESAMPLES}  # resamples; 0: analysis.bootstrap
 PREFIX = {UNTRAINED: "", NULL: "null_"}  # of the columns of a kind of reference
 
 
@@ -126,10 +118,11 @@ class Truth:
 
 @dataclass
 class _Samples:
-    """Both levels of the scores of one network's maps, or of each fold's on its scans."""
+    """All levels of the scores of one network's maps, or of each fold's on its scans."""
 
     group: MeanMap
     scan: MeanScore
+    signed_group: MeanMap
     empty: int = 0
 
 
@@ -172,10 +165,11 @@ class Scored:
         references = {} if note else self._reference_samples(method, stored)
         analysis = self._run.config.analysis
         rows = []
-        for level, resamples in zip(LEVELS, (GROUP_RESAMPLES, analysis.bootstrap), strict=True):
+        for level, resamples in LEVELS.items():
             of_level = {kind: [getattr(one, level) for one in samples] for kind, samples in references.items()}
             own = [getattr(one, level) for one in networks]
             sample = own[0] if len(own) == 1 else OverNetworks(own)
+            resamples = resamples or analysis.bootstrap
             scores = with_intervals(sample, of_level, len(self._subjects), resamples, self._run.config.seed)
             rows += self._level_rows(method, level, scores, sum(one.empty for one in networks), note)
         return rows
@@ -191,19 +185,22 @@ class Scored:
 
     def _samples(self, method: str, heatmaps: Iterable[np.ndarray]) -> _Samples:
         """Score signed heatmaps (x, y, z), one for each row of the scans."""
-        count = len(self._subjects)
-        found = _Samples(MeanMap(self._truth.cohort, count), MeanScore(count))
+        count, cohort, inside = len(self._subjects), self._truth.cohort, self._run.mask
         gradient, relative = METHODS[method].gradient, scale_for(self._run, method) == "relative"
+        signed = MeanMap(cohort, count, partial(mass, gradient=gradient))
+        found = _Samples(MeanMap(cohort, count), MeanScore(count), signed)
         for row, heatmap in zip(self._scans.itertuples(), heatmaps, strict=True):
             relevance, subject = mass(heatmap, gradient), self._subjects[row.subject]
             total, weight = relevance.sum(dtype=np.float64), self._weights[row.model, row.scan]
             if not total > 0:
                 found.empty += 1
                 continue
-            values, size = relevance[self._run.mask], np.float32(total if relative else 1)
-            smoothed = self._truth.cohort.smooth(values)
+            size = np.float32(total if relative else 1)
+            values, own = relevance[inside], heatmap[inside] / size
+            smoothed = cohort.smooth(values)
             found.scan.add(subject, self._scorers[row.scan].score(values, smoothed), weight)
             found.group.add(subject, values / size, smoothed / size, weight)
+            found.signed_group.add(subject, own, cohort.smooth(own), weight)
         return found
 
     def _reference_samples(self, method: str, scale: str) -> dict[str, list[_Samples]]:
@@ -262,7 +259,7 @@ class Scored:
     def _of_maps(
         self, mean: np.ndarray, of_scans: dict[str, np.ndarray], by_region: np.ndarray | None = None
     ) -> dict[str, dict[str, float]]:
-        """Return level -> scores of a mean map, and the mean of those of a map for each scan.
+        """Return level -> scores of a mean map, and the mean of those of a map for each scan; maps have no signs.
 
         Args:
             by_region: scored in their place by region.
@@ -274,6 +271,7 @@ class Scored:
             "scan": {score: float(np.nanmean([s[score] for s in scores] or [np.nan])) for score in SCORES},
         }
         chosen = {score: value for score, value in regional.items() if score in REGION_SCORES}
+        of_levels["signed_group"] = of_levels["group"]
         return {level: of_level | chosen for level, of_level in of_levels.items()}
 
 

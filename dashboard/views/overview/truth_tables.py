@@ -19,7 +19,7 @@ SCORES = {
     "fpr": "False positive beyond 20 mm", "tpr_strong": "Most relevant region imposed on",
     "tpr_weak": "One of the first three imposed on",
 }  # fmt: skip
-LEVELS = {"group": "mean heatmap", "scan": "each scan"}
+LEVELS = {"group": "mean heatmap", "signed_group": "mean of signed heatmaps", "scan": "each scan"}
 SHOWN = {"voxel_auc": "Voxel AUC, visible change", "region_rank_correlation": "Rank correlation, imposed regions"}
 SHOWN_BEFORE = {"voxel_auc": "Voxel AUC, changed tissue", "region_rank_correlation": "Rank correlation, regions"}
 KINDS = {"null_": "networks trained where nothing was imposed", "": "untrained networks"}  # the better reference first

@@ -94,7 +94,7 @@ CELLS = (
     Cell("suppressor", 2.0, DISTRIBUTED),
     Cell("null", 0.0, NONE, ALL),
 )
-FULL = Extent(CELLS, subjects=100, tested=20, networks=5)
+FULL = Extent(CELLS, subjects=100, tested=12, networks=5)
 # Without those that take many passes a scan (integrated gradients, SmoothGrad, DeepLIFT, segments): untrained and null
 # networks explain all scans, too, so that a method costs a dozen times what it costs once.
 QUICK = Extent(

@@ -17,6 +17,7 @@ from engine.pipeline.method_benchmark.leaderboard import (
     rank_agreement,
 )
 from engine.pipeline.method_benchmark.randomised import failing, last_steps
+from engine.pipeline.method_benchmark.signs import averages
 from engine.pipeline.method_benchmark.words import counted, interval_words, label, markdown, with_ends
 from store.benchmark import IMPOSED, PHENOTYPE, Benchmark
 from store.keys import explains
@@ -36,8 +37,9 @@ def findings(benchmark: Benchmark) -> str:
         f"Made by `{manifest['command']}` ({manifest['created'][:10]}, {manifest['device']}, "
         f"{manifest['seconds'] / 60:.0f} min); the text is made from the tables by `engine/pipeline/method_benchmark`. "
         + _whose(benchmark),
-        *_cells(benchmark), *_phenotypes(benchmark), *_standing(benchmark), *_guided(benchmark), *_focal(benchmark),
-        *both_kinds(benchmark), *_stable(benchmark), *_randomised(benchmark), *_null(benchmark), *_peaks(benchmark),
+        *_cells(benchmark), *_phenotypes(benchmark), *_standing(benchmark), *averages(benchmark),
+        *_guided(benchmark), *_focal(benchmark), *both_kinds(benchmark), *_stable(benchmark),
+        *_randomised(benchmark), *_null(benchmark), *_peaks(benchmark),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
