@@ -8,7 +8,7 @@ from their stored positions, whose blocks reach over the edge of the brain.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import numpy as np
@@ -42,7 +42,8 @@ def whole_masses(
         if model not in networks:
             network, normalisation, _ = load_model(run.staging / MODELS_FOLDER, model, run.mask, run.sites)
             network, job = network.to(torch.device(device)).eval(), next(job for job in run.jobs if job.model == model)
-            networks[model] = network, normalisation, build_brain(run, job, normalisation, torch.device(device))
+            brain = replace(build_brain(run, job, normalisation, torch.device(device)), whole=True)
+            networks[model] = network, normalisation, brain
         for chunk in chunked(list(part), CHUNK):
             gradients = _gradients(run, methods, networks[model], chunk, target)
             for number, row in enumerate(chunk):

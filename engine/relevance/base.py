@@ -48,6 +48,7 @@ class Brain:
         other_subject: (x, y, z) a z-scored training scan of the negative group.
         mean, spread: (x, y, z) of the z-scores; None where volumes are intensities already.
         training_maps: name -> (x, y, z) how the training groups differ; empty where no baseline asks for it.
+        whole: whether relevance outside the mask is asked for, too; gradients there need not be right otherwise.
     """
 
     mask: Tensor
@@ -59,6 +60,7 @@ class Brain:
     mean: Tensor | None = None
     spread: Tensor | None = None
     training_maps: Mapping[str, Tensor] = field(default_factory=dict)
+    whole: bool = False
 
     def intensities(self, volume: Tensor) -> Tensor:
         """Return one volume (x, y, z) as before the normalisation, as far as that can be undone."""

@@ -11,37 +11,53 @@ from engine.networks.architectures import footprint
 from engine.networks.blocks import sequential_blocks
 from engine.networks.cnn3d import margins
 from engine.networks.device import volumes_that_fit
+from engine.relevance.base import Box, Brain
 from engine.relevance.batching import BatchSize
+from engine.relevance.block_gradients import gradient_through_blocks
 
 
-def input_gradients(model: nn.Module, volumes: Tensor, explained_class: int, batch: BatchSize) -> Tensor:
-    """Return the (n, x, y, z) gradient of the margin for each volume, in batches that fit."""
+def input_gradients(
+    model: nn.Module, volumes: Tensor, explained_class: int, batch: BatchSize, brain: Brain, guided: bool = False
+) -> Tensor:
+    """Return the (n, x, y, z) gradient of the margin for each volume, in batches that fit.
+
+    Args:
+        brain: outside of its mask gradients are 0 or right; right everywhere where brain.whole says so.
+        guided: inside guided_relus.
+    """
     voxels = math.prod(volumes.shape[1:]) * footprint(model)
     fits = volumes_that_fit(voxels, volumes.device, batch.at_most, backward=True) if len(volumes) else 1
-    return batch.run(len(volumes), lambda a, b: input_gradient(model, volumes[a:b], explained_class), fits)
+    box = None if brain.whole else bounding_box(brain.mask)
+    return batch.run(len(volumes), lambda a, b: input_gradient(model, volumes[a:b], explained_class, box, guided), fits)
 
 
-def input_gradient(model: nn.Module, volumes: Tensor, explained_class: int) -> Tensor:
+def input_gradient(
+    model: nn.Module, volumes: Tensor, explained_class: int, box: Box | None = None, guided: bool = False
+) -> Tensor:
     """Return the (n, x, y, z) gradient of the margin of a class with respect to each volume.
 
     Backward rules that were put into the network (hooks.py) apply.
+
+    Args:
+        box: of the voxels whose gradient is asked for; that of others may be 0.
+        guided: inside guided_relus. On the CPU, convolutions are computed without their modules, hooks and all.
     """
-    if volumes.is_cuda or sequential_blocks(model) is None:
+    blocks = None if volumes.is_cuda else sequential_blocks(model)
+    if not blocks:
         return _gradient(model, volumes, explained_class)[:, 0]
-    # The backward pass of a convolution of one channel is a convolution with mirrored weights, and on the CPU several
-    # times as slow as that.
-    features, classifier = model.get_submodule("features"), model.get_submodule("classifier")
-    assert isinstance(features, nn.Sequential)
-    first, *others = features
-    assert isinstance(first, nn.Conv3d)
-    with torch.no_grad():
-        maps = first(volumes).contiguous(memory_format=torch.channels_last_3d)
-    behind = _gradient(nn.Sequential(*others, classifier), maps, explained_class)
-    mirrored = first.weight.detach().flip(2, 3, 4).transpose(0, 1)
-    found = nn.functional.conv3d(behind, mirrored, padding=[k - 1 for k in first.kernel_size])
-    border = [(a - b) // 2 for a, b in zip(found.shape[2:], volumes.shape[2:], strict=True)]  # of a padded convolution
-    x, y, z = (slice(m, m + n) for m, n in zip(border, volumes.shape[2:], strict=True))
-    return found[:, 0, x, y, z]
+    classifier = model.get_submodule("classifier")
+    return gradient_through_blocks(
+        blocks, volumes, lambda maps: _gradient(classifier, maps, explained_class), box, guided
+    )[:, 0]
+
+
+def bounding_box(mask: Tensor) -> Box:
+    """Return the box (x, y, z) of the voxels of a mask; all of them for an empty one."""
+    found = []
+    for axis in range(mask.dim()):
+        hit = mask.any(dim=[other for other in range(mask.dim()) if other != axis]).nonzero()
+        found.append(slice(int(hit[0]), int(hit[-1]) + 1) if len(hit) else slice(0, mask.shape[axis]))
+    return tuple(found)
 
 
 def _gradient(model: nn.Module, inputs: Tensor, explained_class: int) -> Tensor:

@@ -29,4 +29,4 @@ class GuidedBackprop(RelevanceMethod):
         """Return the (n, x, y, z) guided gradient of the margin."""
         check_volumes(volumes)
         with guided_relus(model):
-            return Relevance(input_gradients(model, volumes, explained_class, self.batch))
+            return Relevance(input_gradients(model, volumes, explained_class, self.batch, self.brain, guided=True))

@@ -28,4 +28,4 @@ class InputXGradient(RelevanceMethod):
     def attribute(self, model: nn.Module, volumes: Tensor, explained_class: int) -> Relevance:
         """Return (n, x, y, z) input times gradient of the margin. See RelevanceMethod.attribute."""
         check_volumes(volumes)
-        return Relevance(volumes[:, 0] * input_gradients(model, volumes, explained_class, self.batch))
+        return Relevance(volumes[:, 0] * input_gradients(model, volumes, explained_class, self.batch, self.brain))

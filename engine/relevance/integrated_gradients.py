@@ -67,7 +67,7 @@ class IntegratedGradients(RelevanceMethod):
         for start in range(0, steps, at_once):
             part = slice(start, start + at_once)
             on_way = torch.stack([baseline + float(place) * way for place in places[part]])[:, None]
-            gradients = input_gradients(model, on_way, explained_class, self.batch)
+            gradients = input_gradients(model, on_way, explained_class, self.batch, self.brain)
             total += torch.tensordot(torch.as_tensor(weights[part]).to(gradients), gradients, dims=1)
         return way * total
 

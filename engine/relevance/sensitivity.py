@@ -27,4 +27,4 @@ class Sensitivity(RelevanceMethod):
     def attribute(self, model: nn.Module, volumes: Tensor, explained_class: int) -> Relevance:
         """Return the (n, x, y, z) gradient of the margin."""
         check_volumes(volumes)
-        return Relevance(input_gradients(model, volumes, explained_class, self.batch))
+        return Relevance(input_gradients(model, volumes, explained_class, self.batch, self.brain))
