@@ -11,6 +11,7 @@ import pytest
 from phenotype_factory import OF_HEADS, make_heads
 from scipy import stats
 
+from engine.cli.benchmark_plan import plan_lines
 from engine.config.loading import parse_override
 from engine.errors import UserError
 from engine.pipeline.method_benchmark import seeds
@@ -359,6 +360,24 @@ def test_only_methods_that_both_kinds_tell_apart_can_contradict_each_other():
     assert contradictions(first, board(a=0.3, b=0.1, c=0.5)) == (2, 1)  # b and c are not told apart by the first
     assert contradictions(first, first) == (2, 0)
     assert contradictions(first, board(a=0.3, b=0.3, c=0.3)) == (0, 0)
+
+
+def test_the_plan_says_about_how_long_each_cohort_takes(tmp_path):
+    def lines(*scenarios: str, methods: tuple[str, ...] = ("lrp",)) -> list[str]:
+        extent = chosen(QUICK, scenarios)
+        request = Request(extent, tmp_path, tmp_path / "out", "cpu", "", methods=methods)
+        return list(plan_lines(request, Progress(quiet=True)))
+
+    first, null, total = lines("null")
+    assert first == (
+        "benchmark of 1 cohort, 60 subjects a group, 12 of each in the fixed test set, 5 networks; nothing is computed"
+    )
+    own = null.split("; about ")[1]
+    assert null == f"  null-0: none; {', '.join(ALL)}; about {own}"
+    assert total == f"  in all about {own}, finished cohorts too"
+    assert lines("null", "two_regions")[-1] != total
+    assert lines("null", methods=("lrp", "occlusion"))[-1] != total
+    assert not list(tmp_path.iterdir())
 
 
 def test_cells_of_phenotypes_are_read_beside_their_table(tmp_path):

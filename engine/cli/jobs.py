@@ -194,7 +194,7 @@ def run_method_benchmark(options: argparse.Namespace, device: str, progress: Pro
     if options.against:
         return _against(options)
     from engine.pipeline.method_benchmark.cells import FULL, QUICK, chosen, phenotype_cells  # noqa: PLC0415
-    from engine.pipeline.method_benchmark.command import Request, plan_lines, run_benchmark  # noqa: PLC0415
+    from engine.pipeline.method_benchmark.command import Request, run_benchmark  # noqa: PLC0415
     from engine.pipeline.run import check_store  # noqa: PLC0415
 
     scenarios, methods = (_names(text) for text in (options.scenarios, options.methods))
@@ -216,7 +216,9 @@ def run_method_benchmark(options: argparse.Namespace, device: str, progress: Pro
         (options.output or store / "benchmark").resolve(), device, command, options.seed, methods,
     )  # fmt: skip
     if options.plan:
-        for line in plan_lines(request):
+        from engine.cli.benchmark_plan import plan_lines  # noqa: PLC0415
+
+        for line in plan_lines(request, progress):
             progress.say(line)
         return 0
     check_store(store)

@@ -11,7 +11,7 @@ from typing import Any
 
 from engine.pipeline import stages
 from engine.pipeline.fingerprints import VERSION
-from engine.pipeline.method_benchmark.cells import Extent, configuration, people
+from engine.pipeline.method_benchmark.cells import Extent, configuration
 from engine.pipeline.method_benchmark.collect import collect
 from engine.pipeline.method_benchmark.findings import findings
 from engine.pipeline.run import Run, locked
@@ -89,20 +89,6 @@ def complete(run: Run) -> tuple[Path, bool]:
                 getattr(stages, name)(run)
     assert run.published is not None
     return run.published, True
-
-
-def plan_lines(request: Request) -> list[str]:
-    """Say which cells would be computed, with how many people and networks."""
-    extent = request.extent
-    lines = [
-        f"benchmark of {len(extent.cells)} cohorts, {extent.subjects} subjects a group, {extent.tested} of each in the "
-        f"fixed test set, {extent.networks} networks; nothing is computed"
-    ]
-    for cell in extent.cells:
-        own = f", {people(cell, extent)} a group" if cell.subjects else ""
-        what = f"real heads; {', '.join(cell.regions)}" if cell.regions else f"{cell.extent}{own}"
-        lines.append(f"  {cell.name}: {what}; {', '.join(cell.measures) or 'scores against the truth'}")
-    return lines
 
 
 def _device(device: str) -> str:

@@ -1,0 +1,45 @@
+"""What `benchmark` would compute, and about how long each cohort takes; nothing is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from engine.cli.costs import estimate_costs
+from engine.cohort.splits import split
+from engine.pipeline.inputs import read_cohort
+from engine.pipeline.method_benchmark.cells import Cell, configuration, people
+from engine.pipeline.method_benchmark.command import Request
+from engine.pipeline.method_benchmark.words import counted
+from engine.pipeline.run import Run
+from engine.progress import Progress
+from store.words import duration
+
+
+def plan_lines(request: Request, progress: Progress) -> Iterator[str]:
+    """Say cohort by cohort how many people and networks it has, what is measured, and about how long that takes.
+
+    Raises:
+        UserError: a phenotype's cohort cannot be read.
+    """
+    extent, seconds = request.extent, 0.0
+    yield (
+        f"benchmark of {counted(len(extent.cells), 'cohort')}, {extent.subjects} subjects a group, {extent.tested} of "
+        f"each in the fixed test set, {extent.networks} networks; nothing is computed"
+    )
+    for cell in extent.cells:
+        own = f", {people(cell, extent)} a group" if cell.subjects else ""
+        what = f"real heads; {', '.join(cell.regions)}" if cell.regions else f"{cell.extent}{own}"
+        measures = ", ".join(cell.measures) or "scores against the truth"
+        of_cell = _seconds(request, cell, progress)
+        yield f"  {cell.name}: {what}; {measures}; about {duration(of_cell)}"
+        seconds += of_cell
+    yield f"  in all about {duration(seconds)}, finished cohorts too"
+
+
+def _seconds(request: Request, cell: Cell, progress: Progress) -> float:
+    config = configuration(cell, request.extent, request.seed, request.methods)
+    run = Run(config, request.store, request.device, progress)
+    cohort = read_cohort(config, run.store, progress, inspect=False)
+    run.cohort = replace(cohort, scans=split(cohort.scans, cohort.groups, config.split, config.seed))
+    return sum(estimate_costs(run).seconds.values())
