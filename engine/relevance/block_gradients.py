@@ -71,7 +71,7 @@ class _Passed:
         self._window = _box(low, high)
         self._seen = _box(low * pool, high * pool + block.reach)
         with torch.no_grad():
-            found = functional.conv3d(bordered[_of(self._seen)], block.weight, block.bias)
+            found = _convolved(bordered[_of(self._seen)], block.weight, block.bias)
         self._convolved = found.requires_grad_()
         with torch.enable_grad():
             pooled = functional.max_pool3d(self._convolved, pool) if pool > 1 else self._convolved
@@ -87,7 +87,7 @@ class _Passed:
         (behind,) = torch.autograd.grad(self._inside, self._convolved, gradient[_of(self._window)])
         weight = self._block.weight
         mirrored = weight.flip(2, 3, 4).transpose(0, 1).contiguous(memory_format=torch.channels_last_3d)
-        found = functional.conv3d(behind, mirrored, padding=[k - 1 for k in weight.shape[2:]])
+        found = _convolved(behind, mirrored, None, [k - 1 for k in weight.shape[2:]])
         border = self._block.border
         if not any(border) and found.shape == self._shape:
             return found
@@ -95,6 +95,13 @@ class _Passed:
         whole = found.new_zeros(*found.shape[:2], *(n + 2 * m for n, m in zip(self._shape[2:], border, strict=True)))
         whole[_of(self._seen)] = found
         return whole[_of(tuple(slice(m, m + n) for m, n in zip(border, self._shape[2:], strict=True)))]
+
+
+def _convolved(maps: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[int] = (0, 0, 0)) -> Tensor:
+    """Return conv3d, by oneDNN for single scans, too: torch leaves it aside for some, several times as slow."""
+    if torch.backends.mkldnn.is_available() and maps.dtype == torch.float32:
+        return torch.mkldnn_convolution(maps, weight, bias, padding, (1, 1, 1), (1, 1, 1), 1)
+    return functional.conv3d(maps, weight, bias, padding=tuple(padding))
 
 
 def _box(low: Sequence[int] | np.ndarray, high: Sequence[int] | np.ndarray) -> Box:
