@@ -64,8 +64,8 @@ def example(badges: DeltaGenerator) -> None:
     """Say on every page that what is shown ships with the project, and how to make one's own."""
     badges.badge("EXAMPLE", color="gray", icon=":material/school:")
     st.info(
-        "**Example, SIMULATED**: results of groups of a demo run that ships with Brainwhy, shown because `results` has "
-        f"no run of yours yet. `{MAKE_ONE}` makes one, which then stands here; "
+        "**Example, SIMULATED**: groups and five people of a demo run that ships with Brainwhy, shown because "
+        f"`results` has no run of yours yet. `{MAKE_ONE}` makes one, which then stands here; "
         f"`{OTHER_STORE}` opens another store.", icon=":material/school:",
     )  # fmt: skip
 
