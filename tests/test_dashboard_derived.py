@@ -95,9 +95,10 @@ def test_the_example_is_sound_small_and_of_nobody():
     assert open_run(example.PLACE).holds_groups_only
     assert validate(f"{example.PLACE}/{info.run}") == []
     assert sum(file.stat().st_size for file in Path(example.PLACE).rglob("*") if file.is_file()) < 10e6
-    shown = open_run(example.PLACE).table("scans")
-    assert shown["simulated"].all()
-    assert 4 <= len(shown) <= 6
+    run = open_run(example.PLACE)
+    scans = run.of_persons().table("scans")
+    assert len(scans) == run.shown == 5
+    assert scans["simulated"].all()
 
 
 def test_rows_that_are_counted_hold_no_value():
