@@ -28,6 +28,7 @@ from dashboard.views.trust.page import PARTS
 from dashboard.views.trust.tables import MEASURES
 from store import list_runs, open_run
 from store.reading.trust import trust_lines
+from store.small_groups import FEWEST
 
 VIEW = "views/trust/page.py"
 NAMES = tuple(METHODS)
@@ -390,7 +391,7 @@ def test_all_pictures_are_cut_at_one_place_with_the_same_outline(run, store, ope
 
 
 def test_all_together_goes_where_one_group_is_hidden(monkeypatch):
-    table = pd.DataFrame({"diagnosis": ["all", "AD", "NC"], "subjects": [21, 12, 9], "value": [1.0, 2.0, 3.0]})
+    table = pd.DataFrame({"diagnosis": ["all", "AD", "NC"], "subjects": [16, 12, 4], "value": [1.0, 2.0, 3.0]})
     assert public.large_cells(table).diagnosis.tolist() == ["all", "AD", "NC"]
     monkeypatch.setattr(access, "may_see_patients", lambda: False)
     assert public.large_cells(table).diagnosis.tolist() == ["AD"]
@@ -400,13 +401,13 @@ def test_all_together_goes_where_one_group_is_hidden(monkeypatch):
 
 @pytest.mark.parametrize("part", PARTS)
 def test_readers_without_the_role_get_no_result_of_few(open_page, tmp_path, offered, monkeypatch, part):
-    add_trust(copy_run(tmp_path, "few"), methods=NAMES, regions=REGIONS, subjects=9)
+    add_trust(copy_run(tmp_path, "few"), methods=NAMES, regions=REGIONS, subjects=FEWEST - 1)
     monkeypatch.setattr(access, "may_see_patients", lambda: False)
     app = open_page(tmp_path, t_part=part)
     assert not app.exception
     assert not charts_of(app)
     assert not offered
-    assert "fewer than 10" in app.info[0].value
+    assert f"fewer than {FEWEST}" in app.info[0].value
 
 
 def test_readers_without_the_role_get_large_groups(tmp_path, open_page, offered, monkeypatch):
