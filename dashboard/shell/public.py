@@ -29,7 +29,7 @@ def count(n: int) -> str:
 
 
 def people(scans: pd.DataFrame, diagnoses: Sequence[str]) -> tuple[str, bool]:
-    """Return '20 AD, fewer than 10 MCI', and whether numbers of all together may stand beside it."""
+    """Return '20 AD, fewer than 5 MCI', and whether numbers of all together may stand beside it."""
     counts = {d: scans.subject[scans.diagnosis == d].nunique() for d in diagnoses}
     return ", ".join(f"{count(n)} {plain(d)}" for d, n in counts.items()), min(counts.values(), default=0) >= fewest()
 
