@@ -385,4 +385,4 @@ def test_means_of_a_region_hold_no_value_of_a_scan():
 
 def test_filters_need_the_role():
     assert set(sidebar.FILTER_KEYS.values()) <= set(CURIOUS) | {"sub"}
-    assert data_runs.Run._fields == ("store", "run_id", "created")
+    assert data_runs.Run._fields == ("store", "run_id", "created", "persons")

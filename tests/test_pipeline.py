@@ -279,7 +279,8 @@ def test_truth_scores_stand_between_references_and_ceilings(run):
     known = auc[(auc["model_set"] == "holdout") & (auc["diagnosis"] == "AD")]
     baselines = known[~known["method"].map(explains)]
     assert set(baselines["method"]) == set(BASELINES)  # although no heatmap of theirs is stored
-    assert len(baselines) == 2 * len(BASELINES)
+    assert set(baselines["level"]) == {"group", "signed_group", "scan"}
+    assert len(baselines) == 3 * len(BASELINES)
     assert baselines[["value", "value_low", "value_high"]].notna().all(axis=None)
     assert (baselines["note"] == "the map is the same for any network").all()
     assert not run.table("heatmaps")["method"].isin(BASELINES).any()
