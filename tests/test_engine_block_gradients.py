@@ -10,7 +10,8 @@ from torch import nn
 
 from engine.networks.architectures import build_network
 from engine.relevance import BatchSize, Brain, GuidedBackprop, Sensitivity
-from engine.relevance.gradients import bounding_box, input_gradient
+from engine.relevance.base import bounding_box
+from engine.relevance.gradients import input_gradient
 from engine.relevance.hooks import guided_relus
 
 SHAPE, SEED = (23, 26, 21), 7

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -62,9 +63,23 @@ class Brain:
     training_maps: Mapping[str, Tensor] = field(default_factory=dict)
     whole: bool = False
 
+    @cached_property
+    def box(self) -> Box:
+        """Return the bounding box (x, y, z) of the mask."""
+        return bounding_box(self.mask)
+
     def intensities(self, volume: Tensor) -> Tensor:
         """Return one volume (x, y, z) as before the normalisation, as far as that can be undone."""
         return volume if self.mean is None or self.spread is None else volume * self.spread + self.mean
+
+
+def bounding_box(mask: Tensor) -> Box:
+    """Return the box (x, y, z) of the voxels of a mask; all of them for an empty one."""
+    found = []
+    for axis in range(mask.dim()):
+        hit = mask.any(dim=[other for other in range(mask.dim()) if other != axis]).nonzero()
+        found.append(slice(int(hit[0]), int(hit[-1]) + 1) if len(hit) else slice(0, mask.shape[axis]))
+    return tuple(found)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def input_gradients(
     """
     voxels = math.prod(volumes.shape[1:]) * footprint(model)
     fits = volumes_that_fit(voxels, volumes.device, batch.at_most, backward=True) if len(volumes) else 1
-    box = None if brain.whole else bounding_box(brain.mask)
+    box = None if brain.whole else brain.box
     return batch.run(len(volumes), lambda a, b: input_gradient(model, volumes[a:b], explained_class, box, guided), fits)
 
 
@@ -49,15 +49,6 @@ def input_gradient(
     return gradient_through_blocks(
         blocks, volumes, lambda maps: _gradient(classifier, maps, explained_class), box, guided
     )[:, 0]
-
-
-def bounding_box(mask: Tensor) -> Box:
-    """Return the box (x, y, z) of the voxels of a mask; all of them for an empty one."""
-    found = []
-    for axis in range(mask.dim()):
-        hit = mask.any(dim=[other for other in range(mask.dim()) if other != axis]).nonzero()
-        found.append(slice(int(hit[0]), int(hit[-1]) + 1) if len(hit) else slice(0, mask.shape[axis]))
-    return tuple(found)
 
 
 def _gradient(model: nn.Module, inputs: Tensor, explained_class: int) -> Tensor:
