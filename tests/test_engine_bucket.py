@@ -15,7 +15,7 @@ from pathlib import Path
 import fsspec
 import pytest
 from kill_pipeline import published
-from remote_server import Bucket, serving
+from remote_server import empty_bucket
 from store_factory import copy_of_shared_store
 
 from store import list_runs
@@ -52,12 +52,8 @@ def bucket(monkeypatch, tmp_path):
     monkeypatch.setattr(target, "WAITS_S", (0.01, 0.01, 0.01))
     monkeypatch.setattr(upload_ahead, "LOOK_S", 0.05)
     monkeypatch.setattr(upload_ahead, "AGAIN_S", (0.1, 0.1))
-    folder = tmp_path / "bucket"
-    folder.mkdir()
-    with serving(folder, Bucket) as (address, faults):
-        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
-        monkeypatch.setenv("FSSPEC_S3_ENDPOINT_URL", address)
-        yield folder, faults
+    with empty_bucket(tmp_path / "bucket", monkeypatch.setenv) as served:
+        yield served
     fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 

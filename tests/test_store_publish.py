@@ -13,7 +13,7 @@ import fsspec
 import numpy as np
 import pandas as pd
 import pytest
-from remote_server import Bucket, Unlisted, serving
+from remote_server import Bucket, Unlisted, empty_bucket, serving
 from store_factory import copy_of_shared_store, shared_store
 
 from store import BrokenRunError, RunGoneError, UnreachableError, list_runs, open_run
@@ -45,12 +45,8 @@ def quick(monkeypatch, tmp_path):
 @pytest.fixture
 def bucket(quick, monkeypatch, tmp_path):
     """(folder, faults) of an empty bucket, which s3://bucket leads to."""
-    folder = tmp_path / "bucket"
-    folder.mkdir()
-    with serving(folder, Bucket) as (address, faults):
-        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
-        monkeypatch.setenv("FSSPEC_S3_ENDPOINT_URL", address)
-        yield folder, faults
+    with empty_bucket(tmp_path / "bucket", monkeypatch.setenv) as served:
+        yield served
 
 
 @pytest.fixture(scope="module")

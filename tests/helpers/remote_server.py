@@ -15,7 +15,7 @@ import ssl
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -326,3 +326,18 @@ def serving(folder: Path, kind: type[Plain] = Plain, certificate: Path | None = 
         faults.over.set()
         server.shutdown()
         server.server_close()
+
+
+@contextlib.contextmanager
+def empty_bucket(folder: Path, setenv: Callable[[str, str], None]) -> Iterator[tuple[Path, Faults]]:
+    """Serve an empty bucket, which s3://bucket leads to: (its folder, the faults of its server).
+
+    Args:
+        folder: to be made.
+        setenv: of pytest's monkeypatch.
+    """
+    folder.mkdir()
+    with serving(folder, Bucket) as (address, faults):
+        setenv("AWS_ENDPOINT_URL", address)
+        setenv("FSSPEC_S3_ENDPOINT_URL", address)
+        yield folder, faults
