@@ -373,7 +373,7 @@ def test_the_plan_says_about_how_long_each_cohort_takes(tmp_path):
         "benchmark of 1 cohort, 60 subjects a group, 12 of each in the fixed test set, 5 networks; nothing is computed"
     )
     own = null.split("; about ")[1]
-    assert null == f"  null-0: none; {', '.join(ALL)}; about {own}"
+    assert null == f"  null-0: none; stability; about {own}"
     assert total == f"  in all about {own}, finished cohorts too"
     assert lines("null", "two_regions")[-1] != total
     assert lines("null", methods=("lrp", "occlusion"))[-1] != total

@@ -77,13 +77,13 @@ CALM = _nuisance(anatomy_mm=0.5, scaling_sd=0.01, bias_sd=0.02, contrast_sd=0.02
 STILL = _nuisance(
     anatomy_mm=0.3, scaling_sd=0.005, bias_sd=0.01, contrast_sd=0.01, noise_sd=0.01, ageing=0.5, severity_sd=0.3
 )
-# Near the effects from which on networks were seen to find the change (docs/simulation.md); cohorts whose networks do
+# All is measured where the truth is distributed and where it is focal. Near the effects from which on networks were seen to find the change (docs/simulation.md); cohorts whose networks do
 # not find it are shown and enter no mean.
 CELLS = (
     Cell("typical_ad", 1.4, DISTRIBUTED, ALL),
     Cell("typical_ad", 0.8, DISTRIBUTED),
     Cell("typical_ad", 2.0, DISTRIBUTED),
-    Cell("left_hippocampus", 2.4, FOCAL, settings=STILL),
+    Cell("left_hippocampus", 2.4, FOCAL, ALL, settings=STILL),
     Cell("temporal_pole_right", 2.0, FOCAL, settings=CALM),
     Cell("diffuse_cortex", 2.0, DISTRIBUTED),
     Cell("ventricles_only", 2.0, FOCAL),
@@ -92,7 +92,7 @@ CELLS = (
     Cell("blobs", 2.0, FOCAL, settings=CALM),
     Cell("confound", 2.0, NONE),
     Cell("suppressor", 2.0, DISTRIBUTED),
-    Cell("null", 0.0, NONE, ALL),
+    Cell("null", 0.0, NONE),
 )
 FULL = Extent(CELLS, subjects=100, tested=12, networks=5)
 # Without those that take many passes a scan (integrated gradients, SmoothGrad, DeepLIFT, segments): untrained and null
