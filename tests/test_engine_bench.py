@@ -54,8 +54,8 @@ def test_two_ways_that_differ_are_not_timed(monkeypatch, capsys):
 
     def off(*arguments):
         sample = right(*arguments)
-        work = sample.work
-        sample.work = lambda: (work(), setattr(sample, "recorded", sample.recorded + 0.1))
+        work = sample.exactly
+        sample.exactly = lambda: (work(), setattr(sample, "recorded", sample.recorded + 0.1))
         return sample
 
     monkeypatch.setattr(explaining.others, "apart", off)
@@ -148,7 +148,7 @@ def test_quick_ways_are_compared_and_leave_the_scene_as_it_is():
 
 def test_the_whole_paper_is_six_networks_and_its_test_scans():
     sheet = card.Sheet([Result("train, a scan, bf16, plain", 2.0), Result("train, a scan, float32, plain", 0.5),
-                        Result("four methods, one scan", 3.0)])  # fmt: skip
+                        Result(card.TOGETHER, 3.0)])  # fmt: skip
     paper = card.whole_paper(sheet)
     assert paper.seconds == pytest.approx(20 * (794 + 4 * 969) * 0.5 + 175 * 3)
     assert paper.details["trained_by"] == "float32, plain"

@@ -9,6 +9,7 @@ from torch.nn import functional
 from engine.errors import UserError
 from engine.networks import card_check
 from engine.networks.card_check import BlockCheck, check_block, check_card, refuse, slowness
+from engine.networks.device import make_deterministic
 
 CPU = torch.device("cpu")
 
@@ -86,5 +87,6 @@ def test_the_cpu_is_not_checked():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_this_gpu_is_right():
+    make_deterministic(torch.device("cuda"))  # as every command does: torch would let convolutions round to TF32
     for precision in ("float32", "bf16"):
         check_card(torch.device("cuda"), precision, print)

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from engine.networks.cnn3d import CNN3D
+from engine.networks.device import make_deterministic
 from engine.networks.fused_step import fused_logits
 
 
@@ -74,3 +75,34 @@ def test_a_step_is_that_of_the_modules_on_a_gpu():
     plain, fused = (network.cuda() for network in _pair((21, 22, 20), (2, 3), 0))
     volumes = torch.randn(3, 1, 21, 22, 20, dtype=torch.float64, device="cuda")
     torch.testing.assert_close(plain(volumes), fused_logits(fused, volumes), rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize(("half", "least"), [(False, 0.999), (True, 0.9)])
+def test_a_step_by_our_kernels_is_that_of_the_modules(half, least):
+    """Of bfloat16, which may take another place of a pooling window, gradients point the same way."""
+    make_deterministic(torch.device("cuda"))
+    plain, fused = (network.float() for network in _pair((21, 22, 20), (2, 3), 0))
+    volumes, labels = torch.randn(3, 1, 21, 22, 20), torch.tensor([0, 1, 1])
+    functional.cross_entropy(plain(volumes), labels).backward()
+    fused = fused.cuda().to(memory_format=torch.channels_last_3d)
+    logits = fused_logits(fused, volumes.cuda(), None, half)
+    functional.cross_entropy(logits, labels.cuda()).backward()
+    for (name, wanted), found in zip(plain.named_parameters(), fused.parameters(), strict=True):
+        if found.grad is not None:
+            alike = functional.cosine_similarity(found.grad.cpu().flatten(), wanted.grad.flatten(), 0)
+            assert float(alike) > least, name
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_step_by_bfloat16_is_near_that_of_the_modules(padded):
+    plain, fused = (network.float() for network in _pair((12, 13, 11), (2,), 0, padded))
+    volumes, labels = torch.randn(3, 1, 12, 13, 11), torch.tensor([0, 1, 1])
+    functional.cross_entropy(plain(volumes), labels).backward()
+    functional.cross_entropy(fused_logits(fused, volumes, None, True), labels).backward()
+    for (name, wanted), found in zip(plain.named_parameters(), fused.parameters(), strict=True):
+        if found.grad is not None:
+            assert found.grad.dtype == torch.float32
+            apart = float((found.grad - wanted.grad).norm() / wanted.grad.norm())
+            assert apart < 0.1, name
+    assert apart > 0, "nothing was rounded"

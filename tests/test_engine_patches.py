@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from unittest.mock import patch
 
 import pytest
@@ -14,6 +15,7 @@ from torch import nn
 from engine.networks.architectures import build_network
 from engine.networks.blocks import sequential_blocks
 from engine.networks.cnn3d import CNN3D
+from engine.networks.device import make_deterministic
 from engine.pipeline.explain import takes_whole_passes
 from engine.relevance import AreaOcclusion, BatchSize, Brain, Occlusion, SegmentOcclusion, Sensitivity, incremental
 from engine.relevance.base import Patch
@@ -92,6 +94,8 @@ DEVICES = [
 )
 def test_incremental_occlusion_equals_dense(device, case, threads, together, at_once, gathered, piecemeal):
     """However many patches go together, however crops are made, in one piece or around a constant inside."""
+    if device == "cuda":
+        make_deterministic(torch.device(device))
     channels = (3, 4, 5)[: len(case["pools"])]
     network = _network(case["shape"], case["pools"], channels, case["classes"], case["seed"], case["paddings"])
     generator = torch.Generator().manual_seed(case["seed"])
@@ -179,8 +183,27 @@ def test_a_patch_that_is_the_scan_itself_changes_nothing():
     volume = torch.randn(20, 21, 19)
     boxes = [tuple(slice(a, a + 8) for a in low) for low in ((0, 0, 0), (12, 13, 11), (5, 6, 7))]
     patches = [Patch(box, volume[box].clone) for box in boxes]
-    intact, changed = patch_margins(network, volume, patches, 1, BatchSize(4), "incremental")
+    intact, changed = patch_margins(network, volume[None], [patches], 1, BatchSize(4), "incremental")
     torch.testing.assert_close(changed, intact.expand(3), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("gathered", [0, 10**9])
+@pytest.mark.parametrize("engine", ["incremental", "dense"])
+def test_patches_of_several_volumes_go_together(engine, gathered):
+    """Of one value, of others, and a volume without any."""
+    network = _network((20, 21, 19), (2, 2), (3, 4), 2, 0)
+    volumes = torch.randn(4, 20, 21, 19)
+    boxes = [tuple(slice(a, a + n) for a in low) for low, n in (((0, 0, 0), 8), ((12, 13, 11), 6), ((5, 6, 7), 8))]
+    own = [[Patch(box, volume.flip(0)[box].clone) for box in boxes] for volume in volumes[:2]]
+    own += [[], [Patch(boxes[0], partial(torch.full, (8, 8, 8), 0.5), 0.5)]]
+    with patch.object(incremental, "GATHERED_CELLS", gathered):
+        intact, changed = patch_margins(network, volumes, own, 1, BatchSize(4), engine)
+        alone = [
+            patch_margins(network, volume[None], [patches], 1, BatchSize(4), "dense")
+            for volume, patches in zip(volumes, own, strict=True)
+        ]
+    torch.testing.assert_close(intact, torch.cat([one for one, _ in alone]), rtol=0, atol=1e-6)
+    torch.testing.assert_close(changed, torch.cat([part for _, part in alone]), rtol=0, atol=1e-6)
 
 
 class _Other(nn.Module):

@@ -6,20 +6,26 @@ Steps go from what matters most to what matters least; those that the time does 
 from __future__ import annotations
 
 import copy
+import importlib.util
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from engine.benchmark import explaining, learning
 from engine.benchmark.learning import EPOCH_SCANS
 from engine.benchmark.measure import Result, Setting, agree
 from engine.benchmark.others import TARGET
-from engine.benchmark.scene import cubes, scene
+from engine.benchmark.scene import cubes, scan_like, scene
 from engine.errors import RunError, UserError
 from engine.networks.card_check import AT_MOST, NAMES, check_block
 from engine.networks.fused_step import fused_logits
+from engine.networks.kernels import largest_difference, usable
+from engine.pipeline.explain import CHUNK
 from engine.relevance import METHODS, AreaOcclusion, GuidedBackprop, Occlusion, Sensitivity
 from engine.relevance.base import RelevanceMethod
 
@@ -29,6 +35,7 @@ PAPER = {  # Rieke et al. 2018, section 2: networks of five folds and one for th
     "epochs": 20, "folds": 5, "scans": 969, "test scans": 175,
 }  # fmt: skip
 LOGITS_ATOL = 1e-3  # of fused and plain steps, float32, on logits around 1
+TOGETHER = f"four methods, a scan of {CHUNK} together"
 Step = Callable[[Setting], list[Result]]
 
 
@@ -93,6 +100,18 @@ def block(setting: Setting) -> list[Result]:
     return found
 
 
+def own_kernels(setting: Setting) -> list[Result]:
+    """Compare the kernels of our own with float64 on the CPU, where there is a GPU for them."""
+    if setting.device.type != "cuda":
+        return []
+    apart, right = math.nan, usable(setting.device)
+    if importlib.util.find_spec("triton") is not None:
+        apart = largest_difference(setting.device)
+    seconds = setting.median(lambda: largest_difference(setting.device)) if right else math.nan
+    return [Result("kernels of our own", seconds, max_difference=apart, unit="of the largest value",
+                   details={"right": right})]  # fmt: skip
+
+
 def exactness(setting: Setting) -> list[Result]:
     """Compare the quick ways with the plain ones on this device: occluded boxes, regions, and fused training steps."""
     dense = replace(setting, against="dense", repeats=1)
@@ -111,14 +130,20 @@ def exactness(setting: Setting) -> list[Result]:
 
 
 def four_methods(setting: Setting) -> list[Result]:
-    """Time the four methods of the paper on one scan, together and each."""
+    """Time the four methods of the paper, together and each: on one scan, and on as many as a run explains at once."""
     at, half, stride = scene(setting.grid_mm, setting.device), *cubes(setting.grid_mm)
     methods = [
         kind(at.brain, at.batch, half_width=half, stride=stride) if kind is Occlusion else kind(at.brain, at.batch)
         for kind in FOUR
     ]
     found = [_timed(setting, method) for method in methods]
-    return [Result("four methods, one scan", sum(one.seconds for one in found)), *found]
+    several = [scan_like(setting.grid_mm, seed) for seed in range(CHUNK)]
+    scans = torch.from_numpy(np.stack(several))[:, None].to(setting.device)
+    together = [_timed(setting, method, scans) for method in methods]
+    return [
+        Result("four methods, one scan", sum(one.seconds for one in found)), *found,
+        Result(TOGETHER, sum(one.seconds for one in together)), *together,
+    ]  # fmt: skip
 
 
 def new_methods(setting: Setting) -> list[Result]:
@@ -128,9 +153,12 @@ def new_methods(setting: Setting) -> list[Result]:
     return [_timed(setting, kind(at.brain, at.batch)) for kind in kinds]
 
 
-def _timed(setting: Setting, method: RelevanceMethod) -> Result:
+def _timed(setting: Setting, method: RelevanceMethod, scans: Tensor | None = None) -> Result:
+    """Time a method on the scan of the scene, or a scan of several that are explained together."""
     at = scene(setting.grid_mm, setting.device)
-    return Result(f"explain: {method.name}", setting.median(lambda: method.attribute(at.network, at.scan, TARGET)))
+    volumes = at.scan if scans is None else scans
+    seconds = setting.median(lambda: method.attribute(at.network, volumes, TARGET)) / len(volumes)
+    return Result(f"explain: {method.name}" + ("" if scans is None else f", of {len(scans)} together"), seconds)
 
 
 def beside_captum(setting: Setting) -> list[Result]:
@@ -149,14 +177,15 @@ def _epochs(precision: learning.Precision, engine: learning.Engine) -> Step:
 
 STEPS: dict[str, Step] = {
     "convolution against float64": block,
+    "our kernels against float64": own_kernels,
     "quick ways against plain ones": exactness,
     "four methods": four_methods,
-    "epochs, bf16, plain": _epochs("bf16", "plain"),
-    "epochs, float32, plain": _epochs("float32", "plain"),
-    "beside Captum": beside_captum,
-    "epochs, bf16, fused": _epochs("bf16", "fused"),
     "epochs, float32, fused": _epochs("float32", "fused"),
+    "epochs, bf16, fused": _epochs("bf16", "fused"),
+    "epochs, bf16, plain": _epochs("bf16", "plain"),
+    "beside Captum": beside_captum,
     "the other methods": new_methods,
+    "epochs, float32, plain": _epochs("float32", "plain"),
 }
 
 
@@ -166,7 +195,7 @@ def whole_paper(sheet: Sheet) -> Result | None:
     None where epochs or methods were not measured.
     """
     trained = {r.name: r.seconds for r in sheet.results if r.name.startswith("train, a scan")}
-    explained = sheet.seconds("four methods, one scan")
+    explained = sheet.seconds(TOGETHER)
     if not trained or explained is None:
         return None
     best = min(trained, key=lambda name: trained[name])

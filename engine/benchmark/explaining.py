@@ -79,9 +79,9 @@ def gradients(setting: Setting) -> list[Result]:
     if setting.against != "captum":
         raise UserError(f"--against {setting.against}: only occlusions have such a way; use captum")
     theirs = _apart(setting, others.captum_gradients)
-    theirs.work()
+    recorded = theirs.record().to(at.scan.device)
     difference = 0.0
-    for (name, found), other in zip(ours().items(), theirs.recorded.to(at.scan.device), strict=True):
+    for (name, found), other in zip(ours().items(), recorded, strict=True):
         # In the brain, where ours are right; Captum may give the other sign's convention. Where two places of a pooling
         # window are equal up to rounding, each may have passed the gradient on, so the largest difference says little.
         own, theirs_there = found[at.brain.mask].abs(), other[at.brain.mask].abs()
@@ -100,7 +100,7 @@ def _dense(at: Scene, patches: list[Patch]) -> Sample:
     volume = at.scan[0, 0]
 
     def work() -> None:
-        sample.recorded = patch_margins(at.network, volume, patches, TARGET, at.batch, "dense")[1]
+        sample.recorded = patch_margins(at.network, volume[None], [patches], TARGET, at.batch, "dense")[1]
 
     sample = Sample(work, len(patches), len(patches) + 1)
     return sample
@@ -126,10 +126,10 @@ def _time_sample(setting: Setting, at: Scene, ours: Ours, sample: Sample) -> lis
     name, places = ours.name, ours.places
     with torch.no_grad():
         intact = margins(at.network(at.scan))[0, TARGET].double().cpu()
-    sample.work()
+    recorded = sample.record()
     difference = None
     if sample.places:
-        theirs, changed = sample.recorded.cpu(), intact - ours.drops
+        theirs, changed = recorded.cpu(), intact - ours.drops
         difference = agree(name, float((torch.sigmoid(changed) - torch.sigmoid(theirs)).abs().max()), PROBABILITY_ATOL)
         agree(f"{name}, margins", float((changed - theirs).abs().max()), MARGIN_RTOL * max(1.0, float(theirs.std())))
 

@@ -36,12 +36,20 @@ class Sample:
         places: how many places it occludes.
         passes: forward passes in all, the intact scan included.
         recorded: (places,) margins with each place occluded, in the order asked for.
+        exactly: the work in float32, where it is otherwise done by fewer bits: by default torch lets the convolutions
+            of a GPU round to TF32.
     """
 
     work: Callable[[], None]
     places: int
     passes: int
     recorded: Tensor = field(default_factory=lambda: torch.empty(0))
+    exactly: Callable[[], None] | None = None
+
+    def record(self) -> Tensor:
+        """Do the work once, exactly, and return what it recorded."""
+        (self.exactly or self.work)()
+        return self.recorded
 
 
 def apart(factory: Callable[..., Sample], grid_mm: int, device: torch.device, *arguments: Any) -> Sample:
@@ -52,10 +60,11 @@ def apart(factory: Callable[..., Sample], grid_mm: int, device: torch.device, *a
     """
     process = _other_process()
 
-    def work() -> None:
-        sample.recorded, sample.passes = process.submit(_work).result()
+    def work(exactly: bool = False) -> None:
+        sample.recorded, sample.passes = process.submit(_work, exactly).result()
 
     sample = Sample(work, *process.submit(_begin, factory.__name__, grid_mm, device, arguments).result())
+    sample.exactly = functools.partial(work, True)
     return sample
 
 
@@ -73,9 +82,14 @@ def _begin(factory: str, grid_mm: int, device: torch.device, arguments: Sequence
     return _sample.places, _sample.passes
 
 
-def _work() -> tuple[Tensor, int]:
+def _work(exactly: bool) -> tuple[Tensor, int]:
     assert _sample is not None
-    _sample.work()
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = before and not exactly
+    try:
+        _sample.work()
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
     return _sample.recorded.cpu(), _sample.passes
 
 

@@ -102,10 +102,10 @@ class TrainingConfig(Section):
         None, ge=2, description="training scans drawn for mean and std; default all"
     )
     normalisation_epsilon: float = Field(0.0, ge=0, description="added to the standard deviation")
-    precision: Literal["float32", "bf16"] = Field("float32", description="bf16: autocast on CUDA")
+    precision: Literal["float32", "bf16"] = Field("float32", description="bf16: of convolutions on CUDA")
     channels_last: bool = Field(False, description="memory layout; fused steps always have it")
     engine: Literal["auto", "plain", "fused"] = Field(
-        "auto", description="auto: fused steps on the CPU; fused: on a GPU too, where they are not proven to be quicker"
+        "auto", description="auto: fused steps on the CPU, and on a GPU with kernels for them; plain: torch's modules"
     )
     processes: int | None = Field(
         None,

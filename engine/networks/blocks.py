@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.networks.fused_step import bordered
+from engine.networks.kernels import by_kernels, first_block
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Block:
 
     def __call__(self, activations: Tensor) -> Tensor:
         """Return the (n, c', x', y', z') outputs of maps (n, c, x, y, z) with their border."""
+        if activations.shape[1] == 1 and by_kernels(activations):
+            return first_block(activations, self.weight, self.bias, self.pool, relu=True)
         # The largest of a window is the same before and after the ReLU; after pooling there is less to do.
         return largest(functional.conv3d(activations, self.weight, self.bias), self.pool).relu_()
 
@@ -59,6 +62,21 @@ class Block:
     def of_constant(self, value: float) -> Tensor:
         """Return every output, (c',), of a volume that is `value` everywhere."""
         return (self.bias + value * self.weight.sum(dim=(1, 2, 3, 4))).relu()
+
+
+def logits_through_blocks(network: nn.Module, volumes: Tensor) -> Tensor:
+    """Return network(volumes), (n, classes), in eval mode; by folded blocks where a GPU has kernels for them.
+
+    Args:
+        volumes: (n, 1, x, y, z).
+    """
+    blocks = sequential_blocks(network) if by_kernels(volumes) else None
+    if not blocks:
+        return network(volumes)
+    maps = volumes
+    for block in blocks:
+        maps = block(block.bordered(maps))
+    return network.get_submodule("classifier")(maps)
 
 
 def largest(maps: Tensor, pool: int) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.errors import UserError
+from engine.networks.kernels import why_not
 
 SOURCE, TARGET, KERNEL = 8, 16, 3  # channels and kernel of the second block of the paper's network
 CHECKED, TIMED = (2, SOURCE, 20, 21, 22), (2, SOURCE, 64, 64, 64)
@@ -107,6 +108,14 @@ def check_card(device: torch.device, precision: str, say: Callable[[str], None])
         torch.__version__, torch.backends.cudnn.version() or 0, dtype, lambda d: kept_check(device, d)
     ):
         say(f"  {line}")
+    for line in kernels_left_aside(device):
+        say(f"  {line}")
+
+
+def kernels_left_aside(device: torch.device) -> list[str]:
+    """Say in at most one line that the kernels of our own are not used, and why."""
+    why = why_not(device)
+    return [f"without kernels of our own ({why}): training and occlusion take longer"] if why else []
 
 
 @functools.cache

@@ -19,15 +19,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engine.networks.kernels import by_kernels, first_block, weight_gradient
+
 Window = tuple[slice, ...]
+Settings = tuple[int, Window | None, bool]  # pool, the part that is computed, whether by bfloat16
 
 
-def fused_logits(network: nn.Module, volumes: Tensor, box: Sequence[slice] | None = None) -> Tensor:
+def fused_logits(network: nn.Module, volumes: Tensor, box: Sequence[slice] | None = None, half: bool = False) -> Tensor:
     """Return what network(volumes) does, (n, classes) logits, of a network that `fuses`; running statistics too.
 
     Args:
         volumes: (n, 1, x, y, z).
         box: outside it every volume is 0; None: nothing is known.
+        half: convolutions take bfloat16; all else, sums and statistics among them, stays as it is.
     """
     features, maps = network.get_submodule("features"), volumes
     assert isinstance(features, nn.Sequential)
@@ -39,7 +43,7 @@ def fused_logits(network: nn.Module, volumes: Tensor, box: Sequence[slice] | Non
         if number == 0 and box is not None:
             inside = [slice(one.start + n, one.stop + n) for one, n in zip(box, border, strict=True)]
             window = _reached(maps.shape[2:], convolution, pool, inside)
-        maps = _block(maps, convolution, norm, pool, window)
+        maps = _block(maps, convolution, norm, (pool, window, half))
     return network.get_submodule("classifier")(maps)
 
 
@@ -79,9 +83,9 @@ def _reached(shape: Sequence[int], convolution: nn.Conv3d, pool: int, box: Seque
     return tuple(reached)
 
 
-def _block(maps: Tensor, convolution: nn.Conv3d, norm: nn.BatchNorm3d, pool: int, window: Window | None) -> Tensor:
+def _block(maps: Tensor, convolution: nn.Conv3d, norm: nn.BatchNorm3d, settings: Settings) -> Tensor:
     outputs, mean, variance, count = _Block.apply(
-        maps, convolution.weight, norm.weight, norm.bias, (norm.eps, pool, window)
+        maps, convolution.weight, norm.weight, norm.bias, (norm.eps, *settings)
     )
     with torch.no_grad():
         shift = 0 if convolution.bias is None else convolution.bias
@@ -100,13 +104,18 @@ class _Block(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, maps, weight, gain, offset, settings):
-        eps, pool, window = settings
+        eps, pool, window, half = settings
         shape = [n - k + 1 for n, k in zip(maps.shape[2:], weight.shape[2:], strict=True)]
         window = window or tuple(slice(0, n) for n in shape)
         inputs = maps[(..., *(slice(w.start, w.stop + k - 1) for w, k in zip(window, weight.shape[2:], strict=True)))]
         sign = torch.where(gain < 0, -1.0, 1.0).to(gain)
         signed = weight * _along(sign, 0)
-        found = functional.conv3d(inputs, signed)
+        kind = torch.bfloat16 if half else maps.dtype
+        if maps.shape[1] == 1 and by_kernels(maps):
+            found, inputs = first_block(inputs, signed), inputs.to(kind)
+        else:
+            inputs = inputs.to(kind)
+            found = functional.conv3d(inputs, signed.to(kind)).to(maps.dtype)
         count, channels = len(maps) * math.prod(shape), len(weight)
         rows = found.movedim(1, -1).reshape(-1, channels)  # a view where channels lie last
         mean = rows.sum(0) / count
@@ -146,11 +155,27 @@ class _Block(torch.autograd.Function):
                 arriving, centred, three, three, [0] * 3, [1] * 3, False, index
             )
         behind += arriving
-        of_maps, of_weight, _ = torch.ops.aten.convolution_backward(
-            behind, inputs, signed, None, [1] * 3, [0] * 3, [1] * 3, False, [0] * 3, 1,
-            [ctx.needs_input_grad[0], True, False],
-        )  # fmt: skip
+        of_maps, of_weight = _convolution_gradients(inputs, behind.to(inputs.dtype), signed, ctx.needs_input_grad[0])
+        if of_maps is not None:
+            of_maps = of_maps.to(gradient.dtype)
         return of_maps, of_weight * _along(sign, 0), of_gain * sign, of_offset, None
+
+
+def _convolution_gradients(
+    inputs: Tensor, behind: Tensor, weight: Tensor, of_inputs: bool
+) -> tuple[Tensor | None, Tensor]:
+    """Return the gradients of the inputs of a valid convolution, where asked for, and of its weights."""
+    if not behind.is_cuda:
+        of_maps, of_weight, _ = torch.ops.aten.convolution_backward(
+            behind, inputs, weight.to(inputs.dtype), None, [1] * 3, [0] * 3, [1] * 3, False, [0] * 3, 1,
+            [of_inputs, True, False],
+        )  # fmt: skip
+        return of_maps, of_weight.to(weight.dtype)
+    of_maps = None
+    if of_inputs:  # cuDNN is quicker forwards than backwards
+        mirrored = weight.flip(2, 3, 4).transpose(0, 1).to(behind.dtype)
+        of_maps = functional.conv3d(behind, mirrored, padding=[k - 1 for k in weight.shape[2:]])
+    return of_maps, weight_gradient(inputs, behind, weight)
 
 
 def _along(values: Tensor, axis: int = 1) -> Tensor:

@@ -1,4 +1,4 @@
-"""Gradients through the convolutions of a network, on the CPU, with less to compute than autograd has.
+"""Gradients through the convolutions of a network, with less to compute than autograd has.
 
 Exact to rounding (where two places of a pooling window are equal up to it, either may pass the gradient on):
 - Batch norm is folded into the convolutions (engine/networks/blocks.py); its backward pass costs as much as they do.
@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.networks.blocks import Block
+from engine.networks.kernels import by_kernels, first_block
 from engine.relevance.base import Box
 
 
@@ -79,14 +80,14 @@ class _Passed:
         self.outputs = self._inside.detach()
         if tuple(self.outputs.shape[2:]) != tuple(shape):
             whole = block.bias.relu()[:, None, None, None].expand(len(maps), -1, *shape)
-            self.outputs = whole.contiguous(memory_format=torch.channels_last_3d)
+            self.outputs = whole.contiguous(memory_format=_layout(whole))
             self.outputs[_of(self._window)] = self._inside.detach()
 
     def back(self, gradient: Tensor) -> Tensor:
         """Return the (n, c, x, y, z) gradient with respect to the maps, from that with respect to the outputs."""
         (behind,) = torch.autograd.grad(self._inside, self._convolved, gradient[_of(self._window)])
         weight = self._block.weight
-        mirrored = weight.flip(2, 3, 4).transpose(0, 1).contiguous(memory_format=torch.channels_last_3d)
+        mirrored = weight.flip(2, 3, 4).transpose(0, 1).contiguous(memory_format=_layout(weight))
         found = _convolved(behind, mirrored, None, [k - 1 for k in weight.shape[2:]])
         border = self._block.border
         if not any(border) and found.shape == self._shape:
@@ -97,9 +98,17 @@ class _Passed:
         return whole[_of(tuple(slice(m, m + n) for m, n in zip(border, self._shape[2:], strict=True)))]
 
 
+def _layout(maps: Tensor) -> torch.memory_format:
+    """Return how channels lie where convolutions are quickest: on the CPU last."""
+    return torch.contiguous_format if maps.is_cuda else torch.channels_last_3d
+
+
 def _convolved(maps: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[int] = (0, 0, 0)) -> Tensor:
-    """Return conv3d, by oneDNN for single scans, too: torch leaves it aside for some, several times as slow."""
-    if torch.backends.mkldnn.is_available() and maps.dtype == torch.float32:
+    """Return conv3d; on the CPU by oneDNN for single scans, too, which torch leaves aside for some and then is slow."""
+    if maps.is_cuda:
+        if maps.shape[1] == 1 and not any(padding) and by_kernels(maps):
+            return first_block(maps, weight, bias)
+    elif torch.backends.mkldnn.is_available() and maps.dtype == torch.float32:
         return torch.mkldnn_convolution(maps, weight, bias, padding, (1, 1, 1), (1, 1, 1), 1)
     return functional.conv3d(maps, weight, bias, padding=tuple(padding))
 

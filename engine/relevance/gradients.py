@@ -40,9 +40,9 @@ def input_gradient(
 
     Args:
         box: of the voxels whose gradient is asked for; that of others may be 0.
-        guided: inside guided_relus. On the CPU, convolutions are computed without their modules, hooks and all.
+        guided: inside guided_relus. Convolutions are computed without their modules, hooks and all.
     """
-    blocks = None if volumes.is_cuda else sequential_blocks(model)
+    blocks = sequential_blocks(model)
     if not blocks:
         return _gradient(model, volumes, explained_class)[:, 0]
     classifier = model.get_submodule("classifier")

@@ -73,9 +73,10 @@ def changing_positions(changed: Tensor, half_width: int, stride: int) -> np.ndar
     Args:
         changed: (x, y, z) bool.
     """
-    counts = np.pad(changed.cpu().numpy().astype(np.int32), ((1, 0),) * 3).cumsum(0).cumsum(1).cumsum(2)
+    found = changed.cpu().numpy()
     for axis, n in enumerate(changed.shape):
-        centres = np.arange(0, n, stride)
-        low, high = np.maximum(centres - half_width, 0), np.minimum(centres + half_width, n)
-        counts = counts.take(high, axis=axis) - counts.take(low, axis=axis)
-    return np.argwhere(counts > 0)
+        along = found.swapaxes(0, axis)
+        centres = range(0, n, stride)
+        windows = [along[max(0, centre - half_width) : min(n, centre + half_width)] for centre in centres]
+        found = np.stack([np.logical_or.reduce(window, 0) for window in windows]).swapaxes(0, axis)
+    return np.argwhere(found)

@@ -48,42 +48,61 @@ class PatchOcclusion(RelevanceMethod):
         check_volumes(volumes)
 
         def of_one(volume: Tensor) -> tuple[Tensor, Tensor]:
-            patches, bring = self.parts(volume, fill_volume(self.reference, volume, self.brain))
-            if not patches:
-                return bring(volume.new_zeros(0)), bring(volume.new_zeros(0))
-            margin, probability = drops(
-                *patch_margins(model, volume, patches, explained_class, self.batch, self.engine)
-            )
-            return bring(margin), bring(probability)
+            return self._drops(model, volume[None], explained_class)[0]
 
-        return Relevance(*(torch.stack(part) for part in zip(*each_volume(volumes, of_one), strict=True)))
+        together = volumes.is_cuda and self.engine == "incremental" and sequential_blocks(model) is not None
+        found = self._drops(model, volumes[:, 0], explained_class) if together else each_volume(volumes, of_one)
+        return Relevance(*(torch.stack(part) for part in zip(*found, strict=True)))
+
+    def _drops(self, model: nn.Module, volumes: Tensor, explained_class: int) -> list[tuple[Tensor, Tensor]]:
+        """Return the ((*native), (*native)) drops of margin and of probability of each of (v, x, y, z) volumes.
+
+        A GPU waits for the next kernel where regions are small: the patches of several volumes go through it together.
+        """
+        parts = [self.parts(volume, fill_volume(self.reference, volume, self.brain)) for volume in volumes]
+        patches = [own for own, _ in parts]
+        intact, changed = patch_margins(model, volumes, patches, explained_class, self.batch, self.engine)
+        each = changed.split([len(own) for own in patches])
+        return [
+            tuple(bring(part) for part in drops(one[None], of_volume))  # type: ignore[misc]  # two of them
+            for one, of_volume, (_, bring) in zip(intact, each, parts, strict=True)
+        ]
 
 
 def patch_margins(
-    model: nn.Module, volume: Tensor, patches: Sequence[Patch], explained_class: int, batch: BatchSize, engine: str
+    model: nn.Module,
+    volumes: Tensor,
+    patches: Sequence[Sequence[Patch]],
+    explained_class: int,
+    batch: BatchSize,
+    engine: str,
 ) -> tuple[Tensor, Tensor]:
-    """Return ((1,) margin of the intact volume, (n,) margins with each patch replaced), float64, on its device.
+    """Return ((v,) margins of the intact volumes, (n,) margins with each patch replaced), float64, on their device.
 
     Args:
         model: in eval mode.
-        volume: (x, y, z) float32.
+        volumes: (v, x, y, z) float32.
+        patches: of each volume; n in all, one volume after the other.
         engine: incremental or dense; networks that are not a sequence of convolutions are always dense.
     """
     is_sequence = engine == "incremental" and sequential_blocks(model) is not None
     with torch.no_grad():
-        return (incremental_margins if is_sequence else _dense)(model, volume, patches, explained_class, batch)
+        return (incremental_margins if is_sequence else _dense)(model, volumes, patches, explained_class, batch)
 
 
 def _dense(
-    model: nn.Module, volume: Tensor, patches: Sequence[Patch], explained_class: int, batch: BatchSize
+    model: nn.Module, volumes: Tensor, patches: Sequence[Sequence[Patch]], explained_class: int, batch: BatchSize
 ) -> tuple[Tensor, Tensor]:
-    intact = margins(model(volume[None, None]))[:, explained_class].double()
+    intact = [margins(model(volume[None, None]))[:, explained_class].double() for volume in volumes]
+    fits = volumes_that_fit(volumes[0].numel() * footprint(model), volumes.device, batch.at_most)
 
-    def part(start: int, stop: int) -> Tensor:
-        volumes = volume.expand(stop - start, 1, *volume.shape).clone()
-        for row, patch in enumerate(patches[start:stop]):
-            volumes[row, 0][patch.box] = patch.values()
-        return margins(model(volumes))[:, explained_class].double()
+    def of_one(volume: Tensor, own: Sequence[Patch]) -> Tensor:
+        def part(start: int, stop: int) -> Tensor:
+            copies = volume.expand(stop - start, 1, *volume.shape).clone()
+            for row, patch in enumerate(own[start:stop]):
+                copies[row, 0][patch.box] = patch.values()
+            return margins(model(copies))[:, explained_class].double()
 
-    fits = volumes_that_fit(volume.numel() * footprint(model), volume.device, batch.at_most)
-    return intact, batch.run(len(patches), part, fits) if len(patches) else intact[:0]
+        return batch.run(len(own), part, fits) if len(own) else intact[0][:0]
+
+    return torch.cat(intact), torch.cat([of_one(volume, own) for volume, own in zip(volumes, patches, strict=True)])

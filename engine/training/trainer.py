@@ -18,9 +18,11 @@ from engine.config.schema import TrainingConfig
 from engine.errors import RunError
 from engine.images.grid import Grid
 from engine.networks.architectures import build_network, footprint
+from engine.networks.blocks import logits_through_blocks
 from engine.networks.cnn3d import margins
 from engine.networks.device import is_out_of_memory, volumes_that_fit
 from engine.networks.fused_step import fused_logits, fuses
+from engine.networks.kernels import usable
 from engine.training.augmentation import left_right
 from engine.training.checkpoints import load_progress, save_progress
 from engine.training.normalisation import ScanScaling, fit_normalisation
@@ -105,7 +107,8 @@ class Trainer:
             self._say(f"{job.model}: the effects of sites on intensities cannot be told, and are not taken out")
         self.objective = setup.objective.fitted(job.train)
         network = build_network(setup.grid_mm, config.dropout, job.seed, config.network).to(setup.device)
-        wanted = config.engine == "fused" or (config.engine == "auto" and setup.device.type == "cpu")
+        quicker = setup.device.type == "cpu" or usable(setup.device)
+        wanted = config.engine == "fused" or (config.engine == "auto" and quicker)
         self._fused = wanted and fuses(network)
         self._channels_last = config.channels_last or self._fused
         self.network = network.to(memory_format=torch.channels_last_3d) if self._channels_last else network  # type: ignore[call-overload]  # no stub has it
@@ -199,8 +202,8 @@ class Trainer:
             batch = self._augment(batch, chunk)
             truth = self.objective.truth(chunk, device)
             self._optimiser.zero_grad(set_to_none=True)
-            with torch.autocast(device.type, torch.bfloat16, enabled=half):
-                logits = fused_logits(network, batch, volumes.box) if self._fused else network(batch).float()
+            with torch.autocast(device.type, torch.bfloat16, enabled=half and not self._fused):
+                logits = fused_logits(network, batch, volumes.box, half) if self._fused else network(batch).float()
                 loss = self.objective.loss(logits, truth)
             loss.backward()
             self._optimiser.step()
@@ -276,7 +279,8 @@ def predict_margins(
     network.eval()
     size = volumes_that_fit(volumes.voxels * footprint(network), next(network.parameters()).device, batch)
     parts: list[Tensor] = [
-        margins(network(part))[:, 1].double().cpu() for part in volumes.batches(chunked(scans, size))
+        margins(logits_through_blocks(network, part))[:, 1].double().cpu()
+        for part in volumes.batches(chunked(scans, size))
     ]
     return torch.cat(parts).numpy() if parts else np.zeros(0)
 

@@ -77,8 +77,9 @@ CALM = _nuisance(anatomy_mm=0.5, scaling_sd=0.01, bias_sd=0.02, contrast_sd=0.02
 STILL = _nuisance(
     anatomy_mm=0.3, scaling_sd=0.005, bias_sd=0.01, contrast_sd=0.01, noise_sd=0.01, ageing=0.5, severity_sd=0.3
 )
-# All is measured where the truth is distributed and where it is focal. Near the effects from which on networks were seen to find the change (docs/simulation.md); cohorts whose networks do
-# not find it are shown and enter no mean.
+# All is measured once where the truth is distributed and once where it is focal. Effects are near those from which on
+# networks were seen to find the change (docs/simulation.md); cohorts whose networks do not find it are shown and enter
+# no mean.
 CELLS = (
     Cell("typical_ad", 1.4, DISTRIBUTED, ALL),
     Cell("typical_ad", 0.8, DISTRIBUTED),
