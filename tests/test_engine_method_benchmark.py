@@ -12,6 +12,7 @@ from phenotype_factory import OF_HEADS, make_heads
 from scipy import stats
 
 from engine.cli.benchmark_plan import plan_lines
+from engine.cli.main import main as command_line
 from engine.config.loading import parse_override
 from engine.errors import UserError
 from engine.pipeline.method_benchmark import seeds
@@ -260,6 +261,52 @@ def test_a_key_twice_is_not_written(tmp_path):
     twice = pd.concat([cell_frame(), cell_frame()])
     with pytest.raises(ValueError, match="not unique"):
         write_benchmark(tmp_path, {}, {"cells": twice})
+
+
+def only(frame: pd.DataFrame, *cells: str) -> pd.DataFrame:
+    return frame[frame["cell"].isin(cells)]
+
+
+def test_benchmarks_that_were_computed_apart_are_joined(benchmark, tmp_path, capsys):
+    """The first has a cohort of its own and one of the second; what the second says of that one is not taken."""
+    manifest = benchmark.manifest | {"command": "first", "created": "2026-12-01", "device": "CPU"}
+    scores, cells = benchmark.table("truth_scores"), benchmark.table("cells")
+    write_benchmark(tmp_path / "a", manifest, {
+        "cells": only(cells, "typical_ad-1.4", "null-0"),
+        "truth_scores": only(scores, "typical_ad-1.4").assign(value=0.99),
+    })  # fmt: skip
+    output = tmp_path / "out"
+    folders = f"{tmp_path / 'a'},{benchmark.folder}"
+    assert command_line({}, ["benchmark", "--join", folders, "--output", str(output)]) == 0
+    found = Benchmark(output)
+    assert sorted(found.table("cells")["cell"]) == sorted(cells["cell"])
+    assert found.manifest["cells"] == ["typical_ad-1.4", "null-0", "left_hippocampus-2", "blobs-2"]
+    assert found.manifest["commands"] == ["first", benchmark.manifest["command"]]
+    assert found.manifest["seconds"] == cells["seconds"].sum()
+    mine = found.table("truth_scores").set_index("cell")["value"]
+    assert (mine["typical_ad-1.4"] == 0.99).all()
+    theirs = only(scores, "blobs-2")["value"].to_numpy()
+    assert (mine["blobs-2"].to_numpy() == theirs).all()
+    text = (output / "findings.md").read_text()
+    assert f"Made by `first`, `{benchmark.manifest['command']}` (2026-12-01, CPU" in text
+    assert (
+        command_line({}, ["benchmark", "--join", f"{output},{benchmark.folder}", "--output", str(tmp_path / "again")])
+        == 0
+    )
+    assert (tmp_path / "again" / "findings.md").read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("folders", "error"),
+    [("{a}", "two or more"), ("{a},{a}/none", "there is no benchmark"), ("{a},{b}", "has seed 1"), (None, "--output")],
+)
+def test_benchmarks_that_cannot_be_joined_are_refused(benchmark, tmp_path, capsys, folders, error):
+    other = write_benchmark(tmp_path / "b", benchmark.manifest | {"seed": 1}, {"cells": cell_frame()})
+    named = (folders or "{a},{b}").format(a=benchmark.folder, b=other.folder)
+    output = [] if folders is None else ["--output", str(tmp_path / "out")]
+    assert command_line({}, ["benchmark", "--join", named, *output]) in (1, 2)
+    assert error in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_markdown_has_a_line_a_row():

@@ -184,6 +184,8 @@ def benchmark_parser() -> argparse.ArgumentParser:
     add_device(p)
     p.add_argument("--against", type=Path, metavar="FOLDER", help="compute nothing: lay the tables of --output beside "
                    "those of this folder, of another seed, and say whether they rank the methods alike")  # fmt: skip
+    p.add_argument("--join", metavar="FOLDERS", help="compute nothing: put the cohorts of several benchmarks together "
+                   "in --output; the folders of their tables, with commas between")  # fmt: skip
     p.add_argument("--plan", action="store_true", help="print what would be done; do nothing")
     add_json(p)
     return p
@@ -193,6 +195,8 @@ def run_method_benchmark(options: argparse.Namespace, device: str, progress: Pro
     """Run `benchmark`."""
     if options.against:
         return _against(options)
+    if options.join is not None:
+        return _join(options, progress)
     from engine.pipeline.method_benchmark.cells import FULL, QUICK, chosen, phenotype_cells  # noqa: PLC0415
     from engine.pipeline.method_benchmark.command import Request, run_benchmark  # noqa: PLC0415
     from engine.pipeline.run import check_store  # noqa: PLC0415
@@ -236,6 +240,19 @@ def _against(options: argparse.Namespace) -> int:
     own = options.output or options.store / "benchmark"
     first = PACKAGED if options.output is None and not (own / MANIFEST).is_file() else own
     print(compared(Benchmark(first), Benchmark(options.against)), end="", flush=True)
+    return 0
+
+
+def _join(options: argparse.Namespace, progress: Progress) -> int:
+    """Put the benchmarks of --join together."""
+    from engine.pipeline.method_benchmark.joining import join  # noqa: PLC0415
+
+    if options.output is None:
+        raise UserError("--join: say by --output where the tables go")
+    joined = join([Path(name).expanduser() for name in _names(options.join)], options.output.resolve())
+    progress.say(f"{len(joined.manifest['cells'])} cohorts in {joined.folder}")
+    if options.json:
+        print(json.dumps({"benchmark": str(joined.folder), **joined.manifest}), flush=True)
     return 0
 
 

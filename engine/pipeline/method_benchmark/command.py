@@ -13,14 +13,12 @@ from engine.pipeline import stages
 from engine.pipeline.fingerprints import VERSION
 from engine.pipeline.method_benchmark.cells import Extent, configuration
 from engine.pipeline.method_benchmark.collect import collect
-from engine.pipeline.method_benchmark.findings import findings
+from engine.pipeline.method_benchmark.findings import FINDINGS, findings
 from engine.pipeline.run import Run, locked
 from engine.progress import Progress
 from store import SPEC_VERSION
 from store.benchmark import Benchmark, write_benchmark
 from store.words import duration
-
-FINDINGS = "findings.md"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -22,6 +25,7 @@ from engine.pipeline.method_benchmark.words import counted, interval_words, labe
 from store.benchmark import IMPOSED, PHENOTYPE, Benchmark
 from store.keys import explains
 
+FINDINGS = "findings.md"
 # Mean relevance mass accuracy over 13 tasks in Siegel et al. 2025 (arXiv 2508.02560).
 PUBLISHED = {
     "smoothgrad": 0.293, "input_x_gradient": 0.263, "deeplift": 0.257, "lrp": 0.191, "guided_backprop": 0.155,
@@ -34,7 +38,7 @@ def findings(benchmark: Benchmark) -> str:
     manifest = benchmark.manifest
     parts = [
         "# What the benchmark found",
-        f"Made by `{manifest['command']}` ({manifest['created'][:10]}, {manifest['device']}, "
+        f"Made by {_commands(manifest)} ({manifest['created'][:10]}, {manifest['device']}, "
         f"{manifest['seconds'] / 60:.0f} min); the text is made from the tables by `engine/pipeline/method_benchmark`. "
         + _whose(benchmark),
         *_cells(benchmark), *_phenotypes(benchmark), *_standing(benchmark), *averages(benchmark),
@@ -42,6 +46,11 @@ def findings(benchmark: Benchmark) -> str:
         *_randomised(benchmark), *_null(benchmark), *_peaks(benchmark),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
+
+
+def _commands(manifest: Mapping[str, Any]) -> str:
+    """Name the command, or, of a benchmark that was put together, the commands."""
+    return ", ".join(f"`{command}`" for command in manifest.get("commands") or [manifest["command"]])
 
 
 def _whose(benchmark: Benchmark) -> str:
