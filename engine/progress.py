@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -83,3 +84,24 @@ class Progress:
             task = Task(label, total, done, self.console, bars)
             yield task
             task.close()
+
+
+class ToldProgress(Progress):
+    """Progress in plain lines, each handed to a function: of a worker, whose run has the terminal."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self.console = Console(file=_Lines(tell), soft_wrap=True, force_terminal=False)
+
+
+class _Lines(io.StringIO):
+    """A text file that hands over every line once it is whole."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        super().__init__()
+        self._tell, self._started = tell, ""
+
+    def write(self, text: str) -> int:
+        *lines, self._started = (self._started + text).split("\n")
+        for line in lines:
+            self._tell(line)
+        return len(text)

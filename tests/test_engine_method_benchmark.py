@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from phenotype_factory import OF_HEADS, make_heads
 from scipy import stats
 
 from engine.cli.benchmark_plan import plan_lines
 from engine.cli.main import main as command_line
 from engine.config.loading import parse_override
-from engine.errors import UserError
-from engine.pipeline.method_benchmark import seeds
+from engine.errors import RunError, UserError
+from engine.pipeline.method_benchmark import lanes, seeds
 from engine.pipeline.method_benchmark.cells import (
     ALL,
     CELLS,
     DISTRIBUTED,
+    FOCAL,
     FULL,
     NONE,
     QUICK,
@@ -32,6 +37,7 @@ from engine.pipeline.method_benchmark.cells import (
 from engine.pipeline.method_benchmark.command import Request, run_benchmark
 from engine.pipeline.method_benchmark.findings import findings
 from engine.pipeline.method_benchmark.kinds_of_truth import is_free_in_place
+from engine.pipeline.method_benchmark.lanes import cohorts_at_once, completed, together
 from engine.pipeline.method_benchmark.leaderboard import (
     contradictions,
     detectable,
@@ -339,6 +345,55 @@ def test_a_small_benchmark_from_cohort_to_findings(tmp_path):
     assert "do not find what was imposed" in text or "find what was imposed wherever something was" in text
 
 
+def _one(folder, cell: Cell, progress: Progress) -> tuple[Path, bool]:
+    """Stands for a run: says something, and writes how many threads it had."""
+    if cell.scenario == "blobs":
+        os.kill(os.getpid(), signal.SIGKILL)
+    progress.say("computed")
+    with progress.task("scans", 2) as task:
+        task.advance(2)
+    (folder / cell.name).write_text(str(torch.get_num_threads()))
+    return folder / cell.name, cell.effect > 0
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_cohorts_are_computed_beside_each_other_by_one_thread_each(tmp_path, capfd, processes):
+    cells, before = (Cell("typical_ad", 1.0, DISTRIBUTED), Cell("null", 0.0, NONE)), torch.get_num_threads()
+    found = completed(cells, partial(_one, tmp_path), "cpu", processes, Progress())
+    assert list(found) == list(cells)
+    assert [is_new for _, is_new in found.values()] == [True, False]
+    assert [folder.read_text() for folder, _ in found.values()] == ["1", "1"]
+    assert torch.get_num_threads() == before
+    said = capfd.readouterr().err
+    assert ("typical_ad-1: computed" in said) == (processes == 2), "whose line it is, where several speak"
+    assert said.count("computed") >= 2
+
+
+def test_a_cohort_whose_process_ends_is_named(tmp_path):
+    cells = (Cell("blobs", 2.0, FOCAL), Cell("null", 0.0, NONE))
+    with pytest.raises(RunError, match=r"the process of blobs-2 ended \(code -9\).*--processes 1"):
+        completed(cells, partial(_one, tmp_path), "cpu", 2, Progress(quiet=True))
+
+
+@pytest.mark.parametrize(
+    ("count", "device", "asked", "memory", "expected"),
+    [(13, "cpu", None, 1e12, 4), (13, "cpu", None, 8e9, 2), (13, "cpu", None, 1e9, 1), (2, "cpu", None, 1e12, 2),
+     (13, "cpu", 3, 1e9, 3), (13, "cuda", None, 1e12, 1)],
+)  # fmt: skip
+def test_cohorts_at_once_are_those_that_cores_and_memory_are_there_for(
+    monkeypatch, count, device, asked, memory, expected
+):
+    monkeypatch.setattr(lanes.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(lanes, "_memory", lambda: memory)
+    assert cohorts_at_once(count, device, asked) == expected
+
+
+def test_how_long_cohorts_take_beside_each_other():
+    assert together([3.0, 1.0, 1.0, 2.0], 1) == 7
+    assert together([3.0, 1.0, 1.0, 2.0], 2) == 4
+    assert together([1.0], 4) == 1
+
+
 # -- the second kind of truth --------------------------------------------------------------------------------------
 
 ON_PHENOTYPES = {"sensitivity": 0.10, "guided_backprop": 0.30, "occlusion": 0.20, "lrp": 0.15}
@@ -422,7 +477,7 @@ def test_the_plan_says_about_how_long_each_cohort_takes(tmp_path):
     own = null.split("; about ")[1]
     assert null == f"  null-0: none; stability; about {own}"
     assert total == f"  in all about {own}, finished cohorts too"
-    assert lines("null", "two_regions")[-1] != total
+    assert lines("typical_ad-1.4", "null")[-1] != total
     assert lines("null", methods=("lrp", "occlusion"))[-1] != total
     assert not list(tmp_path.iterdir())
 

@@ -10,6 +10,7 @@ from engine.cohort.splits import split
 from engine.pipeline.inputs import read_cohort
 from engine.pipeline.method_benchmark.cells import Cell, configuration, people
 from engine.pipeline.method_benchmark.command import Request
+from engine.pipeline.method_benchmark.lanes import cohorts_at_once, together
 from engine.pipeline.method_benchmark.words import counted
 from engine.pipeline.run import Run
 from engine.progress import Progress
@@ -22,7 +23,7 @@ def plan_lines(request: Request, progress: Progress) -> Iterator[str]:
     Raises:
         UserError: a phenotype's cohort cannot be read.
     """
-    extent, seconds = request.extent, 0.0
+    extent, seconds = request.extent, []
     yield (
         f"benchmark of {counted(len(extent.cells), 'cohort')}, {extent.subjects} subjects a group, {extent.tested} of "
         f"each in the fixed test set, {extent.networks} networks; nothing is computed"
@@ -33,8 +34,10 @@ def plan_lines(request: Request, progress: Progress) -> Iterator[str]:
         measures = ", ".join(cell.measures) or "scores against the truth"
         of_cell = _seconds(request, cell, progress)
         yield f"  {cell.name}: {what}; {measures}; about {duration(of_cell)}"
-        seconds += of_cell
-    yield f"  in all about {duration(seconds)}, finished cohorts too"
+        seconds.append(of_cell)
+    at_once = cohorts_at_once(len(extent.cells), request.device, request.processes)
+    beside = f", {at_once} at once" if at_once > 1 else ""
+    yield f"  in all about {duration(together(seconds, at_once))}{beside}, finished cohorts too"
 
 
 def _seconds(request: Request, cell: Cell, progress: Progress) -> float:

@@ -181,6 +181,8 @@ def benchmark_parser() -> argparse.ArgumentParser:
     p.add_argument("--store", type=local_folder, default=DEFAULT_STORE, metavar="PATH",
                    help=f"result store of the runs (default: {DEFAULT_STORE})")  # fmt: skip
     p.add_argument("--output", type=Path, metavar="PATH", help="for tables and findings (default: STORE/benchmark)")
+    p.add_argument("--processes", type=int, metavar="N", help="cohorts at once, a thread each; numbers are the same "
+                   "with fewer (default: as many as there are cores, and 3.5 GB for each)")  # fmt: skip
     add_device(p)
     p.add_argument("--against", type=Path, metavar="FOLDER", help="compute nothing: lay the tables of --output beside "
                    "those of this folder, of another seed, and say whether they rank the methods alike")  # fmt: skip
@@ -218,7 +220,10 @@ def run_method_benchmark(options: argparse.Namespace, device: str, progress: Pro
     request = Request(
         chosen(QUICK if options.quick else FULL, scenarios, phenotypes), store,
         (options.output or store / "benchmark").resolve(), device, command, options.seed, methods,
+        options.processes,
     )  # fmt: skip
+    if options.processes is not None and options.processes < 1:
+        raise UserError("--processes: at least 1")
     if options.plan:
         from engine.cli.benchmark_plan import plan_lines  # noqa: PLC0415
 

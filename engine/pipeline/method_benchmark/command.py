@@ -1,4 +1,4 @@
-"""`run_pipeline.py benchmark`: a run for every cell, one after the other, and the tables and findings of all."""
+"""`run_pipeline.py benchmark`: a run for every cell, and the tables and findings of all."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from engine.pipeline import stages
 from engine.pipeline.fingerprints import VERSION
-from engine.pipeline.method_benchmark.cells import Extent, configuration
+from engine.pipeline.method_benchmark.cells import Cell, Extent, configuration
 from engine.pipeline.method_benchmark.collect import collect
 from engine.pipeline.method_benchmark.findings import FINDINGS, findings
+from engine.pipeline.method_benchmark.lanes import Completed, cohorts_at_once, completed
 from engine.pipeline.run import Run, locked
 from engine.progress import Progress
 from store import SPEC_VERSION
@@ -30,6 +32,7 @@ class Request:
         output: folder of the tables and findings.
         methods: default those of the extent.
         command: as it was typed, for the record.
+        processes: cohorts at once; None: as many as cores and memory allow.
     """
 
     extent: Extent
@@ -39,24 +42,17 @@ class Request:
     command: str
     seed: int = 0
     methods: Sequence[str] = ()
+    processes: int | None = None
 
 
 def run_benchmark(request: Request, progress: Progress) -> Benchmark:
     """Compute every cell that is not finished yet, then write tables and findings; what is done stays done."""
-    started, runs = time.monotonic(), {}
-    cells = request.extent.cells
-    computed: list[float] = []
-    for number, cell in enumerate(cells, start=1):
-        left = f", about {duration(sum(computed) / len(computed) * (len(cells) - number + 1))} left" if computed else ""
-        progress.say(f"== {number} of {len(cells)}: {cell.name}{left}")
-        begun = time.monotonic()
-        run = Run(
-            configuration(cell, request.extent, request.seed, request.methods), request.store, request.device, progress
-        )
-        folder, is_new = complete(run)
-        runs[cell] = folder
-        if is_new:
-            computed.append(time.monotonic() - begun)
+    started, cells = time.monotonic(), request.extent.cells
+    at_once = cohorts_at_once(len(cells), request.device, request.processes)
+    runs = {
+        cell: folder
+        for cell, (folder, _) in completed(cells, partial(_compute, request), request.device, at_once, progress).items()
+    }
     frames = collect(runs)
     analysis = configuration(cells[0], request.extent, request.seed).analysis
     seconds = float(frames["cells"]["seconds"].sum())
@@ -68,9 +64,17 @@ def run_benchmark(request: Request, progress: Progress) -> Benchmark:
     }  # fmt: skip
     benchmark = write_benchmark(request.output, manifest, frames)
     (request.output / FINDINGS).write_text(findings(benchmark), encoding="utf-8")
-    progress.say(f"{len(cells)} cohorts, {duration(time.monotonic() - started)} now, {duration(seconds)} in all")
+    progress.say(
+        f"{len(cells)} cohorts, {duration(time.monotonic() - started)} now, {duration(seconds)} in all, had they been "
+        "computed one after the other"
+    )
     progress.say(f"tables and {FINDINGS} in {request.output}")
     return benchmark
+
+
+def _compute(request: Request, cell: Cell, progress: Progress) -> Completed:
+    config = configuration(cell, request.extent, request.seed, request.methods)
+    return complete(Run(config, request.store, request.device, progress))
 
 
 def complete(run: Run) -> tuple[Path, bool]:
@@ -92,5 +96,4 @@ def complete(run: Run) -> tuple[Path, bool]:
 def _device(device: str) -> str:
     import torch  # noqa: PLC0415
 
-    threads = torch.get_num_threads()
-    return f"{platform.machine()} CPU, {threads} threads" if device == "cpu" else torch.cuda.get_device_name()
+    return f"{platform.machine()} CPU, 1 thread a cohort" if device == "cpu" else torch.cuda.get_device_name()
