@@ -84,6 +84,16 @@ def test_networks_and_methods_on_a_gpu_are_those_of_the_cpu():
         torch.testing.assert_close(one, wanted, rtol=1e-3, atol=1e-5)
 
 
+def test_convolutions_that_the_kernel_is_not_made_for_are_left_to_torch(monkeypatch):
+    """Of several channels, by a kernel that is no cube, a large one, or with very many channels."""
+    monkeypatch.setattr(kernels, "by_kernels", lambda _maps: True)
+    maps = torch.zeros(1, 1, 9, 9, 9)
+    assert kernels.takes_first(maps, torch.zeros(8, 1, 3, 3, 3))
+    assert kernels.takes_first(maps, torch.zeros(64, 1, 5, 5, 5))
+    for shape in ((8, 2, 3, 3, 3), (8, 1, 3, 3, 5), (8, 1, 7, 7, 7), (128, 1, 3, 3, 3)):
+        assert not kernels.takes_first(maps, torch.zeros(shape)), shape
+
+
 def test_without_a_gpu_torch_computes(monkeypatch):
     assert not kernels.by_kernels(torch.zeros(1, 1, 4, 4, 4))
     monkeypatch.setattr(blocks, "first_block", pytest.fail)

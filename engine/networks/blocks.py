@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.networks.fused_step import bordered
-from engine.networks.kernels import by_kernels, first_block
+from engine.networks.kernels import by_kernels, first_block, takes_first
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Block:
 
     def __call__(self, activations: Tensor) -> Tensor:
         """Return the (n, c', x', y', z') outputs of maps (n, c, x, y, z) with their border."""
-        if activations.shape[1] == 1 and by_kernels(activations):
+        if takes_first(activations, self.weight):
             return first_block(activations, self.weight, self.bias, self.pool, relu=True)
         # The largest of a window is the same before and after the ReLU; after pooling there is less to do.
         return largest(functional.conv3d(activations, self.weight, self.bias), self.pool).relu_()

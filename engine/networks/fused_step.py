@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engine.networks.kernels import by_kernels, first_block, weight_gradient
+from engine.networks.kernels import first_block, takes_first, weight_gradient
 
 Window = tuple[slice, ...]
 Settings = tuple[int, Window | None, bool]  # pool, the part that is computed, whether by bfloat16
@@ -111,7 +111,7 @@ class _Block(torch.autograd.Function):
         sign = torch.where(gain < 0, -1.0, 1.0).to(gain)
         signed = weight * _along(sign, 0)
         kind = torch.bfloat16 if half else maps.dtype
-        if maps.shape[1] == 1 and by_kernels(maps):
+        if takes_first(maps, weight):
             found, inputs = first_block(inputs, signed), inputs.to(kind)
         else:
             inputs = inputs.to(kind)

@@ -17,11 +17,19 @@ from torch.nn import functional
 from torch.nn.grad import conv3d_weight
 
 PLACES = 128  # of an output that a program computes
+MOST_CHANNELS, MOST_KERNEL = 64, 5  # of the first convolution: what a program holds in its registers, and unrolls
 STEP, ROWS, COLUMNS = 32, 32, 16  # of the products of matrices behind the gradient of weights: places, rows, columns
 SPLITS = 16  # programs for each multiprocessor
 WARPS = 4  # of each of these programs
 PRECISION = "ieee"  # of their products
 ATOL = 1e-5  # of the largest value: some dozen roundings of float32
+
+
+def takes_first(maps: Tensor, weight: Tensor) -> bool:
+    """Return whether `first_block` computes a valid convolution of maps: of one channel, by a small cube."""
+    _, channels, *kernel = weight.shape
+    small = len(weight) <= MOST_CHANNELS and kernel[0] <= MOST_KERNEL and len(set(kernel)) == 1
+    return channels == 1 and small and by_kernels(maps)
 
 
 def by_kernels(tensor: Tensor) -> bool:
@@ -98,8 +106,12 @@ def weight_gradient(maps: Tensor, behind: Tensor, weight: Tensor) -> Tensor:
         behind: (n, c', x', y', z') gradient of its outputs, of the same kind.
         weight: of whose shape it is.
     """
-    cubic = weight.shape[2] == weight.shape[3] == weight.shape[4]
-    if maps.is_cuda and cubic and maps.dtype in (torch.float32, torch.bfloat16) and usable(maps.device):
+    if (
+        maps.is_cuda
+        and len(set(weight.shape[2:])) == 1
+        and maps.dtype in (torch.float32, torch.bfloat16)
+        and usable(maps.device)
+    ):
         return _weight_gradient(maps, behind, weight.shape[-1])
     _, found, _ = torch.ops.aten.convolution_backward(
         behind, maps, weight.to(maps.dtype), None, [1] * 3, [0] * 3, [1] * 3, False, [0] * 3, 1, [False, True, False]

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.networks.blocks import Block
-from engine.networks.kernels import by_kernels, first_block
+from engine.networks.kernels import first_block, takes_first
 from engine.relevance.base import Box
 
 
@@ -106,7 +106,7 @@ def _layout(maps: Tensor) -> torch.memory_format:
 def _convolved(maps: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[int] = (0, 0, 0)) -> Tensor:
     """Return conv3d; on the CPU by oneDNN for single scans, too, which torch leaves aside for some and then is slow."""
     if maps.is_cuda:
-        if maps.shape[1] == 1 and not any(padding) and by_kernels(maps):
+        if not any(padding) and takes_first(maps, weight):
             return first_block(maps, weight, bias)
     elif torch.backends.mkldnn.is_available() and maps.dtype == torch.float32:
         return torch.mkldnn_convolution(maps, weight, bias, padding, (1, 1, 1), (1, 1, 1), 1)
