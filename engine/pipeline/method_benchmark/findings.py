@@ -26,6 +26,7 @@ from store.benchmark import IMPOSED, PHENOTYPE, Benchmark
 from store.keys import explains
 
 FINDINGS = "findings.md"
+NAMED = 2  # commands in the text
 # Mean relevance mass accuracy over 13 tasks in Siegel et al. 2025 (arXiv 2508.02560).
 PUBLISHED = {
     "smoothgrad": 0.293, "input_x_gradient": 0.263, "deeplift": 0.257, "lrp": 0.191, "guided_backprop": 0.155,
@@ -50,7 +51,10 @@ def findings(benchmark: Benchmark) -> str:
 
 def _commands(manifest: Mapping[str, Any]) -> str:
     """Name the command, or, of a benchmark that was put together, the commands."""
-    return ", ".join(f"`{command}`" for command in manifest.get("commands") or [manifest["command"]])
+    commands = manifest.get("commands") or [manifest["command"]]
+    named = ", ".join(f"`{command}`" for command in commands[:NAMED])
+    rest = len(commands) - NAMED
+    return named + (f" and {counted(rest, 'command')} more, named in `benchmark.json`" if rest > 0 else "")
 
 
 def _whose(benchmark: Benchmark) -> str:
