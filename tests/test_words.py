@@ -13,7 +13,6 @@ LONGEST_MODULE = 350  # lines
 # Longer ones, with the reason.
 LONGER = {
     "store/spec.py": "the specification is read as a whole",
-    "store/reading/reader.py": "one class, the plain questions to a run; what they need is in modules of its own",
     "store/writing/writer.py": "one class with one state, which a kill may end at any line",
     "store/accuracy.py": "every interval of an accuracy beside the others, which they are compared with",
 }

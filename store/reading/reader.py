@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,37 +16,18 @@ from store.errors import (
     MissingManifestError,
     NotInRunError,
     RunNotFoundError,
-    StoreError,
     UnreachableError,
 )
-from store.files.bounds import LARGEST_FIGURE, LARGEST_FILE, MIB
-from store.files.encoding import array_path, dequantise
-from store.files.folders import MEND, Folder
+from store.files.bounds import LARGEST_FIGURE, LARGEST_FILE
+from store.files.folders import Folder
 from store.files.geometry import to_voxels
 from store.files.manifest import is_inside
-from store.files.shards import declared_dimensions
-from store.files.tables import known_table, with_later
 from store.keys import GroupKey, HeatmapKey
 from store.reading import heatmaps, streaming
-from store.reading.descriptions import FULL_GRID, array_problems, shape_problem
 from store.reading.group_maps import STATISTICS, CellFamily, Filters, GroupMap
 from store.reading.listing import check_manifest, list_runs
-from store.reading.native_space import NativeSpace
-from store.reading.region_values import RegionValues
-from store.spec import (
-    ARRAYS_FOLDER,
-    FIGURES_FOLDER,
-    MANIFEST,
-    NATIVE,
-    TABLES_FOLDER,
-    TableSpec,
-)
-
-AHEAD = (f"{TABLES_FOLDER}/", *(f"{ARRAYS_FOLDER}/{name}/" for name in ("template", "mask", "grid/mask", "grid/atlas")))
-LARGEST_AHEAD = 2 * MIB
-KEPT_MATRICES = 4  # regions of scans by a method: 13 MB each for 10 000 scans
-SMALL = ("models", "regions", "cells")  # tables that pages ask for again and again: kept when first read
-PARTS = f"{TABLES_FOLDER}/parts/heatmaps"
+from store.reading.run_arrays import RunArrays
+from store.spec import FIGURES_FOLDER, MANIFEST
 
 
 def open_run(store: str | Path, run: str | None = None) -> RunReader:
@@ -79,285 +60,8 @@ def _open(folder: Folder) -> RunReader:
     return RunReader(folder, manifest)
 
 
-class RunReader:
+class RunReader(RunArrays):
     """One run. Answers with arrays and frames; keeps open nothing but metadata and small tables."""
-
-    def __init__(self, folder: Folder, manifest: Mapping[str, Any], *, published: bool = True) -> None:
-        self._folder = folder
-        self._published = published
-        self._frames: dict[str, pd.DataFrame] = {}
-        self._sound: set[str] = set()
-        self._region_values = lru_cache(KEPT_MATRICES)(self._read_region_values)
-        self.manifest = dict(manifest)
-        self.run_id: str = folder.name
-        self.simulated = bool(manifest.get("simulated", False))
-        self.groups: tuple[str, str] = tuple(manifest["groups"])
-        self.reference_run: str | None = manifest.get("reference_run")
-        self.task: str = manifest.get("task", "classification")
-        self.target: dict[str, Any] | None = manifest.get("target")
-        self.group_level: dict[str, Any] | None = manifest.get("group_level")
-        self._as_persons = False
-
-    @property
-    def holds_groups_only(self) -> bool:
-        """Return whether the run is read as results of groups alone, nothing of a single person."""
-        return self.group_level is not None and not self._as_persons
-
-    @property
-    def shown(self) -> int:
-        """Return how many simulated scans a run of groups shows one by one, to who asks for `of_persons`."""
-        return int((self.group_level or {}).get("shown", 0))
-
-    def of_persons(self) -> RunReader:
-        """Return a reader of the scans that a run of groups shows one by one, as if it had no others.
-
-        Without it such a run reads as if it held none, so that nothing of groups is ever computed of these few.
-        """
-        reader = RunReader(self._folder, self.manifest, published=self._published)
-        reader._as_persons = self.shown > 0
-        return reader
-
-    def _hides(self, name: str) -> bool:
-        return self.holds_groups_only and not {"scan", "subject"}.isdisjoint(known_table(name).columns)
-
-    @classmethod
-    def staging(cls, place: str | Path, groups: Sequence[str], **manifest: Any) -> RunReader:
-        """Make a reader of a folder that is not published yet: a snapshot, so make a new one after more was written."""
-        return cls(Folder(place), {"groups": list(groups), **manifest}, published=False)
-
-    def fetch_ahead(self) -> None:
-        """Begin to fetch what most questions need, where the run lies behind a server; nothing to wait for."""
-        self._folder.fetch_ahead(AHEAD, LARGEST_AHEAD)
-
-    # -- tables ---------------------------------------------------------------------------------------------------
-
-    def table(self, name: str, columns: Sequence[str] | None = None, **equals: Any) -> pd.DataFrame:
-        """Read rows of a table, e.g. table("predictions", ["scan", "margin"], model="fold-1").
-
-        Args:
-            columns: those wanted; all if None.
-            equals: column = value that a row must have.
-        Raises:
-            NotInRunError: the run has no such table or column.
-            BrokenRunError: it should have, or the file is unreadable.
-        """
-        strange = [c for c in (*(columns or ()), *equals) if c not in self._columns(name)]
-        if strange:
-            raise NotInRunError(f"table {name} has no column {strange[0]}: it has {', '.join(self._columns(name))}")
-        if self._published and name in SMALL and self.has_table(name):
-            self.whole_table(name)
-        if name in self._frames:
-            return self._of_kept(name, columns, equals)
-        return self._read_table(name, columns, equals)
-
-    def _read_table(self, name: str, columns: Sequence[str] | None, equals: Mapping[str, Any]) -> pd.DataFrame:
-        filters = [(column, "=", value) for column, value in equals.items()]
-        paths = self._table_paths(name)
-        if len(paths) == 1:
-            found = self._rows(paths[0], known_table(name), columns, filters)
-            return found.iloc[:0] if self._hides(name) else found
-        frame = pd.concat([self._folder.table(path, None, filters).to_pandas() for path in paths])
-        frame = frame.drop_duplicates(list(known_table(name).key), keep="last", ignore_index=True)
-        return frame[list(columns)] if columns is not None else frame
-
-    def _of_kept(self, name: str, columns: Sequence[str] | None, equals: Mapping[str, Any]) -> pd.DataFrame:
-        """Return rows of a table that is kept whole, instead of reading its file again."""
-        frame = self._frames[name]
-        keep = np.ones(len(frame), bool)
-        for column, value in equals.items():
-            keep &= (frame[column] == value).fillna(False).to_numpy(bool)
-        return frame[list(columns or frame.columns)][keep].reset_index(drop=True)
-
-    def region_values(self, model_set: str, method: str, target: str, columns: Sequence[str]) -> RegionValues:
-        """Read columns of region_relevance for one method and target as matrices, also of networks trained again.
-
-        The last few are kept: change nothing in them. Errors as for `table`.
-        """
-        return self._region_values(model_set, method, target, tuple(columns))
-
-    def _read_region_values(self, model_set: str, method: str, target: str, columns: tuple[str, ...]) -> RegionValues:
-        filters = [("model_set", "=", model_set), ("method", "=", method), ("target", "=", target)]
-        (path,) = self._table_paths("region_relevance")
-        found = self._folder.table(path, ["model", "scan", "region", *columns], filters, categories=True)
-        found = found.slice(0, 0) if self._hides("region_relevance") else found
-        return RegionValues.of_table(found.to_pandas(), self.whole_table("regions")["region"].tolist(), columns)
-
-    def table_parts(self, name: str) -> Iterator[pd.DataFrame]:
-        """Read a table piece by piece, at least one, of which memory holds one; errors as for `table`."""
-        spec, is_empty = known_table(name), True
-        for path in self._table_paths(name) if not self._hides(name) else ():
-            for part in self._folder.table_parts(path):
-                is_empty = False
-                yield with_later(spec, part.to_pandas())[list(spec.columns)]
-        if is_empty:
-            yield self.table(name)
-
-    def _rows(self, path: str, spec: TableSpec, columns: Sequence[str] | None, filters: list[tuple]) -> pd.DataFrame:
-        if not spec.later:
-            return self._folder.table(path, columns, filters).to_pandas()
-        frame = with_later(spec, self._folder.table(path).to_pandas())  # in the order of the specification
-        for column, _, value in filters:
-            frame = frame[(frame[column] == value).fillna(False)]
-        return frame[list(columns or spec.columns)].reset_index(drop=True)
-
-    def has_table(self, name: str) -> bool:
-        """Return whether the run has this table; truth_scores, for example, is for simulated runs only."""
-        return bool(self._find_tables(name))
-
-    def _columns(self, name: str) -> list[str]:
-        try:
-            return list(known_table(name).columns)
-        except StoreError as error:
-            raise NotInRunError(str(error)) from None
-
-    def _find_tables(self, name: str) -> list[str]:
-        path = f"{TABLES_FOLDER}/{name}.parquet"
-        paths = [path] if self._folder.exists(path) else []
-        if name == "heatmaps" and not self._published:
-            paths += [f"{PARTS}/{part}.parquet" for part in self._folder.tables(PARTS)]
-        return paths
-
-    def _table_paths(self, name: str) -> list[str]:
-        if paths := self._find_tables(name):
-            return paths
-        if name in self._contents("tables"):
-            raise self._folder.missing(f"table {name} is missing")
-        raise NotInRunError(f"run {self.run_id} has no table {name}")
-
-    def _contents(self, kind: str) -> Any:
-        return self.manifest.get("contents", {}).get(kind, {})
-
-    def whole_table(self, name: str) -> pd.DataFrame:
-        """Return a whole table, which is kept: change nothing in it. For callers outside the store there is `table`."""
-        if name not in self._frames:
-            self._frames[name] = self._read_table(name, None, {})
-        return self._frames[name]
-
-    # -- arrays ---------------------------------------------------------------------------------------------------
-
-    def array(self, path: str) -> np.ndarray:
-        """Read a whole array as it is stored, e.g. "grid/atlas".
-
-        Raises:
-            NotInRunError: the run does not have it.
-            BrokenRunError: it should, or a part of it is missing or damaged.
-        """
-        self._require(path)
-        return self._folder.numbers(path)
-
-    def stored_numbers(self, path: str, index: int) -> np.ndarray:
-        """Return one leading index of an array as it is stored, without a look at its description."""
-        return self._folder.numbers(path, index)
-
-    def has_array(self, path: str) -> bool:
-        """Return whether the run has this array; truth/*, for example, is for simulated runs only."""
-        return self._folder.array(path) is not None
-
-    def attributes(self, path: str) -> dict[str, Any]:
-        """Return the attributes of an array: affine, unit, ...; errors as for `array`."""
-        self._require(path)
-        return dict(self._folder.existing_array(path).attrs)
-
-    def shape(self, path: str) -> tuple[int, ...]:
-        """Return the shape of an array; errors as for `array`."""
-        self._require(path)
-        return self._folder.existing_array(path).shape
-
-    def affine(self, path: str = "grid/mask") -> np.ndarray:
-        """Return the (4, 4) float64 affine of an array, voxel -> mm."""
-        return np.array(self.attributes(path)["affine"], dtype=float)
-
-    def _require(self, path: str) -> None:
-        if self._folder.array(path) is None:
-            if any(entry["path"] == path for entry in self._contents("arrays")):
-                raise self._folder.missing(f"array {path} is missing")
-            raise NotInRunError(f"run {self.run_id} has no array {path}")
-        if path not in self._sound and (problem := self._problem_of(path)):
-            raise BrokenRunError(f"run {self.run_id}: {problem}: {MEND}")
-        self._sound.add(path)
-
-    def _problem_of(self, path: str) -> str | None:
-        """Say what is wrong with the description of an array; None also for arrays of later versions."""
-        array = self._folder.existing_array(path)
-        dims, attributes = declared_dimensions(array), dict(array.attrs)
-        lines = array_problems(path, array.shape, str(array.dtype), dims, attributes)
-        if lines:
-            return None if lines[0].endswith("not in store/spec.py") else lines[0]
-        grid = self._folder.array("mask" if path in FULL_GRID else "grid/mask")
-        return None if grid is None else shape_problem(path, array.shape, attributes, grid.shape)
-
-    @cached_property
-    def mask(self) -> np.ndarray:
-        """Return the brain mask on the working grid, (x, y, z) bool."""
-        return _frozen(self.array("grid/mask") > 0)
-
-    @cached_property
-    def atlas(self) -> np.ndarray:
-        """Return the region index on the working grid, (x, y, z), 0 outside the mask."""
-        return _frozen(self.array("grid/atlas"))
-
-    def volume(self, scan: str) -> np.ndarray:
-        """Read the preprocessed volume of a scan on the working grid, (x, y, z) float32."""
-        row, scale = self._scan_row(scan)
-        self._require("scans")
-        if pd.isna(scale):
-            raise BrokenRunError(f"run {self.run_id}: scan {scan} has no volume_scale: build the run again")
-        return dequantise(self._folder.numbers("scans", row), float(scale))
-
-    def scan_slice(self, path: str, scan: str) -> np.ndarray:
-        """Read a scan's part, (x, y, z) as stored, of an array with a place for each row of the scans table."""
-        row, _ = self._scan_row(scan)
-        self._require(path)
-        return self._folder.numbers(path, row)
-
-    def _scan_row(self, scan: str) -> tuple[int, float]:
-        row = self._row_of_scan.get(scan)
-        if row is None:
-            raise NotInRunError(f"run {self.run_id} has no scan {scan}")
-        return row, self.whole_table("scans").volume_scale.iloc[row]
-
-    @cached_property
-    def _row_of_scan(self) -> dict[str, int]:
-        """Return scan -> row: averages ask for thousands, one after another."""
-        scans = self.whole_table("scans").scan
-        return {str(scan): row for row, scan in reversed(list(enumerate(scans)))}
-
-    # -- native space ---------------------------------------------------------------------------------------------
-
-    def has_native(self, scan: str) -> bool:
-        """Return whether maps of this scan can be taken to the space of its own file; see store.native."""
-        return self.has_array(array_path(NATIVE, scan=scan))
-
-    def native_geometry(self, scan: str) -> tuple[tuple[int, int, int], np.ndarray]:
-        """Return (shape, affine) of a scan's own file, from metadata alone; errors as for `native_space`."""
-        attributes = self._native_attributes(scan)
-        return tuple(attributes["native_shape"]), np.array(attributes["native_affine"], dtype=float)
-
-    def native_space(self, scan: str) -> NativeSpace:
-        """Read where the points of a scan's own file lie in MNI space.
-
-        Raises:
-            NotInRunError: the run does not hold it; says why.
-            BrokenRunError: it should, and the numbers are missing or damaged.
-        """
-        attributes = self._native_attributes(scan)
-        linear, affine = (np.array(attributes[name], dtype=float) for name in ("linear", "affine"))
-        displacement = self._folder.numbers(array_path(NATIVE, scan=scan))
-        return NativeSpace(*self.native_geometry(scan), linear, displacement, affine)
-
-    def _native_attributes(self, scan: str) -> dict[str, Any]:
-        self._scan_row(scan)
-        path = array_path(NATIVE, scan=scan)
-        if self.has_native(scan) or any(entry["path"] == path for entry in self._contents("arrays")):
-            return self.attributes(path)
-        if self.simulated:
-            raise NotInRunError(
-                f"scan {scan} has no native space: the brains of run {self.run_id} are simulated in MNI space"
-            )
-        raise NotInRunError(
-            f"run {self.run_id} does not hold the native space of scan {scan}: run the pipeline again, where the "
-            "transforms were not kept with preprocessing.keep_transforms=true and --from preprocess"
-        )
 
     # -- heatmaps -------------------------------------------------------------------------------------------------
 
@@ -558,8 +262,3 @@ class RunReader:
         if not is_inside(path) or not self._folder.exists(path):
             raise NotInRunError(f"run {self.run_id} has no file {path}")
         return self._folder.read(path, LARGEST_FIGURE if path.startswith(f"{FIGURES_FOLDER}/") else LARGEST_FILE)
-
-
-def _frozen(array: np.ndarray) -> np.ndarray:
-    array.setflags(write=False)
-    return array

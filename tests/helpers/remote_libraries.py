@@ -29,7 +29,7 @@ from pathlib import Path
 
 from remote_server import Bucket, serving
 
-from store.reading.reader import AHEAD, LARGEST_AHEAD
+from store.reading.run_tables import AHEAD, LARGEST_AHEAD
 
 LIBRARIES = ("s3fs", "obstore")
 PARTS = ("load", "open", "tables", "heatmaps", "again")
