@@ -36,6 +36,15 @@ def test_kernels_are_right():
 
 
 @needs_triton
+def test_crops_that_are_wrong_are_found(monkeypatch):
+    right = kernels.gather_crops
+    assert kernels._crops_apart(DEVICE) == 0
+    monkeypatch.setattr(kernels, "gather_crops", lambda cells, rows, *others: right(cells, rows.roll(1, 0), *others))
+    assert kernels._crops_apart(DEVICE) > 0
+    assert kernels.largest_difference(DEVICE) > kernels.ATOL
+
+
+@needs_triton
 @pytest.mark.parametrize("pool", [1, 2, 3])
 def test_the_first_block_of_a_part_of_a_volume(pool):
     volumes = torch.randn(3, 1, 20, 17, 15, device=DEVICE)[..., 2:18, 1:, 3:]
