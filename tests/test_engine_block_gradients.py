@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from engine.networks.architectures import build_network
-from engine.relevance import BatchSize, Brain, GuidedBackprop, Sensitivity
+from engine.relevance import BatchSize, Brain, GuidedBackprop, Sensitivity, gradients
 from engine.relevance.base import bounding_box
-from engine.relevance.gradients import input_gradient
+from engine.relevance.block_gradients import Way
+from engine.relevance.gradients import input_gradient, summed_gradients
 from engine.relevance.hooks import guided_relus
 
 SHAPE, SEED = (23, 26, 21), 7
@@ -142,3 +143,40 @@ def test_the_box_of_a_mask():
     assert bounding_box(mask) == (slice(0, 4), slice(0, 5), slice(0, 6))
     mask[1, 2, 3] = mask[2, 2, 5] = True
     assert bounding_box(mask) == (slice(1, 3), slice(2, 3), slice(3, 6))
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("kind", ["blocks", "whole brain", "another network"])
+@pytest.mark.parametrize("on_way", [False, True])
+def test_sums_of_gradients_are_those_of_gradients_one_by_one(padding, kind, on_way):
+    """In batches of two of three; volumes on a straight way, too."""
+    network, brain = network_of(padding), brain_of(SHAPE)
+    if kind == "whole brain":
+        brain = dataclasses.replace(brain, whole=True)
+    if kind == "another network":
+        network.features.insert(2, nn.Identity())
+    first, second = scans(brain)
+    places, weights = torch.tensor([0.1, 0.5, 1.2]), torch.tensor([2.0, -0.5, 1.0])
+    way = Way(first[None], (second - first)[None], places)
+    found = summed_gradients(network, way if on_way else way.volumes, weights, 1, BatchSize(2), brain)
+    wanted = torch.tensordot(weights, by_autograd(network, way.volumes, 1), dims=1)
+    inside = brain.mask if kind == "blocks" else torch.ones_like(brain.mask)
+    assert found.shape == wanted.shape
+    torch.testing.assert_close(found[inside], wanted[inside], rtol=1e-4, atol=1e-5 * float(wanted.abs().max()))
+
+
+def test_sums_of_gradients_go_on_in_smaller_batches_when_memory_runs_out(monkeypatch):
+    network, brain = network_of(0), brain_of(SHAPE)
+    volumes, weights = scans(brain), torch.tensor([1.0, 2.0])
+    wanted = summed_gradients(network, volumes, weights, 1, BatchSize(1), brain)
+    right, said = gradients.gradient_through_blocks, []
+
+    def tight(blocks, some, *others, **options):
+        if len(some) > 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return right(blocks, some, *others, **options)
+
+    monkeypatch.setattr(gradients, "gradient_through_blocks", tight)
+    found = summed_gradients(network, volumes, weights, 1, BatchSize(2, said.append), brain)
+    torch.testing.assert_close(found, wanted)
+    assert len(said) == 1

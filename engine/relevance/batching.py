@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import TypeVar
@@ -42,21 +42,40 @@ class BatchSize:
         Raises:
             RunError: memory runs out with a single volume.
         """
-        found, start = torch.empty(0), 0
+        found = torch.empty(0)
+        for start, result in self._parts(count, part, fits):
+            if start == 0:  # kept one by one, small results would lie between the large blocks of the next batch
+                found = result.new_empty((count, *result.shape[1:]))
+            found[start : start + len(result)] = result
+        return found
+
+    def total(self, count: int, part: Callable[[int, int], Tensor], fits: int) -> Tensor:
+        """Add up part(start, stop) over 0..count, which is 1 or more, in batches as `run` makes them.
+
+        Raises:
+            RunError: memory runs out with a single volume.
+        """
+        parts = self._parts(count, part, fits)
+        _, found = next(parts)
+        for _, result in parts:
+            found = found + result
+        return found
+
+    def _parts(self, count: int, part: Callable[[int, int], Tensor], fits: int) -> Iterator[tuple[int, Tensor]]:
+        """Yield (start, part(start, stop)) over 0..count."""
+        start = 0
         while start < count:
             share, size = self.share, self._size(fits)
+            stop = min(start + size, count)
             try:
-                result = part(start, min(start + size, count))
+                result = part(start, stop)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
                 self._halve(share, size)
                 continue
-            if start == 0:  # kept one by one, small results would lie between the large blocks of the next batch
-                found = result.new_empty((count, *result.shape[1:]))
-            found[start : start + len(result)] = result
-            start += len(result)
-        return found
+            yield start, result
+            start = stop
 
     def _halve(self, share: float, size: int) -> None:
         if size == 1:

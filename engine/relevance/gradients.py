@@ -13,7 +13,7 @@ from engine.networks.cnn3d import margins
 from engine.networks.device import volumes_that_fit
 from engine.relevance.base import Box, Brain
 from engine.relevance.batching import BatchSize
-from engine.relevance.block_gradients import gradient_through_blocks
+from engine.relevance.block_gradients import Way, gradient_through_blocks
 
 
 def input_gradients(
@@ -29,6 +29,36 @@ def input_gradients(
     fits = volumes_that_fit(voxels, volumes.device, batch.at_most, backward=True) if len(volumes) else 1
     box = None if brain.whole else brain.box
     return batch.run(len(volumes), lambda a, b: input_gradient(model, volumes[a:b], explained_class, box, guided), fits)
+
+
+def summed_gradients(
+    model: nn.Module, volumes: Tensor | Way, weights: Tensor, explained_class: int, batch: BatchSize, brain: Brain
+) -> Tensor:
+    """Return the (x, y, z) sum of the gradients of the margin for volumes times their weights, in batches that fit.
+
+    It costs less than the gradients one by one; the more where the volumes lie on a straight way.
+
+    Args:
+        volumes: (n, 1, x, y, z).
+        weights: (n,).
+        brain: as of `input_gradients`.
+    """
+    voxels = math.prod(volumes.shape[1:]) * footprint(model)
+    fits = volumes_that_fit(voxels, weights.device, batch.at_most, backward=True)
+    box, blocks = None if brain.whole else brain.box, sequential_blocks(model)
+
+    def part(start: int, stop: int) -> Tensor:
+        some, by = volumes[start:stop], weights[start:stop]
+        if not blocks:
+            each = _gradient(model, some.volumes if isinstance(some, Way) else some, explained_class)
+            return torch.tensordot(by, each, dims=1)[0]
+        classifier = model.get_submodule("classifier")
+        found = gradient_through_blocks(
+            blocks, some, lambda maps: _gradient(classifier, maps, explained_class), box, weights=by
+        )
+        return found[0, 0]
+
+    return batch.total(len(volumes), part, fits)
 
 
 def input_gradient(

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from engine.networks.cnn3d import margins
 from engine.relevance.base import Relevance, RelevanceMethod, check_volumes
+from engine.relevance.block_gradients import Way
 from engine.relevance.fills import fill_volume
-from engine.relevance.gradients import input_gradients
+from engine.relevance.gradients import summed_gradients
 
 TOLERANCE = 0.01  # of the margin's change, by which the sum may miss it
 MOST_STEPS = 256
@@ -61,15 +62,9 @@ class IntegratedGradients(RelevanceMethod):
     def _integral(self, model: nn.Module, volume: Tensor, baseline: Tensor, explained_class: int, steps: int) -> Tensor:
         """Return (x, y, z) the way times the mean gradient on it, by Gauss-Legendre quadrature."""
         places, weights = np.polynomial.legendre.leggauss(steps)
-        places, weights = (places + 1) / 2, weights / 2  # from [-1, 1] to [0, 1]
-        way, total = volume - baseline, torch.zeros_like(volume)
-        at_once = max(1, self.batch.volumes)
-        for start in range(0, steps, at_once):
-            part = slice(start, start + at_once)
-            on_way = torch.stack([baseline + float(place) * way for place in places[part]])[:, None]
-            gradients = input_gradients(model, on_way, explained_class, self.batch, self.brain)
-            total += torch.tensordot(torch.as_tensor(weights[part]).to(gradients), gradients, dims=1)
-        return way * total
+        at, by = (torch.as_tensor(one / 2).to(volume) for one in (places + 1, weights))  # from [-1, 1] to [0, 1]
+        way = Way(baseline[None, None], (volume - baseline)[None, None], at)
+        return way.way[0, 0] * summed_gradients(model, way, by, explained_class, self.batch, self.brain)
 
 
 def completeness_error(

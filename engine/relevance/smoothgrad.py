@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.relevance.base import Relevance, RelevanceMethod, check_volumes
+from engine.relevance.gradients import summed_gradients
 from engine.relevance.guided_backprop import GuidedBackprop
 from engine.relevance.input_x_gradient import InputXGradient
 from engine.relevance.sensitivity import Sensitivity
@@ -62,7 +63,11 @@ class SmoothGrad(RelevanceMethod):
                 count = min(at_once, self.copies - start)
                 shaken = torch.randn((count, *volume.shape), generator=generator).to(volume) * self.noise
                 copies = volume + torch.where(self.brain.mask, shaken, torch.zeros_like(shaken))
-                total += wrapped.attribute(model, copies[:, None], explained_class).margin.sum(0)
+                if isinstance(wrapped, Sensitivity):
+                    once = copies.new_ones(count)
+                    total += summed_gradients(model, copies[:, None], once, explained_class, self.batch, self.brain)
+                else:
+                    total += wrapped.attribute(model, copies[:, None], explained_class).margin.sum(0)
             maps.append(total / self.copies)
         return Relevance(torch.stack(maps) if maps else volumes[:, 0].clone())
 
