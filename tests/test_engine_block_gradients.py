@@ -149,16 +149,16 @@ def test_the_box_of_a_mask():
 @pytest.mark.parametrize("kind", ["blocks", "whole brain", "another network"])
 @pytest.mark.parametrize("on_way", [False, True])
 def test_sums_of_gradients_are_those_of_gradients_one_by_one(padding, kind, on_way):
-    """In batches of two of three; volumes on a straight way, too."""
+    """In batches of three and one; volumes on a straight way, too."""
     network, brain = network_of(padding), brain_of(SHAPE)
     if kind == "whole brain":
         brain = dataclasses.replace(brain, whole=True)
     if kind == "another network":
         network.features.insert(2, nn.Identity())
     first, second = scans(brain)
-    places, weights = torch.tensor([0.1, 0.5, 1.2]), torch.tensor([2.0, -0.5, 1.0])
+    places, weights = torch.tensor([0.1, 0.5, 1.2, 0.8]), torch.tensor([2.0, -0.5, 1.0, 0.7])
     way = Way(first[None], (second - first)[None], places)
-    found = summed_gradients(network, way if on_way else way.volumes, weights, 1, BatchSize(2), brain)
+    found = summed_gradients(network, way if on_way else way.volumes, weights, 1, BatchSize(3), brain)
     wanted = torch.tensordot(weights, by_autograd(network, way.volumes, 1), dims=1)
     inside = brain.mask if kind == "blocks" else torch.ones_like(brain.mask)
     assert found.shape == wanted.shape

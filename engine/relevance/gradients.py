@@ -49,8 +49,12 @@ def summed_gradients(
 
     def part(start: int, stop: int) -> Tensor:
         some, by = volumes[start:stop], weights[start:stop]
+        # Both ends of a way are convolved in every batch: that is more work than for one or two volumes themselves.
+        if isinstance(some, Way) and (not blocks or len(some) <= 2):
+            some = some.volumes
         if not blocks:
-            each = _gradient(model, some.volumes if isinstance(some, Way) else some, explained_class)
+            assert isinstance(some, Tensor)
+            each = _gradient(model, some, explained_class)
             return torch.tensordot(by, each, dims=1)[0]
         classifier = model.get_submodule("classifier")
         found = gradient_through_blocks(
