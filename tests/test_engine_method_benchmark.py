@@ -19,6 +19,7 @@ from engine.cli.benchmark_plan import plan_lines
 from engine.cli.main import main as command_line
 from engine.config.loading import parse_override
 from engine.errors import RunError, UserError
+from engine.parallel import local, tell
 from engine.pipeline.method_benchmark import lanes, seeds
 from engine.pipeline.method_benchmark.cells import (
     ALL,
@@ -352,6 +353,8 @@ def _one(folder, cell: Cell, progress: Progress) -> tuple[Path, bool]:
     progress.say("computed")
     with progress.task("scans", 2) as task:
         task.advance(2)
+    for _ in local.run(tell, ["a scan says"], 1, progress.say):  # as each stage of a run does
+        pass
     (folder / cell.name).write_text(str(torch.get_num_threads()))
     return folder / cell.name, cell.effect > 0
 
@@ -367,6 +370,7 @@ def test_cohorts_are_computed_beside_each_other_by_one_thread_each(tmp_path, cap
     said = capfd.readouterr().err
     assert ("typical_ad-1: computed" in said) == (processes == 2), "whose line it is, where several speak"
     assert said.count("computed") >= 2
+    assert said.count("a scan says") == 2
 
 
 def test_a_cohort_whose_process_ends_is_named(tmp_path):

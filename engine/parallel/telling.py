@@ -27,9 +27,20 @@ def listen(hearer: Callable[[Any], None] | None) -> None:
 
 @contextmanager
 def heard_by(hearer: Callable[[Any], None]) -> Iterator[None]:
-    """Let a function have what is told inside, and then who had it before."""
+    """Let a function have what is told inside, and then who had it before.
+
+    What the function itself tells, as one in a worker does that passes a line on to its run, goes to who had it before.
+    """
     before = _hearer
-    listen(hearer)
+
+    def hear(message: Any) -> None:
+        listen(before)
+        try:
+            hearer(message)
+        finally:
+            listen(hear)
+
+    listen(hear)
     try:
         yield
     finally:
