@@ -161,10 +161,11 @@ def _timed(setting: Setting, method: RelevanceMethod, scans: Tensor | None = Non
     return Result(f"explain: {method.name}" + ("" if scans is None else f", of {len(scans)} together"), seconds)
 
 
-def beside_captum(setting: Setting) -> list[Result]:
-    """Time the paper's methods beside Captum's on the same card."""
-    other = replace(setting, against="captum", repeats=1)
-    return [one for case in explaining.CASES.values() for one in case(other)]
+def _beside_captum(what: str) -> Step:
+    def step(setting: Setting) -> list[Result]:
+        return explaining.CASES[what](replace(setting, against="captum", repeats=1))
+
+    return step
 
 
 def _epochs(precision: learning.Precision, engine: learning.Engine) -> Step:
@@ -183,7 +184,7 @@ STEPS: dict[str, Step] = {
     "epochs, float32, fused": _epochs("float32", "fused"),
     "epochs, bf16, fused": _epochs("bf16", "fused"),
     "epochs, bf16, plain": _epochs("bf16", "plain"),
-    "beside Captum": beside_captum,
+    **{f"{what} beside Captum": _beside_captum(what) for what in explaining.CASES},
     "the other methods": new_methods,
     "epochs, float32, plain": _epochs("float32", "plain"),
 }

@@ -7,6 +7,7 @@ reach over the edge.
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib
 import multiprocessing
@@ -36,7 +37,7 @@ class Sample:
         places: how many places it occludes.
         passes: forward passes in all, the intact scan included.
         recorded: (places,) margins with each place occluded, in the order asked for.
-        exactly: the work in float32, where it is otherwise done by fewer bits: by default torch lets the convolutions
+        exactly: the work as it is compared, where that is not as it is timed: by default torch lets the convolutions
             of a GPU round to TF32.
     """
 
@@ -87,7 +88,7 @@ def _work(exactly: bool) -> tuple[Tensor, int]:
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = before and not exactly
     try:
-        _sample.work()
+        (_sample.exactly or _sample.work)() if exactly else _sample.work()
     finally:
         torch.backends.cudnn.allow_tf32 = before
     return _sample.recorded.cpu(), _sample.passes
@@ -177,23 +178,24 @@ def captum_areas(scene: Scene, regions: Sequence[int]) -> Sample:
 
 
 def captum_gradients(scene: Scene) -> Sample:
-    """Prepare captum.attr.Saliency and GuidedBackprop: `recorded` are the maps of both, (2, x, y, z)."""
+    """Prepare captum.attr.Saliency and GuidedBackprop: `recorded` are both maps, (2, x, y, z); exactly: float64."""
     attr = require("captum.attr")
 
     class Margin(nn.Module):
-        def __init__(self) -> None:
+        def __init__(self, network: nn.Module) -> None:
             super().__init__()
-            self.network = scene.network
+            self.network = network
 
         def forward(self, volumes: Tensor) -> Tensor:
             return margins(self.network(volumes))[:, TARGET]
 
-    def work() -> None:
-        scan = scene.scan.clone().requires_grad_()
-        maps = attr.Saliency(Margin()).attribute(scan, abs=False), attr.GuidedBackprop(Margin()).attribute(scan)
+    def work(dtype: torch.dtype = torch.float32) -> None:
+        scan, network = scene.scan.to(dtype, copy=True).requires_grad_(), scene.network
+        model = Margin(network if dtype == torch.float32 else copy.deepcopy(network).to(dtype))
+        maps = attr.Saliency(model).attribute(scan, abs=False), attr.GuidedBackprop(model).attribute(scan)
         sample.recorded = torch.stack([one[0, 0].detach() for one in maps])
 
-    sample = Sample(work, 2, 2)
+    sample = Sample(work, 2, 2, exactly=functools.partial(work, torch.float64))
     return sample
 
 
