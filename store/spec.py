@@ -30,6 +30,7 @@ Version 1.5  adds runs that were derived for sharing (`python -m store derive`):
              say how many there are. Where group_level says shown, brains are simulated as a whole, and so many of their
              scans are shown one by one: these alone have rows and arrays. Adds columns to group_regions: intervals of
              share_of_average and gain, in such runs alone. Adds the level signed_group to truth_scores.
+Version 1.6  adds the levels ensemble and signed_ensemble to truth_scores.
 
 A minor version adds things a reader MAY ignore; a major version means: build the store again.
 """
@@ -40,7 +41,7 @@ from store.group_tables import GROUP_TABLES
 from store.spec_types import BOOLEAN, FLOAT, INTEGER, STRING, ArraySpec, TableSpec
 from store.trust_tables import TRUST_TABLES
 
-SPEC_VERSION = "1.5"
+SPEC_VERSION = "1.6"
 MANIFEST = "manifest.json"
 ARRAYS_FOLDER = "arrays.zarr"
 TABLES_FOLDER = "tables"
@@ -640,8 +641,9 @@ TABLES = (
             "level": (
                 STRING,
                 "group: the mean of m against the mean visible change; signed_group: m of the mean of the signed maps; "
-                "scan: mean over subjects of each scan's score against its own visible change (negative group: against "
-                "the mean one)",
+                "ensemble, signed_ensemble: the same of the average over the networks that explain the same scans, "
+                "each weighing the same (all other levels are means over the scores of networks); scan: mean over "
+                "subjects of each scan's score against its own visible change (negative group: against the mean one)",
             ),
             "score": (
                 STRING,

@@ -129,6 +129,24 @@ def test_findings_lay_signed_averages_beside_those_of_absolute_maps(benchmark, t
     assert "| typical_ad-1.4 | signed maps | lrp | 0.65 (0.60 to 0.70) | 0.10 | 0.97 |" in section
 
 
+def test_findings_lay_the_average_over_networks_beside_one_network(benchmark, tmp_path):
+    assert "## One network, or" not in findings(benchmark)  # of a benchmark that was made before
+    scores = score_frame().assign(group_difference=0.97)
+    auc = scores[(scores["score"] == "voxel_auc") & (scores["cell"] == "typical_ad-1.4")]
+    together, signed = auc.assign(level="ensemble"), auc.assign(level="signed_ensemble")
+    for column in ("value", "value_low", "value_high"):
+        together[column] += np.where(together["method"] == "lrp", 0.3, 0.1)
+    for column in ("difference", "difference_low", "difference_high"):
+        together.loc[together["method"] == "occlusion", column] = np.nan  # fewer untrained networks
+    text = findings(written(tmp_path / "ensembles", pd.concat([scores, together, signed])))
+    section = text.split("## One network, or the average of several?")[1].split("##")[0]
+    assert "mean over 1 cohort (typical_ad-1.4): the mean of the scores of 5 networks" in section
+    assert "The average finds more for 4 of 4 methods, by +0.15 on average (+0.10 to +0.30)." in section
+    row = next(line for line in section.splitlines() if line.startswith("| occlusion |")).split(" | ")
+    assert row[4] == "–"
+    assert "| typical_ad-1.4 | all networks | lrp | 0.55 (0.50 to 0.60) | 0.10 | 0.97 |" in section
+
+
 def test_what_ships_is_small_of_groups_and_says_what_the_findings_say():
     shipped = packaged()
     assert shipped is not None

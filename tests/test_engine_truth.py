@@ -11,7 +11,7 @@ import torch
 from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from engine.analysis.network_scores import OverNetworks
+from engine.analysis.network_scores import Ensemble, OverNetworks
 from engine.analysis.truth import PEAK_SCORES, REGION_SCORES, SCORES, VOXEL_SCORES, RegionTruth, TruthScorer
 from engine.analysis.truth_intervals import MeanMap, MeanScore, _drawn_of, with_intervals
 from engine.atlas.aal import load_atlas
@@ -321,3 +321,40 @@ def test_null_networks_are_normalised_as_the_trained_one(monkeypatch):
     (networks,) = truth_references.References(run).networks.values()
     assert asked == [("null", [(), ()], normalisation)]
     assert [one.normalisation for one in networks] == [normalisation] * 2
+
+
+def _networks_that_know_a_little(count: int, loudness: float = 1.0) -> tuple:
+    """Return a truth, the mean map of each network over 8 people, who share its own noise, and the same by hand."""
+    random, shape = np.random.default_rng(5), (8, 9, 7)
+    truth = np.zeros(shape, bool)
+    truth[2:5, 2:6, 2:4] = True
+    scorer = TruthScorer(truth, np.ones(shape, bool), np.ones(shape, int), NO_REGIONS, 4)
+    networks, by_hand = [], []
+    for number in range(count):
+        own, one, size = random.random(truth.size), MeanMap(scorer, 8), loudness if number else 1.0
+        people = [size * (own + 0.4 * truth.ravel() + 0.1 * random.random(truth.size)) for _ in range(8)]
+        for subject, heatmap in enumerate(people):
+            one.add(subject, heatmap, scorer.smooth(heatmap), 1.0)
+        networks.append(one)
+        by_hand.append(np.mean(people, axis=0))
+    return truth.ravel(), networks, by_hand
+
+
+@pytest.mark.parametrize("loudness", [1.0, 1000.0])
+def test_an_ensemble_averages_maps_not_scores_and_no_network_outweighs_the_others(loudness):
+    truth, networks, by_hand = _networks_that_know_a_little(5, loudness)
+    auc = SCORES.index("voxel_auc")
+    together = Ensemble(networks).value()[auc]
+    assert together == pytest.approx(roc_auc_score(truth, sum(one / one.sum() for one in by_hand)))
+    assert together > OverNetworks(networks).value()[auc] + 0.05, "what is each network's own cancels out"
+    assert Ensemble(networks[:1]).value() == pytest.approx(networks[0].value(), nan_ok=True)
+
+
+def test_the_interval_of_an_ensemble_holds_the_spread_of_networks():
+    _, networks, _ = _networks_that_know_a_little(5)
+    auc = SCORES.index("voxel_auc")
+    found = with_intervals(Ensemble(networks), {"untrained": [Ensemble(networks)]}, 8, 100, seed=0)
+    same = with_intervals(Ensemble([networks[0]] * 5), {}, 8, 100, seed=0)
+    assert found.low[auc] < found.value[auc] < found.high[auc]
+    assert found.high[auc] - found.low[auc] > 3 * (same.high[auc] - same.low[auc])
+    assert found.compared["untrained"].difference[auc] == 0

@@ -285,6 +285,13 @@ def test_truth_scores_stand_between_references_and_ceilings(run):
     assert (baselines["note"] == "the map is the same for any network").all()
     assert not run.table("heatmaps")["method"].isin(BASELINES).any()
     known = known.drop(baselines.index)
+    ensembles = known[known["level"].isin(["ensemble", "signed_ensemble"])]
+    assert set(ensembles["method"]) == {"sensitivity", "guided_backprop", "occlusion", "area_occlusion"}
+    assert len(ensembles) == 8
+    assert ensembles["value"].between(0.2, 0.9).all()
+    assert ensembles[["reference", "null_reference"]].isna().all(axis=None), "three networks, two of each kind"
+    assert (ensembles["note"] == "fewer reference networks than are averaged").all()
+    known = known.drop(ensembles.index)
     assert set(known["method"]) == {"sensitivity", "guided_backprop", "occlusion", "area_occlusion"}
     for kind in ("", "null_"):
         assert known[f"{kind}reference"].between(0.2, 0.9).all()

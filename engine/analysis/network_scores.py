@@ -1,4 +1,7 @@
-"""Scores of several networks that were trained alike, as one: the spread between them enters the interval."""
+"""Scores of several networks that were trained alike, as one: the spread between them enters the interval.
+
+The mean of their scores says what to expect of one network, the score of the mean of their maps what all mark.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.analysis.truth import SCORES
-from engine.analysis.truth_intervals import Sample
+from engine.analysis.truth_intervals import MeanMap, Sample
+
+DRAWS = 25  # of the networks of an ensemble: each serves several resamples of the people
 
 
 @dataclass(frozen=True)
@@ -38,4 +43,31 @@ class OverNetworks:
         for number, one in enumerate(self.networks):
             if len(rows := counts[number :: len(self.networks)]):
                 found[number :: len(self.networks)] = one.drawn(rows)
+        return found
+
+
+class Ensemble:
+    """Scores of the average of the maps of networks that were trained alike; a resample draws networks, too.
+
+    Args:
+        networks: the mean map of each, of the same subjects in the same order.
+    """
+
+    shifts = True
+
+    def __init__(self, networks: Sequence[MeanMap]) -> None:
+        self._networks = networks
+        count = len(networks)
+        self._draws = np.random.default_rng([count, 12]).multinomial(count, np.full(count, 1 / count), DRAWS)
+
+    def value(self) -> np.ndarray:
+        """Return the (SCORES,) of the average over all networks and maps."""
+        return MeanMap.over(self._networks, [1] * len(self._networks)).value()
+
+    def drawn(self, counts: np.ndarray) -> np.ndarray:
+        """Return the (n, SCORES) of networks drawn again, with each subject as often as a row of `counts` says."""
+        found = np.full((len(counts), len(SCORES)), np.nan)
+        for number, times in enumerate(self._draws.tolist()):
+            if len(rows := counts[number::DRAWS]):
+                found[number::DRAWS] = MeanMap.over(self._networks, times).drawn(rows)
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
@@ -24,6 +25,10 @@ class MeanMap:
         scorer: of the mean visible change.
         subjects: how many.
         relevance: turns a mean of signed maps into m; default: the maps that are added are m already.
+
+    Attributes:
+        total: (n,) weighted sum of all maps, of the brain voxels.
+        sums, smooth_sums: (subjects, m) the same of each subject, of every so many voxels; and of smoothed maps.
     """
 
     # A resample holds two thirds of the people, some of them twice: its mean map is noisier and tends to score lower.
@@ -32,23 +37,43 @@ class MeanMap:
     def __init__(
         self, scorer: TruthScorer, subjects: int, relevance: Callable[[np.ndarray], np.ndarray] = np.asarray
     ) -> None:
-        self._relevance = relevance
+        self.relevance = relevance
         at_most = max(2000, min(INTERVAL_VOXELS, MOST_NUMBERS // max(subjects, 1)))
         self._scorer, self._thin, self._step = scorer, scorer.thinned(at_most), scorer.step(at_most)
-        self._total = np.zeros(int(scorer.mask.sum()))
-        size = (subjects, len(range(0, len(self._total), self._step)))
-        self._sums, self._smooth_sums = np.zeros(size, np.float32), np.zeros(size, np.float32)
+        self.total = np.zeros(int(scorer.mask.sum()))
+        size = (subjects, len(range(0, len(self.total), self._step)))
+        self.sums, self.smooth_sums = np.zeros(size, np.float32), np.zeros(size, np.float32)
 
     def add(self, subject: int, values: np.ndarray, smoothed: np.ndarray, weight: float) -> None:
         """Add a map of a subject, as it is and smoothed: (n,) values of the brain voxels each."""
-        self._total += weight * values
-        self._sums[subject] += weight * values[:: self._step]
-        self._smooth_sums[subject] += weight * smoothed[:: self._step]
+        self.total += weight * values
+        self.sums[subject] += weight * values[:: self._step]
+        self.smooth_sums[subject] += weight * smoothed[:: self._step]
+
+    @classmethod
+    def over(cls, networks: Sequence[MeanMap], times: Sequence[float]) -> MeanMap:
+        """Return the mean of the maps of several networks on the same subjects, each of which weighs the same.
+
+        Args:
+            networks: at least one.
+            times: how often each is counted.
+        """
+        first = networks[0]
+        found = copy(first)
+        for name in ("total", "sums", "smooth_sums"):
+            setattr(found, name, np.zeros_like(getattr(first, name)))
+        for one, count in zip(networks, times, strict=True):
+            size = np.abs(one.total).sum(dtype=np.float64)
+            if count and size > 0:  # by margins, a network that is surer of itself would outweigh the others
+                found.total += count / size * one.total
+                found.sums += np.float32(count / size) * one.sums
+                found.smooth_sums += np.float32(count / size) * one.smooth_sums
+        return found
 
     def value(self) -> np.ndarray:
         """Return the (SCORES,) of the mean over all maps."""
-        smoothed = self._scorer.smooth(self._total)  # before signs are dropped, as in `drawn`
-        return self._scorer.score(self._relevance(self._total), self._relevance(smoothed))
+        smoothed = self._scorer.smooth(self.total)  # before signs are dropped, as in `drawn`
+        return self._scorer.score(self.relevance(self.total), self.relevance(smoothed))
 
     def drawn(self, counts: np.ndarray) -> np.ndarray:
         """Return the (n, SCORES) of the mean with each subject as often as a row of `counts` (n, subjects) says."""
@@ -57,7 +82,7 @@ class MeanMap:
         for start in range(0, len(weights), CHUNK):
             drawn = weights[start : start + CHUNK]
             # A sum of smoothed maps is smooth.
-            sums, smoothed = self._relevance(drawn @ self._sums), self._relevance(drawn @ self._smooth_sums)
+            sums, smoothed = self.relevance(drawn @ self.sums), self.relevance(drawn @ self.smooth_sums)
             found += [self._thin.score(*pair) for pair in zip(sums, smoothed, strict=True)]
         return np.array(found)
 

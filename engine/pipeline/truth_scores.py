@@ -20,9 +20,9 @@ import pandas as pd
 
 from engine.analysis.cells import scan_weights
 from engine.analysis.distances import mass
-from engine.analysis.network_scores import OverNetworks
+from engine.analysis.network_scores import Ensemble, OverNetworks
 from engine.analysis.truth import REGION_SCORES, SCORES, RegionTruth, TruthScorer
-from engine.analysis.truth_intervals import Interval, MeanMap, MeanScore, with_intervals
+from engine.analysis.truth_intervals import Interval, MeanMap, MeanScore, Sample, with_intervals
 from engine.pipeline.aggregate import explained, scale_for, stored_series
 from engine.pipeline.phenotype_truth import PhenotypeTruth
 from engine.pipeline.run import Run
@@ -34,7 +34,13 @@ from store.reading.truth import binary_of, scan_change, visible_change
 from store.spec import TRUTH_SCANS, TRUTH_VISIBLE
 
 GROUP_RESAMPLES = 100  # a resample of mean maps costs a score of each network
-LEVELS = {"group": GROUP_RESAMPLES, "scan": 0, "signed_group": GROUP_RESAMPLES}  # resamples; 0: analysis.bootstrap
+ENSEMBLE_RESAMPLES = 50
+LEVELS = {  # resamples; 0: analysis.bootstrap
+    "group": GROUP_RESAMPLES, "scan": 0, "signed_group": GROUP_RESAMPLES,
+    "ensemble": ENSEMBLE_RESAMPLES, "signed_ensemble": ENSEMBLE_RESAMPLES,
+}  # fmt: skip
+ENSEMBLES = {"ensemble": "group", "signed_ensemble": "signed_group"}  # level -> the maps that it averages over networks
+FEWER_REFERENCES = "fewer reference networks than are averaged"
 PREFIX = {UNTRAINED: "", NULL: "null_"}  # of the columns of a kind of reference
 
 
@@ -166,12 +172,13 @@ class Scored:
         analysis = self._run.config.analysis
         rows = []
         for level, resamples in LEVELS.items():
-            of_level = {kind: [getattr(one, level) for one in samples] for kind, samples in references.items()}
-            own = [getattr(one, level) for one in networks]
-            sample = own[0] if len(own) == 1 else OverNetworks(own)
+            if level in ENSEMBLES and len(networks) == 1:
+                continue
+            sample, beside = _sampled(level, networks, references)
             resamples = resamples or analysis.bootstrap
-            scores = with_intervals(sample, of_level, len(self._subjects), resamples, self._run.config.seed)
-            rows += self._level_rows(method, level, scores, sum(one.empty for one in networks), note)
+            scores = with_intervals(sample, beside, len(self._subjects), resamples, self._run.config.seed)
+            said = FEWER_REFERENCES if references and not beside else note
+            rows += self._level_rows(method, level, scores, sum(one.empty for one in networks), said)
         return rows
 
     def _retrained(self, method: str) -> list[str]:
@@ -271,8 +278,25 @@ class Scored:
             "scan": {score: float(np.nanmean([s[score] for s in scores] or [np.nan])) for score in SCORES},
         }
         chosen = {score: value for score, value in regional.items() if score in REGION_SCORES}
-        of_levels["signed_group"] = of_levels["group"]
+        of_levels |= dict.fromkeys(["signed_group", *ENSEMBLES], of_levels["group"])
         return {level: of_level | chosen for level, of_level in of_levels.items()}
+
+
+def _sampled(
+    level: str, networks: Sequence[_Samples], references: dict[str, list[_Samples]]
+) -> tuple[Sample, dict[str, list[Sample]]]:
+    """Return the scores of a level, of several networks as one, and kind of reference -> those beside them.
+
+    An average over networks stands beside the average over as many reference networks, where there are as many: noise
+    that differs from network to network cancels out in both.
+    """
+    maps = ENSEMBLES.get(level, level)
+    own = [getattr(one, maps) for one in networks]
+    beside = {kind: [getattr(one, maps) for one in samples] for kind, samples in references.items()}
+    if level in ENSEMBLES:
+        enough = {kind: samples[: len(own)] for kind, samples in beside.items() if len(samples) >= len(own)}
+        return Ensemble(own), {kind: [Ensemble(samples)] for kind, samples in enough.items()}
+    return own[0] if len(own) == 1 else OverNetworks(own), beside
 
 
 def group_differences(run: Run, models: Sequence[str]) -> dict[str, np.ndarray]:

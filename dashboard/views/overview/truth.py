@@ -44,7 +44,8 @@ def section(run: Run) -> None:
         st.caption("SIMULATED, with nothing imposed that heatmaps could be scored against.")
         return
     which = MODEL_SETS[own["model_set"].iloc[0]].lower()
-    st.markdown(" ".join(filter(None, (truth_tables.say_answer(own), truth_tables.say_baseline(own)))))
+    said = (truth_tables.say_answer(own), truth_tables.say_ensemble(found, positive), truth_tables.say_baseline(own))
+    st.markdown(" ".join(filter(None, said)))
     st.caption(
         "SIMULATED: the change was imposed, so where it lies is known. Mean heatmap of "
         f"{count(int(own['scans'].iloc[0]), 'scan')} of {positive}, {which}. Networks that never saw the change "

@@ -19,7 +19,11 @@ SCORES = {
     "fpr": "False positive beyond 20 mm", "tpr_strong": "Most relevant region imposed on",
     "tpr_weak": "One of the first three imposed on",
 }  # fmt: skip
-LEVELS = {"group": "mean heatmap", "signed_group": "mean of signed heatmaps", "scan": "each scan"}
+LEVELS = {
+    "group": "mean heatmap", "signed_group": "mean of signed heatmaps", "scan": "each scan",
+    "ensemble": "mean heatmap of all networks together",
+    "signed_ensemble": "mean of signed heatmaps of all networks together",
+}  # fmt: skip
 SHOWN = {"voxel_auc": "Voxel AUC, visible change", "region_rank_correlation": "Rank correlation, imposed regions"}
 SHOWN_BEFORE = {"voxel_auc": "Voxel AUC, changed tissue", "region_rank_correlation": "Rank correlation, regions"}
 KINDS = {"null_": "networks trained where nothing was imposed", "": "untrained networks"}  # the better reference first
@@ -84,6 +88,17 @@ def say_baseline(own: pd.DataFrame) -> str:
     best = max(rows.itertuples(), key=lambda row: row.value)
     value = _with_interval(best.value, best.value_low, best.value_high)
     return f"The best map that asks no network is {method_name(best.method)}: voxel AUC {value}."
+
+
+def say_ensemble(scores: pd.DataFrame, positive: str) -> str:
+    """Say what the average over all networks of the fixed test set reaches; empty where there is one alone."""
+    rows = scores[(scores["level"] == "ensemble") & (scores["diagnosis"] == positive)]
+    rows = rows[(rows["score"] == "voxel_auc") & rows["value"].notna() & rows["method"].map(explains).astype(bool)]
+    if rows.empty:
+        return ""
+    best = max(rows.itertuples(), key=lambda row: row.value)
+    value = _with_interval(best.value, best.value_low, best.value_high)
+    return f"Averaged over {count(int(best.networks), 'network')}, the best is {method_name(best.method)}: {value}."
 
 
 def say_ceilings(own: pd.DataFrame) -> str:

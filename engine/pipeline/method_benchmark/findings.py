@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from engine.pipeline.method_benchmark.ensembles import ensembles
 from engine.pipeline.method_benchmark.kinds_of_truth import AUC, RMA, both_kinds
 from engine.pipeline.method_benchmark.leaderboard import (
     LEAST_R2,
@@ -42,7 +43,7 @@ def findings(benchmark: Benchmark) -> str:
         f"Made by {_commands(manifest)} ({manifest['created'][:10]}, {manifest['device']}, "
         f"{manifest['seconds'] / 60:.0f} min); the text is made from the tables by `engine/pipeline/method_benchmark`. "
         + _whose(benchmark),
-        *_cells(benchmark), *_phenotypes(benchmark), *_standing(benchmark), *averages(benchmark),
+        *_cells(benchmark), *_phenotypes(benchmark), *_standing(benchmark), *averages(benchmark), *ensembles(benchmark),
         *_guided(benchmark), *_focal(benchmark), *both_kinds(benchmark), *_stable(benchmark),
         *_randomised(benchmark), *_null(benchmark), *_peaks(benchmark),
     ]  # fmt: skip

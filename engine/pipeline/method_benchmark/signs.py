@@ -21,11 +21,10 @@ def averages(benchmark: Benchmark) -> list[str]:
     if not cells or not (table["level"] == "signed_group").any():
         return []
     boards = {
-        (level, what): _of_methods(leaderboard(benchmark, AUC, cells, what, level))
+        (level, what): of_explanations(leaderboard(benchmark, AUC, cells, what, level))
         for level in LEVELS for what in (VALUE, UNTRAINED)
     }  # fmt: skip
     words = {key: interval_words(board) for key, board in boards.items()}
-    methods = boards["signed_group", VALUE]["method"]
     columns = {
         f"{name}{', more than untrained' if what == UNTRAINED else ''}": words[level, what]
         for level, name in LEVELS.items() for what in (VALUE, UNTRAINED)
@@ -41,11 +40,12 @@ def averages(benchmark: Benchmark) -> list[str]:
         _gain(boards["group", UNTRAINED], boards["signed_group", UNTRAINED]),
         "The best of each cohort, beside the same method by untrained networks and the difference of the groups' "
         "training scans, which is the best that the data hold:",
-        markdown(pd.DataFrame([_best(table, cell, level) for cell in cells for level in LEVELS])),
+        markdown(pd.DataFrame([best_of(table, cell, level, name) for cell in cells for level, name in LEVELS.items()])),
     ]
 
 
-def _of_methods(board: pd.DataFrame) -> pd.DataFrame:
+def of_explanations(board: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a leaderboard whose methods explain."""
     return board[board["method"].map(explains).astype(bool)].reset_index(drop=True)
 
 
@@ -62,16 +62,21 @@ def _gain(before: pd.DataFrame, after: pd.DataFrame) -> str:
     )
 
 
-def _best(table: pd.DataFrame, cell: str, level: str) -> dict[str, str]:
-    """Return a row on the method whose average of a cohort finds most of the truth."""
+def best_of(table: pd.DataFrame, cell: str, level: str, name: str) -> dict[str, str]:
+    """Return a row on the method whose average of a cohort finds most of the truth.
+
+    Args:
+        level: of truth scores.
+        name: of this average, in words.
+    """
     own = of_positive(table[(table["cell"] == cell) & (table["score"] == AUC)])
     own = own[(own["level"] == level) & own["method"].map(explains).astype(bool) & own["value"].notna()]
     if own.empty:
-        return dict.fromkeys(COLUMNS, "–") | {"cohort": cell, "average": LEVELS[level]}
+        return dict.fromkeys(COLUMNS, "–") | {"cohort": cell, "average": name}
     best = own.sort_values("value").iloc[-1]
     untrained = f"{best['reference']:.2f}" if pd.notna(best["reference"]) else "–"
     found = (
-        cell, LEVELS[level], best["method"], with_ends(best["value"], best["value_low"], best["value_high"]),
+        cell, name, best["method"], with_ends(best["value"], best["value_low"], best["value_high"]),
         untrained, f"{best['group_difference']:.2f}",
     )  # fmt: skip
     return dict(zip(COLUMNS, found, strict=True))
