@@ -56,8 +56,21 @@ def test_a_baseline_is_never_the_best_method_and_is_said_apart(scores):
     assert "Edges (no explanation)" in set(truth_tables.table(both, "AD")["Method"])
 
 
+def test_the_average_over_networks_is_said_where_there_is_one(scores):
+    assert truth_tables.say_ensemble(scores, "AD") == ""
+    own = truth_tables.select_patients(scores, "AD")
+    together = own.assign(level="ensemble", networks=5, value=own["value"] + 0.05, value_high=own["value"] + 0.1)
+    said = truth_tables.say_ensemble(pd.concat([scores, together]), "AD")
+    assert said == "Averaged over 5 networks, the best is Brain area occlusion: 0.890 [0.790, 0.940]."
+    assert truth_tables.say_answer(own) == truth_tables.say_answer(truth_tables.select_patients(scores, "AD"))
+    assert "mean heatmap of all networks together" in set(truth_tables.table(together, "AD")["Map"])
+
+
 def test_every_score_of_the_engine_has_a_name():
     from engine.analysis.truth import SCORES
+    from engine.pipeline.truth_scores import LEVELS
+
+    assert set(truth_tables.LEVELS) == set(LEVELS)
 
     assert set(SCORES) == set(truth_tables.SCORES)
 
