@@ -14,6 +14,7 @@ import run_pipeline
 from engine.cli import main
 from engine.images.grid import Grid
 from engine.images.template import template_brain
+from engine.parallel import local
 from engine.pipeline import stages
 
 GROUPS = "cohort.groups={old: 'age >= 60', young: 'age < 40'}"
@@ -188,6 +189,22 @@ def test_a_fault_of_ours_is_one_line_and_a_file(capsys, tmp_path, monkeypatch):
     text = refused(capsys, 1, "unexpected ZeroDivisionError: a bug", "--store", tmp_path, "--preset", "smoke")
     file = Path(text.split("details for a report in ")[1].strip().replace("\n", ""))
     assert "Traceback" in file.read_text()
+
+
+def test_a_fault_of_ours_in_another_process_says_where_it_was(capsys, tmp_path, monkeypatch):
+    def broken(*_):
+        return list(local.run(_divide, [0, 0], 2))
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("engine.pipeline.method_benchmark.command.run_benchmark", broken)
+    text = refused(capsys, 1, "unexpected ZeroDivisionError", "benchmark", "--store", tmp_path, "--output", tmp_path)
+    file = Path(text.split("details for a report in ")[1].strip().replace("\n", ""))
+    assert "return 1 // number" in file.read_text(), "the line in the other process"
+    assert file.parent == tmp_path
+
+
+def _divide(number: int) -> int:
+    return 1 // number
 
 
 def test_data_with_the_simulated_cohort_is_refused(capsys, tmp_path):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import errno
-import os
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -206,15 +205,20 @@ def _os_line(error: OSError) -> str:
 def _unexpected(error: Exception, progress: Progress, run: Run | None) -> int:
     """Report an error that nobody foresaw in one line and write its traceback to a file; return the exit code."""
     text, line = traceback.format_exc(), f"error: unexpected {type(error).__name__}: {error}"
-    if run:
-        with contextlib.suppress(OSError):
+    try:
+        if run:
             folder = run.work if run.data_fingerprint else run.store
             folder.mkdir(parents=True, exist_ok=True)
             file = folder / "error.txt"
             file.write_text(text, encoding="utf-8")
-            progress.say(f"{line}; details for a report in {file}")
-            return 1
-    if os.environ.get("BRAINWHY_DEBUG"):
-        progress.say(text)
-    progress.say(line)
+        else:
+            with tempfile.NamedTemporaryFile(
+                "w", prefix="brainwhy-error-", suffix=".txt", encoding="utf-8", delete=False
+            ) as temporary:
+                temporary.write(text)
+            file = Path(temporary.name)
+    except OSError:
+        progress.say(line)
+        return 1
+    progress.say(f"{line}; details for a report in {file}")
     return 1

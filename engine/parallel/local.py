@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -182,6 +183,8 @@ def _work(function: Callable[[Any], Any], pipe: connection.Connection, parent: i
         try:
             answer = (_ANSWER, function(item))
         except Exception as error:
+            # Frames do not travel: without the note the run would name only the line that took the answer.
+            error.add_note(f"In a process of its own:\n{traceback.format_exc()}")
             answer = (_FAILURE, error)
         try:
             pipe.send(answer)
