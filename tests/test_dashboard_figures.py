@@ -138,6 +138,20 @@ def test_exclusions_name_nobody():
     assert counted[["Reason", "Scans", "Subjects"]].to_numpy().tolist() == [["a", "2", "1"], ["b", "1", "1"]]
 
 
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [("Middle temporal gyrus", "Middle temporal gyrus"),
+     ("Medial orbital frontal gyrus", "Medial orbital frontal gyrus"),
+     ("Inferior frontal gyrus, triangular", "Inf. frontal, triangular"),
+     ("A region of another atlas, a long one", "A region of another atlas…")],
+)  # fmt: skip
+def test_names_of_regions_leave_room_for_their_numbers(name, written):
+    table = pd.DataFrame({"region": [name], "positive": [4.0], "negative": [3.0]})
+    figure = validated(charts.top_regions(table, "#123456", GROUPS, 5))
+    assert figure.layout.annotations[0].text == written
+    assert list(figure.data[0].customdata) == [name], "in full where the pointer is"
+
+
 def test_top_regions_are_ranked_by_the_positive_group():
     table = pd.DataFrame([
         {"model_set": "folds", "method": "m", "target": "AD", "diagnosis": d, "merged": True, "region": r,

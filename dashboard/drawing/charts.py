@@ -11,9 +11,11 @@ import pandas as pd
 from dashboard.drawing import palette
 from dashboard.drawing.chart import FAINT, GRID, Chart
 from dashboard.text.formatting import CLASSIFIERS, duration, mean_sd, percent, three
+from dashboard.text.region_names import within
 
 METRIC_NAMES = {"accuracy": "Accuracy", "auc": "AUC"}
 LEARNT = {"Cross-entropy": "loss", "Accuracy": "accuracy"}
+NAME_LETTERS = 28  # that stand beside a number in a quarter of the page
 CHANCE: dict[str, Any] = {"color": palette.QUIET, "width": 1, "dash": "dot"}
 
 
@@ -238,7 +240,7 @@ def top_regions(regions: pd.DataFrame, colour: str, groups: Sequence[str], top: 
         )  # fmt: skip
     for place, row in zip(places, regions.itertuples(), strict=True):
         common = {"y": place - 0.36, "yanchor": "middle"}
-        chart.annotate(x=0, xanchor="left", text=row.region, xshift=-2, **common)
+        chart.annotate(x=0, xanchor="left", text=within(row.region, NAME_LETTERS), xshift=-2, **common)
         chart.annotate(x=top, xanchor="right", text=f"{three(row.positive)} %", **common)
     chart.x(range=[0, top], visible=False).y(range=[len(regions) - 0.6, -0.75], visible=False)
     return chart.finish(20 + 34 * max(len(regions), 1), margin={"l": 2, "r": 2, "t": 2, "b": 2}, bargap=0)

@@ -86,6 +86,9 @@ ALWAYS_CAPITAL = ("Heschl",)
 SIDES = {"_L": "left", "_R": "right"}
 
 
+SHORTER = {"Superior ": "Sup. ", "Inferior ": "Inf. ", "Middle ": "Mid. ", " gyrus,": ","}
+
+
 def known_name(region: str) -> str | None:
     """Return the plain name of an area of AAL, of one side or both; None for a name of another atlas."""
     side = SIDES.get(region[-2:])
@@ -101,3 +104,12 @@ def within_sentence(region: str) -> str | None:
         return None
     area = area if area.startswith(ALWAYS_CAPITAL) else area[0].lower() + area[1:]
     return f"{side} {area}" if side else area
+
+
+def within(words: str, letters: int) -> str:
+    """Return a name in at most so many letters: Inf. frontal, triangular; with an ellipsis where that is not enough."""
+    if len(words) <= letters:
+        return words
+    for whole, part in SHORTER.items():
+        words = words.replace(whole, part)
+    return words if len(words) <= letters else f"{words[: letters - 1].rstrip(' ,')}…"
