@@ -51,14 +51,15 @@ class Ensemble:
 
     Args:
         networks: the mean map of each, of the same subjects in the same order.
+        seed: of the draws; another for networks that it is compared with, whose chance is their own.
     """
 
     shifts = True
 
-    def __init__(self, networks: Sequence[MeanMap]) -> None:
+    def __init__(self, networks: Sequence[MeanMap], seed: int = 0) -> None:
         self._networks = networks
         count = len(networks)
-        self._draws = np.random.default_rng([count, 12]).multinomial(count, np.full(count, 1 / count), DRAWS)
+        self._draws = np.random.default_rng([seed, 12]).multinomial(count, np.full(count, 1 / count), DRAWS)
 
     def value(self) -> np.ndarray:
         """Return the (SCORES,) of the average over all networks and maps."""

@@ -295,7 +295,7 @@ def _sampled(
     beside = {kind: [getattr(one, maps) for one in samples] for kind, samples in references.items()}
     if level in ENSEMBLES:
         enough = {kind: samples[: len(own)] for kind, samples in beside.items() if len(samples) >= len(own)}
-        return Ensemble(own), {kind: [Ensemble(samples)] for kind, samples in enough.items()}
+        return Ensemble(own), {kind: [Ensemble(enough[kind], seed)] for seed, kind in enumerate(enough, start=1)}
     return own[0] if len(own) == 1 else OverNetworks(own), beside
 
 
