@@ -9,7 +9,7 @@ from derived_stores import CLINIC, NAME, crowd, group_level
 
 from dashboard.data import counted, runs
 from dashboard.data.runs import Run
-from dashboard.shell import locality, public, run_picker
+from dashboard.shell import locality, notices, public, run_picker
 from store import example, list_runs, open_run
 from store.writing.validate import validate
 
@@ -79,6 +79,16 @@ def test_without_a_store_the_example_is_shown_and_said_to_be_one(open_view, monk
     assert "python run_pipeline.py" in text_of(app)
     assert "This view failed" not in text_of(app)
     assert "example-" in str(app.query_params["run"])
+
+
+def test_who_only_got_a_link_is_not_told_how_to_fill_the_folder_of_the_server(monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(notices.st, "info", lambda text, **_: said.append(text))
+    for is_local in (True, False):
+        monkeypatch.setattr(notices.access, "is_local", lambda is_local=is_local: is_local)
+        notices.example(notices.st)
+    assert "run_pipeline.py" in said[0]
+    assert said[1].endswith("ships with Brainwhy. Nobody was scanned for it.")
 
 
 def test_with_a_run_of_ones_own_or_a_named_store_there_is_no_example(monkeypatch, tmp_path, fresh_dashboard):

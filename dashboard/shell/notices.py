@@ -61,13 +61,17 @@ def _commands() -> None:
 
 
 def example(badges: DeltaGenerator) -> None:
-    """Say on every page that what is shown ships with the project, and how to make one's own."""
+    """Say on every page that what is shown ships with the project; at this computer also how to make one's own."""
     badges.badge("EXAMPLE", color="gray", icon=":material/school:")
-    st.info(
-        "**Example, SIMULATED**: groups and five people of a demo run that ships with Brainwhy, shown because "
-        f"`results` has no run of yours yet. `{MAKE_ONE}` makes one, which then stands here; "
-        f"`{OTHER_STORE}` opens another store.", icon=":material/school:",
+    own = (
+        f", shown because `results` has no run of yours yet. `{MAKE_ONE}` makes one, which then stands here; "
+        f"`{OTHER_STORE}` opens another store."
+        if access.is_local() else ". Nobody was scanned for it."
     )  # fmt: skip
+    st.info(
+        f"**Example, SIMULATED**: groups and five people of a demo run that ships with Brainwhy{own}",
+        icon=":material/school:",
+    )
 
 
 def broken_run(run: str, problem: str) -> None:
