@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from scipy import ndimage, sparse
 from scipy.spatial import cKDTree
 from sklearn.cluster import ward_tree
@@ -65,14 +66,15 @@ def _supervoxels(features: np.ndarray, cells: np.ndarray) -> np.ndarray:
     """
     few = features[:: max(1, len(features) // SAMPLED)]
     centres = _centres(features, _renumber(np.ravel_multi_index(cells.T, cells.max(axis=0) + 1)))
+    threads = torch.get_num_threads()  # as many as this process has; each voxel is its own question
     for _ in range(ROUNDS):
-        centres = _centres(few, _renumber(cKDTree(centres).query(few)[1]))
-    return _renumber(cKDTree(centres).query(features)[1])
+        centres = _centres(few, _renumber(cKDTree(centres).query(few, workers=threads)[1]))
+    return _renumber(cKDTree(centres).query(features, workers=threads)[1])
 
 
 def _renumber(values: np.ndarray) -> np.ndarray:
-    """Assign numbers from 0 without gaps to values: a centre may have lost all its voxels."""
-    return np.unique(values, return_inverse=True)[1]
+    """Assign numbers from 0 without gaps to values, integers from 0: a centre may have lost all its voxels."""
+    return (np.cumsum(np.bincount(values) > 0) - 1)[values]
 
 
 def _centres(features: np.ndarray, number: np.ndarray) -> np.ndarray:
