@@ -305,7 +305,8 @@ def test_benchmarks_that_were_computed_apart_are_joined(benchmark, tmp_path, cap
     assert command_line({}, ["benchmark", "--join", folders, "--output", str(output)]) == 0
     found = Benchmark(output)
     assert sorted(found.table("cells")["cell"]) == sorted(cells["cell"])
-    assert found.manifest["cells"] == ["typical_ad-1.4", "null-0", "left_hippocampus-2", "blobs-2"]
+    assert found.manifest["cells"] == ["typical_ad-1.4", "blobs-2", "null-0", "left_hippocampus-2"], "as in one go"
+    assert found.manifest["device"] == "CPU"
     assert found.manifest["commands"] == ["first", benchmark.manifest["command"]]
     assert found.manifest["seconds"] == cells["seconds"].sum()
     mine = found.table("truth_scores").set_index("cell")["value"]

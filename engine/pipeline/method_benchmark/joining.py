@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from engine.errors import UserError
+from engine.pipeline.method_benchmark.cells import CELLS
 from engine.pipeline.method_benchmark.findings import FINDINGS, findings
 from store.benchmark import TABLES, Benchmark, write_benchmark
 
@@ -43,6 +44,7 @@ def join(folders: Sequence[Path], output: Path) -> Benchmark:
         rows = [table for table in rows if len(table)]
         if rows:
             frames[name] = pd.concat(rows, ignore_index=True)
+    frames["cells"] = frames["cells"].sort_values("cell", key=_places, kind="stable", ignore_index=True)
     commands = dict.fromkeys(text for part, _ in used for text in commands_of(part))
     manifest = first | {
         "command": "; ".join(commands), "commands": list(commands), "cells": frames["cells"]["cell"].tolist(),
@@ -62,5 +64,12 @@ def commands_of(benchmark: Benchmark) -> list[str]:
 
 
 def _all(name: str, parts: Sequence[Benchmark]) -> str:
-    """Return what the benchmarks say of a name, each once."""
-    return "; ".join(dict.fromkeys(str(part.manifest[name]) for part in parts if name in part.manifest))
+    """Return what the benchmarks say of a name, each once, also where they were put together themselves."""
+    said = (str(part.manifest[name]) for part in parts if name in part.manifest)
+    return "; ".join(dict.fromkeys(one for text in said for one in text.split("; ")))
+
+
+def _places(cells: pd.Series) -> pd.Series:
+    """Return where cohorts stand in a benchmark computed in one go; those that it does not have, behind."""
+    known = {cell.name: place for place, cell in enumerate(CELLS)}
+    return cells.map(lambda name: known.get(name, len(known)))
