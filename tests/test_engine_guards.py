@@ -153,6 +153,23 @@ def test_prepared_volumes_of_two_persons_that_are_one_image_are_flagged(tmp_path
     assert same_image_flags(cache, unknown, scans).empty  # simulated brains
 
 
+def test_each_scan_is_read_once_however_many_are_similar(tmp_path, monkeypatch):
+    rng, common = np.random.default_rng(1), np.linspace(0, 9, 16**3).reshape(16, 16, 16)
+    volumes = {f"s{number:02}": 0.3 * common + rng.random((16, 16, 16)) for number in range(20)}
+    volumes["s19"] = volumes["s03"] + 1e-3 * rng.random((16, 16, 16))
+    quality = {"template_correlation": 0.9, "mask_dice": 0.95, "brain_ml": 1400.0}
+    for name, volume in volumes.items():
+        write_part(tmp_path / "parts", name, volume, quality)
+    cache = pack(tmp_path / "parts", dict.fromkeys(volumes, ""), tmp_path / "volumes.h5", "x")
+    rows = pd.DataFrame([{"scan": name, **quality} for name in volumes])
+    scans = pd.DataFrame({"scan": list(volumes), "subject": list(volumes)})
+    read, asked = [], cache.read
+    monkeypatch.setattr(cache, "read", lambda names: read.extend(names) or asked(names))
+    assert same_image_flags(cache, rows, scans)["scan"].tolist() == ["s03", "s19"]
+    assert len(read) < 20 + 190, "of 190 pairs"
+    assert sorted(read[:20]) == sorted(volumes)
+
+
 def test_a_new_scan_that_is_one_of_the_networks_own_is_recognised():
     rng = np.random.default_rng(1)
     own = {name: rng.random((9, 9, 9)) for name in ("a", "b")}

@@ -181,7 +181,8 @@ def _prepare(cohort: Cohort, preparation: Preparation) -> Prepared:
         quality = _quality(cache, ids)
         beyond = limits.reasons(quality)
         flags = limits.flags(quality[~quality["scan"].isin(list(beyond))])
-        same = same_image_flags(cache, quality, made.scans[~made.scans["scan"].isin(list(beyond))], limits.accepted)
+        inside = made.scans[~made.scans["scan"].isin(list(beyond))]
+        same = same_image_flags(cache, quality, inside, limits.accepted, preparation.progress)
         if len(same):
             flags = pd.concat([flags, same], ignore_index=True)
             made = replace(made, warnings=(*made.warnings, *warning(same)))

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pandas as pd
 
 from engine.preprocessing.quality import ACCEPT
 from engine.preprocessing.volume_cache import VolumeCache
+from engine.progress import Progress
 from store.spec import table_spec
 
 ReadVolume = Callable[[str], np.ndarray]
 FIGURE, SOURCE = "same_image", "cohort"
 SAME = 0.9999  # correlation of two prepared volumes; those of two persons reach 0.95
+ALIKE, BLOCKS, READ_AT_ONCE = (
+    0.998,
+    8,
+    16,
+)  # correlation of the means of blocks, of which there are so many along an axis
 # How far quality figures of one image, prepared from two files, may lie apart; brain_ml as a share.
 APART = {"template_correlation": 0.003, "mask_dice": 0.003, "brain_ml": 0.005}
 
 
 def same_image_flags(
-    cache: VolumeCache, quality: pd.DataFrame, scans: pd.DataFrame, accepted: frozenset[str] = frozenset()
+    cache: VolumeCache,
+    quality: pd.DataFrame,
+    scans: pd.DataFrame,
+    accepted: frozenset[str] = frozenset(),
+    progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Return rows of the flags table for scans whose volume is that of another subject's scan.
 
@@ -28,10 +38,11 @@ def same_image_flags(
         quality: rows of the quality table; only scans with similar figures are compared, so that few are read.
         scans: with the columns scan and subject.
         accepted: scans that a person accepted.
+        progress: is told how far the reading is.
     """
     subject = scans.set_index("scan")["subject"]
     rows = []
-    for one, other in _candidates(quality[quality["scan"].isin(subject.index)], subject):
+    for one, other in _alike(cache, _candidates(quality[quality["scan"].isin(subject.index)], subject), progress):
         r = _correlation(*cache.read([one, other]))
         if r > SAME:
             for scan, twin in ((one, other), (other, one)):
@@ -79,6 +90,34 @@ def _candidates(quality: pd.DataFrame, subject: pd.Series) -> Iterator[tuple[str
         near = _near(figures[i + 1 :], figures[i])
         for j in np.flatnonzero(near & (persons[i + 1 :] != persons[i])):
             yield one, ids[i + 1 + j]
+
+
+def _alike(
+    cache: VolumeCache, pairs: Iterable[tuple[str, str]], progress: Progress | None
+) -> Iterator[tuple[str, str]]:
+    """Yield those pairs that look alike from afar, for which each scan is read once.
+
+    Of n scans about n^2 / 600 pairs have similar figures, and reading both volumes of each would take hours.
+    """
+    asked = list(pairs)
+    names = list(dict.fromkeys(name for pair in asked for name in pair))
+    seen: dict[str, np.ndarray] = {}
+    with (progress or Progress(quiet=True)).task("looking for scans that are one", len(names)) as task:
+        for start in range(0, len(names), READ_AT_ONCE):
+            chunk = names[start : start + READ_AT_ONCE]
+            seen |= {name: _from_afar(volume) for name, volume in zip(chunk, cache.read(chunk), strict=True)}
+            task.advance(len(chunk))
+    return (pair for pair in asked if float(seen[pair[0]] @ seen[pair[1]]) > ALIKE)
+
+
+def _from_afar(volume: np.ndarray) -> np.ndarray:
+    """Return the means of 8 x 8 x 8 blocks or more, so centred and scaled that products of two are correlations."""
+    edges = [max(1, n // BLOCKS) for n in volume.shape]
+    x, y, z = (n // edge * edge for n, edge in zip(volume.shape, edges, strict=True))
+    a, b, c = edges
+    means = volume[:x, :y, :z].reshape(x // a, a, y // b, b, z // c, c).mean(axis=(1, 3, 5)).ravel()
+    means = means - means.mean()
+    return (means / (np.linalg.norm(means) or 1.0)).astype(np.float32)
 
 
 def _figures(quality: pd.DataFrame) -> np.ndarray:
