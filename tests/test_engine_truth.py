@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,7 +21,7 @@ from engine.config.cohort_schema import CohortConfig, Simulation
 from engine.config.schema import AtlasConfig
 from engine.images.template import brain_mask
 from engine.networks.architectures import build_network
-from engine.pipeline import truth_references
+from engine.pipeline import truth_references, truth_scores
 from engine.relevance import METHODS, BatchSize, Brain
 from engine.simulation.cohort import SimulatedPreparer, imposed_truth, read
 from engine.simulation.imposed import changed_places, imposed_regions
@@ -360,3 +361,16 @@ def test_the_interval_of_an_ensemble_holds_the_spread_of_networks():
     beside = found.compared["untrained"]
     assert beside.difference[auc] == 0
     assert beside.high[auc] - beside.low[auc] > found.high[auc] - found.low[auc], "the chance of both"
+
+
+def test_what_scores_single_scans_does_not_fill_the_memory(scorer, monkeypatch):
+    made: list[str] = []
+    scores = object.__new__(truth_scores.Scored)
+    scores._scorers, scores._diagnosis = {}, "AD"
+    scores._truth = SimpleNamespace(cohort=None, scan=lambda name, _: made.append(name) or copy(scorer))
+    monkeypatch.setattr(truth_scores, "KEPT_BYTES", 2 * scorer.nbytes)
+    assert scorer.nbytes > 10 * scorer.mask.sum()
+    for _ in range(2):
+        for name in "abcd":
+            scores._scorer(name)
+    assert made == ["a", "b", "c", "d", "c", "d"], "the first that there is room for are kept"

@@ -61,6 +61,11 @@ class TruthScorer:
         self._away_mm, self._peaks = away_mm[mask], PeakTruth.of(away_mm, mask)
         self.smooth = Smoother(mask, grid_mm)
 
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes of its arrays."""
+        return sum(part.nbytes for part in (self._labels, self._away_mm, self._real, *vars(self._peaks).values()))
+
     def thinned(self, at_most: int = INTERVAL_VOXELS) -> TruthScorer:
         """Return a scorer of every n-th brain voxel, at most about `at_most` of them; see `step`."""
         other = copy(self)

@@ -15,7 +15,7 @@ from store.reading.truth import SCORE_RANGES
 
 RANGES = np.array([SCORE_RANGES.get(score, (0, 1)) for score in SCORES])
 CHUNK = 32  # mean maps of resamples in memory at once
-MOST_NUMBERS = 1 << 25  # of the maps of all subjects: of thousands fewer voxels are taken
+MOST_NUMBERS = 1 << 24  # of the maps of all subjects: of thousands fewer voxels are taken
 
 
 class MeanMap:

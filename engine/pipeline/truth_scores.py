@@ -35,6 +35,7 @@ from store.spec import TRUTH_SCANS, TRUTH_VISIBLE
 
 GROUP_RESAMPLES = 100  # a resample of mean maps costs a score of each network
 ENSEMBLE_RESAMPLES = 50
+KEPT_BYTES = 3 << 28  # of what scores single scans: 3,000 scans at 4 mm, 50 at 1 mm
 LEVELS = {  # resamples; 0: analysis.bootstrap
     "group": GROUP_RESAMPLES, "scan": 0, "signed_group": GROUP_RESAMPLES,
     "ensemble": ENSEMBLE_RESAMPLES, "signed_ensemble": ENSEMBLE_RESAMPLES,
@@ -143,7 +144,16 @@ class Scored:
         self._target = diagnosis if truth.own_group else self._run.groups[0]
         self._weights = scan_weights(self._scans, self._run.config.analysis.weights)
         self._subjects = {name: place for place, name in enumerate(self._scans["subject"].drop_duplicates())}
-        self._scorers = {scan: truth.scan(scan, diagnosis) for scan in self._scans["scan"].drop_duplicates()}
+        self._scorers: dict[str, TruthScorer] = {}
+
+    def _scorer(self, scan: str) -> TruthScorer:
+        """Return what scores a scan's maps; made anew each time where those of all scans would fill the memory."""
+        found = self._scorers.get(scan)
+        if found is None:
+            found = self._truth.scan(scan, self._diagnosis)
+            if found is self._truth.cohort or (len(self._scorers) + 1) * found.nbytes <= KEPT_BYTES:
+                self._scorers[scan] = found
+        return found
 
     def rows(self, method: str, baselines: Baselines | None = None) -> list[dict]:
         """Return the rows of one method.
@@ -205,7 +215,7 @@ class Scored:
             size = np.float32(total if relative else 1)
             values, own = relevance[inside], heatmap[inside] / size
             smoothed = cohort.smooth(values)
-            found.scan.add(subject, self._scorers[row.scan].score(values, smoothed), weight)
+            found.scan.add(subject, self._scorer(row.scan).score(values, smoothed), weight)
             found.group.add(subject, values / size, smoothed / size, weight)
             found.signed_group.add(subject, own, cohort.smooth(own), weight)
         return found
@@ -250,7 +260,8 @@ class Scored:
     def _ceilings(self) -> dict[str, dict[str, float]]:
         """Return level -> scores of the truth's own map: the visible change, by region the size of what was imposed."""
         own = self._diagnosis == self._run.groups[0]
-        of_scans = {scan: self._truth.own_map(scan if own else None) for scan in self._scorers}
+        names = self._scans["scan"].drop_duplicates()
+        of_scans = ((scan, self._truth.own_map(scan if own else None)) for scan in names)  # one at a time in memory
         return self._of_maps(self._truth.own_map(), of_scans, by_region=self._truth.own_regions())
 
     @cached_property
@@ -259,12 +270,15 @@ class Scored:
         differences = group_differences(self._run, self._scans["model"].unique())
         if not differences:
             return {level: dict.fromkeys(SCORES, np.nan) for level in LEVELS}
-        rows = self._scans.itertuples()
-        weighted = [self._weights[row.model, row.scan] * differences[row.model] for row in self._scans.itertuples()]
-        return self._of_maps(np.sum(weighted, axis=0), {row.scan: differences[row.model] for row in rows})
+        weights: dict[str, float] = {}
+        for row in self._scans.itertuples():
+            weights[row.model] = weights.get(row.model, 0.0) + self._weights[row.model, row.scan]
+        mean = np.sum([weight * differences[model] for model, weight in weights.items()], axis=0)
+        of_scans = dict(zip(self._scans["scan"], self._scans["model"], strict=True))
+        return self._of_maps(mean, ((scan, differences[model]) for scan, model in of_scans.items()))
 
     def _of_maps(
-        self, mean: np.ndarray, of_scans: dict[str, np.ndarray], by_region: np.ndarray | None = None
+        self, mean: np.ndarray, of_scans: Iterable[tuple[str, np.ndarray]], by_region: np.ndarray | None = None
     ) -> dict[str, dict[str, float]]:
         """Return level -> scores of a mean map, and the mean of those of a map for each scan; maps have no signs.
 
@@ -272,7 +286,7 @@ class Scored:
             by_region: scored in their place by region.
         """
         regional = self._truth.cohort(by_region) if by_region is not None else {}
-        scores = [self._scorers[scan](one) for scan, one in of_scans.items()]
+        scores = [self._scorer(scan)(one) for scan, one in of_scans]
         of_levels = {
             "group": self._truth.cohort(mean),
             "scan": {score: float(np.nanmean([s[score] for s in scores] or [np.nan])) for score in SCORES},
