@@ -15,11 +15,9 @@ from store.spec import table_spec
 ReadVolume = Callable[[str], np.ndarray]
 FIGURE, SOURCE = "same_image", "cohort"
 SAME = 0.9999  # correlation of two prepared volumes; those of two persons reach 0.95
-ALIKE, BLOCKS, READ_AT_ONCE = (
-    0.998,
-    8,
-    16,
-)  # correlation of the means of blocks, of which there are so many along an axis
+ALIKE = 0.9995  # correlation of the means of blocks of two images that may be one
+BLOCKS = 12  # along an axis, or a few more
+READ_AT_ONCE = 16
 # How far quality figures of one image, prepared from two files, may lie apart; brain_ml as a share.
 APART = {"template_correlation": 0.003, "mask_dice": 0.003, "brain_ml": 0.005}
 
@@ -111,7 +109,7 @@ def _alike(
 
 
 def _from_afar(volume: np.ndarray) -> np.ndarray:
-    """Return the means of 8 x 8 x 8 blocks or more, so centred and scaled that products of two are correlations."""
+    """Return the means of 12 x 12 x 12 blocks or more, so centred and scaled that products of two are correlations."""
     edges = [max(1, n // BLOCKS) for n in volume.shape]
     x, y, z = (n // edge * edge for n, edge in zip(volume.shape, edges, strict=True))
     a, b, c = edges
