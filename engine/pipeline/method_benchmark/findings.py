@@ -271,8 +271,9 @@ def _null(benchmark: Benchmark) -> list[str]:
         parts.append(f"Networks trained on twins without the change {said} (Welch's t, Holm, p < 0.05).")
         if beats:
             parts.append(
-                "They were never told of the change: what these methods find of it they find without knowledge. For "
-                "them the difference from null networks counts, not the score."
+                "They were never told of the change: what these methods find of it they find without knowledge, as "
+                "something unusual in the scan ([truth.md](truth.md#reference-chance-is-not-05)). For them the "
+                "difference from null networks counts, not the score."
             )
     return parts if len(parts) > 1 else []
 
