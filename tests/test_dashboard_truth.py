@@ -60,9 +60,10 @@ def test_the_average_over_networks_is_said_where_there_is_one(scores):
     assert truth_tables.say_ensemble(scores, "AD") == ""
     own = truth_tables.select_patients(scores, "AD")
     together = own.assign(level="ensemble", networks=5, value=own["value"] + 0.05, value_high=own["value"] + 0.1)
-    said = truth_tables.say_ensemble(pd.concat([scores, together]), "AD")
+    both = pd.concat([scores, together])
+    said = truth_tables.say_ensemble(both, "AD")
     assert said == "Averaged over 5 networks, the best is Brain area occlusion: 0.890 [0.790, 0.940]."
-    assert truth_tables.say_answer(own) == truth_tables.say_answer(truth_tables.select_patients(scores, "AD"))
+    assert truth_tables.say_answer(truth_tables.select_patients(both, "AD")) == truth_tables.say_answer(own)
     assert "mean heatmap of all networks together" in set(truth_tables.table(together, "AD")["Map"])
 
 
