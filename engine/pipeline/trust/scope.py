@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,12 +11,12 @@ import pandas as pd
 import torch
 
 from engine.cohort.splits import Job
-from engine.networks.architectures import build_network
 from engine.networks.device import choose_device, make_deterministic
 from engine.pipeline.aggregate import explained, stored_series
 from engine.pipeline.explain import build_brain
 from engine.pipeline.explain_again import Explainable, explain_again
 from engine.pipeline.run import Run
+from engine.pipeline.truth_references import untrained_network
 from engine.relevance import METHODS, Brain
 from engine.training.checkpoints import load_model
 from store import RunReader
@@ -102,10 +102,8 @@ class TrustScope:
 
     def untrained(self, number: int) -> Explainable:
         """Draw first weights for a network like the held-out one, normalised as it is; the same for the same number."""
-        config, own = self.run.config, self.held_out
-        seed = 1_000_000 + 1000 * config.seed + number
-        network = build_network(config.grid_mm, seed=seed, name=config.training.network)
-        return Explainable(network.to(self.device).eval(), own.normalisation, own.job)
+        one = untrained_network(self.run, self.held_out.job, number)
+        return replace(one, network=one.network.to(self.device))
 
     @cached_property
     def brain(self) -> Brain:
