@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 import nibabel as nib
@@ -201,6 +202,17 @@ def test_a_fault_of_ours_in_another_process_says_where_it_was(capsys, tmp_path, 
     file = Path(text.split("details for a report in ")[1].strip().replace("\n", ""))
     assert "return 1 // number" in file.read_text(), "the line in the other process"
     assert file.parent == tmp_path
+
+
+def _leave_a_mark(file):
+    Finalize(None, file.touch, exitpriority=0)
+
+
+def test_workers_without_work_end_by_themselves(tmp_path):
+    """A killed one leaves its semaphores to the system, which warns of them when the command ends."""
+    files = [tmp_path / name for name in "ab"]
+    assert list(local.run(_leave_a_mark, files, 2)) == [None, None]
+    assert all(file.exists() for file in files)
 
 
 def _divide(number: int) -> int:

@@ -21,6 +21,7 @@ from engine.parallel.work import Heard, Work, nobody
 
 _PDEATHSIG = 1  # Linux prctl: a signal when the parent dies
 _POLL_S = 1.0
+_ENDS_S = 5.0  # that a worker without work may take to end
 _ANSWER, _FAILURE, _MESSAGE = "answer", "failure", "message"
 GPUS = "CUDA_VISIBLE_DEVICES"
 
@@ -163,9 +164,12 @@ def _take(worker: _Worker, workers: list[_Worker]) -> tuple[str, Any]:
 
 
 def _stop(workers: list[_Worker]) -> None:
+    """Stop all workers: kill those that compute; the others end by themselves, and give back what they have."""
     for worker in workers:
+        worker.process.kill() if worker.busy else worker.pipe.close()
+    for worker in workers:
+        worker.process.join(_ENDS_S)
         worker.process.kill()
-    for worker in workers:
         worker.process.join()
         worker.pipe.close()
         worker.process.close()
