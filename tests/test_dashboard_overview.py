@@ -178,6 +178,13 @@ def test_the_page_opens_with_its_pictures_and_downloads(run, offered):
     assert len(offered[8].data().splitlines()) == 1 + len(runs.table(run, "predictions"))
 
 
+@pytest.mark.parametrize(("imposed", "said"), [(True, "truth is known"), (False, "No disease was imposed")])
+def test_a_null_cohort_claims_no_disease(run, monkeypatch, imposed, said):
+    monkeypatch.setattr("store.reading.truth.has_truth", lambda _: imposed)
+    head = next(element.value for element in opened().markdown if "**tiny**" in element.value)
+    assert said in head
+
+
 def test_the_report_is_of_the_chosen_models(run, offered):
     assert opened().query_params["o_set"] in ("holdout", ["holdout"])
     assert offered[0].data().startswith(b"%PDF")

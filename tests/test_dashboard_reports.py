@@ -238,6 +238,12 @@ def test_the_paper_stands_only_beside_its_own_groups(run, monkeypatch):
     assert "ADNI" not in pages
 
 
+@pytest.mark.parametrize(("imposed", "said"), [(True, "imposed and so known"), (False, "no disease imposed")])
+def test_a_null_cohort_claims_no_disease(run, monkeypatch, imposed, said):
+    monkeypatch.setattr("dashboard.reports.cohort.has_truth", lambda _: imposed)
+    assert said in " ".join(words_on(cohort_pages(run, "folds", "AD", None)[0]).split())
+
+
 def test_evidence_that_was_not_ranked_is_said(run):
     assert "not ranked by this run" in words_on(cohort_pages(run, "folds", "predicted", None)[2])
 

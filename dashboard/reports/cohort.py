@@ -21,6 +21,7 @@ from store import NotInRunError, RunReader
 from store.accuracy import metrics_of
 from store.export import nifti
 from store.keys import ModelName, are_of_folds
+from store.reading.truth import has_truth
 from store.reading.verdict import verdict
 
 METRICS = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "auc": "AUC"}
@@ -77,8 +78,7 @@ def _frame(page: Page, data: CohortReportData, numbers: tuple[int, int], created
 def _first_page(data: CohortReportData) -> Page:
     run, manifest = data.run, data.run.manifest
     scans, predictions = run.table("scans"), run.table("predictions")
-    truth = "" if answer_of(manifest).is_value else ", the change imposed and so known"
-    kind = f"simulated brains{truth}" if run.simulated else manifest["cohort"]
+    kind = f"simulated brains{_truth_words(run)}" if run.simulated else manifest["cohort"]
     page = Page()
     page.text(MARGIN, 21, "Cohort report", 18, weight="bold")
     page.text(MARGIN, 28.5, layout.shortened(str(manifest.get("name", run.run_id)), INNER, 11), 11, weight="bold")
@@ -98,6 +98,13 @@ def _first_page(data: CohortReportData) -> Page:
     if not answer_of(manifest).is_value:
         _confusion(page, data, predictions, y + 5)
     return page
+
+
+def _truth_words(run: RunReader) -> str:
+    """Say of a simulated cohort whether a disease was imposed on it, after a comma."""
+    if answer_of(run.manifest).is_value:
+        return ""
+    return ", the change imposed and so known" if has_truth(run) else ", with no disease imposed"
 
 
 def _size(scans: pd.DataFrame, fewest: int) -> str:

@@ -24,17 +24,25 @@ from dashboard.views.overview.tables import subjects_in_ranking
 from dashboard.views.shared import map_controls, map_grid
 from store import StoreError
 from store.export import figure_1, nifti, paper_tables
+from store.reading.truth import has_truth
+
+IMPOSED = " The disease was imposed on these brains, so the truth is known."
+NOT_IMPOSED = " No disease was imposed on these brains: whatever the heatmaps show, it is none."
 
 
-def sentence(manifest: dict[str, Any], scans: pd.DataFrame) -> str:
-    """Say in a sentence what the networks predict, and of whom."""
+def sentence(manifest: dict[str, Any], scans: pd.DataFrame, imposed: bool) -> str:
+    """Say in a sentence what the networks predict, and of whom.
+
+    Args:
+        imposed: whether it is known where a simulated run's change lies; in a null cohort there is none.
+    """
     groups, answer = manifest["groups"], answer_of(manifest)
     people, counted = public.people(scans, ordered_diagnoses(scans, groups))
     everyone = (
         f"{formatting.count(len(scans), 'scan')} of {formatting.count(scans.subject.nunique(), 'subject')} ({people})"
     )
     cohort_name = "simulated cohort" if manifest["simulated"] else manifest["cohort"]
-    truth = " The disease was imposed on these brains, so the truth is known." if manifest["simulated"] else ""
+    truth = (IMPOSED if imposed else NOT_IMPOSED) if manifest["simulated"] else ""
     what = f"{groups[0]} against {groups[1]}"
     if answer.is_value:
         what, truth = regression.sentence(answer, scans, manifest["target"]["column"]), ""
@@ -220,7 +228,7 @@ def main() -> None:
     scans, metrics, predictions = tables["scans"], tables["metrics"], tables["predictions"]
     manifest = runs.manifest(run)
     groups, target = manifest["groups"], runs.explained_target(run)
-    head = page.Header("Overview", sentence(manifest, scans))
+    head = page.Header("Overview", sentence(manifest, scans, has_truth(runs.opened(run))))
     if reference_run.nothing_judged(run):
         new_scans.section(run)
         cohort(run, scans, groups, overview_charts.networks(run, access.may_see_patients()))
