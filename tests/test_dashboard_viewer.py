@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from numcodecs import Zstd
 from store_factory import METHODS, SCANS, copy_of_shared_store, make_run, make_run_of_four_networks, shared_store
 from volume_routes import fetched, get
 
@@ -202,6 +204,18 @@ def test_cropping_keeps_a_heatmap_where_it_is(scene, reader, method):
     values = fetched(volume)
     np.testing.assert_allclose(at_mm(values, volume.affine, mm), wanted[index], atol=np.abs(wanted).max() / 60000)
     assert np.isnan(values).sum() == np.prod(volume.shape) - reader.mask.sum()
+
+
+@pytest.mark.parametrize(
+    ("accepted", "coding"),
+    [("gzip, deflate, br, zstd", "zstd"), ("gzip, deflate", "gzip"), ("", "gzip"), ("gzip, zstd;q=0", "gzip")],
+)
+def test_volumes_are_packed_as_the_browser_takes_them(scene, accepted, coding):
+    plain = get(scene.maps[0].volume.url)[2]
+    status, headers, body = get(scene.maps[0].volume.url, coding=accepted)
+    assert (status, headers["content-encoding"], headers["vary"]) == (200, coding, "Accept-Encoding")
+    unpacked = Zstd().decode(body) if coding == "zstd" else gzip.decompress(body)
+    assert unpacked == gzip.decompress(plain)
 
 
 def test_what_is_no_brain_inside_the_box_is_marked(tmp_path):

@@ -10,7 +10,9 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import streamlit as st
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -68,7 +70,7 @@ def surface_url(surface: str, convention: str) -> str:
 
 
 async def volume(request: Request) -> Response:
-    """Answer with the integers of a volume in C order, little-endian, gzip; the factor in the header X-Scale.
+    """Answer with the integers of a volume in C order, little-endian, packed; the factor in the header X-Scale.
 
     Of averages and the underlay, `plane` and `at` of the query ask for some planes alone, (planes, across, up); of the
     underlay first those of the template, then those of its mask.
@@ -83,7 +85,8 @@ async def volume(request: Request) -> Response:
         some = volumes.SomePlanes.of_query(query) if "plane" in query else None
         run = volumes.place_of(wanted.place)
         pool = workers.readers(run.store, run.run_id)
-        body, scale = await asyncio.get_running_loop().run_in_executor(pool, _body, wanted, some)
+        coding = content_coding(request.headers)
+        body, scale = await asyncio.get_running_loop().run_in_executor(pool, _body, wanted, some, coding)
     except StoreError as error:
         return _words(404, str(error))
     except volumes.NoSuchPlanesError as error:
@@ -92,24 +95,32 @@ async def volume(request: Request) -> Response:
         logging.getLogger(__name__).exception("volume failed")
         return _words(500, "This volume could not be read. The log of the server says why.")
     headers = {
-        "Content-Encoding": "gzip", "Cache-Control": f"private, max-age={signing.LIFETIME}", "X-Scale": repr(scale),
-        "X-Content-Type-Options": "nosniff",
+        "Content-Encoding": coding, "Cache-Control": f"private, max-age={signing.LIFETIME}", "X-Scale": repr(scale),
+        "X-Content-Type-Options": "nosniff", "Vary": "Accept-Encoding",
     }  # fmt: skip
     return Response(body, media_type="application/octet-stream", headers=headers)
 
 
-# What several readers of one view fetch is read and packed once: 50 ms a volume at 1 mm.
+def content_coding(headers: Headers) -> str:
+    """Return how a volume is packed for a browser: zstd, which takes a sixth of the time, where it is accepted."""
+    accepted = {word.strip().lower() for word in headers.get("accept-encoding", "").split(",")}
+    return "zstd" if "zstd" in accepted else "gzip"  # with a weight (zstd;q=0) it is not asked for plainly
+
+
+# What several readers of one view fetch is read and packed once: 60 ms a volume at 1 mm, with gzip 120.
 _packed: ByteCache[tuple[bytes, float]] = ByteCache(PACKED_LIMIT, lambda packed: len(packed[0]))
 
 
-def _body(wanted: volumes.VolumeRequest, some: volumes.SomePlanes | None) -> tuple[bytes, float]:
-    return _packed.get((wanted, some), lambda: _pack(wanted, some))
+def _body(wanted: volumes.VolumeRequest, some: volumes.SomePlanes | None, coding: str) -> tuple[bytes, float]:
+    return _packed.get((wanted, some, coding), lambda: _pack(wanted, some, coding))
 
 
-def _pack(wanted: volumes.VolumeRequest, some: volumes.SomePlanes | None) -> tuple[bytes, float]:
+def _pack(wanted: volumes.VolumeRequest, some: volumes.SomePlanes | None, coding: str) -> tuple[bytes, float]:
     source = group_volumes if wanted.kind == group_volumes.KIND else volumes
     values, scale = source.read(wanted) if some is None else source.read_planes(wanted, some)
     little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+    if coding == "zstd":
+        return pyarrow.Codec("zstd", COMPRESSION).compress(little.data, asbytes=True), float(scale)
     return gzip.compress(little.data, COMPRESSION, mtime=0), float(scale)
 
 

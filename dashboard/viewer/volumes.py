@@ -163,7 +163,7 @@ def read(wanted: VolumeRequest) -> tuple[np.ndarray, float]:
     if wanted.kind == "atlas":
         return reader.array("atlas")[brain_box(place, "mask")].astype(atlas_dtype(reader)), 1.0
     box = brain_box(place, "grid/mask")
-    inside = reader.array("grid/mask")[box] > 0
+    inside = reader.mask[box]
     scans = reader.table("scans", ["scan"]).scan
     if not 0 <= wanted.row < len(scans):
         raise NotInRunError(f"run {reader.run_id} has no scan in row {wanted.row}")
@@ -213,7 +213,7 @@ def _agreement(reader: RunReader, wanted: VolumeRequest, scan: str, box: Box) ->
     The second half counts the networks that agree. Both are OUTSIDE where there is no brain.
     """
     found = scan_agreement(reader, wanted.model, wanted.method, scan, wanted.target)
-    outside = reader.array("grid/mask")[box] == 0
+    outside = ~reader.mask[box]
     mean, scale = quantise(found.mean[box] * np.float32(percent_per_cm3(reader.affine())))
     count = np.rint(found.share[box] * found.networks).astype(np.int16)
     mean[outside] = count[outside] = OUTSIDE

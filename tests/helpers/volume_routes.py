@@ -12,12 +12,13 @@ from dashboard import viewer
 from dashboard.viewer import volumes
 
 
-def get(url: str, base: str = "") -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body of an address, from the routes alone."""
+def get(url: str, base: str = "", coding: str = "") -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of an address, from the routes alone; `coding`: what the browser accepts."""
     path, _, query = url.partition("?")
     scope = {
         "type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "query_string": query.encode(),
-        "headers": [], "root_path": "", "scheme": "http", "server": ("localhost", 80),
+        "headers": [(b"accept-encoding", coding.encode())], "root_path": "", "scheme": "http",
+        "server": ("localhost", 80),
     }  # fmt: skip
     sent = []
 

@@ -98,6 +98,8 @@ export class Lattice {
     this.brain = brain;
     this.labels = labels;
     this.slices = new Map();
+    this.largestLabel = largest(labels);
+    this.brightest = Math.max(largest(brain), 1);
   }
 
   width(plane) {
@@ -128,4 +130,10 @@ export class Lattice {
     this.slices.set(plane, { index, labels: this.take(this.labels, plane, index, labels) });
     return labels;
   }
+}
+
+function largest(values) {
+  let most = 0;
+  for (let i = 0; i < values.length; i++) if (values[i] > most) most = values[i];
+  return most;
 }

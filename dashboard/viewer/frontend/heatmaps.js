@@ -4,6 +4,7 @@
 import { ABSOLUTE, Field, POSITIVE, RegionField, SIGNED, blockOf } from "./fields.js";
 import { Grid } from "./geometry.js";
 import { OUTSIDE } from "./loading.js";
+import { ofBlocks, ofRegions, ofVolume } from "./spread.js";
 
 export { OUTSIDE };
 const LARGEST = 32767;
@@ -15,8 +16,7 @@ export class HeatMap {
     this.method = this.key = entry.method;
     if (entry.native_grid === "regions") this.useRegions(entry.region_values);
     else this.useVolume(entry, loaded, working);
-    this.upTo = new Float64Array(LARGEST + 1); // voxels with |h| at or below each stored number
-    this.measure();
+    this.measure(); // upTo: voxels with |h| at or below each stored number
   }
 
   useVolume(entry, { data, scale }, working) {
@@ -29,8 +29,7 @@ export class HeatMap {
   useRegions(valuesByIndex) {
     const known = Object.values(valuesByIndex).map(Math.abs);
     this.scale = (known.length ? Math.max(...known) : 0) / LARGEST || 1;
-    const labels = this.lattice.labels.reduce((most, label) => Math.max(most, label), 0);
-    const values = new Float32Array(Math.max(labels, ...Object.keys(valuesByIndex).map(Number)) + 1);
+    const values = new Float32Array(Math.max(this.lattice.largestLabel, ...Object.keys(valuesByIndex).map(Number)) + 1);
     for (const [index, value] of Object.entries(valuesByIndex)) values[index] = value / this.scale;
     this.field = new RegionField(values, this.lattice);
   }
@@ -41,47 +40,27 @@ export class HeatMap {
 
   // Histogram of |h|, sum of m and its profile along each axis: on the own voxels, or for coarser grids on the lattice.
   measure() {
-    const own = this.entry.native_grid === "voxels";
-    const grid = own ? this.field.grid : this.lattice.grid;
-    const raw = own ? (offset) => this.field.data[offset] : this.latticeReader();
-    const profiles = grid.shape.map((size) => new Float64Array(size));
-    const mode = this.relevanceMode;
-    let [offset, sum] = [0, 0];
-    for (let i = 0; i < grid.shape[0]; i++) {
-      for (let j = 0; j < grid.shape[1]; j++) {
-        for (let k = 0; k < grid.shape[2]; k++, offset++) {
-          const value = raw(offset, i, j, k);
-          if (value === OUTSIDE) continue;
-          this.upTo[Math.min(Math.round(Math.abs(value)), LARGEST)]++;
-          const m = mode === ABSOLUTE ? Math.abs(value) : Math.max(value, 0);
-          profiles[0][i] += m;
-          profiles[1][j] += m;
-          profiles[2][k] += m;
-          sum += m;
-        }
-      }
-    }
-    this.sum = sum;
+    const { grid, found } = this.spread();
+    let below = 0;
+    this.upTo = Float64Array.from(found.counts, (count) => (below += count));
+    this.total = below;
+    this.sum = found.sum;
     this.voxelCm3 = (grid.step[0] * grid.step[1] * grid.step[2]) / 1000;
-    for (let bin = 1; bin <= LARGEST; bin++) this.upTo[bin] += this.upTo[bin - 1];
-    this.total = this.upTo[LARGEST];
-    this.profiles = profiles.map((values, axis) => ({
+    this.profiles = found.profiles.map((values, axis) => ({
       grid,
       axis,
-      percentPerMm: values.map((value) => (sum > 0 ? (100 * value) / sum / grid.step[axis] : 0)),
+      percentPerMm: values.map((value) => (found.sum > 0 ? (100 * value) / found.sum / grid.step[axis] : 0)),
     }));
     this.top = this.percentile(TOP_PERCENTILE) || this.largest();
   }
 
-  latticeReader() {
-    const { labels } = this.lattice;
-    if (this.field instanceof RegionField) {
-      return (offset) => (labels[offset] === 0 ? OUTSIDE : this.field.values[labels[offset]]);
-    }
-    const { data, grid, tables } = this.field;
-    const [x, y, z] = tables.map(({ nearest }) => nearest);
-    return (offset, i, j, k) =>
-      labels[offset] === 0 ? OUTSIDE : data[x[i] * grid.strides[0] + y[j] * grid.strides[1] + z[k]];
+  spread() {
+    const { field, lattice } = this;
+    const positive = this.relevanceMode === POSITIVE;
+    if (field instanceof RegionField) return { grid: lattice.grid, found: ofRegions(field.values, lattice, positive) };
+    if (this.entry.native_grid === "voxels") return { grid: field.grid, found: ofVolume(field.data, field.grid, positive) };
+    const places = field.tables.map(({ nearest }) => nearest);
+    return { grid: lattice.grid, found: ofBlocks(field.data, field.grid, places, lattice, positive) };
   }
 
   // The smallest stored |h| that is not below `percent` of the brain.

@@ -30,7 +30,6 @@ export class Layers {
     this.scan = scan && new Field(scan.data, scan.grid, 0, lattice.grid);
     this.layers = new Map();
     this.tables = new Map();
-    this.brightest = lattice.brain.reduce((most, value) => Math.max(most, value), 1);
   }
 
   layer(name, plane) {
@@ -53,7 +52,7 @@ export class Layers {
     if (file) file.greySlice(plane, index, labels, layer.values, { smooth });
     else if (scan) scan.slice(plane, index, labels, layer.values, { smooth });
     else this.lattice.take(this.lattice.brain, plane, index, layer.values);
-    const most = scan ? 255 : this.brightest;
+    const most = scan ? 255 : this.lattice.brightest;
     const [low, range] = [(black / 100) * most, (Math.max(white - black, 1) / 100) * most];
     const factor = (255 * BRIGHTNESS) / range;
     for (let i = 0; i < layer.values.length; i++) {

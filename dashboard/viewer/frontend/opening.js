@@ -60,7 +60,7 @@ export class Opening {
     for (const one of numbers) one?.catch(() => {});
     const [brain, labels] = await Promise.all([fetching(scene.anatomy, "anatomy"), fetching(scene.atlas, "atlas")]);
     if (signal.aborted) return;
-    const lattice = new Lattice(Grid.of(scene.anatomy), brain.data, labels.data);
+    const lattice = this.latticeOf(scene, brain.data, labels.data);
     this.viewer.useScene({ lattice, layers: new Layers(lattice, null), outlines: new Outlines(lattice), rest: scene.rest });
     const working = new Grid([Infinity, Infinity, Infinity], scene.origin, scene.step);
     const main = scene.maps.findIndex(({ method }) => method === this.viewer.view.method);
@@ -70,6 +70,13 @@ export class Opening {
       this.viewer.useMap(i, new HeatMap(scene.maps[i], loaded, lattice, working));
       await new Promise((resolve) => setTimeout(resolve));
     }
+  }
+
+  // The same for all scenes of one run.
+  latticeOf(scene, brain, labels) {
+    const kept = this.lattice;
+    if (kept?.brain !== brain || kept?.labels !== labels) this.lattice = new Lattice(Grid.of(scene.anatomy), brain, labels);
+    return this.lattice;
   }
 
   fetcher(scene, signal) {
