@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import subprocess
+import sys
 from multiprocessing.util import Finalize
 from pathlib import Path
 
@@ -213,6 +215,15 @@ def test_workers_without_work_end_by_themselves(tmp_path):
     files = [tmp_path / name for name in "ab"]
     assert list(local.run(_leave_a_mark, files, 2)) == [None, None]
     assert all(file.exists() for file in files)
+
+
+def test_killed_workers_leave_no_warning():
+    """What they had of the system is given back all the same; Ctrl-C ends in one line."""
+    items = ["globals().update(kept=__import__('multiprocessing').Lock()) or 1 / 0"] * 2
+    code = f"from engine.parallel import local; list(local.run(eval, {items}, 2))"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "ZeroDivisionError" in ended.stderr
+    assert "leaked" not in ended.stderr
 
 
 def _divide(number: int) -> int:

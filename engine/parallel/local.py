@@ -24,6 +24,7 @@ _POLL_S = 1.0
 _ENDS_S = 5.0  # that a worker without work may take to end
 _ANSWER, _FAILURE, _MESSAGE = "answer", "failure", "message"
 GPUS = "CUDA_VISIBLE_DEVICES"
+_WARNINGS, _LEFT_BEHIND = "PYTHONWARNINGS", "ignore::UserWarning:multiprocessing.resource_tracker"
 
 
 class WorkerDiedError(Exception):
@@ -116,12 +117,25 @@ def _no_interrupt() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # it would undo the mask if it were started inside
+    _start_tracker()  # it would undo the mask if it were started inside
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_tracker() -> None:
+    """Start what gives back the semaphores of killed workers, without its warning that they have left some."""
+    before = os.environ.get(_WARNINGS)
+    os.environ[_WARNINGS] = f"{before},{_LEFT_BEHIND}" if before else _LEFT_BEHIND
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        if before is None:
+            del os.environ[_WARNINGS]
+        else:
+            os.environ[_WARNINGS] = before
 
 
 @contextmanager
