@@ -602,16 +602,16 @@ def test_integrated_gradients_agree_with_captum_and_add_up(real_network, real_vo
 
 
 def _integrated(method, network, volumes):
-    """Return the relevance and how many gradients it took."""
-    taken = []
+    """Return the relevance and the places of its gradients on the way, in the order in which they were taken."""
+    places = []
 
-    def counted(model, way, weights, *rest):
-        taken.append(len(weights))
+    def seen(model, way, weights, *rest):
+        places.append(way.places.numpy())
         return summed_gradients(model, way, weights, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(integrated_gradients, "summed_gradients", counted)
-        return method.attribute(network, volumes, 1), sum(taken)
+        patch.setattr(integrated_gradients, "summed_gradients", seen)
+        return method.attribute(network, volumes, 1), np.concatenate(places)
 
 
 @pytest.mark.parametrize("steps", [2, 11])
@@ -619,34 +619,27 @@ def test_integrated_gradients_take_more_where_the_sum_misses(tiny_network, tiny_
     """Few steps are too few for a network with ReLUs; more are taken until the sum fits, or at most so many."""
     tiny = dataclasses.replace(brain, mask=torch.ones(SMALL, dtype=torch.bool))
     method, volumes = IntegratedGradients(tiny, batch, steps=steps), 3 * tiny_volumes[:1]
-    few, taken = _integrated(dataclasses.replace(method, most_steps=steps), tiny_network, volumes)
-    assert taken == steps
+    few, places = _integrated(dataclasses.replace(method, most_steps=steps), tiny_network, volumes)
+    assert len(places) == steps
     assert float(few.completeness_error) > 0.01
-    found, taken = _integrated(method, tiny_network, volumes)
-    assert steps < taken <= 256
+    found, places = _integrated(method, tiny_network, volumes)
+    assert steps < len(places) <= 256
     assert float(found.completeness_error) <= 0.01
     many, _ = _integrated(dataclasses.replace(method, steps=1024, most_steps=1024), tiny_network, volumes)
     far = [float(torch.linalg.vector_norm(one.margin - many.margin)) for one in (few, found)]
     assert far[1] < far[0]  # not the sum alone is nearer: the map is
-    _, taken = _integrated(dataclasses.replace(method, most_steps=steps + 3), tiny_network, volumes)
-    assert steps <= taken <= steps + 3
+    _, places = _integrated(dataclasses.replace(method, most_steps=steps + 3), tiny_network, volumes)
+    assert steps <= len(places) <= steps + 3
 
 
-def test_integrated_gradients_are_refined_on_the_piece_that_bends(brain, batch, monkeypatch):
+def test_integrated_gradients_are_refined_on_the_piece_that_bends(brain, batch):
     """The margin of one voxel bends at 0.73 of the way, in the sixth of eight pieces; nothing is missed elsewhere."""
-    seen = []
-
-    def counted(model, way, weights, *rest):
-        seen.append(way.places.numpy())
-        return summed_gradients(model, way, weights, *rest)
-
-    monkeypatch.setattr(integrated_gradients, "summed_gradients", counted)
     tiny = dataclasses.replace(brain, mask=torch.ones((1, 1, 1), dtype=torch.bool))
-    method = IntegratedGradients(tiny, batch, steps=8)
-    found = method.attribute(BendsOnce(0.73), torch.ones(1, 1, 1, 1, 1, dtype=torch.float64), 1)
+    method, volume = IntegratedGradients(tiny, batch, steps=8), torch.ones(1, 1, 1, 1, 1, dtype=torch.float64)
+    found, places = _integrated(method, BendsOnce(0.73), volume)
     assert float(found.margin) == pytest.approx(0.27, abs=0.003)
     assert float(found.completeness_error) <= 0.01
-    further = np.concatenate(seen[8:])
+    further = places[8:]
     assert 0 < len(further) < 40
     assert further.min() > 0.68  # the borders of the Gauss-Legendre weights are 0.6813 and 0.8382
     assert further.max() < 0.84

@@ -78,9 +78,9 @@ class References:
             return {}
         device = torch.device(choose_device(self._run.device))
         make_deterministic(device)
-        analysis = self._run.config.analysis
+        analysis, own = self._run.config.analysis, (self._run, self._own_job, held_out_normalisation(self._run))
         found = {
-            UNTRAINED: [untrained_network(self._run, self._own_job, k) for k in range(analysis.untrained_networks)],
+            UNTRAINED: [untrained_network(*own, number) for number in range(analysis.untrained_networks)],
             NULL: self._null(analysis.null_networks) if analysis.null_networks and self._run.cohort.simulated else [],
         }
         for network in (one.network for networks in found.values() for one in networks):
@@ -162,16 +162,16 @@ class Baselines:
         return (found for _, found in explain_again(self._run, self._held_out, method, scans["scan"].tolist()))
 
 
-def untrained_network(run: Run, job: Job, number: int) -> Explainable:
+def untrained_network(run: Run, job: Job, normalisation: Normaliser, number: int) -> Explainable:
     """Return a network like the held-out one with weights drawn at random, on the CPU; the same for the same number.
 
     Args:
-        job: the held-out network's, whose normalisation it has.
+        job, normalisation: the held-out network's.
     """
     config = run.config
     seed = 1_000_000 + 1000 * config.seed + number
     network = build_network(config.grid_mm, seed=seed, name=config.training.network).eval()
-    return Explainable(network, held_out_normalisation(run), job, trained=False)
+    return Explainable(network, normalisation, job, trained=False)
 
 
 def held_out_normalisation(run: Run) -> Normaliser:

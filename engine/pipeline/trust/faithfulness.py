@@ -16,7 +16,7 @@ from engine.pipeline.run import Run
 from engine.pipeline.trust.false_positives import false_positive_rows
 from engine.pipeline.trust.replaced import Curves, MapOfUnits, ReplacedScans
 from engine.pipeline.trust.scope import HELD_OUT, TrustScope
-from engine.pipeline.truth_references import too_slow, untrained_network
+from engine.pipeline.truth_references import too_slow
 from engine.pipeline.truth_scores import group_differences
 
 RANDOM_DRAWS = 3  # of each scan; the mean over scans has many more
@@ -78,7 +78,6 @@ class _Orders:
     def __init__(self, scope: TrustScope, replaced: ReplacedScans) -> None:
         self._scope, self._replaced, self._run = scope, replaced, scope.run
         assert scope.job is not None
-        self._job = scope.job
         self.has_training = bool(scope.job.train)  # of an imported network it is not known who was trained on
 
     def has_untrained(self, method: str) -> bool:
@@ -104,9 +103,7 @@ class _Orders:
     def _of_method(self, method: str, untrained: bool) -> Iterator[Sequence[MapOfUnits]]:
         scope, usable = self._scope, self._replaced.usable
         if untrained:
-            network = untrained_network(self._run, self._job, 0)
-            network.network.to(scope.device)
-            maps = scope.maps(network, method, usable)
+            maps = scope.maps(scope.untrained(0), method, usable)
         else:
             maps = ((scan, scope.stored_map(method, scan)) for scan in usable)
         for scan, heatmap in maps:

@@ -102,7 +102,7 @@ class TrustScope:
 
     def untrained(self, number: int) -> Explainable:
         """Draw first weights for a network like the held-out one, normalised as it is; the same for the same number."""
-        one = untrained_network(self.run, self.held_out.job, number)
+        one = untrained_network(self.run, self.held_out.job, self.held_out.normalisation, number)
         return replace(one, network=one.network.to(self.device))
 
     @cached_property
